@@ -1,0 +1,220 @@
+"""`streamtag file`: sounds in, results out. The wiring between sources, streams and sinks."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+
+from streamtag import __version__
+from streamtag.errors import SourceError, StreamtagError
+from streamtag.hearing import Hearing, all_there, to_the_clock
+from streamtag.interruption import Interruption
+from streamtag.live.files import find_files
+from streamtag.message import Error, Hello
+from streamtag.out.csv_file import CsvFile
+from streamtag.out.jsonlines import JsonLines, write_line
+from streamtag.out.labels import LabelTrack
+from streamtag.out.names import stream_names, target_paths
+from streamtag.out.plot import Tagogram, check_format
+from streamtag.out.result_file import check_targets
+from streamtag.out.selection import Selection
+from streamtag.out.sink import Sink, Stream
+from streamtag.out.table import SummaryTable
+from streamtag.out.terminal import Panel
+from streamtag.read_ahead import ReadAhead
+
+if TYPE_CHECKING:
+    from streamtag.app import Tagger
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """What the user asked for. None: not wanted, or left to the model."""
+
+    sources: tuple[str, ...]
+    json: bool = False
+    csv: Path | None = None
+    labels: Path | None = None
+    plot: Path | None = None
+    top: int | None = None
+    tags: tuple[str, ...] | None = None
+    threshold: float | None = None
+    realtime: bool = False
+    model: Path | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be read, and where each stream's own files go, by the stream's name."""
+
+    sources: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: dict[str, Path]
+    plots: dict[str, Path]
+
+
+class Reporter:
+    """Errors and notes: one line each on `errors`; errors as messages too where there is a place for them."""
+
+    def __init__(self, errors: TextIO, messages: TextIO | None) -> None:
+        self.failed = False
+        self._errors = errors
+        self._messages = messages
+
+    def error(self, error: StreamtagError) -> None:
+        self.failed = True
+        self.note(str(error))
+        if self._messages is not None:
+            write_line(self._messages, Error(str(error)))
+
+    def note(self, text: str) -> None:
+        print(f"streamtag: {text}", file=self._errors, flush=True)
+
+
+def run(request: FileRequest) -> int:
+    """Does it, and reports what went wrong. -> the exit code: 0, 1, or 130 and 143 after a signal.
+
+    Raises BrokenPipeError when nobody reads standard output any more; rows of a table so far are kept.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any script
+        sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
+    reporter = Reporter(sys.stderr, sys.stdout if request.json else None)
+    interruption = Interruption()
+    try:
+        _run(request, reporter, interruption)
+    except StreamtagError as error:
+        reporter.error(error)
+    return interruption.exit_code or int(reporter.failed)
+
+
+def _run(request: FileRequest, reporter: Reporter, interruption: Interruption) -> None:
+    # What can be wrong with the request is found before the seconds that loading takes.
+    sources, missing = _expanded(request.sources)
+    plan = _planned(request, sources)
+    if not sources:
+        for error in missing:
+            reporter.error(error)
+        return
+
+    from streamtag.app import load  # late: torch
+
+    tagger = load(request.model, request.device)
+    selection = Selection.of(
+        tagger.tags, tagger.thresholds, wanted=request.tags, top=request.top, threshold=request.threshold
+    )
+    with ExitStack() as resources:
+        work = Work(
+            tagger,
+            selection,
+            _sinks(request, plan, selection, resources),
+            request.realtime,
+            reporter,
+            interruption,
+        )
+        if request.json:
+            write_line(sys.stdout, _hello(tagger))
+        for error in missing:
+            reporter.error(error)
+        resources.enter_context(interruption)
+        for number, (source, name) in enumerate(zip(plan.sources, plan.names, strict=True)):
+            work.hear(source, Stream(name, number, len(plan.sources)))
+            if interruption.wanted:
+                reporter.note(f"interrupted in {name}: these are the results so far")
+                return
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all streams of one call share."""
+
+    tagger: Tagger
+    selection: Selection
+    sinks: Sequence[Sink]
+    realtime: bool
+    reporter: Reporter
+    interruption: Interruption
+
+    def hear(self, source: str, stream: Stream) -> None:
+        """One stream from its source to its end. A source that fails, even in the middle, is reported."""
+        hearing: Hearing | None = None
+        failure: SourceError | None = None
+        follow = to_the_clock if self.realtime else all_there
+        with ReadAhead(source) as reader:
+            try:
+                for samples in follow(reader, self.interruption):
+                    if hearing is None:  # only now is it known that there is something to hear
+                        known = replace(stream, duration_s=reader.info.duration_s if reader.info else None)
+                        hearing = Hearing(known, self.tagger, self.selection.thresholds, self.sinks)
+                    hearing.feed(samples)
+            except SourceError as error:
+                failure = error
+            if hearing is not None:
+                hearing.end()
+            for warning in reader.warnings:
+                self.reporter.note(f"{stream.name}: {warning}")
+        if failure is not None:
+            self.reporter.error(failure)
+
+
+def _expanded(arguments: Sequence[str]) -> tuple[list[str], list[SourceError]]:
+    """The sounds that the arguments name, each once, and an error for each argument that names none."""
+    found: dict[str, None] = {}
+    missing: list[SourceError] = []
+    for argument in arguments:
+        try:
+            found.update(dict.fromkeys(find_files([argument])))
+        except SourceError as error:
+            missing.append(error)
+    return list(found), missing
+
+
+def _planned(request: FileRequest, sources: Sequence[str]) -> Plan:
+    """Raises OutputError if a result cannot be written to where the user wants it, or must not be."""
+    names = stream_names(sources)
+    labels, plots = (
+        {} if base is None else dict(zip(names, target_paths(base, names), strict=True))
+        for base in (request.labels, request.plot)
+    )
+    for path in plots.values():
+        check_format(path)
+    check_targets([*labels.values(), *plots.values(), *([request.csv] if request.csv else [])], sources)
+    return Plan(tuple(sources), tuple(names), labels, plots)
+
+
+def _sinks(request: FileRequest, plan: Plan, selection: Selection, resources: ExitStack) -> list[Sink]:
+    """In the order in which they are told: the view wipes itself away before a result is printed."""
+    sinks: list[Sink] = []
+    # The view and the messages on one terminal would be drawn over each other.
+    if sys.stderr.isatty() and not (request.json and sys.stdout.isatty()):
+        panel = Panel(Console(stderr=True, highlight=False), selection)
+        resources.callback(panel.close)
+        sinks.append(panel)
+    sinks.append(JsonLines(sys.stdout, selection) if request.json else SummaryTable(sys.stdout, selection))
+    if request.csv is not None:
+        sinks.append(resources.enter_context(CsvFile(request.csv, selection)))
+    if plan.labels:
+        sinks.append(LabelTrack(plan.labels, selection))
+    if plan.plots:
+        sinks.append(Tagogram(plan.plots, selection))
+    return sinks
+
+
+def _hello(tagger: Tagger) -> Hello:
+    spec = tagger.network.spec
+    return Hello(
+        server=f"streamtag {__version__}",
+        model=str(tagger.card.get("name") or tagger.path.stem),
+        tags=tuple(tagger.tags),
+        sample_rate=spec.sample_rate,
+        hop_s=spec.hop_s,
+        window_s=spec.window_s,
+        lookahead_s=spec.lookahead_s,
+    )

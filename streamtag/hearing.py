@@ -1,0 +1,86 @@
+"""One stream on its way: samples in, frames and events to every sink."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.interruption import Interruption
+from streamtag.live.events import EventDetector
+from streamtag.live.frame import TagFrame
+from streamtag.live.resample import SAMPLE_RATE
+from streamtag.message import Event
+from streamtag.out.sink import Sink, Stream
+from streamtag.out.timeline import Timeline
+from streamtag.read_ahead import WAIT_S, ReadAhead
+
+if TYPE_CHECKING:
+    from streamtag.app import Tagger
+
+SLICE = 40  # chunks, ten seconds: larger is hardly faster, and the view and Ctrl-C wait for it
+
+
+class Hearing:
+    """Owns what belongs to one stream: the session, what is on, and the frames so far."""
+
+    def __init__(self, stream: Stream, tagger: Tagger, thresholds: Sequence[float], sinks: Sequence[Sink]) -> None:
+        from streamtag.live.session import Session  # late: torch
+
+        self._stream = stream
+        self._sinks = sinks
+        self._session = Session(tagger)
+        self._detector = EventDetector(tagger.tags, thresholds)
+        self._timeline = Timeline(stream.name, tagger.tags)
+        for sink in sinks:
+            sink.begin(stream)
+
+    def feed(self, samples: NDArray[np.float32]) -> None:
+        """samples [n]: mono at 16 kHz, the next of the stream."""
+        self._tell(self._session.feed(samples))
+
+    def end(self) -> None:
+        """What the session still owes, then the end."""
+        self._tell(self._session.flush())
+        seconds = self._timeline.seconds = self._session.seconds
+        for event in self._detector.close(seconds):
+            self._tell_event(Event(self._stream.name, *event))
+        for sink in self._sinks:
+            sink.end(self._stream, self._timeline)
+
+    def _tell(self, frames: Sequence[TagFrame]) -> None:
+        for frame in frames:
+            self._timeline.add(frame)
+            for sink in self._sinks:
+                sink.frame(self._stream, frame)
+            for event in self._detector.feed(frame):
+                self._tell_event(Event(self._stream.name, *event))
+
+    def _tell_event(self, event: Event) -> None:
+        for sink in self._sinks:
+            sink.event(event)
+
+
+def all_there(reader: ReadAhead, interruption: Interruption) -> Iterator[NDArray[np.float32]]:
+    """Slices of a source [n], n > 0, what is decoded already, up to SLICE chunks; ends early when a signal comes."""
+    while not interruption.wanted and (samples := reader.take(most=SLICE)) is not None:
+        if len(samples):
+            yield samples
+
+
+def to_the_clock(reader: ReadAhead, interruption: Interruption) -> Iterator[NDArray[np.float32]]:
+    """The same, chunk by chunk, none before it would have been played: the first sample plays now."""
+    began, played = None, 0
+    while not interruption.wanted and (samples := reader.take(most=1)) is not None:
+        if not len(samples):
+            continue
+        began = time.monotonic() if began is None else began
+        played += len(samples)
+        while (early := began + played / SAMPLE_RATE - time.monotonic()) > 0:
+            if interruption.wanted:
+                return
+            time.sleep(min(early, WAIT_S))
+        yield samples

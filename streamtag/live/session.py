@@ -1,0 +1,107 @@
+"""One endless stream of sound and the state that the network carries along it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from streamtag.live.frame import TagFrame
+
+if TYPE_CHECKING:
+    from streamtag.core import Tagger as Network
+
+__all__ = ["HasNetwork", "Session", "TagFrame"]
+
+SLICE_S = 16.0  # s; most that goes through the network at once, so that memory stays bounded
+
+
+class HasNetwork(Protocol):
+    """What a session needs of a tagger."""
+
+    @property
+    def network(self) -> Network: ...
+
+
+class Session:
+    """Feed it sound as it comes; frames come out, each 0.384 s after its centre. Owned by one thread.
+
+    Input is float32 mono at 16 kHz, in chunks of any length: how they are cut does not matter.
+    """
+
+    def __init__(self, tagger: HasNetwork) -> None:
+        self._network = tagger.network
+        self._spec = self._network.spec
+        self._device = next((p.device for p in self._network.parameters()), torch.device("cpu"))
+        self._slice = int(SLICE_S * self._spec.sample_rate)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything: the next sample is the first of a new stream."""
+        self._samples = 0
+        self._frames = 0
+        self._ended = False
+        self._state: Any = None  # made by the first feed, so that a reset costs nothing
+
+    @property
+    def seconds(self) -> float:
+        """Sound fed so far, s."""
+        return self._samples / self._spec.sample_rate
+
+    def feed(self, samples: ArrayLike) -> list[TagFrame]:
+        """samples [n], any n >= 0 -> the frames that are ready now. Samples that are not finite count as 0.
+
+        Raises ValueError if samples is not one-dimensional, or the stream was flushed and not reset.
+        """
+        if self._ended:
+            raise ValueError("flush() ended this stream: call reset() to begin another")
+        audio = _checked(samples)
+        frames: list[TagFrame] = []
+        for start in range(0, len(audio), self._slice):
+            frames += self._step(audio[start : start + self._slice])
+        return frames
+
+    @torch.inference_mode()
+    def flush(self) -> list[TagFrame]:
+        """Ends the stream: -> the frames whose centres lie inside it and that still waited for sound."""
+        if self._ended or self._state is None:
+            self._ended = True
+            return []
+        self._ended = True
+        probs, self._state = self._network.flush(self._state)
+        return self._numbered(probs)
+
+    @torch.inference_mode()
+    def _step(self, audio: NDArray[np.float32]) -> list[TagFrame]:
+        if self._state is None:
+            self._state = self._network.initial_state(1)
+        batch = torch.from_numpy(audio[np.newaxis]).to(self._device)
+        probs, self._state = self._network.step(batch, self._state)
+        self._samples += len(audio)
+        return self._numbered(probs)
+
+    def _numbered(self, probs: torch.Tensor) -> list[TagFrame]:
+        rows = probs[0].float().cpu().numpy()
+        first, hop, half = self._frames, self._spec.hop, self._spec.window / 2
+        self._frames += len(rows)
+        rate = self._spec.sample_rate
+        centres = [(first + i) * hop for i in range(len(rows))]
+        return [
+            TagFrame(first + i, (centre - half) / rate, (centre + half) / rate, row)
+            for i, (centre, row) in enumerate(zip(centres, rows, strict=True))
+        ]
+
+
+def _checked(samples: ArrayLike) -> NDArray[np.float32]:
+    """-> [n], float32, contiguous, finite: a copy, since the caller may reuse its buffer."""
+    audio = np.asarray(samples)
+    if audio.ndim != 1:
+        raise ValueError(f"samples must be one-dimensional (mono), not of shape {list(audio.shape)}")
+    if audio.dtype.kind != "f":
+        raise ValueError(f"samples must be floating-point numbers between -1 and 1, not {audio.dtype}")
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf, and that 0
+        audio = audio.astype(np.float32)
+    audio[~np.isfinite(audio)] = 0
+    return audio

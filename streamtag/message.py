@@ -1,0 +1,135 @@
+"""The messages of protocol 1: one JSON object per line, or per WebSocket message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+PROTOCOL = 1
+DECIMALS = 4  # of a probability
+TIME_DECIMALS = 3  # of a time in seconds
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of all messages. `type` names the kind on the wire."""
+
+    type: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, **self._body()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+    def _body(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """The first message: what the stream of messages is made by, and in which units."""
+
+    type = "hello"
+    server: str
+    model: str
+    tags: tuple[str, ...]
+    sample_rate: int
+    hop_s: float
+    window_s: float
+    lookahead_s: float
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "protocol": PROTOCOL,
+            "server": self.server,
+            "model": self.model,
+            "tags": list(self.tags),
+            "sample_rate": self.sample_rate,
+            "hop_s": self.hop_s,
+            "window_s": self.window_s,
+            "lookahead_s": self.lookahead_s,
+        }
+
+
+@dataclass(frozen=True)
+class Frame(Message):
+    """Probabilities of one frame. start, end: its window, in stream seconds (start is below 0 for frame 0)."""
+
+    type = "frame"
+    stream: str
+    frame: int
+    start: float
+    end: float
+    tags: Mapping[str, float]
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "stream": self.stream,
+            "frame": self.frame,
+            "start": round(self.start, TIME_DECIMALS),
+            "end": round(self.end, TIME_DECIMALS),
+            "tags": _rounded(self.tags),
+        }
+
+
+@dataclass(frozen=True)
+class Event(Message):
+    """A tag went on or off. time: stream seconds."""
+
+    type = "event"
+    stream: str
+    tag: str
+    state: Literal["on", "off"]
+    time: float
+
+    def _body(self) -> dict[str, Any]:
+        time = round(self.time, TIME_DECIMALS)
+        return {"stream": self.stream, "tag": self.tag, "state": self.state, "time": time}
+
+
+@dataclass(frozen=True)
+class Gap(Message):
+    """Audio that was lost: where it began, and how much of it."""
+
+    type = "gap"
+    stream: str
+    start: float
+    lost_s: float
+
+    def _body(self) -> dict[str, Any]:
+        start, lost = round(self.start, TIME_DECIMALS), round(self.lost_s, TIME_DECIMALS)
+        return {"stream": self.stream, "start": start, "lost_s": lost}
+
+
+@dataclass(frozen=True)
+class End(Message):
+    """The end of a stream. summary: mean probability of each tag over the frames."""
+
+    type = "end"
+    stream: str
+    seconds: float
+    frames: int
+    summary: Mapping[str, float]
+
+    def _body(self) -> dict[str, Any]:
+        seconds = round(self.seconds, TIME_DECIMALS)
+        summary = _rounded(self.summary)
+        return {"stream": self.stream, "seconds": seconds, "frames": self.frames, "summary": summary}
+
+
+@dataclass(frozen=True)
+class Error(Message):
+    """Something failed; the message is for people."""
+
+    type = "error"
+    message: str
+
+    def _body(self) -> dict[str, Any]:
+        return {"message": self.message}
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(float(value), DECIMALS) for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""Where tags go: the terminal, JSON lines, tables, label tracks, pictures. Imports no torch."""

@@ -1,0 +1,194 @@
+"""The live view: how far a stream has been heard, and its strongest tags as bars."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from streamtag.live.frame import TagFrame
+from streamtag.out.selection import Selection
+from streamtag.out.sink import SilentSink, Stream
+from streamtag.out.timecode import timecode
+from streamtag.out.timeline import Timeline
+
+REDRAWS = 8  # a second
+BARS = 10  # where the user sets no --top
+BAR_SECONDS, ORDER_SECONDS = 0.25, 1.5  # time constants: bars follow the sound, their order stays readable
+WIDEST = 100  # characters
+MARGIN = 5  # characters; a terminal writes ^C behind the last line, which must not wrap then
+PARTS = " ▏▎▍▌▋▊▉"  # eighths of a cell
+
+
+class Smoothed:
+    """Probabilities as the eye wants them: the mean of what came since the last look, drawn out over time.
+
+    One thread adds, another looks.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._lock = Lock()
+        self._sum = np.zeros(size)
+        self._count = 0
+        self._target = np.zeros(size)
+        self.bars = np.zeros(size)
+        self.order = np.zeros(size)
+
+    def add(self, probs: NDArray[np.floating]) -> None:
+        with self._lock:
+            self._sum += probs
+            self._count += 1
+
+    def look(self, elapsed: float) -> None:
+        """Moves `bars` and `order` on by `elapsed` seconds of the clock."""
+        with self._lock:
+            if self._count:
+                self._target = self._sum / self._count
+                self._sum = np.zeros_like(self._sum)
+                self._count = 0
+        self.bars += (1 - math.exp(-elapsed / BAR_SECONDS)) * (self._target - self.bars)
+        self.order += (1 - math.exp(-elapsed / ORDER_SECONDS)) * (self._target - self.order)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stream is. position_s of audio after elapsed_s of work; duration_s: None if unknown."""
+
+    position_s: float
+    elapsed_s: float
+    duration_s: float | None
+
+    @property
+    def fraction(self) -> float | None:
+        if not self.duration_s:
+            return None
+        return min(1.0, self.position_s / self.duration_s)
+
+    @property
+    def speed(self) -> float:
+        """Times real time."""
+        return self.position_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Of work, at the speed so far."""
+        if self.duration_s is None or self.speed <= 0:
+            return None
+        return max(0.0, self.duration_s - self.position_s) / self.speed
+
+    def figures(self) -> str:
+        total = "" if self.duration_s is None else f" / {timecode(max(self.duration_s, self.position_s))}"
+        text = f"{timecode(self.position_s)}{total}"
+        if self.position_s > 0:
+            text += f"  {self.speed:.{0 if self.speed >= 10 else 1}f} x real time"
+        if self.remaining_s is not None and self.position_s > 0:
+            text += f"  {timecode(math.ceil(self.remaining_s))} left"
+        return text
+
+
+def bar(value: float, threshold: float, width: int) -> Text:
+    """A bar of `value` in `width` cells, with a mark where the tag's threshold lies."""
+    eighths = round(min(1.0, max(0.0, value)) * width * 8)
+    cells = "█" * (eighths // 8) + (PARTS[eighths % 8] if eighths % 8 else "")
+    present = value >= threshold
+    text = Text(cells.ljust(width), "green" if present else "cyan")
+    mark = min(width - 1, int(threshold * width))
+    if mark >= len(cells):
+        text = Text.assemble(text[:mark], ("╎", "bright_black"), text[mark + 1 :])
+    return text
+
+
+class Panel(SilentSink):
+    """Draws on a terminal while a stream is heard, at its own rate, and wipes itself away at the end."""
+
+    def __init__(self, console: Console, selection: Selection, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._selection = selection
+        self._clock = clock
+        self._live: Live | None = None
+        self._stream = Stream("")
+        self._smoothed = Smoothed(len(selection.tags))
+        self._began = self._looked = 0.0
+        self._position = 0.0
+
+    def begin(self, stream: Stream) -> None:
+        self._stream = stream
+        self._smoothed = Smoothed(len(self._selection.tags))
+        self._began = self._looked = self._clock()
+        self._position = 0.0
+        # Results go to standard output by other ways: nothing may be caught and drawn here.
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=REDRAWS,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_renderable=self.render,
+        )
+        self._live.start()
+
+    def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
+        self._smoothed.add(frame.probs)
+        self._position = frame.end
+
+    def end(self, stream: Stream, timeline: Timeline) -> None:  # noqa: ARG002
+        self.close()
+
+    def close(self) -> None:
+        """Wipes the view away, if there is one."""
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+    def render(self) -> RenderableType:
+        """The view as it is now."""
+        now = self._clock()
+        self._smoothed.look(now - self._looked)
+        self._looked = now
+        width = min(WIDEST, self._console.width - MARGIN)
+        duration = self._stream.duration_s
+        position = self._position if duration is None else min(self._position, duration)
+        progress = Progress(position, now - self._began, duration)
+        return Group(self._title(width), self._progress_line(progress, width), Text(), self._bars(width))
+
+    def _title(self, width: int) -> Table:
+        line = Table.grid(expand=False)
+        place = f"{self._stream.number + 1} of {self._stream.count}" if self._stream.count > 1 else ""
+        line.add_column(width=width - len(place) - 1, no_wrap=True, overflow="ellipsis")
+        line.add_column(width=len(place) + 1, justify="right")
+        line.add_row(Text(self._stream.name, "bold"), Text(place, "bright_black"))
+        return line
+
+    def _progress_line(self, progress: Progress, width: int) -> Text:
+        figures = progress.figures()
+        if progress.fraction is None:
+            return Text(figures, no_wrap=True)
+        room = max(8, width - len(figures) - 2)
+        done = round(progress.fraction * room)
+        line = (("━" * done, "magenta"), ("─" * (room - done), "bright_black"), f"  {figures}")
+        return Text.assemble(*line, no_wrap=True)
+
+    def _bars(self, width: int) -> Table:
+        names = self._selection.names
+        name_width = max(len(name) for name in names)
+        bar_width = max(8, width - name_width - 8)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for column in (name_width, bar_width, 4):
+            table.add_column(width=column, no_wrap=True)
+        # A taller view than the terminal could not be wiped away.
+        rows = max(1, min(self._selection.top or BARS, self._console.height - 5))
+        for index in self._selection.strongest(self._smoothed.order)[:rows]:
+            value, threshold = float(self._smoothed.bars[index]), self._selection.thresholds[index]
+            style = "bold" if value >= threshold else "bright_black"
+            name = Text(self._selection.tags[index], style)
+            table.add_row(name, bar(value, threshold, bar_width), Text(f"{value:.2f}", style))
+        return table

@@ -1,0 +1,104 @@
+"""Settings as numbers with units: frozen, checked when they are made, and stored inside the model file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from streamtag.errors import SpecError
+
+Compression = Literal["none", "log"]
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A flat set of numbers and words that survives a round trip through JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Raises SpecError if a field is missing, unknown, or of another type."""
+        known = {f.name for f in fields(cls)}
+        if set(values) != known:
+            wrong = sorted(set(values) ^ known)
+            raise SpecError(f"{cls.__name__}: missing or unknown fields: {', '.join(wrong)}")
+        return cls(**values)
+
+    def _check(self, ok: bool, message: str) -> None:
+        if not ok:
+            raise SpecError(f"{type(self).__name__}: {message}")
+
+    def _check_integers(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            self._check(whole, f"{name} must be a positive whole number, not {value!r}")
+
+
+@dataclass(frozen=True)
+class ScatteringSpec(_Spec):
+    """The scattering front end, in kymatio's units (J octaves, Q wavelets an octave, low-pass scale T).
+
+    A frame stands for `window` samples, frames are `hop` samples apart, and frame k is emitted once
+    `lookahead` samples after its centre (sample hop·k) have arrived.
+    """
+
+    sample_rate: int = 16000
+    J: int = 10
+    Q: int = 8
+    T: int = 1024
+    hop: int = 4096
+    window: int = 8192
+    lookahead: int = 6144
+
+    def __post_init__(self) -> None:
+        self._check_integers("sample_rate", "J", "Q", "T", "hop", "window", "lookahead")
+        fits = self.hop == 4 * self.T and self.window == 2 * self.hop and 2 * self.lookahead == 3 * self.hop
+        self._check(fits, "hop must be 4 T, window 2 hops and lookahead 1.5 hops")
+        self._check(self.T == 2**self.J, "T must be 2^J")
+
+    @property
+    def hop_s(self) -> float:
+        return self.hop / self.sample_rate
+
+    @property
+    def window_s(self) -> float:
+        return self.window / self.sample_rate
+
+    @property
+    def lookahead_s(self) -> float:
+        return self.lookahead / self.sample_rate
+
+    def frame_count(self, samples: int) -> int:
+        """Frames of a whole signal: those whose centre lies inside it."""
+        return -(-samples // self.hop)
+
+
+@dataclass(frozen=True)
+class NormalizationSpec(_Spec):
+    """How frames become network inputs: S2 divided by its S1, compression, then standardisation per path.
+
+    `floor` is the amplitude (full scale = 1) below which S0 and S1 count as silence.
+    """
+
+    compression: Compression = "log"
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        self._check(self.compression in get_args(Compression), f"unknown compression {self.compression!r}")
+        self._check(isinstance(self.floor, float) and 0 < self.floor < 1, "floor must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class NetworkSpec(_Spec):
+    """The stacked GRU and its sigmoid output layer."""
+
+    inputs: int = 374
+    hidden: int = 512
+    layers: int = 5
+    outputs: int = 50
+
+    def __post_init__(self) -> None:
+        self._check_integers("inputs", "hidden", "layers", "outputs")

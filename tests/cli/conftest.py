@@ -1,0 +1,127 @@
+"""Sounds made on the spot, and a small model with random weights."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from streamtag.cli import main
+from streamtag.core import Normalization, Scattering, ScatteringSpec, StackedGRU, Tagger
+from streamtag.core.model_file import save_tagger
+from streamtag.spec import NetworkSpec, NormalizationSpec
+
+TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
+RATE = 16000
+MakeSound = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file: everything of the real thing, but one small GRU layer that was never trained."""
+    torch.manual_seed(20)
+    front, network = ScatteringSpec(), NetworkSpec(hidden=16, layers=1)
+    head = torch.nn.Linear(network.hidden, len(TAGS))
+    with torch.no_grad():
+        head.weight *= 8  # so that tags differ, and go on and off
+    card = {"name": "small", "licence": "none", "scores": {"all": {"roc_auc": 0.5}}}
+    tagger = Tagger(
+        Scattering(front),
+        Normalization(NormalizationSpec(), front),
+        StackedGRU(network),
+        head,
+        TAGS,
+        (0.5,) * len(TAGS),
+        card,
+    )
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_tagger(tagger, path)
+    return path
+
+
+@pytest.fixture
+def streamtag(model: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, on the small model. -> exit code and what was printed."""
+
+    def run(*arguments: str | Path, small: bool = True) -> Answer:
+        capfd.readouterr()
+        chosen = ["--model", str(model), "--device", "cpu"] if small else []
+        code = main([*map(str, arguments), *chosen])
+        out, err = capfd.readouterr()
+        return Answer(code, out, err)
+
+    return run
+
+
+def song(seconds: float, seed: int = 0) -> NDArray[np.float32]:
+    """[n] something with notes and noise in it, different every two seconds."""
+    random = np.random.default_rng(seed)
+    time = np.arange(int(seconds * RATE)) / RATE
+    sound = 0.02 * random.standard_normal(len(time))
+    for start in np.arange(0, seconds, 2.0):
+        part = (time >= start) & (time < start + 2)
+        for pitch in random.uniform(80, 4000, 3):
+            sound[part] += 0.2 * np.sin(2 * np.pi * pitch * time[part])
+    return sound.astype(np.float32)
+
+
+def write_wav(path: Path, samples: NDArray[np.float32], rate: int = RATE, channels: int = 1) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+def write_encoded(path: Path, samples: NDArray[np.float32], codec: str) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        resampler = av.AudioResampler(
+            format=stream.format, layout="mono", rate=RATE, frame_size=stream.frame_size or 1024
+        )
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def make_sound(tmp_path: Path) -> MakeSound:
+    """(name, seconds, seed) -> the file, a WAV or an MP3 by its suffix."""
+
+    def make(name: str = "song.wav", seconds: float = 5.0, seed: int = 0) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = song(seconds, seed)
+        if path.suffix == ".mp3":
+            return write_encoded(path, samples, "libmp3lame")
+        return write_wav(path, samples)
+
+    return make

@@ -1,0 +1,119 @@
+"""Ctrl-C, SIGTERM and closed pipes end the program cleanly, with what was heard so far."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from streamtag.interruption import Interruption
+
+MakeSound = Callable[..., Path]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+
+def _started(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "streamtag.cli", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_stream_with_its_summary(
+    make_sound: MakeSound, model: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    table = tmp_path / "t.csv"
+    path = make_sound(seconds=60)
+    process = _started("file", path, path, "--json", "--realtime", "--csv", table, "--model", model)
+    lines = [_pipe(process.stdout).readline() for _ in range(4)]  # hello, and three frames or events
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    messages = [json.loads(line) for line in [*lines, *out.splitlines()]]
+    assert process.returncode == code
+    assert messages[-1]["type"] == "end"
+    frames = [message for message in messages if message["type"] == "frame"]
+    assert messages[-1]["frames"] == len(frames) < 200
+    assert err == "streamtag: interrupted in song.wav: these are the results so far\n"
+    assert len(_rows(table)) == len(frames)
+
+
+def test_a_source_that_stalls_can_be_interrupted(model: Path, make_sound: MakeSound) -> None:
+    process = _started("file", "-", "--json", "--model", model)
+    stdin = _pipe(process.stdin)
+    stdin.buffer.write(make_sound("a.wav", 8).read_bytes()[:200_000])  # type: ignore[attr-defined]
+    stdin.flush()
+    first = json.loads(_pipe(process.stdout).readline())
+    assert first["type"] == "hello"
+    process.send_signal(signal.SIGINT)
+    process.wait(30)  # although standard input is still open
+    out, err = _pipe(process.stdout).read(), _pipe(process.stderr).read()
+    stdin.close()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Fatal" not in err
+    assert all(json.loads(line) for line in out.splitlines())
+    for pipe in (process.stdout, process.stderr):
+        _pipe(pipe).close()
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_closed_pipe_ends_it_quietly(make_sound: MakeSound, model: Path, tmp_path: Path, options: list[str]) -> None:
+    paths = [make_sound("a.wav", 5), make_sound("b.wav", 60), make_sound("c.wav", 5)]
+    table = tmp_path / "t.csv"
+    process = _started("file", *paths, *options, "--csv", table, "--model", model)
+    assert all(_pipe(process.stdout).readline() for _ in range(8))
+    _pipe(process.stdout).close()
+    err = _pipe(process.stderr).read()
+    code = process.wait(60)
+    assert (code, err) == (141, "")
+    streams = {row["stream"] for row in _rows(table)}
+    assert "a.wav" in streams
+    assert "c.wav" not in streams
+    for pipe in (process.stdin, process.stderr):
+        _pipe(pipe).close()
+
+
+def test_the_first_signal_is_noted_and_the_second_ends() -> None:
+    with Interruption() as interruption:
+        assert not interruption.wanted
+        assert interruption.exit_code == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.wanted
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interruption.exit_code == 143
+    with pytest.raises(KeyboardInterrupt):  # Python's own handler is back
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGINT)
+        assert not interruption.wanted
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,106 @@
+"""The example song: its score, and the MP3 in the repository."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SONG = EXAMPLES / "evening_ride.mp3"
+
+
+@pytest.fixture(scope="module")
+def score() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        yield importlib.import_module("evening_ride")
+
+
+@pytest.fixture(scope="module")
+def song() -> tuple[dict[str, str], NDArray[np.float32]]:
+    """Metadata and samples [2, T] at 44.1 kHz of the MP3 in the repository."""
+    with av.open(str(SONG)) as container:
+        blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        assert container.streams.audio[0].rate == 44100
+        return dict(container.metadata), np.concatenate(blocks, axis=1)
+
+
+def test_the_same_seed_gives_the_same_score(score: ModuleType) -> None:
+    assert score.compose(3) == score.compose(3)
+    assert score.compose(3) != score.compose(4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_notes_lie_inside_their_sections(score: ModuleType, seed: int) -> None:
+    parts = {
+        "guitar": {"guitar"},
+        "strings": {"strings", "violin", "choir"},
+        "techno": {"808", "synth bass", "arpeggio", "pad"},
+        "rock": {"drums", "bass", "left", "right", "lead"},
+        "outro": {"harpsichord", "flute"},
+    }
+    notes = [event for event in score.compose(seed) if isinstance(event, score.Note)]
+    assert {note.part for note in notes} == set(score.PARTS)
+    for note in notes:
+        (home,) = [section for section in score.SECTIONS if note.part in parts[section.name]]
+        assert home.start <= note.start < note.start + note.seconds <= home.end + 1e-9
+        assert 1 <= note.velocity <= 127
+
+
+def test_sections_follow_one_another(score: ModuleType) -> None:
+    assert score.SECTIONS[0].start == 0
+    for before, after in zip(score.SECTIONS, score.SECTIONS[1:], strict=False):
+        assert before.end == after.start
+        assert after.end - after.start > 10, "long enough to be heard by a tagger"
+
+
+def test_sections_are_never_silent(score: ModuleType) -> None:
+    """At any time at least one note sounds, with room for breath between two chords."""
+    notes = [event for event in score.compose() if isinstance(event, score.Note)]
+    for time in np.arange(0.1, score.SECTIONS[-1].end - 0.2, 0.1):
+        assert any(note.start <= time + 0.1 and note.start + note.seconds > time for note in notes), time
+
+
+@pytest.mark.parametrize(("name", "key"), [("C4", 60), ("A4", 69), ("Bb2", 46), ("C#5", 73), ("B3", 59)])
+def test_pitch_names(score: ModuleType, name: str, key: int) -> None:
+    assert score.pitch(name) == key
+
+
+def test_the_song_in_the_repository(score: ModuleType, song: tuple[dict[str, str], NDArray[np.float32]]) -> None:
+    metadata, audio = song
+    assert SONG.stat().st_size < 1_000_000
+    assert (metadata["title"], metadata["artist"]) == ("Evening Ride", "streamtag")
+    assert audio.shape[0] == 2
+    assert 60 <= audio.shape[1] / 44100 <= 75
+    assert audio.shape[1] / 44100 == pytest.approx(score.SECTIONS[-1].end, abs=1.0)
+    assert -2.5 < 20 * math.log10(np.abs(audio).max()) < 0, "loud, and not clipped"
+
+
+def test_the_song_is_neither_silent_nor_the_same_throughout(
+    score: ModuleType, song: tuple[dict[str, str], NDArray[np.float32]]
+) -> None:
+    mono = song[1].mean(axis=0)
+    levels, centroids = {}, {}
+    for section in score.SECTIONS:
+        part = mono[round(section.start * 44100) : round(section.end * 44100)]
+        tenths = part[: len(part) // 4410 * 4410].reshape(-1, 4410)
+        rms = np.sqrt(np.mean(tenths**2, axis=1))
+        assert np.all(rms[: -20 if section.name == "outro" else None] > 1e-3), "no hole of a tenth of a second"
+        levels[section.name] = 10 * math.log10(np.mean(part**2))
+        power = np.abs(np.fft.rfft(part)) ** 2
+        centroids[section.name] = float(np.sum(power * np.fft.rfftfreq(len(part), 1 / 44100)) / np.sum(power))
+    assert levels["rock"] > levels["guitar"] + 6
+    assert levels["rock"] > levels["strings"] + 5
+    assert centroids["guitar"] < centroids["strings"] < centroids["techno"]
+    assert levels["techno"] > levels["outro"]

@@ -1,0 +1,188 @@
+"""How the example song is made: the MIDI file, the sound, the MP3."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import av
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def maker() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)  # what running the script does
+        yield importlib.import_module("make_song")
+
+
+@pytest.fixture(scope="module")
+def score() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        yield importlib.import_module("evening_ride")
+
+
+@dataclass(frozen=True)
+class Message:
+    tick: int
+    status: int
+    data: bytes
+
+
+def parse(midi: bytes) -> tuple[int, list[Message]]:
+    """A strict reader of one-track files without running status. Returns ticks a quarter and the messages."""
+    kind, length, form, tracks, division = struct.unpack(">4sIHHH", midi[:14])
+    assert (kind, length, form, tracks) == (b"MThd", 6, 0, 1)
+    kind, length = struct.unpack(">4sI", midi[14:22])
+    assert kind == b"MTrk"
+    assert length == len(midi) - 22
+    at, tick, messages = 22, 0, []
+
+    def number() -> int:
+        nonlocal at
+        value = 0
+        while True:
+            byte = midi[at]
+            at += 1
+            value = value << 7 | byte & 0x7F
+            if byte < 0x80:
+                return value
+
+    while at < len(midi):
+        tick += number()
+        status = midi[at]
+        at += 1
+        if status == 0xFF:
+            status = 0xFF00 | midi[at]
+            at += 1
+            size = number()
+        else:
+            assert 0x80 <= status < 0xF0
+            size = 1 if status >> 4 in (0xC, 0xD) else 2
+        data = midi[at : at + size]
+        assert len(data) == size
+        assert status >= 0xFF00 or max(data) < 0x80
+        messages.append(Message(tick, status, data))
+        at += size
+    assert messages[-1].status == 0xFF2F, "a track ends with its end mark"
+    return division, messages
+
+
+def test_the_same_seed_gives_the_same_bytes(maker: ModuleType) -> None:
+    assert maker.midi_file(maker.compose(3)) == maker.midi_file(maker.compose(3))
+
+
+def test_another_seed_gives_other_bytes(maker: ModuleType) -> None:
+    assert maker.midi_file(maker.compose(3)) != maker.midi_file(maker.compose(4))
+
+
+def test_the_midi_file_holds_the_score(maker: ModuleType, score: ModuleType) -> None:
+    events = score.compose()
+    division, messages = parse(maker.midi_file(events))
+    assert division * 2 == maker.TICKS_PER_S, "at the default tempo of half a second a quarter"
+    (tempo,) = [m.data for m in messages if m.status == 0xFF51]
+    assert int.from_bytes(tempo) == 500_000
+    starts = [m for m in messages if m.status >> 4 == 0x9]
+    wanted = sorted((e.start, e.pitch, e.velocity) for e in events if isinstance(e, score.Note))
+    assert len(starts) == len(wanted)
+    assert [m.tick / maker.TICKS_PER_S for m in starts] == pytest.approx([w[0] for w in wanted], abs=1e-3)
+    assert sorted(bytes(m.data) for m in starts) == sorted(bytes(w[1:]) for w in wanted)
+
+
+def test_every_note_ends_before_its_key_is_struck_again(maker: ModuleType) -> None:
+    """Two notes of one key at once cannot be told apart, so a player would cut the wrong one."""
+    sounding: set[tuple[int, int]] = set()
+    for message in parse(maker.midi_file(maker.compose()))[1]:
+        key = message.status & 0xF, message.data[0] if message.data else -1
+        if message.status >> 4 == 0x9:
+            assert key not in sounding
+            sounding.add(key)
+        elif message.status >> 4 == 0x8:
+            sounding.remove(key)
+    assert not sounding
+
+
+def test_a_key_struck_while_it_sounds_is_ended_first(maker: ModuleType, score: ModuleType) -> None:
+    twice = [score.Note("guitar", 0.0, 2.0, 60, 80), score.Note("guitar", 1.0, 2.0, 60, 90)]
+    notes = [m for m in parse(maker.midi_file(twice))[1] if m.status >> 4 in (0x8, 0x9)]
+    second = maker.TICKS_PER_S
+    assert [(m.tick, m.status) for m in notes] == [
+        (0, 0x90),
+        (second, 0x80),
+        (second, 0x90),
+        (3 * second, 0x80),
+    ]
+
+
+def test_instruments_are_chosen_before_they_play(maker: ModuleType, score: ModuleType) -> None:
+    program: dict[int, int] = {}
+    heard = set()
+    for message in parse(maker.midi_file(score.compose()))[1]:
+        channel = message.status & 0xF
+        if message.status >> 4 == 0xC:
+            program[channel] = message.data[0]
+        elif message.status >> 4 == 0x9:
+            heard.add((channel, program[channel]))
+    assert heard == {(part.channel, part.program) for part in score.PARTS.values()}
+
+
+@pytest.mark.parametrize(
+    ("value", "coded"),
+    [(0, "00"), (0x7F, "7f"), (0x80, "8100"), (0x3FFF, "ff7f"), (0x4000, "818000"), (0x0FFFFFFF, "ffffff7f")],
+)
+def test_variable_lengths_are_those_of_the_midi_standard(maker: ModuleType, value: int, coded: str) -> None:
+    assert maker._variable_length(value).hex() == coded
+
+
+def test_finish_sets_peak_length_and_fade(maker: ModuleType) -> None:
+    length = round((maker.SECTIONS[-1].end + maker.RING_S) * maker.RATE)
+    for samples in (length - 1000, length + 1000):
+        tone = np.sin(np.arange(samples) * 0.05).astype(np.float32) * np.float32(3)
+        done = maker.finish(np.stack([tone, -tone / 2]))
+        assert done.shape == (2, length)
+        assert 20 * math.log10(np.abs(done).max()) == pytest.approx(-1.0, abs=1e-3)
+        assert np.abs(done[:, -100:]).max() < 1e-4
+        assert np.abs(done[:, : -round(maker.FADE_S * maker.RATE)]).max() == np.abs(done).max()
+
+
+def test_encoding_keeps_the_sound_and_the_title(maker: ModuleType, tmp_path: Path) -> None:
+    time = np.arange(maker.RATE) / maker.RATE
+    tone = np.stack([np.sin(2 * np.pi * f * time) for f in (440, 660)]).astype(np.float32) / 2
+    maker.encode(tone, tmp_path / "tone.mp3")
+    with av.open(str(tmp_path / "tone.mp3")) as container:
+        assert container.metadata["title"] == "Evening Ride"
+        assert container.metadata["artist"] == "streamtag"
+        back = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    for channel, frequency in zip(back, (440, 660), strict=True):
+        middle = channel[len(channel) // 4 :][: maker.RATE // 2]
+        peak = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax() * 2
+        assert abs(peak - frequency) <= 2
+        # LAME itself scales the sound by 0.95 at this bit rate.
+        assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.95 * 0.5 / math.sqrt(2), rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def real_player(maker: ModuleType) -> None:
+    if maker.shutil.which("fluidsynth") is None or not maker.SOUNDFONT.is_file():
+        pytest.skip(f"needs {maker.INSTALL}")
+
+
+@pytest.mark.usefixtures("real_player")
+def test_rendering_with_the_real_player(maker: ModuleType, score: ModuleType) -> None:
+    late = [score.Note("flute", 1.0, 1.0, 69, 100)]
+    audio = maker.render(maker.midi_file(late), maker.SOUNDFONT)
+    assert audio.dtype == np.float32
+    assert audio.shape[0] == 2
+    before, during = audio[:, : maker.RATE * 9 // 10], audio[:, maker.RATE * 5 // 4 : maker.RATE * 7 // 4]
+    assert np.abs(before).max() < 1e-3 < np.abs(during).max()
+    spectrum = np.abs(np.fft.rfft(during.mean(axis=0) * np.hanning(during.shape[1])))
+    assert spectrum[215:225].max() == pytest.approx(spectrum[20:300].max()), "A4 is 440 Hz, two hertz a bin"

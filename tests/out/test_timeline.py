@@ -1,0 +1,50 @@
+"""All frames of a stream, in little memory."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from streamtag.live.frame import TagFrame
+from streamtag.out.timeline import FIRST_ROWS, Timeline
+
+
+def _filled(frames: int, tags: int = 3) -> tuple[Timeline, np.ndarray]:
+    probs = np.random.default_rng(5).random((frames, tags), np.float32)
+    timeline = Timeline("song.mp3", tuple(f"tag {index}" for index in range(tags)))
+    for index, row in enumerate(probs):
+        timeline.add(TagFrame(index, 0.256 * index - 0.256, 0.256 * index + 0.256, row))
+    return timeline, probs
+
+
+@pytest.mark.parametrize("frames", [1, FIRST_ROWS - 1, FIRST_ROWS, FIRST_ROWS + 1, 5 * FIRST_ROWS])
+def test_what_goes_in_comes_out(frames: int) -> None:
+    timeline, probs = _filled(frames)
+    assert len(timeline) == frames
+    np.testing.assert_array_equal(timeline.probs, probs)
+    np.testing.assert_allclose(timeline.times, 0.256 * np.arange(frames))
+    np.testing.assert_allclose(timeline.means, probs.mean(axis=0), rtol=1e-5)
+
+
+def test_empty_has_means_of_zero() -> None:
+    timeline = Timeline("song.mp3", ("a", "b"))
+    assert timeline.probs.shape == (0, 2)
+    assert timeline.means.tolist() == [0.0, 0.0]
+
+
+def test_an_hour_is_a_few_megabytes_and_no_object_per_frame() -> None:
+    timeline, _ = _filled(14_063, tags=50)
+    seen: set[int] = set()
+
+    def size(value: object) -> int:
+        if id(value) in seen or isinstance(value, type | ModuleType):
+            return 0
+        seen.add(id(value))
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+        own = value.nbytes if isinstance(value, np.ndarray) else sys.getsizeof(value)
+        return own + sum(size(part) for part in parts)
+
+    assert size(vars(timeline)) < 4_000_000

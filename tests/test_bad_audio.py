@@ -1,0 +1,304 @@
+"""Bad and strange audio through the whole library: a clear line or a right answer for each."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import closing
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from streamtag.app import Result, Tagger
+from streamtag.core import (
+    NetworkSpec,
+    Normalization,
+    NormalizationSpec,
+    Scattering,
+    ScatteringSpec,
+    StackedGRU,
+)
+from streamtag.core import Tagger as Network
+from streamtag.errors import SourceError
+from streamtag.live.files import find_files
+
+HOP = ScatteringSpec().hop
+# Samples that differ by rounding alone differ in the empty bands above the music, and this network listens to those.
+ROUNDED = 0.05
+FORMAT_CODES = {"u": 1, "i": 1, "f": 3}
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    """A small network with random weights: what it says is arbitrary, but depends on all it hears."""
+    torch.manual_seed(0)
+    spec = NetworkSpec(hidden=16, layers=2, outputs=5)
+    tags = ("guitar", "drums", "slow", "loud", "harp")
+    head = torch.nn.Linear(spec.hidden, spec.outputs)
+    torch.nn.init.normal_(head.weight, std=3)
+    network = Network(
+        Scattering(ScatteringSpec()),
+        Normalization(NormalizationSpec(), ScatteringSpec()),
+        StackedGRU(spec),
+        head,
+        tags,
+        (0.5,) * len(tags),
+        {"name": "random"},
+    )
+    return Tagger(network, "cpu", Path("random.safetensors"))
+
+
+def wav(path: Path, samples: NDArray[np.generic], rate: int = 16000) -> Path:
+    """samples [n] or [n, channels]: uint8, int16, int32, float32 or float64."""
+    channels, size = (1, *samples.shape)[-1] if samples.ndim > 1 else 1, samples.dtype.itemsize
+    code = FORMAT_CODES[samples.dtype.kind]
+    header = struct.pack("<HHIIHH", code, channels, rate, rate * channels * size, channels * size, 8 * size)
+    data = samples.tobytes()
+    path.write_bytes(
+        b"RIFF"
+        + struct.pack("<I", 36 + len(data))
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + header
+        + b"data"
+        + struct.pack("<I", len(data))
+        + data
+    )
+    return path
+
+
+def mp3(path: Path, samples: NDArray[np.float32], rate: int = 16000) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        stream.codec_context.format = av.AudioFormat("fltp")
+        size = 1152 if rate >= 32000 else 576
+        for start in range(0, len(samples), size):
+            block = np.ascontiguousarray(samples[None, start : start + size])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def music(seconds: float, rate: int = 16000) -> NDArray[np.float32]:
+    """A few swelling tones, all far below 4 kHz."""
+    time = np.arange(round(seconds * rate)) / rate
+    sound = sum(np.sin(2 * np.pi * f * time) * np.sin(np.pi * f / 300 * time) ** 2 for f in (110, 330, 550, 880))
+    return (0.2 * np.asarray(sound)).astype(np.float32)
+
+
+def checked(result: Result, seconds: float, within: float = 0.1) -> Result:
+    """Finite probabilities of the right number of frames."""
+    assert result.seconds == pytest.approx(seconds, abs=within)
+    assert len(result.times) == len(result.probs) == -(-round(result.seconds * 16000) // HOP)
+    assert np.isfinite(result.probs).all()
+    assert ((result.probs >= 0) & (result.probs <= 1)).all()
+    return result
+
+
+@pytest.fixture(scope="module")
+def plain(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
+    """What the music gives as the plainest of files."""
+    return tagger.tag(wav(tmp_path_factory.mktemp("plain") / "plain.wav", music(3))).probs
+
+
+class TestStrangeButRight:
+    """Other clothes, the same music: the same answer."""
+
+    @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 96000, 192000])
+    def test_sample_rates(self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32], rate: int) -> None:
+        result = checked(tagger.tag(wav(tmp_path / "a.wav", music(3, rate), rate)), 3)
+        np.testing.assert_allclose(result.probs, plain, atol=ROUNDED)
+
+    @pytest.mark.parametrize("channels", [2, 3, 8, 20])
+    def test_channels(self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32], channels: int) -> None:
+        samples = np.repeat(music(3)[:, None], channels, axis=1)
+        result = checked(tagger.tag(wav(tmp_path / "a.wav", samples)), 3)
+        np.testing.assert_allclose(result.probs, plain, atol=ROUNDED)
+
+    @pytest.mark.parametrize(
+        ("dtype", "scale", "zero"), [("u1", 2**7, 2**7), ("i2", 2**15, 0), ("i4", 2**31, 0), ("f8", 1, 0)]
+    )
+    def test_widths(self, tagger: Tagger, tmp_path: Path, dtype: str, scale: int, zero: int) -> None:
+        """Rounding is part of the sound: compared with the very same samples as 32-bit floats."""
+        samples = (music(3).astype(np.float64) * scale + zero).astype(f"<{dtype}")
+        floats = ((samples.astype(np.float64) - zero) / scale).astype(np.float32)
+        result = checked(tagger.tag(wav(tmp_path / "a.wav", samples)), 3)
+        same = tagger.tag(wav(tmp_path / "b.wav", floats))
+        np.testing.assert_allclose(result.probs, same.probs, atol=1e-3)
+
+    def test_a_tenth_of_a_second(self, tagger: Tagger, tmp_path: Path) -> None:
+        assert len(checked(tagger.tag(wav(tmp_path / "a.wav", music(0.1))), 0.1).times) == 1
+
+    def test_a_single_sample(self, tagger: Tagger, tmp_path: Path) -> None:
+        assert len(checked(tagger.tag(wav(tmp_path / "a.wav", music(1)[:1])), 0).times) == 1
+
+    def test_a_tenth_of_a_second_of_mp3(self, tagger: Tagger, tmp_path: Path) -> None:
+        checked(tagger.tag(mp3(tmp_path / "a.mp3", music(0.1, 44100), 44100)), 0.1)
+
+    def test_silence(self, tagger: Tagger, tmp_path: Path) -> None:
+        checked(tagger.tag(wav(tmp_path / "a.wav", np.zeros(48000, np.float32))), 3)
+
+    def test_full_scale_square_waves(self, tagger: Tagger, tmp_path: Path) -> None:
+        square = np.where(np.arange(3 * 44100) % 100 < 50, 32767, -32768).astype("<i2")
+        checked(tagger.tag(wav(tmp_path / "a.wav", square, 44100)), 3)
+
+    def test_another_suffix(self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32]) -> None:
+        np.testing.assert_array_equal(tagger.tag(wav(tmp_path / "a.mp3", music(3))).probs, plain)
+
+    def test_different_music_gives_another_answer(
+        self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32]
+    ) -> None:
+        """The negative control of the comparisons above."""
+        other = tagger.tag(wav(tmp_path / "a.wav", music(3)[::-1] ** 3))
+        assert np.abs(other.probs - plain).max() > 2 * ROUNDED
+
+
+class TestDamaged:
+    def test_nan_and_infinities(self, tagger: Tagger, tmp_path: Path) -> None:
+        samples = music(3)
+        samples[[0, 20000, 20001, 47999]] = [np.nan, np.inf, -np.inf, np.nan]
+        result = checked(tagger.tag(wav(tmp_path / "a.wav", samples)), 3)
+        mended = tagger.tag(wav(tmp_path / "b.wav", np.where(np.isfinite(samples), samples, 0)))
+        np.testing.assert_array_equal(result.probs, mended.probs)
+        assert result.warnings == ("4 samples not a finite number, set to 0",)
+        assert mended.warnings == ()
+
+    def test_nothing_but_nan(self, tagger: Tagger, tmp_path: Path) -> None:
+        checked(tagger.tag(wav(tmp_path / "a.wav", np.full(16000, np.nan, np.float32))), 1)
+
+    def test_absurdly_loud(self, tagger: Tagger, tmp_path: Path) -> None:
+        samples = np.array([1e38, -1e38, 1e-38, 3e38] * 8000, np.float32)
+        checked(tagger.tag(wav(tmp_path / "a.wav", samples, 44100)), 32000 / 44100)
+
+    @pytest.mark.parametrize("kept", [0.1, 0.5, 0.97])
+    def test_truncated_mp3(self, tagger: Tagger, tmp_path: Path, kept: float) -> None:
+        path = mp3(tmp_path / "a.mp3", music(8))
+        data = path.read_bytes()
+        path.write_bytes(data[: round(kept * len(data))])
+        checked(tagger.tag(path), 8 * kept, within=0.4)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_bit_flipped_mp3(self, tagger: Tagger, tmp_path: Path, seed: int) -> None:
+        path = mp3(tmp_path / "a.mp3", music(8))
+        data = bytearray(path.read_bytes())
+        random = np.random.default_rng(seed)
+        for place in random.integers(len(data) // 10, len(data), 60):
+            data[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(data)
+        result = tagger.tag(path)
+        assert checked(result, result.seconds).seconds > 4  # most of it survives
+        assert all("damaged packet" in warning for warning in result.warnings)
+
+    def test_an_mp3_with_a_hole_of_noise(self, tagger: Tagger, tmp_path: Path) -> None:
+        path = mp3(tmp_path / "a.mp3", music(8))
+        data = bytearray(path.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 4000] = np.random.default_rng(0).bytes(4000)
+        path.write_bytes(data)
+        result = tagger.tag(path)
+        assert checked(result, result.seconds).seconds > 5
+
+    def test_truncated_wav(self, tagger: Tagger, tmp_path: Path) -> None:
+        path = wav(tmp_path / "a.wav", music(3))
+        path.write_bytes(path.read_bytes()[: 44 + 4 * 16000 + 3])
+        checked(tagger.tag(path), 1)
+
+
+def refused(tagger: Tagger, where: Path | str) -> str:
+    """The message without the name: it must be one printable line that begins with the name."""
+    with pytest.raises(SourceError) as caught:
+        tagger.tag(where)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(f"{where}: ")
+    assert caught.value.__cause__ is None
+    return message.removeprefix(f"{where}: ")
+
+
+class TestRefused:
+    def test_missing(self, tagger: Tagger, tmp_path: Path) -> None:
+        assert refused(tagger, tmp_path / "missing.mp3") == "no such file"
+
+    def test_a_folder(self, tagger: Tagger, tmp_path: Path) -> None:
+        assert refused(tagger, tmp_path) == "is a folder, not an audio file"
+
+    def test_a_folder_without_audio(self, tmp_path: Path) -> None:
+        (tmp_path / "readme.txt").write_text("nothing to hear")
+        with pytest.raises(SourceError, match="no audio files in this folder"):
+            find_files([str(tmp_path)])
+
+    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.flac", "a"])
+    def test_empty(self, tagger: Tagger, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).touch()
+        assert refused(tagger, tmp_path / name) == "is empty"
+
+    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.ogg", "a.txt", "a.srt", "a"])
+    @pytest.mark.parametrize(
+        "text", ["x", "no music at all\n" * 500, "1\n00:00:01,000 --> 00:00:02,000\nla la\n\n" * 9]
+    )
+    def test_text(self, tagger: Tagger, tmp_path: Path, name: str, text: str) -> None:
+        (tmp_path / name).write_text(text)
+        assert refused(tagger, tmp_path / name).startswith("not an audio file")
+
+    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.m4a", "a"])
+    def test_noise_of_bytes(self, tagger: Tagger, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(100_000))
+        assert refused(tagger, tmp_path / name).startswith(("not an audio file", "not one sample"))
+
+    def test_a_header_without_samples(self, tagger: Tagger, tmp_path: Path) -> None:
+        path = wav(tmp_path / "a.wav", music(0))
+        assert refused(tagger, path).startswith(("not one sample", "not an audio file"))
+
+    @pytest.mark.parametrize("rate", [1, 4_100_000_000])
+    def test_an_absurd_rate(self, tagger: Tagger, tmp_path: Path, rate: int) -> None:
+        data = bytearray(wav(tmp_path / "a.wav", music(1)).read_bytes())
+        data[24:28] = struct.pack("<I", rate)
+        (tmp_path / "a.wav").write_bytes(data)
+        refused(tagger, tmp_path / "a.wav")
+
+    def test_a_video_without_sound(self, tagger: Tagger, tmp_path: Path) -> None:
+        path = tmp_path / "film.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width = stream.height = 32
+            stream.pix_fmt = "yuv420p"
+            for _ in range(10):
+                picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+        assert refused(tagger, path) == "not an audio file: no sound in it"
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+    def test_permission_denied(self, tagger: Tagger, tmp_path: Path) -> None:
+        path = wav(tmp_path / "a.wav", music(1))
+        path.chmod(0)
+        assert refused(tagger, path) == "permission denied"
+
+    def test_permission_denied_by_the_system(self, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "open", refuse)
+        assert refused(tagger, "a.wav") == "permission denied"
+
+    @pytest.mark.parametrize("name", ["null\0byte.mp3", "a" * 5000])
+    def test_names_that_no_system_takes(self, tagger: Tagger, name: str) -> None:
+        with pytest.raises(SourceError) as caught:
+            tagger.tag(name)
+        assert str(caught.value).isprintable()
+
+    def test_an_unreachable_address(self, tagger: Tagger) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            port = listener.getsockname()[1]
+        assert refused(tagger, f"http://127.0.0.1:{port}/a.mp3") == "cannot be reached: connection refused"
+
+    def test_an_address_of_another_kind(self, tagger: Tagger) -> None:
+        assert "http" in refused(tagger, "rtmp://127.0.0.1/a")

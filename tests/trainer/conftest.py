@@ -1,0 +1,90 @@
+"""A tiny data set in the documented format: tones and noise, two rules to learn and one coin toss."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streamtag.spec import ScatteringSpec
+from trainer.audio import encode
+from trainer.config import TrainConfig
+from trainer.features import Cache, prepare
+from trainer.manifest import Manifest, read_manifest
+
+TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
+RATE = 16000
+
+
+def sound(rng: np.random.Generator, high: bool, noisy: bool, seconds: float = 3.0) -> np.ndarray:
+    """A tone, low or high, with or without noise, at a random level."""
+    hz = rng.uniform(2000, 4000) if high else rng.uniform(150, 500)
+    times = np.arange(round(seconds * RATE)) / RATE
+    samples = np.sin(2 * np.pi * hz * times)
+    if noisy:
+        samples = samples + rng.normal(0, 0.5, len(times))
+    return (samples * rng.uniform(0.1, 0.4)).astype(np.float32)
+
+
+def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def write_tree() -> Callable[[Path, int, int], Path]:
+    """(folder, training clips, validation clips) -> the folder, filled."""
+
+    def write(folder: Path, training: int, validation: int) -> Path:
+        rng = np.random.default_rng(7)
+        (folder / "audio").mkdir(parents=True)
+        clips: list[Sequence[object]] = [("clip_id", "split", "kind")]
+        targets: list[Sequence[object]] = [("clip_id", *TAGS)]
+        for number in range(training + validation):
+            high, noisy, coin = number % 2, number // 2 % 2, int(rng.integers(2))
+            name = f"clip-{number:03d}"
+            encode(sound(rng, bool(high), bool(noisy)), RATE, "mp3", 32000, folder / "audio" / f"{name}.mp3")
+            split = "train" if number < training else "valid"
+            clips.append((name, split, "odd" if number % 3 else "even"))
+            targets.append((name, high, noisy, coin))
+        write_rows(folder / "clips.csv", clips)
+        write_rows(folder / "targets.csv", targets)
+        (folder / "tags.txt").write_text("\n".join(TAGS) + "\n")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory, write_tree: Callable[[Path, int, int], Path]) -> Path:
+    """64 training clips, 32 for validation. Not to be written to."""
+    return write_tree(tmp_path_factory.mktemp("data") / "tones", 64, 32)
+
+
+@pytest.fixture(scope="session")
+def manifest(tree: Path) -> Manifest:
+    return read_manifest(tree)
+
+
+@pytest.fixture(scope="session")
+def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """The features of `tree`, with one augmented pass."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    filled = Cache(tmp_path_factory.mktemp("cache"), manifest, ScatteringSpec(), seed=1)
+    list(prepare(filled, passes=1, workers=0))
+    torch.set_num_threads(before)
+    return filled
+
+
+@pytest.fixture(scope="session")
+def small() -> TrainConfig:
+    """A network and a recipe for seconds of training."""
+    return TrainConfig(
+        hidden=16, layers=2, epochs=12, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
+        ramp_s=0.5, noise=0.05, gain_db=2.0,
+    )  # fmt: skip

@@ -1,0 +1,102 @@
+"""The whole way on the command line: prepare, train, evaluate, export; and mistakes as one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamtag.core.model_file import load_tagger
+from streamtag.errors import SpecError
+from trainer import cli
+from trainer.config import TrainConfig
+
+SETTINGS = (
+    "hidden=16 layers=2 epochs=12 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
+)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The commands set how many are used: put it back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """(words) -> exit code, standard output, standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["trainer", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = left.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return call
+
+
+def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    features, out, model = tmp_path / "features", tmp_path / "run", tmp_path / "model.safetensors"
+    card = tmp_path / "card.json"
+    card.write_text(json.dumps({"name": "tones", "licence": "CC0-1.0"}))
+    assert run("prepare", tree, "--cache", features, "--passes", 1, "--workers", 1)[0] == 0
+    settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
+    code, result, _ = run("train", tree, "--cache", features, "--passes", 1, "--threads", 1, "--out", out, *settings)
+    assert code == 0
+    assert json.loads(result)["roc_auc"] > 0.7
+    code, table, _ = run("export", out, model, "--card", card)
+    assert code == 0
+    assert "high tone" in table
+    code, result, _ = run("evaluate", model, tree, "--json")
+    assert code == 0
+    figures = json.loads(result)
+    assert figures["tags"]["high tone"]["roc_auc"] > 0.9
+    assert set(figures["parts"]) == {"all", "even", "odd"}
+    tagger = load_tagger(model)
+    assert tagger.tags == ("high tone", "noisy", "coin")
+    assert len(set(tagger.thresholds)) > 1
+    assert tagger.card["name"] == "tones"
+    assert tagger.card["licence"] == "CC0-1.0"
+    assert tagger.card["clips"] == {"train": 64, "valid": 32}
+    assert tagger.card["agreement"]["parts"]["all"]["roc_auc"] == pytest.approx(
+        figures["parts"]["all"]["roc_auc"], abs=0.02
+    )
+
+
+def test_mistakes_are_one_line(tmp_path: Path, tree: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    nowhere = tmp_path / "nowhere"
+    for words, message in (
+        (("prepare", nowhere), "no such folder"),
+        (("train", tree, "--cache", tmp_path / "c", "--out", tmp_path / "r"), "prepare"),
+        (("train", tree, "--out", tmp_path / "r", "--set", "hiden=3"), "not NAME=VALUE"),
+        (("export", nowhere, tmp_path / "m"), "data.json"),
+        (("evaluate", nowhere, tree), "nowhere"),
+    ):
+        code, _, err = run(*words)
+        assert code == 1, words
+        lines = [line for line in err.splitlines() if line.startswith("trainer: ")]
+        assert len(lines) == 1
+        assert message in lines[0]
+        assert "Traceback" not in err
+
+
+def test_help_documents_the_format(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, text, _ = run("--help")
+    assert code == 0
+    assert "targets.npz" in text
+    assert "clips.csv" in text
+
+
+def test_settings() -> None:
+    config = cli.parse_settings(["epochs=3", "rate=0.5", "compression=none"])
+    assert config == TrainConfig(epochs=3, rate=0.5, compression="none")
+    for wrong in ("epochs", "epochs=many", "colour=1"):
+        with pytest.raises(SpecError, match="--set"):
+            cli.parse_settings([wrong])

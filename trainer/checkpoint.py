@@ -1,0 +1,31 @@
+"""Tensors and JSON in one safetensors file, complete or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from streamtag.errors import ManifestError
+
+
+def save(tensors: dict[str, Tensor], meta: dict[str, Any], path: Path) -> None:
+    """Tensors and JSON in one file, complete or not at all; one entry, so that equal contents are equal
+    bytes."""
+    aside = path.with_name(f".{path.name}.part")
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, {"meta": json.dumps(meta)})
+    aside.replace(path)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save` wrote. Raises ManifestError if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["meta"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"{path}: no training file: {error}") from error

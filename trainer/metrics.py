@@ -1,0 +1,91 @@
+"""Scores of predictions [n, C] against targets [n, C], all per tag; what cannot be scored is left out and
+counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from trainer.manifest import Array
+
+POSITIVE = 0.3  # a soft target from which on a tag counts as given
+LEAST = 5  # positives and negatives that a tag needs to be scored
+
+
+@dataclass(frozen=True)
+class Scores:
+    """roc_auc, pr_auc: macro means over the scored tags, NaN if there are none; by tag [C], NaN where not
+    scored."""
+
+    roc_auc: float
+    pr_auc: float
+    roc_auc_by_tag: NDArray[np.float64]
+    pr_auc_by_tag: NDArray[np.float64]
+    scored: int
+    clips: int
+
+
+def score(predicted: Array, targets: Array) -> Scores:
+    """ROC-AUC and PR-AUC of predictions against targets >= 0.3."""
+    given = targets >= POSITIVE
+    tags = targets.shape[1]
+    roc, pr = np.full(tags, np.nan), np.full(tags, np.nan)
+    for tag in np.flatnonzero(scorable(targets)):
+        roc[tag] = roc_auc_score(given[:, tag], predicted[:, tag])
+        pr[tag] = average_precision_score(given[:, tag], predicted[:, tag])
+    return Scores(_mean(roc), _mean(pr), roc, pr, int(np.isfinite(roc).sum()), len(targets))
+
+
+def scorable(targets: Array) -> NDArray[np.bool_]:
+    """[C]: tags with enough positives and negatives."""
+    positives = (targets >= POSITIVE).sum(axis=0)
+    return np.asarray((positives >= LEAST) & (len(targets) - positives >= LEAST))
+
+
+def thresholds(predicted: Array, targets: Array) -> Array:
+    """[C]: the threshold of the best F1 for each tag.
+
+    A tag without enough positives gets the level that only 1 in 50 clips exceeds, so that it can still
+    light up.
+    """
+    given = targets >= POSITIVE
+    rare = np.quantile(predicted, 0.98, axis=0)
+    result = np.clip(rare, 0.02, 0.98).astype(np.float32)
+    for tag in np.flatnonzero(scorable(targets)):
+        precision, recall, levels = precision_recall_curve(given[:, tag], predicted[:, tag])
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        result[tag] = np.clip(levels[np.argmax(f1[:-1])], 0.02, 0.98)
+    return result
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close predictions are to soft targets: mean absolute difference and correlation, overall and by
+    tag [C]."""
+
+    difference: float
+    correlation: float
+    difference_by_tag: NDArray[np.float64]
+    correlation_by_tag: NDArray[np.float64]
+
+
+def agreement(predicted: Array, targets: Array) -> Agreement:
+    """Correlations are NaN for what does not vary."""
+    p, t = predicted.astype(np.float64), targets.astype(np.float64)
+    by_tag = np.array([_correlation(p[:, c], t[:, c]) for c in range(p.shape[1])])
+    difference = np.abs(p - t)
+    return Agreement(float(difference.mean()), _correlation(p.ravel(), t.ravel()), difference.mean(axis=0), by_tag)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 1e-12 else float("nan")
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
