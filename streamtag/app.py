@@ -14,9 +14,8 @@ from streamtag.core.model_file import load_tagger
 from streamtag.core.tagger import Tagger as Network
 from streamtag.errors import DeviceError
 from streamtag.live.frame import TagFrame
+from streamtag.live.read_ahead import ReadAhead
 from streamtag.live.session import Session
-from streamtag.live.slices import in_slices
-from streamtag.live.source import open_source
 
 SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
 
@@ -64,8 +63,8 @@ class Tagger:
         Memory does not grow with the length of the sound, but for 50 numbers a frame.
         """
         session = Session(self)
-        with open_source(str(where)) as source:
-            blocks = [self._probs(session.feed(samples)) for samples in in_slices(source)]
+        with ReadAhead(str(where)) as reader:
+            blocks = [self._probs(session.feed(samples)) for samples in reader if len(samples)]
         probs = np.concatenate([*blocks, self._probs(session.flush())])
         return Result(
             tags=list(self.tags),
@@ -73,7 +72,7 @@ class Tagger:
             probs=probs,
             summary=dict(zip(self.tags, probs.mean(axis=0, dtype=np.float64).tolist(), strict=True)),
             seconds=session.seconds,
-            warnings=tuple(source.warnings),
+            warnings=tuple(reader.warnings),
         )
 
     def _probs(self, frames: list[TagFrame]) -> NDArray[np.float32]:

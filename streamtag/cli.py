@@ -128,14 +128,17 @@ def _model(model: options.Model = None, json: options.JsonObject = False) -> Non
     short_help="Measure speed and memory on this machine.",
     epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench --json > bench.json",
 )
-def _bench(json: options.JsonObject = False) -> None:
+def _bench(
+    json: options.JsonObject = False,
+    model: options.Model = None,
+    device: options.ComputeDevice = options.Device.auto,
+) -> None:
     """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory."""
 
     def work() -> int:
         from streamtag import bench
 
-        bench.run(json=json)
-        return 0
+        return bench.run(json=json, model=model, device=device.value)
 
     raise typer.Exit(_guarded(work))
 
@@ -175,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     if arguments is None and any(thread.name.startswith("streamtag-") for thread in threading.enumerate()):
-        # A reader that still waits, say for standard input, holds locks that Python would abort over at exit.
+        # A reader that still waits for a stalled source holds a resampler, whose library complains at Python's exit.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -17,6 +17,7 @@ from streamtag.errors import SourceError, StreamtagError
 from streamtag.hearing import Hearing, all_there, to_the_clock
 from streamtag.interruption import Interruption
 from streamtag.live.files import find_files
+from streamtag.live.read_ahead import ReadAhead
 from streamtag.message import Error, Hello
 from streamtag.out.csv_file import CsvFile
 from streamtag.out.jsonlines import JsonLines, write_line
@@ -28,7 +29,6 @@ from streamtag.out.selection import Selection
 from streamtag.out.sink import Sink, Stream
 from streamtag.out.table import SummaryTable
 from streamtag.out.terminal import Panel
-from streamtag.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger

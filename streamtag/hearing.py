@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from streamtag.interruption import Interruption
 from streamtag.live.events import EventDetector
 from streamtag.live.frame import TagFrame
+from streamtag.live.read_ahead import WAIT_S, ReadAhead
 from streamtag.live.resample import SAMPLE_RATE
 from streamtag.message import Event
 from streamtag.out.sink import Sink, Stream
 from streamtag.out.timeline import Timeline
-from streamtag.read_ahead import WAIT_S, ReadAhead
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger
-
-SLICE = 40  # chunks, ten seconds: larger is hardly faster, and the view and Ctrl-C wait for it
 
 
 class Hearing:
@@ -65,8 +63,10 @@ class Hearing:
 
 
 def all_there(reader: ReadAhead, interruption: Interruption) -> Iterator[NDArray[np.float32]]:
-    """Slices of a source [n], n > 0, what is decoded already, up to SLICE chunks; ends early when a signal comes."""
-    while not interruption.wanted and (samples := reader.take(most=SLICE)) is not None:
+    """Slices of a source [n], n > 0, as fast as they are decoded; ends early when a signal comes."""
+    for samples in reader:
+        if interruption.wanted:
+            return
         if len(samples):
             yield samples
 
@@ -74,7 +74,7 @@ def all_there(reader: ReadAhead, interruption: Interruption) -> Iterator[NDArray
 def to_the_clock(reader: ReadAhead, interruption: Interruption) -> Iterator[NDArray[np.float32]]:
     """The same, chunk by chunk, none before it would have been played: the first sample plays now."""
     began, played = None, 0
-    while not interruption.wanted and (samples := reader.take(most=1)) is not None:
+    while not interruption.wanted and (samples := reader.take(enough=1)) is not None:
         if not len(samples):
             continue
         began = time.monotonic() if began is None else began

@@ -83,7 +83,8 @@ class TestImport:
 
     def test_sources_and_events_need_no_torch(self) -> None:
         code = (
-            "import sys, streamtag.live.events, streamtag.live.files, streamtag.live.resample, streamtag.live.source\n"
+            "import sys, streamtag.live.events, streamtag.live.files, streamtag.live.resample\n"
+            "import streamtag.live.read_ahead, streamtag.live.source\n"
             "print('torch' in sys.modules)"
         )
         assert self.run(code) == "False"

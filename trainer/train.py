@@ -52,10 +52,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Data:
-    """All a run learns from and is judged by. targets [n, C]: of the validation clips."""
+    """All a run learns from and is judged by. targets [n, C]: of the validation clips.
 
-    sampler: Sampler
+    offsets [2, P]: what a decibel of loudness, and of tilt per octave, adds to the features.
+    """
+
+    training: Library
     valid: Library
+    offsets: Array
+    hop_s: float
     targets: Array
     normalization: Normalization
 
@@ -80,8 +85,8 @@ def load_data(cache: Cache, config: TrainConfig, passes: int, tick: Callable[[],
     offsets = batches.level_offsets(normalization.std.numpy(), order, octaves)
     if config.compression == "none":
         offsets = np.zeros_like(offsets)  # a louder sound is then a factor, which the audio's changes cover
-    sampler = Sampler(library, config, cache.spec.hop_s, offsets)
-    return Data(sampler, valid, clip_targets(manifest)[validation], normalization)
+    targets = clip_targets(manifest)[validation]
+    return Data(library, valid, offsets, cache.spec.hop_s, targets, normalization)
 
 
 def _fit(normalization: Normalization, clips: Iterable[Array]) -> None:
@@ -100,6 +105,7 @@ class Run:
     def __init__(self, folder: Path, config: TrainConfig, data: Data, device: str = "cpu") -> None:
         self.folder, self.config, self.data = folder, config, data
         self.device = torch.device(device)
+        self.sampler = Sampler(data.training, config, data.hop_s, data.offsets)
         self.kind = torch.bfloat16
         torch.manual_seed(config.seed)
         self.network = Network(config.network(data.targets.shape[1])).to(self.device)
@@ -140,7 +146,7 @@ class Run:
         torch.manual_seed(self.config.seed * 100003 + number)  # of dropout; makes every epoch resumable
         state = self.network.initial_state(0)
         losses = []
-        for batch in self.data.sampler.epoch(self.config.seed * 100003 + number):
+        for batch in self.sampler.epoch(self.config.seed * 100003 + number):
             loss, state = self._one_step(batch, state)
             losses.append(loss)
         probabilities = self.predict(self.data.valid)
@@ -182,7 +188,7 @@ class Run:
         return float(loss.detach()), state
 
     def _rate(self) -> float:
-        total = self.config.epochs * self.data.sampler.steps()
+        total = self.config.epochs * self.sampler.steps()
         warm = min(1.0, (self.step + 1) / self.config.warmup)
         return self.config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total)))
 

@@ -54,29 +54,30 @@ class Crop:
 
 
 class Moduli(nn.Module):
-    """Envelopes |x * ψ| of many bands that share one crop length.
+    """Envelopes |x * ψ| of many bands that share one crop length M, and their sums with C sets of weights.
 
-    pool [B, points] complex -> [B, K, M]: K crops of M points each, as envelopes of M samples a window.
+    pool [B, points] complex -> envelopes [B, K, M] of M samples a window, sums [B, K, C].
     """
 
     starts: Tensor
     response: Tensor
+    weights: Tensor
 
-    def __init__(self, size: int, crops: Sequence[Crop]) -> None:
+    def __init__(self, size: int, crops: Sequence[Crop], weights: Floats) -> None:
         super().__init__()
-        self.size, self.count = size, len(crops)
-        # real and imaginary part alike
-        response = np.repeat(_cut(np.stack([c.response for c in crops])), 2, axis=-1)
-        self.register_buffer("starts", torch.tensor([c.start for c in crops]), persistent=False)
-        self.register_buffer("response", torch.tensor(response, dtype=torch.float32), persistent=False)
+        self.size = size
+        response = _cut(np.stack([crop.response for crop in crops]))
+        self.register_buffer("starts", torch.tensor([crop.start for crop in crops]), persistent=False)
+        self.register_buffer("response", torch.tensor(response, dtype=torch.complex64), persistent=False)
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
 
-    def forward(self, pool: Tensor) -> Tensor:
+    def forward(self, pool: Tensor) -> tuple[Tensor, Tensor]:
         bands = pool.unfold(-1, self.size, 1)[:, self.starts]
-        torch.view_as_real(bands).flatten(-2).mul_(self.response)
-        bands = torch.fft.ifft(bands)
+        bands = torch.fft.ifft(bands.mul_(self.response))
         # torch.abs of complex numbers is several times slower than these three passes
         squares = torch.view_as_real(bands).square_()
-        return torch.add(squares[..., 0], squares[..., 1]).sqrt_()
+        envelopes = torch.add(squares[..., 0], squares[..., 1]).sqrt_()
+        return envelopes, envelopes @ self.weights
 
 
 class LowPass(nn.Module):
@@ -98,19 +99,6 @@ class LowPass(nn.Module):
         rows = pool.unfold(-1, self.response.shape[-1], 1)[:, self.starts]
         low: Tensor = torch.fft.irfft(rows * self.response, n=self.size)
         return low
-
-
-class Dots(nn.Module):
-    """Weighted sums over a window: [..., M] -> [..., C] for C sets of weights [M, C]."""
-
-    weights: Tensor
-
-    def __init__(self, weights: Floats) -> None:
-        super().__init__()
-        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return torch.matmul(rows, self.weights)
 
 
 @dataclass(frozen=True)
@@ -168,7 +156,7 @@ class Cascade(nn.Module):
         for n1 in own:
             rows.setdefault(geometry.size(geometry.sizes1, geometry.width1 * bank.first[n1].sigma), []).append(n1)
         self._first = [
-            (Moduli(m, [_first_crop(bank.first[n1], geometry, m) for n1 in group]), Dots(weights(m)))
+            Moduli(m, [_first_crop(bank.first[n1], geometry, m) for n1 in group], weights(m))
             for m, group in rows.items()
         ]
         self.sizes = {n1: m for m, group in rows.items() for n1 in group} | dict.fromkeys(guests, guest_size)
@@ -192,11 +180,10 @@ class Cascade(nn.Module):
             self.shelves.append(shelf)
         responses = {n2: psi.response(geometry.span) for n2, psi in enumerate(bank.second)}
         self._second = [
-            (Moduli(m, [self._second_crop(n1, responses[n2], low, m) for n1, n2, low in cut]), Dots(weights(m)))
+            Moduli(m, [self._second_crop(n1, responses[n2], low, m) for n1, n2, low in cut], weights(m))
             for m, cut in cuts.items()
         ]
-        self.parts = nn.ModuleList(nn.ModuleList(pair) for pair in [*self._first, *self._second])
-        self.columns = len(weights.columns)
+        self.parts = nn.ModuleList([*self._first, *self._second])
         self.paths: list[tuple[int, ...]] = [(n1,) for group in rows.values() for n1 in group]
         self.paths += [(n1, n2) for cut in cuts.values() for n1, n2, _ in cut]
 
@@ -205,21 +192,16 @@ class Cascade(nn.Module):
 
         The pool [B, points] holds the spectra of the first order's envelopes, shelf by shelf.
         """
-        count = spectrum.shape[0]
-        pool = spectrum.new_empty(count, self.shelves[-1].end)
-        sums = spectrum.new_empty(count, len(self.paths), self.columns, dtype=torch.float32)
-        path = 0
-        for (moduli, dots), shelf in zip(self._first, self.shelves, strict=False):
-            U1 = moduli(spectrum)
-            sums[:, path : path + moduli.count] = dots(U1)
+        pool = spectrum.new_empty(spectrum.shape[0], self.shelves[-1].end)
+        sums = []
+        for moduli, shelf in zip(self._first, self.shelves, strict=False):
+            U1, S1 = moduli(spectrum)
             shelf.put(U1, pool)
-            path += moduli.count
+            sums.append(S1)
         for guest, shelf in zip(guests, self.shelves[len(self._first) :], strict=True):
             shelf.put(guest, pool)
-        for moduli, dots in self._second:
-            sums[:, path : path + moduli.count] = dots(moduli(pool))
-            path += moduli.count
-        return sums, pool
+        sums += [moduli(pool)[1] for moduli in self._second]
+        return torch.cat(sums, dim=-2), pool
 
     def _second_crop(self, n1: int, response: Floats, low: int, size: int) -> Crop:
         """ψ2 from bin `low` (it may be negative) of the spectrum of an envelope."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamtag.core.cascade import Cascade, Dots, Geometry, LowPass
+from streamtag.core.cascade import Cascade, Geometry, LowPass
 from streamtag.core.filters import low_pass_response
 from streamtag.core.layout import AUDIO_RATE, BAND_RATE, Layout, Parts, sizes
 
@@ -31,13 +31,16 @@ class Hops:
 class High(nn.Module):
     """windows [N, F, block] of F hops -> Hops. `paths` tells the order of the sums; () is S0."""
 
+    phi: Tensor
+
     def __init__(self, layout: Layout, parts: Parts) -> None:
         super().__init__()
         bank, block, short = layout.bank, layout.block, layout.short
         self.block, self.margin = block, layout.margin
         weights = layout.hop_weights()
         self.columns = len(weights.columns)
-        self.mean = Dots(weights(block))
+        phi = torch.tensor(weights(block).T, dtype=torch.float32)
+        self.register_buffer("phi", phi.contiguous(), persistent=False)
         geometry = Geometry(block, block, sizes(block, parts[0]), sizes(block, parts[1]), *WIDTHS)
         self.cascade = Cascade(bank, geometry, short, (), 0, layout.quick, weights)
         self.paths: list[tuple[int, ...]] = [(), *self.cascade.paths]
@@ -54,9 +57,9 @@ class High(nn.Module):
         rows = windows.flatten(0, 1)
         spectrum = torch.fft.rfft(rows)
         # the highest band reaches past the Nyquist frequency, where a real signal's spectrum mirrors
-        spectrum = torch.cat([spectrum, spectrum[:, self.block // 4 : -1].conj().flip(-1)], dim=-1)
+        spectrum = torch.cat([spectrum, spectrum[:, -self.block // 8 : -1].conj().flip(-1)], dim=-1)
         sums, pool = self.cascade(spectrum)
-        sums = torch.cat([self.mean(rows)[:, None], sums], dim=1)
+        sums = torch.cat([nn.functional.linear(rows, self.phi)[:, None], sums], dim=1)
         audio = self.audio(spectrum)[:, 0, self.margin // AUDIO_RATE :]
         bands = self.bands(pool)[..., self.margin // BAND_RATE :]
         return Hops(*(x.unflatten(0, windows.shape[:2]) for x in (sums, bands, audio)))

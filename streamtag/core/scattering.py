@@ -34,8 +34,8 @@ GROUP = 12  # frames that share a long window where the audio is known at once
 
 # Lengths of bands as parts of a window, by order: few for a stream, where each length costs a dozen calls whatever
 # its work; more for whole signals.
-LIVE_HIGH = (1 / 4, 1 / 16), (1 / 8, 1 / 16)
-LIVE_LOW = (1 / 64,), (1 / 64, 1 / 128)
+LIVE_HIGH = (1 / 4, 1 / 16), (1 / 8, 3 / 64)
+LIVE_LOW = (1 / 64,), (1 / 64, 3 / 512)
 WHOLE_HIGH = (1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16, 1 / 32), (1 / 8, 3 / 32, 1 / 16, 3 / 64, 1 / 32, 1 / 64)
 WHOLE_LOW = (1 / 64, 1 / 128, 1 / 256), (1 / 64, 1 / 128, 1 / 256, 1 / 512)
 
@@ -48,15 +48,14 @@ WHOLE = (0, 1, 2, 3, 4)  # a frame that waited for the hop after its own
 class ScatteringState:
     """What a stream must remember. Streams are axis 0 of every tensor; h is the hop in samples.
 
-    pending [N, p]: samples that do not fill a hop yet, p < h; tail [N, h/4]: the samples before them;
+    recent [N, h/4 + p]: the p < h samples that do not fill a hop yet, and the samples before them;
     of the last three hops: sums [N, 3, paths, 6] with φ, and what the long windows hold, bands [N, K, 3h/32] and
     audio [N, 3h/8];
     index [N]: the frame that the next hop completes; -1 while the look-ahead fills for the first time.
     warm: whether a hop was done since the start of the batch (same for all streams).
     """
 
-    pending: Tensor
-    tail: Tensor
+    recent: Tensor
     sums: Tensor
     bands: Tensor
     audio: Tensor
@@ -93,6 +92,8 @@ class Scattering(nn.Module):
         self.spec = spec
         layout = Layout(spec, FilterBank.build(spec))
         self.block = layout.block
+        # hops end half a hop after a multiple of the hop, since the look-ahead is one and a half
+        self.start = spec.hop // 2 + layout.block - spec.hop
         self.path_count = layout.bank.path_count
         self._layout = layout
         self.live = Transform(layout, LIVE_HIGH, LIVE_LOW, 1)
@@ -122,9 +123,7 @@ class Scattering(nn.Module):
             return torch.zeros(streams, *shape, device=device)
 
         return ScatteringState(
-            # hops end half a hop after a multiple of the hop, since the look-ahead is one and a half
-            pending=zeros(hop // 2),
-            tail=zeros(self.block - hop),
+            recent=zeros(self.start),
             sums=zeros(hops, len(self.live.high.paths), self.live.high.columns),
             bands=zeros(len(self.live.high.cascade.zeros), hops * hop // BAND_RATE),
             audio=zeros(hops * hop // AUDIO_RATE),
@@ -138,14 +137,10 @@ class Scattering(nn.Module):
         A stream whose index was -1 in a batch that runs already (it was reset) gives a frame -1 first, which
         stands for the time before its start and is to be ignored.
         """
-        hop = self.spec.hop
-        audio = torch.cat([state.pending, audio], dim=-1)
-        used = audio.shape[-1] // hop * hop
-        pending = audio[:, used:].clone()
-        audio = torch.cat([state.tail, audio[:, :used]], dim=-1)
-        state = dataclasses.replace(state, pending=pending, tail=audio[:, used:].clone())
+        audio = torch.cat([state.recent, audio], dim=-1)
+        used = max(0, audio.shape[-1] - self.block + self.spec.hop) // self.spec.hop * self.spec.hop
+        state, started = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
         frames = [audio.new_empty(audio.shape[0], 0, self.path_count)]
-        started = state.warm
         for windows in self._parts(audio, 1):
             hops = self.live.high(windows)
             sums, bands, low_audio = self._history(hops, state)
@@ -157,11 +152,11 @@ class Scattering(nn.Module):
 
     def flush(self, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
         """The frames still owed when the streams end here [N, f, paths], and a state as before the first sample."""
-        hop, (streams, pending) = self.spec.hop, state.pending.shape
-        owed = 0
-        if state.warm or pending > hop // 2:
-            owed = (2 if pending > hop // 2 else 1) * hop - pending
-        frames, _ = self.step(state.pending.new_zeros(streams, owed), state)
+        streams, recent = state.recent.shape
+        started = state.warm or recent > self.start
+        hops = 2 if recent > self.start else 1
+        owed = hops * self.spec.hop - (recent - self.block + self.spec.hop) if started else 0
+        frames, _ = self.step(state.recent.new_zeros(streams, owed), state)
         return frames, self.initial_state(streams)
 
     @torch.no_grad()
@@ -170,8 +165,7 @@ class Scattering(nn.Module):
         hop, (streams, samples) = self.spec.hop, audio.shape
         count = self.spec.frame_count(samples)
         hops = -(-(count + 1 + AFTER) // GROUP) * GROUP  # before frame 0 there is the one that fills the look-ahead
-        start = hop // 2 + self.block - hop
-        audio = nn.functional.pad(audio, (start, self.block - hop + hops * hop - start - samples))
+        audio = nn.functional.pad(audio, (self.start, self.block - hop + hops * hop - self.start - samples))
         # one hop of history more than a live stream keeps, since frames wait for one hop more
         state = self._silence(streams, BEFORE + AFTER)
         frames = []

@@ -89,7 +89,8 @@ def _standard_input() -> BinaryIO:
         raise SourceError("standard input: there is none")
     if file.isatty():
         raise SourceError("standard input: is a terminal: pipe or redirect a sound into it")
-    return file
+    raw: BinaryIO = getattr(file, "raw", file)  # a buffer's lock, held while a read stalls, would abort Python's exit
+    return raw
 
 
 def _open_file(address: Address, resources: ExitStack) -> BinaryIO:

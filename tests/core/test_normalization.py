@@ -12,7 +12,7 @@ from streamtag.errors import SpecError
 
 @pytest.fixture(scope="module")
 def frames(scattering: Scattering, music: Tensor) -> Tensor:
-    return scattering(music[None, :80000])
+    return scattering.forward(music[None, :80000])
 
 
 def test_ratios_do_not_depend_on_loudness(scattering: Scattering, frames: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -171,9 +171,9 @@ def test_encoding_keeps_the_sound_and_the_title(maker: ModuleType, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def real_player(maker: ModuleType) -> None:
-    if maker.shutil.which("fluidsynth") is None or not maker.SOUNDFONT.is_file():
-        pytest.skip(f"needs {maker.INSTALL}")
+def real_player(maker: ModuleType, need: Callable[[str, bool, str], None]) -> None:
+    there = maker.shutil.which("fluidsynth") is not None and maker.SOUNDFONT.is_file()
+    need("fluidsynth", there, f"needs {maker.INSTALL}")
 
 
 @pytest.mark.usefixtures("real_player")

@@ -15,7 +15,7 @@ from trainer import cli
 from trainer.config import TrainConfig
 
 SETTINGS = (
-    "hidden=16 layers=2 epochs=12 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
+    "hidden=32 layers=2 epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
 )
 
 

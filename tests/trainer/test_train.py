@@ -88,6 +88,15 @@ def test_goes_on_after_a_kill_with_the_same_bytes(data: Data, small: TrainConfig
     assert [line.rsplit(",", 1)[0] for line in lines[0]] == [line.rsplit(",", 1)[0] for line in lines[1]]
 
 
+def test_the_sequences_follow_the_settings_of_the_run(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+    for carry in (0.0, 1.0):
+        run = Run(tmp_path / str(carry), replace(small, carry=carry, cut=0.0), data)
+        _, second, *_ = run.sampler.epoch(1)
+        assert bool(second.fresh.all()) == (carry == 0.0)
+    small_steps = Run(tmp_path / "8", replace(small, batch=8), data).sampler.steps()
+    assert small_steps == 2 * Run(tmp_path / "16", replace(small, batch=16), data).sampler.steps()
+
+
 def test_a_finished_run_stays_finished(data: Data, small: TrainConfig, tmp_path: Path) -> None:
     config = replace(small, epochs=1)
     assert len(list(Run(tmp_path, config, data).epochs())) == 1

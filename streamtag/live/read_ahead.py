@@ -1,27 +1,38 @@
-"""A source that is read by a thread of its own."""
+"""A source that is read by a thread of its own and handed over in slices for the network."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.live.resample import SAMPLE_RATE
 from streamtag.live.source import SourceInfo, open_source
 
+FIRST_S = 1.0  # s; small, so that the first frame comes at once
+LARGEST_S = 16.0  # s; beyond it nothing gets faster, only Ctrl-C and the view slower
+GROWTH = 2.0
 DEPTH = 120  # chunks: half a minute of sound, 2 MB
-WAIT_S = 0.1  # how often a reader that is held up looks whether anyone still listens
-NOTHING = np.zeros(0, np.float32)
+WAIT_S = 0.1  # s; how often whoever is held up looks around
+FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
+
+_NOTHING = np.zeros(0, np.float32)
 
 
 class ReadAhead:
-    """Opens and decodes ahead, up to DEPTH chunks; closing it lets the thread end.
+    """Opens and decodes ahead, up to DEPTH chunks; closing it ends the thread.
 
-    Decoding overlaps with the network, and nobody has to wait for a stalled connection. Who takes gets all
-    that is there: small slices from a live stream, large ones, which are cheaper, from a file.
+    Decoding overlaps with the network, and nobody has to wait for a stalled connection. Who takes gets what
+    is there: small slices of a live stream, large ones, which are cheaper, of a file.
+
+        with ReadAhead("song.mp3") as reader:
+            for samples in reader:    # [n], n >= 0
+                ...
     """
 
     def __init__(self, where: str) -> None:
@@ -32,32 +43,47 @@ class ReadAhead:
         self._closed = threading.Event()
         self._end: Exception | None = None
         self._ended = False
-        threading.Thread(target=self._read, name="streamtag-read", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, name="streamtag-read", daemon=True)
+        self._thread.start()
 
-    def take(self, most: int = DEPTH, timeout_s: float = WAIT_S) -> NDArray[np.float32] | None:
-        """The samples of at most `most` chunks [n]; none if nothing comes in time; None at the end.
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Slices [n] of at most about FIRST_S, then twice that, and so on to LARGEST_S.
 
-        Raises SourceError where opening or reading failed, after the samples before it.
+        n = 0 when nothing came for WAIT_S, so that the taker can look after other things. Raises SourceError.
+        """
+        seconds = FIRST_S
+        while (samples := self.take(round(seconds * SAMPLE_RATE))) is not None:
+            yield samples
+            if len(samples):
+                seconds = min(seconds * GROWTH, LARGEST_S)
+
+    def take(self, enough: int) -> NDArray[np.float32] | None:
+        """The chunks that are ready, until `enough` samples are together [n]; none if none comes for WAIT_S.
+
+        None at the end. Raises SourceError where opening or reading failed, after the samples before it.
         """
         parts: list[NDArray[np.float32]] = []
-        while not self._ended and len(parts) < most:
+        length = 0
+        while not self._ended and length < enough:
             try:
-                item = self._ready.get(block=not parts, timeout=timeout_s)
+                item = self._ready.get(block=not parts, timeout=WAIT_S)
             except queue.Empty:
                 break
             if isinstance(item, np.ndarray):
                 parts.append(item)
+                length += len(item)
             else:
                 self._ended, self._end = True, item
         if parts:
             return np.concatenate(parts)
         if self._end is not None:
             raise self._end
-        return None if self._ended else NOTHING
+        return None if self._ended else _NOTHING
 
     def close(self) -> None:
-        """Lets the thread end when it comes back from what it waits for."""
+        """Ends the thread; one that waits for a stalled source ends when that gives it something, or up."""
         self._closed.set()
+        self._thread.join(FAREWELL_S)
 
     def __enter__(self) -> Self:
         return self
