@@ -130,7 +130,7 @@ def hops(tagger: Tagger, count: int = 300) -> Figures:
             began = time.perf_counter()
             session.feed(sound[start : start + hop])
             times.append(1e3 * (time.perf_counter() - began))
-    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    p50, p95, p99 = np.percentile(times, [50, 95, 99]).tolist()
     return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "available_ms": 1e3 * tagger.network.spec.hop_s}
 
 
@@ -173,21 +173,29 @@ def start_up(tagger: Tagger) -> Figures:
 
 
 MEMORY = """
-import resource, sys, streamtag
+import pathlib, resource, sys, streamtag
 streamtag.load(sys.argv[1], sys.argv[2]).tag(sys.argv[3])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # ru_maxrss would begin with the size of the process that started this one
+    print(int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024))
 """
 
 
-def memory(tagger: Tagger) -> Figures:
-    """Peak resident memory of a process that tags two minutes, and one that tags an hour."""
+def memory(tagger: Tagger, short: float = 2.0, long: float = 60.0) -> Figures:
+    """Peak resident memory of processes that tag an MP3 of so many minutes."""
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
-        for minutes in (2.0, 60.0):
+        for minutes in (short, long):
             path = write_mp3(Path(folder) / "song.mp3", minutes)
             command = [sys.executable, "-c", MEMORY, str(tagger.path), tagger.device, str(path)]
             peaks.append(float(_timed(command)[1]))
-    return {"two_minutes_mib": peaks[0], "one_hour_mib": peaks[1], "difference_mib": peaks[1] - peaks[0]}
+    return {
+        f"{short:g}_minutes_mib": peaks[0],
+        f"{long:g}_minutes_mib": peaks[1],
+        "difference_mib": peaks[1] - peaks[0],
+    }
 
 
 def music(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -230,14 +238,15 @@ def one_thread() -> Iterator[None]:
 
 
 def _median(functions: list[Callable[[], object]], repeats: int = 5) -> list[float]:
-    """Seconds of each function: the median of interleaved runs, after one that does not count."""
+    """Seconds of each function: the median of interleaved runs, each after one that does not count."""
     times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats + 1):
+    for _ in range(repeats):
         for function, taken in zip(functions, times, strict=True):
+            function()
             began = time.perf_counter()
             function()
             taken.append(time.perf_counter() - began)
-    return [statistics.median(taken[1:]) for taken in times]
+    return [statistics.median(taken) for taken in times]
 
 
 def _timed(command: list[str]) -> tuple[float, str]:

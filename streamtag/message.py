@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,7 @@ TIME_DECIMALS = 3  # of a time in seconds
 
 
 @dataclass(frozen=True)
-class Message:
+class Message(ABC):
     """Base of all messages. `type` names the kind on the wire."""
 
     type: ClassVar[str]
@@ -24,8 +25,9 @@ class Message:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
+    @abstractmethod
     def _body(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """The fields after `type`."""
 
 
 @dataclass(frozen=True)

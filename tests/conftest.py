@@ -7,9 +7,13 @@ of them are meant to run: STREAMTAG_REQUIRE=checks,fluidsynth pytest
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
+
+# A shell's background job starts with SIGINT ignored, and so would every process that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Need = Callable[[str, bool, str], None]
 

@@ -86,6 +86,7 @@ def train_command(
     seed: Seed = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="default: one a core")] = os.cpu_count() or 1,
+    start: Annotated[Path | None, typer.Option(help="another run's folder: begin with its best weights")] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of TrainConfig, e.g. epochs=50")
     ] = None,
@@ -98,7 +99,7 @@ def train_command(
     with _progress() as progress:
         task = progress.add_task("reading", total=len(data.split("train")) + len(data.split("valid")))
         loaded = load_data(store, config, passes, lambda: progress.advance(task))
-        run = Run(out, config, loaded, device)
+        run = Run(out, config, loaded, device, start)
         (out / "data.json").write_text(json.dumps({"data": str(folder.resolve())}) + "\n")
         task = progress.add_task("epochs", total=config.epochs, completed=run.epoch)
         for epoch in run.epochs():
@@ -133,11 +134,14 @@ def export_command(
     folder: Annotated[Path | None, typer.Option("--data", help="the data set; default: the one of the run")] = None,
     card: Annotated[Path | None, typer.Option(help="JSON with name, labels, licence for the model card")] = None,
     split: Annotated[str, typer.Option(help="for the thresholds and the card's figures")] = "valid",
+    average: Annotated[
+        list[Path] | None, typer.Option(help="a later run (--start RUN) whose last weights are averaged in; repeatable")
+    ] = None,
 ) -> None:
     """Write the best epoch of a run as a model file, with thresholds and a card."""
     data = read_manifest(folder or Path(_read_json(run / "data.json")["data"]))
     words = _read_json(card) if card else {}
-    tagger = export.build(run, data, ScatteringSpec(), words)
+    tagger = export.build(run, data, ScatteringSpec(), words, average or [])
     result, whole = _figures(tagger, data, split)
     finished = export.finish(tagger, data, split, whole, result)
     try:
@@ -195,7 +199,7 @@ def _print_tables(result: dict[str, Any]) -> None:
     ):
         names = list(next(iter(rows.values())))
         for name in (head, *names):
-            table.add_column(name.replace("_", " "), justify="left" if name == head else "right", no_wrap=True)
+            table.add_column(name.replace("_", " "), justify="left" if name == head else "right", no_wrap=name == head)
         for name, row in rows.items():
             table.add_row(name, *("-" if row[key] is None else str(row[key]) for key in names))
         console.print(table)

@@ -46,7 +46,7 @@ def scorable(targets: Array) -> NDArray[np.bool_]:
 
 
 def thresholds(predicted: Array, targets: Array) -> Array:
-    """[C]: the threshold of the best F1 for each tag.
+    """[C]: the threshold of the best F1 for each tag, half way to the next clip below it.
 
     A tag without enough positives gets the level that only 1 in 50 clips exceeds, so that it can still
     light up.
@@ -57,7 +57,9 @@ def thresholds(predicted: Array, targets: Array) -> Array:
     for tag in np.flatnonzero(scorable(targets)):
         precision, recall, levels = precision_recall_curve(given[:, tag], predicted[:, tag])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        result[tag] = np.clip(levels[np.argmax(f1[:-1])], 0.02, 0.98)
+        best = levels[np.argmax(f1[:-1])]
+        below = predicted[predicted[:, tag] < best, tag].max(initial=0.0)
+        result[tag] = np.clip((best + below) / 2, 0.02, 0.98)
     return result
 
 

@@ -102,14 +102,21 @@ def _fit(normalization: Normalization, clips: Iterable[Array]) -> None:
 class Run:
     """The owner of a run's state: weights, their average, the optimiser, and how far it has come."""
 
-    def __init__(self, folder: Path, config: TrainConfig, data: Data, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, config: TrainConfig, data: Data, device: str = "cpu", start: Path | None = None
+    ) -> None:
+        """`start`: another run's folder, whose best weights this one begins with. Raises ManifestError if they
+        belong to another network, SpecError if `folder` holds a run with other settings."""
         self.folder, self.config, self.data = folder, config, data
         self.device = torch.device(device)
         self.sampler = Sampler(data.training, config, data.hop_s, data.offsets)
         self.kind = torch.bfloat16
         torch.manual_seed(config.seed)
         self.network = Network(config.network(data.targets.shape[1])).to(self.device)
-        self._start_head()
+        if start is None:
+            self._start_head()
+        else:
+            self._start_from(start)
         self.average = {name: weight.detach().clone() for name, weight in self.network.named_parameters()}
         decaying = [w for w in self.network.parameters() if w.ndim > 1]
         plain = [w for w in self.network.parameters() if w.ndim <= 1]
@@ -134,6 +141,13 @@ class Run:
         mean = torch.from_numpy(self.data.targets.mean(axis=0)).clamp(1e-3, 1 - 1e-3)
         self.network.head.bias.data.copy_(torch.logit(mean))
         self.network.head.weight.data.mul_(0.1)
+
+    def _start_from(self, start: Path) -> None:
+        tensors, _ = load(start / "best.safetensors")
+        for name, weight in self.network.named_parameters():
+            if name not in tensors or tensors[name].shape != weight.shape:
+                raise ManifestError(f"{start}: its weights are of another network")
+            weight.data.copy_(tensors[name])
 
     def epochs(self) -> Iterator[Epoch]:
         """Go on until the end or until validation no longer improves; yields an Epoch after each."""

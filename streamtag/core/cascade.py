@@ -93,11 +93,11 @@ class LowPass(nn.Module):
         super().__init__()
         self.size = size
         self.register_buffer("starts", torch.tensor(starts), persistent=False)
-        self.register_buffer("response", torch.tensor(response, dtype=torch.float32), persistent=False)
+        self.register_buffer("response", torch.tensor(response, dtype=torch.complex64), persistent=False)
 
     def forward(self, pool: Tensor) -> Tensor:
         rows = pool.unfold(-1, self.response.shape[-1], 1)[:, self.starts]
-        low: Tensor = torch.fft.irfft(rows * self.response, n=self.size)
+        low: Tensor = torch.fft.irfft(rows.mul_(self.response), n=self.size)
         return low
 
 

@@ -19,6 +19,7 @@ HEADINGS = {  # the card's fields in the order of reading; anything else follows
     "labels": "labels",
     "splits": "splits",
     "licence": "licence",
+    "scored_on": "scored on the split",
     "scores": "scores",
 }
 QUIET = "bright_black"
@@ -104,7 +105,7 @@ def _number(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:g}"
+        return f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.3g}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 import torch
@@ -54,3 +57,14 @@ def music() -> Tensor:
             partials = [n for n in range(1, 7) if pitch * n < 7500]
             sound += 0.08 * envelope * sum(np.sin(2 * np.pi * pitch * n * t) / n**1.5 for n in partials)
     return torch.tensor(sound, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def song() -> Tensor:
+    """The example song from its strings to its rock: [T], 16 kHz."""
+    path = Path(__file__).parents[2] / "examples" / "evening_ride.mp3"
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=16000)
+        frames = [r for frame in container.decode(audio=0) for r in resampler.resample(frame)]
+    samples = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+    return torch.from_numpy(samples[23 * 16000 :].copy())

@@ -37,12 +37,12 @@ def chirp() -> Tensor:
     return 0.5 * torch.sin(2 * math.pi * (30 * t + 7000 / (T / 16000) / 2 * t**2))
 
 
-SIGNALS = ("noise", "clicks", "chirp", "music")
+SIGNALS = ("noise", "clicks", "chirp", "plucks", "song")
 
 
 @pytest.fixture(scope="module")
-def signals(music: Tensor) -> Tensor:
-    return torch.stack([noise(), clicks(), chirp(), music[:T]])
+def signals(music: Tensor, song: Tensor) -> Tensor:
+    return torch.stack([noise(), clicks(), chirp(), music[:T], song[:T]])
 
 
 @pytest.fixture(scope="module")

@@ -65,9 +65,7 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     assert tagger.card["name"] == "tones"
     assert tagger.card["licence"] == "CC0-1.0"
     assert tagger.card["clips"] == {"train": 64, "valid": 32}
-    assert tagger.card["agreement"]["parts"]["all"]["roc_auc"] == pytest.approx(
-        figures["parts"]["all"]["roc_auc"], abs=0.02
-    )
+    assert tagger.card["scores"]["all"]["roc_auc"] == pytest.approx(figures["parts"]["all"]["roc_auc"], abs=0.02)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, tree: Path, run: Callable[..., tuple[int, str, str]]) -> None:

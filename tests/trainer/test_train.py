@@ -109,6 +109,21 @@ def test_stops_when_validation_no_longer_improves(data: Data, small: TrainConfig
     assert len(list(run.epochs())) == run.best_epoch + 2 < 50
 
 
+def test_begins_with_the_best_weights_of_another_run(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+    first = Run(tmp_path / "first", replace(small, epochs=4), data)
+    best = max(epoch.roc_auc for epoch in first.epochs())
+    gentle = replace(small, epochs=1, rate=1e-9)
+    after = next(iter(Run(tmp_path / "second", gentle, data, start=tmp_path / "first").epochs()))
+    assert after.roc_auc == pytest.approx(best, abs=1e-3)
+    fresh = next(iter(Run(tmp_path / "third", gentle, data).epochs()))
+    assert fresh.roc_auc < best - 0.01, "the best weights are better than fresh ones"
+    other = replace(small, hidden=small.hidden + 1)
+    with pytest.raises(ManifestError, match="another network"):
+        Run(tmp_path / "fourth", other, data, start=tmp_path / "first")
+    with pytest.raises(ManifestError, match="no training file"):
+        Run(tmp_path / "fifth", small, data, start=tmp_path / "nowhere")
+
+
 def test_other_settings_are_refused(data: Data, small: TrainConfig, tmp_path: Path) -> None:
     Run(tmp_path, small, data)
     with pytest.raises(SpecError, match="other settings"):
