@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,9 @@ import torch
 
 from streamtag.app import Tagger, load
 from streamtag.core import Scattering
+from streamtag.live.resample import SAMPLE_RATE
 from streamtag.live.session import Session
 
-RATE = 16000
 CLIP_S = 29.0
 Figures = dict[str, Any]
 
@@ -71,9 +72,10 @@ def front_end(ours: Scattering, clips: int = 4) -> Figures:
     """
     device = ours.fade.device
     audio = torch.from_numpy(np.stack([music(CLIP_S, seed) for seed in range(clips)])).to(device)
-    samples = audio.shape[1] // 4096 * 4096 - 4096  # where kymatio's padding is a whole number of its own hops
+    hop = ours.spec.hop
+    samples = (audio.shape[1] // hop - 1) * hop  # where kymatio's padding is a whole number of its own hops
     audio = audio[:, :samples].contiguous()
-    seconds = clips * samples / RATE
+    seconds = clips * samples / SAMPLE_RATE
     theirs = _kymatio(samples)
     if theirs is None:
         mine = _median([lambda: ours(audio)])[0]
@@ -145,13 +147,13 @@ def whole_file(tagger: Tagger, minutes: float = 4.0) -> Figures:
 START = """
 import time; began = time.perf_counter()
 import torch; torch_s = time.perf_counter() - began
-import sys, numpy as np, streamtag
+import sys, streamtag
 tagger = streamtag.load(sys.argv[1], sys.argv[2])
 from streamtag.live.source import open_source
 session = streamtag.Session(tagger)
 with open_source(sys.argv[3]) as source:
     for samples in source:
-        if session.feed(samples[:16000]): break
+        if session.feed(samples): break
 print(torch_s, time.perf_counter() - began - torch_s)
 """
 
@@ -201,20 +203,20 @@ def memory(tagger: Tagger, short: float = 2.0, long: float = 60.0) -> Figures:
 def music(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
     """Plucked chords over a pulse, with a little noise: [seconds * 16000] in [-1, 1]."""
     rng = np.random.default_rng(seed)
-    sound = 0.002 * rng.standard_normal(int(seconds * RATE))
-    t = np.arange(RATE) / RATE
-    for start in range(0, len(sound) - RATE, RATE // 3):
+    sound = 0.002 * rng.standard_normal(int(seconds * SAMPLE_RATE))
+    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    for start in range(0, len(sound) - SAMPLE_RATE, SAMPLE_RATE // 3):
         envelope = (1 - np.exp(-200 * t)) * np.exp(-rng.uniform(2, 9) * t)
         for pitch in 55.0 * 2 ** (rng.integers(0, 60, size=3) / 12):
             partials = np.arange(1, 1 + min(6, int(7500 // pitch)))[:, None]
             tone = (np.sin(2 * np.pi * pitch * partials * t) / partials**1.5).sum(axis=0)
-            sound[start : start + RATE] += 0.08 * envelope * tone
+            sound[start : start + SAMPLE_RATE] += 0.08 * envelope * tone
     return sound.astype(np.float32)
 
 
 def write_mp3(path: Path, minutes: float) -> Path:
     """A stereo MP3 at 44.1 kHz and 128 kbit/s of a repeated half minute of music."""
-    piece = soxr.resample(music(30.0), RATE, 44100)
+    piece = soxr.resample(music(30.0), SAMPLE_RATE, 44100)
     samples = (np.stack([piece, piece]) * 32000).astype(np.int16).T.reshape(1, -1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libmp3lame", rate=44100, layout="stereo")
@@ -256,8 +258,6 @@ def _timed(command: list[str]) -> tuple[float, str]:
 
 
 def _kymatio(samples: int) -> tuple[Any, Any] | None:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["meta"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ManifestError(f"{path}: no training file: {error}") from error
+
+
+def fitting(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], prefix: str, where: Path) -> dict[str, Tensor]:
+    """Of `tensors` those that are called `prefix` and a name in `like`, under that name.
+
+    Raises ManifestError, in the name of `where`, if one is missing or has another shape than its like.
+    """
+    found = {name: tensors.get(prefix + name) for name in like}
+    result = {name: t for name, t in found.items() if t is not None and t.shape == like[name].shape}
+    if len(result) < len(like):
+        raise ManifestError(f"{where}: its weights are of another network")
+    return result

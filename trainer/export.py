@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 
 from streamtag.core import Normalization, Scattering, StackedGRU, Tagger
-from streamtag.errors import ManifestError
 from streamtag.spec import ScatteringSpec
 from trainer import metrics
-from trainer.checkpoint import load
+from trainer.checkpoint import fitting, load
 from trainer.config import TrainConfig
 from trainer.manifest import Array, Manifest
 from trainer.targets import clip_targets
@@ -30,33 +28,29 @@ def build(
     Raises ManifestError for a run without weights, or of another network.
     """
     tensors, meta = load(run / "best.safetensors")
-    tensors = _averaged(tensors, later)
-    config = TrainConfig.from_dict(meta["config"])
+    mean, std = tensors.pop("mean"), tensors.pop("std")
+    weights = _averaged(tensors, later)
+    metas = [meta, *(load(other / "best.safetensors")[1] for other in later)]
+    config, *others = (TrainConfig.from_dict(each["config"]) for each in metas)
     network = config.network(len(manifest.tags))
     normalization = Normalization(config.normalization, spec)
-    normalization.fit(tensors["mean"], tensors["std"])
+    normalization.fit(mean, std)
     gru = StackedGRU(network)
-    gru.gru.load_state_dict({n.removeprefix("gru."): w for n, w in tensors.items() if n.startswith("gru.")})
+    gru.gru.load_state_dict({n.removeprefix("gru."): w for n, w in weights.items() if n.startswith("gru.")})
     head = torch.nn.Linear(network.hidden, network.outputs)
-    head.load_state_dict({n.removeprefix("head."): w for n, w in tensors.items() if n.startswith("head.")})
+    head.load_state_dict({n.removeprefix("head."): w for n, w in weights.items() if n.startswith("head.")})
     halves = (0.5,) * len(manifest.tags)
-    configs = [config, *(TrainConfig.from_dict(json.loads((other / "config.json").read_text())) for other in later)]
-    return Tagger(Scattering(spec), normalization, gru, head, manifest.tags, halves, describe(manifest, configs, words))
+    card = describe(manifest, config, words, others)
+    return Tagger(Scattering(spec), normalization, gru, head, manifest.tags, halves, card)
 
 
-def _averaged(tensors: dict[str, Tensor], later: Sequence[Path]) -> dict[str, Tensor]:
-    result = dict(tensors)
-    for other in later:
-        found, _ = load(other / "checkpoint.safetensors")
-        for name in tensors:
-            if name in ("mean", "std"):
-                continue
-            weight = found.get(f"average.{name}")
-            if weight is None or weight.shape != tensors[name].shape:
-                raise ManifestError(f"{other}: its weights are of another network")
-            result[name] = result[name] + weight
-    count = 1 + len(later)
-    return {name: t if name in ("mean", "std") else t / count for name, t in result.items()}
+def _averaged(weights: dict[str, Tensor], later: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of `weights` and the last averaged weights of other runs."""
+    all_of_them = [weights]
+    for run in later:
+        tensors, _ = load(run / "checkpoint.safetensors")
+        all_of_them.append(fitting(tensors, weights, "average.", run))
+    return {name: torch.stack([w[name] for w in all_of_them]).mean(0) for name in weights}
 
 
 def finish(tagger: Tagger, manifest: Manifest, split: str, whole: Array, figures: dict[str, Any]) -> Tagger:
@@ -68,9 +62,11 @@ def finish(tagger: Tagger, manifest: Manifest, split: str, whole: Array, figures
     return Tagger(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, chosen, card)
 
 
-def describe(manifest: Manifest, configs: Sequence[TrainConfig], words: dict[str, Any]) -> dict[str, Any]:
+def describe(
+    manifest: Manifest, config: TrainConfig, words: dict[str, Any], others: Sequence[TrainConfig]
+) -> dict[str, Any]:
     """What people should know about the weights: `words` (name, labels, licence) over plain defaults,
-    sizes, settings."""
+    sizes, settings, and what differs in the settings of the `others` that were averaged in."""
     splits = sorted({clip.split for clip in manifest.clips})
     return {
         "name": manifest.root.resolve().name,
@@ -78,8 +74,8 @@ def describe(manifest: Manifest, configs: Sequence[TrainConfig], words: dict[str
         "licence": "not stated",
         **words,
         "clips": {split: len(manifest.split(split)) for split in splits},
-        "training": configs[0].to_dict(),
-        **({"averaged_with": [_changes(configs[0], other) for other in configs[1:]]} if configs[1:] else {}),
+        "training": config.to_dict(),
+        **({"averaged_with": [_changes(config, other) for other in others]} if others else {}),
     }
 
 

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from streamtag.core import Normalization
 from streamtag.core.filters import FilterBank
-from streamtag.errors import ManifestError, SpecError
+from streamtag.errors import SpecError
 from trainer import batches, metrics
 from trainer.batches import Batch, Library, Sampler
-from trainer.checkpoint import load, save
+from trainer.checkpoint import fitting, load, save
 from trainer.config import TrainConfig
 from trainer.features import TRAIN, Cache
 from trainer.manifest import Array
@@ -144,10 +144,9 @@ class Run:
 
     def _start_from(self, start: Path) -> None:
         tensors, _ = load(start / "best.safetensors")
-        for name, weight in self.network.named_parameters():
-            if name not in tensors or tensors[name].shape != weight.shape:
-                raise ManifestError(f"{start}: its weights are of another network")
-            weight.data.copy_(tensors[name])
+        own = dict(self.network.named_parameters())
+        for name, weight in fitting(tensors, own, "", start).items():
+            own[name].data.copy_(weight)
 
     def epochs(self) -> Iterator[Epoch]:
         """Go on until the end or until validation no longer improves; yields an Epoch after each."""
@@ -226,12 +225,14 @@ class Run:
 
     def _resume(self) -> None:
         tensors, meta = load(self.folder / "checkpoint.safetensors")
+        kept = {
+            kind: fitting(tensors, self.average, f"{kind}.", self.folder)
+            for kind in ("weight", "average", "exp_avg", "exp_avg_sq")
+        }
         for name, weight in self.network.named_parameters():
-            if tensors[f"weight.{name}"].shape != weight.shape:
-                raise ManifestError(f"{self.folder}: the checkpoint is of another network")
-            weight.data.copy_(tensors[f"weight.{name}"])
-            self.average[name].copy_(tensors[f"average.{name}"])
-            moments = {m: tensors[f"{m}.{name}"].to(self.device) for m in ("exp_avg", "exp_avg_sq")}
+            weight.data.copy_(kept["weight"][name])
+            self.average[name].copy_(kept["average"][name])
+            moments = {m: kept[m][name].to(self.device) for m in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[weight] = {"step": torch.tensor(float(meta["step"])), **moments}
         self.epoch, self.step = meta["epoch"], meta["step"]
         self.best, self.best_epoch = meta["best"], meta["best_epoch"]

@@ -19,7 +19,7 @@ class Low(nn.Module):
 
     def __init__(self, layout: Layout, parts: Parts, frames: int) -> None:
         super().__init__()
-        self.frames, self.span = frames, layout.span(frames)
+        self.span = layout.span(frames)
         lengths = sizes(self.span, parts[0]), sizes(self.span, parts[1])
         geometry = Geometry(self.span, self.span // AUDIO_RATE, *lengths, *WIDTHS)
         weights, size = layout.span_weights(frames), self.span // BAND_RATE

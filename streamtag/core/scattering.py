@@ -93,7 +93,8 @@ class Scattering(nn.Module):
         layout = Layout(spec, FilterBank.build(spec))
         self.block = layout.block
         # hops end half a hop after a multiple of the hop, since the look-ahead is one and a half
-        self.start = spec.hop // 2 + layout.block - spec.hop
+        self.tail = layout.block - spec.hop
+        self.start = spec.hop // 2 + self.tail
         self.path_count = layout.bank.path_count
         self._layout = layout
         self.live = Transform(layout, LIVE_HIGH, LIVE_LOW, 1)
@@ -138,7 +139,7 @@ class Scattering(nn.Module):
         stands for the time before its start and is to be ignored.
         """
         audio = torch.cat([state.recent, audio], dim=-1)
-        used = max(0, audio.shape[-1] - self.block + self.spec.hop) // self.spec.hop * self.spec.hop
+        used = max(0, audio.shape[-1] - self.tail) // self.spec.hop * self.spec.hop
         state, started = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
         frames = [audio.new_empty(audio.shape[0], 0, self.path_count)]
         for windows in self._parts(audio, 1):
@@ -155,7 +156,7 @@ class Scattering(nn.Module):
         streams, recent = state.recent.shape
         started = state.warm or recent > self.start
         hops = 2 if recent > self.start else 1
-        owed = hops * self.spec.hop - (recent - self.block + self.spec.hop) if started else 0
+        owed = hops * self.spec.hop - (recent - self.tail) if started else 0
         frames, _ = self.step(state.recent.new_zeros(streams, owed), state)
         return frames, self.initial_state(streams)
 
@@ -165,7 +166,7 @@ class Scattering(nn.Module):
         hop, (streams, samples) = self.spec.hop, audio.shape
         count = self.spec.frame_count(samples)
         hops = -(-(count + 1 + AFTER) // GROUP) * GROUP  # before frame 0 there is the one that fills the look-ahead
-        audio = nn.functional.pad(audio, (self.start, self.block - hop + hops * hop - self.start - samples))
+        audio = nn.functional.pad(audio, (self.start, self.tail + hops * hop - self.start - samples))
         # one hop of history more than a live stream keeps, since frames wait for one hop more
         state = self._silence(streams, BEFORE + AFTER)
         frames = []

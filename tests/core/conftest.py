@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -19,6 +18,7 @@ from streamtag.core import (
     StackedGRU,
     Tagger,
 )
+from streamtag.live.source import open_source
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +62,5 @@ def music() -> Tensor:
 @pytest.fixture(scope="session")
 def song() -> Tensor:
     """The example song from its strings to its rock: [T], 16 kHz."""
-    path = Path(__file__).parents[2] / "examples" / "evening_ride.mp3"
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=16000)
-        frames = [r for frame in container.decode(audio=0) for r in resampler.resample(frame)]
-    samples = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    return torch.from_numpy(samples[23 * 16000 :].copy())
+    with open_source(str(Path(__file__).parents[2] / "examples" / "evening_ride.mp3")) as source:
+        return torch.from_numpy(np.concatenate(list(source))[23 * 16000 :])

@@ -66,6 +66,12 @@ def test_thresholds_have_the_best_f1() -> None:
     assert f1(found) > f1(0.5)
 
 
+def test_thresholds_lie_half_way_between_the_clips_that_they_part() -> None:
+    soft = np.repeat([0.0, 1.0], 5).astype(np.float32)[:, None]
+    predicted = np.array([0.0, 0.05, 0.1, 0.15, 0.2, 0.6, 0.7, 0.8, 0.9, 1.0], np.float32)[:, None]
+    assert metrics.thresholds(predicted, soft)[0] == pytest.approx(0.4)
+
+
 def test_thresholds_of_rare_tags_can_be_reached() -> None:
     predicted = np.linspace(0, 0.2, 100, dtype=np.float32)[:, None]
     level = metrics.thresholds(predicted, np.zeros((100, 1), dtype=np.float32))[0]
