@@ -87,7 +87,7 @@ def _file(
     """
 
     def work() -> int:
-        from streamtag.file_command import FileRequest, run
+        from streamtag.commands.file import FileRequest, run
 
         request = FileRequest(
             sources=tuple(sources),
@@ -116,7 +116,7 @@ def _model(model: options.Model = None, json: options.JsonObject = False) -> Non
     """Print the model card: where the weights come from, what they learned, scores, tags and thresholds."""
 
     def work() -> int:
-        from streamtag.model_command import run
+        from streamtag.commands.model import run
 
         return run(model, json)
 
@@ -136,7 +136,7 @@ def _bench(
     """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory."""
 
     def work() -> int:
-        from streamtag import bench
+        from streamtag.commands import bench
 
         return bench.run(json=json, model=model, device=device.value)
 

@@ -32,7 +32,10 @@ class Message(ABC):
 
 @dataclass(frozen=True)
 class Hello(Message):
-    """The first message: what the stream of messages is made by, and in which units."""
+    """The first message: what the stream of messages is made by, and in which units.
+
+    thresholds: for each tag the probability from which on it counts as heard.
+    """
 
     type = "hello"
     server: str
@@ -42,6 +45,7 @@ class Hello(Message):
     hop_s: float
     window_s: float
     lookahead_s: float
+    thresholds: tuple[float, ...]
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -53,12 +57,17 @@ class Hello(Message):
             "hop_s": self.hop_s,
             "window_s": self.window_s,
             "lookahead_s": self.lookahead_s,
+            "thresholds": [round(threshold, DECIMALS) for threshold in self.thresholds],
         }
 
 
 @dataclass(frozen=True)
 class Frame(Message):
-    """Probabilities of one frame. start, end: its window, in stream seconds (start is below 0 for frame 0)."""
+    """Probabilities of one frame. start, end: its window, in stream seconds (start is below 0 for frame 0).
+
+    latency_s: of a live stream, from the sound at the window's centre to this message. dropped: frames before
+    this one that its reader was too slow for. Both are left out where there is nothing to tell.
+    """
 
     type = "frame"
     stream: str
@@ -66,15 +75,22 @@ class Frame(Message):
     start: float
     end: float
     tags: Mapping[str, float]
+    latency_s: float | None = None
+    dropped: int = 0
 
     def _body(self) -> dict[str, Any]:
-        return {
+        body = {
             "stream": self.stream,
             "frame": self.frame,
             "start": round(self.start, TIME_DECIMALS),
             "end": round(self.end, TIME_DECIMALS),
             "tags": _rounded(self.tags),
         }
+        if self.latency_s is not None:
+            body["latency_s"] = round(self.latency_s, TIME_DECIMALS)
+        if self.dropped:
+            body["dropped"] = self.dropped
+        return body
 
 
 @dataclass(frozen=True)
@@ -124,13 +140,14 @@ class End(Message):
 
 @dataclass(frozen=True)
 class Error(Message):
-    """Something failed; the message is for people."""
+    """Something failed; the message is for people. stream: the one that it befell, where it is one."""
 
     type = "error"
     message: str
+    stream: str | None = None
 
     def _body(self) -> dict[str, Any]:
-        return {"message": self.message}
+        return {"message": self.message} | ({} if self.stream is None else {"stream": self.stream})
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

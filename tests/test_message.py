@@ -17,15 +17,20 @@ TAGS = ("guitar", "female vocal")
     ("message", "line"),
     [
         (
-            Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384),
+            Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.3, 0.123456)),
             '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
             '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
-            '"window_s":0.512,"lookahead_s":0.384}',
+            '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235]}',
         ),
         (
             Frame("song.mp3", 12, 2.816, 3.328, {"guitar": 0.91, "female vocal": 0.123456}),
             '{"type":"frame","stream":"song.mp3","frame":12,"start":2.816,"end":3.328,'
             '"tags":{"guitar":0.91,"female vocal":0.1235}}',
+        ),
+        (
+            Frame("mic", 12, 2.816, 3.328, {"guitar": 0.91}, latency_s=0.40149, dropped=3),
+            '{"type":"frame","stream":"mic","frame":12,"start":2.816,"end":3.328,'
+            '"tags":{"guitar":0.91},"latency_s":0.401,"dropped":3}',
         ),
         (
             Event("mic", "guitar", "on", 3.07),
@@ -36,6 +41,7 @@ TAGS = ("guitar", "female vocal")
             End("song.mp3", 29.1, 114, {"guitar": 0.83}),
             '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83}}',
         ),
+        (Error("unplugged", "mic"), '{"type":"error","message":"unplugged","stream":"mic"}'),
         (Error("song.mp3: no such file"), '{"type":"error","message":"song.mp3: no such file"}'),
     ],
 )

@@ -16,8 +16,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = ("pyproject.toml", "streamtag", "trainer", "tests", "examples")
 BESIDE = ("README.md", "LICENSE", "CHANGELOG.md", ".ci", ".gitignore")
-EXTRAS = {"trainer": "train", "streamtag/bench": "bench"}  # paths, and what those who use them install
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+EXTRAS = {
+    "trainer": "train",
+    "streamtag/commands/bench": "bench",
+    "streamtag/out/osc": "osc",
+}  # paths, and what those who use them install
+DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "pythonosc": "python-osc", "sklearn": "scikit-learn"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def test_one_that_is_not_is_noticed(project: dict[str, Any], name: str, place: s
 
 def test_developers_get_every_extra(project: dict[str, Any]) -> None:
     extras = project["optional-dependencies"]
-    assert _names(extras["train"] + extras["bench"]) <= _names(extras["dev"])
+    assert _names(extras["train"] + extras["bench"] + extras["osc"]) <= _names(extras["dev"])
 
 
 def test_the_top_level_stays_small() -> None:

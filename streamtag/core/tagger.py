@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -82,6 +82,10 @@ class Tagger(nn.Module):
             return torch.cat([first, self._probabilities(y)], dim=1), TaggerState(scattering, hidden)
         y, hidden = self.gru.step(x, hidden)
         return self._probabilities(y), TaggerState(scattering, hidden)
+
+    def forget(self, state: TaggerState) -> TaggerState:
+        """The streams go on, but the GRU knows nothing of what it heard: no frame is lost, none is late."""
+        return replace(state, hidden=self.gru.initial_state(state.hidden.shape[0]))
 
     @torch.no_grad()
     def flush(self, state: TaggerState) -> tuple[Tensor, TaggerState]:

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class TagFrame:
-    """The probabilities [tags] of the window from start to end, in stream seconds (start is below 0 once)."""
+    """The probabilities [tags] of the window from start to end, in stream seconds (start is below 0 once).
+
+    latency_s: of a live stream, how long after the sound at the window's centre they were there.
+    """
 
     index: int
     start: float
     end: float
     probs: NDArray[np.float32]
+    latency_s: float | None = None
 
     @property
     def time(self) -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["HasNetwork", "Session", "TagFrame"]
 
 SLICE_S = 16.0  # s; most that goes through the network at once, so that memory stays bounded
+SETTLED = 8  # hops of silence after which the front end remembers nothing else
 
 
 class HasNetwork(Protocol):
@@ -43,6 +44,7 @@ class Session:
         self._samples = 0
         self._frames = 0
         self._ended = False
+        self._lost: list[tuple[int, int]] = []  # first sample and end of what is missing, until its frames have passed
         self._state: Any = None  # made by the first feed, so that a reset costs nothing
 
     @property
@@ -55,9 +57,36 @@ class Session:
 
         Raises ValueError if samples is not one-dimensional, or the stream was flushed and not reset.
         """
+        self._check_open()
+        return self._fed(_checked(samples))
+
+    def lose(self, samples: int) -> list[TagFrame]:
+        """Sound of this length, samples > 0, never came: it counts as silence, and the clock goes on.
+
+        -> the frames that are ready now. No frame is given whose centre lies in what was lost, so their numbers
+        jump; those beside it hear the silence. A long loss costs no more than a short one.
+        """
+        self._check_open()
+        if samples <= 0:
+            raise ValueError(f"a loss must have more than {samples} samples")
+        self._lost.append((self._samples, self._samples + samples))
+        hop = self._spec.hop
+        skipped = max(0, samples // hop - SETTLED)
+        frames = self._fed(np.zeros(samples - skipped * hop, np.float32))
+        self._samples += skipped * hop
+        self._frames += skipped
+        return frames
+
+    def forget(self) -> None:
+        """The network forgets what it heard, as for a new song; the clock and the frames go on."""
+        if self._state is not None:
+            self._state = self._network.forget(self._state)
+
+    def _check_open(self) -> None:
         if self._ended:
             raise ValueError("flush() ended this stream: call reset() to begin another")
-        audio = _checked(samples)
+
+    def _fed(self, audio: NDArray[np.float32]) -> list[TagFrame]:
         frames: list[TagFrame] = []
         for start in range(0, len(audio), self._slice):
             frames += self._step(audio[start : start + self._slice])
@@ -88,10 +117,13 @@ class Session:
         self._frames += len(rows)
         rate = self._spec.sample_rate
         centres = [(first + i) * hop for i in range(len(rows))]
-        return [
+        frames = [
             TagFrame(first + i, (centre - half) / rate, (centre + half) / rate, row)
             for i, (centre, row) in enumerate(zip(centres, rows, strict=True))
+            if not any(start <= centre < end for start, end in self._lost)
         ]
+        self._lost = [(start, end) for start, end in self._lost if end > self._frames * hop]
+        return frames
 
 
 def _checked(samples: ArrayLike) -> NDArray[np.float32]:

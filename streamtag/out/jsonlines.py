@@ -4,38 +4,23 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from streamtag.live.frame import TagFrame
-from streamtag.message import End, Event, Frame, Message
+from streamtag.message import Message
+from streamtag.out.message_sink import MessageSink
 from streamtag.out.selection import Selection
-from streamtag.out.sink import SilentSink, Stream
-from streamtag.out.timeline import Timeline
 
 
-class JsonLines(SilentSink):
-    """Prints the protocol's messages, thinned by the selection as a subscriber's `?top=` and `?tags=` thin.
-
-    Thinned are the tags of frames, the summaries (the strongest by mean) and, by name, the events.
-    """
+class JsonLines(MessageSink):
+    """Prints the protocol's messages, thinned by the selection as a subscriber's `?top=` and `?tags=` thin."""
 
     def __init__(self, file: TextIO, selection: Selection) -> None:
+        super().__init__(selection.tags)
         self._file = file
-        self._selection = selection
-        self._names = frozenset(selection.names)
+        self._thin = selection.thinning
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:
-        tags = self._selection.thin(frame.probs)
-        self._write(Frame(stream.name, frame.index, frame.start, frame.end, tags))
-
-    def event(self, event: Event) -> None:
-        if event.tag in self._names:
-            self._write(event)
-
-    def end(self, stream: Stream, timeline: Timeline) -> None:
-        summary = self._selection.thin(timeline.means) if len(timeline) else {}
-        self._write(End(stream.name, timeline.seconds, len(timeline), summary))
-
-    def _write(self, message: Message) -> None:
-        write_line(self._file, message)
+    def tell(self, message: Message) -> None:
+        wanted = self._thin(message)
+        if wanted is not None:
+            write_line(self._file, wanted)
 
 
 def write_line(file: TextIO, message: Message) -> None:

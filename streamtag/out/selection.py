@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
+from streamtag.out.thinning import Thinning
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ class Selection:
         order = chosen[np.argsort(-np.asarray(probs)[chosen], kind="stable")]
         return [int(index) for index in order[:limit]]
 
-    def thin(self, probs: NDArray[np.floating]) -> dict[str, float]:
-        """The chosen tags of probs [P]: in the model's order, or the `top` strongest, strongest first."""
-        order = self.chosen if self.top is None else self.strongest(probs)
-        return {self.tags[index]: float(probs[index]) for index in order}
+    @property
+    def thinning(self) -> Thinning:
+        """The same choice for messages."""
+        everything = len(self.chosen) == len(self.tags)
+        return Thinning(None if everything else frozenset(self.names), self.top)
 
 
 def _index(name: str, tags: Sequence[str]) -> int:

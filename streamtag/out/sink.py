@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamtag.live.frame import TagFrame
-from streamtag.message import Event
+from streamtag.message import Error, Event, Gap
 from streamtag.out.timeline import Timeline
 
 
@@ -21,7 +21,7 @@ class Stream:
 
 
 class Sink(Protocol):
-    """begin, then frames and events in order of time, then end; once per stream, streams one by one.
+    """begin, then frames, events, gaps and errors in order of time, then end; once per stream, streams one by one.
 
     A method raises OutputError when what it writes to fails, BrokenPipeError when nobody reads any more.
     """
@@ -31,6 +31,10 @@ class Sink(Protocol):
     def frame(self, stream: Stream, frame: TagFrame) -> None: ...
 
     def event(self, event: Event) -> None: ...
+
+    def gap(self, gap: Gap) -> None: ...
+
+    def error(self, error: Error) -> None: ...
 
     def end(self, stream: Stream, timeline: Timeline) -> None: ...
 
@@ -45,6 +49,12 @@ class SilentSink:
         pass
 
     def event(self, event: Event) -> None:
+        pass
+
+    def gap(self, gap: Gap) -> None:
+        pass
+
+    def error(self, error: Error) -> None:
         pass
 
     def end(self, stream: Stream, timeline: Timeline) -> None:

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from streamtag.interruption import Interruption
+from streamtag.commands.interruption import Interruption
 
 MakeSound = Callable[..., Path]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

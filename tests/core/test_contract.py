@@ -164,3 +164,16 @@ def test_states_between_hops_cannot_be_mixed(scattering: Scattering) -> None:
     _, state = scattering.step(torch.zeros(2, 100), scattering.initial_state(2))
     with pytest.raises(ValueError, match="same place"):
         choose(torch.tensor([True, False]), scattering.initial_state(2), state)
+
+
+def test_forgetting_changes_what_the_network_knows_and_nothing_else(tagger: Tagger) -> None:
+    audio = torch.randn(2, 12 * HOP, generator=torch.Generator().manual_seed(5)) * 0.1
+    _, heard = tagger.step(audio, tagger.initial_state(2))
+    forgotten = tagger.forget(heard)
+    assert forgotten.scattering is heard.scattering
+    assert not forgotten.hidden.any()
+    assert heard.hidden.any()  # the old state is as it was
+    after, _ = tagger.step(audio, forgotten)
+    kept, _ = tagger.step(audio, heard)
+    assert after.shape == kept.shape  # no warm-up
+    assert (after - kept).abs().max() > 1e-3

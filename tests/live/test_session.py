@@ -40,6 +40,9 @@ class ToyNetwork(torch.nn.Module):
         after = torch.cat([state, audio], dim=1)
         return self._frames(after, self._count(state.shape[1]), self._count(after.shape[1])), after
 
+    def forget(self, state: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(state)
+
     def flush(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         length = state.shape[1]
         return self._frames(state, self._count(length), SPEC.frame_count(length)), state
@@ -207,3 +210,56 @@ def test_a_flushed_stream_is_over_until_it_is_reset() -> None:
         session.feed(noise(1))
     session.reset()
     assert session.feed(noise(RATE))
+
+
+def test_what_was_lost_counts_as_silence_and_gives_no_frames_of_its_own() -> None:
+    before, after = noise(2 * RATE, 1), noise(3 * RATE, 2)
+    lost = int(1.3 * RATE)
+    session = session_of()
+    frames = [*session.feed(before), *session.lose(lost), *session.feed(after), *session.flush()]
+    filled = whole(np.concatenate([before, np.zeros(lost, np.float32), after]))
+    kept = [frame for frame in filled if not 2.0 <= frame.time < 3.3]
+    assert len(kept) == len(filled) - 5  # hops of 0.256 s whose centres lie in 1.3 s
+    assert [(f.index, f.start, f.end) for f in frames] == [(f.index, f.start, f.end) for f in kept]
+    np.testing.assert_allclose(probs_of(frames), probs_of(kept), rtol=1e-5)
+    assert session.seconds == pytest.approx(6.3)
+
+
+def test_a_short_loss_between_two_centres_costs_no_frame() -> None:
+    session = session_of()
+    frames = [*session.feed(noise(4200)), *session.lose(800), *session.feed(noise(20000)), *session.flush()]
+    assert [frame.index for frame in frames] == list(range(SPEC.frame_count(25000)))
+
+
+def test_a_long_loss_is_as_cheap_as_a_short_one_and_the_clock_stays_true() -> None:
+    toy = Toy()
+    session = session_of(toy)
+    frames = session.feed(noise(RATE))
+    hours = 5 * 3600 * RATE + 1234
+    frames += session.lose(hours)
+    assert session._state.shape[1] < 5 * RATE  # of the toy, whose state is all it was given
+    frames += session.feed(noise(RATE, 3)) + session.flush()
+    assert session.seconds == pytest.approx(2 + hours / RATE)
+    assert [frame.index * SPEC.hop / RATE == pytest.approx(frame.time) for frame in frames] == [True] * len(frames)
+    centres = np.array([frame.time for frame in frames])
+    assert ((centres < 1.0) | (centres >= 1 + hours / RATE)).all()
+    assert len(frames) == pytest.approx(2 * RATE / SPEC.hop, abs=1.5)
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_a_loss_of_nothing_is_refused(samples: int) -> None:
+    with pytest.raises(ValueError, match="loss"):
+        session_of().lose(samples)
+
+
+def test_forgetting_keeps_the_clock_but_not_what_was_heard() -> None:
+    session, same = session_of(), session_of()
+    sound = noise(4 * RATE)
+    assert len(session.feed(sound)) == len(same.feed(sound))
+    session.forget()
+    later, kept = session.feed(sound), same.feed(sound)
+    assert [frame.index for frame in later] == [frame.index for frame in kept]
+    assert later[0].probs[1] < kept[0].probs[1]  # the sum of all that was heard
+    fresh = session_of()
+    fresh.forget()  # before the first sample there is nothing to forget
+    assert len(fresh.feed(sound)) == len(session_of().feed(sound))

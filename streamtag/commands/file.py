@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
-from streamtag import __version__
+from streamtag.commands.hearing import Hearing, all_there, to_the_clock
+from streamtag.commands.hello import hello
+from streamtag.commands.interruption import Interruption
 from streamtag.errors import SourceError, StreamtagError
-from streamtag.hearing import Hearing, all_there, to_the_clock
-from streamtag.interruption import Interruption
 from streamtag.live.files import find_files
 from streamtag.live.read_ahead import ReadAhead
-from streamtag.message import Error, Hello
+from streamtag.message import Error
 from streamtag.out.csv_file import CsvFile
 from streamtag.out.jsonlines import JsonLines, write_line
 from streamtag.out.labels import LabelTrack
@@ -120,7 +120,7 @@ def _run(request: FileRequest, reporter: Reporter, interruption: Interruption) -
             interruption,
         )
         if request.json:
-            write_line(sys.stdout, _hello(tagger))
+            write_line(sys.stdout, hello(tagger, selection.thresholds))
         for error in missing:
             reporter.error(error)
         resources.enter_context(interruption)
@@ -205,16 +205,3 @@ def _sinks(request: FileRequest, plan: Plan, selection: Selection, resources: Ex
     if plan.plots:
         sinks.append(Tagogram(plan.plots, selection))
     return sinks
-
-
-def _hello(tagger: Tagger) -> Hello:
-    spec = tagger.network.spec
-    return Hello(
-        server=f"streamtag {__version__}",
-        model=str(tagger.card.get("name") or tagger.path.stem),
-        tags=tuple(tagger.tags),
-        sample_rate=spec.sample_rate,
-        hop_s=spec.hop_s,
-        window_s=spec.window_s,
-        lookahead_s=spec.lookahead_s,
-    )

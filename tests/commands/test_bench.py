@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from streamtag import bench
 from streamtag.app import Tagger, load
+from streamtag.commands import bench
 from streamtag.core import (
     NetworkSpec,
     Normalization,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.interruption import Interruption
+from streamtag.commands.interruption import Interruption
 from streamtag.live.events import EventDetector
 from streamtag.live.frame import TagFrame
 from streamtag.live.read_ahead import WAIT_S, ReadAhead
 from streamtag.live.resample import SAMPLE_RATE
-from streamtag.message import Event
+from streamtag.message import Error, Event, Gap
 from streamtag.out.sink import Sink, Stream
 from streamtag.out.timeline import Timeline
 
@@ -36,9 +37,39 @@ class Hearing:
         for sink in sinks:
             sink.begin(stream)
 
-    def feed(self, samples: NDArray[np.float32]) -> None:
-        """samples [n]: mono at 16 kHz, the next of the stream."""
-        self._tell(self._session.feed(samples))
+    @property
+    def seconds(self) -> float:
+        """Of the stream so far, what was lost of it included."""
+        return self._session.seconds
+
+    def feed(self, samples: NDArray[np.float32], since: float | None = None) -> int:
+        """samples [n]: mono at 16 kHz, the next of the stream. -> how many frames they completed.
+
+        since: when the sound of the newest sample was made, on time.monotonic(), if it is a live stream's.
+        """
+        frames = self._session.feed(samples)
+        if since is not None:
+            began = since - self.seconds  # of the stream, by the clock
+            frames = [replace(frame, latency_s=time.monotonic() - (began + frame.time)) for frame in frames]
+        self._tell(frames)
+        return len(frames)
+
+    def lose(self, samples: int) -> None:
+        """Sound of so many samples, more than 0, is missing here: told as a gap, passed over as silence."""
+        gap = Gap(self._stream.name, self.seconds, samples / SAMPLE_RATE)
+        frames = self._session.lose(samples)
+        for sink in self._sinks:
+            sink.gap(gap)
+        self._tell(frames)
+
+    def forget(self) -> None:
+        """The network forgets what it heard; the stream goes on."""
+        self._session.forget()
+
+    def complain(self, text: str) -> None:
+        """Something is wrong with the stream's source: every output is told."""
+        for sink in self._sinks:
+            sink.error(Error(text, self._stream.name))
 
     def end(self) -> None:
         """What the session still owes, then the end."""
