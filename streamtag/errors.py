@@ -6,7 +6,8 @@
     ├── ModelFileError    a model file that is missing, damaged, or no model
     ├── DeviceError       a compute device that is not there
     ├── ManifestError     a training data set that does not fit its own description
-    └── OutputError       a result that cannot be written
+    ├── OutputError       a result that cannot be written, an address that cannot be served
+    └── ProtocolError     a message that is none, or a server that speaks another protocol
 
 Every message is one line, starts with what it is about, and says what to do where that is known.
 The command line prints it and exits with 1; anything else that escapes is a defect.
@@ -38,4 +39,8 @@ class ManifestError(StreamtagError):
 
 
 class OutputError(StreamtagError):
-    """A result file that cannot be written."""
+    """A result file that cannot be written, or an address that cannot be served."""
+
+
+class ProtocolError(StreamtagError):
+    """A message that is none, or a server that cannot be understood."""

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("streamtag", "trainer")
 LONGEST = 300  # lines
-FLOORS = {"errors": 0, "spec": 0, "message": 0, "core": 1, "live": 2, "out": 3}
+FLOORS = {"errors": 0, "spec": 0, "message": 0, "message_reader": 0, "core": 1, "live": 2, "out": 3}
 ABOVE = 4  # the rest of streamtag's own files
 CLOCKS_AND_THREADS = {"time", "threading", "socket", "asyncio", "queue", "multiprocessing", "concurrent"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
