@@ -7,18 +7,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from streamtag.commands.hearing import Hearing, all_there, to_the_clock
 from streamtag.commands.hello import hello
 from streamtag.commands.interruption import Interruption
+from streamtag.commands.reporter import Reporter
+from streamtag.commands.serve import serve
 from streamtag.errors import SourceError, StreamtagError
 from streamtag.live.files import find_files
 from streamtag.live.read_ahead import ReadAhead
-from streamtag.message import Error
 from streamtag.out.csv_file import CsvFile
 from streamtag.out.jsonlines import JsonLines, write_line
 from streamtag.out.labels import LabelTrack
@@ -32,6 +34,7 @@ from streamtag.out.terminal import Panel
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger
+    from streamtag.out.serving import ServeSpec
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class FileRequest:
     tags: tuple[str, ...] | None = None
     threshold: float | None = None
     realtime: bool = False
+    serve: ServeSpec | None = None
     model: Path | None = None
     device: str = "auto"
 
@@ -61,24 +65,6 @@ class Plan:
     plots: dict[str, Path]
 
 
-class Reporter:
-    """Errors and notes: one line each on `errors`; errors as messages too where there is a place for them."""
-
-    def __init__(self, errors: TextIO, messages: TextIO | None) -> None:
-        self.failed = False
-        self._errors = errors
-        self._messages = messages
-
-    def error(self, error: StreamtagError) -> None:
-        self.failed = True
-        self.note(str(error))
-        if self._messages is not None:
-            write_line(self._messages, Error(str(error)))
-
-    def note(self, text: str) -> None:
-        print(f"streamtag: {text}", file=self._errors, flush=True)
-
-
 def run(request: FileRequest) -> int:
     """Does it, and reports what went wrong. -> the exit code: 0, 1, or 130 and 143 after a signal.
 
@@ -86,7 +72,9 @@ def run(request: FileRequest) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any script
         sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
-    reporter = Reporter(sys.stderr, sys.stdout if request.json else None)
+    reporter = Reporter(sys.stderr)
+    if request.json:
+        reporter.told.append(partial(write_line, sys.stdout))
     interruption = Interruption()
     try:
         _run(request, reporter, interruption)
@@ -110,17 +98,14 @@ def _run(request: FileRequest, reporter: Reporter, interruption: Interruption) -
     selection = Selection.of(
         tagger.tags, tagger.thresholds, wanted=request.tags, top=request.top, threshold=request.threshold
     )
+    greeting = hello(tagger, selection.thresholds)
     with ExitStack() as resources:
-        work = Work(
-            tagger,
-            selection,
-            _sinks(request, plan, selection, resources),
-            request.realtime,
-            reporter,
-            interruption,
-        )
+        sinks = _sinks(request, plan, selection, resources)
+        if request.serve is not None:
+            sinks.append(serve(request.serve, greeting, reporter, resources)[1])
+        work = Work(tagger, selection, sinks, request.realtime, reporter, interruption)
         if request.json:
-            write_line(sys.stdout, hello(tagger, selection.thresholds))
+            write_line(sys.stdout, greeting)
         for error in missing:
             reporter.error(error)
         resources.enter_context(interruption)

@@ -26,14 +26,22 @@ if TYPE_CHECKING:
 class Hearing:
     """Owns what belongs to one stream: the session, what is on, and the frames so far."""
 
-    def __init__(self, stream: Stream, tagger: Tagger, thresholds: Sequence[float], sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        tagger: Tagger,
+        thresholds: Sequence[float],
+        sinks: Sequence[Sink],
+        longest: int | None = None,
+    ) -> None:
+        """longest: the most rows of its timeline (None: a row a frame)."""
         from streamtag.live.session import Session  # late: torch
 
         self._stream = stream
         self._sinks = sinks
         self._session = Session(tagger)
         self._detector = EventDetector(tagger.tags, thresholds)
-        self._timeline = Timeline(stream.name, tagger.tags)
+        self._timeline = Timeline(stream.name, tagger.tags, longest)
         for sink in sinks:
             sink.begin(stream)
 
@@ -42,8 +50,8 @@ class Hearing:
         """Of the stream so far, what was lost of it included."""
         return self._session.seconds
 
-    def feed(self, samples: NDArray[np.float32], since: float | None = None) -> int:
-        """samples [n]: mono at 16 kHz, the next of the stream. -> how many frames they completed.
+    def feed(self, samples: NDArray[np.float32], since: float | None = None) -> list[TagFrame]:
+        """samples [n]: mono at 16 kHz, the next of the stream. -> the frames that they completed, already told.
 
         since: when the sound of the newest sample was made, on time.monotonic(), if it is a live stream's.
         """
@@ -52,7 +60,7 @@ class Hearing:
             began = since - self.seconds  # of the stream, by the clock
             frames = [replace(frame, latency_s=time.monotonic() - (began + frame.time)) for frame in frames]
         self._tell(frames)
-        return len(frames)
+        return frames
 
     def lose(self, samples: int) -> None:
         """Sound of so many samples, more than 0, is missing here: told as a gap, passed over as silence."""

@@ -51,15 +51,13 @@ def rows(timeline: Timeline, selection: Selection) -> list[Row]:
         return []
     means, result = timeline.means, []
     for index in selection.strongest(means, ROWS):
-        course = timeline.probs[:, index]
-        peak = int(course.argmax())
         row = Row(
             tag=selection.tags[index],
             mean=float(means[index]),
-            peak=float(course[peak]),
-            peak_time=float(timeline.times[peak]),
+            peak=float(timeline.peaks[index]),
+            peak_time=float(timeline.peak_times[index]),
             threshold=selection.thresholds[index],
-            course=levels(course, CELLS),
+            course=levels(timeline.probs[:, index], CELLS),
         )
         result.append(row)
     return result

@@ -48,3 +48,23 @@ def test_an_hour_is_a_few_megabytes_and_no_object_per_frame() -> None:
         return own + sum(size(part) for part in parts)
 
     assert size(vars(timeline)) < 4_000_000
+
+
+@pytest.mark.parametrize("frames", [40, 63, 64, 65, 1000, 4097])
+def test_an_endless_stream_keeps_its_course_its_means_and_its_peaks_in_few_rows(frames: int) -> None:
+    probs = np.random.default_rng(6).random((frames, 2), np.float32)
+    timeline = Timeline("mic", ("a", "b"), longest=64)
+    for index, row in enumerate(probs):
+        timeline.add(TagFrame(index, 0.256 * index - 0.256, 0.256 * index + 0.256, row))
+    assert len(timeline) == frames
+    np.testing.assert_allclose(timeline.means, probs.mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(timeline.peaks, probs.max(axis=0))
+    np.testing.assert_allclose(timeline.peak_times, 0.256 * probs.argmax(axis=0))
+    rows = len(timeline.probs)
+    assert rows <= 64
+    merged = 1 << max(0, (frames - 1).bit_length() - 6)  # frames a row, the smallest power of two that fits
+    assert rows == -(-frames // merged)
+    full = frames // merged * merged
+    expected = probs[:full].reshape(-1, merged, 2).mean(axis=1)
+    np.testing.assert_allclose(timeline.probs[: len(expected)], expected, rtol=1e-4)
+    np.testing.assert_allclose(timeline.times[0], 0.128 * (merged - 1))

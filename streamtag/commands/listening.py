@@ -1,0 +1,110 @@
+"""The loop of a live stream: pieces of sound in, frames out, as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from streamtag.commands.hearing import Hearing
+from streamtag.errors import SpecError
+from streamtag.live.capture import Capture, Heard, Lost, Notice, Piece
+from streamtag.live.meter import Meter
+from streamtag.live.resample import SAMPLE_RATE
+
+WAIT_S = 0.05  # how long the loop waits for sound before it looks at keys and signals
+
+
+@dataclass(frozen=True)
+class Limits:
+    """seconds: of sound after which it ends (None: never). reset_on_silence_s: the network forgets after so much
+    silence (None: never)."""
+
+    seconds: float | None = None
+    reset_on_silence_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "reset_on_silence_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise SpecError(f"Limits: {name} must be above 0")
+
+
+class Listening:
+    """Owns one live stream from its first sound to its end. The thread that runs it is the only one that computes.
+
+    say: a line for people who do not see the messages.
+    """
+
+    def __init__(
+        self, capture: Capture, hearing: Hearing, meter: Meter, limits: Limits, say: Callable[[str], None]
+    ) -> None:
+        self._capture = capture
+        self._hearing = hearing
+        self._meter = meter
+        self._limits = limits
+        self._say = say
+        self._began = time.monotonic()
+        self._rested = False  # this silence has been noticed
+
+    def run(
+        self,
+        first: Piece,
+        wanted: Callable[[], bool],
+        pressed: Callable[[], str | None],
+        keys: Mapping[str, Callable[[], None]],
+    ) -> None:
+        """Until the source ends, the limit is reached, or `wanted` no longer says so; then the stream's end is told.
+
+        first: what was taken from the capture already. keys: what is done for each key that `pressed` gives.
+        """
+        try:
+            piece: Piece | None = first
+            while piece is not None and self._goes_on(piece) and wanted():
+                key = pressed()
+                if key in keys:
+                    keys[key]()
+                piece = self._capture.take(WAIT_S)
+        finally:
+            self._hearing.end()
+
+    def _goes_on(self, piece: Piece) -> bool:
+        if isinstance(piece, Heard):
+            return self._heard(piece)
+        if isinstance(piece, Lost):
+            self._meter.lost(piece.samples)
+            self._hearing.lose(piece.samples)
+        elif isinstance(piece, Notice):
+            self._say(piece.text)
+            if piece.trouble:
+                self._hearing.complain(piece.text)
+        return not self._over()
+
+    def _heard(self, piece: Heard) -> bool:
+        if not len(piece.samples):
+            return self._limits.seconds is None or time.monotonic() - self._began < self._limits.seconds
+        samples = piece.samples
+        if self._limits.seconds is not None:
+            samples = samples[: max(0, round((self._limits.seconds - self._hearing.seconds) * SAMPLE_RATE))]
+        self._meter.heard(piece)
+        self._meter.xruns = self._capture.xruns
+        before = time.perf_counter()
+        frames = self._hearing.feed(samples, piece.arrived - self._capture.delay_s)
+        self._meter.computed(time.perf_counter() - before, len(samples))
+        for frame in frames:
+            if frame.latency_s is not None:
+                self._meter.frame(frame.latency_s)
+        self._watch_silence()
+        return not self._over()
+
+    def _over(self) -> bool:
+        return self._limits.seconds is not None and self._hearing.seconds >= self._limits.seconds
+
+    def _watch_silence(self) -> None:
+        longest = self._limits.reset_on_silence_s
+        if longest is None:
+            return
+        silent = self._meter.silence_s >= longest
+        if silent and not self._rested:
+            self._hearing.forget()
+        self._rested = silent

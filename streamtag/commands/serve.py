@@ -1,0 +1,23 @@
+"""`--serve`: the messages of a command on a WebSocket."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from streamtag.commands.reporter import Reporter
+from streamtag.message import Hello
+
+if TYPE_CHECKING:
+    from streamtag.out.serving import ServeSpec
+    from streamtag.out.websocket import Server, WebSocketSink
+
+
+def serve(spec: ServeSpec, hello: Hello, reporter: Reporter, resources: ExitStack) -> tuple[Server, WebSocketSink]:
+    """A server that runs until `resources` are closed, and the sink that feeds it. Raises OutputError."""
+    from streamtag.out.websocket import Server, WebSocketSink  # late: only who serves needs them
+
+    server = resources.enter_context(Server(spec, hello))
+    reporter.told.append(server.publish)
+    reporter.note(f"serving on {server.address}")
+    return server, WebSocketSink(server, hello.tags)
