@@ -128,7 +128,7 @@ TopLive = Annotated[
         "--top",
         metavar="N",
         min=1,
-        help="Only the N strongest tags: in the view and the lines (without it as many as fit), and in each JSON frame.",
+        help="Only the N strongest tags: in the view and the lines (without it as many as fit) and each JSON frame.",
     ),
 ]
 Input = Annotated[

@@ -17,7 +17,7 @@ from streamtag.commands.hearing import Hearing, all_there, to_the_clock
 from streamtag.commands.hello import hello
 from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
-from streamtag.commands.serve import serve
+from streamtag.commands.serving import serve
 from streamtag.errors import SourceError, StreamtagError
 from streamtag.live.files import find_files
 from streamtag.live.read_ahead import ReadAhead
