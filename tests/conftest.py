@@ -6,11 +6,19 @@ of them are meant to run: STREAMTAG_REQUIRE=checks,fluidsynth pytest
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.live.virtual_microphone import VirtualMicrophone
 
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,3 +38,35 @@ def need() -> Need:
         pytest.skip(reason)
 
     return need
+
+
+@pytest.fixture(scope="session")
+def virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
+    """A sound server with a microphone that hears what is played into it; for processes started with its env."""
+    with _virtual_microphone(need) as microphone:
+        yield microphone
+
+
+@pytest.fixture
+def own_microphone(need: Need) -> Iterator[VirtualMicrophone]:
+    """The same for one test alone, which may stop it and start it again."""
+    with _virtual_microphone(need) as microphone:
+        yield microphone
+
+
+@contextmanager
+def _virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
+    path = Path(__file__).parent / "live" / "virtual_microphone.py"
+    spec = importlib.util.spec_from_file_location("virtual_microphone", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)  # tests are no package that could be imported from
+    spec.loader.exec_module(module)
+    need("audio", module.is_there(), module.WHAT_IS_MISSING)
+    with tempfile.TemporaryDirectory(prefix="vmic-") as folder:
+        microphone: VirtualMicrophone = module.VirtualMicrophone(Path(folder))
+        microphone.start()
+        try:
+            yield microphone
+        finally:
+            microphone.stop()

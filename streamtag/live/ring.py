@@ -1,0 +1,103 @@
+"""Blocks of samples from a device's thread to ours, through memory that is there from the start."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """samples [n, channels], a copy. arrived: when they were written, on time.monotonic().
+
+    lost: samples missing before it, at the same rate.
+    """
+
+    samples: NDArray[np.float32]
+    arrived: float
+    lost: int
+
+
+class Ring:
+    """Of fixed slots, for one thread that writes and one that reads.
+
+    `write` may be called where nothing may wait, as in an audio callback: it copies, counts and returns, with no
+    lock, no array made and nothing that grows. A full ring is an overrun: what does not fit is lost, and its
+    length told before the next block that fits. The writer alone sets `_written` and the reader alone `_taken`,
+    each after it is done with the slot; Python makes such a store whole and visible in order.
+    """
+
+    def __init__(self, slots: int, frames: int, channels: int) -> None:
+        """slots of so many samples (frames) of so many channels each. Raises SpecError."""
+        if min(slots, frames, channels) < 1:
+            raise SpecError("a ring must have slots, samples and channels")
+        memory = np.zeros((slots, frames, channels), np.float32)
+        self.overruns = 0  # writes of which something did not fit
+        self.channels = channels
+        self._slots = list(memory)  # views, made once: indexing the array would make one each time
+        self._frames = frames
+        self._counts = [0] * slots
+        self._arrived = [0.0] * slots
+        self._lost = [0] * slots
+        self._owed = 0  # samples lost since the last slot that was written
+        self._written = 0
+        self._taken = 0
+
+    def __len__(self) -> int:
+        """Slots that wait to be read."""
+        return self._written - self._taken
+
+    @property
+    def owed(self) -> int:
+        """Samples lost behind the newest block: not told yet, and exact only while the writer rests."""
+        return self._owed
+
+    @property
+    def full(self) -> bool:
+        return len(self) >= len(self._slots)
+
+    def write(self, indata: NDArray[np.float32], lost: int = 0) -> None:
+        """indata [n, channels], any n; lost: samples that are missing before it. Of the writer only."""
+        self._owed += lost
+        arrived = time.monotonic()
+        for start in range(0, len(indata), self._frames):
+            count = min(self._frames, len(indata) - start)
+            if self.full:
+                self._owed += len(indata) - start
+                self.overruns += 1
+                return
+            slot = self._written % len(self._slots)
+            if count == self._frames == len(indata):
+                np.copyto(self._slots[slot], indata)
+            else:
+                self._slots[slot][:count] = indata[start : start + count]
+            self._counts[slot] = count
+            self._arrived[slot] = arrived
+            self._lost[slot] = self._owed
+            self._owed = 0
+            self._written += 1
+
+    def read(self, most: int = 1) -> Block | None:
+        """The oldest blocks that wait, as one, or None: at least one, then more while they are fewer than `most`
+        samples together and none was lost between them. Of the reader only.
+        """
+        if not len(self):
+            return None
+        first = self._taken % len(self._slots)
+        parts: list[NDArray[np.float32]] = []
+        length = 0
+        for number in range(self._taken, self._written):
+            slot = number % len(self._slots)
+            if parts and (length >= most or self._lost[slot]):
+                break
+            parts.append(self._slots[slot][: self._counts[slot]])
+            length += self._counts[slot]
+        last = (self._taken + len(parts) - 1) % len(self._slots)
+        block = Block(np.concatenate(parts), self._arrived[last], self._lost[first])
+        self._taken += len(parts)
+        return block
