@@ -6,16 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from streamtag.live.frame import TagFrame
+from streamtag.out.bars import QUIET, WIDEST, Smoothed, bar, strokes_for
 from streamtag.out.selection import Selection
 from streamtag.out.sink import SilentSink, Stream
 from streamtag.out.timecode import timecode
@@ -23,40 +21,7 @@ from streamtag.out.timeline import Timeline
 
 REDRAWS = 8  # a second
 BARS = 10  # where the user sets no --top
-BAR_SECONDS, ORDER_SECONDS = 0.25, 1.5  # time constants: bars follow the sound, their order stays readable
-WIDEST = 100  # characters
 MARGIN = 5  # characters; a terminal writes ^C behind the last line, which must not wrap then
-PARTS = " ▏▎▍▌▋▊▉"  # eighths of a cell
-
-
-class Smoothed:
-    """Probabilities as the eye wants them: the mean of what came since the last look, drawn out over time.
-
-    One thread adds, another looks.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._lock = Lock()
-        self._sum = np.zeros(size)
-        self._count = 0
-        self._target = np.zeros(size)
-        self.bars = np.zeros(size)
-        self.order = np.zeros(size)
-
-    def add(self, probs: NDArray[np.floating]) -> None:
-        with self._lock:
-            self._sum += probs
-            self._count += 1
-
-    def look(self, elapsed: float) -> None:
-        """Moves `bars` and `order` on by `elapsed` seconds of the clock."""
-        with self._lock:
-            if self._count:
-                self._target = self._sum / self._count
-                self._sum = np.zeros_like(self._sum)
-                self._count = 0
-        self.bars += (1 - math.exp(-elapsed / BAR_SECONDS)) * (self._target - self.bars)
-        self.order += (1 - math.exp(-elapsed / ORDER_SECONDS)) * (self._target - self.order)
 
 
 @dataclass(frozen=True)
@@ -95,18 +60,6 @@ class Progress:
         return text
 
 
-def bar(value: float, threshold: float, width: int) -> Text:
-    """A bar of `value` in `width` cells, with a mark where the tag's threshold lies."""
-    eighths = round(min(1.0, max(0.0, value)) * width * 8)
-    cells = "█" * (eighths // 8) + (PARTS[eighths % 8] if eighths % 8 else "")
-    present = value >= threshold
-    text = Text(cells.ljust(width), "green" if present else "cyan")
-    mark = min(width - 1, int(threshold * width))
-    if mark >= len(cells):
-        text = Text.assemble(text[:mark], ("╎", "bright_black"), text[mark + 1 :])
-    return text
-
-
 class Panel(SilentSink):
     """Draws on a terminal while a stream is heard, at its own rate, and wipes itself away at the end."""
 
@@ -114,6 +67,7 @@ class Panel(SilentSink):
         self._console = console
         self._selection = selection
         self._clock = clock
+        self._strokes = strokes_for(console.encoding)
         self._live: Live | None = None
         self._stream = Stream("")
         self._smoothed = Smoothed(len(selection.tags))
@@ -165,7 +119,7 @@ class Panel(SilentSink):
         place = f"{self._stream.number + 1} of {self._stream.count}" if self._stream.count > 1 else ""
         line.add_column(width=width - len(place) - 1, no_wrap=True, overflow="ellipsis")
         line.add_column(width=len(place) + 1, justify="right")
-        line.add_row(Text(self._stream.name, "bold"), Text(place, "bright_black"))
+        line.add_row(Text(self._stream.name, "bold"), Text(place, QUIET))
         return line
 
     def _progress_line(self, progress: Progress, width: int) -> Text:
@@ -174,7 +128,7 @@ class Panel(SilentSink):
             return Text(figures, no_wrap=True)
         room = max(8, width - len(figures) - 2)
         done = round(progress.fraction * room)
-        line = (("━" * done, "magenta"), ("─" * (room - done), "bright_black"), f"  {figures}")
+        line = ((self._strokes.done * done, "magenta"), (self._strokes.rest * (room - done), QUIET), f"  {figures}")
         return Text.assemble(*line, no_wrap=True)
 
     def _bars(self, width: int) -> Table:
@@ -188,7 +142,7 @@ class Panel(SilentSink):
         rows = max(1, min(self._selection.top or BARS, self._console.height - 5))
         for index in self._selection.strongest(self._smoothed.order)[:rows]:
             value, threshold = float(self._smoothed.bars[index]), self._selection.thresholds[index]
-            style = "bold" if value >= threshold else "bright_black"
+            style = "bold" if value >= threshold else QUIET
             name = Text(self._selection.tags[index], style)
-            table.add_row(name, bar(value, threshold, bar_width), Text(f"{value:.2f}", style))
+            table.add_row(name, bar(value, threshold, bar_width, self._strokes), Text(f"{value:.2f}", style))
         return table

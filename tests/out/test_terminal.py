@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from streamtag.live.frame import TagFrame
+from streamtag.out.bars import Smoothed, bar
 from streamtag.out.selection import Selection
 from streamtag.out.sink import Stream
-from streamtag.out.terminal import REDRAWS, Panel, Progress, Smoothed, bar
+from streamtag.out.terminal import REDRAWS, Panel, Progress
 from streamtag.out.timeline import Timeline
 
 MakeFrames = Callable[..., list[TagFrame]]

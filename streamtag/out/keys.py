@@ -1,0 +1,174 @@
+"""Single keys from the terminal, as they are pressed."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import sys
+from collections import deque
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, Protocol, Self, TextIO
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import termios
+    import tty
+
+PENDING = 64  # keys that wait at most: a pasted book is no command
+SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)  # arrows, function keys, Alt with a key
+
+
+class Curtain(Protocol):
+    """What is drawn on the terminal, and has to make room while the program is stopped (Ctrl-Z)."""
+
+    def hide(self) -> None: ...
+
+    def show(self) -> None: ...
+
+
+class Keys:
+    """While entered, keys come one by one, unechoed, if standard input is a terminal; else never any.
+
+    The terminal is put back as it was when this is left, and while the program is stopped or in the background.
+    Owned by the main thread, which has to ask often: Ctrl-Z too is only seen in `pressed`.
+    """
+
+    def __init__(self, curtain: Curtain | None = None, file: TextIO | None = None) -> None:
+        """file: standard input where there is none."""
+        self._curtain = curtain
+        self._file = sys.stdin if file is None else file
+        self._pending: deque[str] = deque(maxlen=PENDING)
+        self._place: _Terminal | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a terminal that keys can come from."""
+        return self._place is not None
+
+    def __enter__(self) -> Self:
+        if self._file is not None and not self._file.closed and self._file.isatty():
+            self._place = _Terminal(self._file.fileno())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.close()
+
+    def pressed(self) -> str | None:
+        """The next key, such as "q" or " ", without waiting; None if none was pressed."""
+        if self._place is None:
+            return None
+        self._place.heed(self._curtain)
+        text = self._place.read()
+        self._pending.extend(SEQUENCE.sub("", text))
+        return self._pending.popleft() if self._pending else None
+
+
+if sys.platform == "win32":
+
+    class _Terminal:
+        """A console of Windows: keys come singly by themselves."""
+
+        def __init__(self, number: int) -> None:
+            pass
+
+        def heed(self, curtain: Curtain | None) -> None:
+            pass
+
+        def read(self) -> str:
+            text = ""
+            while msvcrt.kbhit():
+                key = msvcrt.getwch()
+                if key in "\x00\xe0":  # the second half names an arrow or a function key
+                    msvcrt.getwch()
+                else:
+                    text += key
+            return text
+
+        def close(self) -> None:
+            pass
+
+else:
+
+    class _Terminal:
+        """A POSIX terminal in cbreak mode while this program is its foreground job; Ctrl-C still is a signal."""
+
+        def __init__(self, number: int) -> None:
+            self._number = number
+            self._before: list[Any] | None = None  # the modes in which it was found
+            self._taken = self._stop_wanted = self._hidden = False
+            self._handlers = {
+                wanted: signal.signal(wanted, handler)
+                for wanted, handler in ((signal.SIGTSTP, self._note_stop), (signal.SIGCONT, self._note_return))
+                if signal.getsignal(wanted) is not signal.SIG_IGN
+            }
+            self._take()
+
+        def _note_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+            self._stop_wanted = True
+
+        def _note_return(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+            self._taken = False  # the shell has set its own modes meanwhile
+
+        def heed(self, curtain: Curtain | None) -> None:
+            """Stops the program if Ctrl-Z was pressed, and takes the terminal again when it is back."""
+            if self._stop_wanted:
+                self._stop_wanted = False
+                self._give_back()
+                self._cover(curtain)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if not self._taken:
+                self._take()
+            if not self._taken:
+                self._cover(curtain)  # in the background: the screen is another's
+            elif self._hidden:
+                self._hidden = False
+                if curtain is not None:
+                    curtain.show()
+
+        def _cover(self, curtain: Curtain | None) -> None:
+            if not self._hidden and curtain is not None:
+                curtain.hide()
+            self._hidden = True
+
+        def read(self) -> str:
+            if not self._ours():
+                self._taken = False
+                return ""  # a read from the background would stop the program
+            try:
+                ready, _, _ = select.select([self._number], [], [], 0)
+                return os.read(self._number, 1024).decode("utf-8", "replace") if ready else ""
+            except OSError:  # the terminal has gone
+                return ""
+
+        def close(self) -> None:
+            self._give_back()
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+
+        def _take(self) -> None:
+            if self._ours():
+                with suppress(termios.error):
+                    self._before = self._before or termios.tcgetattr(self._number)
+                    tty.setcbreak(self._number, termios.TCSADRAIN)
+                    self._taken = True
+
+        def _give_back(self) -> None:
+            if self._taken and self._ours():  # else the shell has done it, and asking would stop the program
+                with suppress(termios.error):
+                    termios.tcsetattr(self._number, termios.TCSADRAIN, self._before or [])
+            self._taken = False
+
+        def _ours(self) -> bool:
+            """Whether this program is the terminal's foreground job, or the terminal has no jobs at all."""
+            try:
+                return os.tcgetpgrp(self._number) == os.getpgrp()
+            except OSError:
+                return True

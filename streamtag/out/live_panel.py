@@ -1,0 +1,203 @@
+"""The live view of streams without end: drawn on the terminal at its own rate, by a thread that only looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import RLock
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+
+from streamtag.live.address import printable
+from streamtag.live.capture import Notice
+from streamtag.live.frame import TagFrame
+from streamtag.live.meter import Reading
+from streamtag.message import Error
+from streamtag.out.bars import Smoothed, strokes_for
+from streamtag.out.history import History
+from streamtag.out.live_view import Picture, draw
+from streamtag.out.selection import Selection
+from streamtag.out.sink import SilentSink, Stream
+
+REDRAWS = 5  # a second
+NOTICE_S = 15.0  # a notice is shown for so long, one of trouble until sound comes again
+STREAMS = 256  # that are known at most; the one that was heard least lately goes first
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is told beside the tags. reading: of a stream, by its name; about: where the sound comes from.
+
+    told: short things that may change, such as the model, the address and the number of subscribers.
+    """
+
+    reading: Callable[[str], Reading]
+    about: Callable[[], str] = str
+    told: Callable[[], tuple[str, ...]] = tuple
+    keys: str = ""
+
+
+class Shown:
+    """What is kept of one stream."""
+
+    def __init__(self, tags: int) -> None:
+        self.smoothed = Smoothed(tags)
+        self.history = History(tags)
+        self.latest = np.zeros(tags)
+
+    def add(self, number: int, probs: NDArray[np.floating]) -> None:
+        self.latest = probs.astype(np.float64)
+        self.smoothed.add(self.latest)
+        self.history.add(number, self.latest)
+
+    def settle(self) -> None:
+        """Another stream was shown meanwhile: what came then is not drawn out."""
+        self.smoothed = Smoothed(len(self.latest))
+        self.smoothed.add(self.latest)
+        self.smoothed.look(1e9)
+
+
+class LivePanel(SilentSink):
+    """Shows one of the streams that it is told of. Entered, it covers the terminal; left, the screen is as before.
+
+    hide and show: the same for a while, as when the program is stopped. Any thread may tell it something.
+    """
+
+    def __init__(
+        self, console: Console, selection: Selection, facts: Facts, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
+        self._selection = selection
+        self._facts = facts
+        self._clock = clock
+        self._lock = RLock()
+        self._strokes = strokes_for(console.encoding)
+        self._live: Live | None = None
+        self._streams: dict[str, Shown] = {}
+        self._chosen: str | None = None
+        self._looked = clock()
+        self._notice: tuple[Notice, float] | None = None
+        self._frozen: Picture | None = None
+
+    def __enter__(self) -> Self:
+        self.show()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hide()
+
+    def show(self) -> None:
+        """On the terminal's second screen: what is there stays right when the window changes its size."""
+        if self._live is not None:
+            return
+        # Results go to standard output by other ways: nothing may be caught and drawn here.
+        self._live = Live(
+            console=self._console,
+            screen=True,
+            refresh_per_second=REDRAWS,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_renderable=self.render,
+        )
+        self._live.start(refresh=True)
+
+    def hide(self) -> None:
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+    # --- what is told -------------------------------------------------------------------------------------------
+
+    def begin(self, stream: Stream) -> None:
+        with self._lock:
+            self._known(stream.name)
+
+    def frame(self, stream: Stream, frame: TagFrame) -> None:
+        self.probs(stream.name, frame.index, frame.probs)
+
+    def probs(self, stream: str, number: int, probs: NDArray[np.floating]) -> None:
+        """probs [P] of one frame of a stream."""
+        with self._lock:
+            self._known(stream).add(number, probs)
+            if self._notice is not None and self._notice[0].trouble:
+                self._notice = (replace(self._notice[0], trouble=False), self._clock())
+
+    def error(self, error: Error) -> None:
+        self.notice(Notice(error.message))
+
+    def notice(self, notice: Notice) -> None:
+        with self._lock:
+            self._notice = (notice, self._clock())
+
+    def freeze(self) -> None:
+        """The display stands still, or moves again; everything else goes on."""
+        with self._lock:
+            self._frozen = self._picture() if self._frozen is None else None
+
+    def next(self) -> None:
+        """Shows the next stream."""
+        with self._lock:
+            names = sorted(self._streams)
+            if names:
+                place = names.index(self._chosen) + 1 if self._chosen in self._streams else 0
+                self._chosen = names[place % len(names)]
+                self._streams[self._chosen].settle()
+                self._frozen = None
+
+    def _known(self, name: str) -> Shown:
+        shown = self._streams.pop(name, None) or Shown(len(self._selection.tags))
+        self._streams[name] = shown  # the last of them: it was heard latest
+        if len(self._streams) > STREAMS:
+            del self._streams[next(other for other in self._streams if other != self._chosen)]
+        if self._chosen is None:
+            self._chosen = name
+        return shown
+
+    # --- what is drawn ------------------------------------------------------------------------------------------
+
+    def render(self) -> RenderableType:
+        """The view as it is now."""
+        width, height = self._console.size
+        with self._lock:
+            picture = self._picture()
+            if self._frozen is not None:
+                picture = replace(self._frozen, frozen=True)
+        return Group(*draw(picture, self._selection, self._strokes, width, height))
+
+    def _picture(self) -> Picture:
+        now = self._clock()
+        elapsed, self._looked = now - self._looked, now
+        shown = self._streams.get(self._chosen) if self._chosen is not None else None
+        if shown is None:
+            shown = Shown(len(self._selection.tags))
+        shown.smoothed.look(elapsed)
+        others = len(self._streams) - 1
+        notice = self._current(now)
+        name = self._chosen or ""
+        return Picture(
+            stream=printable(name) + (f" (+{others})" if others > 0 else ""),
+            about=printable(self._facts.about()),
+            reading=self._facts.reading(name),
+            bars=shown.smoothed.bars.copy(),
+            order=shown.smoothed.order.copy(),
+            cells=shown.history.cells,
+            facts=tuple(map(printable, self._facts.told())),
+            keys=self._facts.keys,
+            notice=None if notice is None else printable(notice.text),
+            trouble=notice is not None and notice.trouble,
+            waiting=self._chosen is None,
+        )
+
+    def _current(self, now: float) -> Notice | None:
+        if self._notice is None:
+            return None
+        notice, since = self._notice
+        return notice if notice.trouble or now - since < NOTICE_S else None
