@@ -1,0 +1,67 @@
+"""What waits for a reader who may be slow."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from streamtag.message import Frame, Message
+from streamtag.out.thinning import Thinning
+
+
+class Letter:
+    """One message on its way to many readers: its JSON is made once for all who want the same of it."""
+
+    __slots__ = ("_texts", "message")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self._texts: dict[Thinning, bytes | None] = {}
+
+    def text(self, thinning: Thinning) -> bytes | None:
+        """UTF-8 JSON of what is wanted of the message; None if nothing is.
+
+        Raises ValueError for a message that has no JSON (one with a probability that is no number).
+        """
+        if thinning not in self._texts:
+            wanted = thinning(self.message)
+            # A replayed recording may hold halves of surrogate pairs
+            self._texts[thinning] = None if wanted is None else wanted.to_json().encode(errors="replace")
+        return self._texts[thinning]
+
+
+class Mailbox:
+    """At most `length` letters, in order. Where there is no room the newest wins: the oldest frame goes, or, if
+    there is none, the oldest letter. The next frame that is taken tells how many frames went (`dropped`).
+    """
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._letters: deque[Letter] = deque()
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def put(self, letter: Letter) -> bool:
+        """-> whether there was room; if not, one letter was thrown away for it."""
+        self._letters.append(letter)
+        if len(self._letters) <= self._length:
+            return True
+        for index, old in enumerate(self._letters):
+            if isinstance(old.message, Frame):
+                self._dropped += 1 + old.message.dropped  # what that one would have told is told by the next
+                del self._letters[index]
+                return False
+        self._letters.popleft()
+        return False
+
+    def take(self) -> Letter | None:
+        """The oldest; None if there is none."""
+        if not self._letters:
+            return None
+        letter = self._letters.popleft()
+        if self._dropped and isinstance(letter.message, Frame):
+            letter = Letter(replace(letter.message, dropped=letter.message.dropped + self._dropped))
+            self._dropped = 0
+        return letter

@@ -1,0 +1,160 @@
+"""The server inside its event loop: admits, attends, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from functools import partial
+from http import HTTPStatus
+from typing import cast
+
+from websockets.asyncio.server import Server as Listener
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from streamtag.errors import OutputError, SpecError
+from streamtag.message import Hello
+from streamtag.out.access import Access, Refusal
+from streamtag.out.gate import Gate, Visitor
+from streamtag.out.hub import Hub
+from streamtag.out.mailbox import Letter
+from streamtag.out.metrics import Metrics
+from streamtag.out.pages import Pages, refuse
+from streamtag.out.serving import ServeSpec
+from streamtag.out.subscriber import CLOSE_S, Subscriber
+from streamtag.out.wish import Target, Wish
+
+OPEN_S = 5.0  # s; until a connection has said what it wants
+PING_S = 20.0
+PONG_S = 60.0  # s; generous: what lies in a slow reader's buffers comes before the ping
+DRAIN_S = 2.0  # s; how long the end waits for subscribers that are behind
+RETRY_S = 5  # s; after which one who found no place may ask again
+UNBUFFERED = (1, 0)  # bytes: sending goes on when the kernel has all of the message before
+
+
+class Service:
+    """Owned by the event loop, but for `metrics`, which any thread may count with."""
+
+    def __init__(self, spec: ServeSpec, hello: Hello) -> None:
+        self.metrics = Metrics()
+        self.hub = Hub(hello, self.metrics)
+        self._spec = spec
+        self._access = Access(spec)
+        self._pages = Pages(self.hub, self.metrics, self._access)
+        self._gate = Gate(spec.max_clients, self.metrics)
+        self._log = _log()
+        self._listener: Listener | None = None
+
+    async def open(self, tls: ssl.SSLContext | None) -> str:
+        """Begins to listen. -> the page's address. Raises OutputError if it cannot."""
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: self._log.error("%s", context["message"], exc_info=context.get("exception"))
+        )
+        try:
+            self._listener = await serve(
+                self._attend,
+                self._spec.host,
+                self._spec.port,
+                ssl=tls,
+                process_request=self._decide,
+                create_connection=cast(type[ServerConnection], partial(Visitor, gate=self._gate)),
+                # Compressed, every subscriber would need 64 KiB of state and a compression of its own
+                compression=None,
+                open_timeout=OPEN_S,
+                close_timeout=CLOSE_S,
+                ping_interval=PING_S,
+                ping_timeout=PONG_S,
+                max_size=self._spec.message_size,
+                max_queue=1,
+                write_limit=UNBUFFERED,
+                server_header=None,
+                logger=self._log,
+            )
+        except (OSError, UnicodeError) as error:
+            where = _joined(self._spec.host, self._spec.port)
+            raise OutputError(f"{where}: cannot be served: {_why(error)}") from None
+        host, port = self._listener.sockets[0].getsockname()[:2]
+        return f"{self._spec.scheme}://{_joined(_reachable(host), port)}/"
+
+    def tell(self, letter: Letter) -> None:
+        """Offers it to all subscribers. A message that has no JSON is left out, and a defect: it is logged."""
+        try:
+            self.hub.tell(letter)
+        except ValueError:
+            self._log.exception("a message cannot be sent")
+
+    async def close(self) -> None:
+        """Subscribers get what waits for them, for DRAIN_S at most, then every connection is closed with 1001."""
+        if self._listener is None:
+            return
+        self._listener.close(close_connections=False)
+        self._gate.dismiss_waiting()
+        self.hub.finish()
+        end = asyncio.ensure_future(self._listener.wait_closed())
+        for wait_s, then in ((DRAIN_S, self.hub.give_up), (CLOSE_S, self._gate.dismiss_all)):
+            done, _ = await asyncio.wait({end}, timeout=wait_s)
+            if done:
+                return
+            then()
+        await end
+
+    def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
+        """A page, a refusal, or None for a subscriber."""
+        try:
+            own = self._access.check_host(request.headers)
+            try:
+                target = Target.of(request.path)
+                if not any("websocket" in line.lower() for line in request.headers.get_all("Upgrade")):
+                    return self._pages.answer(request, target, own)
+                self._access.check_origin(request.headers, own)
+                self._access.check_token(request.headers, target)
+                wish = Wish.of(target, self.hub.hello)
+            except SpecError as error:
+                raise Refusal(HTTPStatus.BAD_REQUEST, "request", str(error)) from None
+            if wish is None:
+                raise Refusal(HTTPStatus.NOT_FOUND, "path", "subscribers connect to / or /streams/NAME")
+            assert isinstance(connection, Visitor)
+            if not self._gate.admit(connection, wish):
+                text = f"there are {self._spec.max_clients} subscribers already, and no more may be"
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", text, [("Retry-After", str(RETRY_S))])
+        except Refusal as refusal:
+            self.metrics.refuse(refusal.reason)
+            return refuse(refusal)
+        return None
+
+    async def _attend(self, connection: ServerConnection) -> None:
+        """One subscriber, from its admission to its end."""
+        assert isinstance(connection, Visitor)
+        assert connection.wish is not None
+        subscriber = Subscriber(connection, connection.wish, self._spec, self.metrics)
+        greeting = self.hub.join(subscriber)
+        try:
+            await subscriber.run(greeting)
+        finally:
+            self.hub.leave(subscriber)
+
+
+def _log() -> logging.Logger:
+    """Silent unless somebody listens: what goes wrong with one connection is no news on the terminal."""
+    log = logging.getLogger("streamtag.serve")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+    return log
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reachable(host: str) -> str:
+    """An address to open where the socket listens on all of the machine's."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return (error.strerror if isinstance(error, OSError) else None) or "not a host"

@@ -1,0 +1,85 @@
+"""What a request asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+from urllib.parse import parse_qsl, unquote
+
+from streamtag.errors import SpecError
+from streamtag.message import Hello, Message
+from streamtag.out.selection import Selection
+from streamtag.out.thinning import Thinning
+
+STREAMS = "/streams/"
+TOKEN = "token"
+MAX_PARAMETERS = 16
+
+
+@dataclass(frozen=True)
+class Target:
+    """The request line's second word, taken apart. path: still percent-encoded; parameters: decoded."""
+
+    path: str
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Raises SpecError for parameters that are damaged, too many, or given twice."""
+        path, _, query = text.partition("?")
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            raise SpecError("the parameters behind the ? cannot be read") from None
+        parameters: dict[str, str] = {}
+        for name, value in pairs:
+            if name in parameters:
+                raise SpecError(f"{name} is given twice")
+            parameters[name] = value
+        return cls(path, parameters)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a subscriber wants to hear. stream: its name; None: all of them."""
+
+    stream: str | None
+    thinning: Thinning
+
+    @classmethod
+    def of(cls, target: Target, hello: Hello) -> Self | None:
+        """None where nothing is served. Raises SpecError for what nobody can want."""
+        if target.path == "/":
+            stream = None
+        elif target.path.startswith(STREAMS) and len(target.path) > len(STREAMS):
+            try:
+                stream = unquote(target.path[len(STREAMS) :], errors="strict")
+            except ValueError:
+                raise SpecError("the stream's name is no UTF-8") from None
+        else:
+            return None
+        return cls(stream, _thinning(target.parameters, hello))
+
+    def wants(self, message: Message) -> bool:
+        """Whether the message belongs to what was asked for; one of no stream concerns everybody."""
+        stream: str | None = getattr(message, "stream", None)
+        return self.stream is None or stream is None or stream == self.stream
+
+
+def _thinning(parameters: Mapping[str, str], hello: Hello) -> Thinning:
+    for name in parameters:
+        if name not in ("top", "tags", "min", TOKEN):
+            raise SpecError(f"{name!r} is unknown here: there are top, tags, min and token")
+    tags = parameters["tags"].split(",") if "tags" in parameters else None
+    top, least = parameters.get("top"), parameters.get("min")
+    try:
+        most = None if top is None else int(top)
+    except ValueError:
+        raise SpecError(f"top must be a whole number, not {top!r}") from None
+    try:
+        floor = 0.0 if least is None else float(least)
+    except ValueError:
+        raise SpecError(f"min must be a probability between 0 and 1, not {least!r}") from None
+    chosen = Selection.of(hello.tags, hello.thresholds, wanted=tags, top=most).thinning
+    return replace(chosen, least=floor)
