@@ -64,6 +64,7 @@ def _listen(
     def work() -> int:
         from streamtag.commands.listen import ListenRequest, run
         from streamtag.live.raw_pcm import RawSpec
+        from streamtag.out.osc import OscTarget
 
         request = ListenRequest(
             input=input,
@@ -76,7 +77,7 @@ def _listen(
             tags=options.tag_names(tags),
             threshold=threshold,
             serve=options.serving(serve, token, max_clients, allow_origin, tls_cert, tls_key),
-            osc=osc,
+            osc=None if osc is None else OscTarget.parse(osc),
             record=record,
             save_audio=save_audio,
             seconds=seconds,

@@ -241,14 +241,9 @@ def serving(
         return None
     from streamtag.out.serving import ServeSpec
 
-    return ServeSpec.of(
-        where,
-        token=token,
-        max_clients=max_clients,
-        origins=tuple(origins or ()),
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-    )
+    wanted = {"token": token, "max_clients": max_clients, "tls_cert": tls_cert, "tls_key": tls_key}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return ServeSpec.parse(where, origins=tuple(origins or ()), **given)
 
 
 def tag_names(value: str | None) -> tuple[str, ...] | None:

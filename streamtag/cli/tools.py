@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
+
 import typer
 
 from streamtag.cli import options
@@ -24,19 +27,35 @@ def _model(model: options.Model = None, json: options.JsonObject = False) -> Non
     raise typer.Exit(guarded(work))
 
 
+class Bench(StrEnum):
+    all = "all"
+    live = "live"
+
+
 @app.command(
     "bench",
     short_help="Measure speed and memory on this machine.",
-    epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench --json > bench.json",
+    epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n  streamtag bench --json",
 )
 def _bench(
+    what: Annotated[
+        Bench, typer.Argument(help="all: files, speed, memory; live: latency and cost of a stream with subscribers.")
+    ] = Bench.all,
     json: options.JsonObject = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=10, max=86_400, help="Of sound, each part of the live bench.")
+    ] = 60.0,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
 ) -> None:
-    """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory."""
+    """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory; or a live
+    stream in real time."""
 
     def work() -> int:
+        if what is Bench.live:
+            from streamtag.commands import bench_live
+
+            return bench_live.run(as_json=json, model=model, device=device.value, seconds=seconds)
         from streamtag.commands import bench
 
         return bench.run(json=json, model=model, device=device.value)

@@ -7,31 +7,26 @@ travel. Every section runs in the process that asks for it, except start-up and 
 from __future__ import annotations
 
 import json as json_format
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-import numpy.typing as npt
-import soxr
 import torch
 
 from streamtag.app import Tagger, load
+from streamtag.commands.measure import Figures, machine, music, one_thread, say, show, write_mp3
 from streamtag.core import Scattering
 from streamtag.live.resample import SAMPLE_RATE
 from streamtag.live.session import Session
 
 CLIP_S = 29.0
-Figures = dict[str, Any]
 
 
 def run(*, json: bool = False, model: Path | None = None, device: str = "auto") -> int:
@@ -45,23 +40,16 @@ def run(*, json: bool = False, model: Path | None = None, device: str = "auto") 
         "start-up": lambda: start_up(tagger),
         "peak memory": lambda: memory(tagger),
     }
-    results: dict[str, Figures] = {
-        "machine": {
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "device": tagger.device,
-            "load_average": round(os.getloadavg()[0], 2),
-        }
-    }
+    results: dict[str, Figures] = {"machine": machine(tagger.device)}
     for name, measure in sections.items():
-        print(f"streamtag bench: {name} ...", file=sys.stderr, flush=True)
+        say(f"{name} ...")
         results[name] = measure()
         if not json:
-            _show(name, results[name])
+            show(name, results[name])
     if json:
         print(json_format.dumps(results, indent=1))
     else:
-        _show("machine", results["machine"])
+        show("machine", results["machine"])
     return 0
 
 
@@ -200,45 +188,6 @@ def memory(tagger: Tagger, short: float = 2.0, long: float = 60.0) -> Figures:
     }
 
 
-def music(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Plucked chords over a pulse, with a little noise: [seconds * 16000] in [-1, 1]."""
-    rng = np.random.default_rng(seed)
-    sound = 0.002 * rng.standard_normal(int(seconds * SAMPLE_RATE))
-    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    for start in range(0, len(sound) - SAMPLE_RATE, SAMPLE_RATE // 3):
-        envelope = (1 - np.exp(-200 * t)) * np.exp(-rng.uniform(2, 9) * t)
-        for pitch in 55.0 * 2 ** (rng.integers(0, 60, size=3) / 12):
-            partials = np.arange(1, 1 + min(6, int(7500 // pitch)))[:, None]
-            tone = (np.sin(2 * np.pi * pitch * partials * t) / partials**1.5).sum(axis=0)
-            sound[start : start + SAMPLE_RATE] += 0.08 * envelope * tone
-    return sound.astype(np.float32)
-
-
-def write_mp3(path: Path, minutes: float) -> Path:
-    """A stereo MP3 at 44.1 kHz and 128 kbit/s of a repeated half minute of music."""
-    piece = soxr.resample(music(30.0), SAMPLE_RATE, 44100)
-    samples = (np.stack([piece, piece]) * 32000).astype(np.int16).T.reshape(1, -1)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libmp3lame", rate=44100, layout="stereo")
-        stream.bit_rate = 128000
-        for _ in range(max(1, round(2 * minutes))):
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout="stereo")
-            frame.sample_rate = 44100
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _median(functions: list[Callable[[], object]], repeats: int = 5) -> list[float]:
     """Seconds of each function: the median of interleaved runs, each after one that does not count."""
     times: list[list[float]] = [[] for _ in functions]
@@ -266,10 +215,3 @@ def _kymatio(samples: int) -> tuple[Any, Any] | None:
             return None
         transform = Scattering1D(J=10, shape=samples, Q=8, T=1024)
     return transform, transform.meta()
-
-
-def _show(name: str, figures: Figures) -> None:
-    print(f"\n{name}")
-    for key, value in figures.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        print(f"  {key.replace('_', ' '):<28} {text}")

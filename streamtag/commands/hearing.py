@@ -50,8 +50,8 @@ class Hearing:
         """Of the stream so far, what was lost of it included."""
         return self._session.seconds
 
-    def feed(self, samples: NDArray[np.float32], since: float | None = None) -> list[TagFrame]:
-        """samples [n]: mono at 16 kHz, the next of the stream. -> the frames that they completed, already told.
+    def feed(self, samples: NDArray[np.float32], since: float | None = None) -> None:
+        """samples [n]: mono at 16 kHz, the next of the stream.
 
         since: when the sound of the newest sample was made, on time.monotonic(), if it is a live stream's.
         """
@@ -60,7 +60,6 @@ class Hearing:
             began = since - self.seconds  # of the stream, by the clock
             frames = [replace(frame, latency_s=time.monotonic() - (began + frame.time)) for frame in frames]
         self._tell(frames)
-        return frames
 
     def lose(self, samples: int) -> None:
         """Sound of so many samples, more than 0, is missing here: told as a gap, passed over as silence."""

@@ -31,13 +31,13 @@ class Limits:
 
 
 class Listening:
-    """Owns one live stream from its first sound to its end. The thread that runs it is the only one that computes.
+    """Owns one live stream while it goes on. The thread that runs it is the only one that computes.
 
-    say: a line for people who do not see the messages.
+    meter: is told of the sound and the work; a sink of `hearing` tells it the rest. say: what to do with notices.
     """
 
     def __init__(
-        self, capture: Capture, hearing: Hearing, meter: Meter, limits: Limits, say: Callable[[str], None]
+        self, capture: Capture, hearing: Hearing, meter: Meter, limits: Limits, say: Callable[[Notice], None]
     ) -> None:
         self._capture = capture
         self._hearing = hearing
@@ -54,28 +54,29 @@ class Listening:
         pressed: Callable[[], str | None],
         keys: Mapping[str, Callable[[], None]],
     ) -> None:
-        """Until the source ends, the limit is reached, or `wanted` no longer says so; then the stream's end is told.
+        """Until the source ends, the limit is reached, or `wanted` no longer says so. The stream's end is not told.
 
         first: what was taken from the capture already. keys: what is done for each key that `pressed` gives.
         """
-        try:
-            piece: Piece | None = first
-            while piece is not None and self._goes_on(piece) and wanted():
-                key = pressed()
-                if key in keys:
-                    keys[key]()
-                piece = self._capture.take(WAIT_S)
-        finally:
-            self._hearing.end()
+        piece: Piece | None = first
+        while piece is not None and self._goes_on(piece) and wanted():
+            key = pressed()
+            if key is not None and key in keys:
+                keys[key]()
+            piece = self._capture.take(WAIT_S)
+
+    def forget(self) -> None:
+        """The network forgets what it heard; the stream goes on."""
+        self._hearing.forget()
+        self._say(Notice("the network has forgotten what it heard", trouble=False))
 
     def _goes_on(self, piece: Piece) -> bool:
         if isinstance(piece, Heard):
             return self._heard(piece)
         if isinstance(piece, Lost):
-            self._meter.lost(piece.samples)
             self._hearing.lose(piece.samples)
         elif isinstance(piece, Notice):
-            self._say(piece.text)
+            self._say(piece)
             if piece.trouble:
                 self._hearing.complain(piece.text)
         return not self._over()
@@ -87,13 +88,10 @@ class Listening:
         if self._limits.seconds is not None:
             samples = samples[: max(0, round((self._limits.seconds - self._hearing.seconds) * SAMPLE_RATE))]
         self._meter.heard(piece)
-        self._meter.xruns = self._capture.xruns
+        self._meter.xruns(self._capture.xruns)
         before = time.perf_counter()
-        frames = self._hearing.feed(samples, piece.arrived - self._capture.delay_s)
+        self._hearing.feed(samples, piece.arrived - self._capture.delay_s)
         self._meter.computed(time.perf_counter() - before, len(samples))
-        for frame in frames:
-            if frame.latency_s is not None:
-                self._meter.frame(frame.latency_s)
         self._watch_silence()
         return not self._over()
 
@@ -106,5 +104,5 @@ class Listening:
             return
         silent = self._meter.silence_s >= longest
         if silent and not self._rested:
-            self._hearing.forget()
+            self.forget()
         self._rested = silent

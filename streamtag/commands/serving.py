@@ -20,4 +20,4 @@ def serve(spec: ServeSpec, hello: Hello, reporter: Reporter, resources: ExitStac
     server = resources.enter_context(Server(spec, hello))
     reporter.told.append(server.publish)
     reporter.note(f"serving on {server.address}")
-    return server, WebSocketSink(server, hello.tags)
+    return server, WebSocketSink(hello.tags, server)

@@ -13,6 +13,7 @@ from torch import nn
 
 from streamtag.app import Tagger, load
 from streamtag.commands import bench
+from streamtag.commands.measure import write_mp3
 from streamtag.core import (
     NetworkSpec,
     Normalization,
@@ -78,7 +79,7 @@ def test_a_file_and_fresh_processes(tagger: Tagger) -> None:
 
 
 def test_the_mp3_is_as_long_as_it_says(tmp_path: Path) -> None:
-    with av.open(str(bench.write_mp3(tmp_path / "x.mp3", 1.0))) as container:
+    with av.open(str(write_mp3(tmp_path / "x.mp3", 1.0))) as container:
         assert container.duration is not None
         assert container.duration / 1e6 == pytest.approx(60.0, abs=0.2)
 
