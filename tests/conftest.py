@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+
+from streamtag.core import Normalization, Scattering, ScatteringSpec, StackedGRU, Tagger
+from streamtag.core.model_file import save_tagger
+from streamtag.spec import NetworkSpec, NormalizationSpec
 
 if TYPE_CHECKING:
     from tests.live.virtual_microphone import VirtualMicrophone
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Need = Callable[[str, bool, str], None]
+TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +44,29 @@ def need() -> Need:
         pytest.skip(reason)
 
     return need
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file: everything of the real thing, but one small GRU layer that was never trained."""
+    torch.manual_seed(20)
+    front, network = ScatteringSpec(), NetworkSpec(hidden=16, layers=1)
+    head = torch.nn.Linear(network.hidden, len(TAGS))
+    with torch.no_grad():
+        head.weight *= 8  # so that tags differ, and go on and off
+    card = {"name": "small", "licence": "none", "scores": {"all": {"roc_auc": 0.5}}}
+    tagger = Tagger(
+        Scattering(front),
+        Normalization(NormalizationSpec(), front),
+        StackedGRU(network),
+        head,
+        TAGS,
+        (0.5,) * len(TAGS),
+        card,
+    )
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_tagger(tagger, path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Sounds made on the spot, and a small model with random weights."""
+"""Sounds made on the spot, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from streamtag.cli import main
-from streamtag.core import Normalization, Scattering, ScatteringSpec, StackedGRU, Tagger
-from streamtag.core.model_file import save_tagger
-from streamtag.spec import NetworkSpec, NormalizationSpec
 
-TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
 RATE = 16000
 MakeSound = Callable[..., Path]
 
@@ -37,29 +32,6 @@ class Answer:
 
 
 Run = Callable[..., Answer]
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file: everything of the real thing, but one small GRU layer that was never trained."""
-    torch.manual_seed(20)
-    front, network = ScatteringSpec(), NetworkSpec(hidden=16, layers=1)
-    head = torch.nn.Linear(network.hidden, len(TAGS))
-    with torch.no_grad():
-        head.weight *= 8  # so that tags differ, and go on and off
-    card = {"name": "small", "licence": "none", "scores": {"all": {"roc_auc": 0.5}}}
-    tagger = Tagger(
-        Scattering(front),
-        Normalization(NormalizationSpec(), front),
-        StackedGRU(network),
-        head,
-        TAGS,
-        (0.5,) * len(TAGS),
-        card,
-    )
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_tagger(tagger, path)
-    return path
 
 
 @pytest.fixture
