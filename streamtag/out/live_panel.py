@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,8 +27,14 @@ from streamtag.out.selection import Selection
 from streamtag.out.sink import SilentSink, Stream
 
 REDRAWS = 5  # a second
+STALE_S = 2.0  # without a frame for so long the bars fall
 NOTICE_S = 15.0  # a notice is shown for so long, one of trouble until sound comes again
 STREAMS = 256  # that are known at most; the one that was heard least lately goes first
+
+
+def can_draw(console: Console) -> bool:
+    """Whether it is a terminal on which lines can be drawn over."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,16 @@ class Facts:
 
 
 class Shown:
-    """What is kept of one stream."""
+    """What is kept of one stream. heard_at: when its last frame came, s of the clock."""
 
     def __init__(self, tags: int) -> None:
+        self.heard_at = -math.inf
         self.smoothed = Smoothed(tags)
         self.history = History(tags)
         self.latest = np.zeros(tags)
 
-    def add(self, number: int, probs: NDArray[np.floating]) -> None:
+    def add(self, number: int, probs: NDArray[np.floating], now: float) -> None:
+        self.heard_at = now
         self.latest = probs.astype(np.float64)
         self.smoothed.add(self.latest)
         self.history.add(number, self.latest)
@@ -126,7 +135,7 @@ class LivePanel(SilentSink):
     def probs(self, stream: str, number: int, probs: NDArray[np.floating]) -> None:
         """probs [P] of one frame of a stream."""
         with self._lock:
-            self._known(stream).add(number, probs)
+            self._known(stream).add(number, probs, self._clock())
             if self._notice is not None and self._notice[0].trouble:
                 self._notice = (replace(self._notice[0], trouble=False), self._clock())
 
@@ -169,7 +178,7 @@ class LivePanel(SilentSink):
         with self._lock:
             picture = self._picture()
             if self._frozen is not None:
-                picture = replace(self._frozen, frozen=True)
+                picture = replace(self._frozen, frozen=True, notice=picture.notice, trouble=picture.trouble)
         return Group(*draw(picture, self._selection, self._strokes, width, height))
 
     def _picture(self) -> Picture:
@@ -178,6 +187,9 @@ class LivePanel(SilentSink):
         shown = self._streams.get(self._chosen) if self._chosen is not None else None
         if shown is None:
             shown = Shown(len(self._selection.tags))
+        waiting = now - shown.heard_at > STALE_S
+        if waiting:
+            shown.smoothed.add(np.zeros(len(shown.latest)))
         shown.smoothed.look(elapsed)
         others = len(self._streams) - 1
         notice = self._current(now)
@@ -193,7 +205,7 @@ class LivePanel(SilentSink):
             keys=self._facts.keys,
             notice=None if notice is None else printable(notice.text),
             trouble=notice is not None and notice.trouble,
-            waiting=self._chosen is None,
+            waiting=waiting,
         )
 
     def _current(self, now: float) -> Notice | None:

@@ -1,0 +1,162 @@
+"""`streamtag watch`: what a streamtag server tells, on the terminal, as lines or as messages."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from rich.console import Console
+
+from streamtag.commands.interruption import Interruption
+from streamtag.commands.reporter import Reporter
+from streamtag.errors import SpecError, StreamtagError
+from streamtag.live.capture import Notice
+from streamtag.live.server_address import ServerAddress
+from streamtag.live.subscription import Subscription
+from streamtag.message import Error, Frame, Gap, Hello, Message
+from streamtag.out.jsonlines import JsonLines
+from streamtag.out.live_panel import can_draw
+from streamtag.out.message_sink import MessageSink
+from streamtag.out.plain_lines import NamedLines, PlainLines
+from streamtag.out.selection import Selection
+from streamtag.out.timecode import timecode
+from streamtag.out.watch_panel import WatchPanel
+
+WAIT_S = 0.05  # how long the loop waits for a message before it looks at keys and signals
+
+
+@dataclass(frozen=True)
+class WatchRequest:
+    """What the user asked for. None: not wanted, or all that there is."""
+
+    url: str
+    json: bool = False
+    top: int | None = None
+    tags: tuple[str, ...] | None = None
+    token: str | None = None
+    ca: Path | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise SpecError(f"--for must be a number of seconds above 0, not {self.seconds}")
+
+
+class Output(Protocol):
+    """Where the messages of one server go. A context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def tell(self, message: Message) -> None: ...
+
+    def notice(self, notice: Notice) -> None: ...
+
+    def wanted(self) -> bool:
+        """Whether the user still wants it; asked often."""
+
+
+class Lines:
+    """Lines or messages on standard output; notices for people on standard error."""
+
+    def __init__(self, sink: MessageSink, reporter: Reporter) -> None:
+        self._sink = sink
+        self._reporter = reporter
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def tell(self, message: Message) -> None:
+        self._sink.tell(message)
+
+    def notice(self, notice: Notice) -> None:
+        self._reporter.note(notice.text)
+        if notice.trouble and isinstance(self._sink, JsonLines):  # its readers do not see standard error
+            self._sink.tell(Error(notice.text))
+
+    def wanted(self) -> bool:
+        return True
+
+
+@dataclass
+class Tally:
+    """What came so far."""
+
+    frames: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    lost_s: float = 0.0
+
+    def count(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self.frames += 1
+            self.dropped += message.dropped
+        elif isinstance(message, Gap):
+            self.gaps += 1
+            self.lost_s += message.lost_s
+
+    def __str__(self) -> str:
+        gaps = f", {self.lost_s:.1f} s lost in {self.gaps} gap{'' if self.gaps == 1 else 's'}" if self.gaps else ""
+        dropped = f", {self.dropped} dropped on the way" if self.dropped else ""
+        return f"{self.frames} frame{'' if self.frames == 1 else 's'}{gaps}{dropped}"
+
+
+def run(request: WatchRequest) -> int:
+    """Watches until it is stopped. -> the exit code: 0, 1, or 130 and 143 after a signal.
+
+    Raises BrokenPipeError when nobody reads standard output any more.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
+    reporter = Reporter(sys.stderr)
+    interruption = Interruption()
+    try:
+        with interruption:
+            _run(request, reporter, interruption)
+    except StreamtagError as error:
+        reporter.error(error)
+    return interruption.exit_code or int(reporter.failed)
+
+
+def _run(request: WatchRequest, reporter: Reporter, interruption: Interruption) -> None:
+    address, tally, began = ServerAddress.of(request.url), Tally(), time.monotonic()
+    until = began + (request.seconds or float("inf"))
+    hello: Hello | None = None
+    output: Output | None = None
+    with Subscription(address, request.token, request.ca) as subscription, ExitStack() as shown:
+        while not interruption.wanted and time.monotonic() < until and (output is None or output.wanted()):
+            arrival = subscription.take(WAIT_S)
+            if isinstance(arrival, Hello) and (hello is None or arrival.tags != hello.tags):
+                hello = arrival
+                shown.close()
+                output = shown.enter_context(_output(request, address, hello, reporter))
+            if isinstance(arrival, Notice):
+                if output is None:
+                    reporter.note(arrival.text)
+                else:
+                    output.notice(arrival)
+            elif arrival is not None and output is not None:
+                tally.count(arrival)
+                output.tell(arrival)
+    reporter.note(f"{address.label}: watched for {timecode(time.monotonic() - began)}: {tally}")
+
+
+def _output(request: WatchRequest, address: ServerAddress, hello: Hello, reporter: Reporter) -> Output:
+    """Raises SpecError if a wanted tag is not one of the server's."""
+    selection = Selection.of(hello.tags, hello.thresholds, wanted=request.tags, top=request.top)
+    if request.json:
+        return Lines(JsonLines(sys.stdout, selection), reporter)
+    console = Console(stderr=True, highlight=False)
+    if sys.stdout.isatty() and can_draw(console):
+        return WatchPanel(console, selection, hello, address.label)
+    lines = PlainLines if address.one_stream else NamedLines
+    return Lines(lines(sys.stdout, selection), reporter)

@@ -1,0 +1,55 @@
+"""Where a streamtag server listens, as people write it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from streamtag.errors import SourceError
+from streamtag.live.address import printable
+
+SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # a page's address is its server's
+SAFE = "/%:@!$&'()*+,;=~-._?"  # stays as it is in a path or a query; %: it may be quoted already
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """url: to connect to. label: for messages, one printable line without password, token or query."""
+
+    url: str
+    label: str
+
+    @property
+    def secure(self) -> bool:
+        return self.url.startswith("wss:")
+
+    @property
+    def one_stream(self) -> bool:
+        """Whether it gives a single stream."""
+        return urlsplit(self.url).path.startswith("/streams/")
+
+    @classmethod
+    def of(cls, where: str) -> Self:
+        """`ws://HOST:PORT/`, wss, http and https, or HOST:PORT alone. Raises SourceError if it is none of these."""
+        text = where.strip()
+        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", text, re.IGNORECASE)
+        try:
+            parts = urlsplit(text if scheme else f"ws://{text}")
+            host = parts.netloc.rpartition("@")[2]
+            if not parts.hostname or parts.port == 0 or not all(map(str.isprintable, parts.hostname)):
+                raise ValueError
+        except ValueError:
+            raise SourceError(f"{_hidden(where)}: not an address: write ws://HOST:PORT/") from None
+        if parts.scheme not in SCHEMES:
+            raise SourceError(f"{_hidden(where)}: only ws:// and wss:// addresses can be watched")
+        path, query = quote(parts.path or "/", safe=SAFE), quote(parts.query, safe=SAFE)
+        kind = SCHEMES[parts.scheme]
+        label = urlunsplit((kind, host, parts.path or "/", "", ""))
+        return cls(urlunsplit((kind, parts.netloc, path, query, "")), printable(label))
+
+
+def _hidden(where: str) -> str:
+    """What was written, without what may be secret in it."""
+    return printable(re.sub(r"//[^/]*@", "//", where).partition("?")[0])

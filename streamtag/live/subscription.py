@@ -1,0 +1,260 @@
+"""A subscriber's end of a streamtag server: messages as they come, for ever."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.sync.client import ClientConnection, connect
+
+from streamtag.errors import ProtocolError, SourceError, StreamtagError
+from streamtag.live.address import printable
+from streamtag.live.capture import Notice
+from streamtag.live.server_address import ServerAddress
+from streamtag.message import Hello, Message
+from streamtag.message_reader import LONGEST, parse
+
+OPEN_S, HELLO_S = 5.0, 10.0  # for a connection, and for the server's first word
+PING_S = 10.0  # how often the server is asked whether it is still there, and how long for an answer
+WAIT_S = 0.25  # how soon the thread notices that nobody wants it any more
+LEAVE_S = 2.0
+WAITING = 256  # messages that nobody took yet; then the server's own queue fills, and it drops the oldest frames
+FIRST_S, LONGEST_S = 0.5, 10.0  # pauses between two tries
+SOUND_S = 10.0  # a connection that held so long was a good one: pauses begin anew
+REFUSED = {400, 401, 403}  # it will not be otherwise the next time
+NOT_NOW = {429, 500, 502, 503, 504}  # nor does this say that it is the wrong server
+REASON = 200  # characters of a server's answer that are shown
+
+
+def pauses() -> Iterator[float]:
+    """Half a second, doubled up to ten, then ten for ever."""
+    pause = FIRST_S
+    while True:
+        yield pause
+        pause = min(LONGEST_S, 2 * pause)
+
+
+class Subscription:
+    """Connects in a thread of its own, and again whenever the connection breaks. A context manager.
+
+    What can only be a mistake (a wrong token, another kind of server) is raised by `take`; what may pass is told as
+    a Notice, once, until it has passed.
+    """
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        token: str | None = None,
+        ca: Path | None = None,
+        pauses: Callable[[], Iterator[float]] = pauses,
+    ) -> None:
+        """ca: a certificate to trust, in place of the system's. Raises SourceError if it cannot be."""
+        self._address = address
+        self._headers = {} if token is None else {"Authorization": f"Bearer {_checked(token)}"}
+        self._tls = _tls(address, ca)
+        self._pauses = pauses
+        self._queue: queue.Queue[Message | Notice | StreamtagError] = queue.Queue(WAITING)
+        self._unwanted = threading.Event()
+        self._known = False  # it was a streamtag server at least once
+        self._told: str | None = None  # what is wrong at present
+        self._thread = threading.Thread(target=self._run, name="streamtag-subscription", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unwanted.set()
+        self._thread.join(LEAVE_S)  # one that still waits for an answer ends by itself
+
+    def take(self, wait_s: float) -> Message | Notice | None:
+        """What comes next: a Hello at the start of each connection. None: nothing came for so long.
+
+        Raises SourceError or ProtocolError if it is no use to go on.
+        """
+        try:
+            arrival = self._queue.get(timeout=wait_s)
+        except queue.Empty:
+            return None
+        if isinstance(arrival, StreamtagError):
+            raise arrival
+        return arrival
+
+    # --- in its own thread --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        tries = self._pauses()
+        while not self._unwanted.is_set():
+            began = time.monotonic()
+            try:
+                self._connected()
+                return
+            except StreamtagError as error:
+                self._hand_on(error)
+                return
+            except (OSError, InvalidHandshake, ConnectionClosed) as error:
+                if (definite := self._definite(error)) is not None:
+                    self._hand_on(definite)
+                    return
+                self._tell_trouble(_reason(error))
+            except ImportError as error:  # the system's proxy is of a kind that websockets needs more for
+                self._hand_on(SourceError(f"{self._address.label}: {_line(error)}"))
+                return
+            if time.monotonic() - began > SOUND_S:
+                tries = self._pauses()
+            self._unwanted.wait(next(tries))
+
+    def _connected(self) -> None:
+        with connect(
+            self._address.url,
+            ssl=self._tls,
+            additional_headers=self._headers,
+            compression=None,  # frames are small, and soon
+            open_timeout=OPEN_S,
+            ping_interval=PING_S,
+            ping_timeout=PING_S,
+            close_timeout=1,
+            max_size=LONGEST,
+        ) as connection:
+            hello = self._greeting(connection)
+            if hello is None:
+                return
+            self._known = True
+            if self._told is not None:
+                self._told = None
+                self._hand_on(Notice(f"{self._address.label}: connected", trouble=False))
+            self._hand_on(hello)
+            damaged = False
+            while (line := self._received(connection)) is not None:
+                try:
+                    message = parse(line)
+                except ProtocolError as error:
+                    if not damaged:
+                        self._hand_on(Notice(f"{self._address.label}: passed over: {error}", trouble=False))
+                    damaged = True
+                    continue
+                if message is not None:
+                    self._hand_on(message)
+
+    def _greeting(self, connection: ClientConnection) -> Hello | None:
+        """The first message; None if nobody wants it any more. Raises ProtocolError if it is no hello."""
+        deadline = time.monotonic() + HELLO_S
+        while not self._unwanted.is_set():
+            try:
+                line = connection.recv(timeout=WAIT_S)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the server says nothing") from None
+                continue
+            try:
+                message = parse(line)
+            except ProtocolError as error:
+                raise ProtocolError(f"{self._address.label}: not a streamtag server: {printable(str(error))}") from None
+            if not isinstance(message, Hello):
+                raise ProtocolError(f"{self._address.label}: not a streamtag server: it does not begin with a hello")
+            return message
+        return None
+
+    def _received(self, connection: ClientConnection) -> str | bytes | None:
+        """The next message; None if nobody wants it any more."""
+        while not self._unwanted.is_set():
+            try:
+                return connection.recv(timeout=WAIT_S)
+            except TimeoutError:
+                continue
+        return None
+
+    def _hand_on(self, arrival: Message | Notice | StreamtagError) -> None:
+        while not self._unwanted.is_set():
+            try:
+                self._queue.put(arrival, timeout=WAIT_S)
+                return
+            except queue.Full:
+                continue
+
+    def _tell_trouble(self, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            self._hand_on(Notice(f"{self._address.label}: {reason}: trying again"))
+
+    def _definite(self, error: Exception) -> SourceError | None:
+        """The error if it will not be otherwise the next time; None if it may pass."""
+        label = self._address.label
+        if isinstance(error, InvalidStatus):
+            status, said = error.response.status_code, _said(error)
+            if status in REFUSED:
+                return SourceError(f"{label}: the server refuses (HTTP {status}){said}")
+            if not self._known and status not in NOT_NOW:
+                return SourceError(f"{label}: not a streamtag server: it answers with HTTP {status}{said}")
+            return None
+        if self._known:
+            return None
+        if isinstance(error, InvalidURI):
+            return SourceError(f"{label}: {_line(error)}")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return SourceError(
+                f"{label}: its certificate is not trusted ({error.verify_message}); --ca F.pem names one"
+            )
+        if isinstance(error, ssl.SSLError):
+            return SourceError(f"{label}: no TLS there ({error.reason or _line(error)}); is it a ws:// address?")
+        if isinstance(error, socket.gaierror):
+            return SourceError(f"{label}: no such host: {error.strerror}")
+        if isinstance(error, InvalidHandshake) and not _broke_off(error):
+            return SourceError(f"{label}: not a streamtag server: {_line(error)}")
+        return None
+
+
+def _broke_off(error: Exception) -> bool:
+    """The server went away before it answered, which one that is being started or stopped does too."""
+    return isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError | OSError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionClosed):
+        closed = error.rcvd or error.sent
+        said = f": {printable(closed.reason)[:REASON]}" if closed is not None and closed.reason else ""
+        return "the connection broke off" if closed is None else f"the connection was closed ({closed.code}{said})"
+    if isinstance(error, InvalidStatus):
+        return f"no connection (HTTP {error.response.status_code}{_said(error)})"
+    if isinstance(error, OSError) and error.strerror:
+        return f"no connection ({error.strerror})"
+    return f"no connection ({_line(error)})"
+
+
+def _said(error: InvalidStatus) -> str:
+    """The first line of what the server says about it."""
+    body = (error.response.body or b"")[:LONGEST].decode("utf-8", "replace").strip()
+    first = printable(body.partition("\n")[0])[:REASON]
+    return f": {first}" if first and not first.startswith("<") else ""
+
+
+def _line(error: BaseException) -> str:
+    return printable(str(error).partition("\n")[0])[:REASON] or type(error).__name__
+
+
+def _checked(token: str) -> str:
+    if not (token.isascii() and token.isprintable()):
+        raise SourceError("a token is printable ASCII")
+    return token
+
+
+def _tls(address: ServerAddress, ca: Path | None) -> ssl.SSLContext | None:
+    if not address.secure:
+        if ca is not None:
+            raise SourceError(f"{address.label}: --ca is for wss:// addresses")
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in it"
+        raise SourceError(f"{ca}: {reason}") from None
