@@ -11,10 +11,12 @@ from streamtag.message import End, Frame, Hello, Message
 from streamtag.out.mailbox import Letter
 from streamtag.out.metrics import Metrics
 from streamtag.out.subscriber import Subscriber
+from streamtag.out.thinning import Thinning
 from streamtag.out.wish import Wish
 
 KNOWN = 256  # streams that are remembered, those not heard of for longest are forgotten
 ENDED = 16  # of these, streams that ended
+EVERYTHING = Thinning()
 
 
 @dataclass
@@ -44,7 +46,8 @@ class Hub:
         return iter(self._streams.items())
 
     def tell(self, letter: Letter) -> None:
-        """Offers it to everybody. Raises ValueError for a message that has no JSON."""
+        """Offers it to everybody. Raises ValueError for a message that has no JSON, before anybody knows of it."""
+        letter.text(EVERYTHING)
         self._metrics.tell(letter.message)
         self._remember(letter.message)
         for subscriber in self._subscribers:

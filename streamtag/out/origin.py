@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
 PORTS = {"http": 80, "https": 443}
+HOST = r"[a-z0-9._:%~-]+"  # names, addresses, zones; nothing that means something elsewhere in a header
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Origin:
         parts = urlsplit(text)
         if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc:
             raise ValueError(f"{text!r} is no origin")
-        if parts.path or parts.query or parts.fragment or any(c.isspace() for c in text):
+        if parts.path or parts.query or parts.fragment or not re.fullmatch(HOST, parts.hostname):
             raise ValueError(f"{text!r} is more than an origin")
         return cls(parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme])
 

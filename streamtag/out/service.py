@@ -27,7 +27,7 @@ from streamtag.out.serving import ServeSpec
 from streamtag.out.subscriber import CLOSE_S, Subscriber
 from streamtag.out.wish import Target, Wish
 
-OPEN_S = 5.0  # s; until a connection has said what it wants
+OPEN_S = 10.0  # s; until a connection has said what it wants, and has the page if that is it
 PING_S = 20.0
 PONG_S = 60.0  # s; generous: what lies in a slow reader's buffers comes before the ping
 DRAIN_S = 2.0  # s; how long the end waits for subscribers that are behind

@@ -17,7 +17,7 @@ from streamtag.out.serving import ServeSpec
 from streamtag.out.wish import Wish
 
 SEND_BUFFER = 16384  # bytes in the kernel: small, so that one who does not read is noticed soon
-CLOSE_S = 1.0  # s; how long the other side has for its part of a close
+CLOSE_S = 2.0  # s; how long the other side has for its part of a close
 
 
 class Farewell(NamedTuple):

@@ -50,6 +50,8 @@ class Server:
     def publish(self, message: Message) -> None:
         """Hands it to whoever listens; never waits. A server that has ended takes no notice."""
         with self._lock:
+            if self._over:
+                return
             if not self._inbox.put(Letter(message)):
                 self._service.metrics.dropped.inc()
             self._wake()
