@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from streamtag.errors import OutputError, SpecError
+from streamtag.live.address import printable
 from streamtag.live.frame import TagFrame
 from streamtag.message import Error, Event, Gap
 from streamtag.out.selection import Selection
@@ -109,8 +110,9 @@ class OscSink(SilentSink):
     ) -> None:
         self._client.close()
 
-    def _tell(self, name: str, *values: ArgValue) -> None:
-        self._send(PREFIX + name, values)
+    def _tell(self, name: str, *values: str | float) -> None:
+        clean = tuple(printable(value) if isinstance(value, str) else value for value in values)
+        self._send(PREFIX + name, clean)
 
     def _send(self, address: str, values: ArgValue) -> None:
         try:

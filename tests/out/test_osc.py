@@ -86,6 +86,12 @@ def test_the_rest_of_a_stream_is_told_too(
         ]
 
 
+def test_a_hostile_name_is_plain_text(receiver: Receiver, selection: Selection) -> None:
+    with OscSink(receiver.target, selection) as osc:
+        osc.gap(Gap("a\0b\ud800\n", 1.0, 0.5))
+        assert receiver.take(1) == [("/streamtag/gap", "a?b??", 1.0, 0.5)]
+
+
 def test_only_chosen_tags_are_sent_and_always_all_of_them(
     receiver: Receiver, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
 ) -> None:
