@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import exp, log10
+from math import exp, isfinite, log10
 from threading import Lock
 
 import numpy as np
@@ -20,6 +20,7 @@ SILENT_DB = -60.0  # dBFS RMS; below it there is no music
 BLOCK = SAMPLE_RATE // 10  # samples of which one level is taken
 RISE_S = 0.3  # time constant of the RMS level, as a VU meter's needle has it
 FALL_DB = 12.0  # a second, of a peak: a peak meter's 20 dB in 1.7 s
+LARGEST = 10.0  # of full scale; whatever claims to be more is no sound
 FULL = 0.999  # of full scale: the largest 16-bit sample is a little below 1
 CLIP_S = 1.5  # a clipped sample is shown for so long
 STALE_S = 0.5  # without news of the sound the level begins to fall
@@ -67,7 +68,8 @@ class Meter:
         self._power: float | None = None
         self._heard_at = self._clipped_at = -np.inf
         self._peak = (LOWEST_DB, -np.inf)  # dBFS, and when it was so high
-        self._silence = self._elapsed = self._lost_s = 0.0
+        self._silence = self._lost_s = self._newest_end = 0.0
+        self._samples = 0
         self._work = self._worked_on = 0.0
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
         self._gaps = self._xruns = self._dropped = 0
@@ -81,9 +83,10 @@ class Meter:
         """The next sound of the stream."""
         samples = piece.samples
         peak = max(piece.peak, float(np.abs(samples).max(initial=0.0)))
+        peak = min(peak, LARGEST) if isfinite(peak) else 0.0
         now = self._clock()
         with self._lock:
-            self._elapsed += len(samples) / SAMPLE_RATE
+            self._samples += len(samples)
             if len(samples):
                 self._heard_at = now
             if peak >= FULL:
@@ -97,7 +100,6 @@ class Meter:
         with self._lock:
             self._gaps += 1
             self._lost_s += seconds
-            self._elapsed += seconds
             self._silence, self._filled = 0.0, 0
 
     def computed(self, seconds: float, samples: int) -> None:
@@ -110,7 +112,7 @@ class Meter:
     def frame(self, end_s: float, latency_s: float | None, dropped: int = 0) -> None:
         """A frame is out whose window ends at end_s of the stream, and before it some that never came."""
         with self._lock:
-            self._elapsed = max(self._elapsed, end_s)
+            self._newest_end = max(self._newest_end, end_s)
             self._dropped += dropped
             if latency_s is not None:
                 self._latencies.append((self._clock(), latency_s))
@@ -124,7 +126,7 @@ class Meter:
         with self._lock:
             recent = [latency for when, latency in self._latencies if now - when <= LATENCY_S]
             reading = Reading(
-                elapsed_s=self._elapsed,
+                elapsed_s=max(self._samples / SAMPLE_RATE + self._lost_s, self._newest_end),
                 level=self._level(now),
                 rtf=self._work / self._worked_on if self._worked_on else None,
                 gaps=self._gaps,
@@ -158,10 +160,11 @@ class Meter:
             if self._filled == BLOCK:
                 self._filled = 0
                 # Without its mean: cheap sound cards add a constant, which nobody hears.
-                self._note(float(np.var(self._block, dtype=np.float64)))
+                with np.errstate(invalid="ignore"):
+                    self._note(float(np.var(self._block, dtype=np.float64)))
 
     def _note(self, power: float) -> None:
-        seconds = BLOCK / SAMPLE_RATE
+        seconds, power = BLOCK / SAMPLE_RATE, power if isfinite(power) else 0.0
         self._silence = self._silence + seconds if _db(power) < SILENT_DB else 0.0
         keep = 0.0 if self._power is None else exp(-seconds / RISE_S)
         self._power = keep * (self._power or 0.0) + (1 - keep) * power

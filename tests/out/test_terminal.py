@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from streamtag.live.frame import TagFrame
-from streamtag.out.bars import Smoothed, bar
 from streamtag.out.selection import Selection
 from streamtag.out.sink import Stream
 from streamtag.out.terminal import REDRAWS, Panel, Progress
@@ -53,25 +52,6 @@ def test_redraws_at_its_own_rate_of_ten_a_second_at_most() -> None:
     assert 4 <= REDRAWS <= 10
 
 
-def test_bars_follow_the_sound_and_stay_between_their_ends() -> None:
-    smoothed = Smoothed(1)
-    for _ in range(50):
-        smoothed.add(np.array([1.0]))
-    smoothed.look(0.1)
-    early = float(smoothed.bars[0])
-    smoothed.look(2.0)
-    assert 0 < early < float(smoothed.bars[0]) <= 1
-    assert smoothed.order[0] < smoothed.bars[0]  # the order is calmer
-
-
-def test_a_look_shows_the_mean_of_all_frames_since_the_last() -> None:
-    smoothed = Smoothed(1)
-    for value in (0.0, 1.0, 1.0, 0.0):
-        smoothed.add(np.array([value]))
-    smoothed.look(1e9)
-    assert smoothed.bars[0] == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize(
     ("progress", "figures"),
     [
@@ -90,18 +70,6 @@ def test_the_share_that_is_done() -> None:
     assert Progress(30, 1, 60).fraction == 0.5
     assert Progress(90, 1, 60).fraction == 1.0
     assert Progress(90, 1, None).fraction is None
-
-
-@pytest.mark.parametrize("value", [-1.0, 0.0, 0.01, 0.5, 0.999, 1.0, 2.0])
-def test_bars_are_as_wide_as_they_should_be(value: float) -> None:
-    text = bar(value, 0.3, 20)
-    assert len(text.plain) == 20
-    assert text.plain.count("█") == pytest.approx(20 * min(1, max(0, value)), abs=1)
-
-
-def test_a_threshold_is_marked_while_the_bar_is_below_it() -> None:
-    assert bar(0.1, 0.5, 20).plain.index("╎") == 10
-    assert "╎" not in bar(0.9, 0.5, 20).plain
 
 
 def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
