@@ -1,0 +1,70 @@
+"""The examples that receive tags, as processes of their own, beside a real server and a real sender."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from streamtag.live.frame import TagFrame
+from streamtag.message import Error, Event, Frame, Gap, Hello
+from streamtag.out.osc import OscSink, OscTarget
+from streamtag.out.selection import Selection
+from streamtag.out.serving import ServeSpec
+from streamtag.out.sink import Stream
+from streamtag.out.websocket import Server
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TAGS = ("guitar", "female vocal", "harp", "drums")
+HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * 4)
+
+
+@contextmanager
+def _started(example: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(EXAMPLES / example), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def test_the_subscriber_prints_frames_and_events_until_the_server_ends() -> None:
+    tags = dict(zip(TAGS, (0.25, 0.9, 0.015, 0.5), strict=True))
+    with Server(ServeSpec(port=0), HELLO) as server:
+        server.publish(Frame("mic", 12, 2.816, 3.328, tags))  # whoever comes later gets it at once
+        with _started("subscriber.py", server.address.replace("http", "ws")) as process:
+            assert _line(process) == "mic     3.33 s  female vocal 90%  drums 50%  guitar 25%"
+            server.publish(Gap("mic", 3.0, 0.5))
+            server.publish(Event("mic", "harp", "on", 3.584))
+            assert _line(process) == "mic     3.58 s  harp on"
+            server.__exit__(None, None, None)
+            out, err = process.communicate(timeout=20)
+            assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_the_osc_receiver_prints_the_strongest_tag_and_events() -> None:
+    with _started("osc_receiver.py", "0") as process:
+        port = int(_line(process).removeprefix("listening on port "))
+        selection = Selection.of(TAGS, (0.5,) * 4)
+        stream = Stream("mic")
+        with OscSink(OscTarget("127.0.0.1", port), selection) as osc:
+            osc.frame(stream, TagFrame(12, 2.816, 3.328, np.array([0.25, 0.9, 0.015, 0.5], np.float32)))
+            assert _line(process) == "mic     3.07 s  female_vocal 90%"
+            osc.event(Event("mic", "female vocal", "off", 3.584))
+            assert _line(process) == "mic     3.58 s  female vocal off"
+            osc.gap(Gap("mic", 4.0, 0.5))
+            assert _line(process) == "/streamtag/gap mic 4.0 0.5"
+            osc.error(Error("unplugged", "mic"))
+            assert _line(process) == "/streamtag/error mic unplugged"
+            osc.frame(stream, TagFrame(20, 4.864, 5.376, np.array([0.625, 0.25, 0.015, 0.5], np.float32)))
+            assert _line(process) == "mic     5.12 s  guitar 62%"

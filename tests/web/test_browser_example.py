@@ -1,0 +1,76 @@
+"""The page of one's own in examples/, opened from a file, beside a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from streamtag.message import Event, Frame
+from streamtag.out.websocket import Server
+from tests.web.conftest import TAGS, make_frame
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser.html"
+
+
+@pytest.fixture
+def example(browser: Browser) -> Callable[[Server], Page]:
+    """The example as it shows a server's tags."""
+
+    def example(server: Server) -> Page:
+        page = browser.new_page()
+        page.goto(f"{EXAMPLE.as_uri()}?server={server.address.replace('http', 'ws')}")
+        return page
+
+    return example
+
+
+def test_it_shows_the_strongest_tag_of_each_frame(
+    start: Callable[..., Server], example: Callable[[Server], Page]
+) -> None:
+    server = start(origins=("null",))
+    server.publish(make_frame(0, guitar=0.9, drums=0.5))
+    page = example(server)
+    expect(page.locator("#tag")).to_have_text("guitar")
+    expect(page.locator("#note")).to_have_text("90 % mic")
+    server.publish(Event("mic", "harp", "on", 0.3))
+    server.publish(make_frame(1, male_vocal=0.75))
+    expect(page.locator("#tag")).to_have_text("male vocal")
+    expect(page.locator("#tag")).to_have_css("opacity", "0.8")
+    page.close()
+
+
+def test_it_comes_back_when_the_server_does(start: Callable[..., Server], example: Callable[[Server], Page]) -> None:
+    first = start(origins=("null",))
+    page = example(first)
+    first.publish(make_frame(0, guitar=0.9))
+    expect(page.locator("#tag")).to_have_text("guitar")
+    first.__exit__(None, None, None)
+    expect(page.locator("#note")).to_contain_text("no answer from ws://127.0.0.1:")
+    second = start(port=int(first.address.rstrip("/").rpartition(":")[2]), origins=("null",))
+    second.publish(make_frame(0, harp=0.5))
+    expect(page.locator("#tag")).to_have_text("harp")
+    page.close()
+
+
+def test_without_leave_it_gets_nothing(start: Callable[..., Server], example: Callable[[Server], Page]) -> None:
+    """The server asks where a page comes from: whoever copies the example must allow it."""
+    server = start()
+    server.publish(make_frame(0, guitar=0.9))
+    page = example(server)
+    expect(page.locator("#note")).to_contain_text("no answer")
+    expect(page.locator("#tag")).to_have_text("...")
+    page.close()
+
+
+def test_a_hostile_name_is_text(start: Callable[..., Server], example: Callable[[Server], Page]) -> None:
+    name = "<img src=x onerror=document.title='hurt'>"
+    server = start(origins=("null",))
+    server.publish(Frame(name, 0, 0.0, 0.512, {**dict.fromkeys(TAGS, 0.0), name: 0.5}))
+    page = example(server)
+    expect(page.locator("#tag")).to_have_text(name)
+    expect(page.locator("#note")).to_have_text(f"50 % {name}")
+    assert page.title() == "streamtag"
+    page.close()
