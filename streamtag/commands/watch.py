@@ -26,6 +26,7 @@ from streamtag.out.plain_lines import NamedLines, PlainLines
 from streamtag.out.selection import Selection
 from streamtag.out.timecode import timecode
 from streamtag.out.watch_panel import WatchPanel
+from streamtag.out.words import counted
 
 WAIT_S = 0.05  # how long the loop waits for a message before it looks at keys and signals
 
@@ -105,9 +106,9 @@ class Tally:
             self.lost_s += message.lost_s
 
     def __str__(self) -> str:
-        gaps = f", {self.lost_s:.1f} s lost in {self.gaps} gap{'' if self.gaps == 1 else 's'}" if self.gaps else ""
+        gaps = f", {self.lost_s:.1f} s lost in {counted(self.gaps, 'gap')}" if self.gaps else ""
         dropped = f", {self.dropped} dropped on the way" if self.dropped else ""
-        return f"{self.frames} frame{'' if self.frames == 1 else 's'}{gaps}{dropped}"
+        return f"{counted(self.frames, 'frame')}{gaps}{dropped}"
 
 
 def run(request: WatchRequest) -> int:

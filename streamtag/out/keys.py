@@ -22,6 +22,11 @@ PENDING = 64  # keys that wait at most: a pasted book is no command
 SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)  # arrows, function keys, Alt with a key
 
 
+def stripped(text: str) -> str:
+    """What was typed, without the sequences of keys that are no characters."""
+    return SEQUENCE.sub("", text)
+
+
 class Curtain(Protocol):
     """What is drawn on the terminal, and has to make room while the program is stopped (Ctrl-Z)."""
 
@@ -66,8 +71,7 @@ class Keys:
         if self._place is None:
             return None
         self._place.heed(self._curtain)
-        text = self._place.read()
-        self._pending.extend(SEQUENCE.sub("", text))
+        self._pending.extend(stripped(self._place.read()))
         return self._pending.popleft() if self._pending else None
 
 

@@ -15,6 +15,7 @@ from streamtag.out.bars import ABSENT, PRESENT, QUIET, WIDEST, Strokes, bar
 from streamtag.out.selection import Selection
 from streamtag.out.sparkline import sparkline
 from streamtag.out.timecode import timecode
+from streamtag.out.words import counted
 
 BARS = 10  # where the user sets no --top
 LEAST_BARS = 3
@@ -147,15 +148,11 @@ def _figures(reading: Reading) -> Iterator[str]:
     if reading.rtf is not None:
         yield f"{reading.rtf:.3f} x real time"
     lost = f", {reading.lost_s:.1f} s lost" if reading.lost_s else ""
-    yield f"{_counted(reading.gaps, 'gap')}{lost}"
+    yield f"{counted(reading.gaps, 'gap')}{lost}"
     if reading.level is not None or reading.xruns:
-        yield _counted(reading.xruns, "xrun")
+        yield counted(reading.xruns, "xrun")
     if reading.dropped:
-        yield f"{_counted(reading.dropped, 'frame')} dropped"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+        yield f"{counted(reading.dropped, 'frame')} dropped"
 
 
 def _flow(pieces: Iterable[str], width: int, most: int) -> list[Text]:

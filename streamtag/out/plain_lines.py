@@ -12,6 +12,7 @@ from streamtag.message import End, Error, Event, Frame, Gap, Message
 from streamtag.out.message_sink import MessageSink
 from streamtag.out.selection import Selection
 from streamtag.out.timecode import timecode
+from streamtag.out.words import counted
 
 TAGS = 5  # in a line, where the user sets no --top
 STREAMS = 256  # that are known at most
@@ -58,7 +59,7 @@ class PlainLines(MessageSink):
             self._line(message.stream, message.start, f"gap: {message.lost_s:.2f} s lost")
         elif isinstance(message, End):
             self._tell_second(message.stream)
-            self._line(message.stream, message.seconds, f"end, {message.frames} frames")
+            self._line(message.stream, message.seconds, f"end, {counted(message.frames, 'frame')}")
         elif isinstance(message, Error):
             self._write(f"{f'{message.stream}: ' if message.stream else ''}{message.message}")
 

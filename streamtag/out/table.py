@@ -17,6 +17,7 @@ from streamtag.out.sink import SilentSink, Stream
 from streamtag.out.sparkline import characters_for, levels, sparkline
 from streamtag.out.timecode import timecode
 from streamtag.out.timeline import Timeline
+from streamtag.out.words import counted
 
 ROWS = 10  # where the user sets no --top
 CELLS = 30  # of a sparkline
@@ -72,7 +73,7 @@ class SummaryTable(SilentSink):
         self._characters = characters_for(file.encoding)
 
     def end(self, stream: Stream, timeline: Timeline) -> None:
-        frames = f"{len(timeline)} frame{'' if len(timeline) == 1 else 's'}"
+        frames = counted(len(timeline), "frame")
         title = Text.assemble((stream.name, "bold"), (f"  {timecode(timeline.seconds)}  {frames}", ABSENT))
         self._console.print(title, soft_wrap=True)
         if len(timeline):

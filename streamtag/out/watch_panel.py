@@ -14,6 +14,7 @@ from streamtag.message import End, Error, Frame, Gap, Hello, Message
 from streamtag.out.keys import Keys
 from streamtag.out.live_panel import STREAMS, Facts, LivePanel
 from streamtag.out.selection import Selection
+from streamtag.out.words import counted
 
 KEYS = "q quit   n next stream   space freeze"
 
@@ -62,7 +63,9 @@ class WatchPanel:
             if message.stream in self._meters:
                 self._meters[message.stream].lost(message.lost_s)
         elif isinstance(message, End):
-            self._panel.notice(Notice(f"{message.stream}: ended after {message.frames} frames", trouble=False))
+            self._panel.notice(
+                Notice(f"{message.stream}: ended after {counted(message.frames, 'frame')}", trouble=False)
+            )
         elif isinstance(message, Error):
             self._panel.error(message)
 
