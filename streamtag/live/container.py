@@ -37,7 +37,7 @@ def open_container(
     """The open container; what must be closed with it goes onto `resources`. Raises SourceError."""
     if address.kind == "url":
         return _open_url(address, open_timeout_s, read_timeout_s, resources)
-    stream = ByteStream(_standard_input() if address.kind == "pipe" else _open_file(address, resources), address.suffix)
+    stream = ByteStream(standard_input() if address.kind == "pipe" else _open_file(address, resources), address.suffix)
     options = {"protocol_whitelist": _NO_PROTOCOL}
     if not stream.seekable():
         options["probesize"] = _LIVE_PROBE
@@ -83,7 +83,8 @@ class ByteStream:
         return self._file.tell()
 
 
-def _standard_input() -> BinaryIO:
+def standard_input() -> BinaryIO:
+    """Unbuffered. Raises SourceError if there is none, or a terminal."""
     file: BinaryIO | None = getattr(sys.stdin, "buffer", None)
     if file is None or file.closed:
         raise SourceError("standard input: there is none")

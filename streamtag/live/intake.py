@@ -31,7 +31,6 @@ class Intake:
     def __init__(self, rate: int, pieces: deque[Piece], tee: Tee | None = None, channel: int | None = None) -> None:
         """rate: Hz, the device's. Raises SpecError if it makes no sense."""
         self.rate = rate
-        self.last_arrived: float | None = None  # when the newest sample came
         self._pieces = pieces
         self._tee = tee
         self._channel = channel
@@ -39,6 +38,8 @@ class Intake:
         self._resampler = Resampler(rate)
         self._came = 0  # samples of the device, those that were lost included
         self._gone = 0  # samples of the stream, likewise
+        self._arrived = 0.0  # when the newest sample came
+        self._peak = 0.0  # of what the resampler has not given back yet
 
     def take(self, block: Block) -> None:
         """The next block, and the loss before it."""
@@ -49,9 +50,9 @@ class Intake:
         if self._tee is not None:
             self._tee(mono, self.rate)
         self._came += len(mono)
-        self.last_arrived = block.arrived
-        peak = float(np.nanmax(np.abs(block.samples), initial=0.0))
-        self._heard(self._resampler.feed(mono), peak)
+        self._arrived = block.arrived
+        self._peak = max(self._peak, peak_of(block.samples))
+        self._heard(self._resampler.feed(mono))
 
     def lose(self, samples: int) -> None:
         """samples of the device, more than 0, are missing here."""
@@ -67,7 +68,7 @@ class Intake:
         """What the resampler still holds; what comes next begins anew."""
         tail = self._resampler.flush()
         owed = round(self._came * SAMPLE_RATE / self.rate) - self._gone
-        self._heard(tail[: max(owed, 0)], 0.0)
+        self._heard(tail[: max(owed, 0)])
 
     def tee_silence(self, seconds: float) -> None:
         """Zeros in place of what was lost, for the tee only."""
@@ -77,10 +78,21 @@ class Intake:
             self._tee(np.zeros(count, np.float32), self.rate)
             left -= count
 
-    def _heard(self, samples: NDArray[np.float32], peak: float) -> None:
+    @property
+    def repaired(self) -> int:
+        """Samples that were no finite numbers, and count as 0."""
+        return self._mixer.repaired
+
+    def _heard(self, samples: NDArray[np.float32]) -> None:
         """The newest sample that the resampler gave came a little before the newest that it was given."""
         self._gone += len(samples)
-        if self.last_arrived is None or not (len(samples) or peak):
+        if not len(samples):
             return
         held = max(0.0, self._came / self.rate - self._gone / SAMPLE_RATE)
-        self._pieces.append(Heard(samples, self.last_arrived - held, peak))
+        self._pieces.append(Heard(samples, self._arrived - held, self._peak))
+        self._peak = 0.0
+
+
+def peak_of(samples: NDArray[np.float32]) -> float:
+    """The largest absolute value among those that are numbers; 0 if there are none."""
+    return float(np.abs(samples).max(where=np.isfinite(samples), initial=0.0))

@@ -15,12 +15,13 @@ from streamtag.errors import SpecError
 class Block:
     """samples [n, channels], a copy. arrived: when they were written, on time.monotonic().
 
-    lost: samples missing before it, at the same rate.
+    lost: samples missing before it, at the same rate. flagged: the device says that it lost some, not how many.
     """
 
     samples: NDArray[np.float32]
     arrived: float
-    lost: int
+    lost: int = 0
+    flagged: bool = False
 
 
 class Ring:
@@ -44,7 +45,9 @@ class Ring:
         self._counts = [0] * slots
         self._arrived = [0.0] * slots
         self._lost = [0] * slots
+        self._flagged = [False] * slots
         self._owed = 0  # samples lost since the last slot that was written
+        self._flag = False  # and whether the device said so
         self._written = 0
         self._taken = 0
 
@@ -61,9 +64,13 @@ class Ring:
     def full(self) -> bool:
         return len(self) >= len(self._slots)
 
-    def write(self, indata: NDArray[np.float32], lost: int = 0) -> None:
-        """indata [n, channels], any n; lost: samples that are missing before it. Of the writer only."""
+    def write(self, indata: NDArray[np.float32], lost: int = 0, flagged: bool = False) -> None:
+        """indata [n, channels], any n; lost: samples that are missing before it; flagged: as of a block.
+
+        Of the writer only.
+        """
         self._owed += lost
+        self._flag = self._flag or flagged
         arrived = time.monotonic()
         for start in range(0, len(indata), self._frames):
             count = min(self._frames, len(indata) - start)
@@ -79,25 +86,35 @@ class Ring:
             self._counts[slot] = count
             self._arrived[slot] = arrived
             self._lost[slot] = self._owed
-            self._owed = 0
+            self._flagged[slot] = self._flag
+            self._owed, self._flag = 0, False
             self._written += 1
+
+    def peek(self) -> Block | None:
+        """What `read` would give, left where it is."""
+        return self._block(1)[0]
 
     def read(self, most: int = 1) -> Block | None:
         """The oldest blocks that wait, as one, or None: at least one, then more while they are fewer than `most`
-        samples together and none was lost between them. Of the reader only.
+        samples together and no loss lies between them. Of the reader only.
         """
+        block, slots = self._block(most)
+        self._taken += slots
+        return block
+
+    def _block(self, most: int) -> tuple[Block | None, int]:
+        """-> and how many slots it takes."""
         if not len(self):
-            return None
+            return None, 0
         first = self._taken % len(self._slots)
         parts: list[NDArray[np.float32]] = []
         length = 0
         for number in range(self._taken, self._written):
             slot = number % len(self._slots)
-            if parts and (length >= most or self._lost[slot]):
+            if parts and (length >= most or self._lost[slot] or self._flagged[slot]):
                 break
             parts.append(self._slots[slot][: self._counts[slot]])
             length += self._counts[slot]
         last = (self._taken + len(parts) - 1) % len(self._slots)
-        block = Block(np.concatenate(parts), self._arrived[last], self._lost[first])
-        self._taken += len(parts)
-        return block
+        block = Block(np.concatenate(parts), self._arrived[last], self._lost[first], self._flagged[first])
+        return block, len(parts)

@@ -1,0 +1,166 @@
+"""Bare samples on standard input, as `arecord`, `ffmpeg -f s16le` or `sox` write them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.errors import SourceError, SpecError
+from streamtag.live.capture import Heard, Notice, Piece
+from streamtag.live.container import standard_input
+from streamtag.live.intake import Intake, Tee
+from streamtag.live.resample import MAX_RATE, MIN_RATE
+from streamtag.live.ring import Block
+
+Format = Literal["s16le", "f32le"]
+
+MOST_CHANNELS = 64
+READ_S = 0.1  # s of sound a read at most; a read gives what is there already
+DEPTH = 64  # reads that wait for the taker; then whoever writes into the pipe waits too, and nothing is lost
+WAIT_S = 0.1  # s; how often the reader looks whether anybody still wants it
+FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
+
+_NOTHING = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class RawSpec:
+    """rate: Hz. format: signed 16-bit or 32-bit floating-point numbers, little-endian, channels interleaved."""
+
+    rate: int
+    format: Format
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if not MIN_RATE <= self.rate <= MAX_RATE:
+            raise SpecError(f"RawSpec: rate must lie between {MIN_RATE} and {MAX_RATE} Hz, not {self.rate}")
+        if self.format not in get_args(Format):
+            raise SpecError(f"RawSpec: format must be one of {', '.join(get_args(Format))}, not {self.format!r}")
+        if not 1 <= self.channels <= MOST_CHANNELS:
+            raise SpecError(f"RawSpec: channels must lie between 1 and {MOST_CHANNELS}, not {self.channels}")
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample of all channels."""
+        return self.channels * (2 if self.format == "s16le" else 4)
+
+    def decode(self, data: bytes) -> NDArray[np.float32]:
+        """Whole samples -> [n, channels], full scale = 1."""
+        if self.format == "s16le":
+            samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+        else:
+            samples = np.frombuffer(data, "<f4").astype(np.float32)
+        return samples.reshape(-1, self.channels)
+
+
+class RawPcm:
+    """A Capture. It ends where its input does."""
+
+    def __init__(self, spec: RawSpec, tee: Tee | None = None, file: BinaryIO | None = None) -> None:
+        """file: unbuffered; standard input if None. Raises SourceError if that is none, or a terminal."""
+        self._spec = spec
+        self._file = standard_input() if file is None else file
+        self._pieces: deque[Piece] = deque()
+        self._intake = Intake(spec.rate, self._pieces, tee)
+        self._ready: queue.Queue[tuple[bytes, float] | Exception | None] = queue.Queue(DEPTH)
+        self._rest = b""  # of a sample whose other bytes have not come
+        self._heard = False
+        self._ended = False
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="streamtag-stdin", daemon=True)
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return "stdin"
+
+    @property
+    def about(self) -> str:
+        channels = f"{self._spec.channels} channel{'' if self._spec.channels == 1 else 's'}"
+        return f"standard input, {self._spec.format}, {self._spec.rate} Hz, {channels}"
+
+    @property
+    def xruns(self) -> int:
+        return 0
+
+    @property
+    def delay_s(self) -> float:
+        return 0.0
+
+    def take(self, wait_s: float) -> Piece | None:
+        """Raises SourceError if the input is empty, or reading fails."""
+        until = time.monotonic() + wait_s
+        while not self._pieces:
+            if self._ended:
+                return None
+            try:
+                item = self._ready.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return Heard(_NOTHING, time.monotonic())
+            if isinstance(item, Exception):
+                self._ended = True
+                raise SourceError(f"standard input: broke off: {item}") from None
+            if item is None:
+                self._end()
+            else:
+                self._take(*item)
+        return self._pieces.popleft()
+
+    def close(self) -> None:
+        """Ends the reader; one that waits for a stalled pipe ends when that gives it something."""
+        self._closed.set()
+        self._thread.join(FAREWELL_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self, data: bytes, arrived: float) -> None:
+        data = self._rest + data
+        whole = len(data) - len(data) % self._spec.sample_bytes
+        self._rest = data[whole:]
+        if whole:
+            self._heard = True
+            self._intake.take(Block(self._spec.decode(data[:whole]), arrived))
+
+    def _end(self) -> None:
+        self._ended = True
+        if not self._heard:
+            raise SourceError("standard input: is empty")
+        self._intake.flush()
+        if self._rest:
+            text = f"the last {len(self._rest)} bytes of standard input are no whole sample: are --rate, --format"
+            self._pieces.append(Notice(f"{text} and --channels right?", trouble=False))
+        if self._intake.repaired:
+            text = f"{self._intake.repaired} samples were no finite numbers, and count as 0"
+            self._pieces.append(Notice(text, trouble=False))
+
+    def _read(self) -> None:
+        size = max(1, round(READ_S * self._spec.rate)) * self._spec.sample_bytes
+        end: Exception | None = None
+        try:
+            while not self._closed.is_set() and (data := self._file.read(size)):
+                self._put((data, time.monotonic()))
+        except (OSError, ValueError) as error:  # raised again by take, in its place
+            end = error
+        self._put(end)
+
+    def _put(self, item: tuple[bytes, float] | Exception | None) -> None:
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=WAIT_S)
+            except queue.Full:
+                continue
+            return
