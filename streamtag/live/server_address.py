@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -24,6 +25,15 @@ class ServerAddress:
     @property
     def secure(self) -> bool:
         return self.url.startswith("wss:")
+
+    @property
+    def nearby(self) -> bool:
+        """Whether it is on this machine, which no proxy leads to."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     @property
     def one_stream(self) -> bool:

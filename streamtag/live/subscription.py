@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import queue
-import socket
 import ssl
 import threading
 import time
@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from streamtag.errors import ProtocolError, SourceError, StreamtagError
 from streamtag.live.address import printable
 from streamtag.live.capture import Notice
+from streamtag.live.refusal import refusal, trouble
 from streamtag.live.server_address import ServerAddress
 from streamtag.message import Hello, Message
 from streamtag.message_reader import LONGEST, parse
@@ -29,9 +30,8 @@ LEAVE_S = 2.0
 WAITING = 256  # messages that nobody took yet; then the server's own queue fills, and it drops the oldest frames
 FIRST_S, LONGEST_S = 0.5, 10.0  # pauses between two tries
 SOUND_S = 10.0  # a connection that held so long was a good one: pauses begin anew
-REFUSED = {400, 401, 403}  # it will not be otherwise the next time
-NOT_NOW = {429, 500, 502, 503, 504}  # nor does this say that it is the wrong server
-REASON = 200  # characters of a server's answer that are shown
+QUIET = logging.getLogger("streamtag.subscription")  # what happens to a connection is told as a Notice
+QUIET.addHandler(logging.NullHandler())
 
 
 def pauses() -> Iterator[float]:
@@ -102,14 +102,11 @@ class Subscription:
             except StreamtagError as error:
                 self._hand_on(error)
                 return
-            except (OSError, InvalidHandshake, ConnectionClosed) as error:
-                if (definite := self._definite(error)) is not None:
-                    self._hand_on(definite)
+            except (OSError, WebSocketException, ImportError) as error:
+                if (why := refusal(error, self._known)) is not None:
+                    self._hand_on(SourceError(f"{self._address.label}: {why}"))
                     return
-                self._tell_trouble(_reason(error))
-            except ImportError as error:  # the system's proxy is of a kind that websockets needs more for
-                self._hand_on(SourceError(f"{self._address.label}: {_line(error)}"))
-                return
+                self._tell_trouble(trouble(error))
             if time.monotonic() - began > SOUND_S:
                 tries = self._pauses()
             self._unwanted.wait(next(tries))
@@ -119,12 +116,14 @@ class Subscription:
             self._address.url,
             ssl=self._tls,
             additional_headers=self._headers,
+            proxy=None if self._address.nearby else True,  # the system's
             compression=None,  # frames are small, and soon
             open_timeout=OPEN_S,
             ping_interval=PING_S,
             ping_timeout=PING_S,
             close_timeout=1,
             max_size=LONGEST,
+            logger=QUIET,
         ) as connection:
             hello = self._greeting(connection)
             if hello is None:
@@ -186,60 +185,6 @@ class Subscription:
         if reason != self._told:
             self._told = reason
             self._hand_on(Notice(f"{self._address.label}: {reason}: trying again"))
-
-    def _definite(self, error: Exception) -> SourceError | None:
-        """The error if it will not be otherwise the next time; None if it may pass."""
-        label = self._address.label
-        if isinstance(error, InvalidStatus):
-            status, said = error.response.status_code, _said(error)
-            if status in REFUSED:
-                return SourceError(f"{label}: the server refuses (HTTP {status}){said}")
-            if not self._known and status not in NOT_NOW:
-                return SourceError(f"{label}: not a streamtag server: it answers with HTTP {status}{said}")
-            return None
-        if self._known:
-            return None
-        if isinstance(error, InvalidURI):
-            return SourceError(f"{label}: {_line(error)}")
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return SourceError(
-                f"{label}: its certificate is not trusted ({error.verify_message}); --ca F.pem names one"
-            )
-        if isinstance(error, ssl.SSLError):
-            return SourceError(f"{label}: no TLS there ({error.reason or _line(error)}); is it a ws:// address?")
-        if isinstance(error, socket.gaierror):
-            return SourceError(f"{label}: no such host: {error.strerror}")
-        if isinstance(error, InvalidHandshake) and not _broke_off(error):
-            return SourceError(f"{label}: not a streamtag server: {_line(error)}")
-        return None
-
-
-def _broke_off(error: Exception) -> bool:
-    """The server went away before it answered, which one that is being started or stopped does too."""
-    return isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError | OSError)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ConnectionClosed):
-        closed = error.rcvd or error.sent
-        said = f": {printable(closed.reason)[:REASON]}" if closed is not None and closed.reason else ""
-        return "the connection broke off" if closed is None else f"the connection was closed ({closed.code}{said})"
-    if isinstance(error, InvalidStatus):
-        return f"no connection (HTTP {error.response.status_code}{_said(error)})"
-    if isinstance(error, OSError) and error.strerror:
-        return f"no connection ({error.strerror})"
-    return f"no connection ({_line(error)})"
-
-
-def _said(error: InvalidStatus) -> str:
-    """The first line of what the server says about it."""
-    body = (error.response.body or b"")[:LONGEST].decode("utf-8", "replace").strip()
-    first = printable(body.partition("\n")[0])[:REASON]
-    return f": {first}" if first and not first.startswith("<") else ""
-
-
-def _line(error: BaseException) -> str:
-    return printable(str(error).partition("\n")[0])[:REASON] or type(error).__name__
 
 
 def _checked(token: str) -> str:
