@@ -1,0 +1,150 @@
+"""A real browser that shows the real page of a real server, and watches what it does behind the scenes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, WebSocket, expect, sync_playwright
+
+from streamtag.message import Frame, Hello
+from streamtag.out.serving import ServeSpec
+from streamtag.out.websocket import Server
+from tests.conftest import Need
+
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+FLAGS = (
+    "--no-sandbox",  # tests run as root in containers
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+TAGS = ("guitar", "drums", "piano", "male vocal", "harp", *(f"other {letter}" for letter in "abcdefghijklmno"))
+THRESHOLDS = tuple(0.1 if tag == "harp" else 0.5 for tag in TAGS)
+HELLO = Hello("streamtag 0.1.0", "a small model", TAGS, 16000, 0.256, 0.512, 0.384, THRESHOLDS)
+
+expect.set_options(timeout=15_000)
+
+
+class Watch:
+    """What a page did that it should not: complaints on its console, errors, and requests to other places."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.complaints: list[str] = []
+        self.sockets: list[str] = []
+        self._own = (address, address.replace("http", "ws", 1), "data:", f"blob:{address}")
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", self._request)
+        page.on("websocket", self._socket)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith(self._own):
+            self.complaints.append(f"request: {request.url}")
+
+    def _socket(self, socket: WebSocket) -> None:
+        self.sockets.append(socket.url)
+        if not socket.url.startswith(self._own):
+            self.complaints.append(f"socket: {socket.url}")
+
+
+class Opened:
+    """A page and its watch; complaints fail the test unless it forgives them."""
+
+    def __init__(self, page: Page, watch: Watch) -> None:
+        self.page = page
+        self.watch = watch
+
+    def forgive(self) -> list[str]:
+        """The complaints so far, which count no more."""
+        complaints, self.watch.complaints = self.watch.complaints, []
+        return complaints
+
+
+Open = Callable[..., Opened]
+
+
+def make_frame(number: int, stream: str = "mic", hello: Hello = HELLO, **others: Any) -> Frame:
+    """others: tags by name, "_" for a space, all else 0.02; latency_s and dropped as in a Frame."""
+    about = {name: others.pop(name) for name in ("latency_s", "dropped") if name in others}
+    told = {name.replace("_", " "): value for name, value in others.items()}
+    assert set(told) <= set(hello.tags)
+    start = 0.256 * number - 0.256
+    return Frame(stream, number, start, start + 0.512, {tag: told.get(tag, 0.02) for tag in hello.tags}, **about)
+
+
+def settle(page: Page) -> None:
+    """Until nothing moves any more."""
+    page.evaluate("Promise.allSettled(document.getAnimations().map(moving => moving.finished))")
+
+
+@pytest.fixture(scope="module")  # no wider: while it lives, no other test of this thread can run an event loop
+def browser(need: Need) -> Iterator[Browser]:
+    """Chromium without a window."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    need("browser", found is not None, "needs Chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """start(port=0, hello=HELLO, **ServeSpec's fields) -> a server that runs until the test ends."""
+    with ExitStack() as stack:
+
+        def start(port: int = 0, hello: Hello = HELLO, **fields: Any) -> Server:
+            return stack.enter_context(Server(ServeSpec(port=port, queue=4096, **fields), hello))
+
+        yield start
+
+
+@pytest.fixture
+def server(start: Callable[..., Server]) -> Server:
+    return start()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """open_page(address, before=None, wait=True, **options of a context) -> an opened page.
+
+    before(page): done before it loads. wait: until it has heard the server's hello.
+    """
+    opened: list[Opened] = []
+    with ExitStack() as stack:
+
+        def open_page(
+            address: str, before: Callable[[Page], None] | None = None, wait: bool = True, **options: Any
+        ) -> Opened:
+            context = stack.enter_context(browser.new_context(**options))
+            page = context.new_page()
+            opened.append(Opened(page, Watch(page, address.partition("?")[0])))
+            if before is not None:
+                before(page)
+            page.goto(address)
+            if wait:
+                expect(page.locator("#model")).not_to_have_text("–")
+            return opened[-1]
+
+        yield open_page
+        for each in opened:
+            each.page.is_closed() or each.page.wait_for_timeout(1)  # what the browser has said by now is heard
+    complaints = [complaint for each in opened for complaint in each.watch.complaints]
+    assert complaints == []
+
+
+@pytest.fixture
+def page(open_page: Open, server: Server) -> Page:
+    """The page of `server`."""
+    return open_page(server.address).page

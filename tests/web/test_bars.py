@@ -1,0 +1,212 @@
+"""What is heard now: bars, their order, pins, the filter, words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from streamtag.message import End, Event, Hello
+from streamtag.out.websocket import Server
+from tests.web.conftest import TAGS, Open, make_frame, settle
+
+SHOWN = 15  # rows, where the reader has not chosen
+HOSTILE = "<img src=x onerror=document.title='hurt'>"
+
+
+def row(page: Page, tag: str) -> Locator:
+    return page.locator("#rows > li", has=page.get_by_role("meter", name=tag, exact=True))
+
+
+def value(page: Page, tag: str) -> float:
+    return float(row(page, tag).get_by_role("meter").get_attribute("aria-valuenow") or math.nan)
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#rows .tag").all_inner_texts()
+
+
+def width(page: Page, tag: str) -> float:
+    """The visible share of a bar's fill."""
+    found = row(page, tag).evaluate(
+        """row => { const fill = row.querySelector(".fill").getBoundingClientRect();
+                    const track = row.querySelector(".track").getBoundingClientRect();
+                    return (fill.right - track.left) / track.width }"""
+    )
+    assert isinstance(found, float | int)
+    return found
+
+
+def test_bars_move_with_the_frames_and_only_theirs(page: Page, server: Server) -> None:
+    server.publish(make_frame(0, guitar=0.9))
+    expect(row(page, "guitar").locator(".value")).to_have_text("0.90")
+    expect(row(page, "drums").locator(".value")).to_have_text("0.02")
+    settle(page)
+    assert width(page, "guitar") == pytest.approx(0.9, abs=0.01)
+    assert width(page, "drums") == pytest.approx(0.02, abs=0.01)
+    server.publish(make_frame(1, guitar=0.3, drums=0.7))
+    expect(row(page, "guitar").locator(".value")).to_have_text("0.30")
+    assert (value(page, "guitar"), value(page, "drums"), value(page, "piano")) == (0.3, 0.7, 0.02)
+    settle(page)
+    assert width(page, "guitar") == pytest.approx(0.3, abs=0.01)
+
+
+def test_the_mark_stands_at_the_threshold(page: Page, server: Server) -> None:
+    server.publish(make_frame(0))
+    expect(page.locator("#empty")).to_be_hidden()
+    for tag, threshold in (("harp", 0.1), ("guitar", 0.5)):
+        mark = row(page, tag).locator(".mark")
+        at = mark.evaluate(
+            "mark => (mark.offsetLeft + mark.offsetWidth / 2) / mark.parentElement.getBoundingClientRect().width"
+        )
+        assert at == pytest.approx(threshold, abs=0.01)
+
+
+def test_tags_light_up_as_events_say(page: Page, server: Server) -> None:
+    server.publish(make_frame(0))
+    server.publish(make_frame(1, guitar=0.9, drums=0.9))
+    server.publish(Event("mic", "guitar", "on", 0.256))
+    expect(row(page, "guitar")).to_have_class(re.compile(r"\bon\b"))
+    expect(row(page, "drums")).not_to_have_class(re.compile(r"\bon\b"))  # strong, but the server has not said so
+    expect(page.locator("#heard")).to_have_text("guitar")
+    server.publish(make_frame(2))
+    server.publish(Event("mic", "guitar", "off", 0.512))
+    expect(row(page, "guitar")).not_to_have_class(re.compile(r"\bon\b"))
+    expect(page.locator("#heard")).to_have_text("nothing for certain")
+
+
+def test_who_comes_late_sees_what_is_on(server: Server, open_page: Open) -> None:
+    server.publish(make_frame(40, guitar=0.9, harp=0.2))
+    page = open_page(server.address).page
+    expect(page.locator("#heard > li")).to_have_text(["guitar", "harp"])  # harp's threshold is 0.1
+
+
+def test_the_strongest_stand_above_and_hold_still(page: Page, server: Server) -> None:
+    page.clock.install()
+    server.publish(make_frame(0, other_o=0.9, other_n=0.8, drums=0.7))
+    expect(row(page, "other o").locator(".value")).to_have_text("0.90")
+    page.clock.run_for(2000)
+    server.publish(make_frame(1, other_o=0.9, other_n=0.8, drums=0.7))
+    expect(page.locator("#frames")).to_have_text("2")
+    assert len(names(page)) == SHOWN
+    assert names(page)[:3] == ["other o", "other n", "drums"]
+    page.clock.run_for(2000)
+    server.publish(make_frame(2, other_o=0.88, other_n=0.91, drums=0.7))  # hardly stronger
+    expect(page.locator("#frames")).to_have_text("3")
+    assert names(page)[:3] == ["other o", "other n", "drums"]
+    for number in range(3, 30):
+        server.publish(make_frame(number, other_o=0.1, other_n=0.91, drums=0.7))
+    expect(page.locator("#frames")).to_have_text("30")
+    page.clock.run_for(2000)
+    server.publish(make_frame(30, other_o=0.1, other_n=0.91, drums=0.7))
+    expect(page.locator("#frames")).to_have_text("31")
+    assert names(page)[:3] == ["other n", "drums", "other o"]
+
+
+def test_pins_stay_above_all_and_are_remembered(page: Page, server: Server) -> None:
+    server.publish(make_frame(0, drums=0.9))
+    expect(page.locator("#frames")).to_have_text("1")
+    pin = page.get_by_role("button", name="piano")
+    pin.click()
+    expect(pin).to_have_attribute("aria-pressed", "true")
+    assert names(page)[:2] == ["piano", "drums"]
+    page.reload()
+    expect(page.locator("#frames")).to_have_text("1")
+    assert names(page)[:2] == ["piano", "drums"]
+    pin.click()
+    expect(pin).to_have_attribute("aria-pressed", "false")
+    assert names(page)[0] == "drums"
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("VOCAL", ["male vocal"]),
+        ("arp, gui", ["guitar", "harp"]),
+        (" , ", None),
+        ("other", [tag for tag in TAGS if tag.startswith("other")]),
+    ],
+)
+def test_the_filter_leaves_what_fits(page: Page, words: str, left: list[str] | None) -> None:
+    page.locator("#filter").fill(words)
+    if left is None:
+        expect(page.locator("#rows > li")).to_have_count(SHOWN)
+    else:
+        expect(page.locator("#rows .tag")).to_have_text(left)
+    page.keyboard.press("Escape")
+    expect(page.locator("#rows > li")).to_have_count(SHOWN)
+
+
+def test_a_filter_that_nothing_fits_says_so_and_pins_stay(page: Page, server: Server) -> None:
+    server.publish(make_frame(0))
+    page.locator("#filter").fill("zither")
+    expect(page.locator("#rows")).to_have_text("No tag has “zither” in its name.")
+    page.locator("#filter").fill("")
+    page.get_by_role("button", name="harp").click()
+    page.locator("#filter").fill("zither")
+    expect(page.locator("#rows .tag")).to_have_text(["harp"])
+
+
+def test_as_many_rows_as_asked_for(page: Page) -> None:
+    expect(page.locator("#rows > li")).to_have_count(SHOWN)
+    page.locator("#count").select_option("all tags")
+    expect(page.locator("#rows > li")).to_have_count(len(TAGS))
+    page.reload()
+    expect(page.locator("#rows > li")).to_have_count(len(TAGS))
+
+
+def test_the_end_shows_the_means(page: Page, server: Server) -> None:
+    server.publish(make_frame(0, guitar=0.9))
+    server.publish(End("mic", 75.2, 294, {tag: 0.61 if tag == "drums" else 0.04 for tag in TAGS}))
+    expect(page.locator("#state")).to_have_text("ended")
+    expect(row(page, "drums").locator(".value")).to_have_text("0.61")
+    expect(page.locator("#now")).to_have_text("mean")
+    expect(page.locator("#heard")).to_have_text("drums")
+    expect(page.locator("#clock")).to_have_text("1:15")
+
+
+def test_hostile_names_are_text(start: Callable[..., Server], open_page: Open) -> None:
+    tags = (HOSTILE, "__proto__", "constructor", "a\u202eb", '"><script>', "guitar")
+    hello = Hello("<b>streamtag</b>", HOSTILE, tags, 16000, 0.256, 0.512, 0.384, (0.5,) * len(tags))
+    server = start(hello=hello)
+    page = open_page(server.address).page
+    server.publish(replace(make_frame(0, HOSTILE), tags={"__proto__": 0.8, "guitar": 0.7, HOSTILE: 0.6}))
+    server.publish(Event(HOSTILE, HOSTILE, "on", 0.0))
+    expect(page.locator("#frames")).to_have_text("1")
+    expect(page.locator("#model")).to_have_text(HOSTILE)
+    expect(page.locator("#stream option").nth(1)).to_have_text(HOSTILE)
+    assert sorted(names(page)) == sorted(tags)
+    assert (value(page, "__proto__"), value(page, "guitar"), value(page, HOSTILE)) == (0.8, 0.7, 0.6)
+    expect(row(page, "constructor").locator(".value")).to_have_text("–")
+    assert page.title() == f"{HOSTILE} · streamtag"  # as text: nobody else has set it
+    assert page.locator("img, script:not([nonce]), b").count() == 0
+
+
+def test_a_tag_that_frames_leave_out_is_unknown_not_zero(page: Page, server: Server) -> None:
+    server.publish(replace(make_frame(0), tags={"guitar": 0.9, "no such tag": 0.8}))
+    expect(row(page, "guitar").locator(".value")).to_have_text("0.90")
+    expect(row(page, "drums").locator(".value")).to_have_text("–")
+    assert "no such tag" not in names(page)
+
+
+def test_changes_are_said_aloud_together(page: Page, server: Server) -> None:
+    page.clock.install()
+    server.publish(make_frame(0))
+    server.publish(make_frame(1))
+    for tag in ("guitar", "drums"):
+        server.publish(Event("mic", tag, "on", 0.256))
+    expect(page.locator("#heard > li")).to_have_count(2)
+    expect(page.locator("#said")).to_have_text("")
+    page.clock.run_for(5500)
+    expect(page.locator("#said")).to_have_text("on: guitar, drums")
+
+
+def test_less_motion_for_those_who_want_less(server: Server, open_page: Open) -> None:
+    for motion, moves in (("reduce", False), ("no-preference", True)):
+        page = open_page(server.address, reduced_motion=motion).page
+        duration = page.locator(".fill").first.evaluate("fill => parseFloat(getComputedStyle(fill).transitionDuration)")
+        assert bool(duration) is moves

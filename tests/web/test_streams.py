@@ -1,0 +1,291 @@
+"""Which stream is shown, and how the page gets on with its server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, WebSocketRoute, expect
+
+from streamtag.message import End, Error
+from streamtag.out.serving import ServeSpec
+from streamtag.out.websocket import Server
+from tests.web.conftest import HELLO, Open, make_frame
+
+Handler = Callable[[WebSocketRoute], None]
+
+
+def mocked(handler: Handler) -> Callable[[Page], None]:
+    """For open_page(before=): the page's sockets end here and not at the server."""
+    return lambda page: page.route_web_socket(re.compile("^ws:"), handler)
+
+
+def end(stream: str) -> End:
+    return End(stream, 1.0, 1, {})
+
+
+def shown(page: Page) -> str:
+    return page.title().partition(" · ")[0]
+
+
+def test_what_plays_is_shown_and_then_what_plays_next(page: Page, server: Server) -> None:
+    expect(page.locator("#state")).to_have_text("waiting")
+    expect(page.locator("#empty-title")).to_have_text("Waiting for a stream")
+    server.publish(make_frame(0, "first"))
+    expect(page).to_have_title("first · streamtag")
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#empty")).to_be_hidden()
+    server.publish(make_frame(0, "second"))
+    expect(page.locator("#stream option")).to_have_text(["Whatever plays: first", "first", "second"])
+    assert shown(page) == "first"  # as long as it plays
+    server.publish(end("first"))
+    expect(page).to_have_title("second · streamtag")
+    expect(page.locator("#stream option").nth(1)).to_have_text("first (ended)")
+
+
+def test_a_chosen_stream_stays(page: Page, server: Server) -> None:
+    server.publish(make_frame(0, "first", guitar=0.9))
+    server.publish(make_frame(0, "second", guitar=0.3))
+    expect(page.locator("#stream option")).to_have_count(3)
+    page.locator("#stream").select_option("second")
+    expect(page).to_have_title("second · streamtag")
+    guitar = page.locator("#rows > li[data-tag='guitar'] .value")
+    expect(guitar).to_have_text("0.30")
+    server.publish(make_frame(1, "first", guitar=0.8))
+    server.publish(end("second"))
+    expect(page.locator("#state")).to_have_text("ended")
+    assert shown(page) == "second"
+    page.locator("#stream").select_option(index=0)
+    expect(page).to_have_title("first · streamtag")
+    expect(guitar).to_have_text("0.80")
+
+
+def test_an_address_names_a_stream(server: Server, open_page: Open) -> None:
+    server.publish(make_frame(0, "loud"))
+    page = open_page(f"{server.address}?stream=caf%C3%A9%20%26%20bar").page
+    expect(page.locator("#empty-text")).to_have_text("The server has no stream named “café & bar” yet.")
+    server.publish(make_frame(0, "café & bar"))
+    expect(page).to_have_title("café & bar · streamtag")
+
+
+def test_a_stream_that_begins_anew_is_a_new_take(page: Page, server: Server) -> None:
+    for number in range(10):
+        server.publish(make_frame(number))
+    expect(page.locator("#frames")).to_have_text("10")
+    server.publish(make_frame(0))
+    expect(page.locator("#frames")).to_have_text("1")
+    server.publish(make_frame(1))
+    server.publish(end("mic"))
+    expect(page.locator("#state")).to_have_text("ended")
+    server.publish(make_frame(0))
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#frames")).to_have_text("1")
+
+
+def test_many_streams_are_not_kept_for_ever(page: Page, server: Server) -> None:
+    server.publish(make_frame(0, "stream 0"))
+    expect(page).to_have_title("stream 0 · streamtag")
+    for number in range(1, 60):
+        server.publish(make_frame(0, f"stream {number}"))
+    expect(page.locator("#stream option").last).to_have_text("stream 59")
+    assert page.locator("#stream option").count() == 1 + 24
+    assert shown(page) == "stream 0"  # what is looked at stays
+
+
+def test_a_stream_that_stalls_says_so_and_comes_back(page: Page, server: Server) -> None:
+    page.clock.install()
+    server.publish(make_frame(0))
+    expect(page.locator("#state")).to_have_text("live")
+    page.clock.run_for(2000)
+    expect(page.locator("#state")).to_have_text("live")
+    page.clock.run_for(3000)
+    expect(page.locator("#state")).to_have_text("stalled")
+    expect(page.locator("#notice")).to_have_text(re.compile(r"^No frame for \d s"))
+    server.publish(make_frame(1))
+    page.clock.run_for(300)
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#notice")).to_have_text("")
+
+
+def test_trouble_is_shown_until_it_is_over(page: Page, server: Server) -> None:
+    server.publish(make_frame(0))
+    server.publish(Error("the microphone is gone: trying again", "mic"))
+    expect(page.locator("#notice")).to_have_text("the microphone is gone: trying again")
+    server.publish(make_frame(1))
+    expect(page.locator("#notice")).to_have_text("")
+
+
+def test_a_server_that_is_started_again_is_found_again(start: Callable[..., Server], open_page: Open) -> None:
+    with Server(ServeSpec(port=0), HELLO) as first:
+        port = int(first.address.rstrip("/").rpartition(":")[2])
+        opened = open_page(first.address)
+        page = opened.page
+        first.publish(make_frame(30))
+        expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#state")).to_have_text(re.compile(r"^reconnecting in \d+ s$"))
+    expect(page.locator("#retry")).to_be_visible()
+    expect(page.locator("#notice")).not_to_have_text("")
+    second = start(port)
+    page.locator("#retry").click()
+    second.publish(make_frame(5, guitar=0.7))
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#frames")).to_have_text("1")
+    expect(page.locator("#retry")).to_be_hidden()
+    assert all("ERR_CONNECTION_REFUSED" in line or "WebSocket" in line for line in opened.forgive())
+
+
+def test_it_waits_longer_each_time_and_comes_back_by_itself(server: Server, open_page: Open) -> None:
+    closing = True
+
+    def handle(route: WebSocketRoute) -> None:
+        if closing:
+            route.close(code=1011, reason="no tags today")
+        else:
+            route.send(HELLO.to_json())
+
+    def before(page: Page) -> None:
+        page.clock.install()
+        mocked(handle)(page)
+
+    page = open_page(server.address, before, wait=False).page
+    waits = []
+    for _ in range(8):
+        expect(page.locator("#state")).to_have_text(re.compile("^reconnecting in"))
+        waits.append(int(re.findall(r"\d+", page.locator("#state").inner_text())[0]))
+        page.clock.run_for(1000 * waits[-1])
+    assert waits[0] == 1
+    assert 8 <= waits[-1] <= 12
+    assert waits == sorted(waits[:5]) + waits[5:]
+    expect(page.locator("#empty-text")).to_contain_text("no tags today")
+    closing = False
+    page.clock.run_for(13_000)
+    expect(page.locator("#state")).to_have_text("waiting")
+
+
+def test_a_silent_connection_is_made_anew_unseen(server: Server, open_page: Open) -> None:
+    opened = open_page(server.address, lambda page: page.clock.install())
+    page = opened.page
+    server.publish(make_frame(0))
+    expect(page.locator("#state")).to_have_text("live")
+    assert len(opened.watch.sockets) == 1
+    page.clock.run_for(20_000)
+    assert len(opened.watch.sockets) == 1
+    page.clock.run_for(15_000)
+    expect(page.locator("#state")).to_have_text("stalled")
+    assert len(opened.watch.sockets) == 2
+    server.publish(make_frame(1))
+    expect(page.locator("#frames")).to_have_text("2")  # the old frame, told again, is not counted again
+
+
+def test_a_token_in_the_address_opens_the_door(start: Callable[..., Server], open_page: Open) -> None:
+    server = start(token="s3cret&more")
+    opened = open_page(server.address, wait=False)
+    expect(opened.page.locator("#notice")).to_have_text(
+        "The server wants a token: add ?token=… to this page's address."
+    )
+    assert len(opened.forgive()) > 0
+    opened.page.close()
+    page = open_page(f"{server.address}?token=s3cret%26more").page
+    expect(page.locator("#state")).to_have_text("waiting")
+
+
+def hostile() -> list[str]:
+    """Lines that are no messages, or none of their type."""
+    frame = make_frame(0).to_json()
+    numbers = [frame.replace('"frame":0', '"frame":"0"'), frame.replace('"start":-0.256', '"start":null')]
+    types = [f'{{"type":{name}}}' for name in ("null", '"toString"', '"__proto__"', '"news"', "{}")]
+    empty = [f'{{"type":"{name}","stream":"mic"}}' for name in ("hello", "frame", "event", "gap", "end", "error")]
+    wrong = [
+        '{"type":"hello","protocol":1,"tags":{}}',
+        '{"type":"gap","stream":"mic","start":1,"lost_s":"x"}',
+        '{"type":"error","message":{}}',
+        '{"type":"frame","stream":["mic"],"frame":0,"start":0,"end":1,"tags":{}}',
+        '{"type":"frame","stream":"mic","frame":0,"start":0,"end":1,"tags":null}',
+        '{"type":"frame","stream":"mic","frame":0,"start":0,"end":1,"tags":{"guitar":"x","drums":null,"piano":[1]}}',
+    ]
+    return [
+        "",
+        "null",
+        "[]",
+        "7",
+        '"frame"',
+        "{",
+        "{}",
+        "[" * 50_000,
+        "x" * 3_000_000,
+        *types,
+        *empty,
+        *wrong,
+        *numbers,
+    ]
+
+
+def test_garbage_hurts_nothing(server: Server, open_page: Open) -> None:
+    def handle(route: WebSocketRoute) -> None:
+        route.send("{")
+        route.send(HELLO.to_json())
+        for line in hostile():
+            route.send(line)
+        route.send(b"\x00\xff" * 100)
+        route.send(make_frame(1, guitar=0.9).to_json())
+
+    page = open_page(server.address, mocked(handle)).page
+    expect(page.locator("#rows > li[data-tag='guitar'] .value")).to_have_text("0.90")
+    expect(page.locator("#state")).to_have_text("live")
+
+
+def test_another_protocol_is_refused_in_words(server: Server, open_page: Open) -> None:
+    def handle(route: WebSocketRoute) -> None:
+        route.send(json.dumps({**HELLO.to_dict(), "protocol": 2}))
+
+    page = open_page(server.address, mocked(handle), wait=False).page
+    expect(page.locator("#notice")).to_have_text("The server speaks protocol 2, this page protocol 1: reload it.")
+
+
+def test_another_model_has_other_rows(server: Server, open_page: Open) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def handle(route: WebSocketRoute) -> None:
+        sockets.append(route)
+        other = {**HELLO.to_dict(), "model": "another", "tags": ["zither", "gong"], "thresholds": [0.2, 0.4]}
+        route.send(HELLO.to_json() if len(sockets) == 1 else json.dumps(other))
+
+    page = open_page(server.address, mocked(handle)).page
+    expect(page.locator("#rows .tag").first).to_have_text("guitar")
+    sockets[0].close()
+    expect(page.locator("#rows .tag")).to_have_text(["zither", "gong"])
+    expect(page.locator("#model")).to_have_text("another")
+
+
+def test_latency_and_dropped_frames_are_told(page: Page, server: Server) -> None:
+    server.publish(make_frame(0))
+    expect(page.locator("#latency")).to_have_text("not a live source")
+    for number in range(1, 101):
+        server.publish(make_frame(number, latency_s=0.4 + number / 1000, dropped=2 if number == 50 else 0))
+    expect(page.locator("#frames")).to_have_text("101")
+    expect(page.locator("#latency")).to_have_text("451 / 496 ms")
+    expect(page.locator("#dropped")).to_have_text("2")
+
+
+def test_too_slow_a_reader_is_told_why(server: Server, open_page: Open) -> None:
+    page = open_page(server.address, mocked(lambda route: route.close(code=1013)), wait=False).page
+    expect(page.locator("#notice")).to_have_text("The server closed the connection: this page read too slowly.")
+
+
+BREACHES = {
+    "script": "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))",
+    "style": "document.body.append(Object.assign(document.createElement('style'), {textContent: 'body {color: red}'}))",
+    "request": "fetch('http://127.0.0.1:9/').catch(() => 0)",
+    "socket": "new WebSocket('ws://127.0.0.1:9/') && 0",
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_page_that_broke_the_rules_would_be_stopped_and_noticed(open_page: Open, server: Server, breach: str) -> None:
+    opened = open_page(server.address)
+    opened.page.evaluate(BREACHES[breach])
+    opened.page.wait_for_timeout(100)
+    assert "Content Security Policy" in " ".join(opened.forgive())
+    assert opened.page.title() == "streamtag"

@@ -1,0 +1,177 @@
+"""Tags by time: what is painted, what is lost, what is read out of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from streamtag.message import Event, Gap
+from streamtag.out.websocket import Server
+from tests.web.conftest import Open, make_frame
+
+HOP_S = 0.256
+SPAN_S = 60.0  # on the tagogram, where the reader has not chosen
+Colour = tuple[int, int, int, int]
+
+
+def pixel(page: Page, tag: str, time: float, height: float = 0.4, start: float = 0.0) -> Colour:
+    """Of a tag's lane at a stream time. start: the time at its left edge; height: part of the lane's."""
+    script = """([tag, part, height]) => {
+        const row = [...document.querySelectorAll("#rows > li")].find(row => row.dataset.tag === tag);
+        const lane = row.querySelector(".lane");
+        const x = Math.floor(part * lane.width), y = Math.floor(height * lane.height);
+        const pen = new OffscreenCanvas(1, 1).getContext("2d");
+        pen.drawImage(lane, x, y, 1, 1, 0, 0, 1, 1);
+        return [...pen.getImageData(0, 0, 1, 1).data] }"""
+    red, green, blue, alpha = page.evaluate(script, [tag, (time - start) / SPAN_S, height])
+    return red, green, blue, alpha
+
+
+def play(server: Server, page: Page, first: int, count: int, **tags: float) -> None:
+    """Frames that the page has shown when this returns."""
+    shown = int(page.locator("#frames").inner_text().replace(",", ""))
+    for number in range(first, first + count):
+        server.publish(make_frame(number, **tags))
+    expect(page.locator("#frames")).to_have_text(f"{shown + count:,}")
+
+
+def point_at(page: Page, tag: str, time: float) -> None:
+    box = page.locator(f"#rows > li[data-tag='{tag}'] .lane").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + time / SPAN_S * box["width"], box["y"] + 4)
+
+
+def brightness(colour: Colour) -> int:
+    return sum(colour[:3])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_past_is_painted_and_the_future_is_not(server: Server, open_page: Open, scheme: str) -> None:
+    page = open_page(server.address, color_scheme=scheme).page
+    play(server, page, 0, 40, guitar=0.05)
+    assert pixel(page, "guitar", 5)[3] == 255
+    assert pixel(page, "guitar", 20)[3] == 0
+    play(server, page, 40, 40, guitar=0.95)
+    low, high = pixel(page, "guitar", 5), pixel(page, "guitar", 15)
+    assert pixel(page, "drums", 15) == pixel(page, "drums", 5)
+    assert (brightness(high) > brightness(low) + 200) is (scheme == "dark")  # in the light, more is darker
+    assert (brightness(high) < brightness(low) - 200) is (scheme == "light")
+
+
+def test_the_picture_scrolls_when_it_is_full(page: Page, server: Server) -> None:
+    frames = round(90 / HOP_S)
+    play(server, page, 0, 40, guitar=0.95)
+    early = pixel(page, "guitar", 5)
+    play(server, page, 40, frames - 40, guitar=0.05)
+    late = pixel(page, "guitar", 5)
+    assert early != late
+    start = frames * HOP_S - SPAN_S
+    assert pixel(page, "guitar", start + 1, start=start)[3] == 255
+    assert pixel(page, "guitar", start + 59, start=start) == pixel(page, "guitar", start + 1, start=start)
+
+
+def test_where_a_tag_is_present_it_is_underlined(page: Page, server: Server) -> None:
+    play(server, page, 0, 20, guitar=0.05)
+    play(server, page, 20, 1, guitar=0.9)
+    server.publish(Event("mic", "guitar", "on", 20 * HOP_S))
+    play(server, page, 21, 20, guitar=0.9)
+    server.publish(Event("mic", "guitar", "off", 40 * HOP_S))
+    play(server, page, 41, 20, guitar=0.05)
+    foot = [pixel(page, "guitar", time, height=0.98)[3] for time in (2, 8, 14)]
+    assert foot == [0, 255, 0]
+    assert pixel(page, "drums", 8, height=0.98)[3] == 0
+
+
+def test_lost_sound_is_hatched_counted_and_named(page: Page, server: Server) -> None:
+    play(server, page, 0, 40, guitar=0.5)
+    whole = {pixel(page, "guitar", 5 + k / 20) for k in range(20)}
+    server.publish(Gap("mic", 10.0, 2.5))
+    expect(page.locator("#notice")).to_have_text("2.5 s of sound were lost at 0:10.")
+    play(server, page, 50, 40, guitar=0.5)
+    hatched = {pixel(page, "guitar", 10.5 + k / 20) for k in range(20)}
+    assert len(whole) == 1
+    assert len(hatched) > 1
+    assert not whole & hatched
+    expect(page.locator("#gaps")).to_have_text("1 (2.5 s lost)")
+    point_at(page, "guitar", 11.5)
+    expect(page.locator("#bubble")).to_contain_text("2.5 s of sound lost")
+
+
+def test_frames_that_never_came_leave_a_hole(page: Page, server: Server) -> None:
+    play(server, page, 0, 40, guitar=0.5)
+    play(server, page, 80, 40, guitar=0.5)
+    assert [pixel(page, "guitar", time)[3] for time in (8, 15, 25)] == [255, 0, 255]
+    point_at(page, "guitar", 15)
+    expect(page.locator("#bubble")).to_have_text("0:15.0 · nothing came")
+    point_at(page, "guitar", 25)
+    expect(page.locator("#bubble")).to_have_text(re.compile(r"^0:2[45]\.\d · guitar 0\.50$"))
+
+
+def test_pointing_shows_the_values_of_then(page: Page, server: Server) -> None:
+    play(server, page, 0, 40, guitar=0.9)
+    play(server, page, 40, 40, drums=0.8)
+    value = page.locator("#rows > li[data-tag='guitar'] .value")
+    expect(value).to_have_text("0.02")
+    point_at(page, "drums", 5)
+    expect(value).to_have_text("0.90")
+    expect(page.locator("#now")).to_have_text(re.compile(r"^at 0:0[45]\.\d$"))
+    line, lane = page.locator("#cursor").bounding_box(), page.locator(".lane").first.bounding_box()
+    assert line is not None
+    assert lane is not None
+    assert line["x"] == pytest.approx(lane["x"] + 5 / SPAN_S * lane["width"], abs=2)
+    page.mouse.move(5, 5)
+    expect(value).to_have_text("0.02")
+    expect(page.locator("#now")).to_have_text("now")
+    expect(page.locator("#cursor")).to_be_hidden()
+
+
+def test_a_tap_points_until_the_next_tap_elsewhere(server: Server, open_page: Open) -> None:
+    page = open_page(server.address, has_touch=True, viewport={"width": 390, "height": 800}).page
+    play(server, page, 0, 200, guitar=0.9)
+    lane = page.locator("#rows > li[data-tag='guitar'] .lane")
+    box = lane.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + 5)
+    expect(page.locator("#bubble")).to_contain_text("guitar 0.90")
+    page.touchscreen.tap(box["x"] + 50, 20)
+    expect(page.locator("#cursor")).to_be_hidden()
+
+
+def test_more_time_or_less(page: Page, server: Server) -> None:
+    play(server, page, 0, 200, guitar=0.9)
+    right = pixel(page, "guitar", 55)
+    assert right[3] == 0  # nothing there yet
+    page.locator("#span").select_option("15 s")
+    expect(page.locator("#past")).to_have_text("last 15 s")
+    page.wait_for_timeout(50)
+    assert pixel(page, "guitar", 55)[3] == 255
+    page.locator("#span").select_option("30 minutes")
+    page.wait_for_timeout(50)
+    assert pixel(page, "guitar", 1)[3] == 255
+    assert pixel(page, "guitar", 3)[3] == 0
+
+
+def test_pictures_are_as_sharp_as_the_screen(server: Server, open_page: Open, tmp_path: Path) -> None:
+    for scale in (1, 2):
+        page = open_page(server.address, device_scale_factor=scale).page
+        if scale == 1:
+            play(server, page, 0, 2, guitar=0.9)
+        else:
+            expect(page.locator("#frames")).not_to_have_text("0")
+        lane = page.locator(".lane").first
+        pixels = lane.evaluate("lane => [lane.width / lane.clientWidth, lane.height / lane.clientHeight]")
+        assert pixels == pytest.approx([scale, scale], rel=0.02)
+        page.screenshot(path=tmp_path / f"{scale}.png")
+
+
+def test_what_is_kept_of_a_long_stream_is_bounded(page: Page, server: Server) -> None:
+    kept = 9000  # frames, at most
+    for start in range(0, 12000, 1000):
+        play(server, page, start, 1000, guitar=0.5)
+    oldest = float(page.locator("#time").get_attribute("aria-valuemin") or "nan")
+    newest = float(page.locator("#time").get_attribute("aria-valuemax") or "nan")
+    assert newest == pytest.approx(11999 * HOP_S, abs=0.01)
+    assert 1800 < newest - oldest <= kept * HOP_S
