@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
@@ -22,21 +23,19 @@ SMALL = 4096  # bytes; the receive buffer of those that do not read
 Times = dict[int, list[float]]
 
 
-async def read(url: str, times: Times, ready: asyncio.Semaphore) -> None:
+async def read(url: str, times: Times, ready: asyncio.Event) -> None:
     """Notes the arrival of every frame until the server ends the connection."""
     async with connect(url, compression=None, open_timeout=30) as socket_:
-        ready.release()
-        try:
+        ready.set()
+        with suppress(ConnectionClosed):
             async for line in socket_:
                 now = time.monotonic()
                 message = json.loads(line)
                 if message["type"] == "frame":
                     times[message["frame"]].append(now)
-        except ConnectionClosed:
-            return
 
 
-async def stall(url: str, ready: asyncio.Semaphore, ended: asyncio.Event) -> None:
+async def stall(url: str, ready: asyncio.Event, ended: asyncio.Event) -> None:
     """Asks for everything and never reads: the system's own buffers are all that it takes."""
     place = urlsplit(url)
     with socket.socket() as plain:
@@ -47,21 +46,26 @@ async def stall(url: str, ready: asyncio.Semaphore, ended: asyncio.Event) -> Non
         request = f"GET {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         secret = "Sec-WebSocket-Key: c3RyZWFtdGFnIHN0YWxscw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         await loop.sock_sendall(plain, (request + secret).encode())
-        ready.release()
+        ready.set()
         await ended.wait()
 
 
 async def main(url: str, readers: int, stalled: int) -> None:
+    """They come one after another, as a server has a right to expect; then they are all there."""
     times: Times = defaultdict(list)
-    ready, ended = asyncio.Semaphore(0), asyncio.Event()
-    reading = [asyncio.create_task(read(url, times, ready)) for _ in range(readers)]
-    stalling = [asyncio.create_task(stall(url, ready, ended)) for _ in range(stalled)]
-    for _ in range(readers + stalled):
-        await ready.acquire()
-    print("ready", flush=True)
-    await asyncio.gather(*reading)
-    ended.set()
-    await asyncio.gather(*stalling)
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as everybody:
+        reading = []
+        for number in range(stalled + readers):
+            ready = asyncio.Event()
+            if number < stalled:
+                everybody.create_task(stall(url, ready, ended))
+            else:
+                reading.append(everybody.create_task(read(url, times, ready)))
+            await asyncio.wait_for(ready.wait(), 30)
+        print("ready", flush=True)
+        await asyncio.wait(reading)
+        ended.set()
     print(json.dumps(times), flush=True)
 
 

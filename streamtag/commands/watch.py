@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -19,7 +20,7 @@ from streamtag.live.capture import Notice
 from streamtag.live.server_address import ServerAddress
 from streamtag.live.subscription import Subscription
 from streamtag.message import Error, Frame, Gap, Hello, Message
-from streamtag.out.jsonlines import JsonLines
+from streamtag.out.jsonlines import JsonLines, write_line
 from streamtag.out.live_panel import can_draw
 from streamtag.out.message_sink import MessageSink
 from streamtag.out.plain_lines import NamedLines, PlainLines
@@ -119,6 +120,8 @@ def run(request: WatchRequest) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
     reporter = Reporter(sys.stderr)
+    if request.json:
+        reporter.told.append(partial(write_line, sys.stdout))
     interruption = Interruption()
     try:
         with interruption:
