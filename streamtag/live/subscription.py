@@ -19,6 +19,7 @@ from streamtag.errors import ProtocolError, SourceError, StreamtagError
 from streamtag.live.address import printable
 from streamtag.live.capture import Notice
 from streamtag.live.refusal import refusal, trouble
+from streamtag.live.retry import FIRST_S, longer
 from streamtag.live.server_address import ServerAddress
 from streamtag.message import Hello, Message
 from streamtag.message_reader import LONGEST, parse
@@ -28,18 +29,17 @@ PING_S = 10.0  # how often the server is asked whether it is still there, and ho
 WAIT_S = 0.25  # how soon the thread notices that nobody wants it any more
 LEAVE_S = 2.0
 WAITING = 256  # messages that nobody took yet; then the server's own queue fills, and it drops the oldest frames
-FIRST_S, LONGEST_S = 0.5, 10.0  # pauses between two tries
 SOUND_S = 10.0  # a connection that held so long was a good one: pauses begin anew
 QUIET = logging.getLogger("streamtag.subscription")  # what happens to a connection is told as a Notice
 QUIET.addHandler(logging.NullHandler())
 
 
 def pauses() -> Iterator[float]:
-    """Half a second, doubled up to ten, then ten for ever."""
+    """Between two tries, s: half a second, doubled up to ten, then ten for ever."""
     pause = FIRST_S
     while True:
         yield pause
-        pause = min(LONGEST_S, 2 * pause)
+        pause = longer(pause)
 
 
 class Subscription:

@@ -28,7 +28,7 @@ from streamtag.out.sink import SilentSink, Stream
 
 REDRAWS = 5  # a second
 STALE_S = 2.0  # without a frame for so long the bars fall
-NOTICE_S = 15.0  # a notice is shown for so long, one of trouble until sound comes again
+NOTICE_S = 15.0  # how long a notice is shown that is not of trouble
 STREAMS = 256  # that are known at most; the one that was heard least lately goes first
 
 
@@ -92,6 +92,7 @@ class LivePanel(SilentSink):
         self._chosen: str | None = None
         self._looked = clock()
         self._notice: tuple[Notice, float] | None = None
+        self._passing = False
         self._frozen: Picture | None = None
 
     def __enter__(self) -> Self:
@@ -136,15 +137,20 @@ class LivePanel(SilentSink):
         """probs [P] of one frame of a stream."""
         with self._lock:
             self._known(stream).add(number, probs, self._clock())
-            if self._notice is not None and self._notice[0].trouble:
+            if self._passing and self._notice is not None and self._notice[0].trouble:
                 self._notice = (replace(self._notice[0], trouble=False), self._clock())
 
     def error(self, error: Error) -> None:
-        self.notice(Notice(error.message))
+        """Trouble of a stream: over when its frames come again, since nobody tells of that."""
+        with self._lock:
+            if self._notice is None or not self._notice[0].trouble or self._notice[0].text != error.message:
+                self.notice(Notice(error.message))
+                self._passing = True
 
     def notice(self, notice: Notice) -> None:
+        """Trouble is shown until the next notice, anything else for a while."""
         with self._lock:
-            self._notice = (notice, self._clock())
+            self._notice, self._passing = (notice, self._clock()), False
 
     def freeze(self) -> None:
         """The display stands still, or moves again; everything else goes on."""

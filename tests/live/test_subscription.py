@@ -23,7 +23,7 @@ from websockets.sync.server import ServerConnection, serve
 from streamtag.errors import ProtocolError, SourceError
 from streamtag.live.capture import Notice
 from streamtag.live.server_address import ServerAddress
-from streamtag.live.subscription import FIRST_S, LONGEST_S, Subscription, pauses
+from streamtag.live.subscription import Subscription, pauses
 from streamtag.message import Frame, Gap, Hello, Message
 from streamtag.out.serving import ServeSpec
 from streamtag.out.websocket import Server
@@ -135,7 +135,7 @@ def certificate(need: Callable[[str, bool, str], None], tmp_path_factory: pytest
 
 def test_pauses_double_and_stay_bounded() -> None:
     some = pauses()
-    assert [next(some) for _ in range(7)] == [FIRST_S, 1.0, 2.0, 4.0, 8.0, LONGEST_S, LONGEST_S]
+    assert [next(some) for _ in range(7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
 def test_messages_come_as_they_were_told(subscribe: Subscribe) -> None:

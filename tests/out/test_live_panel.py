@@ -141,7 +141,7 @@ def test_streams_without_end_keep_memory_bounded_and_the_chosen_one() -> None:
     assert shown.lines()[0].startswith(f"stream 0 (+{STREAMS - 1})")
 
 
-def test_trouble_stays_until_sound_comes_and_news_goes_by_itself() -> None:
+def test_a_streams_trouble_stays_until_its_sound_comes_and_news_goes_by_itself() -> None:
     shown = Shown()
     shown.panel.error(Error("unplugged", "mic"))
     assert "unplugged" in shown.text(10 * NOTICE_S)
@@ -151,6 +151,16 @@ def test_trouble_stays_until_sound_comes_and_news_goes_by_itself() -> None:
     shown.panel.notice(Notice("sound is back", trouble=False))
     assert "sound is back" in shown.text()
     assert "sound is back" not in shown.text(NOTICE_S)
+
+
+def test_a_sources_trouble_stays_until_the_source_says_otherwise() -> None:
+    shown = Shown()
+    shown.panel.notice(Notice("nothing but silence: muted?"))
+    shown.panel.error(Error("nothing but silence: muted?", "mic"))  # the same, told to all outputs
+    shown.panel.probs("mic", 0, LOUD)
+    assert "muted?" in shown.text(2 * NOTICE_S)
+    shown.panel.notice(Notice("there is sound again", trouble=False))
+    assert "muted?" not in shown.text()
 
 
 def test_facts_are_asked_each_time() -> None:
