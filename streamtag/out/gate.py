@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.protocol import State
 
 from streamtag.out.metrics import Metrics
+from streamtag.out.subscriber import CLOSE_S
 from streamtag.out.wish import Wish
 
 WAITING = 64  # connections at most that are not subscribers
@@ -20,6 +22,7 @@ class Visitor(ServerConnection):
         super().__init__(*arguments, **settings)
         self.wish: Wish | None = None
         self._gate = gate
+        self._ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -28,6 +31,13 @@ class Visitor(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.leave(self)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # After a close frame, or a broken one, the other side has to hang up. Nobody else watches whether it does.
+        if self.state is State.CLOSING and not self._ending:
+            self._ending = True
+            self.loop.call_later(CLOSE_S, self.transport.abort)
 
     # Pings are answered without waiting for the socket. Who sends them and never reads the answers would
     # fill the memory: nothing is read from it while something waits to be written.

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_client
 
@@ -101,9 +102,25 @@ def connect() -> Iterator[Connect]:
         def connect(server: Server, path: str = "/", **settings: Any) -> ClientConnection:
             url = server.address.replace("http", "ws", 1).rstrip("/") + path
             quiet = {"compression": None, "proxy": None, "ping_interval": None, "close_timeout": 1}
-            return clients.enter_context(connect_client(url, **{**quiet, **settings}))
+            client: ClientConnection = connect_client(url, **{**quiet, **settings})
+            return clients.enter_context(client)
 
         yield connect
+
+
+@pytest.fixture
+def rest() -> Callable[[ClientConnection], list[Message]]:
+    """rest(client) -> all messages until the connection is closed."""
+
+    def rest(client: ClientConnection) -> list[Message]:
+        messages = []
+        while True:
+            try:
+                messages.append(_read(client))
+            except ConnectionClosed:
+                return messages
+
+    return rest
 
 
 @pytest.fixture
