@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, TextIO
 if sys.platform == "win32":
     import msvcrt
 else:
+    import fcntl
     import termios
     import tty
 
@@ -27,6 +28,15 @@ def stripped(text: str) -> str:
     return SEQUENCE.sub("", text)
 
 
+def gives_keys(file: TextIO | None) -> bool:
+    """Whether keys can be read there: a terminal that is not only open for writing."""
+    if file is None or file.closed or not file.isatty():
+        return False
+    if sys.platform == "win32":
+        return file is sys.stdin
+    return fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
+
+
 class Curtain(Protocol):
     """What is drawn on the terminal, and has to make room while the program is stopped (Ctrl-Z)."""
 
@@ -36,16 +46,16 @@ class Curtain(Protocol):
 
 
 class Keys:
-    """While entered, keys come one by one, unechoed, if standard input is a terminal; else never any.
+    """While entered, keys come one by one, unechoed, if there is a terminal to read them from; else never any.
 
     The terminal is put back as it was when this is left, and while the program is stopped or in the background.
     Owned by the main thread, which has to ask often: Ctrl-Z too is only seen in `pressed`.
     """
 
     def __init__(self, curtain: Curtain | None = None, file: TextIO | None = None) -> None:
-        """file: standard input where there is none."""
+        """file: None for standard input or, if sound comes from there, the terminal that standard error goes to."""
         self._curtain = curtain
-        self._file = sys.stdin if file is None else file
+        self._files = (sys.stdin, sys.stderr) if file is None else (file,)
         self._pending: deque[str] = deque(maxlen=PENDING)
         self._place: _Terminal | None = None
 
@@ -55,8 +65,9 @@ class Keys:
         return self._place is not None
 
     def __enter__(self) -> Self:
-        if self._file is not None and not self._file.closed and self._file.isatty():
-            self._place = _Terminal(self._file.fileno())
+        place = next(filter(gives_keys, self._files), None)
+        if place is not None:
+            self._place = _Terminal(place.fileno())
         return self
 
     def __exit__(

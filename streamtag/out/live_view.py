@@ -17,8 +17,7 @@ from streamtag.out.sparkline import sparkline
 from streamtag.out.timecode import timecode
 from streamtag.out.words import counted
 
-BARS = 10  # where the user sets no --top
-LEAST_BARS = 3
+BARS = 20  # at most where the user sets no --top; as many as fit
 ROOMY = 18  # lines, from which on some are left free
 QUIETEST_DB = -60.0  # where the level's scale begins
 LOUD_DB, HOT_DB = -12.0, -3.0  # where its colour changes

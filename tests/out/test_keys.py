@@ -208,6 +208,24 @@ def test_without_a_terminal_there_are_no_keys() -> None:
     assert before == {signal.SIGTSTP: signal.SIG_DFL, signal.SIGCONT: signal.SIG_DFL}
 
 
+def test_while_sound_comes_on_standard_input_keys_come_from_the_terminal_that_is_drawn_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    master, slave = os.openpty()
+    with Path(os.devnull).open() as sound, os.fdopen(slave, "r+b", buffering=0) as both:
+        monkeypatch.setattr(sys, "stdin", sound)
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(both, write_through=True))
+        with Keys() as keys:
+            assert keys.there
+            os.write(master, b"q")
+            assert keys.pressed() == "q"
+        with Path(os.ttyname(slave)).open("w") as only_written:
+            monkeypatch.setattr(sys, "stderr", only_written)
+            with Keys() as keys:
+                assert not keys.there
+    os.close(master)
+
+
 def test_handlers_are_put_back_and_a_pasted_book_is_no_command() -> None:
     master, slave = os.openpty()
     file = os.fdopen(slave, "r")
