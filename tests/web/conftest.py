@@ -74,13 +74,13 @@ class Opened:
 Open = Callable[..., Opened]
 
 
-def make_frame(number: int, stream: str = "mic", hello: Hello = HELLO, **others: Any) -> Frame:
-    """others: tags by name, "_" for a space, all else 0.02; latency_s and dropped as in a Frame."""
+def make_frame(number: int, stream: str = "mic", **others: Any) -> Frame:
+    """Of HELLO's tags. others: tags by name, "_" for a space, all else 0.02; latency_s and dropped as in a Frame."""
     about = {name: others.pop(name) for name in ("latency_s", "dropped") if name in others}
     told = {name.replace("_", " "): value for name, value in others.items()}
-    assert set(told) <= set(hello.tags)
+    assert set(told) <= set(TAGS)
     start = 0.256 * number - 0.256
-    return Frame(stream, number, start, start + 0.512, {tag: told.get(tag, 0.02) for tag in hello.tags}, **about)
+    return Frame(stream, number, start, start + 0.512, {tag: told.get(tag, 0.02) for tag in TAGS}, **about)
 
 
 def settle(page: Page) -> None:
@@ -139,7 +139,8 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
         yield open_page
         for each in opened:
-            each.page.is_closed() or each.page.wait_for_timeout(1)  # what the browser has said by now is heard
+            if not each.page.is_closed():
+                each.page.wait_for_timeout(1)  # what the browser has said by now is heard
     complaints = [complaint for each in opened for complaint in each.watch.complaints]
     assert complaints == []
 

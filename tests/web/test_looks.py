@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FloatRect, Page, expect
 
 from streamtag.message import Error, Event, Gap, Hello
 from streamtag.out.websocket import Server
@@ -23,9 +23,9 @@ def shown(page: Page) -> str:
     return "dark" if brightness <= 80 else "light"
 
 
-def places(page: Page) -> dict[str, dict[str, float] | None]:
+def places(page: Page) -> dict[str, FloatRect | None]:
     """Where the page's parts are."""
-    return {part: dict(page.locator(part).bounding_box() or {}) for part in PARTS}
+    return {part: page.locator(part).bounding_box() for part in PARTS}
 
 
 def test_light_and_dark_follow_the_system_until_chosen(server: Server, open_page: Open) -> None:

@@ -21,7 +21,7 @@ def play(server: Server, page: Page, first: int, count: int, **tags: float) -> N
     """Frames that the page has taken when this returns."""
     taken = int(page.locator("#frames").inner_text())
     for number in range(first, first + count):
-        server.publish(make_frame(number, **tags))
+        server.publish(make_frame(number, "mic", **tags))
     expect(page.locator("#frames")).to_have_text(str(taken + count))
 
 
@@ -47,11 +47,24 @@ def test_frozen_it_stands_still_and_goes_on_where_the_stream_is(page: Page, serv
     play(server, page, 40, 40, guitar=0.2, drums=0.8)
     assert guitar(page) == "0.90"
     expect(page.locator("#clock")).to_have_text("0:09")
+    settle(page)
     assert page.locator("#board").screenshot() == before
     page.keyboard.press("Space")
     expect(page.locator("#state")).to_have_text("live")
     assert guitar(page) == "0.20"
     assert page.locator("#board").screenshot() != before
+
+
+def test_frozen_it_outlives_a_new_take(page: Page, server: Server) -> None:
+    play(server, page, 0, 40, guitar=0.9)
+    page.keyboard.press("Space")
+    for number in range(3):
+        server.publish(make_frame(number, guitar=0.3))
+    expect(page.locator("#kept")).to_have_text(re.compile("^44 "))
+    assert guitar(page) == "0.90"
+    page.keyboard.press("Space")
+    expect(page.locator("#frames")).to_have_text("3")
+    assert guitar(page) == "0.30"
 
 
 def test_all_of_it_by_keyboard(page: Page, server: Server) -> None:
@@ -105,9 +118,10 @@ def test_the_past_by_keyboard(page: Page, server: Server) -> None:
 
 
 def test_the_next_stream_by_key(page: Page, server: Server) -> None:
-    for name in ("first", "second"):
-        server.publish(make_frame(0, name))
+    server.publish(make_frame(0, "first"))
     expect(page).to_have_title("first · streamtag")
+    server.publish(make_frame(0, "second"))
+    expect(page.locator("#stream option")).to_have_count(3)
     page.keyboard.press("n")
     expect(page).to_have_title("second · streamtag")
     page.keyboard.press("n")

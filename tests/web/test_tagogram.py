@@ -34,7 +34,7 @@ def play(server: Server, page: Page, first: int, count: int, **tags: float) -> N
     """Frames that the page has shown when this returns."""
     shown = int(page.locator("#frames").inner_text().replace(",", ""))
     for number in range(first, first + count):
-        server.publish(make_frame(number, **tags))
+        server.publish(make_frame(number, "mic", **tags))
     expect(page.locator("#frames")).to_have_text(f"{shown + count:,}")
 
 
