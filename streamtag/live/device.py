@@ -161,18 +161,20 @@ def list_inputs() -> list[InputDevice]:
 
 
 def find_input(wanted: str | None, inputs: Sequence[InputDevice] | None = None) -> InputDevice:
-    """wanted: an index, a name, or a part of a name in any case; None: the default. Raises SourceError.
+    """wanted: a number is an index, all else a name or a part of one in any case; None: the default.
 
-    A name that several host APIs have (as on Windows) means that of the default input's host API.
+    A name that several host APIs have (as on Windows) means that of the default input's host API. Raises SourceError
+    if none or several fit.
     """
     inputs = list_inputs() if inputs is None else inputs
     if not inputs:
         raise SourceError("sound input: this machine has none")
     if wanted is None:
         return next((device for device in inputs if device.default), inputs[0])
-    fitting = [device for device in inputs if str(device.index) == wanted.strip()]
-    if not fitting:
-        name = wanted.strip().casefold()
+    name = wanted.strip().casefold()
+    if name.isdecimal():
+        fitting = [device for device in inputs if str(device.index) == name]
+    else:
         parts = [device for device in inputs if name and name in device.name.casefold()]
         fitting = [device for device in parts if device.name.casefold() == name] or parts
     if len(fitting) > 1 and len({device.name for device in fitting}) == 1:

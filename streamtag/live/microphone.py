@@ -21,6 +21,7 @@ CHANNELS = 2  # most that are mixed; sound servers offer 32, of which most are e
 POLL_S = 0.004  # s; a callback can wake nobody, since that takes a lock: so the taker looks
 POLL_MOST_S = 0.1  # s of waiting that one look counts for: whoever was stopped meanwhile has not waited
 DEAD_S = 2.0  # s without a callback, then the device counts as gone
+START_S = 6.0  # s, for its first; a sink that nobody used before takes 2 s
 
 _NOTHING = np.zeros(0, np.float32)
 
@@ -118,7 +119,7 @@ class Microphone:
         if self._line.drain():
             self._idle_s, self._last_s = 0.0, self._line.arrived
             return True
-        if self._line.active and self._idle_s < DEAD_S:
+        if self._line.active and self._idle_s < (START_S if self._line.arrived is None else DEAD_S):
             return False
         self._leave(self._line)
         return True
