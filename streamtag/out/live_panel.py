@@ -55,12 +55,13 @@ class Shown:
 
     def __init__(self, tags: int) -> None:
         self.heard_at = -math.inf
+        self.ended = False
         self.smoothed = Smoothed(tags)
         self.history = History(tags)
         self.latest = np.zeros(tags)
 
     def add(self, number: int, probs: NDArray[np.floating], now: float) -> None:
-        self.heard_at = now
+        self.heard_at, self.ended = now, False
         self.latest = probs.astype(np.float64)
         self.smoothed.add(self.latest)
         self.history.add(number, self.latest)
@@ -137,8 +138,16 @@ class LivePanel(SilentSink):
         """probs [P] of one frame of a stream."""
         with self._lock:
             self._known(stream).add(number, probs, self._clock())
+            self._replace_ended()
             if self._passing and self._notice is not None and self._notice[0].trouble:
                 self._notice = (replace(self._notice[0], trouble=False), self._clock())
+
+    def gone(self, stream: str) -> None:
+        """A stream has ended: another takes its place as soon as there is one."""
+        with self._lock:
+            if stream in self._streams:
+                self._streams[stream].ended = True
+                self._replace_ended()
 
     def error(self, error: Error) -> None:
         """Trouble of a stream: over when its frames come again, since nobody tells of that."""
@@ -175,6 +184,15 @@ class LivePanel(SilentSink):
         if self._chosen is None:
             self._chosen = name
         return shown
+
+    def _replace_ended(self) -> None:
+        """While there is a stream that goes on, those that have ended are not shown."""
+        going_on = {name: shown for name, shown in self._streams.items() if not shown.ended}
+        if going_on:
+            self._streams = going_on
+            if self._chosen not in going_on:
+                self._chosen = next(reversed(going_on))  # the one that was heard latest
+                going_on[self._chosen].settle()
 
     # --- what is drawn ------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class WatchPanel:
             if message.stream in self._meters:
                 self._meters[message.stream].lost(message.lost_s)
         elif isinstance(message, End):
+            self._panel.gone(message.stream)
             self._panel.notice(
                 Notice(f"{message.stream}: ended after {counted(message.frames, 'frame')}", trouble=False)
             )

@@ -128,6 +128,22 @@ def test_the_next_stream_is_shown_as_it_is_now() -> None:
     assert shown.lines()[0].startswith("b (+1)")
 
 
+def test_a_stream_that_ended_makes_room_for_one_that_goes_on() -> None:
+    shown = Shown()
+    shown.panel.probs("a", 0, SOFT)
+    shown.panel.gone("a")
+    shown.panel.gone("unheard of")
+    assert shown.lines()[0].startswith("a ")  # there is nothing else to show
+    shown.panel.probs("b", 0, LOUD)
+    lines = shown.lines()
+    assert lines[0].startswith("b ")
+    assert "(+" not in lines[0]
+    assert _value(lines, "guitar") == pytest.approx(0.9, abs=0.01)
+    shown.panel.probs("a", 0, SOFT)  # anew
+    shown.panel.gone("b")
+    assert shown.lines()[0].startswith("a ")
+
+
 def test_next_without_streams_does_nothing() -> None:
     shown = Shown()
     shown.panel.next()
