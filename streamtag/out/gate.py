@@ -22,10 +22,12 @@ class Visitor(ServerConnection):
         super().__init__(*arguments, **settings)
         self.wish: Wish | None = None
         self._gate = gate
+        self._made = False
         self._ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._made = True
         self._gate.arrive(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -44,7 +46,8 @@ class Visitor(ServerConnection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.transport.pause_reading()
+        if self._made:  # TLS may pause before, and goes on only when it has read
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
