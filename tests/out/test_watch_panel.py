@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -41,8 +40,8 @@ class Shown:
 
 
 @pytest.fixture
-def shown() -> Iterator[Shown]:
-    yield Shown()
+def shown() -> Shown:
+    return Shown()
 
 
 def test_before_anything_it_says_where_it_looks(shown: Shown) -> None:
