@@ -112,6 +112,26 @@ def test_it_fits_the_terminal(
     assert max(map(len, lines)) <= width
 
 
+def test_a_terminal_of_ascii_gets_ascii(
+    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
+    console = Console(file=file, force_terminal=True, width=80, height=24, legacy_windows=False)
+    clock = Clock()
+    panel = Panel(console, selection, clock)
+    panel.begin(Stream("song.mp3", duration_s=10.24))
+    try:
+        for frame in make_frames(probs):
+            panel.frame(Stream("song.mp3"), frame)
+        clock.now += 2.0
+        text = "\n".join(_text(panel, console))
+    finally:
+        panel.close()
+    assert text.isascii()
+    assert "####" in text
+    assert "====" in text
+
+
 def test_nothing_of_it_is_left_on_the_screen(selection: Selection) -> None:
     console = _console()
     panel = Panel(console, selection)
