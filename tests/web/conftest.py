@@ -88,6 +88,12 @@ def settle(page: Page) -> None:
     page.evaluate("Promise.allSettled(document.getAnimations().map(moving => moving.finished))")
 
 
+def reload(page: Page) -> None:
+    """With all that it is to remember: the browser writes that a little later, and tells nobody when."""
+    page.wait_for_timeout(500)
+    page.reload()
+
+
 @pytest.fixture(scope="module")  # no wider: while it lives, no other test of this thread can run an event loop
 def browser(need: Need) -> Iterator[Browser]:
     """Chromium without a window."""

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from streamtag.message import End, Event, Hello
 from streamtag.out.websocket import Server
-from tests.web.conftest import TAGS, Open, make_frame, settle
+from tests.web.conftest import TAGS, Open, make_frame, reload, settle
 
 SHOWN = 15  # rows, where the reader has not chosen
 HOSTILE = "<img src=x onerror=document.title='hurt'>"
@@ -114,7 +114,7 @@ def test_pins_stay_above_all_and_are_remembered(page: Page, server: Server) -> N
     pin.click()
     expect(pin).to_have_attribute("aria-pressed", "true")
     assert names(page)[:2] == ["piano", "drums"]
-    page.reload()
+    reload(page)
     expect(page.locator("#frames")).to_have_text("1")
     assert names(page)[:2] == ["piano", "drums"]
     pin.click()
@@ -155,7 +155,7 @@ def test_as_many_rows_as_asked_for(page: Page) -> None:
     expect(page.locator("#rows > li")).to_have_count(SHOWN)
     page.locator("#count").select_option("all tags")
     expect(page.locator("#rows > li")).to_have_count(len(TAGS))
-    page.reload()
+    reload(page)
     expect(page.locator("#rows > li")).to_have_count(len(TAGS))
 
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import FloatRect, Page, expect
+from playwright.sync_api import FloatRect, Page, WebSocketRoute, expect
 
 from streamtag.message import Error, Event, Gap, Hello
 from streamtag.out.websocket import Server
-from tests.web.conftest import HELLO, Open, make_frame
+from tests.web.conftest import HELLO, Open, make_frame, reload
 
-PARTS = ("#stream", "#hearing", "#heard", ".tools", "#rows", "#time", "#stats", "#save-lines", "#theme")
+PARTS = ("#stream", ".above", "#heard", ".tools", "#rows", "#time", "#stats", "#save-lines", "#theme")
 
 
 def shown(page: Page) -> str:
@@ -36,12 +36,12 @@ def test_light_and_dark_follow_the_system_until_chosen(server: Server, open_page
     assert shown(page) == "dark"
     page.keyboard.press("t")  # the other one first
     assert shown(page) == "light"
-    page.reload()
+    reload(page)
     assert shown(page) == "light"
     page.locator("#theme").click()
     assert shown(page) == "dark"
     page.emulate_media(color_scheme="light")
-    page.reload()
+    reload(page)
     assert shown(page) == "dark"
 
 
@@ -92,7 +92,17 @@ def test_nothing_is_wider_than_the_screen(start: Callable[..., Server], open_pag
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_jumps_whatever_comes(server: Server, open_page: Open, width: int) -> None:
-    page = open_page(server.address, viewport={"width": width, "height": 800}, reduced_motion="reduce").page
+    sockets: list[WebSocketRoute] = []
+
+    def before(page: Page) -> None:
+        page.route_web_socket(re.compile("^ws:"), handle)
+
+    def handle(route: WebSocketRoute) -> None:
+        route.connect_to_server()
+        sockets.append(route)
+
+    screen = {"width": width, "height": 800}
+    page = open_page(server.address, before, viewport=screen, reduced_motion="reduce").page
     still = places(page)
     server.publish(make_frame(0, guitar=0.9))
     expect(page.locator("#state")).to_have_text("live")
@@ -113,6 +123,9 @@ def test_nothing_jumps_whatever_comes(server: Server, open_page: Open, width: in
         server.publish(make_frame(number, latency_s=0.4, drums=0.9))
     expect(page.locator("#frames")).to_have_text("400")
     page.evaluate("scrollTo(0, 0)")
+    assert places(page) == still
+    sockets[0].close(code=1013)
+    expect(page.locator("#retry")).to_be_visible()
     assert places(page) == still
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from streamtag.message import Event, Frame, Gap, Hello, Message
 from streamtag.message_reader import parse
 from streamtag.out.websocket import Server
-from tests.web.conftest import HELLO, TAGS, Open, make_frame, settle
+from tests.web.conftest import HELLO, TAGS, Open, make_frame, reload, settle
 
 
 def play(server: Server, page: Page, first: int, count: int, **tags: float) -> None:
@@ -40,13 +40,14 @@ def guitar(page: Page) -> str:
 def test_frozen_it_stands_still_and_goes_on_where_the_stream_is(page: Page, server: Server) -> None:
     play(server, page, 0, 40, guitar=0.9)
     page.keyboard.press("Space")
-    expect(page.locator("#state")).to_have_text("frozen at 0:09")
+    expect(page.locator("#state")).to_have_text("frozen")
     expect(page.locator("#freeze")).to_have_attribute("aria-pressed", "true")
     settle(page)
     before = page.locator("#board").screenshot()
     play(server, page, 40, 40, guitar=0.2, drums=0.8)
     assert guitar(page) == "0.90"
     expect(page.locator("#clock")).to_have_text("0:09")
+    expect(page.locator("#now")).to_have_text("at 0:10.0")
     settle(page)
     assert page.locator("#board").screenshot() == before
     page.keyboard.press("Space")
@@ -136,7 +137,7 @@ def test_single_keys_can_be_switched_off(page: Page, server: Server) -> None:
     page.keyboard.press("Space")
     page.keyboard.press("t")
     expect(page.locator("#state")).to_have_text("live")
-    page.reload()
+    reload(page)
     expect(page.locator("#frames")).to_have_text("1")
     page.keyboard.press("Space")
     expect(page.locator("#state")).to_have_text("live")

@@ -124,7 +124,7 @@ def test_a_server_that_is_started_again_is_found_again(start: Callable[..., Serv
         page = opened.page
         first.publish(make_frame(30))
         expect(page.locator("#state")).to_have_text("live")
-    expect(page.locator("#state")).to_have_text(re.compile(r"^reconnecting in \d+ s$"))
+    expect(page.locator("#state")).to_have_text(re.compile(r"^retry in \d+ s$"))
     expect(page.locator("#retry")).to_be_visible()
     expect(page.locator("#notice")).not_to_have_text("")
     second = start(port)
@@ -152,7 +152,7 @@ def test_it_waits_longer_each_time_and_comes_back_by_itself(server: Server, open
     page = open_page(server.address, before, wait=False).page
     waits = []
     for _ in range(8):
-        expect(page.locator("#state")).to_have_text(re.compile("^reconnecting in"))
+        expect(page.locator("#state")).to_have_text(re.compile("^retry in"))
         waits.append(int(re.findall(r"\d+", page.locator("#state").inner_text())[0]))
         page.clock.run_for(1000 * waits[-1])
     assert waits[0] == 1
