@@ -136,7 +136,7 @@ def _reason_of_bytes(error: Exception, stream: ByteStream) -> str:
 
 
 def _reason_of_url(error: Exception, address: Address, timeout_s: float) -> str:
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
         return "not audio: FFmpeg finds no sound it knows in what the server sends"
     if isinstance(error, (av.error.ExitError, TimeoutError)):
         return f"no answer within {timeout_s:g} s"

@@ -25,6 +25,7 @@ Format = Literal["s16le", "f32le"]
 MOST_CHANNELS = 64
 READ_S = 0.1  # s of sound a read at most; a read gives what is there already
 DEPTH = 64  # reads that wait for the taker; then whoever writes into the pipe waits too, and nothing is lost
+MOST = 10  # reads that are given out as one piece
 WAIT_S = 0.1  # s; how often the reader looks whether anybody still wants it
 FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
 
@@ -74,6 +75,7 @@ class RawPcm:
         self._rest = b""  # of a sample whose other bytes have not come
         self._heard = False
         self._ended = False
+        self._failure: Exception | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._read, name="streamtag-stdin", daemon=True)
         self._thread.start()
@@ -100,18 +102,10 @@ class RawPcm:
         until = time.monotonic() + wait_s
         while not self._pieces:
             if self._ended:
+                self._raise_failure()
                 return None
-            try:
-                item = self._ready.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
+            if not self._look(until - time.monotonic()):
                 return Heard(_NOTHING, time.monotonic())
-            if isinstance(item, Exception):
-                self._ended = True
-                raise SourceError(f"standard input: broke off: {item}") from None
-            if item is None:
-                self._end()
-            else:
-                self._take(*item)
         return self._pieces.popleft()
 
     def close(self) -> None:
@@ -127,16 +121,39 @@ class RawPcm:
     ) -> None:
         self.close()
 
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise SourceError(f"standard input: broke off: {failure}") from None
+
+    def _look(self, wait_s: float) -> bool:
+        """All reads that wait, up to MOST of them, as one. -> False if none came in time."""
+        parts, newest = [self._rest], 0.0
+        while len(parts) <= MOST:
+            try:
+                item = self._ready.get(block=len(parts) == 1, timeout=max(0.0, wait_s))
+            except queue.Empty:
+                break
+            if not isinstance(item, tuple):
+                self._take(b"".join(parts), newest)
+                self._end(item)
+                return True
+            parts.append(item[0])
+            newest = item[1]
+        self._take(b"".join(parts), newest)
+        return len(parts) > 1
+
     def _take(self, data: bytes, arrived: float) -> None:
-        data = self._rest + data
         whole = len(data) - len(data) % self._spec.sample_bytes
         self._rest = data[whole:]
         if whole:
             self._heard = True
             self._intake.take(Block(self._spec.decode(data[:whole]), arrived))
 
-    def _end(self) -> None:
-        self._ended = True
+    def _end(self, failure: Exception | None) -> None:
+        self._ended, self._failure = True, failure
+        if failure is not None:
+            return
         if not self._heard:
             raise SourceError("standard input: is empty")
         self._intake.flush()

@@ -34,9 +34,10 @@ class WavFile:
         self._path = path
         check_target(path)
         try:
-            self._file = path.open("wb")
+            path.open("wb").close()  # FFmpeg opens it itself, when the rate is known
         except OSError as error:
             raise cannot_write(path, error) from None
+        self._closed = False
         self._container: OutputContainer | None = None
         self._stream: AudioStream | None = None
         self._rate = 0
@@ -56,8 +57,9 @@ class WavFile:
 
     def close(self) -> None:
         """Completes the header. Raises OutputError."""
-        if self._file.closed:
+        if self._closed:
             return
+        self._closed = True
         try:
             if self._stream is None:
                 self._open(SAMPLE_RATE)
@@ -69,8 +71,6 @@ class WavFile:
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from None
-        finally:
-            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +82,9 @@ class WavFile:
 
     def _open(self, rate: int) -> None:
         try:
-            self._container = av.open(self._file, "w", format="wav", options=OPTIONS)
+            self._container = av.open(f"file:{self._path.absolute()}", "w", format="wav", options=OPTIONS)
             stream = self._container.add_stream(CODEC, rate=rate, layout="mono")
+            self._container.start_encoding()  # writes the header, even if no sound follows
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from None
         assert isinstance(stream, AudioStream)
