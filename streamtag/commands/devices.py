@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from streamtag.live.device import InputDevice, list_inputs
@@ -37,14 +36,13 @@ def run(as_json: bool) -> int:
 def print_inputs(inputs: Sequence[InputDevice], console: Console) -> None:
     """One line an input, then what else can be heard."""
     if inputs:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-        for heading in ("index", "name", "host API", "rate", "channels", ""):
-            table.add_column(heading, justify="right" if heading in ("index", "rate", "channels") else "left")
-        for device in inputs:
-            numbers = (f"{device.rate} Hz", str(device.channels))
+        api_width = max(len("host API"), *(len(device.host_api) for device in inputs))
+        heading = f"{'':7}  {'index':>5}  {'rate':>10}  {'channels':>8}  {'host API':{api_width}}  name"
+        console.print(Text(heading, "bold"), soft_wrap=True)
+        for device in inputs:  # the name comes last, since it may be long and must stay whole: it is what --input takes
             default = "default" if device.default else ""
-            table.add_row(str(device.index), Text(device.name), Text(device.host_api), *numbers, default)
-        console.print(table)
+            figures = f"{default:7}  {device.index:>5}  {device.rate:>7} Hz  {device.channels:>8}"
+            console.print(Text(f"{figures}  {device.host_api:{api_width}}  {device.name}"), soft_wrap=True)
     else:
         console.print("This machine has no sound input.")
     hint = next((text for name, text in HINTS.items() if sys.platform.startswith(name)), None)

@@ -168,7 +168,7 @@ def find_input(wanted: str | None, inputs: Sequence[InputDevice] | None = None) 
     """
     inputs = list_inputs() if inputs is None else inputs
     if not inputs:
-        raise SourceError("sound input: this machine has none")
+        raise SourceError("sound input: this machine has none, or its sound server does not run")
     if wanted is None:
         return next((device for device in inputs if device.default), inputs[0])
     name = wanted.strip().casefold()
@@ -182,7 +182,7 @@ def find_input(wanted: str | None, inputs: Sequence[InputDevice] | None = None) 
         fitting = [device for device in fitting if device.host_api == usual] or fitting[:1]
     if len(fitting) == 1:
         return fitting[0]
-    problem = "fits several" if fitting else "no such input"
+    problem = "fits several" if fitting else "no such input; there are"
     raise SourceError(f"input {printable(wanted)}: {problem}: {_listed(fitting or inputs)}")
 
 

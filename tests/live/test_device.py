@@ -39,10 +39,10 @@ def test_an_index_a_name_or_a_part_of_one_finds_it(wanted: str | None, index: in
     ("wanted", "problem", "listed"),
     [
         ("usb", "fits several", ["3 USB Audio: Mic", "5 USB Audio: Line"]),
-        ("1", "no such input", ["0 HDA", "3 USB", "5 USB", "7 default", "12 5 band"]),
-        ("bluetooth", "no such input", ["7 default"]),
-        ("", "no such input", ["7 default"]),
-        ("-1", "no such input", ["7 default"]),
+        ("1", "no such input; there are", ["0 HDA", "3 USB", "5 USB", "7 default", "12 5 band"]),
+        ("bluetooth", "no such input; there are", ["7 default"]),
+        ("", "no such input; there are", ["7 default"]),
+        ("-1", "no such input; there are", ["7 default"]),
     ],
 )
 def test_what_fits_none_or_several_is_refused_with_what_there_is(wanted: str, problem: str, listed: list[str]) -> None:

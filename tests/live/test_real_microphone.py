@@ -105,7 +105,7 @@ def test_a_sound_server_that_is_killed_and_comes_back_leaves_a_gap_of_true_lengt
 def test_devices_lists_it(virtual_microphone: VirtualMicrophone) -> None:
     command = [sys.executable, "-m", "streamtag.cli", "devices"]
     table = subprocess.run(command, env=virtual_microphone.env, capture_output=True, text=True, timeout=60, check=True)
-    (line,) = [line for line in table.stdout.splitlines() if line.endswith("default")]
+    (line,) = [line for line in table.stdout.splitlines() if line.startswith("default")]
     assert "ALSA" in line
     assert "Hz" in line
     assert "monitor" in table.stdout
