@@ -65,7 +65,11 @@ def start() -> Iterator[Start]:
             command = [sys.executable, "-m", "streamtag.cli", "watch", *arguments]
             process = subprocess.Popen(command, text=True, **{**pipes, **others})
 
+            watchdog = threading.Timer(PATIENCE_S, process.kill)  # so that no test waits for a line for ever
+            watchdog.start()
+
             def close() -> None:
+                watchdog.cancel()
                 process.kill()
                 process.communicate()
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -70,6 +71,9 @@ class OnTerminal:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
 
+        self._watchdog = threading.Timer(60, self.process.kill)  # so that no test waits for a line for ever
+        self._watchdog.start()
+
     def type(self, keys: bytes) -> None:
         os.write(self.master, keys)
 
@@ -87,6 +91,7 @@ class OnTerminal:
         return bool(termios.tcgetattr(self.slave) == self.found)
 
     def close(self) -> None:
+        self._watchdog.cancel()
         self.process.kill()
         self.process.communicate()
         os.close(self.master)
