@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import soxr
 from numpy.typing import NDArray
 
 from streamtag.errors import SourceError
+from streamtag.live.capture import Heard
 from streamtag.live.device import sound_library
 from streamtag.live.microphone import Microphone
 from streamtag.live.resample import SAMPLE_RATE
 
+_NOTHING = np.zeros(0, np.float32)
 LIKENESS = 0.5  # correlation of what was heard with what was played, from which on it counts as heard
 
 
@@ -28,15 +31,18 @@ class Loopback:
 
     @classmethod
     def find(cls, sound: NDArray[np.float32]) -> Loopback | None:
-        """Plays sound [n] at 16 kHz once; None if there are no such devices, or the input does not hear it."""
+        """Plays sound [n] at 16 kHz for a moment; None if there are no such devices, or the input does not hear it."""
         try:
             library = sound_library()
-            rate = int(library.query_devices(kind="output")["default_samplerate"])
-            played = soxr.resample(sound, SAMPLE_RATE, rate)
-            heard = library.playrec(played, rate, channels=1, dtype="float32", blocking=True)[:, 0]
-        except (SourceError, OSError, ValueError, RuntimeError):  # the library's own error is a RuntimeError or not
+        except SourceError:
             return None
-        return cls(library, rate) if likeness(heard, played) >= LIKENESS else None
+        try:
+            found = cls(library, int(library.query_devices(kind="output")["default_samplerate"]))
+            with found.playing(sound) as microphone:
+                heard = _listened(microphone, len(sound))
+        except (SourceError, library.PortAudioError, ValueError):  # ValueError: no such kind of device
+            return None
+        return found if likeness(heard, sound) >= LIKENESS else None
 
     @contextmanager
     def playing(self, sound: NDArray[np.float32]) -> Iterator[Microphone]:
@@ -50,9 +56,23 @@ class Loopback:
             self.library.stop()
 
 
+def _listened(microphone: Microphone, samples: int) -> NDArray[np.float32]:
+    """What it hears in the next while: [n], n at least `samples` if it works at all."""
+    parts, length, until = [_NOTHING], 0, time.monotonic() + 2 * samples / SAMPLE_RATE + 2
+    while length < samples and time.monotonic() < until:
+        piece = microphone.take(0.1)
+        if isinstance(piece, Heard):
+            parts.append(piece.samples)
+            length += len(piece.samples)
+    return np.concatenate(parts)
+
+
 def likeness(heard: NDArray[np.float32], played: NDArray[np.float32]) -> float:
-    """The largest correlation of heard [n] with played [m] over all delays, 0 to 1."""
-    size = 1 << (len(heard) + len(played) - 1).bit_length()
-    product = np.fft.irfft(np.fft.rfft(heard, size) * np.fft.rfft(played, size).conj(), size)
+    """The largest correlation of heard [n] with played [m], which is played in a circle, over all delays: 0 to 1."""
+    size = len(played)
+    heard = heard[-size:]
+    if len(heard) < size:
+        return 0.0
+    product = np.fft.irfft(np.fft.rfft(heard) * np.fft.rfft(played).conj(), size)
     norms = float(np.linalg.norm(heard) * np.linalg.norm(played))
     return float(np.abs(product).max()) / norms if norms > 0 else 0.0

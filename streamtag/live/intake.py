@@ -38,7 +38,7 @@ class Intake:
         self._resampler = Resampler(rate)
         self._came = 0  # samples of the device, those that were lost included
         self._gone = 0  # samples of the stream, likewise
-        self._arrived = 0.0  # when the newest sample came
+        self._arrivals: deque[tuple[int, float]] = deque()  # up to which sample of the device came when
         self._peak = 0.0  # of what the resampler has not given back yet
 
     def take(self, block: Block) -> None:
@@ -50,7 +50,7 @@ class Intake:
         if self._tee is not None:
             self._tee(mono, self.rate)
         self._came += len(mono)
-        self._arrived = block.arrived
+        self._arrivals.append((self._came, block.arrived))
         self._peak = max(self._peak, peak_of(block.samples))
         self._heard(self._resampler.feed(mono))
 
@@ -84,12 +84,13 @@ class Intake:
         return self._mixer.repaired
 
     def _heard(self, samples: NDArray[np.float32]) -> None:
-        """The newest sample that the resampler gave came a little before the newest that it was given."""
+        """Their newest came with the block that holds it, which need not be the newest block."""
         self._gone += len(samples)
         if not len(samples):
             return
-        held = max(0.0, self._came / self.rate - self._gone / SAMPLE_RATE)
-        self._pieces.append(Heard(samples, self._arrived - held, self._peak))
+        while len(self._arrivals) > 1 and self._arrivals[0][0] * SAMPLE_RATE < self._gone * self.rate:
+            self._arrivals.popleft()
+        self._pieces.append(Heard(samples, self._arrivals[0][1], self._peak))
         self._peak = 0.0
 
 
