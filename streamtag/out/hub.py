@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from streamtag.message import End, Frame, Hello, Message
+from streamtag.message import End, Frame, Gap, Hello, Message
 from streamtag.out.mailbox import Letter
 from streamtag.out.metrics import Metrics
 from streamtag.out.subscriber import Subscriber
@@ -21,9 +21,13 @@ EVERYTHING = Thinning()
 
 @dataclass
 class Known:
-    """What a late subscriber is told of a stream. heard: when its last frame came, on time.monotonic()."""
+    """What a late subscriber is told of a stream. heard: when its last frame came, on time.monotonic().
+
+    gap: the last, while frames from before it may still come.
+    """
 
     frame: Frame | None = None
+    gap: Gap | None = None
     end: End | None = None
     heard: float | None = None
 
@@ -79,6 +83,8 @@ class Hub:
             if wish.stream in (None, name):
                 if known.frame is not None:
                     yield known.frame
+                if known.gap is not None:
+                    yield known.gap
                 if known.end is not None:
                     yield known.end
 
@@ -93,6 +99,10 @@ class Hub:
         if isinstance(message, Frame):
             # What others missed before it is none of a newcomer's business
             known.frame, known.end, known.heard = replace(message, dropped=0), None, time.monotonic()
+            if known.gap is not None and (message.start + message.end) / 2 >= known.gap.start:
+                known.gap = None
+        elif isinstance(message, Gap):
+            known.gap = message
         elif isinstance(message, End):
             known.end = message
             self._forget_ended()

@@ -74,6 +74,25 @@ def test_the_sink_publishes_what_json_lines_would_hold(
     assert (got[0]["latency_s"], got[2]["frames"]) == (0.4, 1)
 
 
+def test_a_late_subscriber_is_told_of_a_gap_that_its_frames_have_not_passed_yet(
+    start: Start, connect: Connect, make_frame: MakeFrame, read: Read
+) -> None:
+    server = start()
+    early = connect(server)
+    before, gap, after = make_frame(3), Gap("mic", 1.0, 5.0), make_frame(30)  # centres at 0.768 and 7.68 s
+    for message in (before, gap):
+        server.publish(message)
+    assert [read(early) for _ in range(3)][1:] == [before, gap]
+    late = connect(server)
+    assert [read(late) for _ in range(3)][1:] == [before, gap]
+    server.publish(after)
+    assert read(early) == read(late) == after
+    later = connect(server)
+    assert [read(later) for _ in range(2)][1] == after  # the gap is of the past
+    server.publish(make_frame(31))
+    assert read(later) == make_frame(31)
+
+
 def test_a_late_subscriber_gets_hello_and_the_latest_of_each_stream_at_once(
     start: Start, connect: Connect, read: Read, hello: Hello, make_frame: MakeFrame
 ) -> None:
