@@ -128,7 +128,7 @@ TopLive = Annotated[
         "--top",
         metavar="N",
         min=1,
-        help="Only the N strongest tags: in the view and the lines (without it as many as fit) and each JSON frame.",
+        help="Only the N strongest tags: in the view (without it as many as fit), the lines (5), each JSON frame (all).",
     ),
 ]
 Input = Annotated[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +33,7 @@ from streamtag.live.radio import Radio
 from streamtag.live.raw_pcm import RawPcm, RawSpec
 from streamtag.out.jsonlines import JsonLines, write_line
 from streamtag.out.keys import Keys
-from streamtag.out.live_panel import Facts, LivePanel
+from streamtag.out.live_panel import Facts, LivePanel, can_draw
 from streamtag.out.metering import Metering
 from streamtag.out.osc import OscSink, OscTarget
 from streamtag.out.plain_lines import PlainLines
@@ -42,6 +44,7 @@ from streamtag.out.sink import Sink, Stream
 from streamtag.out.table import SummaryTable
 from streamtag.out.timeline import LONGEST_ENDLESS
 from streamtag.out.wav_file import WavFile
+from streamtag.out.words import counted
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger
@@ -160,16 +163,16 @@ def _outputs(
     if request.serve is not None:
         server, sink = serve(request.serve, greeting, reporter, resources)
         sinks.append(sink)
-        told.append(lambda: f"{server.address} {_subscribers(server.subscribers)}")
-    # The view and the messages on one terminal would be drawn over each other.
-    if sys.stderr.isatty() and not (request.json and sys.stdout.isatty()):
+        told.append(lambda: f"{server.address} {counted(server.subscribers, 'subscriber')}")
+    console = Console(stderr=True, highlight=False)
+    if can_draw(console) and not _shares_its_terminal(request):
         facts = Facts(
             reading=lambda _: meter.reading(),
             about=lambda: capture.about,
             told=lambda: tuple(tell() for tell in told),
-            keys=KEYS if sys.stdin is not None and sys.stdin.isatty() else "",
+            keys=KEYS,
         )
-        panel = LivePanel(Console(stderr=True, highlight=False), selection, facts)
+        panel = LivePanel(console, selection, facts)
         sinks.append(panel)
     if request.json:
         write_line(sys.stdout, greeting)
@@ -186,6 +189,15 @@ def _outputs(
         reporter.note(f"listening to {capture.about}")
     say = (lambda notice: reporter.note(notice.text)) if panel is None else panel.notice
     return Outputs(meter, tuple(sinks), panel, say)
+
+
+def _shares_its_terminal(request: ListenRequest) -> bool:
+    """Whether messages, or what a pipe's other end makes of them, may be written over the view."""
+    try:
+        piped = stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return True
+    return piped or (request.json and sys.stdout.isatty())
 
 
 def _capture(request: ListenRequest, tee: Tee | None) -> Capture:
@@ -212,7 +224,3 @@ def _rehearse(tagger: Tagger) -> None:
     from streamtag.live.session import Session
 
     Session(tagger).feed(np.zeros(3 * tagger.network.spec.sample_rate, np.float32))
-
-
-def _subscribers(count: int) -> str:
-    return f"{count} subscriber{'' if count == 1 else 's'}"

@@ -26,6 +26,7 @@ from streamtag.live.recording import Recording
 from streamtag.message import Hello, Message
 from streamtag.out.jsonlines import write_line
 from streamtag.out.timecode import timecode
+from streamtag.out.words import counted
 
 if TYPE_CHECKING:
     from streamtag.out.serving import ServeSpec
@@ -150,18 +151,14 @@ def _to_all(ways: Sequence[Callable[[Message], None]], message: Message) -> None
 
 
 def _summary(player: Player, recording: Recording, interruption: Interruption) -> str:
-    parts = [f"{_count(player.told, 'message')} played"]
+    parts = [f"{counted(player.told, 'message')} played"]
     if interruption.wanted:
         parts[0] += " until it was interrupted"
     if recording.damaged:
-        parts.append(f"{_count(recording.damaged, 'damaged line')} skipped")
+        parts.append(f"{counted(recording.damaged, 'damaged line')} skipped")
     if player.strangers:
-        parts.append(f"{_count(player.strangers, 'message')} of another model, with other tags than it was announced")
+        parts.append(f"{counted(player.strangers, 'message')} of another model, with other tags than it was announced")
     return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class _Figures(ProgressColumn):
@@ -180,11 +177,11 @@ def _view(request: ReplayRequest, recording: Recording, player: Player, server: 
     """A line on the terminal: how far it is. It wipes itself away."""
 
     def figures() -> str:
-        parts = [timecode(player.position_s), _count(player.told, "message")]
+        parts = [timecode(player.position_s), counted(player.told, "message")]
         if request.loop:
             parts.append(f"pass {player.passes}")
         if server is not None:
-            parts.append(_count(server.subscribers, "subscriber"))
+            parts.append(counted(server.subscribers, "subscriber"))
         return "  ".join(parts)
 
     progress = Progress(

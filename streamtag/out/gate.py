@@ -12,7 +12,8 @@ from streamtag.out.metrics import Metrics
 from streamtag.out.subscriber import CLOSE_S
 from streamtag.out.wish import Wish
 
-WAITING = 64  # connections at most that are not subscribers
+WAITING = 64  # connections at most that are not subscribers, beside as many as may become some at once
+HEAD = 32768  # bytes of a request; those of a browser with all its cookies are fewer
 
 
 class Visitor(ServerConnection):
@@ -24,6 +25,7 @@ class Visitor(ServerConnection):
         self._gate = gate
         self._made = False
         self._ending = False
+        self._head = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -35,6 +37,11 @@ class Visitor(ServerConnection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.request is None:
+            self._head += len(data)
+            if self._head > HEAD:
+                self.transport.abort()
+                return
         super().data_received(data)
         # After a close frame, or a broken one, the other side has to hang up. Nobody else watches whether it does.
         if self.state is State.CLOSING and not self._ending:
@@ -66,7 +73,7 @@ class Gate:
 
     def arrive(self, visitor: Visitor) -> None:
         self._waiting[visitor] = None
-        if len(self._waiting) > WAITING:
+        if len(self._waiting) > self._max_clients + WAITING:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
             self._metrics.refuse("waiting")

@@ -59,6 +59,7 @@ class Service:
                 self._spec.host,
                 self._spec.port,
                 ssl=tls,
+                backlog=self._spec.max_clients,  # after a restart all of them come at once
                 process_request=self._decide,
                 create_connection=cast(type[ServerConnection], partial(Visitor, gate=self._gate)),
                 # Compressed, every subscriber would need 64 KiB of state and a compression of its own

@@ -16,7 +16,6 @@ from websockets.sync.client import ClientConnection
 
 from streamtag.message import Error, Message
 from streamtag.out import gate, service
-from streamtag.out.gate import WAITING
 from streamtag.out.websocket import Server
 
 Start = Callable[..., Server]
@@ -26,6 +25,10 @@ PlugIn = Callable[..., socket.socket]
 Until = Callable[[Callable[[], bool]], None]
 Count = Callable[[Server, str], float]
 MASK = b"\0\0\0\0"  # leaves the data as they are
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
+)
 PING = b"\x89\xfd" + MASK + bytes(125)
 
 
@@ -85,17 +88,41 @@ def test_one_who_pings_and_never_reads_is_not_listened_to(
 def test_connections_that_say_nothing_make_room_for_those_that_do(
     start: Start, connect: Connect, plug_in: PlugIn, read: Read, count: Count
 ) -> None:
-    server = start()
+    server = start(max_clients=10)
     before = connect(server)
     read(before)
-    silent = [plug_in(server) for _ in range(3 * WAITING)]
-    for plug in silent[:WAITING]:
+    room = 10 + gate.WAITING
+    silent = [plug_in(server) for _ in range(room + 100)]
+    for plug in silent[:100]:
         assert _ended(plug)  # the oldest go first
     assert read(connect(server)) is not None
-    assert count(server, 'refused_connections_total{reason="waiting"}') >= 2 * WAITING
+    assert count(server, 'refused_connections_total{reason="waiting"}') >= 100
     silent[-1].settimeout(0.1)
     assert not _ended(silent[-1])
     assert _still_heard(server, before, read)
+
+
+def test_as_many_as_may_subscribe_may_come_at_once(start: Start, plug_in: PlugIn, until: Until) -> None:
+    server = start(max_clients=200)
+    request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{UPGRADE}\r\n\r\n".encode()
+    plugs = [plug_in(server) for _ in range(200)]  # as after a restart: all are there before one has asked
+    for plug in plugs:
+        plug.sendall(request)
+    assert [plug.recv(12) for plug in plugs] == [b"HTTP/1.1 101"] * 200
+    until(lambda: server.subscribers == 200)
+
+
+def test_a_request_head_that_is_too_long_ends_its_connection(start: Start, plug_in: PlugIn) -> None:
+    server = start()
+    lines = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 4000) for number in range(20))
+    plug = plug_in(server)
+    plug.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines[:20_000] + b"\r\n\r\n")
+    assert plug.recv(12) == b"HTTP/1.1 200"
+    plug = plug_in(server)
+    with contextlib.suppress(OSError):
+        plug.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"\r\n")
+    with contextlib.suppress(ConnectionResetError):
+        assert plug.recv(12) == b""
 
 
 def test_a_request_that_never_ends_is_ended(start: Start, plug_in: PlugIn, monkeypatch: pytest.MonkeyPatch) -> None:
