@@ -128,7 +128,7 @@ TopLive = Annotated[
         "--top",
         metavar="N",
         min=1,
-        help="Only the N strongest tags: in the view (without it as many as fit), the lines (5), each JSON frame (all).",
+        help="Only the N strongest tags: in the view (without it as many as fit), lines (5), each JSON frame (all).",
     ),
 ]
 Input = Annotated[
