@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from itertools import repeat
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import soxr
@@ -41,6 +40,7 @@ RATE = 48000  # Hz, of the paced source: most sound cards' own
 PIECE_S = 20.0  # s of music, again and again
 FEW, MANY = 10, 200  # subscribers
 WARM_S = 3.0  # s at the start that are not counted
+FAREWELL_S = 60.0  # s; how long the subscribers have to tell what they saw
 
 Times = dict[int, list[float]]
 
@@ -85,7 +85,8 @@ def live(tagger: Tagger, seconds: float, readers: int, stalled: int, loopback: L
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
         grown, connected = resident_mib() - memory, server.subscribers
         hearing.end()
-    times = {int(frame): came for frame, came in json.loads(process.stdout.readlines()[-1]).items()}
+    out, _ = process.communicate(timeout=FAREWELL_S)  # the server has ended, so the subscribers have
+    times = {int(frame): came for frame, came in json.loads(out).items()}
     return {
         "source": source.about,
         **_latencies(centres.made, source.delay_s, times, readers, tagger),
@@ -141,15 +142,16 @@ def _latencies(made: dict[int, float], delay_s: float, times: Times, readers: in
 
 
 @contextmanager
-def subscribers(address: str, readers: int, stalled: int) -> Iterator[Any]:
+def subscribers(address: str, readers: int, stalled: int) -> Iterator[subprocess.Popen[str]]:
+    """The process of the subscribers, once all are there; it ends, and tells its times, when the server does."""
     url = address.replace("http", "ws", 1)
     command = [sys.executable, "-m", "streamtag.commands.bench_readers", url, str(readers), str(stalled)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        out: IO[str] | None = process.stdout
-        if out is None or out.readline() != "ready\n":
+        if process.stdout is None or process.stdout.readline() != "ready\n":
             raise RuntimeError("the subscribers' process did not start")
         yield process
     except BaseException:
         process.kill()
+        process.communicate()
         raise
