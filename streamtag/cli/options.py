@@ -186,7 +186,7 @@ ResetOnSilence = Annotated[
         "--reset-on-silence",
         metavar="SECONDS",
         callback=_positive,
-        help="After so much silence the network forgets what it heard, as for a new song.",
+        help="When sound comes back after so much silence the network forgets what it heard, as for a new song.",
     ),
 ]
 Osc = Annotated[

@@ -17,8 +17,8 @@ WAIT_S = 0.05  # how long the loop waits for sound before it looks at keys and s
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: of sound after which it ends (None: never). reset_on_silence_s: the network forgets after so much
-    silence (None: never)."""
+    """seconds: of sound after which it ends (None: never). reset_on_silence_s: the network forgets when
+    sound comes back after so much silence (None: never)."""
 
     seconds: float | None = None
     reset_on_silence_s: float | None = None
@@ -45,7 +45,7 @@ class Listening:
         self._limits = limits
         self._say = say
         self._began = time.monotonic()
-        self._rested = False  # this silence has been noticed
+        self._rested = False  # it was silent for long, and still is
 
     def run(
         self,
@@ -99,10 +99,11 @@ class Listening:
         return self._limits.seconds is not None and self._hearing.seconds >= self._limits.seconds
 
     def _watch_silence(self) -> None:
+        """When sound is back, not before: what the network would make of the rest of the silence is nothing new."""
         longest = self._limits.reset_on_silence_s
         if longest is None:
             return
         silent = self._meter.silence_s >= longest
-        if silent and not self._rested:
+        if self._rested and not silent:
             self.forget()
         self._rested = silent

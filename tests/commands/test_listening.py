@@ -207,9 +207,9 @@ def test_the_key_r_lets_the_network_forget(tagger: Tagger, listen: Listen) -> No
     assert changed[0] == 5  # the first whose look-ahead ends after the key: 5 x 0.256 + 0.384 s > 1.51 s
 
 
-def test_silence_makes_the_network_forget_once(listen: Listen) -> None:
+def test_after_silence_the_network_forgets_once_when_sound_is_back(listen: Listen) -> None:
     quiet = np.zeros(3 * RATE, np.float32)
-    sound = np.concatenate([noise(1), quiet, noise(1), quiet])
+    sound = np.concatenate([noise(1), quiet, noise(1), quiet, noise(1), quiet])
     _, _, said = listen(Scripted(heard(sound)), Limits(reset_on_silence_s=1.5))
     assert said == ["the network has forgotten what it heard"] * 2
     _, _, said = listen(Scripted(heard(sound)), Limits(reset_on_silence_s=3.5))
