@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,8 +16,9 @@ from streamtag.commands.hearing import Hearing, all_there, to_the_clock
 from streamtag.commands.hello import hello
 from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
+from streamtag.commands.running import run_reported
 from streamtag.commands.serving import serve
-from streamtag.errors import SourceError, StreamtagError
+from streamtag.errors import SourceError
 from streamtag.live.files import find_files
 from streamtag.live.read_ahead import ReadAhead
 from streamtag.out.csv_file import CsvFile
@@ -66,21 +66,8 @@ class Plan:
 
 
 def run(request: FileRequest) -> int:
-    """Does it, and reports what went wrong. -> the exit code: 0, 1, or 130 and 143 after a signal.
-
-    Raises BrokenPipeError when nobody reads standard output any more; rows of a table so far are kept.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any script
-        sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
-    reporter = Reporter(sys.stderr)
-    if request.json:
-        reporter.told.append(partial(write_line, sys.stdout))
-    interruption = Interruption()
-    try:
-        _run(request, reporter, interruption)
-    except StreamtagError as error:
-        reporter.error(error)
-    return interruption.exit_code or int(reporter.failed)
+    """Does it. -> the exit code. Raises BrokenPipeError as run_reported does; rows of a table so far are kept."""
+    return run_reported(request.json, partial(_run, request))
 
 
 def _run(request: FileRequest, reporter: Reporter, interruption: Interruption) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import sys
@@ -23,8 +22,9 @@ from streamtag.commands.hello import hello
 from streamtag.commands.interruption import Interruption
 from streamtag.commands.listening import WAIT_S, Limits, Listening
 from streamtag.commands.reporter import Reporter
+from streamtag.commands.running import run_reported
 from streamtag.commands.serving import serve
-from streamtag.errors import SourceError, StreamtagError
+from streamtag.errors import SourceError
 from streamtag.live.capture import Capture, Heard, Notice, Piece
 from streamtag.live.intake import Tee
 from streamtag.live.meter import Meter
@@ -77,18 +77,8 @@ class ListenRequest:
 
 
 def run(request: ListenRequest) -> int:
-    """Listens until it is stopped. -> the exit code: 0, 1, or 130 and 143 after a signal."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
-    reporter = Reporter(sys.stderr)
-    if request.json:
-        reporter.told.append(partial(write_line, sys.stdout))
-    interruption = Interruption()
-    try:
-        _run(request, reporter, interruption)
-    except StreamtagError as error:
-        reporter.error(error)
-    return interruption.exit_code or int(reporter.failed)
+    """Listens until it is stopped. -> the exit code."""
+    return run_reported(request.json, partial(_run, request))
 
 
 def _run(request: ListenRequest, reporter: Reporter, interruption: Interruption) -> None:

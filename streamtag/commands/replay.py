@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,9 @@ from rich.text import Text
 
 from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
+from streamtag.commands.running import run_reported
 from streamtag.commands.serving import serve
-from streamtag.errors import SourceError, SpecError, StreamtagError
+from streamtag.errors import SourceError, SpecError
 from streamtag.live.address import printable
 from streamtag.live.recording import Recording
 from streamtag.message import Hello, Message
@@ -106,21 +106,14 @@ class Player:
 
 
 def run(request: ReplayRequest) -> int:
-    """Plays it. -> the exit code: 0, 1, or 130 and 143 after a signal."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
-    reporter = Reporter(sys.stderr)
-    if request.json:
-        reporter.told.append(partial(write_line, sys.stdout))
-    interruption = Interruption()
-    label = printable(str(request.recording))
-    try:
+    """Plays it. -> the exit code."""
+
+    def work(reporter: Reporter, interruption: Interruption) -> None:
         with Recording(request.recording) as recording:
             player = _play(request, recording, reporter, interruption)
-            reporter.note(f"{label}: {_summary(player, recording, interruption)}")
-    except StreamtagError as error:
-        reporter.error(error)
-    return interruption.exit_code or int(reporter.failed)
+            reporter.note(f"{printable(str(request.recording))}: {_summary(player, recording, interruption)}")
+
+    return run_reported(request.json, work)
 
 
 def _play(request: ReplayRequest, recording: Recording, reporter: Reporter, interruption: Interruption) -> Player:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -15,12 +13,13 @@ from rich.console import Console
 
 from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
-from streamtag.errors import SpecError, StreamtagError
+from streamtag.commands.running import run_reported
+from streamtag.errors import SpecError
 from streamtag.live.capture import Notice
 from streamtag.live.server_address import ServerAddress
 from streamtag.live.subscription import Subscription
 from streamtag.message import Error, Frame, Gap, Hello, Message
-from streamtag.out.jsonlines import JsonLines, write_line
+from streamtag.out.jsonlines import JsonLines
 from streamtag.out.live_panel import can_draw
 from streamtag.out.message_sink import MessageSink
 from streamtag.out.plain_lines import NamedLines, PlainLines
@@ -113,22 +112,13 @@ class Tally:
 
 
 def run(request: WatchRequest) -> int:
-    """Watches until it is stopped. -> the exit code: 0, 1, or 130 and 143 after a signal.
+    """Watches until it is stopped. -> the exit code. Raises BrokenPipeError as run_reported does."""
 
-    Raises BrokenPipeError when nobody reads standard output any more.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if request.json else None, errors="replace")
-    reporter = Reporter(sys.stderr)
-    if request.json:
-        reporter.told.append(partial(write_line, sys.stdout))
-    interruption = Interruption()
-    try:
+    def work(reporter: Reporter, interruption: Interruption) -> None:
         with interruption:
             _run(request, reporter, interruption)
-    except StreamtagError as error:
-        reporter.error(error)
-    return interruption.exit_code or int(reporter.failed)
+
+    return run_reported(request.json, work)
 
 
 def _run(request: WatchRequest, reporter: Reporter, interruption: Interruption) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from streamtag.errors import SpecError
 from streamtag.live.capture import Heard, Lost, Notice, Piece
+from streamtag.live.closing import Closing
 from streamtag.live.device import InputDevice, PortAudio, SoundSystem, find_input
 from streamtag.live.intake import Tee
 from streamtag.live.line import Line
@@ -26,7 +25,7 @@ START_S = 6.0  # s, for its first; a sink that nobody used before takes 2 s
 _NOTHING = np.zeros(0, np.float32)
 
 
-class Microphone:
+class Microphone(Closing):
     """A Capture. It never ends by itself.
 
     The device runs at its own rate and in its own thread, which does no more than fill a ring. When it is gone,
@@ -101,14 +100,6 @@ class Microphone:
         for line in (self._line, self._old):
             if line is not None:
                 line.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _look(self) -> bool:
         """-> whether something has happened."""

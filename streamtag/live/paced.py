@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
 from streamtag.live.capture import Heard, Piece
+from streamtag.live.closing import Closing
 from streamtag.live.intake import Intake, Tee
 from streamtag.live.resample import SAMPLE_RATE
 from streamtag.live.ring import Ring
@@ -50,7 +49,7 @@ class Mishap:
             raise SpecError("Mishap: times must be 0 or more, in seconds")
 
 
-class Paced:
+class Paced(Closing):
     """A Capture. It ends where the sound does."""
 
     def __init__(
@@ -123,14 +122,6 @@ class Paced:
     def close(self) -> None:
         self._closed.set()
         self._thread.join(FAREWELL_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _drain(self) -> bool:
         """Moves what waits in the ring into the pieces. -> whether there was anything."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from streamtag.errors import SourceError
 from streamtag.live.address import Address
 from streamtag.live.capture import Heard, Notice, Piece
+from streamtag.live.closing import Closing
 from streamtag.live.intake import Intake, Tee
 from streamtag.live.read_ahead import ReadAhead
 from streamtag.live.resample import SAMPLE_RATE
@@ -25,7 +24,7 @@ NEAR_S = 1.0  # s; so close to the length that was announced, a sound has come t
 _NOTHING = np.zeros(0, np.float32)
 
 
-class Radio:
+class Radio(Closing):
     """A Capture. An address that breaks off or ends is opened again, for ever, once it has worked.
 
     It ends where standard input does, and where an address does that told its length and kept to it.
@@ -84,14 +83,6 @@ class Radio:
         self._ended = True
         if self._reader is not None:
             self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _reopen(self, until: float) -> None:
         """Waits for its time, but no longer than `until`."""

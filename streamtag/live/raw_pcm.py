@@ -7,14 +7,14 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from types import TracebackType
-from typing import BinaryIO, Literal, Self, get_args
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SourceError, SpecError
 from streamtag.live.capture import Heard, Notice, Piece
+from streamtag.live.closing import Closing
 from streamtag.live.container import standard_input
 from streamtag.live.intake import Intake, Tee
 from streamtag.live.resample import MAX_RATE, MIN_RATE
@@ -62,7 +62,7 @@ class RawSpec:
         return samples.reshape(-1, self.channels)
 
 
-class RawPcm:
+class RawPcm(Closing):
     """A Capture. It ends where its input does."""
 
     def __init__(self, spec: RawSpec, tee: Tee | None = None, file: BinaryIO | None = None) -> None:
@@ -112,14 +112,6 @@ class RawPcm:
         """Ends the reader; one that waits for a stalled pipe ends when that gives it something."""
         self._closed.set()
         self._thread.join(FAREWELL_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.live.closing import Closing
 from streamtag.live.resample import SAMPLE_RATE
 from streamtag.live.source import SourceInfo, open_source
 
@@ -24,7 +23,7 @@ FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
 _NOTHING = np.zeros(0, np.float32)
 
 
-class ReadAhead:
+class ReadAhead(Closing):
     """Opens and decodes ahead, up to DEPTH chunks; closing it ends the thread.
 
     Decoding overlaps with the network, and nobody has to wait for a stalled connection. Who takes gets what
@@ -84,14 +83,6 @@ class ReadAhead:
         """Ends the thread; one that waits for a stalled source ends when that gives it something, or up."""
         self._closed.set()
         self._thread.join(FAREWELL_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         end: Exception | None = None

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from streamtag.errors import ProtocolError, SourceError
 from streamtag.live.address import printable
+from streamtag.live.closing import Closing
 from streamtag.message import End, Event, Frame, Gap, Hello, Message
 from streamtag.message_reader import LONGEST, parse
 
@@ -26,7 +26,7 @@ class Told:
     message: Message
 
 
-class Recording:
+class Recording(Closing):
     """Lines that `--record` or `--json` wrote; a context manager. Iterate it as often as needed, one pass at a time.
 
     A pass gives the messages after the first hello and reads line by line, so that memory does not grow with the
@@ -74,14 +74,6 @@ class Recording:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _greeting(self) -> tuple[Hello, int]:
         """The hello, and where the line after it begins."""

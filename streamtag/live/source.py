@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import av.error
 import numpy as np
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from streamtag.errors import SourceError, SpecError
 from streamtag.live.address import Address
+from streamtag.live.closing import Closing
 from streamtag.live.container import PIPE_HINT, open_container, reason_of
 from streamtag.live.decode import Decoder
 from streamtag.live.resample import SAMPLE_RATE, Resampler
@@ -53,7 +52,7 @@ class SourceInfo:
     codec: str
 
 
-class Source:
+class Source(Closing):
     """An open sound; a context manager. Iterate it once, from one thread."""
 
     def __init__(self, address: Address, spec: SourceSpec) -> None:
@@ -99,14 +98,6 @@ class Source:
 
     def close(self) -> None:
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _resampled(self) -> Iterator[NDArray[np.float32]]:
         """A change of rate ends one resampler's stream and begins another's."""

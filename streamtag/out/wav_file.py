@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 import av.error
@@ -15,6 +13,7 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
+from streamtag.live.closing import Closing
 from streamtag.live.resample import SAMPLE_RATE, Resampler
 from streamtag.out.result_file import cannot_write, check_target
 
@@ -22,7 +21,7 @@ CODEC = "pcm_f32le"  # what was heard, bit by bit
 OPTIONS = {"rf64": "auto"}  # past 4 GiB, 6 hours at 48 kHz, a WAV needs another kind of header
 
 
-class WavFile:
+class WavFile(Closing):
     """Mono, at the rate of the first samples; those of another rate are resampled to it.
 
     It grows in its place, so that what was heard until then is there even after a crash; its header is true once it
@@ -71,14 +70,6 @@ class WavFile:
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, rate: int) -> None:
         try:
