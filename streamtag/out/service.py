@@ -31,6 +31,7 @@ OPEN_S = 10.0  # s; until a connection has said what it wants, and has the page 
 PING_S = 20.0
 PONG_S = 60.0  # s; generous: what lies in a slow reader's buffers comes before the ping
 DRAIN_S = 2.0  # s; how long the end waits for subscribers that are behind
+BACKLOG = 100  # connections that the kernel holds until they are accepted, at least
 RETRY_S = 5  # s; after which one who found no place may ask again
 UNBUFFERED = (1, 0)  # bytes: sending goes on when the kernel has all of the message before
 
@@ -59,7 +60,7 @@ class Service:
                 self._spec.host,
                 self._spec.port,
                 ssl=tls,
-                backlog=self._spec.max_clients,  # after a restart all of them come at once
+                backlog=max(BACKLOG, self._spec.max_clients),  # after a restart all of them come at once
                 process_request=self._decide,
                 create_connection=cast(type[ServerConnection], partial(Visitor, gate=self._gate)),
                 # Compressed, every subscriber would need 64 KiB of state and a compression of its own
