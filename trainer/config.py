@@ -106,3 +106,18 @@ class TrainConfig:
         if wrong:
             raise SpecError(f"TrainConfig: missing or unknown fields: {', '.join(wrong)}")
         return cls(**values)
+
+
+def parse_settings(pairs: list[str]) -> TrainConfig:
+    """`NAME=VALUE` words as a TrainConfig. Raises SpecError for what is none."""
+    kinds = {f.name: type(getattr(TrainConfig(), f.name)) for f in fields(TrainConfig)}
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in kinds:
+            raise SpecError(f"--set {pair}: not NAME=VALUE with one of: {', '.join(kinds)}")
+        try:
+            values[name] = kinds[name](text)
+        except ValueError as error:
+            raise SpecError(f"--set {pair}: {error}") from error
+    return TrainConfig(**values)

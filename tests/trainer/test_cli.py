@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from streamtag.core.model_file import load_tagger
 from streamtag.errors import SpecError
 from trainer import cli
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, parse_settings
 
 SETTINGS = (
     "hidden=32 layers=2 epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
@@ -93,8 +95,16 @@ def test_help_documents_the_format(run: Callable[..., tuple[int, str, str]]) -> 
 
 
 def test_settings() -> None:
-    config = cli.parse_settings(["epochs=3", "rate=0.5", "compression=none"])
+    config = parse_settings(["epochs=3", "rate=0.5", "compression=none"])
     assert config == TrainConfig(epochs=3, rate=0.5, compression="none")
     for wrong in ("epochs", "epochs=many", "colour=1"):
         with pytest.raises(SpecError, match="--set"):
-            cli.parse_settings([wrong])
+            parse_settings([wrong])
+
+
+def test_help_brings_nothing_slow() -> None:
+    """Whoever asks what there is should not wait for torch."""
+    slow = "{'torch', 'sklearn', 'rich', 'matplotlib', 'av', 'scipy'}"
+    words = f"import sys, trainer.cli; print(sorted({slow} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "[]"
