@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from streamtag.spec import ScatteringSpec
+from tests.trainer.mini import Mini, write_mini
 from trainer.audio import encode
 from trainer.config import TrainConfig
 from trainer.features import Cache, prepare
@@ -88,3 +89,9 @@ def small() -> TrainConfig:
         hidden=32, layers=2, epochs=20, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
         ramp_s=0.5, noise=0.05, gain_db=2.0,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
+    """A miniature MagnaTagATune of about 200 clips of 3 s. Not to be written to."""
+    return write_mini(tmp_path_factory.mktemp("mini") / "magnatagatune")
