@@ -3,7 +3,7 @@
 Clips of one artist resemble each other, so drawing single clips would give intervals that are too narrow. A
 draw only changes how often each clip counts: clips are sorted once for each tag, and all draws are scored
 together. On 4,332 clips, 50 tags and 1,000 draws that took 4 s on one core; scikit-learn's scores with the
-same weights, called once for each draw and tag, would take about 100 times that.
+same weights, called once for each draw and tag, take 30 times that.
 """
 
 from __future__ import annotations
