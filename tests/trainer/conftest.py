@@ -15,7 +15,7 @@ from tests.trainer.mini import Mini, write_mini
 from trainer.audio import encode
 from trainer.config import TrainConfig
 from trainer.features import Cache, prepare
-from trainer.manifest import Manifest, read_manifest
+from trainer.manifest import Manifest, read_dataset
 
 TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
 RATE = 16000
@@ -68,7 +68,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, write_tree: Callable[[Path, i
 
 @pytest.fixture(scope="session")
 def manifest(tree: Path) -> Manifest:
-    return read_manifest(tree)
+    return read_dataset(tree)
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ def command(
     """Score a model file on the real audio of a split."""
     from streamtag.core.model_file import load_tagger
     from trainer.commands.figures import figures, print_tables
-    from trainer.manifest import read_manifest
+    from trainer.manifest import read_dataset
 
-    data = read_manifest(folder)
+    data = read_dataset(folder)
     result = figures(load_tagger(model), data, split)[0]
     if as_json:
         print(json.dumps(result, indent=1))

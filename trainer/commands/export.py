@@ -25,9 +25,9 @@ def command(
     from streamtag.errors import OutputError
     from trainer import export
     from trainer.commands.figures import figures, print_tables
-    from trainer.manifest import read_manifest
+    from trainer.manifest import read_dataset
 
-    data = read_manifest(folder or Path(_read_json(run / "data.json")["data"]))
+    data = read_dataset(folder or Path(_read_json(run / "data.json")["data"]))
     words = _read_json(card) if card else {}
     tagger = export.build(run, data, ScatteringSpec(), words, average or [])
     result, whole = figures(tagger, data, split)

@@ -20,9 +20,9 @@ def command(
     from streamtag.core import ScatteringSpec
     from trainer.commands.progress import progress_bar
     from trainer.features import Cache, prepare
-    from trainer.manifest import read_manifest
+    from trainer.manifest import read_dataset
 
-    store = Cache(options.cache_folder(folder, cache), read_manifest(folder), ScatteringSpec(), seed)
+    store = Cache(options.cache_folder(folder, cache), read_dataset(folder), ScatteringSpec(), seed)
     with progress_bar() as progress:
         task = progress.add_task("features", total=None)
         for done, total in prepare(store, passes, workers):

@@ -31,12 +31,12 @@ def command(
     from trainer.commands.progress import progress_bar
     from trainer.config import parse_settings
     from trainer.features import Cache
-    from trainer.manifest import read_manifest
+    from trainer.manifest import read_dataset
     from trainer.train import Run, load_data
 
     config = parse_settings(setting or [])
     torch.set_num_threads(threads)
-    data = read_manifest(folder)
+    data = read_dataset(folder)
     store = Cache(options.cache_folder(folder, cache), data, ScatteringSpec(), seed)
     with progress_bar() as progress:
         task = progress.add_task("reading", total=len(data.split("train")) + len(data.split("valid")))
