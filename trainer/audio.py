@@ -37,6 +37,15 @@ def decode(where: Path | IO[bytes], sample_rate: int) -> Samples:
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
+def duration(path: Path) -> float:
+    """Seconds that a sound file says it has; 0 if it does not say or cannot be read."""
+    try:
+        with av.open(str(path), "r") as container:
+            return (container.duration or 0) / av.time_base
+    except (av.FFmpegError, OSError):
+        return 0.0
+
+
 def _frames(container: Any, name: str) -> tuple[list[Samples], int]:
     if not container.streams.audio:
         raise SourceError(f"{name}: no audio in it")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.spec import ScatteringSpec
 from tests.trainer.mini import Mini, write_mini
 from trainer.audio import encode
 from trainer.config import TrainConfig
-from trainer.features import Cache, prepare
+from trainer.extraction import prepare
+from trainer.features import Cache
 from trainer.manifest import Manifest, read_dataset
 
 TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
@@ -76,7 +76,7 @@ def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache
     """The features of `tree`, with one augmented pass."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    filled = Cache(tmp_path_factory.mktemp("cache"), manifest, ScatteringSpec(), seed=1)
+    filled = Cache(tmp_path_factory.mktemp("cache"), manifest, "scattering", seed=1)
     list(prepare(filled, passes=1, workers=0))
     torch.set_num_threads(before)
     return filled

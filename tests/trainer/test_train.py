@@ -62,7 +62,7 @@ def test_shuffled_labels_are_not_learned(cache: Cache, small: TrainConfig, tmp_p
     teachers = cache.manifest.teachers.copy()
     training = cache.manifest.split("train")
     teachers[:, training] = teachers[:, rng.permutation(training)]
-    shuffled = Cache(cache.root, replace(cache.manifest, teachers=teachers), cache.spec, 1)
+    shuffled = Cache(cache.root, replace(cache.manifest, teachers=teachers), cache.front.name, 1)
     run = Run(tmp_path, small, load_data(shuffled, small, 1, nothing))
     last = list(run.epochs())[-1]
     assert 0.25 < last.roc_auc < 0.75

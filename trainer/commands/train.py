@@ -27,7 +27,6 @@ def command(
     """Train on the features, validating after every epoch."""
     import torch
 
-    from streamtag.core import ScatteringSpec
     from trainer.commands.progress import progress_bar
     from trainer.config import parse_settings
     from trainer.features import Cache
@@ -37,7 +36,7 @@ def command(
     config = parse_settings(setting or [])
     torch.set_num_threads(threads)
     data = read_dataset(folder)
-    store = Cache(options.cache_folder(folder, cache), data, ScatteringSpec(), seed)
+    store = Cache(options.cache_folder(folder, cache), data, "scattering", seed)
     with progress_bar() as progress:
         task = progress.add_task("reading", total=len(data.split("train")) + len(data.split("valid")))
         loaded = load_data(store, config, passes, lambda: progress.advance(task))
