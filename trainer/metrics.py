@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from trainer.manifest import Array
@@ -38,6 +39,16 @@ def score(predicted: Array, targets: Array, least: int = LEAST) -> Scores:
         roc[tag] = roc_auc_score(given[:, tag], predicted[:, tag])
         pr[tag] = average_precision_score(given[:, tag], predicted[:, tag])
     return Scores(_mean(roc), _mean(pr), roc, pr, int(np.isfinite(roc).sum()), len(targets))
+
+
+def macro_roc_auc(predicted: Array, targets: Array, least: int = LEAST) -> float:
+    """The mean ROC-AUC alone, from the ranks of all tags at once: `score` where a curve needs hundreds."""
+    chosen = scorable(targets, least)
+    given = targets[:, chosen] >= POSITIVE
+    positives = given.sum(axis=0)
+    ranks = np.where(given, rankdata(predicted[:, chosen], axis=0), 0.0).sum(axis=0)
+    pairs = positives * (len(given) - positives)
+    return _mean(np.asarray((ranks - positives * (positives + 1) / 2) / pairs))
 
 
 def scorable(targets: Array, least: int = LEAST) -> NDArray[np.bool_]:

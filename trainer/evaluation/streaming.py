@@ -21,6 +21,7 @@ from trainer.manifest import Array
 SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 29.0)
 MINUTES = (2, 5, 15, 30, 60)
 SHARE = 0.95  # of the final score, which counts as having arrived
+FINAL_S = 5.0  # at the end of a clip, over which a final score is the mean
 STREAMS = 64  # that are heard for an hour
 TRIES = 20
 
@@ -41,7 +42,7 @@ class Heard:
 @dataclass(frozen=True)
 class Change:
     """ROC-AUC of the last frame by the seconds since the song began [F]: with the state that the song before has
-    left, and from silence. arrived_s: from when on it stays above 95 % of its final value."""
+    left, and from silence. arrived_s: when it reaches 95 % of its final value."""
 
     heard_s: Floats
     carried: Floats
@@ -72,7 +73,7 @@ def heard(predictions: Predictions, targets: Array, least: int, seconds: Sequenc
     for place, moment in enumerate(seconds):
         said = predictions.after(moment)
         if said is not None:
-            scores[:, place] = [metrics.score(part, targets, least).roc_auc for part in said]
+            scores[:, place] = [metrics.macro_roc_auc(part, targets, least) for part in said]
     return Heard(tuple(seconds), scores[0], scores[1])
 
 
@@ -84,13 +85,13 @@ def change(carried: Predictions, fresh: Predictions, targets: Array, least: int)
 
 def _curve(predictions: Predictions, targets: Array, least: int) -> Floats:
     said = (predictions.after(float(moment)) for moment in predictions.heard_s)
-    return np.array([metrics.score(now[1], targets, least).roc_auc for now in said if now is not None])
+    return np.array([metrics.macro_roc_auc(now[1], targets, least) for now in said if now is not None])
 
 
 def arrival(heard_s: Floats, scores: Floats) -> float:
-    """Seconds from which on the score stays at 95 % of the last one or above."""
-    below = np.flatnonzero(scores < SHARE * scores[-1])
-    return float(heard_s[below[-1] + 1] if len(below) else heard_s[0])
+    """Seconds until the score reaches 95 % of its mean over the last 5 s."""
+    final = scores[heard_s > heard_s[-1] - FINAL_S].mean()
+    return float(heard_s[np.argmax(scores >= SHARE * final)])
 
 
 def songs_before(clips: Indices, artists: Sequence[str], seed: int) -> Indices:
@@ -130,6 +131,6 @@ def endless(
             seconds += frames * hop_s
             tick(seconds / 60)
         said = collect(list(listening.within(listener, read, clips, state, streams)))
-        scores.append(metrics.score(said.mean(), targets, least).roc_auc)
-    alone = metrics.score(fresh.mean(), targets, least).roc_auc
+        scores.append(metrics.macro_roc_auc(said.mean(), targets, least))
+    alone = metrics.macro_roc_auc(fresh.mean(), targets, least)
     return Endless(tuple(minutes), streams, np.array(scores), alone)

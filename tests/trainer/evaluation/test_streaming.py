@@ -10,27 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.leaky import Leaky
 from trainer.evaluation import listening, streaming
 from trainer.evaluation.predictions import Predictions, collect
 
 HOP_S, FRAMES, CLIPS = 0.25, 40, 200
-
-
-class Leaky:
-    """Says the fading mean of what it hears; `keep`: how much of it stays from frame to frame."""
-
-    def __init__(self, keep: float) -> None:
-        self.keep = keep
-
-    def initial_state(self, streams: int) -> Tensor:
-        return torch.zeros(streams, 2)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        said = []
-        for frame in x.unbind(1):
-            state = self.keep * state + (1 - self.keep) * frame
-            said.append(torch.sigmoid(state))
-        return torch.stack(said, dim=1), state
 
 
 class Overflowing(Leaky):
@@ -84,12 +68,12 @@ def test_a_song_change_takes_as_long_as_the_memory(keep: float, sounds: np.ndarr
         assert found.carried[-1] == pytest.approx(found.fresh[-1], abs=0.01)
 
 
-def test_arrival_is_when_the_score_stays() -> None:
-    times = np.array([0.5, 1.0, 1.5, 2.0])
-    assert streaming.arrival(times, np.array([0.5, 0.97, 0.9, 1.0])) == 2.0
-    assert streaming.arrival(times, np.array([0.5, 0.96, 0.97, 1.0])) == 1.0
-    assert streaming.arrival(times, np.array([1.0, 1.0, 1.0, 1.0])) == 0.5
-    assert streaming.arrival(times, np.array([0.6, 0.55, 0.5, 0.5])) == 0.5
+def test_arrival_is_when_the_score_gets_near_its_end() -> None:
+    times = np.arange(1.0, 9.0)
+    rising = np.array([0.5, 0.6, 0.9, 0.94, 0.96, 1.0, 1.0, 1.0])  # 0.98 on the mean of the last five seconds
+    assert streaming.arrival(times, rising) == 4.0
+    assert streaming.arrival(times, rising[::-1]) == 1.0
+    assert streaming.arrival(times, np.full(8, 0.5)) == 1.0
 
 
 def endless(listener: Leaky, sounds: np.ndarray, targets: np.ndarray, minutes: Sequence[int]) -> streaming.Endless:
