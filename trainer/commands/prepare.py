@@ -35,18 +35,19 @@ def command(
     with progress_bar() as progress:
         say = progress.console.print
         for line in (data.about, *data.notes):
-            say(line, markup=False, highlight=False)
+            say(line, markup=False, highlight=False, soft_wrap=True)
         for name in names:
             store = Cache(options.cache_folder(folder, cache), data, name, seed)
             task = progress.add_task(name, total=None)
             for done, total in prepare(store, passes, workers, device):
                 progress.update(task, completed=done, total=total)
             for clip_id, problem in store.dropped.items():
-                say(f"left out: {clip_id}: {problem}", markup=False, highlight=False)
+                say(f"left out: {clip_id}: {problem}", markup=False, highlight=False, soft_wrap=True)
             frames = sum(stop - start for start, stop in store.frames(0).spans.values())
             say(
                 f"{store.folder}: {len(store.manifest.clips):,} clips, {frames:,} frames of {store.front.size},"
                 f" {store.passes()} augmented passes",
                 markup=False,
                 highlight=False,
+                soft_wrap=True,
             )
