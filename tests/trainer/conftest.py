@@ -86,7 +86,7 @@ def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache
 def small() -> TrainConfig:
     """A network and a recipe for seconds of training."""
     return TrainConfig(
-        hidden=32, layers=2, epochs=20, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
+        system="Scat-2L-32H-GRU", epochs=20, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
         ramp_s=0.5, noise=0.05, gain_db=2.0,
     )  # fmt: skip
 

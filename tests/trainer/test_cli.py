@@ -14,11 +14,9 @@ import torch
 from streamtag.core.model_file import load_tagger
 from streamtag.errors import SpecError
 from trainer import cli
-from trainer.config import TrainConfig, parse_settings
+from trainer.config import TrainConfig, with_settings
 
-SETTINGS = (
-    "hidden=32 layers=2 epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
-)
+SETTINGS = "epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +48,21 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     card.write_text(json.dumps({"name": "tones", "licence": "CC0-1.0"}))
     assert run("prepare", tree, "--cache", features, "--passes", 1, "--workers", 1)[0] == 0
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
-    code, result, _ = run("train", tree, "--cache", features, "--passes", 1, "--threads", 1, "--out", out, *settings)
+    code, result, _ = run(
+        "train",
+        tree,
+        "--cache",
+        features,
+        "--passes",
+        1,
+        "--threads",
+        1,
+        "--out",
+        out,
+        "--system",
+        "Scat-2L-32H-GRU",
+        *settings,
+    )
     assert code == 0
     assert json.loads(result)["roc_auc"] > 0.7
     code, table, _ = run("export", out, model, "--card", card)
@@ -95,11 +107,11 @@ def test_help_documents_the_format(run: Callable[..., tuple[int, str, str]]) -> 
 
 
 def test_settings() -> None:
-    config = parse_settings(["epochs=3", "rate=0.5", "compression=none"])
-    assert config == TrainConfig(epochs=3, rate=0.5, compression="none")
+    config = with_settings(TrainConfig(noise=0.5), ["epochs=3", "rate=0.5", "compression=none"])
+    assert config == TrainConfig(epochs=3, rate=0.5, compression="none", noise=0.5)
     for wrong in ("epochs", "epochs=many", "colour=1"):
         with pytest.raises(SpecError, match="--set"):
-            parse_settings([wrong])
+            with_settings(TrainConfig(), [wrong])
 
 
 def test_help_brings_nothing_slow() -> None:
