@@ -84,7 +84,7 @@ def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "1", "--workers", "2"]
     running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.DEVNULL)
     lines = tmp_path / "scattering" / "pass-00.csv"
-    wait_until(lambda: running.poll() is not None or lines.exists() and lines.read_bytes().count(b"\n") > 10)
+    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 10))
     children = [pid for pid in processes() if parent(pid) == running.pid]
     running.kill()
     assert running.wait() == -signal.SIGKILL
@@ -243,7 +243,7 @@ def test_interrupted_by_the_user_it_ends_at_once(tree: Path, tmp_path: Path) -> 
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "2"]
     running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "scattering" / "pass-00.csv"
-    wait_until(lambda: running.poll() is not None or lines.exists() and lines.read_bytes().count(b"\n") > 3)
+    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 3))
     os.kill(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
