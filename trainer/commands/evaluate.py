@@ -1,4 +1,4 @@
-"""`evaluate`: the scores of a model."""
+"""`evaluate`: the scores of a run or of a model file, as a table, as JSON, as a report."""
 
 from __future__ import annotations
 
@@ -12,19 +12,40 @@ from trainer.commands import options
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="a model file")],
+    what: Annotated[Path, typer.Argument(help="folder of a run, or a model file")],
     folder: options.Folder,
-    split: Annotated[str, typer.Option(help="of the data set")] = "valid",
+    split: Annotated[
+        str | None, typer.Option(help="of the data set; default: test, or valid if there is no test")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the report: HTML, Markdown, plots, figures")] = None,
+    cache: options.CacheFolder = None,
+    seed: options.Seed = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    draws: Annotated[int, typer.Option(min=1, help="of artists, for the intervals")] = 1000,
+    minutes: Annotated[int, typer.Option(min=0, help="of an endless stream; 0 leaves it out")] = 60,
+    streams: Annotated[int, typer.Option(min=1, help="that play it")] = 64,
     as_json: options.AsJson = False,
 ) -> None:
-    """Score a model file on the real audio of a split."""
-    from streamtag.core.model_file import load_tagger
-    from trainer.commands.figures import figures, print_tables
+    """Score a run on the features of a split, or a model file on its sound.
+
+    The scores of the clips with intervals by artist, and as they are heard: by the seconds heard, after a change of
+    song, in an endless stream.
+    """
+    from rich.console import Console
+
+    from trainer.commands.tables import print_result
+    from trainer.evaluation import figures
+    from trainer.evaluation.subject import open_subject
     from trainer.manifest import read_dataset
+    from trainer.processes import open_device
+    from trainer.report import document
 
     data = read_dataset(folder)
-    result = figures(load_tagger(model), data, split)[0]
-    if as_json:
-        print(json.dumps(result, indent=1))
-    else:
-        print_tables(result)
+    store = options.cache_folder(folder, cache)
+    subject, data = open_subject(what, data, store, seed, open_device(device))
+    wanted = figures.Options.up_to(minutes, draws, streams)
+    with Console(stderr=True).status("evaluating") as status:
+        result, _ = figures.evaluate(subject, data, split or figures.final_split(data), wanted, status.update)
+    if out:
+        document.write([result], out, f"{result['name']} on {result['data']}")
+    print(json.dumps(result, indent=1)) if as_json else print_result(result)

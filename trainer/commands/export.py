@@ -19,25 +19,33 @@ def command(
         list[Path] | None, typer.Option(help="a later run (--start RUN) whose last weights are averaged in; repeatable")
     ] = None,
 ) -> None:
-    """Write the best epoch of a run as a model file, with thresholds and a card."""
-    from streamtag.core import ScatteringSpec
+    """Write the best epoch of a run as a model file, with thresholds and a card.
+
+    It hears the sound files of the split for that, as a user's files are heard.
+    """
+    from rich.console import Console
+
     from streamtag.core.model_file import save_tagger
     from streamtag.errors import OutputError
     from trainer import export
-    from trainer.commands.figures import figures, print_tables
+    from trainer.commands.tables import print_result
+    from trainer.evaluation import figures
+    from trainer.evaluation.subject import of_tagger
     from trainer.manifest import read_dataset
 
     data = read_dataset(folder or Path(_read_json(run / "data.json")["data"]))
     words = _read_json(card) if card else {}
-    tagger = export.build(run, data, ScatteringSpec(), words, average or [])
-    result, whole = figures(tagger, data, split)
-    finished = export.finish(tagger, data, split, whole, result)
+    tagger = export.build(run, data, words, average or [])
+    subject = of_tagger(tagger, data, model.stem)
+    with Console(stderr=True).status("hearing the split") as status:
+        result, heard = figures.evaluate(subject, data, split, figures.Options(minutes=()), status.update)
+    finished = export.finish(tagger, data, heard.mean(), result)
     try:
         model.parent.mkdir(parents=True, exist_ok=True)
         save_tagger(finished, model)
     except OSError as error:
         raise OutputError(f"{model}: cannot be written: {error}") from error
-    print_tables(result)
+    print_result(result)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from trainer.evaluation.subject import Subject
 from trainer.manifest import Array, Manifest
 from trainer.targets import clip_targets
 
-VALID = "valid"
+VALID, TEST = "valid", "test"
 FORMAT = 1
 WHOLE = 0.995  # share of a split's clips from which on it is the usual one
 PAIRS = 15  # of tags taken for each other, that are named
@@ -32,6 +32,12 @@ class Options:
     minutes: tuple[int, ...] = streaming.MINUTES
     streams: int = streaming.STREAMS
     seed: int = 1
+
+    @classmethod
+    def up_to(cls, minute: int, draws: int, streams: int = streaming.STREAMS) -> Options:
+        """The usual minutes below that one, and that one."""
+        marks = tuple(mark for mark in streaming.MINUTES if mark < minute) + ((minute,) if minute else ())
+        return cls(draws, marks, streams)
 
 
 def evaluate(
@@ -91,6 +97,11 @@ def evaluate(
     result["calibration"], result["confusion"] = _meaning(heard.mean(), wanted, manifest.tags)
     result |= _streaming(subject, manifest, clips, wanted, least, heard, options, stage)
     return result, heard
+
+
+def final_split(manifest: Manifest) -> str:
+    """The split to judge by: test, where there is one."""
+    return TEST if any(clip.split == TEST for clip in manifest.clips) else VALID
 
 
 def comparable(manifest: Manifest, split: str) -> bool:

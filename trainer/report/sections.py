@@ -8,9 +8,11 @@ from typing import Any
 from trainer.report import published
 from trainer.report.published import Published
 from trainer.report.text import DASH, score, seconds, table, thousands
+from trainer.systems import SYSTEMS, TABLE_2, System, named
 
 Result = dict[str, Any]
 Results = Sequence[Result]
+PAPER_HEAD = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
 TAGS = 60  # rows of a table of tags
 
 
@@ -53,30 +55,26 @@ def by_kind(result: Result) -> str:
 
 
 def paper(results: Results) -> str:
-    """Table 2 of the paper with our results of the same names; several runs of one system: their mean."""
-    head = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
-    rows = []
-    for row in published.TABLE_2:
-        ours = [result for result in results if result.get("system") == row.name]
-        rows.append(
-            (
-                row.name, f"{(row.parameters or 0) // 1000:,}K",
-                thousands(ours[0].get("parameters")) if ours else DASH, score(row.roc_auc),
-                mean(ours, "roc_auc"), mean(ours, "pr_auc"), str(len(ours)), row.note,
-            )
-        )  # fmt: skip
-    named = {row.name for row in published.TABLE_2}
-    others = {result["system"]: result for result in results if result.get("system") and result["system"] not in named}
-    for name, first in others.items():
-        ours = [result for result in results if result.get("system") == name]
-        known = published.of_system(name)
-        rows.append(
-            (
-                name, DASH, thousands(first.get("parameters")), score(known.roc_auc if known else None),
-                mean(ours, "roc_auc"), mean(ours, "pr_auc"), str(len(ours)), "not in Table 2",
-            )
-        )  # fmt: skip
-    return f"{table(head, rows)}\n\n{published.PAPER}, Table 2. Ours in brackets: lowest and highest run."
+    """The paper's systems with our results of the same names; several runs of one system: their mean."""
+    words = f"{published.PAPER}, Table 2. Ours in brackets: lowest and highest run."
+    return f"{table(PAPER_HEAD, paper_rows(results))}\n\n{words}"
+
+
+def paper_rows(results: Results) -> list[tuple[str, ...]]:
+    """Under PAPER_HEAD: Table 2, then what else was trained."""
+    trained = [str(result["system"]) for result in results if result.get("system")]
+    rows = [_row(SYSTEMS[name], results) for name in TABLE_2]
+    return rows + [_row(named(name), results) for name in dict.fromkeys(trained) if name not in TABLE_2]
+
+
+def _row(system: System, results: Results) -> tuple[str, ...]:
+    ours, known = [result for result in results if result.get("system") == system.name], system.published
+    count = f"{known.parameters_k:,}K" if known and known.parameters_k else DASH
+    note = system.note or ("" if system.name in TABLE_2 else "not in Table 2")
+    return (
+        system.name, count, thousands(ours[0]["parameters"]) if ours else DASH, score(known.roc_auc if known else None),
+        mean(ours, "roc_auc"), mean(ours, "pr_auc"), str(len(ours)), note,
+    )  # fmt: skip
 
 
 def mean(results: Results, name: str) -> str:

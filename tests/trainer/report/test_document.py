@@ -26,7 +26,7 @@ def data() -> Manifest:
 def results(data: Manifest) -> list[dict[str, Any]]:
     found = [
         leaky.result(data, keep, name, minutes=(2, 5), streams=8)
-        for keep, name in ((0.9, "Scat-5L-512H-GRU"), (0.5, "home-made"))
+        for keep, name in ((0.9, "Scat-5L-512H-GRU"), (0.5, "Scat-2L-32H-GRU"))
     ]
     found[0]["course"] = {"epoch": [1, 2], "loss": [0.7, 0.5], "roc_auc": [0.6, 0.8]}
     return found
@@ -79,9 +79,12 @@ def test_the_paper_stands_beside_ours(results: list[dict[str, Any]]) -> None:
     ours = results[0]["scores"]["mean"]["roc_auc"]
     row = next(line for line in text.splitlines() if line.startswith("| Scat-5L-512H-GRU |"))
     assert f"| 7,776K | 7,776,306 | 0.909 | {ours:.3f} |" in row
+    assert len([line for line in text.splitlines() if "K |" in line]) == 13
     missing = next(line for line in text.splitlines() if line.startswith("| Scat-6L-512H-GRU |"))
     assert "| 0.902 | – | – | 0 |" in missing
-    assert next(line for line in text.splitlines() if line.startswith("| home-made |")).endswith("| not in Table 2 |")
+    assert next(line for line in text.splitlines() if line.startswith("| Scat-2L-32H-GRU |")).endswith(
+        "| not in Table 2 |"
+    )
 
 
 def test_several_runs_of_a_system_are_averaged(results: list[dict[str, Any]]) -> None:
@@ -111,10 +114,9 @@ def test_a_report_of_what_hears_whole_clips_alone(results: list[dict[str, Any]],
     assert "No learned pooling where it needs more than one frame a clip." in page
 
 
-def test_the_papers_table_is_whole() -> None:
-    assert len(published.TABLE_2) == 13
-    assert max(published.TABLE_2, key=lambda row: row.roc_auc).name == "Scat-5L-512H-GRU"
-    assert all(row.source for row in (*published.TABLE_2, *published.OTHERS))
+def test_every_published_score_has_a_source() -> None:
+    assert len(published.OTHERS) == 10
+    assert all(row.source and 0.5 < row.roc_auc < 1 for row in published.OTHERS)
 
 
 def test_no_folder_no_figures(tmp_path: Path, results: list[dict[str, Any]]) -> None:
