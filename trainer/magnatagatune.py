@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -60,18 +61,17 @@ def read_annotations(path: Path) -> Annotations:
         raise ManifestError(f"{path}: no clips in it")
     tables.once(path, "clip_id", (line[name] for line in lines))
     values = np.zeros((len(lines), len(marks)), dtype=np.uint8)
+    cells_of = itemgetter(*marks)
     for row, line in zip(values, lines, strict=True):
         if not MP3_PATH.fullmatch(line[mp3]):
-            raise ManifestError(
-                f"{path}: clip {line[name]}: mp3_path {line[mp3]!r} is not FOLDER/NAME.mp3 with FOLDER 0-f"
-            )
-        for place, column in enumerate(marks):
-            if line[column] == "1":
-                row[place] = 1
-            elif line[column] != "0":
-                raise ManifestError(
-                    f"{path}: clip {line[name]}, tag {head[column]}: {line[column]!r} is neither 0 nor 1"
-                )
+            where = f"{path}: clip {line[name]}: mp3_path {line[mp3]!r}"
+            raise ManifestError(f"{where} is not FOLDER/NAME.mp3 with FOLDER 0-f")
+        cells = cells_of(line)
+        if set(cells) - {"0", "1"}:
+            wrong = next(i for i in marks if line[i] not in ("0", "1"))
+            where = f"{path}: clip {line[name]}, tag {head[wrong]}"
+            raise ManifestError(f"{where}: {line[wrong]!r} is neither 0 nor 1")
+        row[:] = np.frombuffer("".join(cells).encode(), dtype=np.uint8) - ord("0")
     return Annotations(
         tuple(line[name] for line in lines), tuple(line[mp3] for line in lines), tuple(head[i] for i in marks), values
     )
