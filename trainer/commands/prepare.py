@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainer.commands import options
+
+if TYPE_CHECKING:
+    from trainer.features import Cache
 
 
 def command(
@@ -15,7 +20,7 @@ def command(
     front: Annotated[
         list[str] | None, typer.Option(help="scattering, mel or cqt; repeatable  [default: scattering]")
     ] = None,
-    passes: options.Passes = 8,
+    passes: options.Passes = 0,
     seed: options.Seed = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes; default: one a core")] = options.CORES,
     device: Annotated[str, typer.Option(help="cpu, or cuda for the transform; the processes decode")] = "cpu",
@@ -43,11 +48,19 @@ def command(
                 progress.update(task, completed=done, total=total)
             for clip_id, problem in store.dropped.items():
                 say(f"left out: {clip_id}: {problem}", markup=False, highlight=False, soft_wrap=True)
-            frames = sum(stop - start for start, stop in store.frames(0).spans.values())
-            say(
-                f"{store.folder}: {len(store.manifest.clips):,} clips, {frames:,} frames of {store.front.size},"
-                f" {store.passes()} augmented passes",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            for line in summary(store):
+                say(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(store: Cache) -> Iterator[str]:
+    """What is in a cache, and clips that are much shorter than the others: their files may be damaged."""
+    lengths = {clip_id: stop - start for clip_id, (start, stop) in store.frames(0).spans.items()}
+    usual = median(lengths.values())
+    for clip_id, frames in lengths.items():
+        if frames < usual / 2:
+            yield f"warning: {clip_id} is short: {frames} frames, where half of the clips have {usual:g} or more"
+    frames = sum(lengths.values())
+    yield (
+        f"{store.folder}: {len(lengths):,} clips, {frames:,} frames of {store.front.size},"
+        f" {store.passes()} augmented passes"
+    )
