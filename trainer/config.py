@@ -88,7 +88,9 @@ class TrainConfig:
             self._check(isinstance(value, int) and value >= 0, f"{name} must be a whole number, not {value!r}")
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             self._check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}")
-        _ = self.normalization, self.plan
+        _ = self.normalization
+        from_silence = self.plan.cell != "BN-LSTM" or self.carry == 0.0
+        self._check(from_silence, "carry must be 0 for a BN-LSTM: its statistics belong to a frame since the beginning")
 
     def _check(self, ok: bool, message: str) -> None:
         if not ok:

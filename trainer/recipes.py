@@ -59,15 +59,16 @@ def _paper(system: System) -> TrainConfig:
 
 
 def _best(system: System) -> TrainConfig:
-    config = TrainConfig(system=system.name, frames=_clip_frames(system))
+    frames = _clip_frames(system)
     if system.family == "convolutional":
-        return replace(config, dropout=0.5, carry=0.0, cut=0.0)
+        return TrainConfig(system=system.name, frames=frames, dropout=0.5, carry=0.0, cut=0.0)
     if system.family == "transposed":
-        return replace(config, carry=0.0, cut=0.0)
+        return TrainConfig(system=system.name, frames=frames, carry=0.0, cut=0.0)
     if system.cell == "BN-LSTM":
-        return replace(config, carry=0.0)  # its statistics belong to a frame since the beginning
+        return TrainConfig(system=system.name, frames=frames, carry=0.0)
+    config = TrainConfig(system=system.name, frames=frames)
     if system.front != "scattering":
-        return replace(config, frames=_clip_frames(system) // 4)  # 7 s: gradients through 1800 steps fade anyway
+        return replace(config, frames=frames // 4)  # 7 s: gradients through 1800 steps fade anyway
     return config
 
 

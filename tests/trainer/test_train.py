@@ -79,7 +79,7 @@ def test_shuffled_labels_are_not_learned(cache: Cache, small: TrainConfig, tmp_p
 
 @pytest.mark.parametrize("system", ["Scat-2L-32H-GRU", "Scat-1L-16H-BN-LSTM"])
 def test_goes_on_after_a_kill_with_the_same_bytes(system: str, data: Data, small: TrainConfig, tmp_path: Path) -> None:
-    config = replace(small, system=system, epochs=4, carry=0.5)
+    config = replace(small, system=system, epochs=4, carry=0.0 if "BN" in system else 0.5)
     whole = Run(tmp_path / "whole", config, data)
     list(whole.epochs())
     killed = Run(tmp_path / "killed", config, data)

@@ -40,7 +40,8 @@ class Figures:
 class System:
     """front: the features it reads. inputs: how many numbers a step of its network reads in the paper (for
     convolutions: features of a frame). family: `recurrent` reads frame after frame and streams; `transposed` reads
-    band after band of the whole clip; `convolutional` sees the clip at once. cell: a key of LAYERS, or CNN. note: how
+    band after band of the whole clip; `convolutional` sees the clip at once. cell: a key of LAYERS, or CNN. channels,
+    blocks: of the convolutions. note: how
     the paper was read where it leaves a choice."""
 
     name: str
@@ -50,6 +51,7 @@ class System:
     layers: int
     hidden: int
     cell: str
+    channels: tuple[int, ...] = ()
     blocks: Blocks = ()
     published: Figures | None = None
     note: str = ""
@@ -63,7 +65,7 @@ class System:
         """The network for features of `inputs` numbers a frame; a transposed one reads `self.inputs` frames."""
         dropout = dropout or Dropout()
         if self.family == "convolutional":
-            return Convolutional(self.blocks, outputs, dropout)
+            return Convolutional(self.channels, self.blocks, outputs, dropout)
         size = self.inputs if self.family == "transposed" else inputs
         layer = LAYERS[self.cell]
         stack = [layer(size if not number else self.hidden, self.hidden) for number in range(self.layers)]
