@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Thread
 
 import httpx
 
 from streamtag.errors import ManifestError, SpecError
 from trainer.archive import unpack
-from trainer.fetch import Fetch, Patience, StoppedError
+from trainer.fetch import Fetch, Patience
 from trainer.magnatagatune import ANNOTATIONS, CLIP_INFO, PLACES, read_annotations
 
 BASE_URL = "https://mirg.city.ac.uk/datasets/magnatagatune/"
 BLOCK = 1 << 22
+GRACE_S = 2.0  # for the other files to stop, once one has failed
 
 Report = Callable[[str, int, int | None], None]  # what, done, in all if known
 
@@ -63,7 +63,7 @@ def missing(root: Path) -> list[str]:
 def fetch(
     root: Path, base_url: str, remotes: Sequence[Remote], report: Report, patience: Patience | None = None
 ) -> None:
-    """All files at once; what has come is kept. Raises as Fetch does, by the first that fails; the others stop."""
+    """All files at once; what has come is kept. Raises as Fetch does, for the first that fails; the others stop."""
     patience = patience or Patience()
     try:
         base = httpx.URL(base_url.rstrip("/") + "/")
@@ -72,25 +72,29 @@ def fetch(
     if base.scheme not in ("http", "https") or not base.host:
         raise SpecError(f"--base-url {base_url}: not an address that begins with http:// or https://")
     names = [name for remote in remotes for name in remote.parts]
-    stop = Event()
+    stop, ended = Event(), SimpleQueue[Exception | None]()
 
     def one(client: httpx.Client, name: str) -> None:
         def tell(done: int, total: int | None) -> None:
             report(name, done, total)
 
-        with suppress(StoppedError):
-            Fetch(client, str(base.join(name)), root / name, patience).run(tell, stop)
-
-    with (
-        httpx.Client(timeout=patience.timeout_s, follow_redirects=True) as client,
-        ThreadPoolExecutor(len(names) or 1) as pool,
-    ):
         try:
-            done, _ = wait([pool.submit(one, client, name) for name in names], return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-        for future in done:
-            future.result()
+            Fetch(client, str(base.join(name)), root / name, patience).run(tell, stop)
+            ended.put(None)
+        except Exception as error:  # whatever it is, it is raised below
+            ended.put(error)
+
+    with httpx.Client(timeout=patience.timeout_s, follow_redirects=True) as client:
+        # daemons: a user who ends this does not wait for a host that says nothing
+        threads = [Thread(target=one, args=(client, name), daemon=True) for name in names]
+        for thread in threads:
+            thread.start()
+        failed = next((error for error in (ended.get() for _ in names) if error is not None), None)
+        stop.set()
+        for thread in threads:
+            thread.join(GRACE_S)
+    if failed is not None:
+        raise failed
 
 
 def differences(root: Path, remotes: Sequence[Remote], report: Report) -> Iterator[str]:

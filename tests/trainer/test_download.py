@@ -93,6 +93,22 @@ def test_a_kill_in_the_middle_costs_nothing_that_has_come(mini: Mini, site: Site
     assert all((root / name).read_bytes() == (site.folder / name).read_bytes() for name in PARTS)
 
 
+def test_a_user_who_ends_it_does_not_wait_for_a_silent_host(site: Site, tmp_path: Path) -> None:
+    site.tricks[PARTS[1]].add("silent")
+    words = [sys.executable, "-m", "trainer", "download", str(tmp_path / "in"), "--base-url", site.url]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not site.asked[PARTS[1]]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    began = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert time.monotonic() - began < 20  # the host would be waited for 30 s
+    assert running.returncode == 130
+    assert "Traceback" not in errors
+
+
 def test_all_files_are_on_their_way_at_once(site: Site, tmp_path: Path) -> None:
     """One silent part does not keep the others from coming."""
     site.tricks[PARTS[0]].add("silent")
