@@ -85,16 +85,15 @@ class Piece:
 
 
 class Frames:
-    """Takes stretches of a library's frames to a device."""
+    """Takes stretches of a library's frames to a device. keep: copy all there at once; None: on a GPU, if they fit."""
 
-    def __init__(self, library: Library, device: torch.device) -> None:
+    def __init__(self, library: Library, device: torch.device, keep: bool | None = None) -> None:
         self._library, self._device = library, device
         self._starts = np.cumsum([0, *(len(source) for source in library.sources)])
-        self.resident: Tensor | None = None
-        if device.type == "cuda":
-            size = sum(source.nbytes for source in library.sources)
-            if size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-                self.resident = self._copied()
+        size = sum(source.nbytes for source in library.sources)
+        if keep is None:
+            keep = device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        self.resident = self._copied() if keep else None
 
     def _copied(self) -> Tensor:
         sources = self._library.sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from streamtag.errors import SpecError
 from trainer.batches import Batch, Batches
 from trainer.config import TrainConfig
 from trainer.data import Data
-from trainer.library import Frames, Library, Row
+from trainer.library import Frames, Library, Piece, Row
 from trainer.normalization import Standardization
 from trainer.processes import Group
 
@@ -96,3 +97,25 @@ def test_whole_clips_of_any_length() -> None:
     assert sorted(seen) == list(range(6))
     for number, clip in seen.items():
         assert clip[:, 0].tolist() == [100 * (number % 3) + frame for frame in range(5 if number < 3 else 7)]
+
+
+def test_frames_kept_on_the_device_are_the_same(tmp_path: Path) -> None:
+    """As on a GPU, where they are copied if they fit; here both lie in memory."""
+    sources = []
+    for number in range(2):
+        path = tmp_path / f"{number}.frames"
+        np.random.default_rng(number).standard_normal((70_000, 2)).astype(np.float16).tofile(path)
+        sources.append(np.memmap(path, np.float16, "r", shape=(70_000, 2)))
+    y = np.zeros((1, 3), dtype=np.float16)
+    rows = [Row(number % 2, first, 30, y) for number, first in enumerate((0, 60_000, 69_970, 65_520))]
+    library = Library(tuple(sources), SCALE, tuple((row,) for row in rows))
+    pieces = [Piece(0, 0, rows[0], 3, 10), Piece(1, 2, rows[1], 0, 8), Piece(2, 0, rows[2], 29, 1)]
+    pieces += [Piece(2, 1, rows[3], 5, 4)]
+    mapped, kept = Frames(library, CPU), Frames(library, CPU, keep=True)
+    assert mapped.resident is None
+    assert kept.resident is not None
+    (x, known), (y_kept, known_kept) = (frames.take(pieces, 3, 10) for frames in (mapped, kept))
+    assert torch.equal(known, known_kept)
+    assert known[:, :, 0].sum(1).tolist() == [10, 8, 5]
+    assert torch.equal(x * known, y_kept * known)
+    assert bool((x * known).any(dim=2).sum() == 23)
