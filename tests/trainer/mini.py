@@ -5,7 +5,7 @@
     DIR/0/ ... DIR/f/           MP3s, 16 kHz, mono, 32 kbit/s
 
 Fifty tags have the names of the real top 50 and follow from the sound: each says that one of four traits (high,
-noisy, trembling, buzzing) is above its own level, and the levels make the first tag the most frequent one, the
+noisy, trembling, whistling) is above its own level, and the levels make the first tag the most frequent one, the
 second the second, and so on. The other 138 tags are rare and chance. The columns stand in another order. Some clips
 have no tag at all, and the three clips that are broken in the real set are empty files, as they are there.
 """
@@ -26,7 +26,7 @@ from trainer.audio import encode
 RATE = 16000
 BIT_RATE = 32000
 FOLDERS = "0123456789abcdef"
-TRAITS = ("high", "noisy", "trembling", "buzzing")
+TRAITS = ("high", "noisy", "trembling", "whistling")
 TOP = (
     "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",
     "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing", "vocals", "no vocals",
@@ -119,14 +119,14 @@ def write_mini(root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5
 
 
 def sound(traits: Traits, rng: np.random.Generator, seconds: float) -> NDArray[np.float32]:
-    """A tone that is as high, noisy, trembling and buzzing as the traits (0 to 1) say, at a random level."""
-    high, noisy, trembling, buzzing = traits
+    """A tone that is as high, noisy, trembling and whistling as the traits (0 to 1) say, at a random level."""
+    high, noisy, trembling, whistling = traits
     times = np.arange(round(seconds * RATE)) / RATE
     hz = 110.0 * 2.0 ** (4.0 * high)
-    phase = 2 * np.pi * hz * times + rng.uniform(0, 2 * np.pi)
-    samples = np.sin(phase) + buzzing * sum(np.sin(k * phase) / np.sqrt(k) for k in range(2, 5))
-    samples *= 1.0 - 0.9 * trembling * (0.5 + 0.5 * np.cos(2 * np.pi * 6.0 * times))
-    samples += 0.003 * 10.0 ** (2.0 * noisy) * rng.standard_normal(len(times))
+    samples = np.sin(2 * np.pi * hz * times + rng.uniform(0, 2 * np.pi))
+    samples *= 1.0 - 0.98 * trembling * (0.5 + 0.5 * np.cos(2 * np.pi * 6.0 * times))
+    samples += 0.0003 * 10.0 ** (2.5 * noisy) * rng.standard_normal(len(times))
+    samples += 0.001 * 10.0 ** (2.5 * whistling) * np.sin(2 * np.pi * 4500.0 * times)
     level = rng.uniform(0.2, 0.8) / np.abs(samples).max()
     return np.asarray(samples * level, dtype=np.float32)
 
