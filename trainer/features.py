@@ -22,8 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from streamtag.errors import ManifestError, OutputError, SpecError
-from streamtag.spec import ScatteringSpec
+from streamtag.errors import ManifestError, OutputError
 from trainer import augment
 from trainer.frame_store import FrameStore, Half
 from trainer.fronts import front_end
@@ -81,13 +80,6 @@ class Cache:
         else:
             self._write(file)
         self.refresh()
-
-    @property
-    def spec(self) -> ScatteringSpec:
-        """Of the scattering transform. Raises SpecError for the other front ends, which have none."""
-        if not isinstance(self.front.spec, ScatteringSpec):
-            raise SpecError(f"{self.folder}: frames of {self.front.name}, not of the scattering transform")
-        return self.front.spec
 
     def refresh(self) -> None:
         """Look again at what is on the disk."""

@@ -82,8 +82,6 @@ def test_front_ends_keep_apart(cache: Cache, manifest: Manifest) -> None:
     mel = Cache(cache.root, manifest, "mel", 1)
     with pytest.raises(ManifestError, match=r"prepare .* --front mel"):
         mel.read(0, manifest.clips[0].clip_id)
-    with pytest.raises(SpecError, match="frames of mel"):
-        _ = mel.spec
     assert cache.read(0, manifest.clips[0].clip_id).shape[1] == cache.front.size == 374
     with pytest.raises(SpecError, match="no front end 'mfcc', only: scattering, mel, cqt"):
         Cache(cache.root, manifest, "mfcc", 1)
