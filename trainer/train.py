@@ -114,7 +114,7 @@ class Run:
         losses = torch.zeros((), device=self.device)
         state: Any = None
         for batch in self.batches.epoch(seed):
-            loss, state = self._one_step(batch, state)
+            loss, state = self.one_step(batch, state)
             losses += loss
             tick()
         loss_sum = float(self.group.sum(losses / self.batches.steps() / self.group.size))
@@ -127,7 +127,8 @@ class Run:
         self._save_checkpoint()
         return result
 
-    def _one_step(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+    def one_step(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+        """Learn from one batch; `state` is what the step before left, None before the first. -> loss, state."""
         silence = self.network.initial_state(len(batch.x))  # type: ignore[operator]
         with torch.no_grad():  # gradients end here
             state = silence if state is None else choose(batch.fresh, silence, state)

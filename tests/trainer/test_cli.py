@@ -65,6 +65,9 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     )
     assert code == 0
     assert json.loads(result)["roc_auc"] > 0.7
+    code, _, err = run("train", tree, "--cache", features, "--passes", 0, "--threads", 1, "--out", out, *chosen)
+    assert code == 1
+    assert "was begun with passes = 1, not 0" in err
     code, table, _ = run("export", out, model, "--card", card)
     assert code == 0
     assert "high tone" in table
@@ -88,6 +91,9 @@ def test_mistakes_are_one_line(tmp_path: Path, tree: Path, run: Callable[..., tu
         (("prepare", nowhere), "no such folder"),
         (("train", tree, "--cache", tmp_path / "c", "--out", tmp_path / "r"), "prepare"),
         (("train", tree, "--out", tmp_path / "r", "--set", "hiden=3"), "not NAME=VALUE"),
+        (("train", tree, "--out", tmp_path / "r", "--system", "Scat-5L-GRU"), "python -m trainer systems"),
+        (("train", tree, "--out", tmp_path / "r", "--recipe", "good"), "paper, best"),
+        (("train", tree, "--out", tmp_path / "r", "--device", "tpu"), "auto, cpu, cuda"),
         (("export", nowhere, tmp_path / "m"), "data.json"),
         (("evaluate", nowhere, tree), "nowhere"),
     ):
