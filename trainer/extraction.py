@@ -7,12 +7,13 @@ With a GPU the processes stop at the samples, and this one sends them through th
 clips go together, always the same ones: so a run that was stopped and goes on has the same batches as one that was
 not, and comes to the same bytes.
 
-Measured on one core of a machine with two, other work beside it: a clip of 29 s takes 8 ms to decode and 38 ms for
-the scattering transform.
+Measured on two cores: a clip of 29 s takes 6.5 ms of a core to decode and 28.5 ms for the scattering transform, and
+both cores together make 50 clips a second.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import shutil
@@ -22,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing.connection import wait
@@ -41,6 +42,7 @@ from trainer.fronts import FrontEnd, front_end
 BLOCK = 32  # clips that go to the GPU together
 BATCH = 16  # sounds in one call of the front end there
 AHEAD = 4  # jobs waiting for each process, so that none idles and memory stays small
+MALLOC = ((-3, 32 << 20), (-1, 1 << 30))  # glibc's M_MMAP_THRESHOLD at its largest, M_TRIM_THRESHOLD
 PROBED = 16  # clips whose length tells how much will be written
 
 
@@ -183,8 +185,18 @@ def _worked(jobs: list[Job], work: Callable[[Job], Made], workers: int) -> Itera
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
+    _keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees it and ends the pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """glibc would hand the buffers of each clip back to the system and fetch them anew for the next one, page by page:
+    up to a tenth of the time. Elsewhere nothing happens."""
+    with suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in MALLOC:
+            mallopt(option, size)
 
 
 def _end_with_parent() -> None:
