@@ -22,7 +22,7 @@ from trainer.features import Cache
 from trainer.fronts import FRONTS
 from trainer.manifest import Clip, Manifest
 
-CLIP_S, RATE, BIT_RATE = 29.1, 16000, 32000
+CLIP_S, CUT_S, RATE, BIT_RATE = 29.1, 29.0, 16000, 32000
 KYMATIO = {"J": 10, "Q": 8, "T": 1024}
 Figures = dict[str, Any]
 
@@ -100,6 +100,11 @@ def _alone(sounds: torch.Tensor, repeats: int) -> Figures:
     return {**figures, "kymatio_clips_per_s": len(sounds) / taken[1], "times_kymatio": taken[1] / taken[0]}
 
 
+def kymatio_there() -> bool:
+    """Whether kymatio can run here."""
+    return _kymatio(2**14) is not None
+
+
 def _kymatio(samples: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,8 +116,8 @@ def _kymatio(samples: int) -> Any:
 
 
 def _cut(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """29 s: a whole number of kymatio's own hops."""
-    length = int(29 * RATE) // 4096 * 4096
+    """A whole number of kymatio's own hops."""
+    length = int(CUT_S * RATE) // 4096 * 4096
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
