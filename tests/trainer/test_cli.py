@@ -48,24 +48,11 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     card.write_text(json.dumps({"name": "tones", "licence": "CC0-1.0"}))
     assert run("prepare", tree, "--cache", features, "--passes", 1, "--workers", 1)[0] == 0
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
-    code, result, _ = run(
-        "train",
-        tree,
-        "--cache",
-        features,
-        "--passes",
-        1,
-        "--threads",
-        1,
-        "--out",
-        out,
-        "--system",
-        "Scat-2L-32H-GRU",
-        *settings,
-    )
+    words = ("train", tree, "--cache", features, "--threads", 1, "--out", out, "--system", "Scat-2L-32H-GRU", *settings)
+    code, result, _ = run(*words, "--passes", 1)
     assert code == 0
     assert json.loads(result)["roc_auc"] > 0.7
-    code, _, err = run("train", tree, "--cache", features, "--passes", 0, "--threads", 1, "--out", out, *chosen)
+    code, _, err = run(*words, "--passes", 0)
     assert code == 1
     assert "was begun with passes = 1, not 0" in err
     code, table, _ = run("export", out, model, "--card", card)
