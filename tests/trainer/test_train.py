@@ -50,7 +50,7 @@ def auc(given: np.ndarray, said: np.ndarray) -> float:
     [
         ("Scat-2L-32H-GRU", {}),
         ("Scat-2L-32H-GRU", {"recurrent_dropout": 0.25, "dropout": 0.0}),
-        ("Scat-2L-32H-LSTM", {}),
+        ("Scat-2L-32H-LSTM", {"epochs": 40}),
         ("Scat-1L-24H-BN-LSTM", {"carry": 0.0, "epochs": 15}),
     ],
 )

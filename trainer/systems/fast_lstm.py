@@ -1,4 +1,4 @@
-"""An LSTM layer for training, written as `fast_gru` is and for the same reasons; the same function as torch.nn.LSTM."""
+"""An LSTM layer with recurrent dropout, written as `fast_gru` is; without, the same function as torch.nn.LSTM."""
 
 from __future__ import annotations
 

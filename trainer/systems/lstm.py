@@ -1,4 +1,7 @@
-"""The LSTM layer: cuDNN's on a GPU, our own on a CPU and wherever recurrent dropout is asked for.
+"""The LSTM layer: torch's, and our own where recurrent dropout is asked for.
+
+On a CPU torch's is twice as fast as ours in float32 and equal in bfloat16 (4 layers of 512, 64 clips of 114 frames,
+forward and backward, one thread: 1.7 s against 3.5 s, 0.97 s against 0.96 s), unlike its GRU.
 
 One bias a gate, as the paper counts: of torch's second set of biases nothing is trained, it stays zero. The forget
 gates' biases start at 1, as TensorFlow's did, with which the paper was made.
@@ -29,7 +32,7 @@ class LSTMLayer(nn.Module):
         nn.init.zeros_(b_hh).requires_grad_(False)
 
     def forward(self, x: Tensor, cells: Tensor, heard: Tensor, dropout: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        if x.is_cuda and not dropout:
+        if not dropout:
             h, c = cells.transpose(0, 1).contiguous().chunk(2)
             y, (h, c) = self.lstm(x, (h, c))
             return y, torch.cat([h, c]).transpose(0, 1).float()
