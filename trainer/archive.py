@@ -10,13 +10,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from streamtag.errors import ManifestError, OutputError
 from trainer.magnatagatune import MP3_PATH
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 LARGEST = 1 << 24  # bytes of an MP3; the real ones have about 120,000
 SHOWN = 3  # damaged members that an error names
@@ -43,7 +40,7 @@ class Joined(io.RawIOBase):
         self._place = base + offset
         return self._place
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         number = bisect_right(self._ends, self._place)
         if number == len(self._files):
             return 0
@@ -68,14 +65,14 @@ def unpack(parts: Sequence[Path], root: Path) -> Iterator[tuple[int, int]]:
     name = f"{parts[0]} and the parts after it"
     try:
         with io.BufferedReader(Joined(parts), 1 << 20) as whole, zipfile.ZipFile(whole) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             _check(members, name, root)
             damaged = []
             for done, member in enumerate(members, start=1):
                 target = root / member.filename
                 if not target.is_file() or target.stat().st_size != member.file_size:
                     try:
-                        _write(archive.read(member), target)
+                        _write(_content(archive, member), target)
                     except (zipfile.BadZipFile, zlib.error, EOFError):
                         damaged.append(member.filename)
                 yield done, len(members)
@@ -98,6 +95,14 @@ def _check(members: Sequence[zipfile.ZipInfo], name: str, root: Path) -> None:
     free = shutil.disk_usage(root).free
     if missing > free:
         raise OutputError(f"{root}: {missing / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free")
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Raises BadZipFile if it is damaged: also if the directory claims no bytes, whose checksum of 0 would be right."""
+    content = archive.read(member)
+    if len(content) != member.file_size:
+        raise zipfile.BadZipFile(f"{len(content)} bytes, not {member.file_size}")
+    return content
 
 
 def _write(content: bytes, target: Path) -> None:

@@ -115,6 +115,19 @@ def test_members_that_are_far_too_large_are_refused(tmp_path: Path) -> None:
         list(unpack(cut(content, tmp_path), tmp_path))
 
 
+def test_a_directory_that_claims_nothing_is_noticed(tmp_path: Path) -> None:
+    content = bytearray(zipped(MEMBERS, zipfile.ZIP_STORED))
+    entry = content.rindex(b"0/a.mp3") - 46  # of the directory
+    assert content[entry : entry + 4] == b"PK\x01\x02"
+    # its checksum and packed size, 8 bytes, say that there is nothing
+    content[entry + 16 : entry + 24] = bytes(8)
+    root = tmp_path / "out"
+    root.mkdir()
+    with pytest.raises(ManifestError, match="1 damaged"):
+        list(unpack(cut(bytes(content), tmp_path), root))
+    assert unpacked(root).items() < MEMBERS.items()
+
+
 @settings(max_examples=150, deadline=None)
 @given(place=st.integers(0, 1 << 16), value=st.integers(0, 255), size=st.integers(1, 8))
 def test_wrong_bytes_anywhere_are_noticed_or_harmless(
