@@ -36,7 +36,13 @@ def command(as_json: options.AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    table = Table(title=f"with the paper's input sizes and {TAGS} tags", box=None, title_justify="left")
+    table = Table(
+        title=f"with the paper's input sizes and {TAGS} tags",
+        box=None,
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for head in ("name", "input", "parameters", "printed", "streams", "ROC-AUC"):
         table.add_column(
             head, justify="right" if head in ("parameters", "printed", "ROC-AUC") else "left", no_wrap=True
