@@ -26,31 +26,57 @@ def decode(where: Path | IO[bytes], sample_rate: int) -> Samples:
     name = where.name if isinstance(where, Path) else "clip"
     try:
         with av.open(where if not isinstance(where, Path) else str(where), "r") as container:
-            pieces, rate = _frames(container, name)
+            pieces = [_at(sample_rate, *_mono(fifo)) for fifo in _decoded(container, name)]
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{name}: not an audio file: {error}") from error
     if not pieces:
         raise SourceError(f"{name}: no audio in it")
-    samples = np.nan_to_num(np.concatenate(pieces), nan=0.0, posinf=0.0, neginf=0.0)
-    if rate != sample_rate:
-        samples = soxr.resample(samples, rate, sample_rate)
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    return np.ascontiguousarray(np.concatenate(pieces), dtype=np.float32)
 
 
-def _frames(container: Any, name: str) -> tuple[list[Samples], int]:
+def duration(path: Path) -> float:
+    """Seconds that a sound file says it has; 0 if it does not say or cannot be read."""
+    try:
+        with av.open(str(path), "r") as container:
+            return (container.duration or 0) / av.time_base
+    except (av.FFmpegError, OSError):
+        return 0.0
+
+
+def _decoded(container: Any, name: str) -> list[av.AudioFifo]:
+    """The audio as it was stored, in as few pieces as it has formats: a call for each of an MP3's 800 frames to
+    convert it would take as long as decoding it."""
     if not container.streams.audio:
         raise SourceError(f"{name}: no audio in it")
-    stream = container.streams.audio[0]
-    planar = av.AudioResampler(format="fltp")  # keeps rate and layout
-    pieces: list[Samples] = []
-    for packet in container.demux(stream):
+    fifos: list[av.AudioFifo] = []
+    kind = None
+    for packet in container.demux(container.streams.audio[0]):
         try:
-            decoded = packet.decode()
+            frames = packet.decode()
         except av.FFmpegError:
             continue
-        for frame in decoded:
-            pieces.extend(part.to_ndarray().mean(axis=0) for part in planar.resample(frame))
-    return pieces, int(stream.rate)
+        for frame in frames:
+            frame.pts = None  # else a gap in the time stamps would be an error
+            if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                fifos.append(av.AudioFifo())
+            fifos[-1].write(frame)
+    return [fifo for fifo in fifos if fifo.samples]
+
+
+def _mono(fifo: av.AudioFifo) -> tuple[Samples, int]:
+    """All of it, channels averaged, and its rate."""
+    whole = fifo.read()
+    assert whole is not None  # it has samples
+    parts = [whole] if whole.format.name == "fltp" else av.AudioResampler(format="fltp").resample(whole)
+    channels = np.concatenate([part.to_ndarray() for part in parts], axis=1)
+    samples = channels.mean(axis=0) if len(channels) > 1 else channels[0]
+    if not np.isfinite(samples).all():
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    return samples, whole.sample_rate
+
+
+def _at(sample_rate: int, samples: Samples, rate: int) -> Samples:
+    return samples if rate == sample_rate else np.asarray(soxr.resample(samples, rate, sample_rate))
 
 
 def encode(samples: Samples, sample_rate: int, codec: str, bit_rate: int, where: Path | IO[bytes]) -> None:

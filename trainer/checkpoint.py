@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from streamtag.errors import ManifestError
+from streamtag.errors import ManifestError, OutputError
 
 
 def save(tensors: dict[str, Tensor], meta: dict[str, Any], path: Path) -> None:
     """Tensors and JSON in one file, complete or not at all; one entry, so that equal contents are equal
-    bytes."""
+    bytes. Raises OutputError if the disk does not take it: what was there before stays."""
     aside = path.with_name(f".{path.name}.part")
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, {"meta": json.dumps(meta)})
-    aside.replace(path)
+    try:
+        save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, {"meta": json.dumps(meta)})
+        aside.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise OutputError(f"{path}: cannot be written: {error}: free some space and run it again") from error
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

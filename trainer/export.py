@@ -6,59 +6,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from streamtag.core import Normalization, Scattering, StackedGRU, Tagger
+from streamtag.core import Scattering, Tagger
+from streamtag.errors import ManifestError, SpecError
 from streamtag.spec import ScatteringSpec
 from trainer import metrics
-from trainer.checkpoint import fitting, load
+from trainer.checkpoint import load
 from trainer.config import TrainConfig
+from trainer.fronts import front_end
 from trainer.manifest import Array, Manifest
+from trainer.run_folder import BEST, load_run
+from trainer.systems import SYSTEMS
 from trainer.targets import clip_targets
 
+PER_TAG = ("positives", "roc_auc", "pr_auc", "difference", "correlation")  # figures on the card
 
-def build(
-    run: Path, manifest: Manifest, spec: ScatteringSpec, words: dict[str, Any], later: Sequence[Path] = ()
-) -> Tagger:
+
+def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[Path] = ()) -> Tagger:
     """The tagger of a run's best epoch, without thresholds yet (0.5 each).
 
-    `later`: runs that began with its weights; their last weights are averaged with its own. Such an average
-    depends less on which epoch happened to validate best (Wortsman et al. 2022, "Model soups").
-    Raises ManifestError for a run without weights, or of another network.
+    `later`: runs that began with its weights; their last weights are averaged with its own. `words`: of the card.
+    Raises ManifestError for a run without weights or on other tags, SpecError for a system that core cannot play.
     """
-    tensors, meta = load(run / "best.safetensors")
-    mean, std = tensors.pop("mean"), tensors.pop("std")
-    weights = _averaged(tensors, later)
-    metas = [meta, *(load(other / "best.safetensors")[1] for other in later)]
-    config, *others = (TrainConfig.from_dict(each["config"]) for each in metas)
-    network = config.network(len(manifest.tags))
-    normalization = Normalization(config.normalization, spec)
-    normalization.fit(mean, std)
-    gru = StackedGRU(network)
-    gru.gru.load_state_dict({n.removeprefix("gru."): w for n, w in weights.items() if n.startswith("gru.")})
-    head = torch.nn.Linear(network.hidden, network.outputs)
-    head.load_state_dict({n.removeprefix("head."): w for n, w in weights.items() if n.startswith("head.")})
+    trained = load_run(run, later)
+    if trained.tags != manifest.tags:
+        raise ManifestError(f"{run}: its tags are not those of {manifest.root}")
+    spec = front_end(trained.system.front).spec
+    if trained.system.cell != "GRU" or not trained.system.streams or not isinstance(spec, ScatteringSpec):
+        raise SpecError(
+            f"{run}: a model file holds scattering and a stack of GRUs, and this is {trained.system.name}: of the "
+            f"systems by name {', '.join(exportable())} can be exported"
+        )
+    normalization, gru, head = trained.core_parts()
+    others = [TrainConfig.from_dict(load(other / BEST)[1]["config"]) for other in later]
     halves = (0.5,) * len(manifest.tags)
-    card = describe(manifest, config, words, others)
+    card = describe(manifest, trained.config, words, others)
     return Tagger(Scattering(spec), normalization, gru, head, manifest.tags, halves, card)
 
 
-def _averaged(weights: dict[str, Tensor], later: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of `weights` and the last averaged weights of other runs."""
-    all_of_them = [weights]
-    for run in later:
-        tensors, _ = load(run / "checkpoint.safetensors")
-        all_of_them.append(fitting(tensors, weights, "average.", run))
-    return {name: torch.stack([w[name] for w in all_of_them]).mean(0) for name in weights}
+def exportable() -> list[str]:
+    """The systems that fit into a model file."""
+    return [name for name, each in SYSTEMS.items() if each.front == "scattering" and each.cell == "GRU"]
 
 
-def finish(tagger: Tagger, manifest: Manifest, split: str, whole: Array, figures: dict[str, Any]) -> Tagger:
-    """The same tagger with the best F1 threshold of each tag, from a split's mean probabilities [n, C], and
-    its figures."""
+def finish(tagger: Tagger, manifest: Manifest, whole: Array, figures: dict[str, Any]) -> Tagger:
+    """The same tagger with the best F1 threshold of each tag, from the mean probabilities [n, C] of the split that
+    the figures are of, and with these."""
+    split = figures["split"]
     levels = metrics.thresholds(whole, clip_targets(manifest)[manifest.split(split)])
     chosen = tuple(round(float(level), 4) for level in levels)
-    card = {**tagger.card, "scored_on": figures["split"], "scores": figures["parts"], "per_tag": figures["tags"]}
+    per_tag = {tag: {key: row[key] for key in PER_TAG} for tag, row in figures["tags"].items()}
+    card = {**tagger.card, "scored_on": split, "scores": figures["parts"], "per_tag": per_tag}
     return Tagger(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, chosen, card)
 
 
@@ -69,9 +66,10 @@ def describe(
     sizes, settings, and what differs in the settings of the `others` that were averaged in."""
     splits = sorted({clip.split for clip in manifest.clips})
     return {
-        "name": manifest.root.resolve().name,
+        "name": f"{config.system} on {manifest.root.resolve().name}",
         "labels": "the targets of the data set it was trained on",
         "licence": "not stated",
+        **({"trained_on": manifest.about} if manifest.about else {}),
         **words,
         "clips": {split: len(manifest.split(split)) for split in splits},
         "training": config.to_dict(),

@@ -1,210 +1,182 @@
-"""The feature cache: scattering frames of every clip, before normalisation, and of augmented passes over
-the training clips.
+"""The feature cache: frames of every clip, before normalisation, and of augmented passes over the training clips.
 
-    CACHE/settings.json             what the frames were made with; another setting is refused
-    CACHE/pass-00/CLIP_ID.npy       the clips as they are
-    CACHE/pass-01/CLIP_ID.npy ...   training clips, each changed by its own seeded recipe
+    CACHE/FRONT/settings.json    what the frames were made with; another setting is refused
+    CACHE/FRONT/pass-00.*        all clips as they are, in the manifest's order
+    CACHE/FRONT/pass-01.* ...    training clips, each changed by its own seeded recipe
 
-A file is complete or absent (written aside, then renamed), so an interrupted run goes on where it was.
-Values are float16 of amplitude times 4096: a relative error of at most 2^-11 = 4.9e-4 for amplitudes from
-1.5e-8 to 16, where full scale is 1. A float16 of the logarithm would err by up to 4e-3, float32 would take
-twice the space. Files can be memory-mapped.
+`trainer.frame_store` describes the files of a pass, `trainer.extraction` fills them. A clip that does not decode has
+a line that says why, and no frames; the cache's manifest is without it.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import zlib
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from streamtag.core import Scattering
-from streamtag.errors import ManifestError, SourceError
-from streamtag.spec import ScatteringSpec
+from streamtag.errors import ManifestError, OutputError
 from trainer import augment
-from trainer.audio import decode
+from trainer.frame_store import FrameStore, Half
+from trainer.fronts import front_end
 from trainer.manifest import Manifest
 
-SCALE = 4096.0
 TRAIN = "train"  # the split that gets augmented passes
+AGAIN = "remove it or name another folder"
 
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Everything the cached numbers depend on beside the audio. clips: a checksum of the training clips'
-    names."""
+    """Everything the cached numbers depend on beside the audio. names: a checksum of the clips' names and splits."""
 
-    scattering: dict[str, Any]
+    front: str
+    spec: dict[str, Any]
     augmentation: int
     seed: int
     clips: int
-    format: int = 1
+    names: int
+    format: int = 2
 
 
 @dataclass(frozen=True)
-class Passage:
-    """One file to be made: where, by which recipe, with which partner's sound, from which chance."""
+class Pass:
+    """Frames of one pass. values [frames, P] float16: features times the front end's `scale`, mapped from the file.
 
-    path: Path
-    recipe: augment.Recipe
-    partner: Path | None
-    chance: tuple[int, int, str]
+    spans: the rows from which to which a clip has; clips that do not decode have none.
+    """
 
-
-@dataclass(frozen=True)
-class Job:
-    """One clip and the passes of it that are still to be made: all a worker needs to know."""
-
-    clip_id: str
-    sound: Path
-    passages: tuple[Passage, ...]
+    values: Half
+    spans: dict[str, tuple[int, int]]
 
 
 class Cache:
-    """The cache of one manifest in one folder; made if it is not there.
+    """The frames of one manifest through one front end, in one folder; made if it is not there.
+
+    manifest, index (clip_id -> place in it): without the clips that turned out not to decode, which are `dropped`
+    (clip_id -> reason). everything: the manifest as it was given. training: clip ids whose passes are augmented.
 
     Raises ManifestError if the folder holds frames that were made with other settings.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, spec: ScatteringSpec, seed: int) -> None:
-        self.root = root
-        self.manifest = manifest
-        self.spec = spec
-        self.index = {clip.clip_id: i for i, clip in enumerate(manifest.clips)}
-        self._sounds = {clip.clip_id: clip.path for clip in manifest.clips}
+    def __init__(self, root: Path, manifest: Manifest, front: str, seed: int) -> None:
+        self.root, self.everything, self.front = root, manifest, front_end(front)
+        self.folder = root / front
         self.training = tuple(clip.clip_id for clip in manifest.clips if clip.split == TRAIN)
+        self._sounds = {clip.clip_id: clip.path for clip in manifest.clips}
+        names = "\n".join(f"{clip.clip_id} {clip.split}" for clip in manifest.clips)
         self.settings = CacheSettings(
-            spec.to_dict(), augment.VERSION, seed, zlib.crc32("\n".join(self.training).encode())
+            front, self.front.spec.to_dict(), augment.VERSION, seed, len(manifest.clips), zlib.crc32(names.encode())
         )
-        file = root / "settings.json"
+        file = self.folder / "settings.json"
         if file.exists():
-            self._compare(json.loads(file.read_text()))
+            self._compare(file)
         else:
-            root.mkdir(parents=True, exist_ok=True)
-            _write(file, lambda path: path.write_text(json.dumps(asdict(self.settings), indent=1)))
+            self._write(file)
+        self.refresh()
 
-    def _compare(self, found: dict[str, Any]) -> None:
-        wanted = asdict(self.settings)
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
-                difference = f"{name} = {found.get(name)}, not {wanted.get(name)}"
-                raise ManifestError(f"{self.root}: made with {difference}: remove it or name another folder")
+    def refresh(self) -> None:
+        """Look again at what is on the disk."""
+        self._passes: dict[int, Pass] = {}
+        entries = self.store(0).entries()
+        self.dropped = {entry.clip_id: entry.problem for entry in entries if entry.problem}
+        self.manifest = self.everything.without(self.dropped)
+        self.index = {clip.clip_id: i for i, clip in enumerate(self.manifest.clips)}
 
-    def path(self, passage: int, clip_id: str) -> Path:
-        return self.root / f"pass-{passage:02d}" / f"{clip_id}.npy"
+    def _compare(self, file: Path) -> None:
+        try:
+            found = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise ManifestError(f"{file}: cannot be read: {error}") from error
+        for name, old, new in _differences(found, asdict(self.settings)):
+            raise ManifestError(f"{self.folder}: made with {name} = {old}, not {new}: {AGAIN}")
+
+    def _write(self, file: Path) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside = file.with_name(f".{file.name}")
+            aside.write_text(json.dumps(asdict(self.settings), indent=1) + "\n")
+            aside.replace(file)
+        except OSError as error:
+            raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+    def store(self, passage: int) -> FrameStore:
+        return FrameStore(self.folder / f"pass-{passage:02d}.frames", self.front.size)
+
+    def order(self, passage: int) -> tuple[str, ...]:
+        """The clips of a pass in the order of its store."""
+        return self.training if passage else tuple(self._sounds)
+
+    def sound(self, clip_id: str) -> Path:
+        return self._sounds[clip_id]
 
     def recipe(self, passage: int, clip_id: str) -> augment.Recipe:
-        """What was done to a clip in a pass; pass 0 changes nothing."""
+        """What was done to a clip in a pass; pass 0 changes nothing. A partner that does not decode is not heard."""
         if passage == 0:
             return augment.Recipe()
-        return augment.draw(augment.chance(self.settings.seed, passage, clip_id), self.training)
-
-    def jobs(self, passes: int) -> list[Job]:
-        """What is missing of pass 0 (all clips) and passes 1 to `passes` (training clips)."""
-        jobs = []
-        for clip in self.manifest.clips:
-            wanted = range(passes + 1 if clip.split == TRAIN else 1)
-            missing = [p for p in wanted if not self.path(p, clip.clip_id).exists()]
-            if missing:
-                jobs.append(Job(clip.clip_id, clip.path, tuple(self._passage(p, clip.clip_id) for p in missing)))
-        return jobs
-
-    def _passage(self, passage: int, clip_id: str) -> Passage:
-        recipe = self.recipe(passage, clip_id)
-        partner = self._sounds[recipe.partner] if recipe.partner else None
-        # chance of its own: the recipe has used the other one
-        return Passage(self.path(passage, clip_id), recipe, partner, (self.settings.seed + 1, passage, clip_id))
+        recipe = augment.draw(augment.chance(self.settings.seed, passage, clip_id), self.training)
+        return replace(recipe, partner=None) if recipe.partner in self.dropped else recipe
 
     def passes(self) -> int:
         """How many augmented passes are complete."""
         done = 0
-        while self.training and all(self.path(done + 1, name).exists() for name in self.training):
+        while self.training and len(self.store(done + 1).entries()) == len(self.training):
             done += 1
         return done
 
+    def frames(self, passage: int) -> Pass:
+        """A whole pass, as far as it is there. Raises ManifestError if nothing of it is."""
+        if passage not in self._passes:
+            store = self.store(passage)
+            entries = store.entries()
+            if not entries:
+                raise ManifestError(f"{store.path}: no cached frames: {self._advice}")
+            ends = np.cumsum([entry.frames for entry in entries])
+            self._passes[passage] = Pass(
+                store.map(),
+                {
+                    entry.clip_id: (int(end) - entry.frames, int(end))
+                    for entry, end in zip(entries, ends, strict=True)
+                    if not entry.problem
+                },
+            )
+        return self._passes[passage]
+
     def read(self, passage: int, clip_id: str) -> NDArray[np.float32]:
         """Frames [F, P]. Raises ManifestError if they are not there."""
-        path = self.path(passage, clip_id)
+        found = self.frames(passage)
+        if clip_id not in found.spans:
+            raise ManifestError(f"{self.store(passage).path}: no frames of clip {clip_id}: {self._advice}")
+        start, stop = found.spans[clip_id]
+        return np.asarray(found.values[start:stop], dtype=np.float32) / np.float32(self.front.scale)
+
+    @property
+    def _advice(self) -> str:
+        front = "" if self.front.name == "scattering" else f" --front {self.front.name}"
+        return f"run `python -m trainer prepare {self.everything.root}{front}` first"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes meanwhile. Raises OutputError if somebody does."""
         try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ManifestError(f"{path}: no cached frames: run `python -m trainer prepare` first ({error})") from error
-        return np.asarray(stored, dtype=np.float32) / np.float32(SCALE)
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise OutputError(f"{self.folder}: another process is writing to it") from error
 
 
-def _save(path: Path, frames: NDArray[np.float32]) -> None:
-    stored = np.clip(frames * SCALE, -65504.0, 65504.0).astype(np.float16)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def save(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.save(file, stored, allow_pickle=False)
-
-    _write(path, save)
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(aside)
-    aside.replace(path)
-
-
-def prepare(cache: Cache, passes: int, workers: int) -> Generator[tuple[int, int], None, None]:
-    """Fill the cache; yields (files done, files to do) as it goes on. Raises SourceError for a bad clip.
-
-    Each worker is a process with one thread, since clips need nothing from each other; with 0 workers it is
-    this process.
-    """
-    jobs = cache.jobs(passes)
-    total = sum(len(job.passages) for job in jobs)
-    done = 0
-    yield done, total
-    for job in _worked(jobs, cache.spec, workers):
-        done += len(job.passages)
-        yield done, total
-
-
-def _worked(jobs: list[Job], spec: ScatteringSpec, workers: int) -> Generator[Job, None, None]:
-    if not workers:
-        for job in jobs:
-            yield _make(job, spec)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for future in as_completed([pool.submit(_make, job, spec) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-@lru_cache(maxsize=1)
-def _front_end(spec: ScatteringSpec) -> Scattering:
-    return Scattering(spec).eval()
-
-
-def _make(job: Job, spec: ScatteringSpec) -> Job:
-    """Compute and store the passes of one clip."""
-    try:
-        samples = decode(job.sound, spec.sample_rate)
-        for passage in job.passages:
-            partner = decode(passage.partner, spec.sample_rate) if passage.partner else None
-            rng = augment.chance(*passage.chance)
-            heard = augment.apply(passage.recipe, samples, partner, rng, spec.sample_rate)
-            with torch.inference_mode():
-                frames = _front_end(spec).forward(torch.from_numpy(heard)[None])[0].numpy()
-            _save(passage.path, frames)
-    except SourceError as error:
-        raise SourceError(f"clip {job.clip_id}: {error}") from error
-    return job
+def _differences(found: Any, wanted: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Name, found and wanted value of what differs, dicts inside dicts by dotted names."""
+    found = found if isinstance(found, dict) else {}
+    for name in sorted(wanted.keys() | found.keys()):
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{above}{name}.")
+        elif old != new:
+            yield f"{above}{name}", old, new

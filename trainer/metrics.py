@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from trainer.manifest import Array
 
 POSITIVE = 0.3  # a soft target from which on a tag counts as given
-LEAST = 5  # positives and negatives that a tag needs to be scored
+LEAST = 5  # positives and negatives that a tag needs to be scored, where targets are soft ...
+LEAST_HARD = 1  # ... and where they are 0 or 1
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,45 @@ class Scores:
     clips: int
 
 
-def score(predicted: Array, targets: Array) -> Scores:
+def score(predicted: Array, targets: Array, least: int = LEAST) -> Scores:
     """ROC-AUC and PR-AUC of predictions against targets >= 0.3."""
     given = targets >= POSITIVE
     tags = targets.shape[1]
     roc, pr = np.full(tags, np.nan), np.full(tags, np.nan)
-    for tag in np.flatnonzero(scorable(targets)):
+    for tag in np.flatnonzero(scorable(targets, least)):
         roc[tag] = roc_auc_score(given[:, tag], predicted[:, tag])
         pr[tag] = average_precision_score(given[:, tag], predicted[:, tag])
     return Scores(_mean(roc), _mean(pr), roc, pr, int(np.isfinite(roc).sum()), len(targets))
 
 
-def scorable(targets: Array) -> NDArray[np.bool_]:
+def macro_roc_auc(predicted: Array, targets: Array, least: int = LEAST) -> float:
+    """The mean ROC-AUC alone, from the ranks of all tags at once: `score` where a curve needs hundreds."""
+    chosen = scorable(targets, least)
+    given = targets[:, chosen] >= POSITIVE
+    positives = given.sum(axis=0)
+    ranks = np.where(given, rankdata(predicted[:, chosen], axis=0), 0.0).sum(axis=0)
+    pairs = positives * (len(given) - positives)
+    return _mean(np.asarray((ranks - positives * (positives + 1) / 2) / pairs))
+
+
+def scorable(targets: Array, least: int = LEAST) -> NDArray[np.bool_]:
     """[C]: tags with enough positives and negatives."""
     positives = (targets >= POSITIVE).sum(axis=0)
-    return np.asarray((positives >= LEAST) & (len(targets) - positives >= LEAST))
+    return np.asarray((positives >= least) & (len(targets) - positives >= least))
+
+
+def least_of(targets: Array) -> int:
+    """How many positives and negatives a tag needs: one where targets are hard."""
+    return LEAST_HARD if bool(np.isin(targets, (0.0, 1.0)).all()) else LEAST
+
+
+def unscored(targets: Array, least: int) -> dict[int, str]:
+    """Why a tag is missing from the means, for each that is."""
+    positives = (targets >= POSITIVE).sum(axis=0)
+    return {
+        int(tag): f"{positives[tag]} positives and {len(targets) - positives[tag]} negatives, {least} needed of each"
+        for tag in np.flatnonzero(~scorable(targets, least))
+    }
 
 
 def thresholds(predicted: Array, targets: Array) -> Array:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.spec import ScatteringSpec
+from tests.trainer.mini import Mini, write_mini
 from trainer.audio import encode
 from trainer.config import TrainConfig
-from trainer.features import Cache, prepare
-from trainer.manifest import Manifest, read_manifest
+from trainer.extraction import prepare
+from trainer.features import Cache
+from trainer.manifest import Manifest, read_dataset
 
 TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
 RATE = 16000
@@ -67,7 +68,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, write_tree: Callable[[Path, i
 
 @pytest.fixture(scope="session")
 def manifest(tree: Path) -> Manifest:
-    return read_manifest(tree)
+    return read_dataset(tree)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +76,7 @@ def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache
     """The features of `tree`, with one augmented pass."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    filled = Cache(tmp_path_factory.mktemp("cache"), manifest, ScatteringSpec(), seed=1)
+    filled = Cache(tmp_path_factory.mktemp("cache"), manifest, "scattering", seed=1)
     list(prepare(filled, passes=1, workers=0))
     torch.set_num_threads(before)
     return filled
@@ -85,6 +86,12 @@ def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache
 def small() -> TrainConfig:
     """A network and a recipe for seconds of training."""
     return TrainConfig(
-        hidden=32, layers=2, epochs=20, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
+        system="Scat-2L-32H-GRU", epochs=20, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
         ramp_s=0.5, noise=0.05, gain_db=2.0,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
+    """A miniature MagnaTagATune of about 200 clips of 3 s. Not to be written to."""
+    return write_mini(tmp_path_factory.mktemp("mini") / "magnatagatune")

@@ -1,119 +1,121 @@
-"""Training sequences: what is in a step, when states carry on, and what the changes change."""
+"""The steps of an epoch as tensors: the right frames of the right clips with their targets, standardised."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from trainer.batches import Batch, Library, Row, Sampler, level_offsets
+from streamtag.errors import SpecError
+from trainer.batches import Batch, Batches
 from trainer.config import TrainConfig
+from trainer.data import Data
+from trainer.library import Frames, Library, Piece, Row
+from trainer.normalization import Standardization
+from trainer.processes import Group
 
 PLAIN = TrainConfig(
-    hidden=8, layers=1, batch=4, frames=10, carry=0.0, cut=0.0, mixup=0.0, gain_db=0.0, tilt_db=0.0,
-    noise=0.0,
-    time_masks=0, path_masks=0, ramp_s=0.0,
+    system="Mel-1L-8H-GRU-by-time", batch=4, frames=10, carry=0.0, cut=0.0, mixup=0.0, gain_db=0.0, tilt_db=0.0,
+    noise=0.0, time_masks=0, path_masks=0, input_dropout=0.0, ramp_s=0.0,
 )  # fmt: skip
-WIDTH = 24
-OFFSETS = np.zeros((2, WIDTH), dtype=np.float32)
+WIDTH, SCALE = 24, 2.0
+CPU = torch.device("cpu")
 
 
-def library(clips: int = 8, frames: int = 12, passes: int = 2) -> Library:
-    """Features tell clip (x // 200), pass (// 100 % 2) and frame (% 100); targets are clip / 10."""
-
-    def row(clip: int, passage: int) -> Row:
-        x = np.repeat((200 * clip + 100 * passage + np.arange(frames))[:, None], WIDTH, axis=1)
-        return Row(x.astype(np.float16), np.full((frames, 3), clip / 10, dtype=np.float16))
-
-    rows = tuple(tuple(row(clip, passage) for passage in range(passes)) for clip in range(clips))
-    return Library(np.arange(clips), rows)
-
-
-def batches(config: TrainConfig, source: Library | None = None, seed: int = 1) -> list[Batch]:
-    return list(Sampler(source or library(), config, 0.256, OFFSETS).epoch(seed))
+def library(clips: int = 8, frames: int = 12, moving: bool = False) -> Library:
+    """Features tell clip (x // 100) and frame (% 100), times 2 as they are stored; targets tell the clip (/ 10), and
+    the frame if they move."""
+    values = (100 * np.arange(clips)[:, None] + np.arange(frames)).reshape(-1, 1).repeat(WIDTH, axis=1)
+    rows = []
+    for clip in range(clips):
+        y = np.full((frames if moving else 1, 3), clip / 10, dtype=np.float16)
+        if moving:
+            y[:, 0] = np.arange(frames) / 100
+        rows.append((Row(0, clip * frames, frames, y),))
+    return Library(((values * SCALE).astype(np.float16),), SCALE, tuple(rows))
 
 
-def equal(a: list[Batch], b: list[Batch]) -> bool:
-    pairs = [(getattr(p, n), getattr(q, n)) for p, q in zip(a, b, strict=True) for n in vars(p)]
-    return all(torch.equal(x, y) for x, y in pairs)
+def data(source: Library) -> Data:
+    targets = np.zeros((1, 3), dtype=np.float32)
+    offsets = np.zeros((2, WIDTH), dtype=np.float32)
+    return Data(source, source, ("a", "b", "c"), targets, 0.256, Standardization(WIDTH), offsets)
 
 
-def test_an_epoch_holds_every_clip_once_with_its_targets() -> None:
-    steps = batches(PLAIN)
-    assert len(steps) == 2
-    x, y = torch.cat([step.x for step in steps]), torch.cat([step.y for step in steps])
-    assert x.shape == (8, 10, WIDTH)
-    clips = x[:, 0, 0] // 200
-    assert sorted(clips.tolist()) == list(range(8))
-    torch.testing.assert_close(y[:, 0, 0], clips / 10, atol=1e-3, rtol=0)
-    assert (x[:, 1:] - x[:, :-1] == 1).all()  # frames in their order, one after another
-    assert len(set((x[:, 0, 0] % 200 // 100).tolist())) == 2  # both passes are used
-    assert all(step.fresh.all() and (step.weight == 1).all() for step in steps)
+def batches(config: TrainConfig, source: Library | None = None, group: Group | None = None) -> list[Batch]:
+    made = Batches(data(source or library()), config, Standardization(WIDTH), CPU, group or Group())
+    return list(made.epoch(1))
 
 
-def test_same_seed_same_batches() -> None:
-    config = TrainConfig(hidden=8, layers=1, batch=4, frames=10)
-    assert equal(batches(config), batches(config))
-    assert not equal(batches(config), batches(config, seed=2))
+def test_frames_come_in_their_order_with_their_targets() -> None:
+    for moving in (False, True):
+        steps = batches(replace(PLAIN, cut=0.5), library(moving=moving))
+        x, y = torch.cat([step.x for step in steps]), torch.cat([step.y for step in steps])
+        assert x.shape == (8, 10, WIDTH)
+        torch.testing.assert_close(y[:, :, 1], x[:, :, 0] // 100 / 10, atol=1e-3, rtol=0)
+        if moving:
+            torch.testing.assert_close(y[:, :, 0], x[:, :, 0] % 100 / 100, atol=1e-3, rtol=0)
+        steps_on = x[:, 1:, 0] - x[:, :-1, 0]
+        assert (steps_on == 1).sum() > 60
+        assert (steps_on != 1).any(), "and some change to another clip"
 
 
-def test_short_clips_are_filled_with_frames_of_no_weight() -> None:
-    steps = batches(replace(PLAIN, carry=1.0), library(frames=6))
-    for step in steps:
-        assert (step.weight[:, :6] == 1).all()
+def test_what_was_not_heard_is_zero_after_standardising() -> None:
+    source = library(frames=6)
+    normalize = Standardization(WIDTH)
+    normalize.fit(torch.full((WIDTH,), -50.0), torch.ones(WIDTH))
+    for step in Batches(data(source), PLAIN, normalize, CPU, Group()).epoch(1):
+        assert (step.x[:, 6:] == 0).all()
         assert (step.weight[:, 6:] == 0).all()
-        assert step.fresh.all()  # a state that heard the filling is not carried on
+        assert (step.x[:, :6] >= 50).all()
 
 
-def test_states_carry_on_except_at_the_start() -> None:
-    first, second = batches(replace(PLAIN, carry=1.0))
-    assert first.fresh.all()
-    assert not second.fresh.any()
+def test_processes_share_a_step() -> None:
+    config = replace(PLAIN, mixup=0.5, noise=0.1, carry=0.5)
+    whole = batches(config)
+    parts = [batches(config, group=Group(rank, 2)) for rank in (0, 1)]
+    for step, first, second in zip(whole, *parts, strict=True):
+        for name in ("x", "y", "weight", "fresh"):
+            together = torch.cat([getattr(first, name), getattr(second, name)])
+            torch.testing.assert_close(together, getattr(step, name))
 
 
-def test_cuts_bring_another_clip_and_its_targets() -> None:
-    config = replace(PLAIN, cut=1.0, ramp_s=1.0, ramp_from=0.25)
-    changed = 0
-    for step in batches(config):
-        for x, y, weight in zip(step.x, step.y, step.weight, strict=True):
-            clips = x[:, 0] // 200
-            torch.testing.assert_close(y[:, 0], clips / 10, atol=1e-3, rtol=0)
-            places = torch.nonzero(clips[1:] != clips[:-1])[:, 0] + 1
-            assert len(places) <= 1
-            for place in places.tolist():
-                changed += 1
-                assert weight[place] == 0.25  # the ramp starts again
-                assert weight[place - 1] > 0.25
-    assert changed >= 4
+@pytest.mark.parametrize(("batch", "size"), [(4, 3), (6, 2), (4, 4)])
+def test_a_step_that_cannot_be_shared_is_refused(batch: int, size: int) -> None:
+    with pytest.raises(SpecError, match="cannot be shared"):
+        batches(replace(PLAIN, batch=batch), group=Group(0, size))
 
 
-def test_mixup_blends_features_and_targets_alike() -> None:
-    (plain, *_), (mixed, *_) = batches(PLAIN), batches(replace(PLAIN, mixup=1.0))
-    torch.testing.assert_close(plain.x, batches(PLAIN)[0].x)
-    partner = plain.x.roll(1, 0)
-    own = (mixed.x - partner)[:, 0, 0] / (plain.x - partner)[:, 0, 0]
-    assert ((own >= 0.5) & (own <= 1.0)).all()
-    expected = own[:, None, None] * plain.y + (1 - own[:, None, None]) * plain.y.roll(1, 0)
-    torch.testing.assert_close(mixed.y, expected, atol=1e-3, rtol=0)
+def test_whole_clips_of_any_length() -> None:
+    parts = [library(clips=3, frames=frames) for frames in (5, 7)]
+    rows = (*parts[0].rows, *((replace(row, source=1),) for (row,) in parts[1].rows))
+    mixed = Library((parts[0].sources[0], parts[1].sources[0]), SCALE, rows)
+    batches = Frames(mixed, CPU).clips(2)
+    seen = {number: clip for numbers, x in batches for number, clip in zip(numbers, x, strict=True)}
+    assert sorted(seen) == list(range(6))
+    for number, clip in seen.items():
+        assert clip[:, 0].tolist() == [100 * (number % 3) + frame for frame in range(5 if number < 3 else 7)]
 
 
-def test_each_change_changes_features_only() -> None:
-    plain = batches(PLAIN)[0]
-    offsets = np.stack([np.ones(WIDTH), np.linspace(-1, 1, WIDTH)]).astype(np.float32)
-    for name, config in {
-        "gain": replace(PLAIN, gain_db=3.0),
-        "tilt": replace(PLAIN, tilt_db=3.0),
-        "noise": replace(PLAIN, noise=1.0),
-        "masks": replace(PLAIN, path_masks=9),
-    }.items():
-        changed = next(Sampler(library(), config, 0.256, offsets).epoch(1))
-        assert not torch.equal(changed.x, plain.x), name
-        assert torch.equal(changed.y, plain.y), name
-
-
-def test_level_offsets() -> None:
-    std = np.array([1.0, 2.0, 0.5], dtype=np.float32)
-    loud, tilt = level_offsets(std, np.array([0, 1, 2]), np.array([0.0, -3.0, 5.0], dtype=np.float32))
-    np.testing.assert_allclose(np.exp(20 * loud * std), [10.0, 10.0, 1.0], rtol=1e-5)
-    np.testing.assert_allclose(tilt, [0.0, -3 * loud[1], 0.0], rtol=1e-5)
+def test_frames_kept_on_the_device_are_the_same(tmp_path: Path) -> None:
+    """As on a GPU, where they are copied if they fit; here both lie in memory."""
+    sources = []
+    for number in range(2):
+        path = tmp_path / f"{number}.frames"
+        np.random.default_rng(number).standard_normal((70_000, 2)).astype(np.float16).tofile(path)
+        sources.append(np.memmap(path, np.float16, "r", shape=(70_000, 2)))
+    y = np.zeros((1, 3), dtype=np.float16)
+    rows = [Row(number % 2, first, 30, y) for number, first in enumerate((0, 60_000, 69_970, 65_520))]
+    library = Library(tuple(sources), SCALE, tuple((row,) for row in rows))
+    pieces = [Piece(0, 0, rows[0], 3, 10), Piece(1, 2, rows[1], 0, 8), Piece(2, 0, rows[2], 29, 1)]
+    pieces += [Piece(2, 1, rows[3], 5, 4)]
+    mapped, kept = Frames(library, CPU), Frames(library, CPU, keep=True)
+    assert mapped.resident is None
+    assert kept.resident is not None
+    (x, known), (y_kept, known_kept) = (frames.take(pieces, 3, 10) for frames in (mapped, kept))
+    assert torch.equal(known, known_kept)
+    assert known[:, :, 0].sum(1).tolist() == [10, 8, 5]
+    assert torch.equal(x * known, y_kept * known)
+    assert bool((x * known).any(dim=2).sum() == 23)

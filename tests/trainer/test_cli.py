@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,11 +14,9 @@ import torch
 from streamtag.core.model_file import load_tagger
 from streamtag.errors import SpecError
 from trainer import cli
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, with_settings
 
-SETTINGS = (
-    "hidden=32 layers=2 epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
-)
+SETTINGS = "epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,13 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     card.write_text(json.dumps({"name": "tones", "licence": "CC0-1.0"}))
     assert run("prepare", tree, "--cache", features, "--passes", 1, "--workers", 1)[0] == 0
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
-    code, result, _ = run("train", tree, "--cache", features, "--passes", 1, "--threads", 1, "--out", out, *settings)
+    words = ("train", tree, "--cache", features, "--threads", 1, "--out", out, "--system", "Scat-2L-32H-GRU", *settings)
+    code, result, _ = run(*words, "--passes", 1)
     assert code == 0
     assert json.loads(result)["roc_auc"] > 0.7
+    code, _, err = run(*words, "--passes", 0)
+    assert code == 1
+    assert "was begun with passes = 1, not 0" in err
     code, table, _ = run("export", out, model, "--card", card)
     assert code == 0
     assert "high tone" in table
@@ -74,6 +78,9 @@ def test_mistakes_are_one_line(tmp_path: Path, tree: Path, run: Callable[..., tu
         (("prepare", nowhere), "no such folder"),
         (("train", tree, "--cache", tmp_path / "c", "--out", tmp_path / "r"), "prepare"),
         (("train", tree, "--out", tmp_path / "r", "--set", "hiden=3"), "not NAME=VALUE"),
+        (("train", tree, "--out", tmp_path / "r", "--system", "Scat-5L-GRU"), "python -m trainer systems"),
+        (("train", tree, "--out", tmp_path / "r", "--recipe", "good"), "paper, best"),
+        (("train", tree, "--out", tmp_path / "r", "--device", "tpu"), "auto, cpu, cuda"),
         (("export", nowhere, tmp_path / "m"), "data.json"),
         (("evaluate", nowhere, tree), "nowhere"),
     ):
@@ -93,8 +100,16 @@ def test_help_documents_the_format(run: Callable[..., tuple[int, str, str]]) -> 
 
 
 def test_settings() -> None:
-    config = cli.parse_settings(["epochs=3", "rate=0.5", "compression=none"])
-    assert config == TrainConfig(epochs=3, rate=0.5, compression="none")
+    config = with_settings(TrainConfig(noise=0.5), ["epochs=3", "rate=0.5", "compression=none"])
+    assert config == TrainConfig(epochs=3, rate=0.5, compression="none", noise=0.5)
     for wrong in ("epochs", "epochs=many", "colour=1"):
         with pytest.raises(SpecError, match="--set"):
-            cli.parse_settings([wrong])
+            with_settings(TrainConfig(), [wrong])
+
+
+def test_help_brings_nothing_slow() -> None:
+    """Whoever asks what there is should not wait for torch."""
+    slow = "{'torch', 'sklearn', 'rich', 'matplotlib', 'av', 'scipy'}"
+    words = f"import sys, trainer.cli; print(sorted({slow} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "[]"

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from streamtag.errors import ManifestError
-from streamtag.spec import ScatteringSpec
+from streamtag.core.model_file import save_tagger
+from streamtag.errors import ManifestError, SpecError
 from trainer import export
 from trainer.checkpoint import load
 from trainer.config import TrainConfig
+from trainer.data import load_data
+from trainer.evaluation.figures import Options, evaluate
+from trainer.evaluation.subject import open_subject
 from trainer.features import Cache
 from trainer.manifest import Manifest
-from trainer.train import Run, load_data
+from trainer.train import Run
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +31,78 @@ def runs(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFact
         pass
     for _ in Run(root / "second", replace(short, rate=2 * small.rate), data, start=root / "first").epochs():
         pass
-    for _ in Run(root / "other", replace(short, epochs=1, hidden=small.hidden + 1), data).epochs():
+    for _ in Run(root / "other", replace(short, epochs=1, system="Scat-2L-33H-GRU"), data).epochs():
         pass
     return root
 
 
 def test_later_runs_are_averaged_in(runs: Path, manifest: Manifest, small: TrainConfig) -> None:
-    tagger = export.build(runs / "first", manifest, ScatteringSpec(), {}, [runs / "second"])
+    tagger = export.build(runs / "first", manifest, {}, [runs / "second"])
     best, _ = load(runs / "first" / "best.safetensors")
     last, _ = load(runs / "second" / "checkpoint.safetensors")
-    expected = (best["head.weight"] + last["average.head.weight"]) / 2
+    expected = (best["network.head.weight"] + last["average.head.weight"]) / 2
     torch.testing.assert_close(tagger.head.weight, expected)
-    assert not torch.allclose(best["head.weight"], expected, atol=1e-6), "the two do differ"
+    assert not torch.allclose(best["network.head.weight"], expected, atol=1e-6), "the two do differ"
     assert tagger.card["averaged_with"] == [{"rate": 2 * small.rate}]
 
 
 def test_alone_it_is_the_best_epoch(runs: Path, manifest: Manifest) -> None:
-    tagger = export.build(runs / "first", manifest, ScatteringSpec(), {"name": "x"})
+    tagger = export.build(runs / "first", manifest, {"name": "x"})
     best, _ = load(runs / "first" / "best.safetensors")
-    assert torch.equal(tagger.head.weight, best["head.weight"])
-    assert torch.equal(tagger.normalization.mean, best["mean"])
+    assert torch.equal(tagger.head.weight, best["network.head.weight"])
+    assert torch.equal(tagger.normalization.mean, best["normalization.mean"])
     assert "averaged_with" not in tagger.card
 
 
 def test_what_cannot_be_averaged(runs: Path, manifest: Manifest) -> None:
     with pytest.raises(ManifestError, match="another network"):
-        export.build(runs / "first", manifest, ScatteringSpec(), {}, [runs / "other"])
+        export.build(runs / "first", manifest, {}, [runs / "other"])
     with pytest.raises(ManifestError, match="no training file"):
-        export.build(runs / "first", manifest, ScatteringSpec(), {}, [runs / "nowhere"])
+        export.build(runs / "first", manifest, {}, [runs / "nowhere"])
+
+
+@pytest.fixture(scope="module")
+def lstm(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, config = tmp_path_factory.mktemp("lstm") / "run", replace(small, epochs=1, system="Scat-1L-8H-LSTM")
+    for _ in Run(folder, config, load_data(cache, config, 0, lambda: None)).epochs():
+        pass
+    return folder
+
+
+def test_what_core_cannot_play_says_what_it_can(lstm: Path, manifest: Manifest) -> None:
+    with pytest.raises(
+        SpecError, match=r"Scat-1L-8H-LSTM: of the systems by name .*Scat-5L-512H-GRU.* can be exported"
+    ):
+        export.build(lstm, manifest, {})
+    assert export.exportable() == [
+        "Scat-4L-256H-GRU", "Scat-4L-512H-GRU", "Scat-5L-512H-GRU", "Scat-6L-512H-GRU",
+    ]  # fmt: skip
+
+
+def test_another_data_set_is_refused(runs: Path, manifest: Manifest) -> None:
+    with pytest.raises(ManifestError, match="its tags are not those of"):
+        export.build(runs / "first", replace(manifest, tags=("a", "b", "c")), {})
+
+
+def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
+    """Half precision in the file and in the cache, and frames from sound: no more than that lies between them."""
+    path = tmp_path / "model.safetensors"
+    save_tagger(export.build(runs / "first", manifest, {}), path)
+    of_model, _ = open_subject(path, manifest, cache.root, 1, torch.device("cpu"))
+    of_run, _ = open_subject(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+    clips = manifest.split("valid")[:6]
+    for model, run in zip(of_model.say(clips), of_run.say(clips), strict=True):
+        assert model == pytest.approx(run, abs=0.01)
+        assert model.shape == (12, 3)
+    assert not np.allclose(next(of_model.say(clips[:1])), next(of_model.say(clips[1:])), atol=0.01)
+
+
+def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache) -> None:
+    tagger = export.build(runs / "first", manifest, {"licence": "CC0-1.0"})
+    subject, _ = open_subject(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+    result, heard = evaluate(subject, manifest, "valid", Options(draws=10, minutes=()))
+    finished = export.finish(tagger, manifest, heard.mean(), result)
+    assert finished.card["licence"] == "CC0-1.0"
+    assert finished.card["scored_on"] == "valid"
+    assert finished.card["per_tag"]["noisy"]["roc_auc"] == result["tags"]["noisy"]["roc_auc"]
+    assert set(finished.thresholds) != {0.5}

@@ -1,10 +1,9 @@
-"""The feature cache: what it holds, that it goes on after a kill, and what it refuses."""
+"""The feature cache: what it holds, and what it refuses."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,27 +12,14 @@ import pytest
 import torch
 
 from streamtag.core import Scattering
-from streamtag.errors import ManifestError, SourceError
+from streamtag.errors import ManifestError, OutputError, SpecError
 from streamtag.spec import ScatteringSpec
 from trainer import augment
 from trainer.audio import decode
-from trainer.features import Cache, prepare
+from trainer.features import Cache
 from trainer.manifest import Manifest
 
 SPEC = ScatteringSpec()
-
-
-def contents(cache: Cache) -> dict[str, bytes]:
-    return {str(p.relative_to(cache.root)): p.read_bytes() for p in cache.root.rglob("*") if p.is_file()}
-
-
-def drain(progress: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    return list(progress)[-1]
-
-
-def few(manifest: Manifest, clips: int = 4) -> Manifest:
-    """A manifest of the first clips only."""
-    return replace(manifest, clips=manifest.clips[:clips])
 
 
 def test_frames_are_those_of_core(cache: Cache, manifest: Manifest) -> None:
@@ -47,9 +33,9 @@ def test_frames_are_those_of_core(cache: Cache, manifest: Manifest) -> None:
 
 def test_only_training_clips_are_augmented(cache: Cache, manifest: Manifest) -> None:
     assert cache.passes() == 1
-    for clip in manifest.clips:
-        assert cache.path(0, clip.clip_id).exists()
-        assert cache.path(1, clip.clip_id).exists() == (clip.split == "train")
+    names = {clip.clip_id for clip in manifest.clips}
+    assert set(cache.frames(0).spans) == names
+    assert set(cache.frames(1).spans) == {clip.clip_id for clip in manifest.clips if clip.split == "train"}
     name = manifest.clips[0].clip_id
     assert cache.recipe(0, name) == augment.Recipe()
     recipe = cache.recipe(1, name)
@@ -58,58 +44,59 @@ def test_only_training_clips_are_augmented(cache: Cache, manifest: Manifest) -> 
     assert abs(len(cache.read(1, name)) - heard / SPEC.hop) <= 1
 
 
-def test_goes_on_after_a_kill_with_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
-    part = few(manifest)
-    whole, killed = Cache(tmp_path / "a", part, SPEC, 1), Cache(tmp_path / "b", part, SPEC, 1)
-    assert drain(prepare(whole, 1, 0)) == (8, 8)
-    running = prepare(killed, 1, 0)
-    for _ in range(3):
-        next(running)
-    running.close()
-    assert drain(prepare(Cache(tmp_path / "b", part, SPEC, 1), 1, 0)) == (4, 4)  # two clips were done
-    assert contents(killed) == contents(whole)
-    assert drain(prepare(killed, 1, 0)) == (0, 0)
-
-
-def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
-    part = few(manifest, 2)
-    one, two = Cache(tmp_path / "a", part, SPEC, 1), Cache(tmp_path / "b", part, SPEC, 1)
-    drain(prepare(one, 1, 1))
-    drain(prepare(two, 1, 2))
-    assert len(contents(two)) == 5
-    assert contents(one) == contents(two)
+def test_the_spans_follow_one_another_in_the_map(cache: Cache) -> None:
+    frames = cache.frames(0)
+    assert isinstance(frames.values, np.memmap)
+    spans = list(frames.spans.values())
+    assert spans[0][0] == 0
+    assert [start for start, _ in spans[1:]] == [stop for _, stop in spans[:-1]]
+    assert spans[-1][1] == len(frames.values)
 
 
 def test_other_settings_are_refused_by_name(cache: Cache, manifest: Manifest, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(cache.root, copy)
-    Cache(copy, manifest, SPEC, 1)
+    Cache(copy, manifest, "scattering", 1)
     with pytest.raises(ManifestError, match="made with seed = 1, not 2"):
-        Cache(copy, manifest, SPEC, 2)
-    with pytest.raises(ManifestError, match="made with clips"):
-        Cache(copy, few(manifest), SPEC, 1)
-    settings = json.loads((copy / "settings.json").read_text())
-    for name, value in (("augmentation", 0), ("scattering", {"J": 9})):
-        (copy / "settings.json").write_text(json.dumps({**settings, name: value}))
-        with pytest.raises(ManifestError, match=f"made with {name}"):
-            Cache(copy, manifest, SPEC, 1)
+        Cache(copy, manifest, "scattering", 2)
+    with pytest.raises(ManifestError, match="made with clips = 96, not 4"):
+        Cache(copy, replace(manifest, clips=manifest.clips[:4]), "scattering", 1)
+    with pytest.raises(ManifestError, match="made with names"):
+        Cache(copy, replace(manifest, clips=manifest.clips[::-1]), "scattering", 1)
+    file = copy / "scattering" / "settings.json"
+    settings = json.loads(file.read_text())
+    for changed, named in (
+        ({"augmentation": 0}, "augmentation = 0"),
+        ({"spec": {**settings["spec"], "J": 9}}, "spec.J = 9, not 10"),
+        ({"later": 1}, "later = 1, not None"),
+    ):
+        file.write_text(json.dumps({**settings, **changed}))
+        with pytest.raises(ManifestError, match=f"made with {named}"):
+            Cache(copy, manifest, "scattering", 1)
+    file.write_text("{")
+    with pytest.raises(ManifestError, match=r"settings\.json: cannot be read"):
+        Cache(copy, manifest, "scattering", 1)
 
 
-@pytest.mark.parametrize("spoiled", [b"", b"\x93NUMPY", b"no array"])
-def test_damaged_and_missing_frames(manifest: Manifest, tmp_path: Path, spoiled: bytes) -> None:
-    empty = Cache(tmp_path, manifest, SPEC, 1)
-    name = manifest.clips[0].clip_id
+def test_front_ends_keep_apart(cache: Cache, manifest: Manifest) -> None:
+    mel = Cache(cache.root, manifest, "mel", 1)
+    with pytest.raises(ManifestError, match=r"prepare .* --front mel"):
+        mel.read(0, manifest.clips[0].clip_id)
+    assert cache.read(0, manifest.clips[0].clip_id).shape[1] == cache.front.size == 374
+    with pytest.raises(SpecError, match="no front end 'mfcc', only: scattering, mel, cqt"):
+        Cache(cache.root, manifest, "mfcc", 1)
+
+
+def test_missing_frames(cache: Cache, manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="prepare"):
-        empty.read(0, name)
-    empty.path(0, name).parent.mkdir()
-    empty.path(0, name).write_bytes(spoiled)
-    with pytest.raises(ManifestError, match="prepare"):
-        empty.read(0, name)
+        Cache(tmp_path, manifest, "scattering", 1).read(0, manifest.clips[0].clip_id)
+    with pytest.raises(ManifestError, match="no cached frames"):
+        cache.read(2, manifest.clips[0].clip_id)
+    with pytest.raises(ManifestError, match="no frames of clip nobody"):
+        cache.read(0, "nobody")
 
 
-def test_bad_sound_is_named(manifest: Manifest, tmp_path: Path) -> None:
-    bad = tmp_path / "clip-000.mp3"
-    bad.write_text("not a sound")
-    clips = (replace(manifest.clips[0], path=bad), *manifest.clips[1:2])
-    with pytest.raises(SourceError, match="clip clip-000"):
-        drain(prepare(Cache(tmp_path / "c", replace(manifest, clips=clips), SPEC, 1), 0, 0))
+def test_a_folder_that_cannot_be_made_is_named(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        Cache(tmp_path / "file", manifest, "scattering", 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamtag.errors import ManifestError
-from trainer.manifest import read_manifest
+from trainer.manifest import read_dataset
 
 Arrays = dict[str, np.ndarray]
 
@@ -40,7 +40,7 @@ def soft() -> Arrays:
 
 
 def test_hard_targets_are_matched_by_name(tmp_path: Path) -> None:
-    manifest = read_manifest(write(tmp_path / "d"))
+    manifest = read_dataset(write(tmp_path / "d"))
     assert [clip.clip_id for clip in manifest.clips] == ["a", "b", "c"]
     assert manifest.tags == ("guitar", "no vocals")
     np.testing.assert_array_equal(manifest.teachers, [[[0, 1], [1, 1], [1, 0]]])
@@ -50,7 +50,7 @@ def test_hard_targets_are_matched_by_name(tmp_path: Path) -> None:
 
 
 def test_soft_targets_are_matched_by_name(tmp_path: Path) -> None:
-    manifest = read_manifest(write(tmp_path / "d", soft()))
+    manifest = read_dataset(write(tmp_path / "d", soft()))
     assert manifest.teachers.shape == (2, 3, 2)
     np.testing.assert_allclose(manifest.teachers[0], [[0.4, 0.6], [0.8, 1.0], [0.0, 0.2]], atol=1e-3)
     assert manifest.windows is not None
@@ -61,14 +61,14 @@ def test_soft_targets_are_matched_by_name(tmp_path: Path) -> None:
 def test_facts(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", soft())
     (folder / "facts.csv").write_text("clip_id,true_tags,false_tags\nb,guitar,no vocals\nother,,guitar\n")
-    np.testing.assert_array_equal(read_manifest(folder).facts, [[0, 0], [1, -1], [0, 0]])
+    np.testing.assert_array_equal(read_dataset(folder).facts, [[0, 0], [1, -1], [0, 0]])
 
 
 def test_paths_and_byte_order_mark(tmp_path: Path) -> None:
     folder = write(tmp_path / "d")
     (folder / "clips.csv").write_text("\ufeffclip_id,split,path\na,train,audio/c.mp3\n", encoding="utf-8")
     (folder / "targets.csv").write_text("clip_id,guitar,no vocals\na,0,1\n")
-    assert read_manifest(folder).clips[0].path.name == "c.mp3"
+    assert read_dataset(folder).clips[0].path.name == "c.mp3"
 
 
 def edit(name: str, text: str) -> Callable[[Path], object]:
@@ -76,7 +76,7 @@ def edit(name: str, text: str) -> Callable[[Path], object]:
 
 
 MISFITS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no clips.csv": (lambda f: (f / "clips.csv").unlink(), "clips.csv: cannot be read"),
+    "no clips.csv": (lambda f: (f / "clips.csv").unlink(), "nor clips.csv is in it"),
     "no split column": (edit("clips.csv", "clip_id\na\n"), "no column 'split'"),
     "empty clips.csv": (edit("clips.csv", "clip_id,split\n"), "no clips"),
     "empty split": (edit("clips.csv", "clip_id,split\na,\n"), "clip a has no split"),
@@ -105,7 +105,7 @@ def test_misfits_are_named(tmp_path: Path, case: str) -> None:
     spoil, message = MISFITS[case]
     spoil(folder)
     with pytest.raises(ManifestError) as caught:
-        read_manifest(folder)
+        read_dataset(folder)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -136,14 +136,14 @@ def test_soft_misfits_are_named(tmp_path: Path, case: str) -> None:
     arrays, message = SOFT_MISFITS[case]
     folder = write(tmp_path / "d", arrays)
     with pytest.raises(ManifestError) as caught:
-        read_manifest(folder)
+        read_dataset(folder)
     assert message in str(caught.value)
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", spoiled(one=np.array([[object()] * 2] * 3)))
     with pytest.raises(ManifestError, match="not a plain numpy archive"):
-        read_manifest(folder)
+        read_dataset(folder)
 
 
 def test_damaged_archive(tmp_path: Path) -> None:
@@ -151,14 +151,14 @@ def test_damaged_archive(tmp_path: Path) -> None:
     path = folder / "targets.npz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ManifestError, match="not a plain numpy archive"):
-        read_manifest(folder)
+        read_dataset(folder)
 
 
 def test_unknown_split_names_the_others(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="only in: train, valid"):
-        read_manifest(write(tmp_path / "d")).split("test")
+        read_dataset(write(tmp_path / "d")).split("test")
 
 
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such folder"):
-        read_manifest(tmp_path / "nowhere")
+        read_dataset(tmp_path / "nowhere")

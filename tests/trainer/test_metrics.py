@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainer import metrics
 from trainer.manifest import Array
@@ -37,6 +39,26 @@ def test_chance_is_one_half() -> None:
     rng = np.random.default_rng(0)
     soft = rng.random((4000, 4)).astype(np.float32)
     assert metrics.score(rng.random((4000, 4)).astype(np.float32), soft).roc_auc == pytest.approx(0.5, abs=0.02)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 5))
+def test_the_macro_mean_alone_is_the_same(seed: int, clips: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    predicted = (rng.integers(0, levels + 1, (clips, 4)) / levels).astype(np.float32)
+    hard = (rng.random((clips, 4)) < 0.5).astype(np.float32)
+    expected = metrics.score(predicted, hard, least=1).roc_auc
+    assert metrics.macro_roc_auc(predicted, hard, least=1) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_hard_targets_need_one_of_each_and_soft_ones_five() -> None:
+    hard = np.zeros((6, 2), dtype=np.float32)
+    hard[0, 0] = 1.0
+    assert metrics.least_of(hard) == 1
+    assert metrics.least_of(targets()) == metrics.LEAST
+    assert metrics.unscored(hard, 1) == {1: "0 positives and 6 negatives, 1 needed of each"}
+    assert metrics.score(hard, hard, least=1).scored == 1
+    assert metrics.score(hard, hard).scored == 0
 
 
 def test_nothing_to_score() -> None:

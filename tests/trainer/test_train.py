@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from streamtag.errors import ManifestError, SpecError
+from streamtag.errors import ManifestError, OutputError, SpecError
+from trainer import checkpoint
 from trainer.config import TrainConfig
+from trainer.data import Data, load_data
 from trainer.features import Cache
-from trainer.train import Data, Run, load_data, loss_of
+from trainer.run_folder import load_run
+from trainer.train import Run, loss_of
 
 
 @pytest.fixture(autouse=True)
@@ -34,27 +40,30 @@ def data(cache: Cache, small: TrainConfig) -> Data:
     return load_data(cache, small, 1, nothing)
 
 
-def test_features_are_standardised(data: Data) -> None:
-    assert data.valid.rows[0][0].x.shape[1] == 374
-    values = np.concatenate([row[0].x for row in data.valid.rows]).astype(np.float32)
-    assert abs(values.mean()) < 0.3
-    assert 0.5 < values.std() < 2.0
+def auc(given: np.ndarray, said: np.ndarray) -> float:
+    high, low = said[given], said[~given]
+    return float((high[:, None] > low[None]).mean())
 
 
-def test_learns_the_rule_and_not_the_coin(data: Data, small: TrainConfig, tmp_path: Path) -> None:
-    run = Run(tmp_path, small, data)
+@pytest.mark.parametrize(
+    ("system", "settings"),
+    [
+        ("Scat-2L-32H-GRU", {}),
+        ("Scat-2L-32H-GRU", {"recurrent_dropout": 0.25, "dropout": 0.0}),
+        ("Scat-2L-32H-LSTM", {"epochs": 40}),
+        ("Scat-1L-24H-BN-LSTM", {"carry": 0.0, "epochs": 15}),
+    ],
+)
+def test_learns_the_rules_and_not_the_coin(
+    system: str, settings: dict[str, float], data: Data, small: TrainConfig, tmp_path: Path
+) -> None:
+    run = Run(tmp_path, replace(small, system=system, **settings), data)  # type: ignore[arg-type]
     results = list(run.epochs())
     assert results[-1].loss < results[0].loss
-    given = data.targets >= 0.5
-    means = run.predict(data.valid).mean(axis=1)
-
-    def auc(tag: int) -> float:
-        high, low = means[given[:, tag], tag], means[~given[:, tag], tag]
-        return float((high[:, None] > low[None]).mean())
-
-    assert auc(0) > 0.95
-    assert auc(1) > 0.95
-    assert 0.2 < auc(2) < 0.8
+    given, (means, _) = data.targets >= 0.5, run.predictions()
+    assert auc(given[:, 0], means[:, 0]) > 0.95
+    assert auc(given[:, 1], means[:, 1]) > 0.95
+    assert 0.2 < auc(given[:, 2], means[:, 2]) < 0.8
 
 
 def test_shuffled_labels_are_not_learned(cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
@@ -62,14 +71,15 @@ def test_shuffled_labels_are_not_learned(cache: Cache, small: TrainConfig, tmp_p
     teachers = cache.manifest.teachers.copy()
     training = cache.manifest.split("train")
     teachers[:, training] = teachers[:, rng.permutation(training)]
-    shuffled = Cache(cache.root, replace(cache.manifest, teachers=teachers), cache.spec, 1)
+    shuffled = Cache(cache.root, replace(cache.manifest, teachers=teachers), "scattering", 1)
     run = Run(tmp_path, small, load_data(shuffled, small, 1, nothing))
     last = list(run.epochs())[-1]
     assert 0.25 < last.roc_auc < 0.75
 
 
-def test_goes_on_after_a_kill_with_the_same_bytes(data: Data, small: TrainConfig, tmp_path: Path) -> None:
-    config = replace(small, epochs=4, carry=0.5)
+@pytest.mark.parametrize("system", ["Scat-2L-32H-GRU", "Scat-1L-16H-BN-LSTM"])
+def test_goes_on_after_a_kill_with_the_same_bytes(system: str, data: Data, small: TrainConfig, tmp_path: Path) -> None:
+    config = replace(small, system=system, epochs=4, carry=0.0 if "BN" in system else 0.5)
     whole = Run(tmp_path / "whole", config, data)
     list(whole.epochs())
     killed = Run(tmp_path / "killed", config, data)
@@ -88,16 +98,37 @@ def test_goes_on_after_a_kill_with_the_same_bytes(data: Data, small: TrainConfig
     assert [line.rsplit(",", 1)[0] for line in lines[0]] == [line.rsplit(",", 1)[0] for line in lines[1]]
 
 
-def test_the_sequences_follow_the_settings_of_the_run(data: Data, small: TrainConfig, tmp_path: Path) -> None:
-    for carry in (0.0, 1.0):
-        run = Run(tmp_path / str(carry), replace(small, carry=carry, cut=0.0), data)
-        _, second, *_ = run.sampler.epoch(1)
-        assert bool(second.fresh.all()) == (carry == 0.0)
-    small_steps = Run(tmp_path / "8", replace(small, batch=8), data).sampler.steps()
-    assert small_steps == 2 * Run(tmp_path / "16", replace(small, batch=16), data).sampler.steps()
+def test_a_kill_in_the_middle_of_an_epoch_costs_that_epoch(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+    config = replace(small, epochs=2)
+    list(Run(tmp_path / "whole", config, data).epochs())
+
+    steps = 0
+
+    def tick() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 6:  # of 8
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Run(tmp_path / "killed", config, data).epochs(tick))
+    again = Run(tmp_path / "killed", config, data)
+    assert again.epoch == 1
+    list(again.epochs())
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_a_finished_run_stays_finished(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+def test_tensorboard_sees_what_the_log_says(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+    results = list(Run(tmp_path, replace(small, epochs=2), data).epochs())
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    for name in ("loss", "roc_auc"):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(epoch.epoch, pytest.approx(getattr(epoch, name))) for epoch in results]
+
+
+def test_a_finished_run_does_nothing(data: Data, small: TrainConfig, tmp_path: Path) -> None:
     config = replace(small, epochs=1)
     assert len(list(Run(tmp_path, config, data).epochs())) == 1
     assert list(Run(tmp_path, config, data).epochs()) == []
@@ -117,17 +148,32 @@ def test_begins_with_the_best_weights_of_another_run(data: Data, small: TrainCon
     assert after.roc_auc == pytest.approx(best, abs=1e-3)
     fresh = next(iter(Run(tmp_path / "third", gentle, data).epochs()))
     assert fresh.roc_auc < best - 0.01, "the best weights are better than fresh ones"
-    other = replace(small, hidden=small.hidden + 1)
-    with pytest.raises(ManifestError, match="another network"):
-        Run(tmp_path / "fourth", other, data, start=tmp_path / "first")
+    for name in ("Scat-2L-33H-GRU", "Scat-2L-32H-LSTM", "Scat-3L-32H-GRU"):
+        with pytest.raises(ManifestError, match="another network"):
+            Run(tmp_path / "fourth", replace(small, system=name), data, start=tmp_path / "first")
     with pytest.raises(ManifestError, match="no training file"):
         Run(tmp_path / "fifth", small, data, start=tmp_path / "nowhere")
 
 
-def test_other_settings_are_refused(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+def test_the_best_epoch_can_be_asked(data: Data, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path, replace(small, epochs=1, precision="float32"), data)
+    (only,) = run.epochs()
+    trained = load_run(tmp_path)
+    assert trained.tags == data.tags
+    assert trained.best == {"epoch": 1, "roc_auc": only.roc_auc}
+    clips = [cache.manifest.clips[i].clip_id for i in cache.manifest.split("valid")]
+    features = torch.from_numpy(np.stack([cache.read(0, clip) for clip in clips[:4]]))
+    means = trained.predict_frames(features).mean(1)
+    torch.testing.assert_close(means, torch.from_numpy(run.predictions()[0][:4]), atol=1e-5, rtol=0)
+    assert not torch.allclose(means, trained.predict_frames(features * 0).mean(1), atol=1e-3)
+
+
+def test_other_settings_are_refused_with_the_difference(data: Data, small: TrainConfig, tmp_path: Path) -> None:
     Run(tmp_path, small, data)
-    with pytest.raises(SpecError, match="other settings"):
+    with pytest.raises(SpecError, match=r"other settings \(rate = 0.01, not 0.5\)"):
         Run(tmp_path, replace(small, rate=0.5), data)
+    with pytest.raises(SpecError, match="system = Scat-2L-32H-GRU, not Scat-2L-32H-LSTM"):
+        Run(tmp_path, replace(small, system="Scat-2L-32H-LSTM"), data)
 
 
 def test_damaged_checkpoint_is_refused(data: Data, small: TrainConfig, tmp_path: Path) -> None:
@@ -136,6 +182,38 @@ def test_damaged_checkpoint_is_refused(data: Data, small: TrainConfig, tmp_path:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ManifestError, match="no training file"):
         Run(tmp_path, small, data)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(OutputError, match="cannot hold a run"):
+        Run(tmp_path, small, data)
+
+
+def test_a_checkpoint_of_another_system_is_refused(data: Data, small: TrainConfig, tmp_path: Path) -> None:
+    other = replace(small, system="Scat-2L-32H-LSTM")
+    for name, config in (("mine", small), ("other", other)):
+        next(Run(tmp_path / name, config, data).epochs())
+    path = tmp_path / "mine" / "checkpoint.safetensors"
+    path.write_bytes((tmp_path / "other" / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(ManifestError, match="another network"):
+        Run(tmp_path / "mine", small, data)
+
+
+def test_a_full_disk_loses_nothing(
+    data: Data, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, small, data)
+    epochs = run.epochs()
+    next(epochs)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    def full(_tensors: object, path: Path, _meta: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        next(epochs)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_loss_counts_only_weighted_frames() -> None:
@@ -143,13 +221,25 @@ def test_loss_counts_only_weighted_frames() -> None:
     logits, y = torch.randn(2, 6, 3), torch.rand(2, 6, 3)
     weight = torch.ones(2, 6)
     weight[:, 4:] = 0
-    short = loss_of(logits[:, :4], y[:, :4], weight[:, :4], 0.5)
-    torch.testing.assert_close(loss_of(logits, y, weight, 0.5), short)
+    total = weight.sum()
+    short = loss_of(logits[:, :4], y[:, :4], weight[:, :4], 0.5, total)
+    torch.testing.assert_close(loss_of(logits, y, weight, 0.5, total), short)
     other = y.clone()
     other[:, 5] = 1 - other[:, 5]
-    torch.testing.assert_close(loss_of(logits, other, weight, 0.5), short)
+    torch.testing.assert_close(loss_of(logits, other, weight, 0.5, total), short)
     other[:, 0] = 1 - other[:, 0]
-    assert not torch.isclose(loss_of(logits, other, weight, 0.5), short)
+    assert not torch.isclose(loss_of(logits, other, weight, 0.5, total), short)
+
+
+def test_one_answer_for_a_clip_is_held_against_its_weighted_mean() -> None:
+    torch.manual_seed(0)
+    y, weight = torch.rand(2, 6, 3), torch.rand(2, 6)
+    mean = (y * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
+    logits = torch.logit(mean)[:, None].requires_grad_()
+    (slope,) = torch.autograd.grad(loss_of(logits, y, weight, 0.5, weight.sum()), logits)
+    assert float(slope.abs().max()) < 1e-6, "the mean itself is the best answer"
+    (slope,) = torch.autograd.grad(loss_of(logits + 1, y, weight, 0.5, weight.sum()), logits)
+    assert float(slope.abs().min()) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -161,6 +251,10 @@ def test_loss_counts_only_weighted_frames() -> None:
         ("rate", 0.0),
         ("mixup", -0.1),
         ("compression", "sqrt"),
+        ("schedule", "steps"),
+        ("precision", "float16"),
+        ("time_masks", 0.5),
+        ("system", "Scat-5L-512H-RNN"),
     ],
 )
 def test_settings_are_checked(name: str, value: object) -> None:
@@ -170,6 +264,6 @@ def test_settings_are_checked(name: str, value: object) -> None:
 
 def test_settings_survive_json() -> None:
     config = TrainConfig(epochs=3)
-    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(SpecError, match="colour"):
         TrainConfig.from_dict({**config.to_dict(), "colour": 1})

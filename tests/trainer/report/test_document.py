@@ -1,0 +1,130 @@
+"""A report holds the figures it was made of, says what does not compare, and is complete or not there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamtag.errors import ManifestError, OutputError
+from tests.trainer import leaky
+from trainer.manifest import Manifest
+from trainer.report import document, published, sections
+
+
+@pytest.fixture(scope="module")
+def data() -> Manifest:
+    return leaky.silent_set(120, ("guitar", "slow <b>|x", "techno"))
+
+
+@pytest.fixture(scope="module")
+def results(data: Manifest) -> list[dict[str, Any]]:
+    found = [
+        leaky.result(data, keep, name, minutes=(2, 5), streams=8)
+        for keep, name in ((0.9, "Scat-5L-512H-GRU"), (0.5, "Scat-2L-32H-GRU"))
+    ]
+    found[0]["course"] = {"epoch": [1, 2], "loss": [0.7, 0.5], "roc_auc": [0.6, 0.8]}
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(results: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "new"
+    document.write(results, folder, "Two systems & a half")
+    return folder
+
+
+def test_both_pages_hold_the_figures(written: Path, results: list[dict[str, Any]]) -> None:
+    page, web = (written / "report.md").read_text(), (written / "report.html").read_text()
+    for result in results:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {result['name']} | 7,776,306 "))
+        mean = result["scores"]["mean"]
+        assert f"{mean['roc_auc']:.3f} ({mean['roc_auc_interval'][0]:.3f}" in row
+        assert f"{mean['roc_auc']:.3f} (" in web
+    for words in ("split **test**, 40 clips", "in minute 5", "95% after a song change", "Tags taken for each other"):
+        assert words in page
+    assert "<title>Two systems &amp; a half</title>" in web
+    assert "split <strong>test</strong>" in web
+
+
+def test_every_picture_is_there_and_inside_the_html(written: Path) -> None:
+    named = re.findall(r"!\[[^]]*\]\(plots/([^)]+)\)", (written / "report.md").read_text())
+    assert sorted(named) == sorted(path.name for path in (written / "plots").iterdir())
+    assert len(named) == 7
+    inside = re.findall(r'src="([^"]+)"', (written / "report.html").read_text())
+    assert len(inside) == len(named)
+    for source in inside:
+        picture = base64.b64decode(source.removeprefix("data:image/png;base64,"), validate=True)
+        width, height = struct.unpack(">II", picture[16:24])
+        assert picture.startswith(b"\x89PNG")
+        assert min(width, height) > 200
+
+
+def test_names_cannot_break_the_page(written: Path) -> None:
+    assert "slow <b>" not in (written / "report.html").read_text()
+    assert "slow &lt;b&gt;|x" in (written / "report.html").read_text()
+
+
+def test_figures_are_read_as_they_were(written: Path, results: list[dict[str, Any]]) -> None:
+    assert document.read(written) == results
+
+
+def test_the_paper_stands_beside_ours(results: list[dict[str, Any]]) -> None:
+    text = sections.paper(results)
+    ours = results[0]["scores"]["mean"]["roc_auc"]
+    row = next(line for line in text.splitlines() if line.startswith("| Scat-5L-512H-GRU |"))
+    assert f"| 7,776K | 7,776,306 | 0.909 | {ours:.3f} |" in row
+    assert len([line for line in text.splitlines() if "K |" in line]) == 13
+    missing = next(line for line in text.splitlines() if line.startswith("| Scat-6L-512H-GRU |"))
+    assert "| 0.902 | – | – | 0 |" in missing
+    assert next(line for line in text.splitlines() if line.startswith("| Scat-2L-32H-GRU |")).endswith(
+        "| not in Table 2 |"
+    )
+
+
+def test_several_runs_of_a_system_are_averaged(results: list[dict[str, Any]]) -> None:
+    other = json.loads(json.dumps(results[0]))
+    other["scores"]["mean"]["roc_auc"] = 0.5
+    ours = results[0]["scores"]["mean"]["roc_auc"]
+    assert sections.mean([results[0], other], "roc_auc") == f"{(ours + 0.5) / 2:.3f} (0.500–{ours:.3f})"
+
+
+def test_what_does_not_compare_is_said(results: list[dict[str, Any]]) -> None:
+    assert "do not compare" in sections.comparable(results)
+    assert "do not compare" not in sections.comparable([{**results[0], "comparable": True}])
+
+
+def test_tags_that_are_not_scored_are_listed(results: list[dict[str, Any]]) -> None:
+    assert sections.not_scored(results[0]) == ""
+    text = sections.not_scored({**results[0], "not_scored": {"weird": "0 positives"}})
+    assert text.splitlines()[-1] == "- weird: 0 positives"
+
+
+def test_a_report_of_what_hears_whole_clips_alone(results: list[dict[str, Any]], tmp_path: Path) -> None:
+    whole = {**results[1], "streaming": {"missing": "it hears whole clips"}}
+    whole["scores"] = {**whole["scores"], "learned": {"missing": "it needs more than one frame a clip"}}
+    document.write([whole], tmp_path, "one")
+    page = (tmp_path / "report.md").read_text()
+    assert "As it is heard" not in page
+    assert "No learned pooling where it needs more than one frame a clip." in page
+
+
+def test_every_published_score_has_a_source() -> None:
+    assert len(published.OTHERS) == 10
+    assert all(row.source and 0.5 < row.roc_auc < 1 for row in published.OTHERS)
+
+
+def test_no_folder_no_figures(tmp_path: Path, results: list[dict[str, Any]]) -> None:
+    with pytest.raises(ManifestError, match="no figures"):
+        document.read(tmp_path)
+    (tmp_path / "figures.json").write_text('{"scores": 1}')
+    with pytest.raises(ManifestError, match="not a list of results"):
+        document.read(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        document.write(results, tmp_path / "file", "x")

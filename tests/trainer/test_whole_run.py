@@ -1,0 +1,116 @@
+"""The whole way by the commands alone: download from a host here, prepare, train two systems, evaluate, report,
+export, and tag a file with the result. A rule that is in the sound is learned; labels dealt by chance are not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamtag.core.model_file import load_tagger
+from tests.trainer.mini import TOP, Mini, publish, write_mini
+from tests.trainer.site import Site
+
+SECONDS = 180  # that one command may take
+SETTINGS = (
+    "epochs=24", "rate=0.01", "warmup=4", "batch=16", "frames=10", "ema=0.9", "dropout=0.1", "noise=0.05",
+    "gain_db=2.0", "tilt_db=0.2", "ramp_s=0.5", "mixup=0.0", "path_masks=0",
+)  # fmt: skip
+SYSTEMS = ("Scat-1L-64H-GRU", "Scat-1L-64H-LSTM")
+QUICK = ("--minutes", 5, "--draws", 200)
+
+
+def run(*words: object, module: str = "trainer") -> str:
+    """Standard output of a command, as a user types it; one core, so that all machines take the same way."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train(data: Path, out: Path, system: str) -> None:
+    run("train", data, "--system", system, "--out", out, *(word for pair in SETTINGS for word in ("--set", pair)))
+
+
+def evaluated(what: Path, data: Path, *words: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("evaluate", what, data, "--json", *QUICK, *words))
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Mini:
+    return write_mini(tmp_path_factory.mktemp("made") / "mtt", clips=440)
+
+
+@pytest.fixture(scope="module")
+def data(made: Mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Downloaded and prepared."""
+    folder = tmp_path_factory.mktemp("fetched") / "magnatagatune"
+    with Site(publish(made, tmp_path_factory.mktemp("host") / "site")).open() as host:
+        run("download", folder, "--base-url", host.url, "--accept-changes")
+    run("prepare", folder, "--passes", 0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    for system in SYSTEMS:
+        train(data, folder / system, system)
+    return [folder / system for system in SYSTEMS]
+
+
+def test_what_was_downloaded_is_what_was_published(made: Mini, data: Path) -> None:
+    for clip in made.clips[::40]:
+        assert (data / clip.path).read_bytes() == (made.root / clip.path).read_bytes()
+    assert (data / "annotations_final.csv").read_bytes() == (made.root / "annotations_final.csv").read_bytes()
+
+
+def test_two_systems_learn_the_rule_and_are_reported(
+    made: Mini, data: Path, runs: Sequence[Path], tmp_path: Path
+) -> None:
+    for folder in runs:
+        found = evaluated(folder, data, "--out", tmp_path / folder.name)
+        assert (found["split"], found["clips"]) == ("test", len(made.split("test")))
+        assert found["scores"]["mean"]["roc_auc"] > 0.95
+        assert found["scores"]["mean"]["scored_tags"] == len(TOP)
+        assert not found["comparable"]
+        assert found["streaming"]["endless"]["minutes"] == [2, 5]
+        assert found["streaming"]["heard"]["mean"][-1] > 0.95
+    run("report", *(tmp_path / folder.name for folder in runs), "--out", tmp_path / "both")
+    page = (tmp_path / "both" / "report.md").read_text()
+    assert all(f"| {system} | " in page for system in SYSTEMS)
+    assert "do not compare with published ones" in page
+    assert (tmp_path / "both" / "report.html").stat().st_size > 100_000
+
+
+def test_the_exported_model_tags_a_file(made: Mini, data: Path, runs: Sequence[Path], tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    run("export", runs[0], model)
+    tagger = load_tagger(model)
+    assert tagger.tags == TOP
+    assert tagger.card["scored_on"] == "valid"
+    assert tagger.card["scores"]["all"]["roc_auc"] > 0.95
+    first = TOP[0]  # is about high tones
+    high = [clip for clip in made.split("test") if first in clip.tags][:4]
+    low = [clip for clip in made.split("test") if first not in clip.tags][:4]
+    paths = [data / clip.path for clip in (*high, *low)]
+    lines = run("file", *paths, "--model", model, "--json", "--tags", first, module="streamtag.cli").splitlines()
+    means = [message["summary"][first] for message in map(json.loads, lines) if message["type"] == "end"]
+    assert len(means) == 8
+    assert min(means[:4]) > max(means[4:])
+
+
+def test_labels_dealt_by_chance_are_not_learned(tmp_path: Path) -> None:
+    shuffled = write_mini(tmp_path / "mtt", clips=440, shuffled=True)
+    run("prepare", shuffled.root, "--passes", 0)
+    train(shuffled.root, tmp_path / "run", SYSTEMS[0])
+    found = evaluated(tmp_path / "run", shuffled.root, "--minutes", 0)
+    assert found["scores"]["mean"]["roc_auc"] == pytest.approx(0.5, abs=0.08)

@@ -1,0 +1,138 @@
+"""Features of MP3 clips: the way `prepare` takes, against a loop over kymatio on the same clips and cores."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.audio import decode, encode
+from trainer.bench.clock import medians, threads
+from trainer.extraction import prepare
+from trainer.features import Cache
+from trainer.fronts import FRONTS
+from trainer.manifest import Clip, Manifest
+
+CLIP_S, CUT_S, RATE, BIT_RATE = 29.1, 29.0, 16000, 32000
+KYMATIO = {"J": 10, "Q": 8, "T": 1024}
+Figures = dict[str, Any]
+
+
+def extraction(clips: int, loop_clips: int, device: str = "cpu", repeats: int = 3) -> Iterator[tuple[str, Figures]]:
+    """A name and figures at a time: each front end from MP3 to cache, all cores; then the transform alone.
+
+    `loop_clips`: of them, that kymatio's loop goes over.
+    """
+    with _clips(clips) as manifest:
+        loop = kymatio_loop([clip.path for clip in manifest.clips[:loop_clips]])
+        for front in FRONTS:
+            yield (
+                f"features: {front}, from MP3",
+                _pipeline(manifest, front, device, loop if front == "scattering" else None),
+            )
+        sounds = np.stack([_cut(decode(clip.path, RATE)) for clip in manifest.clips[:4]])
+        yield "the transform alone, one thread", _alone(torch.from_numpy(sounds), repeats)
+
+
+def _pipeline(manifest: Manifest, front: str, device: str, loop: Callable[[], int] | None) -> Figures:
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        warm = next(iter(manifest.clips)).clip_id
+        few = manifest.without({clip.clip_id for clip in manifest.clips if clip.clip_id != warm})
+        taken = []
+        for part in (few, manifest):  # the first run tells what starting the processes costs
+            cache = Cache(Path(folder) / str(len(part.clips)), part, front, seed=1)
+            began = time.perf_counter()
+            for _ in prepare(cache, 0, cores, device):
+                pass
+            taken.append(time.perf_counter() - began)
+        size = sum(file.stat().st_size for file in cache.folder.iterdir())
+    count = len(manifest.clips)
+    ours = (count - 1) / max(1e-9, taken[1] - taken[0])
+    figures: Figures = {
+        "clips": count, "processes": cores, "device": device, "clips_per_s": ours, "seconds_to_start": taken[0],
+        "hours_for_25863_clips": 25863 / ours / 3600, "bytes_per_clip": size / count,
+    }  # fmt: skip
+    if loop:
+        began = time.perf_counter()
+        done = loop()
+        theirs = done / (time.perf_counter() - began)
+        figures |= {
+            "kymatio_loop_clips": done, "kymatio_loop_threads": torch.get_num_threads(),
+            "kymatio_loop_clips_per_s": theirs, "times_kymatio_loop": ours / theirs,
+        }  # fmt: skip
+    return figures
+
+
+def kymatio_loop(paths: list[Path]) -> Callable[[], int] | None:
+    """Decodes and transforms one clip after another; its filters are built before. None if kymatio cannot run."""
+    transform = _kymatio(_cut(decode(paths[0], RATE)).shape[0]) if paths else None
+    if transform is None:
+        return None
+
+    def run() -> int:
+        for path in paths:
+            transform(torch.from_numpy(_cut(decode(path, RATE))))
+        return len(paths)
+
+    return run
+
+
+def _alone(sounds: torch.Tensor, repeats: int) -> Figures:
+    theirs = _kymatio(sounds.shape[1])
+    functions: list[Callable[[], object]] = [lambda: [FRONTS["scattering"].compute(sound[None]) for sound in sounds]]
+    if theirs is not None:
+        functions.append(lambda: [theirs(sound) for sound in sounds])
+    with threads(1), torch.inference_mode():
+        taken = medians(functions, repeats)
+    figures: Figures = {"clips": len(sounds), "clips_per_s": len(sounds) / taken[0]}
+    if theirs is None:
+        return {**figures, "kymatio": "cannot run here: it needs SciPy below 1.17"}
+    return {**figures, "kymatio_clips_per_s": len(sounds) / taken[1], "times_kymatio": taken[1] / taken[0]}
+
+
+def kymatio_there() -> bool:
+    """Whether kymatio can run here."""
+    return _kymatio(2**14) is not None
+
+
+def _kymatio(samples: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from kymatio.torch import Scattering1D
+        except ImportError:  # kymatio 0.3 does not import with SciPy 1.17 and newer
+            return None
+        return Scattering1D(shape=samples, **KYMATIO)
+
+
+def _cut(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A whole number of kymatio's own hops."""
+    length = int(CUT_S * RATE) // 4096 * 4096
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+
+
+@contextmanager
+def _clips(count: int) -> Iterator[Manifest]:
+    """MP3s as MagnaTagATune has them, of coloured noise, as a data set."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        listed = []
+        for number in range(count):
+            noise = np.cumsum(rng.standard_normal(round(CLIP_S * RATE)))
+            noise = np.diff(noise, prepend=0.0) + 0.02 * (noise - noise.mean()) / noise.std()
+            path = Path(folder) / f"{number}.mp3"
+            encode((0.1 * noise).astype(np.float32), RATE, "mp3", BIT_RATE, path)
+            listed.append(Clip(str(number), "train", "all", path))
+        targets = np.zeros((1, count, 1), dtype=np.float32)
+        facts = np.zeros((count, 1), dtype=np.int8)
+        yield Manifest(Path(folder), ("tag",), tuple(listed), targets, None, facts)

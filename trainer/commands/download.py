@@ -1,0 +1,46 @@
+"""`download`: MagnaTagATune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="where to put it; about 6 GB with the archive's parts")],
+    base_url: Annotated[str, typer.Option(help="of a mirror  [default: the host's]")] = "",
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="go on with a warning if a file's md5 is not the one known")
+    ] = False,
+) -> None:
+    """Fetch MagnaTagATune; goes on where it was stopped. The parts mp3.zip.00? may be removed afterwards."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from streamtag.errors import ManifestError
+    from trainer import download
+    from trainer.commands.progress import progress_bar
+
+    console = Console(stderr=True)
+    remotes = download.wanted(folder)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        tasks = {name: progress.add_task(name, total=None) for remote in remotes for name in remote.parts}
+
+        def report(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=None)
+            progress.update(tasks[name], completed=done, total=total)
+
+        download.fetch(folder, base_url or download.BASE_URL, remotes, report)
+        for difference in download.differences(folder, remotes, report):
+            if not accept_changes:
+                raise ManifestError(f"{difference}: remove it and run this again, or go on with --accept-changes")
+            console.print(f"warning: {difference}", markup=False, highlight=False, soft_wrap=True)
+    if download.ARCHIVE in remotes:
+        with progress_bar() as progress:
+            task = progress.add_task("unpacking", total=None)
+            download.install(folder, lambda _, done, total: progress.update(task, completed=done, total=total))
+    console.print(f"{folder}: complete", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""`prepare`: the features of all clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.commands import options
+
+if TYPE_CHECKING:
+    from trainer.features import Cache
+
+
+def command(
+    folder: options.Folder,
+    cache: options.CacheFolder = None,
+    front: Annotated[
+        list[str] | None, typer.Option(help="scattering, mel or cqt; repeatable  [default: scattering]")
+    ] = None,
+    passes: options.Passes = 0,
+    seed: options.Seed = 1,
+    workers: Annotated[int, typer.Option(min=0, help="processes; default: one a core")] = options.CORES,
+    device: Annotated[str, typer.Option(help="cpu, or cuda for the transform; the processes decode")] = "cpu",
+) -> None:
+    """Compute the features of all clips; goes on where it was stopped.
+
+    Clips that do not decode are left out and listed, here and in the cache.
+    """
+    from trainer.commands.progress import progress_bar
+    from trainer.extraction import prepare
+    from trainer.features import Cache
+    from trainer.fronts import front_end
+    from trainer.manifest import read_dataset
+
+    names = [front_end(name).name for name in front or ["scattering"]]
+    data = read_dataset(folder)
+    with progress_bar() as progress:
+        say = progress.console.print
+        for line in (data.about, *data.notes):
+            say(line, markup=False, highlight=False, soft_wrap=True)
+        for name in names:
+            store = Cache(options.cache_folder(folder, cache), data, name, seed)
+            task = progress.add_task(name, total=None)
+            for done, total in prepare(store, passes, workers, device):
+                progress.update(task, completed=done, total=total)
+            for clip_id, problem in store.dropped.items():
+                say(f"left out: {clip_id}: {problem}", markup=False, highlight=False, soft_wrap=True)
+            for line in summary(store):
+                say(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(store: Cache) -> Iterator[str]:
+    """What is in a cache, and clips that are much shorter than the others: their files may be damaged."""
+    lengths = {clip_id: stop - start for clip_id, (start, stop) in store.frames(0).spans.items()}
+    usual = median(lengths.values())
+    for clip_id, frames in lengths.items():
+        if frames < usual / 2:
+            yield f"warning: {clip_id} is short: {frames} frames, where half of the clips have {usual:g} or more"
+    frames = sum(lengths.values())
+    yield (
+        f"{store.folder}: {len(lengths):,} clips, {frames:,} frames of {store.front.size},"
+        f" {store.passes()} augmented passes"
+    )

@@ -1,0 +1,69 @@
+"""`systems`: what can be trained."""
+
+from __future__ import annotations
+
+import json
+
+from trainer.commands import options
+
+TAGS = 50
+
+
+def command(as_json: options.AsJson = False) -> None:
+    """List the systems: input, parameters, streaming or not, and what the paper reports of them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from trainer.systems import SYSTEMS
+
+    rows = [
+        {
+            "name": system.name,
+            "front": system.front,
+            "inputs": system.inputs,
+            "layers": system.layers,
+            "hidden": system.hidden,
+            "cell": system.cell,
+            "parameters": system.parameters(system.inputs, TAGS),
+            "streams": system.streams,
+            "published_parameters_k": system.published.parameters_k if system.published else None,
+            "published_roc_auc": system.published.roc_auc if system.published else None,
+            "source": system.published.source if system.published else None,
+            "note": system.note,
+        }
+        for system in SYSTEMS.values()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(
+        title=f"with the paper's input sizes and {TAGS} tags",
+        box=None,
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for head in ("name", "input", "parameters", "printed", "streams", "ROC-AUC"):
+        table.add_column(
+            head, justify="right" if head in ("parameters", "printed", "ROC-AUC") else "left", no_wrap=True
+        )
+    notes: dict[str, int] = {}
+    for row in rows:
+        printed, auc = row["published_parameters_k"], row["published_roc_auc"]
+        mark = f" {notes.setdefault(str(row['note']), len(notes) + 1)}" if row["note"] else ""
+        table.add_row(
+            f"{row['name']}[dim]{mark}[/dim]",
+            f"{row['front']} {row['inputs']}",
+            f"{row['parameters']:,}",
+            f"{printed}K" if printed else "-",
+            "yes" if row["streams"] else "no",
+            f"{auc:.3f}" if auc else "-",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        "printed, ROC-AUC: as published (Song 2018, Table 2; Mel-4L-CNN: Choi 2016). Any other size trains too:"
+    )
+    console.print("Scat-2L-128H-GRU, Mel-3L-256H-LSTM-by-time, ...")
+    for note, number in notes.items():
+        console.print(f"{number} {note}")

@@ -1,0 +1,87 @@
+"""Results as tables on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.report import sections
+
+SCORES = {"mean": "mean of the frames", "last": "last frame", "learned": "learned pooling"}
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """The scores of one evaluation."""
+    console = Console()
+    words = "" if result["comparable"] else ", not comparable with published scores"
+    console.print(f"{result['name']}: split {result['split']} of {result['data']}, {result['clips']:,} clips{words}")
+    for tag, why in result["not_scored"].items():
+        console.print(f"not scored, left out of the means: {tag}: {why}")
+    console.print(_table("clip scores", ("", "ROC-AUC", "PR-AUC"), _scores(result["scores"])))
+    if len(result["parts"]) > 1:
+        console.print(_rows("by kind", "clips", result["parts"]))
+    if "heard" in result["streaming"]:
+        console.print(_heard(result["streaming"]))
+    ordered = dict(sorted(result["tags"].items(), key=lambda item: -item[1]["positives"]))
+    plain = {tag: {k: v for k, v in row.items() if not k.endswith("_interval")} for tag, row in ordered.items()}
+    console.print(_rows("by tag", "tag", plain))
+
+
+def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[str, int]) -> None:
+    """Every trained system beside the paper's, and what is still to be done: name, and epochs so far."""
+    console = Console()
+    if results:
+        first = results[0]
+        words = "" if first["comparable"] else " (not the clips of the paper: the columns do not compare)"
+        rows = [tuple(row[:-1]) for row in sections.paper_rows(results) if row[-2] != "0"]
+        title = f"split {first['split']} of {first['data']}, {first['clips']:,} clips{words}"
+        console.print(_table(title, sections.PAPER_HEAD[:-1], rows))
+    for name, epochs in unfinished.items():
+        console.print(f"not done: {name}, {epochs} epochs so far" if epochs else f"not begun: {name}")
+
+
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = []
+    for key, row in scores.items():
+        if "missing" in row:
+            rows.append((SCORES[key], row["missing"], ""))
+            continue
+        rows.append((SCORES[key], *(_with_interval(row[f"{n}_auc"], row[f"{n}_auc_interval"]) for n in ("roc", "pr"))))
+    return rows
+
+
+def _heard(streaming: Mapping[str, Any]) -> Table:
+    found, change = streaming["heard"], streaming["song_change"]
+    rows = [(f"after {s:g} s", _cell(value)) for s, value in zip(found["seconds"], found["mean"], strict=True)]
+    rows.append((f"seconds to {change['share']:.0%} after a song change", _cell(change["arrived_s"])))
+    rows.append((f"seconds to {change['share']:.0%} from silence", _cell(change["fresh_arrived_s"])))
+    if endless := streaming.get("endless"):
+        rows.append((f"in minute {endless['minutes'][-1]} of an endless stream", _cell(endless["roc_auc"][-1])))
+        rows.append(("the same clips from silence", _cell(endless["fresh"])))
+    return _table("as it is heard", ("", "ROC-AUC"), rows)
+
+
+def _rows(title: str, head: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    names = list(next(iter(rows.values())))
+    lines = [(name, *(_cell(row[key]) for key in names)) for name, row in rows.items()]
+    return _table(title, (head, *(name.replace("_", " ") for name in names)), lines)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left", no_wrap=not place)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _with_interval(value: float | None, interval: Sequence[float | None]) -> str:
+    return _cell(value) if None in interval else f"{_cell(value)} ({interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,187 @@
+"""The sections of a report, each the Markdown text of some results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from trainer.report import published
+from trainer.report.published import Published
+from trainer.report.text import DASH, score, seconds, table, thousands
+from trainer.systems import SYSTEMS, TABLE_2, System, named
+
+Result = dict[str, Any]
+Results = Sequence[Result]
+PAPER_HEAD = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
+TAGS = 60  # rows of a table of tags
+
+
+def scores(results: Results) -> str:
+    """Clip scores of all systems, best first."""
+    head = ("system", "parameters", "ROC-AUC", "PR-AUC", "last frame", "learned pooling", "tags scored", "ECE")
+    rows = [
+        (
+            _name(result), thousands(result.get("parameters")),
+            *(score(result["scores"]["mean"][f"{n}_auc"], result["scores"]["mean"][f"{n}_auc_interval"])
+              for n in ("roc", "pr")),
+            score(result["scores"]["last"]["roc_auc"]), score(result["scores"]["learned"].get("roc_auc")),
+            f"{result['scores']['mean']['scored_tags']} of {len(result['tags'])}",
+            score(result["calibration"]["ece"]),
+        )
+        for result in sorted(results, key=lambda r: -(r["scores"]["mean"]["roc_auc"] or 0.0))
+    ]  # fmt: skip
+    first = results[0]["intervals"]
+    words = (
+        "Macro means over the scored tags; a clip's score is the mean of its frames, unless another column says so. "
+        f"In brackets: where {first['level']:.0%} of {first['draws']:,} draws of {first['groups']:,} {first['by']}s "
+        "fell."
+    )
+    if first["clips_without_artist"]:
+        words += f" {first['clips_without_artist']:,} clips without a known artist count as one each."
+    missing = {result["scores"]["learned"].get("missing") for result in results} - {None}
+    if missing:
+        words += f" No learned pooling where {' or '.join(sorted(missing))}."
+    return f"{table(head, rows)}\n\n{words}"
+
+
+def by_kind(result: Result) -> str:
+    """The parts of a split that has several kinds of clips; empty if it has one."""
+    if len(result["parts"]) < 2:
+        return ""
+    head = ("clips", "number", "ROC-AUC", "PR-AUC", "ROC-AUC after 3 s", "mean difference", "correlation")
+    keys = ("roc_auc", "pr_auc", "roc_auc_3s", "difference", "correlation")
+    rows = [(kind, thousands(row["clips"]), *(score(row[k]) for k in keys)) for kind, row in result["parts"].items()]
+    return table(head, rows)
+
+
+def paper(results: Results) -> str:
+    """The paper's systems with our results of the same names; several runs of one system: their mean."""
+    words = f"{published.PAPER}, Table 2. Ours in brackets: lowest and highest run."
+    return f"{table(PAPER_HEAD, paper_rows(results))}\n\n{words}"
+
+
+def paper_rows(results: Results) -> list[tuple[str, ...]]:
+    """Under PAPER_HEAD: Table 2, then what else was trained."""
+    trained = [str(result["system"]) for result in results if result.get("system")]
+    rows = [_row(SYSTEMS[name], results) for name in TABLE_2]
+    return rows + [_row(named(name), results) for name in dict.fromkeys(trained) if name not in TABLE_2]
+
+
+def _row(system: System, results: Results) -> tuple[str, ...]:
+    ours, known = [result for result in results if result.get("system") == system.name], system.published
+    count = f"{known.parameters_k:,}K" if known and known.parameters_k else DASH
+    note = system.note or ("" if system.name in TABLE_2 else "not in Table 2")
+    return (
+        system.name, count, thousands(ours[0]["parameters"]) if ours else DASH, score(known.roc_auc if known else None),
+        mean(ours, "roc_auc"), mean(ours, "pr_auc"), str(len(ours)), note,
+    )  # fmt: skip
+
+
+def mean(results: Results, name: str) -> str:
+    """Mean over runs, with the lowest and highest where there are several."""
+    values = [value for r in results if (value := r["scores"]["mean"][name]) is not None]
+    if not values:
+        return DASH
+    ends = (min(values), max(values)) if len(values) > 1 else None
+    return score(sum(values) / len(values), ends)
+
+
+def others() -> str:
+    head = ("published", "ROC-AUC", "PR-AUC", "source", "")
+    return table(head, [_published(row) for row in published.OTHERS])
+
+
+def _published(row: Published) -> tuple[str, ...]:
+    return row.name, score(row.roc_auc), score(row.pr_auc), row.source, row.note
+
+
+def comparable(results: Results) -> str:
+    """Whether the tables of others may be set beside ours."""
+    if all(result["comparable"] for result in results):
+        return "The same clips and tags as those of the published scores below."
+    return (
+        "**These scores do not compare with published ones**: they are not of MagnaTagATune's whole "
+        f"{results[0]['split']} split."
+    )
+
+
+def streaming(results: Results) -> str:
+    """By seconds heard; after a change of song; in an endless stream."""
+    streams = [result for result in results if "heard" in result["streaming"]]
+    moments = streams[0]["streaming"]["heard"]["seconds"]
+    rows = [(_name(result), *(score(value) for value in result["streaming"]["heard"]["mean"])) for result in streams]
+    heard = table(("ROC-AUC after", *(f"{moment:g} s" for moment in moments)), rows)
+    lookahead = streams[0]["streaming"]["lookahead_s"]
+    words = (
+        f"Seconds are sound that has arrived: a frame is out {1000 * lookahead:.0f} ms after its centre, which counts. "
+        f"The clip's score is the mean of the frames so far. {published.STREAMING}"
+    )
+    return f"{heard}\n\n{words}\n\n{_stream_table(streams)}"
+
+
+def _stream_table(streams: Results) -> str:
+    minutes: list[int] = next(
+        (r["streaming"]["endless"]["minutes"] for r in streams if "endless" in r["streaming"]), []
+    )
+    share = streams[0]["streaming"]["song_change"]["share"]
+    rows = []
+    for result in streams:
+        change, endless = result["streaming"]["song_change"], result["streaming"].get("endless", {})
+        ours = dict(zip(endless.get("minutes", ()), endless.get("roc_auc", ()), strict=True))
+        rows.append(
+            (
+                _name(result), seconds(change["arrived_s"]), seconds(change["fresh_arrived_s"]),
+                score(endless.get("fresh")), *(score(ours.get(minute)) for minute in minutes),
+            )
+        )  # fmt: skip
+    head = ("", f"{share:.0%} after a song change", f"{share:.0%} from silence", "ROC-AUC from silence",
+            *(f"in minute {minute}" for minute in minutes))  # fmt: skip
+    words = (
+        f"{share:.0%}: seconds until the last frame's ROC-AUC reaches that share of its mean over the final 5 s. "
+        "In a minute: every clip of the split heard once, as the next one of an endless stream of other clips."
+    )
+    return f"{table(head, rows)}\n\n{words}"
+
+
+def tags(result: Result) -> str:
+    head = ("tag", "positives", "ROC-AUC", "PR-AUC", "calibration error")
+    rows = sorted(result["tags"].items(), key=lambda item: -item[1]["positives"])
+    lines = [
+        (
+            tag, thousands(row["positives"]), score(row["roc_auc"], row["roc_auc_interval"]),
+            score(row["pr_auc"], row["pr_auc_interval"]), score(result["calibration"]["by_tag"][tag]),
+        )
+        for tag, row in rows[:TAGS]
+    ]  # fmt: skip
+    return table(head, lines)
+
+
+def not_scored(result: Result) -> str:
+    """Tags that are missing from the means, and why; empty if there are none."""
+    if not result["not_scored"]:
+        return ""
+    listed = "\n".join(f"- {tag}: {why}" for tag, why in result["not_scored"].items())
+    return f"{len(result['not_scored'])} tags cannot be scored and are left out of the means:\n\n{listed}"
+
+
+def confusions(result: Result) -> str:
+    head = ("among the clips with", "is heard", "mean probability", "share that has both")
+    rows = [
+        (row["tag"], row["heard"], score(row["predicted"]), score(row["given"]))
+        for row in result["confusion"]["strongest"]
+    ]
+    return table(head, rows)
+
+
+def data(results: Results) -> Iterator[str]:
+    """What it was measured on, and what is to be known of it."""
+    first = results[0]
+    yield f"{first['about'] or first['data']}; split **{first['split']}**, {first['clips']:,} clips."
+    kinds = {"hard": "0 or 1", "soft": f"probabilities; a tag counts as given from {first['positive_from']} on"}
+    yield f"Targets: {kinds[first['targets']]}."
+    if first["notes"]:
+        yield "\n".join(f"- {note}" for note in first["notes"])
+
+
+def _name(result: Result) -> str:
+    return str(result["name"])

@@ -1,0 +1,98 @@
+"""A system: what is computed from the sound, and the network that reads it, under one name."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from streamtag.errors import SpecError
+from trainer.systems.bn_lstm import BNLSTMLayer, StepNorm
+from trainer.systems.convolutional import Blocks, Convolutional
+from trainer.systems.gru import GRULayer
+from trainer.systems.lstm import LSTMLayer
+from trainer.systems.recurrent import Dropout, Recurrent
+from trainer.systems.transposed import Transposed
+
+Front = Literal["scattering", "mel", "cqt"]
+LAYERS: dict[str, type[GRULayer | LSTMLayer | BNLSTMLayer]] = {
+    "GRU": GRULayer,
+    "LSTM": LSTMLayer,
+    "BN-LSTM": BNLSTMLayer,
+}
+FRONTS: dict[str, tuple[Front, int]] = {"Scat": ("scattering", 433), "Mel": ("mel", 96), "CQT": ("cqt", 84)}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the paper prints of a system: parameters in thousands, ROC-AUC. source: which table of which paper."""
+
+    parameters_k: int | None
+    roc_auc: float
+    source: str
+
+
+@dataclass(frozen=True)
+class System:
+    """front: the features it reads. inputs: how many numbers a step of its network reads in the paper (for
+    convolutions: features of a frame). family: `recurrent` reads frame after frame and streams; `transposed` reads
+    band after band of the whole clip; `convolutional` sees the clip at once. cell: a key of LAYERS, or CNN. channels,
+    blocks: of the convolutions. note: how
+    the paper was read where it leaves a choice."""
+
+    name: str
+    front: Front
+    inputs: int
+    family: Literal["recurrent", "transposed", "convolutional"]
+    layers: int
+    hidden: int
+    cell: str
+    channels: tuple[int, ...] = ()
+    blocks: Blocks = ()
+    published: Figures | None = None
+    note: str = ""
+
+    @property
+    def streams(self) -> bool:
+        """It can go on without end: an output for every frame, from what was heard so far."""
+        return self.family == "recurrent"
+
+    def build(self, inputs: int, outputs: int, dropout: Dropout | None = None) -> nn.Module:
+        """The network for features of `inputs` numbers a frame; a transposed one reads `self.inputs` frames."""
+        dropout = dropout or Dropout()
+        if self.family == "convolutional":
+            return Convolutional(self.channels, self.blocks, outputs, dropout)
+        size = self.inputs if self.family == "transposed" else inputs
+        layer = LAYERS[self.cell]
+        stack = [layer(size if not number else self.hidden, self.hidden) for number in range(self.layers)]
+        network = Recurrent(stack, layer.cells, self.hidden, outputs, dropout)
+        return Transposed(network, self.inputs) if self.family == "transposed" else network
+
+    def parameters(self, inputs: int, outputs: int) -> int:
+        """What is trained, as the paper counts: one bias a gate, and without BN-LSTM's scales and shifts."""
+        with torch.device("meta"):
+            network = self.build(inputs, outputs)
+        apart = {id(w) for m in network.modules() if isinstance(m, StepNorm) for w in m.parameters()}
+        return sum(math.prod(w.shape) for w in network.parameters() if w.requires_grad and id(w) not in apart)
+
+
+PATTERN = re.compile(r"(Scat|Mel|CQT)-([1-9]\d?)L-([1-9]\d{0,3})H-(GRU|LSTM|BN-LSTM)(-by-time)?")
+
+
+def from_name(name: str) -> System:
+    """A recurrent system of any size, e.g. Scat-2L-128H-GRU or Mel-3L-256H-LSTM-by-time.
+
+    Raises SpecError for what is no such name.
+    """
+    found = PATTERN.fullmatch(name)
+    if not found or (found[1] == "Scat") == bool(found[5]):
+        raise SpecError(
+            f"system {name!r}: not in the table of `python -m trainer systems`, nor of a form like"
+            " Scat-2L-128H-GRU or Mel-2L-128H-LSTM-by-time"
+        )
+    front, inputs = FRONTS[found[1]]
+    return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), found[4])
