@@ -21,7 +21,12 @@ EXTRAS = {
     "streamtag/commands/bench": "bench",
     "streamtag/out/osc": "osc",
 }  # paths, and what those who use them install
-DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "pythonosc": "python-osc", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "markdown_it": "markdown-it-py",
+    "prometheus_client": "prometheus-client",
+    "pythonosc": "python-osc",
+    "sklearn": "scikit-learn",
+}
 
 
 @pytest.fixture(scope="module")
