@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
 import time
@@ -151,6 +152,7 @@ def test_memory_stays_flat(hello: Hello, connect: Connect, plug_in: PlugIn, read
             read(reader)
             if number % 20 == 0:
                 plug_in(server, f"/?top={number % 50 + 1}").close()
+        gc.collect()  # connections are cycles
         return tracemalloc.get_traced_memory()[0]
 
     with Server(ServeSpec(port=0, stall_s=600), hello) as server:
@@ -164,4 +166,4 @@ def test_memory_stays_flat(hello: Hello, connect: Connect, plug_in: PlugIn, read
             after = hear(server, reader, range(1600, 3000))
         finally:
             tracemalloc.stop()
-    assert after - before < 500_000  # the frames alone would be many MB, for each who did not read them
+    assert after - before < 250_000  # the frames alone would be many MB, for each who did not read them
