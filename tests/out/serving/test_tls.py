@@ -76,6 +76,18 @@ def test_page_and_streams_are_served_encrypted(
     assert client.close_code == 1001
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_many_connect_one_after_another_and_none_is_left_waiting(
+    start: Start, connect: Connect, read: Read, hello: Hello, pair: dict[str, Path], version: ssl.TLSVersion
+) -> None:
+    server = start(tls_cert=pair["cert"], tls_key=pair["key"])
+    trusting = ssl.create_default_context(cafile=pair["cert"])
+    trusting.minimum_version = trusting.maximum_version = version
+    for _ in range(50):
+        with connect(server, ssl=trusting) as client:
+            assert read(client) == hello
+
+
 def test_the_certificate_is_trusted_only_by_those_who_were_told_to(
     start: Start, plug_in: PlugIn, pair: dict[str, Path]
 ) -> None:
