@@ -108,6 +108,13 @@ def test_for_stops_it_and_record_keeps_what_was_told(model: Path, tmp_path: Path
     assert times == sorted(times)
 
 
+def told_in_one_line(code: int, wanted: int, out: str, errors: str, words: str) -> None:
+    assert (code, out) == (wanted, "")
+    assert words in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert wanted == 2 or len(errors.splitlines()) <= 2  # what it listens to, and the error
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -122,18 +129,18 @@ def test_for_stops_it_and_record_keeps_what_was_told(model: Path, tmp_path: Path
         (["--tags", "gitar", "--from", "-"], 1, "did you mean 'guitar'"),
         (["--from", "ftp://example.org/a.mp3"], 1, "only http"),
         (["--from", "-", "--record", "/nowhere/r.jsonl"], 1, "no folder"),
-        (["--from", "-"], 1, "standard input: is empty"),
-        (["--from", "-", "--rate", "16000", "--format", "s16le"], 1, "standard input"),
         (["--from", "http://127.0.0.1:9/radio"], 1, "cannot be reached"),
     ],
 )
-def test_what_makes_no_sense_is_told_in_one_line(model: Path, arguments: list[str], code: int, words: str) -> None:
-    done = listen(*arguments, "--model", model)
-    assert (done.returncode, done.stdout) == (code, b"")
-    text = " ".join(done.stderr.decode().split())
-    assert words in text
-    assert "Traceback" not in text
-    assert code == 2 or len(done.stderr.splitlines()) <= 2  # what it listens to, and the error
+def test_what_makes_no_sense_is_told_in_one_line(streamtag: Run, arguments: list[str], code: int, words: str) -> None:
+    answer = streamtag("listen", *arguments)
+    told_in_one_line(answer.code, code, answer.out, answer.err, words)
+
+
+@pytest.mark.parametrize("more", [[], ["--rate", "16000", "--format", "s16le"]])
+def test_standard_input_without_a_byte_is_told(model: Path, more: list[str]) -> None:
+    done = listen("--from", "-", *more, "--model", model)
+    told_in_one_line(done.returncode, 1, done.stdout.decode(), done.stderr.decode(), "standard input: is empty")
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
