@@ -16,7 +16,7 @@ from trainer.checkpoint import load
 from trainer.config import TrainConfig
 from trainer.data import load_data
 from trainer.evaluation.figures import Options, evaluate
-from trainer.evaluation.subject import open_subject
+from trainer.evaluation.subject import decodable, open_subject
 from trainer.features import Cache
 from trainer.manifest import Manifest
 from trainer.train import Run
@@ -106,3 +106,15 @@ def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cac
     assert finished.card["scored_on"] == "valid"
     assert finished.card["per_tag"]["noisy"]["roc_auc"] == result["tags"]["noisy"]["roc_auc"]
     assert set(finished.thresholds) != {0.5}
+
+
+def test_a_clip_that_does_not_decode_is_left_out_and_said(manifest: Manifest, tmp_path: Path) -> None:
+    assert decodable(manifest) is manifest
+    broken = tmp_path / "broken.mp3"
+    broken.write_bytes(b"")
+    number = int(manifest.split("valid")[0])
+    clips = list(manifest.clips)
+    clips[number] = replace(clips[number], path=broken)
+    found = decodable(replace(manifest, clips=tuple(clips)))
+    assert len(found.split("valid")) == len(manifest.split("valid")) - 1
+    assert found.notes[-1] == f"left out: {clips[number].clip_id}: their sound does not decode"

@@ -30,10 +30,10 @@ def command(
     from trainer import export
     from trainer.commands.tables import print_result
     from trainer.evaluation import figures
-    from trainer.evaluation.subject import of_tagger
+    from trainer.evaluation.subject import decodable, of_tagger
     from trainer.manifest import read_dataset
 
-    data = read_dataset(folder or Path(_read_json(run / "data.json")["data"]))
+    data = decodable(read_dataset(folder or Path(_read_json(run / "data.json")["data"])))
     words = _read_json(card) if card else {}
     tagger = export.build(run, data, words, average or [])
     subject = of_tagger(tagger, data, model.stem)

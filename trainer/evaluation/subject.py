@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -15,13 +15,13 @@ import torch
 
 from streamtag.core import Tagger
 from streamtag.core.model_file import load_tagger
-from streamtag.errors import ManifestError
+from streamtag.errors import ManifestError, SourceError
 from streamtag.spec import ScatteringSpec
 from trainer.audio import decode
 from trainer.evaluation import listening
 from trainer.evaluation.listening import Indices, Listener, Read
 from trainer.evaluation.predictions import Predictions, collect
-from trainer.features import Cache
+from trainer.features import TRAIN, Cache
 from trainer.fronts import CqtSpec, FrontEnd
 from trainer.manifest import Array, Manifest
 from trainer.run_folder import TrainedSystem, load_run
@@ -58,7 +58,24 @@ def open_subject(what: Path, data: Manifest, cache: Path, seed: int, device: tor
         trained = load_run(what).to(device)
         store = Cache(cache, data, trained.system.front, seed)
         return of_run(trained, store, what, what.resolve().name), store.manifest
+    data = decodable(data)
     return of_tagger(load_tagger(what, device), data, what.stem), data
+
+
+def decodable(manifest: Manifest) -> Manifest:
+    """Without the clips outside training whose sound does not decode: a note says which."""
+    dropped = []
+    for clip in manifest.clips:
+        if clip.split == TRAIN:
+            continue
+        try:
+            decode(clip.path, ScatteringSpec().sample_rate)
+        except SourceError:
+            dropped.append(clip.clip_id)
+    if not dropped:
+        return manifest
+    note = f"left out: {', '.join(dropped)}: their sound does not decode"
+    return replace(manifest.without(set(dropped)), notes=(*manifest.notes, note))
 
 
 def of_listener(listener: Listener, read: Read, about: dict[str, Any], hop_s: float, lookahead_s: float) -> Subject:
