@@ -16,7 +16,7 @@ from streamtag.live.capture import Heard
 from streamtag.live.resample import SAMPLE_RATE
 
 LOWEST_DB = -100.0  # dBFS; digital silence has no level
-SILENT_DB = -60.0  # dBFS RMS; below it there is no music
+SILENT_DB = -50.0  # dBFS RMS; below it there is no music: a quiet room's noise is near -60
 BLOCK = SAMPLE_RATE // 10  # samples of which one level is taken
 RISE_S = 0.3  # time constant of the RMS level, as a VU meter's needle has it
 FALL_DB = 12.0  # a second, of a peak: a peak meter's 20 dB in 1.7 s
@@ -76,7 +76,7 @@ class Meter:
 
     @property
     def silence_s(self) -> float:
-        """How long the stream has been below -60 dBFS, s of stream. Lost sound is no silence: it starts anew."""
+        """How long the stream has been below -50 dBFS, s of stream. Lost sound is no silence: it starts anew."""
         return self._silence
 
     def heard(self, piece: Heard) -> None:

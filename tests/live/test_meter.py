@@ -84,8 +84,8 @@ def test_how_the_sound_is_cut_does_not_matter(cuts: list[int], seed: int) -> Non
     assert parts.silence_s == whole.silence_s == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("decibels", "silent"), [(-61.0, True), (-59.0, False)])
-def test_silence_is_what_lies_below_sixty_decibels(decibels: float, silent: bool) -> None:
+@pytest.mark.parametrize(("decibels", "silent"), [(-51.0, True), (-49.0, False)])
+def test_silence_is_what_lies_below_fifty_decibels(decibels: float, silent: bool) -> None:
     meter = Meter()
     _hear(meter, _sine(2, 10 ** ((decibels + 3.01) / 20)))
     assert meter.silence_s == pytest.approx(2.0 if silent else 0.0)
