@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ def _run(request: ListenRequest, reporter: Reporter, interruption: Interruption)
         capture = _capture(request, None if wav is None else wav.write)
         resources.callback(capture.close)
         outputs = _outputs(request, tagger, selection, capture, reporter, resources)
-        first = _first(capture, limits, interruption)
+        first = _first(capture, interruption)
         if first is None:
             if not interruption.wanted:
                 reporter.error(SourceError(f"{capture.name}: nothing was heard"))
@@ -199,10 +198,9 @@ def _capture(request: ListenRequest, tee: Tee | None) -> Capture:
     return Radio(request.source, tee=tee)
 
 
-def _first(capture: Capture, limits: Limits, interruption: Interruption) -> Piece | None:
-    """The first piece that tells something; None if the source ends before, or it took too long, or a signal came."""
-    until = None if limits.seconds is None else time.monotonic() + limits.seconds
-    while not interruption.wanted and (until is None or time.monotonic() < until):
+def _first(capture: Capture, interruption: Interruption) -> Piece | None:
+    """The first piece that tells something; None if the source ends before, or a signal came."""
+    while not interruption.wanted:
         piece = capture.take(WAIT_S)
         if not isinstance(piece, Heard) or len(piece.samples):
             return piece
