@@ -90,7 +90,7 @@ def settle(page: Page) -> None:
 
 def reload(page: Page) -> None:
     """With all that it is to remember: the browser writes that a little later, and tells nobody when."""
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(2500)
     page.reload()
 
 

@@ -174,6 +174,10 @@ def test_a_silent_connection_is_made_anew_unseen(server: Server, open_page: Open
     assert len(opened.watch.sockets) == 1
     page.clock.run_for(15_000)
     expect(page.locator("#state")).to_have_text("stalled")
+    for _ in range(200):  # the news of a socket comes after that of the page's text
+        if len(opened.watch.sockets) > 1:
+            break
+        page.wait_for_timeout(50)
     assert len(opened.watch.sockets) == 2
     server.publish(make_frame(1))
     expect(page.locator("#frames")).to_have_text("2")  # the old frame, told again, is not counted again
