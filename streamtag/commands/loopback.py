@@ -39,7 +39,7 @@ class Loopback:
         try:
             found = cls(library, int(library.query_devices(kind="output")["default_samplerate"]))
             with found.playing(sound) as microphone:
-                heard = _listened(microphone, len(sound))
+                heard = _listened(microphone, 2 * len(sound))  # a loudspeaker may take seconds to begin
         except (SourceError, library.PortAudioError, ValueError):  # ValueError: no such kind of device
             return None
         return found if likeness(heard, sound) >= LIKENESS else None

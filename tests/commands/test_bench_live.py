@@ -86,7 +86,7 @@ def test_the_loopback_is_taken_where_there_is_one(virtual_microphone: VirtualMic
     figures = json.loads(done.stdout)
     few, many = (figures[name] for name in figures if name.startswith("live"))
     assert few["source"] == "default, 44100 Hz, 2 channels"
-    assert few["frames"] > 20
+    assert few["frames"] > 10  # of 27 at most: a sound server may take seconds to begin
     assert many["source"].startswith("sound from memory")
     assert many["connected_at_the_end"] >= 199
     assert few["not_delivered"] == many["not_delivered"] == 0
