@@ -6,33 +6,23 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from streamtag.app import Tagger, load
+from streamtag.app import Tagger
 from streamtag.commands import bench_live
 from streamtag.commands.loopback import LIKENESS, likeness
-from streamtag.commands.measure import music, one_thread
+from streamtag.commands.measure import music
 from streamtag.live.session import Session
 
 if TYPE_CHECKING:
     from tests.live.virtual_microphone import VirtualMicrophone
 
 
-@pytest.fixture(autouse=True)
-def one() -> Iterator[None]:
-    """As the bench itself has it: two threads that wait for each other fall behind on a busy machine."""
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
+pytestmark = pytest.mark.usefixtures("one")
 
 
 def test_every_subscriber_gets_every_frame_and_those_that_do_not_read_are_none_of_their_business(

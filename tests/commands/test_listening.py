@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.app import Tagger, load
+from streamtag.app import Tagger
 from streamtag.commands.hearing import Hearing
 from streamtag.commands.listening import Limits, Listening
-from streamtag.commands.measure import one_thread
 from streamtag.errors import SpecError
 from streamtag.live.capture import Heard, Lost, Notice, Piece
 from streamtag.live.frame import TagFrame
@@ -74,16 +72,7 @@ class Scripted:
         pass
 
 
-@pytest.fixture(autouse=True)
-def one() -> Iterator[None]:
-    """As `listen` has it."""
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
+pytestmark = pytest.mark.usefixtures("one")
 
 
 Listen = Callable[..., tuple[Kept, Meter, list[str]]]
