@@ -18,6 +18,7 @@ from streamtag.errors import StreamtagError
 if TYPE_CHECKING:
     from streamtag.app import Result, Tagger, load
     from streamtag.live.events import EventDetector
+    from streamtag.live.pool import SessionPool
     from streamtag.live.session import Session, TagFrame
     from streamtag.live.source import open_source
 
@@ -27,6 +28,7 @@ __all__ = [
     "EventDetector",
     "Result",
     "Session",
+    "SessionPool",
     "StreamtagError",
     "TagFrame",
     "Tagger",
@@ -39,6 +41,7 @@ _HOMES = {
     "EventDetector": "streamtag.live.events",
     "Result": "streamtag.app",
     "Session": "streamtag.live.session",
+    "SessionPool": "streamtag.live.pool",
     "TagFrame": "streamtag.live.frame",
     "Tagger": "streamtag.app",
     "load": "streamtag.app",

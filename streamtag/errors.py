@@ -7,7 +7,8 @@
     ├── DeviceError       a compute device that is not there
     ├── ManifestError     a training data set that does not fit its own description
     ├── OutputError       a result that cannot be written, an address that cannot be served
-    └── ProtocolError     a message that is none, or a server that speaks another protocol
+    ├── ProtocolError     a message that is none, or a server that speaks another protocol
+    └── CapacityError     one stream more than there is room for
 
 Every message is one line, starts with what it is about, and says what to do where that is known.
 The command line prints it and exits with 1; anything else that escapes is a defect.
@@ -44,3 +45,7 @@ class OutputError(StreamtagError):
 
 class ProtocolError(StreamtagError):
     """A message that is none, or a server that cannot be understood."""
+
+
+class CapacityError(StreamtagError):
+    """One stream more than there is room for."""

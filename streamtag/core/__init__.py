@@ -1,6 +1,7 @@
 """The mathematics: pure steps on tensors, no clock, thread or print."""
 
 from streamtag.core.gru import StackedGRU
+from streamtag.core.hop_step import HopStep
 from streamtag.core.model_file import load_tagger, save_tagger
 from streamtag.core.normalization import Normalization
 from streamtag.core.scattering import Scattering, ScatteringState
@@ -9,6 +10,7 @@ from streamtag.core.tagger import Tagger, TaggerState
 from streamtag.spec import NetworkSpec, NormalizationSpec, ScatteringSpec
 
 __all__ = [
+    "HopStep",
     "NetworkSpec",
     "Normalization",
     "NormalizationSpec",

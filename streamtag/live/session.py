@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from streamtag.live.frame import TagFrame
+from streamtag.live.samples import checked
+from streamtag.live.track import SETTLED
 
 if TYPE_CHECKING:
     from streamtag.core import Tagger as Network
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["HasNetwork", "Session", "TagFrame"]
 
 SLICE_S = 16.0  # s; most that goes through the network at once, so that memory stays bounded
-SETTLED = 8  # hops of silence after which the front end remembers nothing else
 
 
 class HasNetwork(Protocol):
@@ -58,7 +59,7 @@ class Session:
         Raises ValueError if samples is not one-dimensional, or the stream was flushed and not reset.
         """
         self._check_open()
-        return self._fed(_checked(samples))
+        return self._fed(checked(samples))
 
     def lose(self, samples: int) -> list[TagFrame]:
         """Sound of this length, samples > 0, never came: it counts as silence, and the clock goes on.
@@ -124,16 +125,3 @@ class Session:
         ]
         self._lost = [(start, end) for start, end in self._lost if end > self._frames * hop]
         return frames
-
-
-def _checked(samples: ArrayLike) -> NDArray[np.float32]:
-    """-> [n], float32, contiguous, finite: a copy, since the caller may reuse its buffer."""
-    audio = np.asarray(samples)
-    if audio.ndim != 1:
-        raise ValueError(f"samples must be one-dimensional (mono), not of shape {list(audio.shape)}")
-    if audio.dtype.kind != "f":
-        raise ValueError(f"samples must be floating-point numbers between -1 and 1, not {audio.dtype}")
-    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf, and that 0
-        audio = audio.astype(np.float32)
-    audio[~np.isfinite(audio)] = 0
-    return audio

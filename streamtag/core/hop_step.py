@@ -1,0 +1,96 @@
+"""One hop of many streams at once: the audio of whichever rows have one in, their probabilities out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamtag.core.scattering import ScatteringState
+from streamtag.core.slab import Arrays, Slab
+from streamtag.core.stage import choose
+from streamtag.core.tagger import Tagger
+
+SLICE = 8  # streams whose scattering is computed together on a CPU: what they need fits its caches
+SCATTERING, HIDDEN = "scattering.", "gru."  # whose part of a row an exported array is
+
+
+class HopStep:
+    """Owns the states of `rows` streams, all of which stand between two hops.
+
+    Several threads may use it at once, but no row two of them.
+    """
+
+    def __init__(self, network: Tagger, rows: int) -> None:
+        self._network = network
+        self._device = network.head.weight.device
+        self.hop = network.spec.hop
+        with torch.inference_mode():
+            self._scattering = Slab(_aligned(network.scattering.initial_state(1), network.scattering.tail), rows)
+            self._hidden = Slab(network.gru.initial_state(1), rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the device that a stream needs."""
+        return self._scattering.nbytes + self._hidden.nbytes
+
+    @torch.inference_mode()
+    def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """audio [M, hop], finite, of the rows [M], all different -> probabilities [M, tags].
+
+        A stream begins with half a hop of silence. What its first hop gives stands for the time before its start.
+        """
+        where, sound = self._there(rows), self._there(audio)
+        size = SLICE if self._device.type == "cpu" else len(rows)
+        parts = [self._scatter(*part) for part in zip(torch.split(sound, size), torch.split(where, size), strict=True)]
+        frames, starting = (torch.cat(part) for part in zip(*parts, strict=True))
+        return self._tag(frames, starting, where).cpu().numpy()
+
+    @torch.inference_mode()
+    def reset(self, rows: NDArray[np.int64]) -> None:
+        """They begin anew."""
+        self._scattering.reset(self._there(rows))
+        self._hidden.reset(self._there(rows))
+
+    @torch.inference_mode()
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """They go on, but the GRU knows nothing of what it heard."""
+        self._hidden.reset(self._there(rows))
+
+    @torch.inference_mode()
+    def export(self, row: int) -> dict[str, NDArray[Any]]:
+        """All that a row remembers, by name."""
+        parts = ((SCATTERING, self._scattering), (HIDDEN, self._hidden))
+        return {prefix + name: array for prefix, slab in parts for name, array in slab.export(row).items()}
+
+    @torch.inference_mode()
+    def adopt(self, row: int, arrays: Arrays) -> None:
+        """The row goes on where the exported one stood. Raises SpecError if it is not of this model's shapes."""
+        for prefix, slab in ((HIDDEN, self._hidden), (SCATTERING, self._scattering)):
+            slab.adopt(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
+
+    def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """audio [M, hop] -> frames [M, 1, paths], and which streams have just begun [M]."""
+        before = self._scattering.take(rows)
+        frames, after = self._network.scattering.step(audio, before)
+        self._scattering.put(rows, after)
+        return frames, before.index < 0
+
+    def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
+        """frames [M, 1, paths] -> probabilities [M, tags]. Nothing is heard before a stream's start."""
+        network, hidden = self._network, self._hidden.take(rows)
+        y, moved = network.gru.step(network.normalization(frames), hidden)
+        self._hidden.put(rows, choose(starting, hidden, moved))
+        return torch.sigmoid(network.head(y[:, 0]))
+
+    def _there(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+
+def _aligned(state: ScatteringState, tail: int) -> ScatteringState:
+    """At a hop's end, where every stream's state has the same shape: the half hop before it is the caller's to send."""
+    return replace(state, recent=state.recent[:, -tail:].clone(), warm=True)

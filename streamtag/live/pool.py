@@ -1,0 +1,175 @@
+"""Many endless streams in one batch: whichever have a hop ready are stepped together, the others are held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamtag.errors import CapacityError, SpecError
+from streamtag.live.frame import TagFrame
+from streamtag.live.track import Track, TrackState
+
+if TYPE_CHECKING:
+    from streamtag.core.hop_step import HopStep
+    from streamtag.live.session import HasNetwork
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """All that a stream needs to go on in another pool with the same model.
+
+    track: where it stands; arrays: what the network remembers of it, by name.
+    """
+
+    track: TrackState
+    arrays: dict[str, NDArray[Any]]
+
+
+class SessionPool:
+    """Owns the slots. Several threads may use it at once, but no session two of them.
+
+    pool = SessionPool(tagger, slots=64)
+    session = pool.join()
+    session.feed(samples)
+    for session, frames in pool.step(): ...
+    """
+
+    def __init__(self, tagger: HasNetwork, slots: int = 64) -> None:
+        """slots: streams at most; their states are allocated at once (`slot_bytes` each, on the device).
+
+        Raises SpecError if there are none.
+        """
+        from streamtag.core.hop_step import HopStep  # late: torch
+
+        if slots < 1:
+            raise SpecError(f"a pool has at least 1 slot, not {slots}")
+        self.slots = slots
+        self.spec = tagger.network.spec
+        self._network = HopStep(tagger.network, slots)
+        self._lock = threading.Lock()  # of the two below
+        self._free = list(range(slots))[::-1]
+        self._sessions: dict[PooledSession, None] = {}
+
+    def __len__(self) -> int:
+        """Sessions now."""
+        return len(self._sessions)
+
+    @property
+    def slot_bytes(self) -> int:
+        """What a stream needs of the device's memory."""
+        return self._network.nbytes
+
+    def join(self, state: SessionState | None = None) -> PooledSession:
+        """A new stream, or one that goes on where another pool's stood.
+
+        Raises CapacityError if every slot is taken, SpecError if the state is damaged or another model's.
+        """
+        with self._lock:
+            if not self._free:
+                raise CapacityError(f"all {self.slots} slots are taken")
+            slot = self._free.pop()
+        try:
+            session = PooledSession(self, self._network, slot, state)
+        except BaseException:
+            with self._lock:
+                self._free.append(slot)
+            raise
+        with self._lock:
+            self._sessions[session] = None
+        return session
+
+    def step(self, sessions: Iterable[PooledSession] | None = None) -> list[tuple[PooledSession, list[TagFrame]]]:
+        """One hop of each of the sessions (None: of all) that has one ready -> those, with the frames that it gave."""
+        if sessions is None:
+            with self._lock:
+                sessions = list(self._sessions)
+        batch, hops, forgetful = [], [], []
+        for session in dict.fromkeys(sessions):
+            hop, forget = session._track.take()
+            if forget:
+                forgetful.append(session._slot)
+            if hop is not None:
+                batch.append(session)
+                hops.append(hop)
+        if forgetful:
+            self._network.forget(np.array(forgetful))
+        if not batch:
+            return []
+        probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
+        return [(session, session._track.give(row)) for session, row in zip(batch, probs, strict=True)]
+
+    def _leave(self, session: PooledSession) -> None:
+        with self._lock:
+            if session in self._sessions:  # leaving twice gives no slot back twice
+                del self._sessions[session]
+                self._free.append(session._slot)
+
+
+class PooledSession:
+    """One stream of a pool: as Session, but what is fed waits for the pool's next steps."""
+
+    def __init__(self, pool: SessionPool, network: HopStep, slot: int, state: SessionState | None = None) -> None:
+        self._pool = pool
+        self._network = network
+        self._slot = slot
+        self._track = Track(pool.spec, state.track if state else None)
+        if state is None:
+            network.reset(np.array([slot]))
+        else:
+            network.adopt(slot, state.arrays)
+
+    @property
+    def seconds(self) -> float:
+        """Sound fed so far, what was lost of it included, s."""
+        return self._track.samples / self._pool.spec.sample_rate
+
+    @property
+    def ready(self) -> int:
+        """Hops that wait."""
+        return self._track.ready
+
+    @property
+    def done(self) -> bool:
+        """The stream has ended, and all its frames were given."""
+        return self._track.ended and not self._track.ready
+
+    def feed(self, samples: ArrayLike) -> None:
+        """samples [n], any n >= 0, mono at 16 kHz. Samples that are not finite count as 0.
+
+        Raises ValueError if samples is not one-dimensional, or the stream was flushed and not reset.
+        """
+        self._track.feed(samples)
+
+    def lose(self, samples: int) -> None:
+        """Sound of this length, samples > 0, never came: as Session.lose."""
+        self._track.lose(samples)
+
+    def forget(self) -> None:
+        """The network forgets what was fed so far, as for a new song; the clock and the frames go on."""
+        self._track.forget()
+
+    def flush(self) -> None:
+        """Ends the stream: the frames that still waited for sound come with the next steps."""
+        self._track.end()
+
+    def reset(self) -> None:
+        """Forgets everything, what waits too: the next sample is the first of a new stream."""
+        self._track = Track(self._pool.spec)
+        self._network.reset(np.array([self._slot]))
+
+    def leave(self) -> None:
+        """Gives the slot back; the session is of no use any more."""
+        self._pool._leave(self)
+
+    def state(self) -> SessionState:
+        """For another pool. Raises ValueError while hops wait, or if the stream has ended."""
+        if self._track.ready:
+            raise ValueError("a stream's state can be taken only when all its hops are done")
+        if self._track.take()[1]:
+            self._network.forget(np.array([self._slot]))
+        return SessionState(self._track.state(), self._network.export(self._slot))
