@@ -1,0 +1,21 @@
+"""Why a stream is not let in, or not found."""
+
+from __future__ import annotations
+
+from streamtag.errors import CapacityError, StreamtagError
+
+
+class Busy(CapacityError):
+    """There is no room for one more stream now. retry_after_s: when it may be worth asking again, s."""
+
+    def __init__(self, why: str, retry_after_s: float) -> None:
+        super().__init__(f"busy: {why}")
+        self.retry_after_s = retry_after_s
+
+
+class NameTaken(StreamtagError):
+    """A producer of that name is connected already."""
+
+
+class UnknownStream(StreamtagError):
+    """No stream of that name runs or waits for its producer."""
