@@ -69,7 +69,9 @@ class Pages:
             f"{'wss' if own.scheme == 'https' else 'ws'}://{host}:{own.port}"  # 'self' has no sockets in old Safari
         )
         policy = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data: blob:; "
+            # blob: for what the page makes itself: the code of its audio thread, a file whose length it asks for
+            f"default-src 'none'; script-src 'nonce-{nonce}' blob:; style-src 'nonce-{nonce}'; "
+            "img-src 'self' data: blob:; media-src blob:; "
             f"connect-src 'self' {socket}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
         body = page.replace(NONCE, nonce)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from streamtag.message import Frame, Hello
 from streamtag.out.serving import ServeSpec
 from streamtag.out.websocket import Server
 from tests.conftest import Need
+from tests.web.intake_stub import IntakeStub
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
@@ -94,15 +95,21 @@ def reload(page: Page) -> None:
     page.reload()
 
 
-@pytest.fixture(scope="module")  # no wider: while it lives, no other test of this thread can run an event loop
-def browser(need: Need) -> Iterator[Browser]:
+@contextmanager
+def running_browser(need: Need, *flags: str) -> Iterator[Browser]:
     """Chromium without a window."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     need("browser", found is not None, "needs Chromium")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        running = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *flags])
         yield running
         running.close()
+
+
+@pytest.fixture(scope="module")  # no wider: while it lives, no other test of this thread can run an event loop
+def browser(need: Need) -> Iterator[Browser]:
+    with running_browser(need) as running:
+        yield running
 
 
 @pytest.fixture
@@ -114,6 +121,22 @@ def start() -> Iterator[Callable[..., Server]]:
             return stack.enter_context(Server(ServeSpec(port=port, queue=4096, **fields), hello))
 
         yield start
+
+
+@pytest.fixture
+def start_stub(start: Callable[..., Server]) -> Iterator[Callable[..., IntakeStub]]:
+    """start_stub(**its health's fields) -> a server that takes sound, with the real page, until the test ends."""
+    with ExitStack() as stack:
+
+        def start_stub(**health: Any) -> IntakeStub:
+            return stack.enter_context(IntakeStub(HELLO, start().address, make_frame, **health))
+
+        yield start_stub
+
+
+@pytest.fixture
+def stub(start_stub: Callable[..., IntakeStub]) -> IntakeStub:
+    return start_stub()
 
 
 @pytest.fixture

@@ -1,0 +1,192 @@
+"""A server that shows the page and takes sound, with every refusal and mishap that a test wants of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+from numpy.typing import NDArray
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import Server, ServerConnection, serve
+
+from streamtag.message import End, Hello, Message
+
+HOP = 4096 / 16000  # s
+SUMMARY = {"guitar": 0.81, "drums": 0.4, "piano": 0.12}
+
+
+@dataclass
+class Take:
+    """One connection of a producer. pcm: what came; told_end: it said that its sound is over."""
+
+    name: str
+    query: Mapping[str, str]
+    pcm: bytearray = field(default_factory=bytearray)
+    told_end: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+    pieces: int = 0
+
+    @property
+    def rate(self) -> int:
+        return int(self.query["rate"])
+
+    @property
+    def sound(self) -> NDArray[np.float64]:
+        return np.frombuffer(bytes(self.pcm[: len(self.pcm) // 2 * 2]), "<i2").astype(np.float64) / 32768
+
+
+class IntakeStub:
+    """A context manager. Each stream is told as many frames as its sound has hops, with the same tags in all.
+
+    refusals: statuses for the next handshakes of producers, the first first. health: its answer. positions: by name, where a
+    stream that it keeps would go on. reading: while it is not set, nothing is read of any producer.
+    """
+
+    def __init__(self, hello: Hello, page_of: str, make_frame: Callable[..., Message], **health: Any) -> None:
+        """page_of: the address of a server whose page, with its policy, is shown."""
+        self.health = {"status": "ready", "capacity": 8, "room": 8, "retry_after_s": None, "streams": {}} | health
+        self.refusals: list[HTTPStatus] = []
+        self.positions: dict[str, int] = {}
+        self.takes: list[Take] = []
+        self.reading = threading.Event()
+        self.reading.set()
+        self._hello, self._page_of, self._make_frame = hello, page_of, make_frame
+        self._subscribers: list[ServerConnection] = []
+        self._producers: list[ServerConnection] = []
+        self._changed = threading.Condition()
+        self._stack = ExitStack()
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        self._server = serve(self._attend, "127.0.0.1", 0, process_request=self._decide, compression=None, max_queue=2)
+        thread = threading.Thread(target=self._server.serve_forever)
+        thread.start()
+        self._stack.callback(thread.join)
+        self._stack.callback(self._server.shutdown)
+        self._stack.callback(self.cut)
+        self._stack.callback(self.reading.set)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for subscriber in list(self._subscribers):
+            subscriber.close()
+        self._stack.close()
+
+    @property
+    def address(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/"
+
+    def wait_for(self, count: int, timeout_s: float = 20) -> Take:
+        """The so manieth connection of a producer, counted from 1, once it is there."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.takes) >= count, timeout_s), f"{len(self.takes)} takes came"
+            return self.takes[count - 1]
+
+    def wait_until(self, true: Callable[[], bool], timeout_s: float = 20) -> None:
+        with self._changed:
+            assert self._changed.wait_for(true, timeout_s)
+
+    def cut(self) -> None:
+        """All producers' connections break off, as when a cable is pulled out and in again."""
+        for producer in list(self._producers):
+            producer.socket.shutdown(socket.SHUT_RDWR)
+
+    def tell(self, message: Message) -> None:
+        for subscriber in list(self._subscribers):
+            with suppress(ConnectionClosed):
+                subscriber.send(message.to_json())
+
+    def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
+        path = urlsplit(request.path).path
+        socket_wanted = "websocket" in request.headers.get("Upgrade", "").lower()
+        if path.startswith("/ingest/") and self.refusals:
+            status = self.refusals[0]
+            if not socket_wanted:
+                self.refusals.pop(0)  # asked for the second time, by a page that wants to know why
+            return _answer(status, f"{status.phrase}, says the stub\n", "text/plain", Retry_After="1")
+        if socket_wanted:
+            return None
+        if path == "/health":
+            return _answer(HTTPStatus.OK, json.dumps(self.health), "application/json")
+        if path == "/":
+            with urlopen(self._page_of) as page:
+                own, theirs = urlsplit(self.address).netloc, urlsplit(self._page_of).netloc
+                policy = page.headers["Content-Security-Policy"].replace(theirs, own)
+                return _answer(HTTPStatus.OK, page.read().decode(), "text/html", Content_Security_Policy=policy)
+        return _answer(HTTPStatus.NOT_FOUND, "nothing\n", "text/plain")
+
+    def _attend(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        target = urlsplit(connection.request.path)
+        connection.send(self._hello.to_json())
+        if not target.path.startswith("/ingest/"):
+            self._subscribers.append(connection)
+            for _ in connection:
+                pass
+            return
+        query = {name: values[0] for name, values in parse_qs(target.query).items()}
+        take = Take(unquote(target.path.removeprefix("/ingest/"), errors="strict"), query)
+        self._producers.append(connection)
+        try:
+            with suppress(ConnectionClosed):
+                self._take(connection, take)
+        finally:
+            self._producers.remove(connection)
+            take.over.set()
+            self._note()
+
+    def _take(self, connection: ServerConnection, take: Take) -> None:
+        position = self.positions.get(take.name, int(take.query["position"]))
+        connection.send(json.dumps({"type": "ready", "stream": take.name, "position": position}))
+        with self._changed:
+            self.takes.append(take)
+            self._changed.notify_all()
+        frames = round(int(take.query["position"]) / take.rate / HOP)
+        while True:
+            self.reading.wait()
+            data = connection.recv()
+            if isinstance(data, bytes):
+                take.pcm += data
+                take.pieces += 1
+                self._note()
+            else:
+                assert json.loads(data) == {"type": "end"}
+                take.told_end = True
+            heard_s = (int(take.query["position"]) + len(take.pcm) // 2) / take.rate
+            while frames * HOP + 0.384 < heard_s or (take.told_end and frames * HOP < heard_s):
+                self._say(connection, self._make_frame(frames, take.name, guitar=0.81, drums=0.4, piano=0.12))
+                frames += 1
+            if take.told_end:
+                self._say(connection, End(take.name, heard_s, frames, SUMMARY))
+                connection.close()
+                return
+
+    def _say(self, connection: ServerConnection, message: Message) -> None:
+        self.tell(message)
+        connection.send(message.to_json())
+
+    def _note(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _answer(status: HTTPStatus, text: str, kind: str, **headers: str) -> Response:
+    body = text.encode()
+    fields = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close"}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status.value, status.phrase, Headers(fields), body)

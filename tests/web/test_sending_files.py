@@ -1,0 +1,208 @@
+"""Files that are chosen or dropped on the page: decoded there, and sent as fast as the server takes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from streamtag.message import Frame
+from streamtag.out.websocket import Server
+from tests.web.conftest import HELLO, TAGS, Open, make_frame
+from tests.web.intake_stub import IntakeStub
+from tests.web.sound import likeness, make_sound, write_wav
+
+WATCH_THE_SOCKETS = """
+  const send = WebSocket.prototype.send;
+  window.most = 0; window.sentBytes = 0;
+  WebSocket.prototype.send = function (data) {
+    send.call(this, data);
+    window.sentBytes += data.byteLength ?? 0;
+    window.most = Math.max(window.most, this.bufferedAmount);
+  }"""
+
+
+def sources(page: Page) -> Locator:
+    return page.locator("#source-list > li")
+
+
+def drop(page: Page, *paths: Path | str) -> None:
+    """Files from outside, let fall on the middle of the page. A text is the name of an empty file."""
+    files = [
+        {"name": path, "data": []}
+        if isinstance(path, str)
+        else {"name": path.name, "data": list(path.read_bytes())}
+        for path in paths
+    ]
+    page.evaluate(
+        """files => {
+             const carried = new DataTransfer();
+             for (const file of files) carried.items.add(new File([new Uint8Array(file.data)], file.name));
+             const target = document.elementFromPoint(innerWidth / 2, innerHeight / 2) ?? document.body;
+             for (const type of ["dragenter", "dragover", "drop"]) target.dispatchEvent(
+               new DragEvent(type, {dataTransfer: carried, bubbles: true, cancelable: true})) }""",
+        files,
+    )
+
+
+def test_only_a_server_that_takes_sound_is_offered_any(page: Page, server: Server, stub: IntakeStub, open_page: Open) -> None:
+    server.publish(make_frame(0))
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#give")).to_be_hidden()
+    drop(page, "song.mp3")
+    expect(page.locator("#sources")).to_be_hidden()
+    other = open_page(stub.address).page
+    expect(other.get_by_role("button", name="Tag my microphone")).to_be_visible()
+    expect(other.get_by_role("button", name="Tag a file")).to_be_visible()
+    expect(other.locator("#empty-text")).to_contain_text("drop a file anywhere")
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 16000])
+def test_a_chosen_file_arrives_as_it_sounds(stub: IntakeStub, open_page: Open, tmp_path: Path, rate: int) -> None:
+    left, right = make_sound(1, 4, rate), make_sound(2, 4, rate)
+    page = open_page(stub.address).page
+    page.locator("#files").set_input_files(write_wav(tmp_path / "song.wav", np.stack([left, right], 1), rate))
+    take = stub.wait_for(1)
+    assert take.over.wait(20)
+    assert take.told_end
+    assert (take.name, take.query["format"], take.query["channels"]) == ("song.wav", "s16le", "1")
+    assert len(take.sound) == pytest.approx(4 * take.rate, abs=0.02 * take.rate)
+    heard = take.sound[: 3 * take.rate]
+    mean = np.interp(np.arange(4 * take.rate) / take.rate, np.arange(len(left)) / rate, (left + right) / 2)
+    assert likeness(heard, mean) > 0.99
+    assert abs(likeness(heard, make_sound(3, 4, take.rate))) < 0.3  # another sound
+
+
+def test_its_summary_is_shown_at_the_end_and_its_stream_in_the_picture(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    stub.tell(make_frame(0, "radio", harp=0.9))
+    expect(page).to_have_title("radio · streamtag")
+    drop(page, write_wav(tmp_path / "evening ride.wav", make_sound(1, 3)))
+    expect(page).to_have_title("evening ride.wav · streamtag")
+    expect(page.locator("#stream")).to_have_value("stream evening ride.wav")
+    row = sources(page)
+    expect(row.locator(".title")).to_have_text("evening ride.wav")
+    expect(row.locator(".words")).to_have_text(re.compile(r"^0:03, heard in [\d.]+ s · guitar 0.81, drums 0.40, piano 0.12$"))
+    expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+    expect(page.locator("#hearing")).to_have_text("Heard on average")
+    row.get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#sources")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "tag-files"
+
+
+def test_several_files_go_one_after_another(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    drop(page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("abc")))
+    takes = [stub.wait_for(count) for count in (1, 2, 3)]
+    assert all(take.over.wait(20) for take in takes)
+    assert [take.name for take in takes] == ["a.wav", "b.wav", "c.wav"]
+    assert likeness(takes[1].sound[:80000], make_sound(1, 2)) > 0.99
+    expect(sources(page).filter(has_text="heard in")).to_have_count(3)
+    expect(page).to_have_title("c.wav · streamtag")
+
+
+def test_who_looks_at_another_stream_is_left_there(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    stub.tell(make_frame(0, "radio"))
+    stub.reading.clear()
+    drop(page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("ab")))
+    stub.wait_for(1)
+    expect(page.locator("#stream")).to_have_value("stream a.wav")
+    page.locator("#stream").select_option("radio")
+    stub.reading.set()
+    expect(sources(page).filter(has_text="heard in")).to_have_count(2)
+    expect(page).to_have_title("radio · streamtag")
+
+
+def test_a_slow_server_is_waited_for_and_the_file_can_be_cancelled(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address, lambda page: page.add_init_script(WATCH_THE_SOCKETS)).page
+    stub.reading.clear()
+    page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 120)))
+    take = stub.wait_for(1)
+    page.wait_for_function("window.sentBytes > 1e6")
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.sentBytes") <= 2 * 44100 * 20.2  # of 120 s: no more ahead than that
+    assert page.evaluate("window.most") < 2**18 + 20000
+    stub.reading.set()
+    stub.wait_until(lambda: len(take.pcm) > 3e6)
+    expect(sources(page).locator(".words")).to_have_text(re.compile(r"^\d:\d\d of 2:00( · \d+ × real time)?$"))
+    page.get_by_role("button", name="Cancel: long.wav").click()
+    expect(sources(page).locator(".words")).to_contain_text("stopped after")
+    assert take.over.wait(10)
+    assert take.told_end
+    assert len(take.pcm) < 2 * 44100 * 110
+
+
+def test_a_connection_that_breaks_off_costs_nothing_of_a_file(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    opened = open_page(stub.address)
+    opened.page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 60)))
+    first = stub.wait_for(1)
+    stub.wait_until(lambda: len(first.pcm) > 1e6)
+    stub.cut()
+    second = stub.wait_for(2)
+    assert second.over.wait(30)
+    at = int(second.query["position"])
+    assert 0 < at <= len(first.sound)
+    assert second.name == first.name
+    assert at + len(second.sound) == 60 * 44100
+    whole = np.concatenate([first.sound[:at], second.sound])
+    assert likeness(whole, make_sound(1, 60)) > 0.99
+    opened.forgive()
+
+
+def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    (tmp_path / "notes.txt").write_text("no sound at all\n" * 1000)
+    cut = write_wav(tmp_path / "cut.wav", make_sound(1, 2))
+    cut.write_bytes(cut.read_bytes()[:30])
+    drop(page, "empty.mp3", tmp_path / "notes.txt", cut, write_wav(tmp_path / "good.wav", make_sound(1, 1)))
+    expect(sources(page).last.locator(".words")).to_contain_text("heard in")
+    for row in sources(page).all()[:3]:
+        expect(row.locator(".words")).to_have_text(re.compile("^This browser finds no sound in it that it can decode"))
+        expect(row).to_have_attribute("data-phase", "failed")
+    assert [take.name for take in stub.takes] == ["good.wav"]
+
+
+def test_too_long_a_file_is_not_decoded(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    page.locator("#files").set_input_files(write_wav(tmp_path / "day.wav", np.zeros(1000 * 4 * 3600), 1000))
+    expect(sources(page).locator(".words")).to_have_text(
+        "4:00:00 is too much for a browser to decode at once: streamtag file reads it."
+    )
+
+
+NAMES = {
+    "<img src=x onerror=document.title='hurt'>.wav": "<img src=x onerror=document.title='hurt'>.wav",
+    "../../etc/passwd": ".. .. etc passwd",
+    "..": "file",
+    "  a\x00b\u202ec\u2028d/é?#&%2F.wav  ": "a b c d é?#&%2F.wav",
+    "e\u0301\U0001f3b5.wav": "é\U0001f3b5.wav",
+    "\ud800\ud800.wav": ".wav",
+    "x" * 300: "x" * 64,
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_hostile_name_is_text_and_what_the_server_takes(stub: IntakeStub, open_page: Open, tmp_path: Path, name: str) -> None:
+    page = open_page(stub.address).page
+    data = list(write_wav(tmp_path / "x.wav", make_sound(1, 1)).read_bytes())
+    page.evaluate(
+        """([codes, data]) => {
+             const carried = new DataTransfer(), name = String.fromCharCode(...codes);
+             const file = new File([new Uint8Array(data)], "x");
+             Object.defineProperty(file, "name", {value: name});
+             const event = new Event("drop", {bubbles: true, cancelable: true});
+             event.dataTransfer = {types: ["Files"], items: [], files: [file]};
+             document.body.dispatchEvent(event) }""",
+        [[int.from_bytes(name.encode("utf-16-le", "surrogatepass")[k : k + 2], "little") for k in range(0, len(name.encode("utf-16-le", "surrogatepass")), 2)], data],
+    )
+    take = stub.wait_for(1)
+    assert take.over.wait(10)
+    assert take.name == NAMES[name]
+    assert take.name.isprintable()
+    assert take.name == take.name.strip()
+    expect(sources(page).locator(".title")).to_have_text(NAMES[name])
+    expect(sources(page).locator("img")).to_have_count(0)
