@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, NAP_S, Pace, chunks, place
-from streamtag.commands.bench_streams.process import cpu_s, free_mib, resident_mib
+from streamtag.commands.bench_streams.process import Window, cpu_s, free_mib, resident_mib
 from streamtag.commands.bench_streams.producers import FRAME, GAP, NUMBER
 from streamtag.commands.bench_streams.tally import Tally, Trial
 from streamtag.errors import StreamtagError
@@ -118,34 +118,24 @@ class Peers:
         for peer in self._peers:
             peer.tally = tally
         start = time.monotonic() + 0.1
-        measuring = asyncio.create_task(self._cpu(start))
         late = []
-        for due, stream, chunk in self._pace.pushes(list(before)):
-            if (early := start + due - time.monotonic()) > 0:
-                await asyncio.sleep(max(early, NAP_S))
-            self._peers[stream].push(self._chunks[place(stream, chunk, len(self._chunks))])
-            late.append(time.monotonic() - start - due)
-        for _ in range(20):
-            await asyncio.sleep(FAREWELL_S / 20)
-            if tally.complete():
-                break
-        cpu = await measuring
+        with Window(self._pace, start, self._cpu) as window:
+            for due, stream, chunk in self._pace.pushes(list(before)):
+                if (early := start + due - time.monotonic()) > 0:
+                    await asyncio.sleep(max(early, NAP_S))
+                self._peers[stream].push(self._chunks[place(stream, chunk, len(self._chunks))])
+                late.append(time.monotonic() - start - due)
+            for _ in range(20):
+                await asyncio.sleep(FAREWELL_S / 20)
+                if tally.complete():
+                    break
         for peer in self._peers:
             peer.tally = None
         memory = sum(resident_mib(peer.pid) for peer in self._peers) / streams
-        return tally.trial(start, late, **cpu, own_mib_a_process=memory)
+        return tally.trial(start, late, **window.percent_of_a_core(), own_mib_a_process=memory)
 
-    async def _cpu(self, start: float) -> dict[str, float]:
-        """CPU time of the processes, and of this one, while frames are counted."""
-        first, last = self._pace.counted
-        await asyncio.sleep(start + first - time.monotonic())
-        own, theirs, wall = time.process_time(), sum(cpu_s(peer.pid) for peer in self._peers), time.monotonic()
-        await asyncio.sleep(start + last - time.monotonic())
-        wall = time.monotonic() - wall
-        return {
-            "cpu_percent_of_a_core": 100 * (sum(cpu_s(peer.pid) for peer in self._peers) - theirs) / wall,
-            "clients_cpu_percent_of_a_core": 100 * (time.process_time() - own) / wall,
-        }
+    def _cpu(self) -> dict[str, float]:
+        return {"cpu": sum(cpu_s(peer.pid) for peer in self._peers), "clients_cpu": time.process_time()}
 
     async def _keep(self, count: int) -> None:
         """Starts or ends processes until there are so many."""

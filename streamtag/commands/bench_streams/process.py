@@ -6,8 +6,15 @@ import os
 import resource
 import signal
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streamtag.commands.bench_streams.pace import Pace
 
 STOP_S = 10.0  # how long a process has to end when it is asked to
 
@@ -46,6 +53,43 @@ def free_mib() -> float:
         return int(text.split("MemAvailable:")[1].split()[0]) / 1024
     except (OSError, ValueError, IndexError):
         return float("inf")
+
+
+class Window:
+    """Reads CPU times when frames begin to be counted and when they no longer are. A context manager.
+
+    start: of the pace, on time.monotonic(). read: -> s so far, by name; it is called in a thread of the window's own.
+    """
+
+    def __init__(self, pace: Pace, start: float, read: Callable[[], Mapping[str, float]]) -> None:
+        self._bounds = [start + bound for bound in pace.counted]
+        self._read = read
+        self._readings: list[tuple[float, Mapping[str, float]]] = []
+        self._thread = threading.Thread(target=self._run, name="bench-window", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._thread.join()
+
+    def percent_of_a_core(self) -> dict[str, float]:
+        """Of each name that both readings have."""
+        (began, first), (ended, last) = self._readings
+        return {
+            f"{name}_percent_of_a_core": 100 * (last[name] - first[name]) / (ended - began)
+            for name in first
+            if name in last
+        }
+
+    def _run(self) -> None:
+        for bound in self._bounds:
+            time.sleep(max(0.0, bound - time.monotonic()))
+            self._readings.append((time.monotonic(), dict(self._read())))
 
 
 def stop(process: subprocess.Popen[str]) -> None:

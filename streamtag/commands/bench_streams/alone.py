@@ -1,0 +1,109 @@
+"""The engine alone: bytes of many producers pushed into it by the clock, its messages noted as it tells them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from streamtag.commands.bench_streams.pace import FAREWELL_S, Pace, chunks, feed, place
+from streamtag.commands.bench_streams.process import Window, cpu_by_thread
+from streamtag.commands.bench_streams.tally import Tally, Trial
+from streamtag.live.engine import Engine
+from streamtag.live.engine_spec import EngineSpec
+from streamtag.live.feed import Feed
+from streamtag.live.load import NoObserver
+from streamtag.live.pcm import PcmFormat
+from streamtag.live.pool import SessionPool
+from streamtag.message import Frame, Gap, Message
+
+if TYPE_CHECKING:
+    from streamtag.app import Tagger
+
+
+class Producers:
+    """All of them, in the thread that feeds. One that is held up says nothing until there is room: a gap."""
+
+    def __init__(self, pace: Pace, engine: Engine, streams: int, tally: Tally) -> None:
+        self._chunks = chunks(pace)
+        self._tally = tally
+        self._held: set[int] = set()
+        format = PcmFormat(pace.rate, "s16le", 1)
+        self._feeds = [self._open(engine, format, stream) for stream in range(streams)]
+
+    def push(self, stream: int, chunk: int) -> None:
+        if stream in self._held:
+            self._tally.gap(stream)
+        elif not self._feeds[stream].push(self._chunks[place(stream, chunk, len(self._chunks))]):
+            self._held.add(stream)
+
+    def end(self) -> None:
+        for producer in self._feeds:
+            producer.end()
+
+    def _open(self, engine: Engine, format: PcmFormat, stream: int) -> Feed:
+        return engine.open(str(stream), format, None, lambda: self._held.discard(stream))
+
+
+class Listener:
+    """Notes what the engine tells; called by its workers."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def tell(self, messages: Sequence[Message]) -> None:
+        now = time.monotonic()
+        for message in messages:
+            if isinstance(message, Frame):
+                self._tally.frame(int(message.stream), message.frame, now)
+            elif isinstance(message, Gap):
+                self._tally.gap(int(message.stream))
+
+
+class Steps(NoObserver):
+    """The engine's steps: how many streams each had, and how long it took, s."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.seconds: list[float] = []
+
+    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+        del lags_s, missed
+        self.sizes.append(streams)
+        self.seconds.append(seconds)
+
+    def figures(self) -> dict[str, float]:
+        hops = max(1, sum(self.sizes))
+        return {
+            "batch_mean": hops / max(1, len(self.sizes)),
+            "batch_max": max(self.sizes, default=0),
+            "worker_ms_a_hop": 1e3 * sum(self.seconds) / hops,
+        }
+
+
+def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
+    """workers: threads of the engine."""
+    tally, steps = Tally(pace, range(streams)), Steps()
+    pool = SessionPool(tagger, slots=streams)
+    spec = EngineSpec(workers=workers, max_streams=streams)
+    with Engine(pool, tagger.tags, tagger.thresholds, Listener(tally).tell, spec, observer=steps) as engine:
+        producers = Producers(pace, engine, streams, tally)
+        start = time.monotonic() + 0.1
+        with Window(pace, start, own_cpu) as window:
+            late = feed(pace, range(streams), start, producers.push)
+            until = time.monotonic() + FAREWELL_S
+            while not tally.complete() and time.monotonic() < until:
+                time.sleep(FAREWELL_S / 20)
+        trial = tally.trial(
+            start, late, **steps.figures(), device_bytes_a_stream=pool.slot_bytes, **window.percent_of_a_core()
+        )
+        producers.end()
+    return trial
+
+
+def own_cpu() -> dict[str, float]:
+    """CPU time of this process without the thread that feeds, and of that thread, s."""
+    feeding = cpu_by_thread(os.getpid()).get(threading.main_thread().native_id or 0, float("nan"))
+    return {"cpu": time.process_time() - feeding, "clients_cpu": feeding}

@@ -1,0 +1,120 @@
+"""The command: a search each for the engine alone, over sockets, and with a process a stream; and what follows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from streamtag.app import Tagger, load
+from streamtag.commands.bench_streams.alone import engine_trial
+from streamtag.commands.bench_streams.pace import Pace
+from streamtag.commands.bench_streams.parts import parts
+from streamtag.commands.bench_streams.peers import Peers
+from streamtag.commands.bench_streams.pooled import pool_trial
+from streamtag.commands.bench_streams.search import Found, search
+from streamtag.commands.bench_streams.shares import THREAD, shares
+from streamtag.commands.bench_streams.sizing import Sizing, slope
+from streamtag.commands.bench_streams.sockets import socket_trial
+from streamtag.commands.bench_streams.tally import DEADLINE_S, Trial
+from streamtag.commands.measure import Figures, machine, one_thread, say, show
+
+FIRST, FIRST_ON_A_GPU, FIRST_PEERS = 64, 1024, 16  # streams of the first trial
+MOST = 1 << 16  # streams: no machine that this was made for holds more
+STEPS = 20  # trials that a search has time for, about
+ENGINE, POOL, SOCKETS, PEERS = "engine alone", "pool alone", "over sockets", "a process of listen for every stream"
+
+
+def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> int:
+    """Measures and prints; progress goes to stderr. seconds: measured, each trial. -> the exit code."""
+    tagger = load(model, device)
+    gpu = tagger.device != "cpu"
+    workers = 1 if gpu else os.cpu_count() or 1
+    pace = Pace(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
+    with one_thread():
+        found = searches(tagger, pace, workers, gpu)
+        results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
+        results |= conclusions(tagger, pace, workers, found)
+        results["machine"] = {"cores": os.cpu_count(), "workers": workers, **machine(tagger.device)}
+    if not gpu:
+        results["on a GPU"] = {"not_measured": "there is none in use here: --device cuda"}
+    if as_json:
+        print(json.dumps(results, indent=1))
+    else:
+        for name, section in results.items():
+            show(name, section)
+    return 0
+
+
+def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool) -> dict[str, Found]:
+    """All that are made on such a device, by name."""
+    limit = STEPS * pace.end_s
+    first = FIRST_ON_A_GPU if gpu else FIRST
+    found: dict[str, Found] = {}
+
+    def look(name: str, trial: Callable[[int], Trial], first: int, most: int, limit_s: float) -> int:
+        say(f"{name}: every stream with music, {pace.seconds:g} s a trial ...")
+        found[name] = search(_told(name, trial), first, most, limit_s)
+        return found[name].streams
+
+    if gpu:
+        by_hops = replace(pace, chunk_s=pace.hop_s)
+        look(POOL, partial(pool_trial, tagger, by_hops, workers=workers), first, MOST, limit)
+    held = look(ENGINE, lambda streams: engine_trial(tagger, pace, streams, workers), first, MOST, limit)
+    over = partial(socket_trial, tagger.path, tagger.device, pace)
+    look(SOCKETS, over, max(1, held // 4), MOST, 2 * limit)
+    with Peers(pace, tagger.path, tagger.device) as peers:
+        look(PEERS, peers.trial, FIRST_PEERS, peers.most(), 2 * limit)
+    return found
+
+
+def figures(found: Found) -> Figures:
+    """Of the largest number that held."""
+    trials = [trial.about for trial in found.trials]
+    if found.best is None:
+        return {"streams": 0, "trials": trials}
+    best = {name: value for name, value in found.best.figures().items() if not name.startswith(THREAD)}
+    return {"streams": found.streams, "bound": found.about, **best, "trials": trials}
+
+
+def conclusions(tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found]) -> dict[str, Figures]:
+    """Ratios, shares and sizes, from what was found."""
+    results: dict[str, Figures] = {
+        "rule": {
+            "held": f"no frame lost, p99 of hop ready to message under {1e3 * DEADLINE_S:g} ms",
+            "fed": f"16-bit mono at {pace.rate} Hz in chunks of {1e3 * pace.chunk_s:g} ms, by the clock",
+        }
+    }
+    peers, engine, sockets = found[PEERS].streams, found[ENGINE], found[SOCKETS]
+    if peers:
+        results["streams for each process of listen"] = {
+            "engine_alone": engine.streams / peers,
+            "over_sockets": sockets.streams / peers,
+        }
+    for name, best in ((ENGINE, engine.best), (SOCKETS, sockets.best)):
+        if best is not None:
+            say(f"{name}: where the time goes ...")
+            batch = max(1, round(best.more.get("batch_mean") or 1))
+            timed = parts(tagger, pace, batch, workers)
+            results[f"where the time goes, {name}"] = {**timed, **shares(best, timed, pace.hop_s, workers)}
+    if sockets.best is not None:
+        sizing = Sizing(
+            sockets.streams / (os.cpu_count() or 1),
+            1024 * slope(sockets.trials, "server_mib"),
+            pace.rate * 16 / 1000,
+            sockets.best.more["kbit_a_second_out_a_stream"],
+        )
+        results["sizing: arithmetic from the figures over sockets"] = sizing.figures()
+    return results
+
+
+def _told(name: str, trial: Callable[[int], Trial]) -> Callable[[int], Trial]:
+    def told(streams: int) -> Trial:
+        made = trial(streams)
+        say(f"{name}: {made.about}")
+        return made
+
+    return told
