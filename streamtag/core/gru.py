@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from streamtag.spec import NetworkSpec
@@ -28,6 +29,15 @@ class StackedGRU(nn.Module):
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         y, hidden = self.gru(x, state.transpose(0, 1).contiguous())
         return y, hidden.transpose(0, 1).contiguous()
+
+    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame x [N, inputs] -> y [N, hidden], new state: as `step`, but of single cells, which unlike cuDNN's
+        GRU can be recorded, and are in full single precision on every device."""
+        hidden = []
+        for layer, weights in enumerate(self.gru.all_weights):
+            x = torch.gru_cell(x, state[:, layer], *weights)
+            hidden.append(x)
+        return x, torch.stack(hidden, dim=1)
 
     def flush(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Nothing is owed: y [N, 0, hidden], and a state as before the first frame."""

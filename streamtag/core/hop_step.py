@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streamtag.core.graphs import CudaGraphs, FixedBatches, Recorder
 from streamtag.core.scattering import ScatteringState
 from streamtag.core.slab import Arrays, Slab
 from streamtag.core.stage import choose
@@ -22,15 +24,35 @@ SCATTERING, HIDDEN = "scattering.", "gru."  # whose part of a row an exported ar
 class HopStep:
     """Owns the states of `rows` streams, all of which stand between two hops.
 
-    Several threads may use it at once, but no row two of them.
+    On a CPU several threads may use it at once, but no row two of them. On a GPU work is recorded once and then
+    repeated in batches of fixed sizes (see FixedBatches), by one thread at a time.
     """
 
-    def __init__(self, network: Tagger, rows: int) -> None:
+    def __init__(
+        self,
+        network: Tagger,
+        rows: int,
+        turn: AbstractContextManager[Any] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """turn: a lock, held wherever one thread at a time may work; None: there is but one. recorder: how work is
+        recorded; None: as CUDA graphs on a GPU, on a CPU not at all.
+        """
         self._network = network
         self._device = network.head.weight.device
         self.hop = network.spec.hop
+        self._batches: FixedBatches | None = None
+        self._turn: AbstractContextManager[Any] = nullcontext()
         with torch.inference_mode():
-            self._scattering = Slab(_aligned(network.scattering.initial_state(1), network.scattering.tail), rows)
+            first = _aligned(network.scattering.initial_state(1), network.scattering.tail)
+            if recorder is None and self._device.type == "cuda":
+                recorder = CudaGraphs(self._device)
+            if recorder is not None:
+                self._turn = turn or nullcontext()
+                shape = self.hop, network.head.out_features
+                self._batches = FixedBatches(self._recorded, shape, rows, self._device, recorder)
+                rows += 1  # the spare one
+            self._scattering = Slab(first, rows)
             self._hidden = Slab(network.gru.initial_state(1), rows)
 
     @property
@@ -44,34 +66,44 @@ class HopStep:
 
         A stream begins with half a hop of silence. What its first hop gives stands for the time before its start.
         """
+        if self._batches is not None:
+            with self._turn:
+                return self._batches(audio, rows)
         where, sound = self._there(rows), self._there(audio)
-        size = SLICE if self._device.type == "cpu" else len(rows)
-        parts = [self._scatter(*part) for part in zip(torch.split(sound, size), torch.split(where, size), strict=True)]
-        frames, starting = (torch.cat(part) for part in zip(*parts, strict=True))
-        return self._tag(frames, starting, where).cpu().numpy()
+        parts = zip(torch.split(sound, SLICE), torch.split(where, SLICE), strict=True)
+        frames, starting = (torch.cat(part) for part in zip(*(self._scatter(*part) for part in parts), strict=True))
+        return self._tag(frames, starting, where).numpy()
 
     @torch.inference_mode()
     def reset(self, rows: NDArray[np.int64]) -> None:
         """They begin anew."""
-        self._scattering.reset(self._there(rows))
-        self._hidden.reset(self._there(rows))
+        with self._turn:
+            self._scattering.reset(self._there(rows))
+            self._hidden.reset(self._there(rows))
 
     @torch.inference_mode()
     def forget(self, rows: NDArray[np.int64]) -> None:
         """They go on, but the GRU knows nothing of what it heard."""
-        self._hidden.reset(self._there(rows))
+        with self._turn:
+            self._hidden.reset(self._there(rows))
 
     @torch.inference_mode()
     def export(self, row: int) -> dict[str, NDArray[Any]]:
         """All that a row remembers, by name."""
         parts = ((SCATTERING, self._scattering), (HIDDEN, self._hidden))
-        return {prefix + name: array for prefix, slab in parts for name, array in slab.export(row).items()}
+        with self._turn:
+            return {prefix + name: array for prefix, slab in parts for name, array in slab.export(row).items()}
 
     @torch.inference_mode()
     def adopt(self, row: int, arrays: Arrays) -> None:
         """The row goes on where the exported one stood. Raises SpecError if it is not of this model's shapes."""
-        for prefix, slab in ((HIDDEN, self._hidden), (SCATTERING, self._scattering)):
-            slab.adopt(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
+        with self._turn:
+            for prefix, slab in ((HIDDEN, self._hidden), (SCATTERING, self._scattering)):
+                slab.adopt(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
+
+    def _recorded(self, audio: Tensor, rows: Tensor) -> Tensor:
+        """A whole hop that asks the host for nothing."""
+        return self._tag(*self._scatter(audio, rows), rows)
 
     def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """audio [M, hop] -> frames [M, 1, paths], and which streams have just begun [M]."""
@@ -83,12 +115,12 @@ class HopStep:
     def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
         """frames [M, 1, paths] -> probabilities [M, tags]. Nothing is heard before a stream's start."""
         network, hidden = self._network, self._hidden.take(rows)
-        y, moved = network.gru.step(network.normalization(frames), hidden)
+        y, moved = network.gru.frame(network.normalization(frames[:, 0]), hidden)
         self._hidden.put(rows, choose(starting, hidden, moved))
-        return torch.sigmoid(network.head(y[:, 0]))
+        return torch.sigmoid(network.head(y))
 
     def _there(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device, non_blocking=True)
+        return torch.from_numpy(array).to(self._device)
 
 
 def _aligned(state: ScatteringState, tail: int) -> ScatteringState:

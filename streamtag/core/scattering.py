@@ -29,7 +29,8 @@ from streamtag.core.layout import AFTER, AUDIO_RATE, BAND_RATE, BEFORE, Layout, 
 from streamtag.core.low import Low
 from streamtag.spec import ScatteringSpec
 
-ROWS = 48  # windows computed at once
+# windows computed at once, where all are known: on a CPU what they need should fit its caches, a GPU wants to be full
+ROWS_CPU, ROWS_GPU = 48, 480
 GROUP = 12  # frames that share a long window where the audio is known at once
 
 # Lengths of bands as parts of a window, by order: few for a stream, where each length costs a dozen calls whatever
@@ -185,7 +186,8 @@ class Scattering(nn.Module):
         """audio [N, t] -> the hops' windows [N, F, block], a few at a time, F a multiple of `group`."""
         if audio.shape[-1] >= self.block:
             windows = audio.unfold(-1, self.block, self.spec.hop)
-            few = max(1, ROWS // max(1, audio.shape[0]) // group) * group
+            rows = ROWS_CPU if audio.device.type == "cpu" else ROWS_GPU
+            few = max(1, rows // max(1, audio.shape[0]) // group) * group
             for start in range(0, windows.shape[1], few):
                 yield windows[:, start : start + few]
 
