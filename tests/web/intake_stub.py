@@ -104,7 +104,12 @@ class IntakeStub:
     def cut(self) -> None:
         """All producers' connections break off, as when a cable is pulled out and in again."""
         for producer in list(self._producers):
-            producer.socket.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # it may have ended by now
+                producer.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self, code: int, reason: str) -> None:
+        for producer in list(self._producers):
+            producer.close(code, reason)
 
     def tell(self, message: Message) -> None:
         for subscriber in list(self._subscribers):

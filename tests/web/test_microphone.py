@@ -1,0 +1,206 @@
+"""The page's microphone: Chromium's own test device, which plays a file into it, in an endless loop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.conftest import Need
+from tests.web.conftest import Open, running_browser
+from tests.web.intake_stub import IntakeStub
+from tests.web.sound import Sound, likeness, make_sound, write_wav
+
+RATE = 44100
+SECONDS = 20
+SEED = 7
+ELSEWHERE = "tagger.example"  # leads here, but the browser does not know that it is this machine
+
+
+@pytest.fixture(scope="module")
+def browser(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    wav = write_wav(tmp_path_factory.mktemp("microphone") / "played.wav", make_sound(SEED, SECONDS, RATE), RATE)
+    flags = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={wav}")
+    resolve = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"
+    with running_browser(need, "--use-fake-ui-for-media-stream", resolve, *flags) as running:
+        yield running
+
+
+@pytest.fixture
+def page(stub: IntakeStub, open_page: Open) -> Page:
+    return open_page(stub.address).page
+
+
+def played(rate: int, seed: int = SEED) -> Sound:
+    """What the device plays, twice over, at a stream's rate."""
+    twice = np.tile(make_sound(seed, SECONDS, RATE), 2)
+    return np.interp(np.arange(2 * SECONDS * rate) / rate, np.arange(len(twice)) / RATE, twice)
+
+
+def source(page: Page) -> Locator:
+    return page.locator("#source-list > li")
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name="Tag my microphone").click()
+
+
+def test_it_hears_what_is_played_and_nothing_else(page: Page, stub: IntakeStub) -> None:
+    start(page)
+    take = stub.wait_for(1)
+    assert (take.name, take.query["format"], take.query["channels"], take.query["position"]) == (
+        "mic",
+        "s16le",
+        "1",
+        "0",
+    )
+    stub.wait_until(lambda: len(take.sound) > 4 * take.rate)
+    page.get_by_role("button", name="Stop: mic").click()
+    assert take.over.wait(10)
+    assert take.told_end
+    assert take.rate == page.evaluate("new AudioContext().sampleRate")
+    heard = take.sound[take.rate : 4 * take.rate]
+    assert likeness(heard, played(take.rate)) > 0.95
+    assert likeness(heard, played(take.rate, SEED + 1)) < 0.3
+    assert len(take.sound) / take.pieces == pytest.approx(take.rate / 10, rel=0.01)
+    expect(source(page).locator(".words")).to_have_text(
+        re.compile(r"^stopped after 0:0\d · guitar 0.81, drums 0.40, piano 0.12$")
+    )
+    expect(page).to_have_title("mic · streamtag")
+
+
+def test_its_sound_is_left_as_it_is(stub: IntakeStub, open_page: Open) -> None:
+    page = open_page(
+        stub.address,
+        lambda page: page.add_init_script(
+            """const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+               navigator.mediaDevices.getUserMedia = wish => (window.wish = wish, ask(wish).then(media =>
+                 (window.settings = media.getAudioTracks()[0].getSettings(), media)))"""
+        ),
+    ).page
+    start(page)
+    stub.wait_for(1)
+    for told in ("wish.audio", "settings"):
+        switches = [
+            page.evaluate(f"{told}.{name}") for name in ("echoCancellation", "autoGainControl", "noiseSuppression")
+        ]
+        assert switches == [False, False, False]
+
+
+def test_the_level_moves_and_the_time_runs(page: Page, stub: IntakeStub) -> None:
+    start(page)
+    stub.wait_for(1)
+    meter = source(page).get_by_role("meter")
+    expect(meter).to_have_attribute("aria-valuetext", re.compile(r"^-(9|1\d) dB$"))
+    expect(source(page).locator(".words")).to_have_text(re.compile("^0:0[2-9]"))
+    assert source(page).locator(".level").evaluate("level => level.getBoundingClientRect().width") > 30
+    source(page).get_by_role("button", name="Stop").click()
+    expect(meter).to_have_attribute("aria-valuetext", "none")
+
+
+def test_a_connection_that_breaks_off_for_a_moment_costs_no_sound(stub: IntakeStub, open_page: Open) -> None:
+    opened = open_page(stub.address)
+    start(opened.page)
+    first = stub.wait_for(1)
+    stub.wait_until(lambda: len(first.sound) > 2 * first.rate)
+    stub.cut()
+    second = stub.wait_for(2)
+    stub.wait_until(lambda: len(second.sound) > 3 * second.rate)
+    at = int(second.query["position"])
+    assert second.name == first.name
+    assert 0 < at <= len(first.sound)
+    whole = np.concatenate([first.sound[:at], second.sound])
+    assert likeness(whole[first.rate :], played(first.rate)) > 0.95  # in one piece
+    cut = np.concatenate([first.sound[:at], second.sound[first.rate // 2 :]])
+    assert likeness(cut[first.rate :], played(first.rate)) < 0.9
+    opened.forgive()
+
+
+def test_after_too_long_a_time_away_it_begins_anew(stub: IntakeStub, open_page: Open) -> None:
+    opened = open_page(stub.address)
+    page = opened.page
+    start(page)
+    first = stub.wait_for(1)
+    stub.wait_until(lambda: len(first.sound) > first.rate)
+    page.evaluate(
+        "const was = performance.now.bind(performance); window.on = 0; performance.now = () => was() + window.on"
+    )
+    stub.refusals = [HTTPStatus.INTERNAL_SERVER_ERROR] * 9
+    stub.cut()
+    expect(source(page)).to_have_attribute("data-phase", "away")
+    page.evaluate("window.on = 11000")
+    stub.refusals = []
+    second = stub.wait_for(2)
+    assert second.query["position"] == "0"
+    opened.forgive()
+
+
+def test_a_microphone_that_is_taken_away_ends_its_stream(page: Page, stub: IntakeStub, open_page: Open) -> None:
+    page = open_page(
+        stub.address,
+        lambda page: page.add_init_script(
+            """const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+               navigator.mediaDevices.getUserMedia = wish => ask(wish).then(media => (window.media = media))"""
+        ),
+    ).page
+    start(page)
+    take = stub.wait_for(1)
+    stub.wait_until(lambda: len(take.sound) > take.rate)
+    page.evaluate("media.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    expect(source(page).locator(".words")).to_contain_text("The microphone was taken away. stopped after 0:0")
+    assert take.told_end
+
+
+def test_leaving_the_page_ends_the_stream(page: Page, stub: IntakeStub) -> None:
+    start(page)
+    take = stub.wait_for(1)
+    stub.wait_until(lambda: len(take.sound) > take.rate)
+    page.goto("about:blank")
+    assert take.over.wait(10)
+    assert take.told_end
+
+
+def test_another_input_can_be_chosen_while_it_runs(page: Page, stub: IntakeStub) -> None:
+    start(page)
+    take = stub.wait_for(1)
+    picker = source(page).get_by_role("combobox", name="Which microphone")
+    expect(picker).to_be_visible()
+    labels = picker.locator("option").all_inner_texts()
+    picker.select_option(label=labels[-1])
+    expect(picker).to_have_value(picker.locator("option").last.get_attribute("value") or "")
+    came = len(take.sound)
+    stub.wait_until(lambda: len(take.sound) > came + 2 * take.rate)
+    assert len(stub.takes) == 1
+
+
+DENIED = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{}'))"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("NotAllowedError", "The microphone was not allowed."),
+        ("NotFoundError", "There is no microphone on this device."),
+        ("NotReadableError", "another program may hold it"),
+        ("AbortError", "The microphone cannot be opened"),
+    ],
+)
+def test_why_there_is_no_microphone_is_told(stub: IntakeStub, open_page: Open, error: str, words: str) -> None:
+    page = open_page(stub.address, lambda page: page.add_init_script(DENIED.format(error))).page
+    start(page)
+    expect(source(page).locator(".words")).to_contain_text(words)
+    expect(source(page)).to_have_attribute("data-phase", "failed")
+    assert stub.takes == []
+
+
+def test_a_page_over_plain_http_from_elsewhere_is_told_why(stub: IntakeStub, open_page: Open) -> None:
+    page = open_page(stub.address.replace("127.0.0.1", ELSEWHERE)).page
+    assert page.evaluate("isSecureContext") is False
+    start(page)
+    expect(source(page).locator(".words")).to_contain_text("over https (streamtag serve --tls-cert)")
+    assert stub.takes == []

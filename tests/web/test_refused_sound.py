@@ -1,0 +1,159 @@
+"""What the page makes of a server that will not take its sound, or not under this name, or not yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.web.conftest import Open, make_frame
+from tests.web.intake_stub import IntakeStub
+from tests.web.sound import make_sound, write_wav
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    return write_wav(tmp_path / "song.wav", make_sound(1, 1))
+
+
+def words(page: Page) -> Locator:
+    return page.locator("#source-list > li .words")
+
+
+def test_a_full_server_is_asked_again_when_it_said(
+    start_stub: Callable[..., IntakeStub], open_page: Open, song: Path
+) -> None:
+    stub = start_stub(capacity=80, room=0, retry_after_s=2)
+    page = open_page(stub.address).page
+    page.locator("#files").set_input_files(song)
+    expect(words(page)).to_have_text(re.compile(r"^The server is full: it holds 80 streams. Again in [12] s.$"))
+    assert stub.takes == []
+    stub.health["room"] = 1
+    assert stub.wait_for(1).over.wait(10)
+    expect(words(page)).to_contain_text("heard in")
+
+
+def test_a_server_that_is_behind_says_so(start_stub: Callable[..., IntakeStub], open_page: Open, song: Path) -> None:
+    stub = start_stub(status="degraded", retry_after_s=30)
+    page = open_page(stub.address).page
+    page.locator("#files").set_input_files(song)
+    expect(words(page)).to_have_text(re.compile(r"takes no new stream now. Again in \d\d s.$"))
+    page.get_by_role("button", name="Cancel").click()
+    expect(words(page)).to_have_text("cancelled")
+
+
+def test_busy_at_the_last_moment_is_waited_for_too(stub: IntakeStub, open_page: Open, song: Path) -> None:
+    opened = open_page(stub.address)
+    stub.refusals = [HTTPStatus.SERVICE_UNAVAILABLE]
+    opened.page.locator("#files").set_input_files(song)
+    expect(words(opened.page)).to_contain_text("Again in 1 s")
+    assert stub.wait_for(1).over.wait(10)
+    assert len(opened.forgive()) == 2  # the handshake, and the question why
+
+
+@pytest.mark.parametrize("how", ["told", "kept", "refused"])
+def test_a_name_that_another_has_gets_an_ending(stub: IntakeStub, open_page: Open, song: Path, how: str) -> None:
+    opened = open_page(stub.address)
+    if how == "told":
+        stub.health["streams"] = {"song.wav": {"ended": False}}
+    elif how == "kept":
+        stub.positions = {"song.wav": 5000}
+    else:
+        stub.refusals = [HTTPStatus.CONFLICT]
+    opened.page.locator("#files").set_input_files(song)
+    take = stub.wait_for(2 if how == "kept" else 1)
+    assert take.over.wait(10)
+    assert re.fullmatch(r"song\.wav-[a-z0-9]{4}", take.name)
+    expect(opened.page.locator("#source-list .title")).to_have_text(take.name)
+    expect(opened.page).to_have_title(f"{take.name} · streamtag")
+    if how == "kept":
+        assert stub.takes[0].pcm == b""
+        assert not stub.takes[0].told_end
+    if how == "refused":
+        opened.forgive()
+
+
+def test_a_name_whose_stream_has_ended_is_free(stub: IntakeStub, open_page: Open, song: Path) -> None:
+    page = open_page(stub.address).page
+    stub.health["streams"] = {"song.wav": {"ended": True}}
+    page.locator("#files").set_input_files(song)
+    assert stub.wait_for(1).name == "song.wav"
+
+
+def test_a_token_for_producers_is_asked_for_and_used(stub: IntakeStub, open_page: Open, song: Path) -> None:
+    opened = open_page(stub.address)
+    page = opened.page
+    stub.refusals = [HTTPStatus.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED]
+    page.locator("#files").set_input_files([song, song])
+    field = page.get_by_label("Token for sending sound")
+    expect(field).to_be_focused()
+    expect(words(page).first).to_have_text("A token is needed.")
+    field.press_sequentially("wrong f")  # keys that are shortcuts elsewhere
+    field.press("Enter")
+    expect(words(page).first).to_have_text("The server does not know this token.")
+    field.fill("r&ght")
+    page.get_by_role("button", name="Go on").click()
+    takes = stub.wait_for(1), stub.wait_for(2)
+    assert [take.query["token"] for take in takes] == ["r&ght", "r&ght"]
+    expect(field).to_be_hidden()
+    expect(words(page).last).to_contain_text("heard in")
+    assert "r&ght" not in page.evaluate("JSON.stringify(localStorage)")
+    opened.forgive()
+
+
+def test_the_page_s_own_token_is_shown_to_the_server(stub: IntakeStub, open_page: Open, song: Path) -> None:
+    page = open_page(f"{stub.address}?token=s%26t").page
+    page.locator("#files").set_input_files(song)
+    assert stub.wait_for(1).query["token"] == "s&t"
+
+
+@pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.TOO_MANY_REQUESTS])
+def test_what_the_server_says_against_it_is_shown(
+    stub: IntakeStub, open_page: Open, song: Path, status: HTTPStatus
+) -> None:
+    opened = open_page(stub.address)
+    stub.refusals = [status]
+    opened.page.locator("#files").set_input_files(song)
+    expect(words(opened.page)).to_have_text(f"{status.phrase}, says the stub")
+    expect(opened.page.locator("#source-list > li")).to_have_attribute("data-phase", "failed")
+    opened.forgive()
+
+
+def test_a_server_that_closes_for_a_reason_is_believed(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    stub.reading.clear()
+    page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 60)))
+    stub.wait_for(1)
+    stub.close(1008, "no sound")
+    expect(words(page)).to_have_text("no sound")
+    stub.reading.set()
+
+
+def test_all_of_it_can_be_done_by_keys(stub: IntakeStub, open_page: Open, song: Path) -> None:
+    page = open_page(stub.address).page
+    stub.tell(make_frame(0, "radio"))
+    page.locator("#stream").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "tag-mic"
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chosen:
+        page.keyboard.press("Space")
+    chosen.value.set_files(song)
+    expect(words(page)).to_contain_text("heard in")
+    show, dismiss = (
+        page.get_by_role("button", name="Show song.wav"),
+        page.get_by_role("button", name="Dismiss: song.wav"),
+    )
+    for _ in range(12):
+        if show.evaluate("button => button === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(dismiss).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#source-list > li")).to_have_count(0)
+    expect(page.locator("#state")).to_have_text("ended")  # Space pressed a button, and froze nothing
