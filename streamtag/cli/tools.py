@@ -30,32 +30,48 @@ def _model(model: options.Model = None, json: options.JsonObject = False) -> Non
 class Bench(StrEnum):
     all = "all"
     live = "live"
+    streams = "streams"
 
 
 @app.command(
     "bench",
     short_help="Measure speed and memory on this machine.",
-    epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n  streamtag bench --json",
+    epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n"
+    "  streamtag bench streams\n  streamtag bench --json",
 )
 def _bench(
     what: Annotated[
-        Bench, typer.Argument(help="all: files, speed, memory; live: latency and cost of a stream with subscribers.")
+        Bench,
+        typer.Argument(
+            help="all: files, speed, memory; live: latency and cost of a stream with subscribers; "
+            "streams: how many live streams this machine holds."
+        ),
     ] = Bench.all,
     json: options.JsonObject = False,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=10, max=86_400, help="Of sound, each part of the live bench.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            "--seconds",
+            min=10,
+            max=86_400,
+            help="Of sound: each part of the live bench (60), each trial of the streams (10).",
+        ),
+    ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
 ) -> None:
     """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory; or a live
-    stream in real time."""
+    stream in real time; or how many of them it holds (some ten minutes)."""
 
     def work() -> int:
         if what is Bench.live:
             from streamtag.commands import bench_live
 
-            return bench_live.run(as_json=json, model=model, device=device.value, seconds=seconds)
+            return bench_live.run(as_json=json, model=model, device=device.value, seconds=seconds or 60.0)
+        if what is Bench.streams:
+            from streamtag.commands.bench_streams import command
+
+            return command.run(as_json=json, model=model, device=device.value, seconds=seconds or 10.0)
         from streamtag.commands import bench
 
         return bench.run(json=json, model=model, device=device.value)

@@ -6,10 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, Pace, chunks, feed, place
-from streamtag.commands.bench_streams.process import Window, cpu_by_thread
+from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread
 from streamtag.commands.bench_streams.tally import Tally, Trial
 from streamtag.live.engine import Engine
 from streamtag.live.engine_spec import EngineSpec
@@ -91,7 +92,7 @@ def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Tria
     with Engine(pool, tagger.tags, tagger.thresholds, Listener(tally).tell, spec, observer=steps) as engine:
         producers = Producers(pace, engine, streams, tally)
         start = time.monotonic() + 0.1
-        with Window(pace, start, own_cpu) as window:
+        with Window(pace, start, partial(_cpu, threading.get_native_id())) as window:
             late = feed(pace, range(streams), start, producers.push)
             until = time.monotonic() + FAREWELL_S
             while not tally.complete() and time.monotonic() < until:
@@ -103,7 +104,9 @@ def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Tria
     return trial
 
 
-def own_cpu() -> dict[str, float]:
-    """CPU time of this process without the thread that feeds, and of that thread, s."""
-    feeding = cpu_by_thread(os.getpid()).get(threading.main_thread().native_id or 0, float("nan"))
-    return {"cpu": time.process_time() - feeding, "clients_cpu": feeding}
+def _cpu(feeding: int) -> dict[str, float]:
+    """CPU time so far, s, of this process without the thread `feeding`, of that thread, and of each other one."""
+    threads = cpu_by_thread(os.getpid())
+    clients = threads.pop(feeding, float("nan"))
+    others = {f"{THREAD}{number}": seconds for number, seconds in threads.items()}
+    return {"cpu": time.process_time() - clients, "clients_cpu": clients, **others}

@@ -15,8 +15,9 @@ from streamtag.commands.bench_streams.pace import Pace
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
 from streamtag.commands.bench_streams.pooled import pool_trial
+from streamtag.commands.bench_streams.process import THREAD
 from streamtag.commands.bench_streams.search import Found, search
-from streamtag.commands.bench_streams.shares import THREAD, shares
+from streamtag.commands.bench_streams.shares import shares
 from streamtag.commands.bench_streams.sizing import Sizing, slope
 from streamtag.commands.bench_streams.sockets import socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Trial

@@ -16,6 +16,7 @@ from typing import Self
 
 from streamtag.commands.bench_streams.pace import Pace
 
+THREAD = "thread "  # before its number: whose CPU time a figure is
 STOP_S = 10.0  # how long a process has to end when it is asked to
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from streamtag.commands.bench_streams.process import THREAD
 from streamtag.commands.bench_streams.tally import Trial
 from streamtag.commands.measure import Figures
 
 CPU = "cpu_percent_of_a_core"
-THREAD = "thread "
 
 
 def shares(trial: Trial, parts: Figures, hop_s: float, workers: int) -> Figures:

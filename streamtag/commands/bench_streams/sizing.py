@@ -49,4 +49,5 @@ def slope(trials: Sequence[Trial], name: str) -> float:
     points = [(trial.streams, trial.more[name]) for trial in trials if name in trial.more]
     if len({streams for streams, _ in points}) < 2:
         return float("nan")
-    return float(np.polyfit(*zip(*points, strict=True), 1)[0])
+    streams, values = np.array(points, float).T
+    return float(np.polyfit(streams, values, 1)[0])

@@ -17,7 +17,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, TAIL_S, Pace
-from streamtag.commands.bench_streams.process import Window, cpu_by_thread, cpu_s, resident_mib, stop
+from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread, cpu_s, resident_mib, stop
 from streamtag.commands.bench_streams.producers import Report
 from streamtag.commands.bench_streams.tally import Trial
 from streamtag.commands.measure import Figures
@@ -136,7 +136,7 @@ def _report(client: subprocess.Popen[str], pace: Pace) -> Report:
 
 def _cpu(pid: int) -> dict[str, float]:
     """CPU time so far, s, of the server and of each of its threads."""
-    threads = {f"thread {number}": seconds for number, seconds in cpu_by_thread(pid).items()}
+    threads = {f"{THREAD}{number}": seconds for number, seconds in cpu_by_thread(pid).items()}
     return {"cpu": cpu_s(pid), **threads}
 
 
