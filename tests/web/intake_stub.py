@@ -50,8 +50,8 @@ class Take:
 class IntakeStub:
     """A context manager. Each stream is told as many frames as its sound has hops, with the same tags in all.
 
-    refusals: statuses for the next handshakes of producers, the first first. health: its answer. positions: by name, where a
-    stream that it keeps would go on. reading: while it is not set, nothing is read of any producer.
+    refusals: statuses for the next handshakes of producers, the first first. health: its answer. positions: by name,
+    where a stream that it keeps would go on. reading: while it is not set, nothing is read of any producer.
     """
 
     def __init__(self, hello: Hello, page_of: str, make_frame: Callable[..., Message], **health: Any) -> None:
@@ -116,7 +116,7 @@ class IntakeStub:
             with suppress(ConnectionClosed):
                 subscriber.send(message.to_json())
 
-    def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _decide(self, _: ServerConnection, request: Request) -> Response | None:
         path = urlsplit(request.path).path
         socket_wanted = "websocket" in request.headers.get("Upgrade", "").lower()
         if path.startswith("/ingest/") and self.refusals:

@@ -22,7 +22,8 @@ def make_sound(seed: int, seconds: float, rate: int = 44100) -> Sound:
     spectrum = np.fft.rfft(random.standard_normal(count))
     spectrum[np.fft.rfftfreq(count, 1 / rate) > 4000] = 0
     noise = np.fft.irfft(spectrum, count)
-    return 0.3 * loudness * np.sin(2 * np.pi * np.cumsum(pitch) / rate) + 0.1 * noise / np.abs(noise).max()
+    sound: Sound = 0.3 * loudness * np.sin(2 * np.pi * np.cumsum(pitch) / rate) + 0.1 * noise / np.abs(noise).max()
+    return sound
 
 
 def write_wav(path: Path, channels: Sound, rate: int = 44100) -> Path:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from streamtag.message import Frame
 from streamtag.out.websocket import Server
-from tests.web.conftest import HELLO, TAGS, Open, make_frame
+from tests.web.conftest import Open, make_frame
 from tests.web.intake_stub import IntakeStub
 from tests.web.sound import likeness, make_sound, write_wav
 
@@ -180,7 +179,7 @@ def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IntakeStub, op
     expect(sources(page).last.locator(".words")).to_contain_text("heard in")
     expect(sources(page).first.locator(".words")).to_have_text("The file is empty.")
     for row in sources(page).all()[1:3]:
-        expect(row.locator(".words")).to_have_text(re.compile("^This browser finds no sound in it that it can decode"))
+        expect(row.locator(".words")).to_have_text(re.compile("^There is no sound in it that this browser can decode"))
         expect(row).to_have_attribute("data-phase", "failed")
     assert [take.name for take in stub.takes] == ["good.wav"]
 
@@ -192,7 +191,7 @@ def test_too_long_a_file_is_not_decoded(stub: IntakeStub, open_page: Open, tmp_p
         file.writeframes(b"\x80" * 4000 * 4 * 3600)
     page.locator("#files").set_input_files(tmp_path / "day.wav")
     expect(sources(page).locator(".words")).to_have_text(
-        "4:00:00 is too much for a browser to decode at once: streamtag file reads it."
+        "4:00:00 is too much for a browser to decode at once. The command “streamtag file” reads it."
     )
 
 
@@ -221,13 +220,7 @@ def test_a_hostile_name_is_text_and_what_the_server_takes(
              const event = new Event("drop", {bubbles: true, cancelable: true});
              event.dataTransfer = {types: ["Files"], items: [], files: [file]};
              document.body.dispatchEvent(event) }""",
-        [
-            [
-                int.from_bytes(name.encode("utf-16-le", "surrogatepass")[k : k + 2], "little")
-                for k in range(0, len(name.encode("utf-16-le", "surrogatepass")), 2)
-            ],
-            data,
-        ],
+        [np.frombuffer(name.encode("utf-16-le", "surrogatepass"), "<u2").tolist(), data],
     )
     take = stub.wait_for(1)
     assert take.over.wait(10)
