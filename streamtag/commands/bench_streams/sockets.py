@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,18 +32,24 @@ LEAVE_S = 30.0  # for what comes after the last sound
 
 
 class Serving:
-    """A `streamtag serve` that runs. address: HOST:PORT."""
+    """A `streamtag serve` that runs. pid, port: its own. told: what it writes to standard error."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, told: IO[str]) -> None:
         self.process = process
         self.port = port
+        self._told = told
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
+    @property
+    def told(self) -> str:
+        self._told.seek(0)
+        return self._told.read()
+
     def get(self, path: str) -> str:
-        """What it answers. Raises OSError if nobody is there (yet)."""
+        """What it answers. Raises OSError or HTTPException if nobody is there (yet)."""
         connection = HTTPConnection(HOST, self.port, timeout=10)
         try:
             connection.request("GET", path)
@@ -51,30 +59,29 @@ class Serving:
 
 
 @contextmanager
-def serving(model: Path, device: str, streams: int, *more: str) -> Iterator[Serving]:
-    """Once it is ready. streams: for how many it has room. Raises StreamtagError if it does not come up."""
+def serving(model: Path, device: str, *more: str, program: Sequence[str] = ("streamtag.cli",)) -> Iterator[Serving]:
+    """Once it is ready, until it has ended. more: options; program: a module and its first arguments.
+
+    Raises StreamtagError if it does not come up.
+    """
     port = _free_port()
-    room = ["--max-streams", str(streams), "--max-producers-per-client", str(streams)]
-    command = [sys.executable, "-m", "streamtag.cli", "serve", f"{HOST}:{port}", *room, *more]
-    process = subprocess.Popen(
-        [*command, "--model", str(model), "--device", device],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        server = Serving(process, port)
-        _wait_until_ready(server)
-        yield server
-    finally:
-        stop(process)
+    command = [sys.executable, "-m", *program, "serve", f"{HOST}:{port}", "--model", str(model), "--device", device]
+    with TemporaryFile("w+") as told:
+        process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=told, text=True)
+        server = Serving(process, port, told)
+        try:
+            _wait_until_ready(server)
+            yield server
+        finally:
+            stop(process)
 
 
 def socket_trial(model: Path, device: str, pace: Pace, streams: int) -> Trial:
     """Raises StreamtagError if the server or a process of producers does not start."""
     count = math.ceil(streams / A_PROCESS)
     with ExitStack() as resources:
-        server = resources.enter_context(serving(model, device, streams))
+        room = ["--max-streams", str(streams), "--max-producers-per-client", str(streams)]
+        server = resources.enter_context(serving(model, device, *room))
         before = resident_mib(server.pid)
         address = f"ws://{HOST}:{server.port}"
         clients = [_clients(address, pace, first, count, streams) for first in range(count)]
@@ -168,4 +175,4 @@ def _wait_until_ready(server: Serving) -> None:
         except (OSError, HTTPException, ValueError):
             pass
         time.sleep(0.1)
-    raise StreamtagError("the server does not come up")
+    raise StreamtagError(f"the server does not come up: {server.told.strip()[-200:]}")
