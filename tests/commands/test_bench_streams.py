@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.app import Tagger
-from streamtag.commands.bench_streams import alone
+from streamtag.commands.bench_streams import alone, command
 from streamtag.commands.bench_streams.pace import Pace, chunks, feed
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
@@ -285,3 +286,72 @@ def test_processes_of_listen_stay_from_trial_to_trial(model: Path) -> None:
     for trial in trials:
         assert trial.lossless, trial
         assert len(trial.after) > 0
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+class QuickPeers:
+    """Five hold."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def most(self) -> int:
+        return 100
+
+    def trial(self, streams: int) -> Trial:
+        return made(streams, streams <= 5)
+
+
+def in_place_of_the_machine(monkeypatch: pytest.MonkeyPatch, sockets: int) -> None:
+    """The engine alone holds 100 streams."""
+
+    def over(model: Path, device: str, pace: Pace, streams: int) -> Trial:
+        del model, device, pace
+        return made(streams, streams <= sockets, server_mib=200 + 0.5 * streams, kbit_a_second_out_a_stream=40.0)
+
+    monkeypatch.setattr(
+        command,
+        "engine_trial",
+        lambda tagger, pace, streams, workers: made(streams, streams <= 100, batch_mean=2.0),  # noqa: ARG005
+    )
+    monkeypatch.setattr(command, "socket_trial", over)
+    monkeypatch.setattr(command, "Peers", QuickPeers)
+    monkeypatch.setattr(command, "parts", lambda *args: {"scattering_ms_a_hop": 1.0, "gru_ms_a_hop": 0.5})  # noqa: ARG005
+
+
+def test_the_command_tells_what_was_found_and_what_follows(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_place_of_the_machine(monkeypatch, 50)
+    assert command.run(as_json=True, model=model, device="cpu", seconds=1.0) == 0
+    told = json.loads(capsys.readouterr().out)
+    engine, sockets, peers = told[command.ENGINE], told[command.SOCKETS], told[command.PEERS]
+    assert 96 <= engine["streams"] <= 100
+    assert 48 <= sockets["streams"] <= 50
+    assert 4 <= peers["streams"] <= 5
+    assert any("not held" in line for line in engine["trials"])
+    ratios = told["streams for each process of listen"]
+    assert ratios["engine_alone"] == pytest.approx(engine["streams"] / peers["streams"])
+    sizes = told["sizing: arithmetic from the figures over sockets"]
+    assert sizes["kib_a_stream"] == pytest.approx(512)
+    assert "not_measured" in told["on a GPU"]
+    assert command.run(as_json=False, model=model, device="cpu", seconds=1.0) == 0
+    assert "engine alone" in capsys.readouterr().out
+
+
+def test_a_machine_that_holds_nothing_is_told_of_too(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_place_of_the_machine(monkeypatch, 0)
+    assert command.run(as_json=True, model=model, device="cpu", seconds=1.0) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told[command.SOCKETS]["streams"] == 0
+    assert not any(name.startswith("sizing") for name in told)

@@ -36,7 +36,7 @@ SETTLED = 0.4  # of the run after which memory should not grow any more
 SAMPLES = 200  # of memory, or one every half second
 DEAF = 3  # subscribers to everything who never read
 EMPTY_S = 20.0  # for the server to have no streams any more
-TOLD = 40  # problems that are told at most
+TOLD = 300  # problems that are told at most
 
 
 class Churn:
@@ -48,7 +48,7 @@ class Churn:
         self._seats = seats
         self._chance = random.Random(5)
         self.kinds: Counter[str] = Counter()
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
         self.annoyed: Counter[str] = Counter()
         self.problems: list[str] = []
         self.frames = self.dropped = self.gaps = self.unforeseen = 0
@@ -144,6 +144,7 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
             problems.append(f"the server ended with {server.process.returncode}: {server.told[-2000:]}")
     different, compared = compare(model, churn.kept)
     return {
+        "seconds": seconds,
         "capacity": capacity,
         "seats": min(seats, most) if most else seats,
         "visits": churn.kinds,

@@ -18,7 +18,7 @@ from streamtag.message import Frame, Gap, Message
 
 STREAMS = ("lose", "repeat", "mix", "hide")  # faults that befall every fourth stream each
 EVERY = 10  # frames
-LEAK = 1 << 15  # bytes a message
+LEAK = 1 << 16  # bytes a message
 
 
 class Faults:
