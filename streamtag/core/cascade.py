@@ -56,7 +56,7 @@ class Crop:
 class Moduli(nn.Module):
     """Envelopes |x * ψ| of many bands that share one crop length M, and their sums with C sets of weights.
 
-    pool [B, points] complex -> envelopes [B, K, M] of M samples a window, sums [B, K, C].
+    pool [B, points] complex -> envelopes [B, K, M] of M samples a window, sums [C, B, K].
     """
 
     starts: Tensor
@@ -68,16 +68,17 @@ class Moduli(nn.Module):
         self.size = size
         response = _cut(np.stack([crop.response for crop in crops]))
         self.register_buffer("starts", torch.tensor([crop.start for crop in crops]), persistent=False)
-        self.register_buffer("response", torch.tensor(response, dtype=torch.complex64), persistent=False)
-        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self.register_buffer("response", _twice(response), persistent=False)
+        # weights first: so the product of few sets is three times faster
+        self.register_buffer("weights", torch.tensor(weights.T, dtype=torch.float32).contiguous(), persistent=False)
 
     def forward(self, pool: Tensor) -> tuple[Tensor, Tensor]:
-        bands = pool.unfold(-1, self.size, 1)[:, self.starts]
-        bands = torch.fft.ifft(bands.mul_(self.response))
+        bands = torch.fft.ifft(_cropped(pool, self.size, self.starts, self.response))
         # torch.abs of complex numbers is several times slower than these three passes
-        squares = torch.view_as_real(bands).square_()
-        envelopes = torch.add(squares[..., 0], squares[..., 1]).sqrt_()
-        return envelopes, envelopes @ self.weights
+        real, imaginary = torch.view_as_real(bands).square_().unbind(-1)
+        envelopes = torch.add(real, imaginary).sqrt_()
+        sums = torch.mm(self.weights, envelopes.view(-1, self.size).t())
+        return envelopes, sums.view(-1, *envelopes.shape[:2])
 
 
 class LowPass(nn.Module):
@@ -93,11 +94,11 @@ class LowPass(nn.Module):
         super().__init__()
         self.size = size
         self.register_buffer("starts", torch.tensor(starts), persistent=False)
-        self.register_buffer("response", torch.tensor(response, dtype=torch.complex64), persistent=False)
+        self.bins = response.shape[-1]
+        self.register_buffer("response", _twice(response), persistent=False)
 
     def forward(self, pool: Tensor) -> Tensor:
-        rows = pool.unfold(-1, self.response.shape[-1], 1)[:, self.starts]
-        low: Tensor = torch.fft.irfft(rows.mul_(self.response), n=self.size)
+        low: Tensor = torch.fft.irfft(_cropped(pool, self.bins, self.starts, self.response), n=self.size)
         return low
 
 
@@ -201,12 +202,24 @@ class Cascade(nn.Module):
         for guest, shelf in zip(guests, self.shelves[len(self._first) :], strict=True):
             shelf.put(guest, pool)
         sums += [moduli(pool)[1] for moduli in self._second]
-        return torch.cat(sums, dim=-2), pool
+        return torch.cat(sums, dim=-1).movedim(0, -1), pool
 
     def _second_crop(self, n1: int, response: Floats, low: int, size: int) -> Crop:
         """ψ2 from bin `low` (it may be negative) of the spectrum of an envelope."""
         bins = np.arange(low, low + size) % self.geometry.span
         return Crop(self.zeros[n1] + low, response[bins] * (size / self.sizes[n1]))
+
+
+def _twice(response: Floats) -> Tensor:
+    """[K, M] real -> [K, M, 2]: for both parts of complex numbers. To multiply them by complex ones takes longer."""
+    return torch.tensor(np.stack([response, response], axis=-1), dtype=torch.float32)
+
+
+def _cropped(pool: Tensor, size: int, starts: Tensor, response: Tensor) -> Tensor:
+    """pool [B, points] complex -> [B, K, size]: K pieces times their responses [K, size, 2] (see _twice)."""
+    pieces = pool.unfold(-1, size, 1)[:, starts]
+    torch.view_as_real(pieces).mul_(response)
+    return pieces
 
 
 def _cut(values: Floats) -> Floats:

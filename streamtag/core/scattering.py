@@ -34,9 +34,10 @@ ROWS_CPU, ROWS_GPU = 48, 480
 GROUP = 12  # frames that share a long window where the audio is known at once
 
 # Lengths of bands as parts of a window, by order: few for a stream, where each length costs a dozen calls whatever
-# its work; more for whole signals.
-LIVE_HIGH = (1 / 4, 1 / 16), (1 / 8, 3 / 64)
-LIVE_LOW = (1 / 64,), (1 / 64, 3 / 512)
+# its work; more for whole signals. Both ends of a hop must fall on points of the short windows, or its sums with φ
+# are off by parts of a point: lengths there are multiples of ten.
+LIVE_HIGH = (1 / 4, 1 / 8, 3 / 64), (1 / 8, 5 / 64, 5 / 128)
+LIVE_LOW = (1 / 64, 1 / 160), (1 / 64, 3 / 320, 3 / 640, 3 / 1280)
 WHOLE_HIGH = (1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16, 1 / 32), (1 / 8, 3 / 32, 1 / 16, 3 / 64, 1 / 32, 1 / 64)
 WHOLE_LOW = (1 / 64, 1 / 128, 1 / 256), (1 / 64, 1 / 128, 1 / 256, 1 / 512)
 
@@ -142,14 +143,16 @@ class Scattering(nn.Module):
         audio = torch.cat([state.recent, audio], dim=-1)
         used = max(0, audio.shape[-1] - self.tail) // self.spec.hop * self.spec.hop
         state, started = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
-        frames = [audio.new_empty(audio.shape[0], 0, self.path_count)]
+        frames = []
         for windows in self._parts(audio, 1):
             hops = self.live.high(windows)
             sums, bands, low_audio = self._history(hops, state)
             known = self._known_bands(bands, hops.bands), self._known_audio(low_audio, hops.audio)
             frames.append(self.live.join(_meet(sums, LIVE), self.live.low(*known)))
             state = self._moved(state, windows.shape[1], sums, bands, low_audio)
-        result = torch.cat(frames, dim=1)
+        if not frames:
+            return audio.new_empty(audio.shape[0], 0, self.path_count), state
+        result = torch.cat(frames, dim=1) if len(frames) > 1 else frames[0]
         return result if started else result[:, 1:], state
 
     def flush(self, state: ScatteringState) -> tuple[Tensor, ScatteringState]:

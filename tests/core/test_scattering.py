@@ -15,6 +15,8 @@ from torch import Tensor
 
 from streamtag.core import Scattering, ScatteringSpec
 from streamtag.core.filters import FilterBank
+from streamtag.core.layout import Layout, Parts, sizes
+from streamtag.core.scattering import LIVE_HIGH, WHOLE_HIGH
 from streamtag.errors import SpecError
 
 HOP = 4096
@@ -170,6 +172,13 @@ def test_float32_batches_equal_single_streams(scattering: Scattering, signals: T
         one, _ = scattering.step(signals[row : row + 1], scattering.initial_state(1))
         error = (one[0] - live[row, : one.shape[1]]).norm() / live[row].norm()
         assert float(error) < 1e-6
+
+
+@pytest.mark.parametrize("parts", [LIVE_HIGH, WHOLE_HIGH])
+def test_the_ends_of_a_hop_fall_on_points_of_every_length(scattering: Scattering, parts: Parts) -> None:
+    layout = Layout(scattering.spec, FilterBank.build(scattering.spec))
+    for size in (*sizes(layout.block, parts[0]), *sizes(layout.block, parts[1])):
+        assert layout.margin * size % layout.block == 0
 
 
 @pytest.mark.parametrize("change", [{"hop": 1000}, {"T": 512}, {"J": 0}, {"Q": -8}, {"lookahead": 4096}, {"J": True}])
