@@ -78,6 +78,9 @@ def figures(found: Found) -> Figures:
     if found.best is None:
         return {"streams": 0, "trials": trials}
     best = {name: value for name, value in found.best.figures().items() if not name.startswith(THREAD)}
+    if (idle := best.pop("idle_percent_of_a_core", None)) is not None:  # this machine may not have been ours alone
+        ours = best["cpu_percent_of_a_core"] + best["clients_cpu_percent_of_a_core"]
+        best["other_programs_percent_of_a_core"] = max(0.0, 100.0 * (os.cpu_count() or 1) - idle - ours)
     return {"streams": found.streams, "bound": found.about, **best, "trials": trials}
 
 

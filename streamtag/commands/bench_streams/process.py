@@ -38,6 +38,16 @@ def cpu_s(pid: int) -> float:
         return float("nan")
 
 
+def machine_cpu() -> dict[str, float]:
+    """CPU time of the whole machine so far, s: not used, and taken by a machine around it. Empty if nothing tells."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        tick = os.sysconf("SC_CLK_TCK")
+        return {"idle": (int(words[4]) + int(words[5])) / tick, "stolen": int(words[8]) / tick}
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
 def resident_mib(pid: int) -> float:
     """Memory of a process that no other one shares, MiB; nan if nothing tells."""
     try:
@@ -90,7 +100,7 @@ class Window:
     def _run(self) -> None:
         for bound in self._bounds:
             time.sleep(max(0.0, bound - time.monotonic()))
-            self._readings.append((time.monotonic(), dict(self._read())))
+            self._readings.append((time.monotonic(), {**self._read(), **machine_cpu()}))
 
 
 def stop(process: subprocess.Popen[str]) -> None:
