@@ -150,5 +150,18 @@ class Error(Message):
         return {"message": self.message} | ({} if self.stream is None else {"stream": self.stream})
 
 
+@dataclass(frozen=True)
+class Ready(Message):
+    """To a producer: its sound is wanted. position: of the sample that should come first, counted from the stream's
+    start, per channel, at the producer's rate; 0 for a new stream."""
+
+    type = "ready"
+    stream: str
+    position: int
+
+    def _body(self) -> dict[str, Any]:
+        return {"stream": self.stream, "position": self.position}
+
+
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(float(value), DECIMALS) for name, value in values.items()}

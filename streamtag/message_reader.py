@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from streamtag.errors import ProtocolError
-from streamtag.message import PROTOCOL, End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.message import PROTOCOL, End, Error, Event, Frame, Gap, Hello, Message, Ready
 
 Value = TypeVar("Value")
 LONGEST = 1 << 20  # characters; a hello of thousands of tags is far shorter
@@ -87,6 +87,10 @@ def _error(values: Mapping[str, Any]) -> Error:
     return Error(_text(values["message"]), None if stream is None else _text(stream))
 
 
+def _ready(values: Mapping[str, Any]) -> Ready:
+    return Ready(_text(values["stream"]), _whole(values["position"]))
+
+
 _READERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "hello": _hello,
     "frame": _frame,
@@ -94,6 +98,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "gap": _gap,
     "end": _end,
     "error": _error,
+    "ready": _ready,
 }
 
 

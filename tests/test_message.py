@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtag.message import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.message import End, Error, Event, Frame, Gap, Hello, Message, Ready
 
 TAGS = ("guitar", "female vocal")
 
@@ -43,6 +43,7 @@ TAGS = ("guitar", "female vocal")
         ),
         (Error("unplugged", "mic"), '{"type":"error","message":"unplugged","stream":"mic"}'),
         (Error("song.mp3: no such file"), '{"type":"error","message":"song.mp3: no such file"}'),
+        (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
     ],
 )
 def test_each_message_is_this_line(message: Message, line: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.errors import ProtocolError
-from streamtag.message import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.message import End, Error, Event, Frame, Gap, Hello, Message, Ready
 from streamtag.message_reader import LONGEST, parse
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
@@ -23,6 +23,8 @@ MESSAGES = [
     End("song.mp3", 29.1, 114, {"guitar": 0.83}),
     Error("no such file"),
     Error("unplugged", "mic"),
+    Ready("mic", 0),
+    Ready("Müller – 東京", 10**12),
 ]
 
 

@@ -29,9 +29,11 @@ class Refusal(Exception):  # noqa: N818  (no defect, an answer)
 class Access:
     """The rules of one server. Every check raises Refusal."""
 
-    def __init__(self, spec: ServeSpec) -> None:
+    def __init__(self, spec: ServeSpec, ingest_token: str | None = None) -> None:
+        """ingest_token: what producers must show; None: what subscribers must."""
         self._scheme = spec.scheme
-        self._token = None if spec.token is None else spec.token.encode()
+        self._token = spec.token
+        self._ingest_token = spec.token if ingest_token is None else ingest_token
         self._allowed = spec.allowed
         self._files_allowed = NO_ORIGIN in spec.origins
         self._names = own_names() | {spec.host.lower()} | {origin.host for origin in spec.allowed}
@@ -67,18 +69,28 @@ class Access:
             else:
                 if origin == own or origin in self._allowed:
                     return
-        raise Refusal(HTTPStatus.FORBIDDEN, "origin", "pages of this origin may not subscribe here; allow it to")
+        raise Refusal(HTTPStatus.FORBIDDEN, "origin", "pages of this origin may not connect here; allow it to")
 
     def check_token(self, headers: Headers, target: Target) -> None:
         if not self.knows(headers, target):
             text = "a token is needed: ?token=... or Authorization: Bearer ..."
             raise Refusal(HTTPStatus.UNAUTHORIZED, "token", text, [("WWW-Authenticate", "Bearer")])
 
+    def check_ingest(self, headers: Headers, target: Target) -> None:
+        """Of a producer."""
+        if not _shows(self._ingest_token, headers, target):
+            text = "a token for producers is needed: ?token=... or Authorization: Bearer ..."
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "token", text, [("WWW-Authenticate", "Bearer")])
+
     def knows(self, headers: Headers, target: Target) -> bool:
-        """Whether the request bears the token, if there is one."""
-        if self._token is None:
-            return True
-        shown = [line[len(BEARER) :] for line in headers.get_all("Authorization") if line.lower().startswith(BEARER)]
-        shown += [target.parameters[TOKEN]] if TOKEN in target.parameters else []
-        # Compared in a time that does not tell how much of it was right
-        return any(hmac.compare_digest(self._token, token.strip().encode(errors="replace")) for token in shown)
+        """Whether the request bears the subscribers' token, if there is one."""
+        return _shows(self._token, headers, target)
+
+
+def _shows(wanted: str | None, headers: Headers, target: Target) -> bool:
+    if wanted is None:
+        return True
+    shown = [line[len(BEARER) :] for line in headers.get_all("Authorization") if line.lower().startswith(BEARER)]
+    shown += [target.parameters[TOKEN]] if TOKEN in target.parameters else []
+    # Compared in a time that does not tell how much of it was right
+    return any(hmac.compare_digest(wanted.encode(), token.strip().encode(errors="replace")) for token in shown)

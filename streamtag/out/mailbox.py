@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from streamtag.message import Frame, Message
+from streamtag.message import End, Frame, Message
 from streamtag.out.thinning import Thinning
 
 
@@ -32,13 +32,13 @@ class Letter:
 
 class Mailbox:
     """At most `length` letters, in order. Where there is no room the newest wins: the oldest frame goes, or, if
-    there is none, the oldest letter. The next frame that is taken tells how many frames went (`dropped`).
+    there is none, the oldest letter. The next frame of its stream that is taken tells how many went (`dropped`).
     """
 
     def __init__(self, length: int) -> None:
         self._length = length
         self._letters: deque[Letter] = deque()
-        self._dropped = 0
+        self._dropped: dict[str, int] = {}  # by stream; forgotten at its end
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -50,10 +50,11 @@ class Mailbox:
             return True
         for index, old in enumerate(self._letters):
             if isinstance(old.message, Frame):
-                self._dropped += 1 + old.message.dropped  # what that one would have told is told by the next
+                frame = old.message  # what that one would have told is told by the next
+                self._dropped[frame.stream] = self._dropped.get(frame.stream, 0) + 1 + frame.dropped
                 del self._letters[index]
                 return False
-        self._letters.popleft()
+        self._forget(self._letters.popleft())
         return False
 
     def take(self) -> Letter | None:
@@ -61,7 +62,15 @@ class Mailbox:
         if not self._letters:
             return None
         letter = self._letters.popleft()
-        if self._dropped and isinstance(letter.message, Frame):
-            letter = Letter(replace(letter.message, dropped=letter.message.dropped + self._dropped))
-            self._dropped = 0
+        if not self._dropped:
+            return letter
+        if isinstance(letter.message, Frame) and letter.message.stream in self._dropped:
+            dropped = letter.message.dropped + self._dropped.pop(letter.message.stream)
+            return Letter(replace(letter.message, dropped=dropped))
+        self._forget(letter)
         return letter
+
+    def _forget(self, letter: Letter) -> None:
+        """Of a stream that has ended no frame comes that could tell."""
+        if isinstance(letter.message, End):
+            self._dropped.pop(letter.message.stream, None)

@@ -24,7 +24,9 @@ class Metrics:
         self.dropped = self._counter("messages_dropped", "Messages thrown away since a subscriber was too slow")
         self.stalled = self._counter("stalled_subscribers", "Subscribers that were closed for not reading")
         self._refused = self._counter("refused_connections", "Connections that were refused", "reason")
+        self.silent = self._counter("silent_producers", "Producers that were closed since no sound came")
         self.subscribers = Gauge("streamtag_subscribers", "Subscribers now", registry=self._registry)
+        self.producers = Gauge("streamtag_producers", "Producers that are connected now", registry=self._registry)
         self._latency = Histogram(
             "streamtag_latency_seconds",
             "From the sound at a window's centre to its frame's message, of live streams",
@@ -47,6 +49,11 @@ class Metrics:
     def refuse(self, reason: str) -> None:
         """reason: one of a few words."""
         self._refused.labels(reason).inc()
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """For what others count."""
+        return self._registry
 
     def page(self) -> bytes:
         """All of them, as Prometheus reads them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from importlib.resources import files
@@ -13,6 +14,7 @@ from typing import Any
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from streamtag.live.load import Load
 from streamtag.out.access import Access, Refusal
 from streamtag.out.hub import Hub
 from streamtag.out.metrics import Metrics
@@ -36,10 +38,14 @@ NOTHING = (("Content-Security-Policy", "default-src 'none'; frame-ancestors 'non
 class Pages:
     """Owned by the event loop. Every answer ends its connection."""
 
-    def __init__(self, hub: Hub, metrics: Metrics, access: Access) -> None:
+    def __init__(
+        self, hub: Hub, metrics: Metrics, access: Access, load: Callable[[], Load | None] | None = None
+    ) -> None:
+        """load: of a server that takes sound; it gives None while that begins or ends."""
         self._hub = hub
         self._metrics = metrics
         self._access = access
+        self._load = load
         page = files("streamtag.out").joinpath(PAGE)
         self._page = page.read_text(encoding="utf-8") if page.is_file() else None
 
@@ -86,12 +92,30 @@ class Pages:
             silent = None if stream.heard is None else round(now - stream.heard, 3)
             heard |= silent is not None
             streams[name] = {"since_frame_s": silent, "ended": stream.end is not None}
-        return {
+        about = {
             "status": "ready" if heard else "waiting",
             "version": self._hub.hello.server,
             "model": self._hub.hello.model,
             "subscribers": len(self._hub),
-        } | ({"streams": streams} if known else {})
+        }
+        return about | self._intake() | ({"streams": streams} if known else {})
+
+    def _intake(self) -> dict[str, Any]:
+        """What producers may want to know; nothing where no sound is taken."""
+        if self._load is None:
+            return {}
+        load = self._load()
+        if load is None:
+            return {"status": "waiting"}
+        return {
+            "status": "degraded" if load.degraded else "ready",
+            "capacity": load.capacity,
+            "room": load.room,
+            "retry_after_s": None if load.room else round(load.retry_after_s, 3),
+            "running": load.streams - load.away,
+            "away": load.away,
+            "lag_s": round(load.lag_s, 3),
+        }
 
 
 def refuse(refusal: Refusal) -> Response:

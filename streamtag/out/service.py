@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import cast
@@ -18,13 +19,17 @@ from websockets.http11 import Request, Response
 from streamtag.errors import OutputError, SpecError
 from streamtag.message import Hello
 from streamtag.out.access import Access, Refusal
+from streamtag.out.farewell import CLOSE_S
 from streamtag.out.gate import Gate, Visitor
-from streamtag.out.hub import Hub
+from streamtag.out.hub import KNOWN, Hub
+from streamtag.out.ingest import IngestSpec
 from streamtag.out.mailbox import Letter
 from streamtag.out.metrics import Metrics
+from streamtag.out.origin import Origin
 from streamtag.out.pages import Pages, refuse
+from streamtag.out.producers import Producers
 from streamtag.out.serving import ServeSpec
-from streamtag.out.subscriber import CLOSE_S, Subscriber
+from streamtag.out.subscriber import Subscriber
 from streamtag.out.wish import Target, Wish
 
 OPEN_S = 10.0  # s; until a connection has said what it wants, and has the page if that is it
@@ -33,19 +38,30 @@ PONG_S = 60.0  # s; generous: what lies in a slow reader's buffers comes before 
 DRAIN_S = 2.0  # s; how long the end waits for subscribers that are behind
 BACKLOG = 100  # connections that the kernel holds until they are accepted, at least
 RETRY_S = 5  # s; after which one who found no place may ask again
+LETTERS = 4  # for one who hears all streams as many wait as they tell in a second
+REMEMBERED = 2  # streams for each that may run
 UNBUFFERED = (1, 0)  # bytes: sending goes on when the kernel has all of the message before
 
 
 class Service:
-    """Owned by the event loop, but for `metrics`, which any thread may count with."""
+    """Owned by the event loop, but for `metrics`, which any thread may count with, and the producers' engine."""
 
-    def __init__(self, spec: ServeSpec, hello: Hello) -> None:
+    def __init__(
+        self, spec: ServeSpec, hello: Hello, ingest: IngestSpec | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
+        """ingest: None where no sound is taken. say: is told which producers come; must not wait."""
+        streams = 0 if ingest is None else ingest.streams
         self.metrics = Metrics()
-        self.hub = Hub(hello, self.metrics)
+        self.hub = Hub(hello, self.metrics, max(KNOWN, REMEMBERED * streams))
         self._spec = spec
-        self._access = Access(spec)
-        self._pages = Pages(self.hub, self.metrics, self._access)
-        self._gate = Gate(spec.max_clients, self.metrics)
+        self._queue_of_all = max(spec.queue, LETTERS * streams)
+        self._access = Access(spec, None if ingest is None else ingest.token)
+        self._gate = Gate(spec.max_clients, streams, self.metrics)
+        self.producers: Producers | None = None
+        if ingest is not None:
+            self.producers = Producers(ingest, spec, self._access, self.hub, self._gate, self.metrics, say or _unsaid)
+        load = None if self.producers is None else self.producers.load
+        self._pages = Pages(self.hub, self.metrics, self._access, load)
         self._log = _log()
         self._listener: Listener | None = None
 
@@ -62,6 +78,7 @@ class Service:
                 ssl=tls,
                 backlog=max(BACKLOG, self._spec.max_clients),  # after a restart all of them come at once
                 process_request=self._decide,
+                process_response=self._settle,
                 create_connection=cast(type[ServerConnection], partial(Visitor, gate=self._gate)),
                 # Compressed, every subscriber would need 64 KiB of state and a compression of its own
                 compression=None,
@@ -103,40 +120,85 @@ class Service:
             then()
         await end
 
-    def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
-        """A page, a refusal, or None for a subscriber."""
+    def _decide(self, connection: ServerConnection, request: Request) -> Response | Awaitable[Response] | None:
+        """A page, a refusal, or None for one who may have a place."""
+        assert isinstance(connection, Visitor)
         try:
             own = self._access.check_host(request.headers)
             try:
                 target = Target.of(request.path)
                 if not any("websocket" in line.lower() for line in request.headers.get_all("Upgrade")):
-                    return self._pages.answer(request, target, own)
+                    return self._answer(connection, request, target, own)
                 self._access.check_origin(request.headers, own)
-                self._access.check_token(request.headers, target)
-                wish = Wish.of(target, self.hub.hello)
+                if self.producers is not None and self.producers.concerns(target):
+                    self.producers.check(request.headers, target)
+                    connection.admit = self.producers.expect(connection, target)
+                else:
+                    self._access.check_token(request.headers, target)
+                    connection.admit = self._expect(connection, target)
             except SpecError as error:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "request", str(error)) from None
-            if wish is None:
-                raise Refusal(HTTPStatus.NOT_FOUND, "path", "subscribers connect to / or /streams/NAME")
-            assert isinstance(connection, Visitor)
-            if not self._gate.admit(connection, wish):
-                text = f"there are {self._spec.max_clients} subscribers already, and no more may be"
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", text, [("Retry-After", str(RETRY_S))])
         except Refusal as refusal:
-            self.metrics.refuse(refusal.reason)
-            return refuse(refusal)
+            return self._refuse(refusal)
         return None
 
-    async def _attend(self, connection: ServerConnection) -> None:
-        """One subscriber, from its admission to its end."""
-        assert isinstance(connection, Visitor)
-        assert connection.wish is not None
-        subscriber = Subscriber(connection, connection.wish, self._spec, self.metrics)
-        greeting = self.hub.join(subscriber)
+    def _answer(
+        self, connection: Visitor, request: Request, target: Target, own: Origin
+    ) -> Response | Awaitable[Response]:
+        """To plain HTTP. Raises Refusal, SpecError."""
+        if self.producers is None or request.method != "GET" or not self.producers.concerns(target):
+            return self._pages.answer(request, target, own)
+        self._access.check_origin(request.headers, own)
+        self.producers.check(request.headers, target)
+        return self._answer_later(self.producers.answer(connection.address, target))
+
+    async def _answer_later(self, answer: Awaitable[Response]) -> Response:
         try:
-            await subscriber.run(greeting)
-        finally:
-            self.hub.leave(subscriber)
+            return await answer
+        except SpecError as error:
+            return self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "request", str(error)))
+        except Refusal as refusal:
+            return self._refuse(refusal)
+
+    def _expect(self, connection: Visitor, target: Target) -> Callable[[], None]:
+        """-> what makes it a subscriber, and raises Refusal where it cannot. Raises Refusal, SpecError."""
+        wish = Wish.of(target, self.hub.hello)
+        if wish is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "path", "subscribers connect to / or /streams/NAME")
+
+        def admit() -> None:
+            if not self._gate.admit(connection):
+                text = f"there are {self._spec.max_clients} subscribers already, and no more may be"
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", text, [("Retry-After", str(RETRY_S))])
+            queue = self._queue_of_all if wish.stream is None else self._spec.queue
+            connection.guest = Subscriber(connection, wish, self.hub, self._spec, queue, self.metrics)
+
+        return admit
+
+    def _settle(self, connection: ServerConnection, request: Request, response: Response) -> Response | None:  # noqa: ARG002
+        """Only who knows the protocol gets a place: the handshake would succeed."""
+        assert isinstance(connection, Visitor)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS or connection.admit is None:
+            return None
+        try:
+            connection.admit()
+        except Refusal as refusal:
+            return self._refuse(refusal)
+        return None
+
+    def _refuse(self, refusal: Refusal) -> Response:
+        self.metrics.refuse(refusal.reason)
+        return refuse(refusal)
+
+    async def _attend(self, connection: ServerConnection) -> None:
+        """One who has a place, to the end."""
+        assert isinstance(connection, Visitor)
+        assert connection.guest is not None
+        await connection.guest.attend()
+
+
+def _unsaid(text: str) -> None:
+    del text
 
 
 def _log() -> logging.Logger:

@@ -41,8 +41,7 @@ class ServeSpec:
             raise SpecError(f"{self.host!r}: not a host to listen on")
         if not 0 <= self.port <= 65535:
             raise SpecError(f"{self.port}: ports go from 0 to 65535")
-        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
-            raise SpecError("a token is one or more ASCII characters without spaces")
+        check_token(self.token)
         for name in ("max_clients", "queue", "message_size"):
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -73,6 +72,12 @@ class ServeSpec:
     def allowed(self) -> frozenset[Origin]:
         """The origins elsewhere that may subscribe."""
         return frozenset(Origin.of(origin.rstrip("/")) for origin in self.origins if origin != NO_ORIGIN)
+
+
+def check_token(token: str | None) -> None:
+    """Raises SpecError for a word that cannot be shown in a header."""
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise SpecError("a token is one or more ASCII characters without spaces")
 
 
 def _check_origin(text: str) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from streamtag.errors import OutputError
+from streamtag.live.engine import Engine
 from streamtag.message import Hello, Message
+from streamtag.out.engine_metrics import EngineMetrics, EngineState
+from streamtag.out.hub import EVERYTHING
+from streamtag.out.ingest import IngestSpec
 from streamtag.out.mailbox import Letter, Mailbox
 from streamtag.out.message_sink import MessageSink
 from streamtag.out.service import Service
 from streamtag.out.serving import ServeSpec
 
 INBOX = 1024  # messages that wait for the event loop at most
+EACH = 8  # or, if that is more, so many of each stream that there may be
+TURNS = 4  # so often subscribers have their turn while as many letters are told as one of them has room for
 
 
 class Server:
@@ -26,11 +34,23 @@ class Server:
         server.publish(frame)
     """
 
-    def __init__(self, spec: ServeSpec, hello: Hello) -> None:
+    def __init__(
+        self,
+        spec: ServeSpec,
+        hello: Hello,
+        ingest: IngestSpec | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        """ingest: how sound is taken, once there is an engine to hear it; None: not at all.
+
+        say: is told which producers come, by the server's thread; must not wait.
+        """
         self._spec = spec
-        self._service = Service(spec, hello)
-        self._inbox = Mailbox(INBOX)
-        self._lock = threading.Lock()  # of the inbox and the loop
+        self._service = Service(spec, hello, ingest, say)
+        self._inbox = Mailbox(max(INBOX, EACH * (ingest.streams if ingest else 0)))
+        self._together = max(1, spec.queue // TURNS)
+        self._lock = threading.Lock()  # of the inbox, whether the loop knows of it, and the loop
+        self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None  # while it runs
         self._news = asyncio.Event()
         self._over = False
@@ -47,14 +67,45 @@ class Server:
         """How many there are now."""
         return len(self._service.hub)
 
+    @property
+    def producers(self) -> int:
+        """Producers that are connected now."""
+        return 0 if self._service.producers is None else len(self._service.producers)
+
+    def observer(self) -> EngineMetrics:
+        """What an engine's work is counted with, for /metrics; once."""
+        assert self._service.producers is not None, "it takes no sound"
+        door, registry = self._service.producers, self._service.metrics.registry
+        registry.register(EngineState(lambda: door.engine))
+        return EngineMetrics(registry)
+
+    def hear_with(self, engine: Engine | None) -> None:
+        """From now on producers are let in; with None, no more of them. The engine tells `publish_all`."""
+        assert self._service.producers is not None, "it takes no sound"
+        self._service.producers.engine = engine
+
     def publish(self, message: Message) -> None:
         """Hands it to whoever listens; never waits. A server that has ended takes no notice."""
+        self._post([Letter(message)])
+
+    def publish_all(self, messages: Sequence[Message]) -> None:
+        """The same with many at once. Their JSON is made here, so that the event loop need not."""
+        letters = [Letter(message) for message in messages]
+        for letter in letters:
+            with suppress(ValueError):  # the hub will say so
+                letter.text(EVERYTHING)
+        self._post(letters)
+
+    def _post(self, letters: Sequence[Letter]) -> None:
         with self._lock:
             if self._over:
                 return
-            if not self._inbox.put(Letter(message)):
-                self._service.metrics.dropped.inc()
-            self._wake()
+            for letter in letters:
+                if not self._inbox.put(letter):
+                    self._service.metrics.dropped.inc()
+            if not self._woken:
+                self._woken = True
+                self._wake()
 
     def __enter__(self) -> Self:
         """Raises OutputError if the address cannot be served, or the certificate is of no use."""
@@ -97,17 +148,23 @@ class Server:
             while not self._over:
                 await self._news.wait()
                 self._news.clear()
-                while (letter := self._next()) is not None:
-                    self._service.tell(letter)
+                while letters := self._next():
+                    for letter in letters:
+                        self._service.tell(letter)
                     await asyncio.sleep(0)  # the subscribers' turn: many messages at once overrun no queue
         finally:
             with self._lock:
                 self._loop = None
             await self._service.close()
 
-    def _next(self) -> Letter | None:
+    def _next(self) -> list[Letter]:
+        """A few; if there are none, whoever posts the next has to wake the loop."""
+        letters: list[Letter] = []
         with self._lock:
-            return self._inbox.take()
+            while len(letters) < self._together and (letter := self._inbox.take()) is not None:
+                letters.append(letter)
+            self._woken = bool(letters)
+        return letters
 
 
 class WebSocketSink(MessageSink):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import parse_qsl, unquote
@@ -14,6 +14,7 @@ from streamtag.out.thinning import Thinning
 
 STREAMS = "/streams/"
 TOKEN = "token"
+THINNING = ("top", "tags", "min")
 MAX_PARAMETERS = 16
 
 
@@ -53,13 +54,10 @@ class Wish:
         if target.path == "/":
             stream = None
         elif target.path.startswith(STREAMS) and len(target.path) > len(STREAMS):
-            try:
-                stream = unquote(target.path[len(STREAMS) :], errors="strict")
-            except ValueError:
-                raise SpecError("the stream's name is no UTF-8") from None
+            stream = decoded(target.path[len(STREAMS) :])
         else:
             return None
-        return cls(stream, _thinning(target.parameters, hello))
+        return cls(stream, thinning(target.parameters, hello))
 
     def wants(self, message: Message) -> bool:
         """Whether the message belongs to what was asked for; one of no stream concerns everybody."""
@@ -67,10 +65,24 @@ class Wish:
         return self.stream is None or stream is None or stream == self.stream
 
 
-def _thinning(parameters: Mapping[str, str], hello: Hello) -> Thinning:
+def decoded(name: str) -> str:
+    """A stream's name from its part of a path. Raises SpecError."""
+    try:
+        return unquote(name, errors="strict")
+    except ValueError:
+        raise SpecError("the stream's name is no UTF-8") from None
+
+
+def check_known(parameters: Collection[str], known: Collection[str]) -> None:
+    """Raises SpecError for parameters that mean nothing."""
     for name in parameters:
-        if name not in ("top", "tags", "min", TOKEN):
-            raise SpecError(f"{name!r} is unknown here: there are top, tags, min and token")
+        if name not in (*known, TOKEN):
+            raise SpecError(f"{name!r} is unknown here: there are {', '.join(known)} and {TOKEN}")
+
+
+def thinning(parameters: Mapping[str, str], hello: Hello, others: Collection[str] = ()) -> Thinning:
+    """What is wanted of each message; others: parameters that say something else. Raises SpecError."""
+    check_known(parameters, (*others, *THINNING))
     tags = parameters["tags"].split(",") if "tags" in parameters else None
     top, least = parameters.get("top"), parameters.get("min")
     try:

@@ -1,0 +1,65 @@
+"""A stream that comes from another server, with all that it needs to go on here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+
+from streamtag.errors import StreamtagError
+from streamtag.live.admission import Busy
+from streamtag.live.engine import Engine
+from streamtag.message import Error, Message, Ready
+from streamtag.out.farewell import Farewell
+from streamtag.out.gate import Visitor
+
+PATIENCE_S = 10.0  # for its one message
+DONE = Farewell(CloseCode.NORMAL_CLOSURE, "")
+NO_STATE = Farewell(CloseCode.POLICY_VIOLATION, "one binary message is wanted: the state of a stream")
+LATE = Farewell(CloseCode.POLICY_VIOLATION, "no state came")
+NOT_NOW = Farewell(CloseCode.TRY_AGAIN_LATER, "busy")
+NOT_SO = Farewell(CloseCode.POLICY_VIOLATION, "the state cannot be taken")
+
+
+class Adoption:
+    """Owned by the event loop. The other side sends one binary message, hears `ready` or `error`, and is closed."""
+
+    def __init__(
+        self, visitor: Visitor, stream: str, engine: Engine, message_size: int, gone: Callable[[], None]
+    ) -> None:
+        """gone: called when the connection is no more."""
+        self._visitor = visitor
+        self._stream = stream
+        self._engine = engine
+        self._gone = gone
+        visitor.guest = self
+        visitor.protocol.max_message_size = message_size
+
+    async def attend(self) -> None:
+        with suppress(ConnectionClosed):
+            await (await self._adopt()).say(self._visitor)
+
+    def lost(self) -> None:
+        self._gone()
+
+    async def _adopt(self) -> Farewell:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                data = await self._visitor.recv(decode=None)
+        except TimeoutError:
+            return LATE
+        if not isinstance(data, bytes):
+            return NO_STATE
+        try:
+            position = await asyncio.wrap_future(self._engine.adopt(self._stream, data))
+        except StreamtagError as error:
+            await self._say(Error(str(error), self._stream))
+            return NOT_NOW if isinstance(error, Busy) else NOT_SO
+        await self._say(Ready(self._stream, position))
+        return DONE
+
+    async def _say(self, message: Message) -> None:
+        await self._visitor.send(message.to_json())

@@ -1,0 +1,177 @@
+"""The door for producers: who may send sound, who does, and streams that come from and go to other servers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from streamtag.errors import SpecError
+from streamtag.live.admission import Busy, NameTaken, UnknownStream
+from streamtag.live.engine import Engine
+from streamtag.live.load import Load
+from streamtag.out.access import Access, Refusal
+from streamtag.out.adoption import Adoption
+from streamtag.out.gate import Gate, Visitor
+from streamtag.out.hub import Hub
+from streamtag.out.ingest import IngestSpec, IngestWish, is_ingest, is_state, named_by_state
+from streamtag.out.metrics import Metrics
+from streamtag.out.pages import respond
+from streamtag.out.producer import Producer
+from streamtag.out.serving import ServeSpec
+from streamtag.out.wish import Target, check_known
+
+SOON_S = 2.0  # after which a server that begins or ends may be asked again
+STATE_S = 10.0  # for an engine to give a stream's state
+BYTES = "application/octet-stream"
+
+
+class Producers:
+    """Owned by the event loop, but for `engine`: any thread may set it, and None while nobody is let in."""
+
+    def __init__(
+        self,
+        spec: IngestSpec,
+        serve: ServeSpec,
+        access: Access,
+        hub: Hub,
+        gate: Gate,
+        metrics: Metrics,
+        say: Callable[[str], None],
+    ) -> None:
+        """say: is told who comes and goes; must not wait."""
+        self.engine: Engine | None = None
+        self._spec = spec
+        self._serve = serve
+        self._access = access
+        self._hub = hub
+        self._gate = gate
+        self._metrics = metrics
+        self._say = say
+        self._connected: dict[str, Producer] = {}  # by stream
+        self._clients: Counter[str] = Counter()  # connections by address
+
+    def __len__(self) -> int:
+        """Streams whose producer is connected."""
+        return len(self._connected)
+
+    def load(self) -> Load | None:
+        """None while the engine begins or ends."""
+        engine = self.engine
+        return None if engine is None else engine.load
+
+    def concerns(self, target: Target) -> bool:
+        return is_ingest(target) or is_state(target)
+
+    def check(self, headers: Headers, target: Target) -> None:
+        """Raises Refusal unless the request bears the producers' token."""
+        self._access.check_ingest(headers, target)
+
+    def expect(self, visitor: Visitor, target: Target) -> Callable[[], None]:
+        """-> what lets it in, once its handshake has succeeded; that raises Refusal. Raises SpecError."""
+        if is_state(target):
+            check_known(target.parameters, ())
+            name = named_by_state(target)
+            return lambda: self._let_adopt(visitor, name)
+        wish = IngestWish.of(target, self._hub.hello)
+        return lambda: self._let_in(visitor, wish)
+
+    async def answer(self, address: str, target: Target) -> Response:
+        """To plain HTTP: a stream's state; or, where sound is sent, why it could not be. Raises Refusal, SpecError."""
+        if is_state(target):
+            check_known(target.parameters, ())
+            return await self._give(named_by_state(target))
+        wish = IngestWish.of(target, self._hub.hello)
+        self._check_place(address)
+        self._check_name(wish.stream)
+        engine = self._running()
+        away = any(stream.name == wish.stream for stream in engine.streams)
+        if not away and not engine.load.room:
+            raise _busy("busy: there is no room for one more stream", engine.load.retry_after_s)
+        text = "sound comes over a WebSocket, and this one would be let in"
+        raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "request", text, [("Upgrade", "websocket")])
+
+    async def _give(self, name: str) -> Response:
+        engine = self._running()
+        try:
+            async with asyncio.timeout(STATE_S):
+                state = await asyncio.wrap_future(engine.state(name))
+        except UnknownStream as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, "path", str(error)) from None
+        except TimeoutError:
+            raise _busy("busy: the stream's state could not be taken in time", engine.load.retry_after_s) from None
+        return respond(HTTPStatus.OK, state, BYTES)
+
+    def _let_in(self, visitor: Visitor, wish: IngestWish) -> None:
+        self._check_place(visitor.address)
+        self._check_name(wish.stream)
+        engine = self._running()
+        name = wish.stream
+        left = partial(self._gone, visitor.address)
+        producer = Producer(visitor, wish, self._hub, self._spec, self._serve, self._metrics, self._released, left)
+        known = self._connected.get(name)
+        if known is not None:
+            known.replace()
+        try:
+            feed = engine.open(name, wish.format, wish.position, producer.woken)
+        except Busy as error:
+            raise _busy(str(error), error.retry_after_s) from None
+        except NameTaken as error:
+            raise Refusal(HTTPStatus.CONFLICT, "name", str(error)) from None
+        except SpecError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "request", str(error)) from None
+        self._connected[name] = producer
+        self._clients[producer.address] += 1
+        self._gate.pass_through(visitor)
+        self._metrics.producers.set(len(self))
+        producer.begin(feed)
+        self._say(f"{name}: sound from {producer.address}, {wish.format.rate} Hz {wish.format.sample}")
+
+    def _let_adopt(self, visitor: Visitor, name: str) -> None:
+        self._check_place(visitor.address)
+        engine = self._running()
+        if not engine.load.room:
+            raise _busy("busy: there is no room for one more stream", engine.load.retry_after_s)
+        address = visitor.address
+        self._clients[address] += 1
+        self._gate.pass_through(visitor)
+        Adoption(visitor, name, engine, self._spec.message_size, partial(self._gone, address))
+
+    def _running(self) -> Engine:
+        if self.engine is None:
+            raise _busy("busy: the server begins or ends", SOON_S)
+        return self.engine
+
+    def _check_place(self, address: str) -> None:
+        if self._clients[address] >= self._spec.max_per_client:
+            text = f"there are {self._spec.max_per_client} streams from your address already, and no more may be"
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "client", text, [("Retry-After", str(math.ceil(SOON_S)))])
+
+    def _check_name(self, name: str) -> None:
+        known = self._connected.get(name)
+        if known is not None and not known.stale:
+            text = f"{name}: a producer of this name is connected"
+            raise Refusal(HTTPStatus.CONFLICT, "name", text)
+
+    def _released(self, producer: Producer) -> None:
+        """Its stream has no connection any more."""
+        if self._connected.get(producer.wish.stream) is producer:
+            del self._connected[producer.wish.stream]
+        self._metrics.producers.set(len(self))
+
+    def _gone(self, address: str) -> None:
+        """One connection fewer from there."""
+        self._clients[address] -= 1
+        if self._clients[address] <= 0:
+            del self._clients[address]
+
+
+def _busy(text: str, retry_after_s: float) -> Refusal:
+    seconds = max(1, math.ceil(retry_after_s))
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", text, [("Retry-After", str(seconds))])
