@@ -19,8 +19,9 @@ class EngineSpec:
     buffer_s: sound of one stream that may wait; a producer that is ahead of it has to wait itself. ahead_s: a
     producer that is so far ahead of the clock is no live one: it is never shed, and comes after those that are.
 
-    away_s: how long a stream waits for a producer that broke off. max_streams: where the user knows better than the
-    measurement how many there is room for; None: what was measured. headroom: the part of what was measured that is given away.
+    away_s: how long a stream waits for a producer that broke off. max_streams: how many there is room for, where the
+    user knows better than a measurement; None: what measure_s of work on noise tells, times headroom, which is what
+    the rest of the program and other programs leave. farewell_s: how long the end waits for what is owed.
     """
 
     workers: int = 1
@@ -35,13 +36,23 @@ class EngineSpec:
     max_streams: int | None = None
     headroom: float = 0.8
     measure_s: float = 1.5
+    farewell_s: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("workers", "batch", *(() if self.max_streams is None else ("max_streams",))):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise SpecError(f"EngineSpec: {name} must be a positive whole number, not {value!r}")
-        for name in ("deadline_s", "degraded_s", "late_s", "buffer_s", "ahead_s", "headroom", "measure_s"):
+        for name in (
+            "deadline_s",
+            "degraded_s",
+            "late_s",
+            "buffer_s",
+            "ahead_s",
+            "headroom",
+            "measure_s",
+            "farewell_s",
+        ):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SpecError(f"EngineSpec: {name} must be above 0")
         for name in ("patience_s", "away_s"):

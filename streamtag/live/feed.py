@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from streamtag.live.engine_stream import EngineStream
+
 
 class Feed:
-    """Used by one thread at a time, as an event loop is. Nothing here waits or computes."""
+    """One connection of a producer. Used by one thread at a time, as an event loop is; nothing here waits or computes.
+
+    After end() or away() it takes nothing more.
+    """
+
+    def __init__(
+        self,
+        stream: EngineStream,
+        clock: Callable[[], float],
+        queue: Callable[[EngineStream, float], None],
+        leave: Callable[[EngineStream], None],
+    ) -> None:
+        """queue: called when the stream is to be worked on; leave: when its producer has gone."""
+        self._stream, self._inlet = stream, stream.inlet
+        self._clock, self._queue, self._leave = clock, queue, leave
+        self._over = False
 
     @property
     def position(self) -> int:
         """Samples of the producer (per channel, at its rate) that are taken so far: the place of the next."""
-        raise NotImplementedError
+        return self._inlet.position
 
     @property
     def ended(self) -> bool:
-        """The stream is over and its `end` told; or it went to another server, or the engine was closed."""
-        raise NotImplementedError
+        """The stream is over and its `end` told."""
+        return self._stream.ended
 
     def push(self, data: bytes) -> bool:
-        """The next bytes, cut anywhere. -> False: there is no room for more now, so read no more until woken()."""
-        raise NotImplementedError
+        """The next bytes, cut anywhere. -> False: there is no room for more now, so read no more until woken().
+
+        One who pushes on nevertheless loses the oldest sound, with a gap.
+        """
+        if self._over:
+            return True
+        now = self._clock()
+        room, fired = self._inlet.push(data, now)
+        if fired:
+            self._queue(self._stream, now)
+        return room
 
     def end(self) -> None:
         """The sound is over: what is owed is told, then `end`; then `ended` is true and woken() is called."""
-        raise NotImplementedError
+        if not self._over:
+            self._over = True
+            if self._inlet.end():
+                self._queue(self._stream, self._clock())
 
     def away(self) -> None:
         """The connection broke off: the stream waits for its producer, then ends by itself."""
-        raise NotImplementedError
+        if not self._over:
+            self._over = True
+            self._leave(self._stream)

@@ -149,6 +149,13 @@ class PooledSession:
         """Sound of this length, samples > 0, never came: as Session.lose."""
         self._track.lose(samples)
 
+    def skip(self, hops: int) -> None:
+        """So many hops, > 0, are passed over unheard where there is no time for them: no work, and no frames.
+
+        The sound before them meets the sound after. Their length counts for the clock.
+        """
+        self._track.skip(hops)
+
     def forget(self) -> None:
         """The network forgets what was fed so far, as for a new song; the clock and the frames go on."""
         self._track.forget()

@@ -19,7 +19,7 @@ SETTLED = 8  # hops of silence after which the front end remembers nothing else
 
 @dataclass(frozen=True)
 class Skip:
-    """So many hops of silence are passed over: nothing would change."""
+    """So many hops are passed over: of silence, where nothing would change, or of sound that nobody has time for."""
 
     hops: int
 
@@ -103,6 +103,18 @@ class Track:
         self._push(np.zeros(samples - skipped * self._hop, np.float32))
         if skipped:
             self._steps.append(Skip(skipped))
+
+    def skip(self, hops: int) -> None:
+        """hops > 0 of sound are passed over unheard, and cost nothing: what comes before meets what comes after.
+
+        No frame is given whose centre lies in them, nor those before that still waited for sound behind them.
+        """
+        self._check_open()
+        if hops <= 0:
+            raise ValueError(f"more than {hops} hops must be skipped")
+        self._lost.append((self.samples, self.samples + hops * self._hop))
+        self.samples += hops * self._hop
+        self._steps.append(Skip(hops))
 
     def forget(self) -> None:
         """From here on."""

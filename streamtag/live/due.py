@@ -1,0 +1,61 @@
+"""Which streams wait for a worker, and which of them it takes next."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+
+from streamtag.live.engine_spec import EngineSpec
+from streamtag.live.engine_stream import EngineStream
+
+BULK = 16  # streams of files in one step, so that a live one never waits long for it
+
+Waiting = tuple[float, int, EngineStream]
+
+
+class Due:
+    """Live streams before files, who waits longest first. Used under the engine's lock."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._spec = spec
+        self._live: list[Waiting] = []
+        self._bulk: list[Waiting] = []
+        self._count = count()  # no two streams are compared themselves
+
+    def __len__(self) -> int:
+        return len(self._live) + len(self._bulk)
+
+    @property
+    def live(self) -> int:
+        """Of them, the live ones."""
+        return len(self._live)
+
+    def lag_s(self, now: float) -> float:
+        """How long the live stream that waits longest has done so."""
+        return max(0.0, now - self._live[0][0]) if self._live else 0.0
+
+    def add(self, stream: EngineStream, since: float, now: float) -> bool:
+        """since: it waits already. -> whether a worker should look."""
+        if stream.inlet.live:
+            heappush(self._live, (since, next(self._count), stream))
+            return len(self._live) in (1, self._spec.batch)
+        heappush(self._bulk, (now, next(self._count), stream))  # in turns, however old what waits in them is
+        return len(self._bulk) == 1
+
+    def next(self, now: float) -> list[EngineStream]:
+        """Enough live ones for a step, or those there are if one has waited long enough; else files; or nobody."""
+        if len(self._live) >= self._spec.batch or (self._live and now >= self._live[0][0] + self._spec.patience_s):
+            return _taken(self._live, self._spec.batch)
+        return _taken(self._bulk, min(BULK, self._spec.batch))
+
+    def all(self) -> list[EngineStream]:
+        """Everybody."""
+        return _taken(self._live, len(self._live)) + _taken(self._bulk, len(self._bulk))
+
+    def nap_s(self, now: float) -> float | None:
+        """How long a worker that found nobody may sleep, unless somebody comes."""
+        return max(0.0, self._live[0][0] + self._spec.patience_s - now) if self._live else None
+
+
+def _taken(waiting: list[Waiting], most: int) -> list[EngineStream]:
+    return [heappop(waiting)[2] for _ in range(min(most, len(waiting)))]

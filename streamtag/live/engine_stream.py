@@ -1,0 +1,193 @@
+"""One stream of an engine, and what a worker does with it while it has it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from streamtag.live.backlog import Missing, Sound, Turn
+from streamtag.live.engine_spec import EngineSpec
+from streamtag.live.inlet import Inlet
+from streamtag.live.load import StreamLoad
+from streamtag.live.pcm_intake import PcmIntake
+from streamtag.live.resample import SAMPLE_RATE
+from streamtag.message import Gap, Message
+from streamtag.spec import ScatteringSpec
+
+if TYPE_CHECKING:
+    from streamtag.live.pool import PooledSession
+
+HOP, HOP_S = ScatteringSpec().hop, ScatteringSpec().hop_s  # every model's
+BUNCH_S = HOP_S / 4  # so long after the one before is a hop owed that came together with it
+
+Woken = Callable[[], None]
+
+
+class EngineStream:
+    """Owned by the worker that has it. It is in a worker's hands, or on the way there, unless its inlet is armed.
+
+    Any thread may use the inlet and append to `errands`; the engine's lock guards woken, away_since and ended.
+    """
+
+    def __init__(self, name: str, inlet: Inlet, spec: EngineSpec, now: float, woken: Woken | None) -> None:
+        """woken: of the connection that feeds it; None: there is none."""
+        self.name = name
+        self.inlet = inlet
+        self.woken = woken
+        self.away_since: float | None = None
+        self.ended = False
+        self.errands: deque[Future[bytes]] = deque()  # who waits for its state
+        self.owed = now  # since when the next hop is owed
+        self.lag_s = 0.0
+        self.shed_s = 0.0
+        self.row = -1  # of the board
+        self._session: PooledSession | None = None
+        self._intake: PcmIntake | None = None
+        self._spec = spec
+        self._format = inlet.format  # before any other comes
+        self._flushed = False
+        self._last = float("-inf")  # when the hop before was owed
+        self._began = now  # when, by the clock, the stream's time was 0
+
+    @property
+    def session(self) -> PooledSession:
+        assert self._session is not None
+        return self._session
+
+    @property
+    def intake(self) -> PcmIntake:
+        assert self._intake is not None
+        return self._intake
+
+    @property
+    def begun(self) -> bool:
+        """It has a session."""
+        return self._session is not None
+
+    @property
+    def seconds(self) -> float:
+        """Of the stream that the network was fed, what was lost included."""
+        return self._intake.gone / SAMPLE_RATE if self._intake else 0.0
+
+    @property
+    def done(self) -> bool:
+        """Over, and all its frames given."""
+        return self._flushed and self.session.done
+
+    @property
+    def standing(self) -> bool:
+        """It stands between two hops, and goes on: its state may be taken."""
+        return self.goes_on and not self.session.ready
+
+    @property
+    def goes_on(self) -> bool:
+        """More of it is heard."""
+        return self.begun and not self._flushed
+
+    @property
+    def load(self) -> StreamLoad:
+        away = self.away_since is not None
+        waiting_s, live = self.inlet.waiting_s, self.inlet.live
+        return StreamLoad(self.name, self.seconds, self.lag_s, waiting_s, self.shed_s, live, away)
+
+    def begin(self, session: PooledSession, row: int, intake: PcmIntake | None = None) -> None:
+        """intake: where it goes on; None: it is new."""
+        self._session, self.row = session, row
+        self._intake = intake or PcmIntake(self._format)
+
+    def leave(self) -> None:
+        """Gives its slot back."""
+        self.session.leave()
+        self._session = None
+
+    def prepare(self, now: float, messages: list[Message]) -> float:
+        """Feeds the session until it has a hop ready, or nothing waits -> s of sound that were shed.
+
+        messages: where gaps are told. Not while somebody waits for the state: then what is ready comes first.
+        """
+        if self.session.ready:
+            self._owe(self.owed)
+        if self.errands or self._flushed:
+            return 0.0
+        shed_s = 0.0
+        if self.inlet.live and now - max(self.owed, self._last + BUNCH_S) > self._spec.late_s:
+            shed_s = self._shed(now, messages)
+        while not self.session.ready and (item := self.inlet.take(self.intake.needs(self._missing))) is not None:
+            self._hear(item, now, messages)
+        if self.inlet.over and not self.session.ready:
+            self.session.feed(self.intake.flush())
+            self.session.flush()
+            self._flushed = True
+        return shed_s
+
+    def latency_s(self, time_s: float, now: float) -> float | None:
+        """From the sound at a time of the stream to now; None if it comes faster than time goes."""
+        return now - (self._began + time_s) if self.inlet.live else None
+
+    def told(self, now: float) -> float | None:
+        """A hop's messages are told -> how long it was owed, s; None if nobody waits for it."""
+        self._last = self.owed
+        self.lag_s = max(0.0, now - self.owed)
+        return self.lag_s if self.inlet.live else None
+
+    def rest(self, now: float) -> float | None:
+        """-> since when there is more to do; None: nothing until the inlet fires, and it is out of our hands."""
+        if self.errands or self._flushed or not self.begun or self.session.ready:
+            self.owed = now
+            return now
+        samples = self.intake.needs(self._missing)
+        since = self.inlet.rest(samples, now)
+        if since is not None:
+            self.owed = since
+        return since
+
+    def give_up(self, messages: list[Message]) -> None:
+        """It ends unheard from here on."""
+        if waiting_s := self.inlet.waiting_s:
+            messages.append(Gap(self.name, self.seconds, waiting_s))
+
+    @property
+    def _missing(self) -> int:
+        """Samples until a hop is whole: it ends half a hop after a multiple of the hop."""
+        return HOP - (self.intake.gone + HOP // 2) % HOP
+
+    def _hear(self, item: Sound | Missing | Turn, now: float, messages: list[Message]) -> None:
+        arrived = now
+        if isinstance(item, Sound):
+            self.session.feed(self.intake.hear(bytes(item.data)))
+            self._began = item.made - self.intake.place_s
+            arrived = item.arrived
+        elif isinstance(item, Missing):
+            tail, lost = self.intake.lose(item.samples)
+            self.session.feed(tail)
+            messages.append(Gap(self.name, self.session.seconds, item.samples / self.intake.format.rate))
+            if lost:
+                self.session.lose(lost)
+        else:
+            self.session.feed(self.intake.turn(item.format))
+        if self.session.ready:
+            self._owe(arrived)
+
+    def _shed(self, now: float, messages: list[Message]) -> float:
+        """Sound that waited too long, whole hops of it -> s. The frames that need it, and those before it that still
+        waited for sound behind them, are never made, and the gap that is told covers all of them."""
+        samples = self.inlet.shed(now - self._spec.deadline_s, lambda most: self.intake.whole(most, HOP))
+        if not samples:
+            return 0.0
+        tail, hops = self.intake.skip(samples, HOP)
+        self.session.feed(tail)
+        end = self.intake.gone
+        begin = end - hops * HOP
+        never = ((begin + HOP // 2) // HOP - 1) * HOP  # centre of the first frame that is not made
+        begin = max(0, min(begin, never))
+        self.session.skip(hops)
+        messages.append(Gap(self.name, begin / SAMPLE_RATE, (end - begin) / SAMPLE_RATE))
+        self.owed, self._last = now, float("-inf")
+        self.shed_s += (end - begin) / SAMPLE_RATE
+        return (end - begin) / SAMPLE_RATE
+
+    def _owe(self, since: float) -> None:
+        """A hop is there since then."""
+        self.owed = max(since, self._last + BUNCH_S)

@@ -1,0 +1,48 @@
+"""Whether the work is done in time, and how much more there is room for."""
+
+from __future__ import annotations
+
+from math import exp
+
+from streamtag.live.capacity import Capacity
+from streamtag.live.engine_spec import EngineSpec
+
+RETRY_S = 10.0  # s; after which a place may be free again where all are taken
+LEAST_S = 1.0
+MEMORY_S = 5.0  # s; time constant of what is told about the work
+
+
+class Health:
+    """Used under the engine's lock."""
+
+    def __init__(self, capacity: Capacity, spec: EngineSpec, now: float) -> None:
+        self.capacity = capacity
+        self.cost_s = 0.0  # of a hop of one stream
+        self._spec = spec
+        self._missed = float("-inf")  # when a deadline was, the last time
+        self._busy = [0.0] * spec.workers
+        self._seen = [now] * spec.workers
+
+    @property
+    def busy(self) -> float:
+        """The part of their time that the workers work."""
+        return sum(self._busy) / len(self._busy)
+
+    def degraded(self, now: float) -> bool:
+        return now - self._missed < self._spec.degraded_s
+
+    def retry_after_s(self, now: float) -> float:
+        left = self._missed + self._spec.degraded_s - now
+        return max(LEAST_S, left) if left > 0 else RETRY_S
+
+    def ticked(self, worker: int, streams: int, seconds: float, missed: int, now: float) -> None:
+        """A step of so many hops took a worker so long; so many were too late."""
+        if missed:
+            self._missed = now
+        if streams:
+            self.capacity.ticked(streams, seconds)
+            new = 1 - exp(-seconds / MEMORY_S)
+            self.cost_s += (new if self.cost_s else 1.0) * (seconds / streams - self.cost_s)
+        passed = max(now - self._seen[worker], seconds, 1e-9)
+        self._seen[worker] = now
+        self._busy[worker] += (1 - exp(-passed / MEMORY_S)) * (seconds / passed - self._busy[worker])
