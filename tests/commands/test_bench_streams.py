@@ -239,6 +239,16 @@ def test_what_an_engine_does_is_seen(fault: str, tagger: Tagger, monkeypatch: py
         assert trial.lossless
 
 
+def test_the_engine_is_measured_by_the_clock(tagger: Tagger) -> None:
+    trial = alone.engine_trial(tagger, PACE, 6, 2)
+    assert trial.lossless
+    assert len(trial.after) == sum(len(PACE.expected(stream)) for stream in range(6))
+    assert trial.after.min() > 0
+    assert 1 <= trial.more["batch_mean"] <= trial.more["batch_max"] <= 6
+    assert trial.more["worker_ms_a_hop"] > 0
+    assert trial.more["device_bytes_a_stream"] > 10_000
+
+
 # --- the pool, and the parts of its work ---------------------------------------------------------------------------
 
 

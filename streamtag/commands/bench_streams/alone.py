@@ -23,6 +23,8 @@ from streamtag.message import Frame, Gap, Message
 if TYPE_CHECKING:
     from streamtag.app import Tagger
 
+BATCH, GPU_BATCH = 64, 512  # streams of a step at most
+
 
 class Producers:
     """All of them, in the thread that feeds. One that is held up says nothing until there is room: a gap."""
@@ -88,7 +90,7 @@ def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Tria
     """workers: threads of the engine."""
     tally, steps = Tally(pace, range(streams)), Steps()
     pool = SessionPool(tagger, slots=streams)
-    spec = EngineSpec(workers=workers, max_streams=streams)
+    spec = EngineSpec(workers=workers, max_streams=streams, batch=BATCH if tagger.device == "cpu" else GPU_BATCH)
     with Engine(pool, tagger.tags, tagger.thresholds, Listener(tally).tell, spec, observer=steps) as engine:
         producers = Producers(pace, engine, streams, tally)
         start = time.monotonic() + 0.1
