@@ -21,12 +21,13 @@ def serve(spec: ServeSpec, hello: Hello, reporter: Reporter, resources: ExitStac
     server = resources.enter_context(Server(spec, hello))
     reporter.told.append(server.publish)
     reporter.note(f"serving on {server.address}")
-    if spec.token is None and not _this_machine_alone(spec.host):
+    if spec.token is None and not this_machine_alone(spec.host):
         reporter.note("whoever reaches this address can subscribe: --token WORD asks for a word")
     return server, WebSocketSink(hello.tags, server)
 
 
-def _this_machine_alone(host: str) -> bool:
+def this_machine_alone(host: str) -> bool:
+    """Nobody else can reach it."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

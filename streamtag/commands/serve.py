@@ -1,0 +1,158 @@
+"""`streamtag serve`: many producers send sound, many subscribers read tags. The wiring between engine and server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamtag.commands.hello import hello
+from streamtag.commands.interruption import Interruption
+from streamtag.commands.reporter import Reporter
+from streamtag.commands.running import run_reported
+from streamtag.commands.serving import this_machine_alone
+from streamtag.live.engine import Engine
+from streamtag.live.engine_spec import EngineSpec
+from streamtag.message import End, Error, Gap, Message
+from streamtag.out.ingest import IngestSpec
+from streamtag.out.jsonlines import JsonLines, write_line
+from streamtag.out.message_sink import MessageSink
+from streamtag.out.outlet import Outlet
+from streamtag.out.record import Record
+from streamtag.out.result_file import check_targets
+from streamtag.out.selection import Selection
+from streamtag.out.serving import ServeSpec
+from streamtag.out.timecode import timecode
+from streamtag.out.words import counted
+
+if TYPE_CHECKING:
+    from streamtag.app import Tagger
+    from streamtag.out.websocket import Server
+
+SLOTS_A_WORKER, SLOTS_ON_A_GPU = 256, 16384  # 80 kB each; more than one has time for
+ON_A_GPU = 512  # streams in one step
+WAIT_S = 0.1  # between two looks at signals
+EACH = 8  # messages that wait to be written at most, for each stream that there may be
+
+
+@dataclass(frozen=True)
+class ServeRequest:
+    """What the user asked for. None: not wanted, or left to the model or the machine."""
+
+    serve: ServeSpec = field(default_factory=ServeSpec)
+    ingest_token: str | None = None
+    max_per_client: int = 64
+    max_streams: int | None = None
+    workers: int | None = None
+    threshold: float | None = None
+    json: bool = False
+    top: int | None = None
+    tags: tuple[str, ...] | None = None
+    record: Path | None = None
+    model: Path | None = None
+    device: str = "auto"
+
+
+def run(request: ServeRequest) -> int:
+    """Serves until it is stopped. -> the exit code."""
+    return run_reported(request.json, partial(_run, request))
+
+
+def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) -> None:
+    check_targets([] if request.record is None else [request.record], [])
+
+    import torch  # late: it takes a while
+
+    from streamtag.app import load
+    from streamtag.live.pool import SessionPool
+    from streamtag.live.stream_state import fingerprint
+    from streamtag.out.websocket import Server
+
+    tagger = load(request.model, request.device)
+    selection = Selection.of(
+        tagger.tags, tagger.thresholds, wanted=request.tags, top=request.top, threshold=request.threshold
+    )
+    if tagger.device == "cpu":
+        torch.set_num_threads(1)  # each worker; two in one operation would wait for each other, busily
+    spec, slots = _sizes(request, tagger)
+    ingest = IngestSpec(request.ingest_token, request.max_per_client, slots)
+    greeting = hello(tagger, selection.thresholds)
+    outlet = Outlet(max(1024, EACH * slots))
+    with ExitStack() as resources:
+        resources.enter_context(interruption)
+        server = resources.enter_context(Server(request.serve, greeting, ingest, outlet.say))
+        reporter.told.append(server.publish)
+        sinks: list[MessageSink] = []
+        if request.json:
+            write_line(sys.stdout, greeting)
+            sinks.append(JsonLines(sys.stdout, selection))
+        if request.record is not None:
+            sinks.append(resources.enter_context(Record(request.record, greeting)))
+
+        def tell(messages: Sequence[Message]) -> None:
+            server.publish_all(messages)
+            outlet.put(messages)
+
+        observer, print_of = server.observer(), fingerprint(tagger.path)
+        pool = SessionPool(tagger, slots)
+        engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
+        write = partial(_write, outlet, sinks, reporter)
+        with engine:
+            _announce(request, server, engine, reporter)
+            server.hear_with(engine)
+            while not interruption.wanted:
+                write(WAIT_S)
+            server.hear_with(None)
+            reporter.note(f"ending {counted(engine.load.streams, 'stream')}")
+        write(0)
+
+
+def _write(outlet: Outlet, sinks: Sequence[MessageSink], reporter: Reporter, timeout_s: float) -> None:
+    """What has come in. Raises OutputError as sinks do."""
+    notices, messages = outlet.take(timeout_s)
+    for notice in notices:
+        reporter.note(notice)
+    for message in messages:
+        for sink in sinks:
+            sink.tell(message)
+        if isinstance(message, End):
+            frames = counted(message.frames, "frame")
+            reporter.note(f"{message.stream}: ended after {timecode(message.seconds)}, {frames}")
+        elif isinstance(message, Gap):
+            reporter.note(f"{message.stream}: {message.lost_s:.2f} s of sound lost at {timecode(message.start)}")
+        elif isinstance(message, Error) and message.stream is not None:
+            reporter.note(f"{message.stream}: {message.message}")
+
+
+def _sizes(request: ServeRequest, tagger: Tagger) -> tuple[EngineSpec, int]:
+    """How the engine works, and how many streams it has memory for. Raises SpecError."""
+    on_a_gpu = tagger.device != "cpu"
+    workers = request.workers or (1 if on_a_gpu else _cores())
+    slots = request.max_streams or (SLOTS_ON_A_GPU if on_a_gpu else SLOTS_A_WORKER * workers)
+    spec = EngineSpec(workers=workers, max_streams=request.max_streams)
+    return (EngineSpec(workers=workers, max_streams=request.max_streams, batch=ON_A_GPU) if on_a_gpu else spec), slots
+
+
+def _cores() -> int:
+    """That this process may use."""
+    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable is not None else os.cpu_count() or 1
+
+
+def _announce(request: ServeRequest, server: Server, engine: Engine, reporter: Reporter) -> None:
+    where, load = server.address, engine.load
+    reporter.note(f"serving on {where}")
+    reporter.note(f"producers connect to {where.replace('http', 'ws', 1)}ingest/NAME")
+    measured = "" if request.max_streams else ", as measured"
+    reporter.note(f"room for {counted(load.capacity, 'live stream')}{measured}")
+    if this_machine_alone(request.serve.host):
+        return
+    if request.serve.token is None and request.ingest_token is None:
+        reporter.note("whoever reaches this address can send sound: --ingest-token WORD asks for a word")
+    if request.serve.token is None:
+        reporter.note("whoever reaches this address can subscribe: --token WORD asks for a word")
