@@ -1,0 +1,173 @@
+"""The page of a real `streamtag serve`: what a browser sends is tagged as the commands tag it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from streamtag.app import load
+from tests.conftest import Need
+from tests.web.conftest import Open, running_browser
+from tests.web.sound import make_sound, write_wav
+
+RATE = 44100
+SECONDS = 12
+Serve = Callable[..., str]
+Tags = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_wav(tmp_path_factory.mktemp("played") / "evening ride.wav", make_sound(5, SECONDS, RATE), RATE)
+
+
+@pytest.fixture(scope="module")
+def browser(need: Need, played: Path) -> Iterator[Browser]:
+    """Its microphone hears what is played, over and over."""
+    flags = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={played}")
+    with running_browser(need, "--use-fake-ui-for-media-stream", *flags) as running:
+        yield running
+
+
+@pytest.fixture
+def serve(model: Path) -> Iterator[Serve]:
+    """serve(*words, port=0) -> the page's address of a server with the small model, until the test ends."""
+    with ExitStack() as stack:
+
+        def serve(*words: str) -> str:
+            command = [sys.executable, "-m", "streamtag", "serve", "127.0.0.1:0", "--model", str(model), *words]
+            process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            assert process.stderr is not None
+            for line in process.stderr:
+                if found := re.search(r"serving on (http://\S+)", line):
+                    return found[1]
+            raise AssertionError("it ended")
+
+        yield serve
+
+
+def source(page: Page) -> Locator:
+    return page.locator("#source-list > li")
+
+
+def saved(page: Page, path: Path) -> list[dict[str, object]]:
+    """The messages that the page keeps."""
+    with page.expect_download() as download:
+        page.locator("#save-lines").click()
+    download.value.save_as(path)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def frames(lines: list[dict[str, object]], stream: str) -> Tags:
+    """-> [F, P], of a stream."""
+    told = [line["tags"] for line in lines if line["type"] == "frame" and line["stream"] == stream]
+    return np.array([list(tags.values()) for tags in told if isinstance(tags, dict)])
+
+
+def agreement(one: Tags, other: Tags) -> float:
+    """Correlation of two runs of frames about each tag's mean."""
+    one, other = one - one.mean(0), other - other.mean(0)
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+def test_a_dropped_file_is_tagged_as_by_the_command(
+    serve: Serve, open_page: Open, played: Path, model: Path, tmp_path: Path
+) -> None:
+    page = open_page(serve()).page
+    page.locator("#files").set_input_files(played)
+    expect(source(page).locator(".words")).to_contain_text("heard in", timeout=60_000)
+    lines = saved(page, tmp_path / "session.jsonl")
+    heard = frames(lines, "evening ride.wav")
+    tagger = load(model, "cpu")
+    alone = tagger.tag(played)
+    assert heard.shape == alone.probs.shape
+    assert agreement(heard, alone.probs) > 0.99
+    assert np.abs(heard - alone.probs).max() < 0.02
+    other = tagger.tag(write_wav(tmp_path / "other.wav", make_sound(6, SECONDS, RATE), RATE))
+    assert agreement(heard, other.probs) < 0.9
+    (end,) = [line for line in lines if line["type"] == "end"]
+    assert end["seconds"] == pytest.approx(SECONDS, abs=0.05)
+    best = sorted(alone.summary.items(), key=lambda item: -item[1])[0]
+    expect(source(page).locator(".words")).to_contain_text(best[0])
+    assert [line for line in lines if line["type"] in ("gap", "error")] == []
+
+
+def test_the_microphone_is_tagged_live_and_can_be_stopped(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(serve()).page
+    page.get_by_role("button", name="Tag my microphone").click()
+    expect(page.locator("#state")).to_have_text("live", timeout=30_000)
+    expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+ / \d+ ms$"))
+    expect(source(page).locator(".words")).to_have_text(re.compile("^0:0[4-9]"))
+    page.get_by_role("button", name="Stop: mic").click()
+    expect(source(page).locator(".words")).to_contain_text("stopped after 0:0")
+    expect(page.locator("#state")).to_have_text("ended")
+    lines = saved(page, tmp_path / "session.jsonl")
+    assert len(frames(lines, "mic")) >= 12
+    assert [line for line in lines if line["type"] in ("gap", "error")] == []
+
+
+def test_a_server_without_room_is_waited_for(serve: Serve, open_page: Open, played: Path) -> None:
+    page = open_page(serve("--max-streams", "1")).page
+    page.get_by_role("button", name="Tag my microphone").click()
+    expect(page.locator("#state")).to_have_text("live", timeout=30_000)
+    page.locator("#files").set_input_files(played)
+    file = source(page).last.locator(".words")
+    expect(file).to_have_text(re.compile(r"^The server is full: it holds 1 stream. Again in \d+ s.$"))
+    page.get_by_role("button", name="Stop: mic").click()
+    expect(file).to_contain_text("heard in", timeout=60_000)
+
+
+def test_two_pages_with_one_name_are_two_streams(serve: Serve, open_page: Open) -> None:
+    address = serve()
+    for count in (1, 2):
+        page = open_page(address).page
+        page.get_by_role("button", name="Tag my microphone").click()
+        expect(page.locator("#state")).to_have_text("live", timeout=30_000)
+        expect(source(page).locator(".title")).to_have_text(re.compile("^mic$" if count == 1 else r"^mic-[a-z0-9]{4}$"))
+
+
+def test_a_token_for_producers_is_asked_for(serve: Serve, open_page: Open, played: Path) -> None:
+    address = serve("--token", "listen", "--ingest-token", "send")
+    opened = open_page(f"{address}?token=listen")
+    page = opened.page
+    page.locator("#files").set_input_files(played)
+    field = page.get_by_label("Token for sending sound")
+    expect(field).to_be_visible()
+    assert len(opened.forgive()) == 2  # the handshake, and the question why
+    field.fill("send")
+    field.press("Enter")
+    expect(source(page).locator(".words")).to_contain_text("heard in", timeout=60_000)
+
+
+def test_a_connection_that_breaks_off_leaves_no_gap(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    opened = open_page(
+        serve(),
+        lambda page: page.add_init_script(
+            """const Real = WebSocket; window.sockets = [];
+               WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this) } }"""
+        ),
+    )
+    page = opened.page
+    page.get_by_role("button", name="Tag my microphone").click()
+    expect(page.locator("#state")).to_have_text("live", timeout=30_000)
+    page.evaluate("sockets.findLast(socket => socket.url.includes('/ingest/')).close()")
+    expect(source(page)).to_have_attribute("data-phase", "away")
+    expect(source(page)).to_have_attribute("data-phase", "live")
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop: mic").click()
+    expect(source(page).locator(".words")).to_contain_text("stopped after 0:0")
+    lines = saved(page, tmp_path / "session.jsonl")
+    told = [line["frame"] for line in lines if line["type"] == "frame"]
+    assert told == list(range(len(told)))
+    assert [line for line in lines if line["type"] in ("gap", "error")] == []
+    opened.forgive()
