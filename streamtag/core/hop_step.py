@@ -17,7 +17,8 @@ from streamtag.core.slab import Arrays, Slab
 from streamtag.core.stage import choose
 from streamtag.core.tagger import Tagger
 
-SLICE = 8  # streams whose scattering is computed together on a CPU: what they need fits its caches
+SLICE = 16  # streams whose scattering is computed together on a CPU: what they need fits its caches
+LARGE = 31 << 20  # bytes: more than any tensor of a slice, and the most that glibc can be taught to keep
 SCATTERING, HIDDEN = "scattering.", "gru."  # whose part of a row an exported array is
 
 
@@ -52,6 +53,10 @@ class HopStep:
                 shape = self.hop, network.head.out_features
                 self._batches = FixedBatches(self._recorded, shape, rows, self._device, recorder)
                 rows += 1  # the spare one
+            else:
+                # glibc returns large freed blocks to the system, and fetches them anew, page by page, a moment later.
+                # Having seen one of a size freed it keeps what is smaller (mallopt(3): its thresholds are dynamic).
+                torch.empty(LARGE, dtype=torch.uint8)
             self._scattering = Slab(first, rows)
             self._hidden = Slab(network.gru.initial_state(1), rows)
 
