@@ -174,9 +174,14 @@ def compare(model: Path, accounts: Sequence[Account]) -> tuple[list[str], int]:
 def _emptied(server: Serving) -> list[str]:
     """Waits until the server has no streams any more."""
     until = time.monotonic() + EMPTY_S
-    while (left := json.loads(server.get("/health"))["streams"]) and time.monotonic() < until:
+    while (left := _streams(server)) and time.monotonic() < until:
         time.sleep(0.25)
     return [f"{left} streams are left"] if left else []
+
+
+def _streams(server: Serving) -> int:
+    health = json.loads(server.get("/health"))
+    return int(health["running"]) + int(health["away"])
 
 
 def main(model: str, seconds: str, share: str = "0.8", most: str = "0", faults: str = "") -> None:

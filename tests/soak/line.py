@@ -75,6 +75,7 @@ class Line:
         self._task: asyncio.Task[None] | None = None
         self._rate = account.sound.format.rate
         self.at = 0
+        self._last = -1  # frame that came
         self.code: int | None = None  # with which the last connection was closed
 
     async def open(self, position: int | None = None, deaf: bool = False) -> int:
@@ -124,7 +125,7 @@ class Line:
         heard, start = self._account.heard, self.at
         self.at += samples
         if heard and isinstance(before := heard[-1], Sent):  # what is sent again was heard before
-            heard[-1] = Sent(before.start, self.at)
+            heard[-1] = Sent(before.start, max(before.end, self.at))
         else:
             heard.append(Sent(start, self.at))
 
@@ -156,7 +157,7 @@ class Line:
         """Waits until the server has told of all that it was sent, and so has it."""
         last = int(((self.at / self._rate) * RATE - 1.5 * HOP) / HOP)
         async with asyncio.timeout(LAST_S):
-            while last >= 0 and not any(isinstance(m, Frame) and m.frame >= last for m in self._into[-8:]):
+            while self._last < last:
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)
 
@@ -192,6 +193,8 @@ class Line:
             async for line in connection:
                 if (message := parse(line)) is not None:
                     self._into.append(message)
+                    if isinstance(message, Frame):
+                        self._last = message.frame
 
 
 async def _until(when: float) -> None:

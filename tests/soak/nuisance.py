@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 EVERY_S = 0.15
 ANSWER_S = 10.0
 SECRET = "Sec-WebSocket-Key: c3RyZWFtdGFnIHN0YWxscw==\r\nSec-WebSocket-Version: 13\r\n"
-UPGRADE = f"Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{SECRET}\r\n"
+UPGRADE = f"Upgrade: websocket\r\nConnection: Upgrade\r\n{SECRET}\r\n"
 
 WRONG: Mapping[str, str] = {  # what is asked for, and the status that answers it
     "/ingest/wrong?rate=0": "400",
@@ -38,7 +38,7 @@ async def ignore(address: str, over: asyncio.Event) -> None:
         with suppress(OSError, asyncio.TimeoutError):
             reader, writer = await _connected(address, limit=1)
             try:
-                writer.write(f"GET / HTTP/1.1\r\n{UPGRADE}".encode())
+                writer.write(_request(address, "/"))
                 reader._transport.pause_reading()  # type: ignore[attr-defined]
                 while not over.is_set() and not writer.is_closing():
                     await asyncio.sleep(0.2)
@@ -80,7 +80,7 @@ async def _half(address: str, chance: random.Random, seen: Counter[str], problem
 async def _wrong(address: str, chance: random.Random, seen: Counter[str], problems: list[str]) -> None:
     path, wanted = chance.choice(list(WRONG.items()))
     reader, writer = await _connected(address)
-    writer.write(f"GET {path} HTTP/1.1\r\n{UPGRADE}".encode())
+    writer.write(_request(address, path))
     status = await _answer(reader, writer, seen, "wrong")
     if status != wanted:
         problems.append(f"{path}: answered with {status or 'nothing'}, not {wanted}")
@@ -95,6 +95,10 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, se
     status = words[1] if len(words) > 1 else ""
     seen[f"{kind} {status}".strip()] += 1
     return status
+
+
+def _request(address: str, path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\n{UPGRADE}".encode()
 
 
 async def _connected(address: str, limit: int = 1 << 16) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -170,7 +170,7 @@ def _wait_until_ready(server: Serving) -> None:
     until = time.monotonic() + START_S
     while time.monotonic() < until and server.process.poll() is None:
         try:
-            if "capacity" in json.loads(server.get("/health")):
+            if json.loads(server.get("/health")).get("capacity") is not None:
                 return
         except (OSError, HTTPException, ValueError):
             pass
