@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from streamtag.app import load
@@ -22,7 +23,7 @@ from tests.web.sound import make_sound, write_wav
 RATE = 44100
 SECONDS = 12
 Serve = Callable[..., str]
-Tags = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Tags = NDArray[np.floating]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def serve(model: Path) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def serve(*words: str) -> str:
-            command = [sys.executable, "-m", "streamtag", "serve", "127.0.0.1:0", "--model", str(model), *words]
+            command = [sys.executable, "-m", "streamtag.cli", "serve", "127.0.0.1:0", "--model", str(model), *words]
             process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
             stack.callback(process.kill)
             assert process.stderr is not None
