@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from streamtag.cli import file, listen, serve, subscribe, tools  # noqa: F401  they register themselves
+from streamtag.cli import catalog, file, listen, serve, subscribe, tools  # noqa: F401  they register themselves
 from streamtag.cli.app import app
 
 __all__ = ["main"]
