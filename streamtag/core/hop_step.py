@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streamtag.core.bfloat16 import of_precision
 from streamtag.core.graphs import CudaGraphs, FixedBatches, Recorder
 from streamtag.core.scattering import ScatteringState
 from streamtag.core.slab import Arrays, Slab
@@ -33,13 +34,17 @@ class HopStep:
         self,
         network: Tagger,
         rows: int,
+        precision: str = "float32",
         turn: AbstractContextManager[Any] | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        """turn: a lock, held wherever one thread at a time may work; None: there is but one. recorder: how work is
-        recorded; None: as CUDA graphs on a GPU, on a CPU not at all.
+        """precision: of the GRU's products. turn: a lock, held wherever one thread at a time may work; None: there is
+        but one. recorder: how work is recorded; None: as CUDA graphs on a GPU, on a CPU not at all.
+
+        Raises SpecError if there is no such precision.
         """
         self._network = network
+        self._gru = of_precision(network.gru, precision)
         self._device = network.head.weight.device
         self.hop = network.spec.hop
         self._batches: FixedBatches | None = None
@@ -120,7 +125,7 @@ class HopStep:
     def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
         """frames [M, 1, paths] -> probabilities [M, tags]. Nothing is heard before a stream's start."""
         network, hidden = self._network, self._hidden.take(rows)
-        y, moved = network.gru.frame(network.normalization(frames[:, 0]), hidden)
+        y, moved = self._gru.frame(network.normalization(frames[:, 0]), hidden)
         self._hidden.put(rows, choose(starting, hidden, moved))
         return torch.sigmoid(network.head(y))
 

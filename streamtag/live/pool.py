@@ -39,10 +39,11 @@ class SessionPool:
     for session, frames in pool.step(): ...
     """
 
-    def __init__(self, tagger: HasNetwork, slots: int = 64) -> None:
-        """slots: streams at most; their states are allocated at once (`slot_bytes` each, on the device).
+    def __init__(self, tagger: HasNetwork, slots: int = 64, precision: str = "float32") -> None:
+        """slots: streams at most; their states are allocated at once (`slot_bytes` each, on the device). precision:
+        of the GRU's products, float32 or bfloat16, which is faster on CPUs with units for it (see core.bfloat16).
 
-        Raises SpecError if there are none.
+        Raises SpecError if there are no slots, or there is no such precision.
         """
         from streamtag.core.hop_step import HopStep  # late: torch
 
@@ -50,7 +51,7 @@ class SessionPool:
             raise SpecError(f"a pool has at least 1 slot, not {slots}")
         self.slots = slots
         self.spec = tagger.network.spec
-        self._network = HopStep(tagger.network, slots)
+        self._network = HopStep(tagger.network, slots, precision, turn=threading.Lock())
         self._lock = threading.Lock()  # of the two below
         self._free = list(range(slots))[::-1]
         self._sessions: dict[PooledSession, None] = {}

@@ -1,0 +1,99 @@
+"""The GRU in bfloat16: close to float32, and the same network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import streamtag
+from streamtag.core import HopStep, StackedGRU, Tagger
+from streamtag.core.bfloat16 import Bfloat16GRU
+from streamtag.errors import SpecError
+
+HOP = 4096
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Tagger:
+    return streamtag.load(device="cpu").network
+
+
+def heard(network: Tagger, sounds: NDArray[np.float32], precision: str, forgetful: bool = False) -> NDArray[np.float32]:
+    """sounds [N, T] -> probabilities [F, N, tags] of its whole hops."""
+    hop, rows = HopStep(network, len(sounds), precision), np.arange(len(sounds))
+    frames = []
+    for start in range(0, sounds.shape[1] - HOP + 1, HOP):
+        if forgetful:
+            hop.forget(rows)
+        frames.append(hop.step(np.ascontiguousarray(sounds[:, start : start + HOP]), rows))
+    return np.stack(frames)
+
+
+def test_a_frame_is_close_to_that_in_float32_and_not_the_same(gru: StackedGRU) -> None:
+    torch.manual_seed(0)
+    x, state = torch.randn(9, 374), 0.5 * torch.randn(9, 3, 32)
+    kept = state.clone()
+    y, moved = Bfloat16GRU(gru).frame(x, state)
+    expected, expected_moved = gru.frame(x, state)
+    assert y.dtype == moved.dtype == torch.float32
+    assert torch.equal(state, kept)
+    assert torch.equal(y, moved[:, -1])
+    torch.testing.assert_close(y, expected, atol=2e-2, rtol=0)
+    torch.testing.assert_close(moved, expected_moved, atol=2e-2, rtol=0)
+    assert float((y - expected).abs().max()) > 1e-6
+
+
+def test_a_frame_of_single_cells_is_a_step_of_one_frame(gru: StackedGRU) -> None:
+    torch.manual_seed(1)
+    x, state = torch.randn(9, 374), torch.randn(9, 3, 32)
+    y, moved = gru.frame(x, state)
+    expected, expected_moved = gru.step(x[:, None], state)
+    torch.testing.assert_close(y, expected[:, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved, expected_moved, atol=1e-6, rtol=0)
+
+
+def test_the_shipped_model_says_the_same_of_the_song(shipped: Tagger, song: Tensor) -> None:
+    """Frame by frame, 50 s long; what is allowed is a mean difference of 0.005."""
+    sound = song.numpy()[None]
+    exact, fast = heard(shipped, sound, "float32"), heard(shipped, sound, "bfloat16")
+    difference = np.abs(fast - exact)
+    assert 0 < difference.mean() < 5e-4
+    assert difference.max() < 1e-2
+    without_memory = heard(shipped, sound, "bfloat16", forgetful=True)  # control: what another answer would be
+    assert np.abs(without_memory - exact).mean() > 2e-2
+
+
+def test_batches_equal_single_streams_to_a_rounding(shipped: Tagger, song: Tensor) -> None:
+    sounds = song.numpy()[: 12 * 16 * HOP].reshape(12, -1)
+    together = heard(shipped, sounds, "bfloat16")
+    difference = np.abs(np.concatenate([heard(shipped, sound[None], "bfloat16") for sound in sounds], 1) - together)
+    assert difference.mean() < 1e-4
+    assert difference.max() < 5e-3
+    assert np.abs(np.diff(together, axis=1)).mean() > 1e-2, "they are different streams"
+
+
+def test_a_stream_goes_on_in_another_precision(tagger: Tagger) -> None:
+    sound = (0.1 * np.random.default_rng(0).standard_normal((8, 1, HOP))).astype(np.float32)
+    here, there, anew = HopStep(tagger, 1), HopStep(tagger, 1, "bfloat16"), HopStep(tagger, 1, "bfloat16")
+    row = np.array([0])
+    for hop in sound[:4]:
+        here.step(hop, row)
+    there.adopt(0, here.export(0))
+    for hop in sound[4:]:
+        expected, got, other = here.step(hop, row), there.step(hop, row), anew.step(hop, row)
+    np.testing.assert_allclose(got, expected, atol=5e-3)
+    assert np.abs(other - expected).max() > 2e-2
+
+
+def test_the_network_itself_stays_in_float32(tagger: Tagger) -> None:
+    HopStep(tagger, 1, "bfloat16")
+    assert all(weight.dtype == torch.float32 for weight in tagger.parameters())
+
+
+@pytest.mark.parametrize("precision", ["int8", "float16", "", "BFLOAT16"])
+def test_other_precisions_are_refused(tagger: Tagger, precision: str) -> None:
+    with pytest.raises(SpecError, match="precision is float32 or bfloat16"):
+        HopStep(tagger, 1, precision)
