@@ -197,9 +197,9 @@ class Account:
         slack = 0.01 + sum(part.slack_s for part in self.heard if isinstance(part, Lost)) + lost_s
         if abs(ends[0].seconds - seconds) > slack:
             found.append(f"ended at {ends[0].seconds} s, not {seconds:.3f}")
-        all_of_them = range(-(-round(ends[0].seconds * RATE) // HOP))
-        owed = [n for n in all_of_them if not self._lost(n)]
-        at_most = [n for n in all_of_them if not self._lost(n, -ROUNDED_S)]
+        least, most = (-(-round((ends[0].seconds + rounded) * RATE) // HOP) for rounded in (-ROUNDED_S, ROUNDED_S))
+        owed = [n for n in range(least) if not self._lost(n)]
+        at_most = [n for n in range(most) if not self._lost(n, -ROUNDED_S)]
         came = {frame.frame for frame in self.frames}
         dropped = sum(frame.dropped for frame in self.frames)
         if len(missing := [n for n in owed if n not in came]) > dropped:

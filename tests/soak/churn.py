@@ -1,14 +1,15 @@
 """A day of a server in little: producers that come, go, stall, come back and misbehave. A process of its own.
 
 python -m tests.soak.churn MODEL SECONDS [SHARE [MOST [FAULTS]]] prints one line of JSON: what was seen, and how the
-server's memory went. SHARE: of the capacity that the server finds, taken up all the time (0.8); MOST: streams at most
-(0: as many as that is); FAULTS: those of faulty_serve.
+server's memory went. SHARE: of the server's capacity that is taken up all the time (0.8); MOST: streams that this is,
+whatever the machine could hold (0: what the server measures counts); FAULTS: those of faulty_serve.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import sys
 import threading
@@ -132,10 +133,11 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
     """-> what was seen."""
     program = ("tests.soak.faulty_serve", faults) if faults else ("streamtag.cli",)
     room = ["--max-clients", "4096", "--max-producers-per-client", "4096"]
+    room += ["--max-streams", str(math.ceil(most / share))] if most else []
     with serving(model, "cpu", *room, program=program) as server:
         capacity = json.loads(server.get("/health"))["capacity"]
-        seats = max(1, int(share * capacity))
-        churn = Churn(f"ws://127.0.0.1:{server.port}", seconds, min(seats, most) if most else seats)
+        seats = most or max(1, int(share * capacity))
+        churn = Churn(f"ws://127.0.0.1:{server.port}", seconds, seats)
         with Memory(server.pid, seconds) as memory:
             asyncio.run(churn.run())
         problems = [*churn.problems, *_emptied(server)]
@@ -146,7 +148,7 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
     return {
         "seconds": seconds,
         "capacity": capacity,
-        "seats": min(seats, most) if most else seats,
+        "seats": seats,
         "visits": churn.kinds,
         "refused": churn.refused,
         "annoyed": churn.annoyed,

@@ -76,6 +76,7 @@ class Line:
         self._rate = account.sound.format.rate
         self.at = 0
         self._last = -1  # frame that came
+        self.let_in = False  # once, at least
         self.code: int | None = None  # with which the last connection was closed
 
     async def open(self, position: int | None = None, deaf: bool = False) -> int:
@@ -90,7 +91,7 @@ class Line:
             self._connection = await connect(url, compression=None, open_timeout=OPEN_S, max_size=1 << 20, **more)
         except InvalidStatus as error:
             raise RefusedError(error.response.status_code) from None
-        self.code = None
+        self.code, self.let_in = None, True
         while True:
             values = json.loads(await self._connection.recv())
             if values["type"] == "ready":

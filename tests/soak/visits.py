@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamtag.live.pcm import PcmFormat
 from tests.soak.account import BY_THE_CLOCK_S, Account, Sound
-from tests.soak.line import Ear, Line
+from tests.soak.line import Ear, Line, RefusedError
 
 GOODBYE_S = 25.0  # for the end of a stream that its producer left: 10 s, and what is owed
 RATES = (16000, 16000, 16000, 48000, 44100, 8000)
@@ -189,6 +189,10 @@ async def visit(address: str, name: str, stay_s: float, over: asyncio.Event) -> 
                     await ear.over.wait()
         except ConnectionClosed as error:
             account.problems.append(f"{kind.__name__}: closed with {error.rcvd}")
+        except RefusedError as error:
+            if not line.let_in:
+                raise
+            account.problems.append(f"came back, and was {error}")
         except TimeoutError:
             account.problems.append(f"{kind.__name__}: the server took too long")
         finally:
