@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.app import Tagger
-from streamtag.commands.bench_streams import alone, command
+from streamtag.commands.bench_streams import alone, command, sockets
 from streamtag.commands.bench_streams.pace import Pace, chunks, feed
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
@@ -26,7 +27,9 @@ from streamtag.commands.bench_streams.pooled import pool_trial
 from streamtag.commands.bench_streams.search import CLOSE, search
 from streamtag.commands.bench_streams.shares import shares
 from streamtag.commands.bench_streams.sizing import Sizing, slope
+from streamtag.commands.bench_streams.sockets import Serving, serving, socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Tally, Trial
+from streamtag.errors import StreamtagError
 from streamtag.message import Frame, Gap, Message
 
 pytestmark = pytest.mark.usefixtures("one")
@@ -283,6 +286,37 @@ def test_sizes_follow_from_what_was_measured() -> None:
     told = Sizing(per_core=100, kib=256, kbit_in=256, kbit_out=40).figures()
     assert told["10000_streams"].startswith("100 cores (2 machines of 64), 2.44 GiB")
     assert "256 Gbit/s in, 40 Gbit/s out" in told["1000000_streams"]
+
+
+# --- over sockets --------------------------------------------------------------------------------------------------
+
+
+def test_a_real_server_is_measured_by_producers_in_another_process(model: Path) -> None:
+    trial = socket_trial(model, "cpu", PACE, 5)
+    assert trial.lossless, trial
+    assert trial.streams == 5
+    assert len(trial.after) == sum(len(PACE.expected(stream)) for stream in range(5))
+    assert trial.after.min() > 0
+    assert trial.more["batch_mean"] >= 1
+    assert trial.more["server_mib"] > 50
+    assert 5 < trial.more["kbit_a_second_out_a_stream"] < 100
+    assert trial.more["clients_cpu_percent_of_a_core"] > 0
+
+
+def test_streams_that_a_server_does_not_let_in_are_not_held(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(*arguments: Any) -> AbstractContextManager[Serving]:
+        return serving(*arguments, "--max-streams", "3")
+
+    monkeypatch.setattr(sockets, "serving", small)
+    trial = socket_trial(model, "cpu", PACE, 5)
+    assert trial.refused == 2
+    assert not trial.held
+    assert trial.gaps == 0
+
+
+def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
+    with pytest.raises(StreamtagError, match="no-such-model"), serving(tmp_path / "no-such-model", "cpu"):
+        pass
 
 
 # --- the peer ------------------------------------------------------------------------------------------------------
