@@ -68,6 +68,8 @@ class Opened:
 
     def forgive(self) -> list[str]:
         """The complaints so far, which count no more."""
+        if not self.page.is_closed():
+            self.page.wait_for_timeout(1)  # what the browser has said by now is heard
         complaints, self.watch.complaints = self.watch.complaints, []
         return complaints
 

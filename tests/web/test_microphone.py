@@ -120,6 +120,21 @@ def test_a_connection_that_breaks_off_for_a_moment_costs_no_sound(stub: IntakeSt
     opened.forgive()
 
 
+def test_a_server_that_has_not_noticed_the_break_is_asked_until_it_has(stub: IntakeStub, open_page: Open) -> None:
+    """As after a change of networks: the old connection still looks alive there."""
+    opened = open_page(stub.address)
+    start(opened.page)
+    first = stub.wait_for(1)
+    stub.wait_until(lambda: len(first.sound) > first.rate)
+    stub.refusals = [HTTPStatus.CONFLICT] * 3
+    stub.cut()
+    second = stub.wait_for(2)
+    assert second.name == first.name == "mic"
+    assert 0 < int(second.query["position"]) <= len(first.sound)
+    expect(source(opened.page)).to_have_attribute("data-phase", "live")
+    opened.forgive()
+
+
 def test_after_too_long_a_time_away_it_begins_anew(stub: IntakeStub, open_page: Open) -> None:
     opened = open_page(stub.address)
     page = opened.page
@@ -136,6 +151,7 @@ def test_after_too_long_a_time_away_it_begins_anew(stub: IntakeStub, open_page: 
     stub.refusals = []
     second = stub.wait_for(2)
     assert second.query["position"] == "0"
+    expect(source(page)).to_have_attribute("data-phase", "live")
     opened.forgive()
 
 
