@@ -18,8 +18,10 @@ from websockets.sync.client import connect as connect_client
 
 from streamtag.message import Frame, Hello, Message
 from streamtag.message_reader import parse
+from streamtag.out.ingest import IngestSpec
 from streamtag.out.serving import ServeSpec
 from streamtag.out.websocket import Server
+from tests.out.serving.fake_engine import FakeEngine
 
 PATIENCE_S = 20.0  # of a test that waits for something that should happen at once
 TAGS = tuple(f"tag {index:02d}" for index in range(50))
@@ -90,6 +92,27 @@ def start() -> Iterator[Start]:
 
         def start(**settings: Any) -> Server:
             return servers.enter_context(Server(ServeSpec(**{"port": 0, **settings}), HELLO))
+
+        yield start
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """That hears what is sent to `start_intake`'s server."""
+    return FakeEngine()
+
+
+@pytest.fixture
+def start_intake(engine: FakeEngine) -> Iterator[Start]:
+    """start_intake(IngestSpec(), **fields of ServeSpec) -> a server that takes sound, until the test ends."""
+    with ExitStack() as servers:
+
+        def start(ingest: IngestSpec | None = None, **settings: Any) -> Server:
+            spec = ServeSpec(**{"port": 0, **settings})
+            server = servers.enter_context(Server(spec, HELLO, ingest or IngestSpec()))
+            engine.tell = server.publish_all
+            server.hear_with(engine.real)
+            return server
 
         yield start
 
