@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamtag.core.cascade import Cascade, Geometry, LowPass
+from streamtag.core.cascade import Cascade, Geometry
 from streamtag.core.filters import low_pass_response
 from streamtag.core.layout import AUDIO_RATE, BAND_RATE, Layout, Parts, sizes
+from streamtag.core.moduli import LowPass
 
 WIDTHS = 11.0, 8.0  # aliasing stays near 2e-4 (S1) and 1e-3 (S2) of the signal's norm
 
