@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
 
 from streamtag.catalog.tally import Progress
 from streamtag.live.closing import Closing
@@ -18,13 +19,17 @@ EVERY_S = 10.0  # s between two lines
 class Bar(Closing):
     """On standard error."""
 
-    def __init__(self, console: Console, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """say: takes a line where the console is no terminal."""
         self._say, self._clock = say, clock
         self._said = clock()
         self._bar: RichProgress | None = None
         if console.is_terminal:
-            self._bar = RichProgress(BarColumn(None), TextColumn("{task.description}"), console=console, transient=True, expand=True)
+            self._bar = RichProgress(
+                BarColumn(None), TextColumn("{task.description}"), console=console, transient=True, expand=True
+            )
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
 

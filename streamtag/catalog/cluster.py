@@ -7,43 +7,36 @@ heard again; a parcel comes back whole or not at all, so nothing is there twice.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import queue
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.catalog.actor import Actor, Attempts, Job, packed
 from streamtag.catalog.collection import Sound
-from streamtag.catalog.crew import FILES, WAIT_S, largest_first
+from streamtag.catalog.crew import WAIT_S, largest_first
 from streamtag.catalog.entry import Entry
-from streamtag.catalog.fingerprint import fingerprint
-from streamtag.catalog.listener import Listener
 from streamtag.catalog.reading import Heard, Moved
-from streamtag.errors import DeviceError, ModelFileError, StreamtagError
+from streamtag.errors import DeviceError, StreamtagError
 from streamtag.live.closing import Closing
 
 PARCEL = 128  # files at most: what one actor is given, and what its death costs
 PARCELS = 4  # for each actor at least, if there are files enough: whoever is quicker gets more
-RETRIES = 3  # of a parcel whose actor died, and of an actor
+QUIET = {  # read when Ray is imported: it tells nobody anything, and its users no more than they need
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+}
 LOCAL_STORE = 1 << 28  # bytes of shared memory for results, of a Ray of this machine alone
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every actor needs to know. model: its path; model_print: the fingerprint that it must have there."""
-
-    model: Path
-    model_print: str
-    device: str
-    keep_frames: bool
 
 
 class Cluster(Closing):
@@ -57,21 +50,23 @@ class Cluster(Closing):
         """
         if importlib.util.find_spec("ray") is None:
             raise DeviceError("--ray needs Ray: pip install 'streamtag[ray]'")
-        self._job, self._moved = job, moved
+        self._moved = moved
         self._results: queue.Queue[Heard | Exception | None] = queue.Queue()
         self._stopped = False
         self._thread: threading.Thread | None = None
         with ExitStack() as resources:
-            self._kind = "GPU" if job.device == "cuda" else "CPU"
-            there = _connected(address, size, resources).get(self._kind, 0.0)
-            if there < 1:
-                raise DeviceError(f"ray: the cluster has no {self._kind}")
-            self.size = size or int(there)
+            there = _connected(address, size, resources)
+            gpu = job.device == "cuda" or (job.device == "auto" and there.get("GPU", 0.0) >= 1)
+            self._job = replace(job, device="cuda" if gpu else "cpu")
+            count = int(there.get("GPU" if gpu else "CPU", 0.0))
+            if count < 1:
+                raise DeviceError(f"ray: the cluster has no {'GPU' if gpu else 'CPU'}")
+            self.size = min(size or count, count)
             self._resources = resources.pop_all()
 
     def hear(self, sounds: Sequence[Sound]) -> Iterator[Heard | None]:
         """What each came to, as it is there; None now and then, so that the taker can look after other things."""
-        parcels = [json.dumps([_packed(sound) for sound in parcel]) for parcel in _parcels(sounds, self.size)]
+        parcels = [packed(parcel) for parcel in _parcels(sounds, self.size)]
         self._thread = threading.Thread(target=self._run, args=(parcels,), name="streamtag-ray", daemon=True)
         self._thread.start()
         while True:
@@ -97,7 +92,7 @@ class Cluster(Closing):
     def _run(self, parcels: Sequence[str]) -> None:
         end: Exception | None = None
         try:
-            for batch in _dataset(parcels, self._job, self.size, self._kind):
+            for batch in _dataset(parcels, self._job, self.size):
                 for line, frames in zip(batch["entries"], batch["frames"], strict=True):
                     entry = Entry.of_json(str(line))
                     self._results.put((entry, _unpacked(entry, bytes(frames)) if self._job.keep_frames else None))
@@ -106,37 +101,10 @@ class Cluster(Closing):
         self._results.put(end)
 
 
-class Actor:
-    """One listener on a core or GPU of its own, for Ray Data."""
-
-    def __init__(self, job: Job) -> None:
-        """Raises StreamtagError if the model or the device is not there."""
-        import torch
-
-        from streamtag.app import load
-        from streamtag.live.pool import SessionPool
-
-        torch.set_num_threads(1)
-        tagger = load(job.model, job.device)
-        if fingerprint(tagger.path) != job.model_print:
-            raise ModelFileError(f"{tagger.path}: on this machine of the cluster it is another model")
-        pool = SessionPool(tagger, slots=FILES)
-        self._listener = Listener(pool, FILES, job.model_print, job.keep_frames, lambda seconds, size: None)
-
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """batch: one parcel. -> its entries as JSON, and the bytes of their frames."""
-        (parcel,) = batch["parcel"].tolist()
-        heard = list(self._listener.hear(Sound("", *rest, (0, 0)) for rest in json.loads(parcel)))
-        return {
-            "entries": [entry.to_json() for entry, _ in heard],
-            "frames": [b"" if frames is None else frames.tobytes() for _, frames in heard],
-        }
-
-
 def _connected(address: str | None, size: int | None, resources: ExitStack) -> dict[str, float]:
     """-> what the cluster has."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported: it tells nobody anything
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
@@ -145,7 +113,9 @@ def _connected(address: str | None, size: int | None, resources: ExitStack) -> d
             "address": "local",
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
-            "_temp_dir": resources.enter_context(tempfile.TemporaryDirectory(prefix="st-ray-", ignore_cleanup_errors=True)),
+            "_temp_dir": resources.enter_context(
+                tempfile.TemporaryDirectory(prefix="st-ray-", ignore_cleanup_errors=True)
+            ),
             "object_store_memory": LOCAL_STORE,
             "num_cpus": size,
         }
@@ -153,28 +123,44 @@ def _connected(address: str | None, size: int | None, resources: ExitStack) -> d
         quiet["address"] = address
     resources.callback(ray.shutdown)
     try:
-        ray.init(**quiet)
-        there: dict[str, float] = ray.cluster_resources()
+        with _hushed():
+            ray.init(**quiet)
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, ...: whatever the address was
         raise DeviceError(f"ray: {_reason(error)}") from None
     return there
 
 
-def _dataset(parcels: Sequence[str], job: Job, size: int, kind: str) -> Iterator[dict[str, Any]]:
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """What Ray's own processes and its C++ print while they start goes nowhere; errors come as exceptions."""
+    sys.stderr.flush()
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+def _dataset(parcels: Sequence[str], job: Job, size: int) -> Iterator[dict[str, Any]]:
     """What the actors answer."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     items = ray.data.from_items([{"parcel": parcel} for parcel in parcels], override_num_blocks=len(parcels))
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+    gpu = job.device == "cuda"
     answers = items.map_batches(
         Actor,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(job, attempts),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(size, len(parcels))),
-        max_restarts=RETRIES,
-        max_task_retries=RETRIES,
-        **({"num_gpus": 1} if kind == "GPU" else {"num_cpus": 1}),
+        num_cpus=None if gpu else 1,
+        num_gpus=1 if gpu else None,
     )
     return iter(answers.iter_batches(batch_size=None, prefetch_batches=0))
 
@@ -184,10 +170,6 @@ def _parcels(sounds: Sequence[Sound], actors: int) -> list[list[Sound]]:
     count = min(len(sounds), max(PARCELS * actors, -(-len(sounds) // PARCEL)))
     ordered = largest_first(sounds)
     return [ordered[first::count] for first in range(count)]
-
-
-def _packed(sound: Sound) -> tuple[str, int, int]:
-    return sound.place, sound.size, sound.mtime_ns
 
 
 def _unpacked(entry: Entry, data: bytes) -> NDArray[np.float32]:

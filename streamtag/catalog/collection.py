@@ -47,7 +47,7 @@ class Collection:
         for argument in arguments:
             try:
                 if Address.of(argument).kind != "file":
-                    raise SourceError(f"{Address.of(argument).label}: a collection has files only; see `streamtag file`")
+                    raise SourceError(f"{Address.of(argument).label}: a collection has files only")
                 for path in find_files([argument]):
                     place = os.path.abspath(path)  # noqa: PTH100  Path.absolute keeps ".."
                     if place not in sounds:

@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,10 +75,9 @@ class Crew(Closing):
     def _run(self, listener: Listener, work: Work) -> None:
         end: Exception | None = None
         try:
-            with closing(listener.hear(work)) as results:
-                for heard in results:
-                    if not self._put(heard):
-                        return
+            for heard in listener.hear(work):
+                if not self._put(heard):
+                    return
         except Exception as error:  # raised again by hear
             end = error
         self._put(end)

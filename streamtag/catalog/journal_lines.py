@@ -18,7 +18,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Lines:
-    """places: where the line of each file begins, and its length, in bytes. frames: the file of frames, number `number`.
+    """places: where the line of each file begins, and its length, in bytes. frames: the file of frames, the number'th.
 
     damaged: a line is none, or its frames are not there. live_bytes, dead_bytes: of lines and frames that hold, and
     of those that are replaced.
@@ -59,7 +59,7 @@ def read_lines(folder: Path) -> Lines:
 
 
 def rewrite(folder: Path, lines: Lines) -> None:
-    """Only what holds, in a new pair of files. Raises OSError. Killed anywhere, the old pair or the new one is there."""
+    """Only what holds, in a new pair of files. Raises OSError. Killed anywhere, the old pair or the new one holds."""
     number = lines.number + 1
     with (
         (folder / ENTRIES).open("rb") as old,

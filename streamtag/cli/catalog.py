@@ -65,7 +65,7 @@ def _catalog(
     ],
     frames: Annotated[
         Path | None,
-        typer.Option("--frames", metavar="F", help="Also a table with a row a frame (every 0.256 s): .parquet or .csv."),
+        typer.Option("--frames", metavar="F", help="A second table, a row a frame (every 0.256 s): .parquet or .csv."),
     ] = None,
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=1, help="So many names of strongest tags in the column `top`.")
@@ -73,7 +73,11 @@ def _catalog(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", metavar="N", min=1, max=1024, help="Threads, or with --ray actors; one a core or GPU without it."
+            "--workers",
+            metavar="N",
+            min=1,
+            max=1024,
+            help="Threads, or actors with --ray; without it one a core or GPU.",
         ),
     ] = None,
     ray: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -144,16 +143,15 @@ class Work:
     def _workers(self, sounds: Sequence[Sound], tally: Tally, resources: ExitStack) -> Workers:
         request = self.request
         if request.ray is not None:
-            from streamtag.catalog.cluster import Cluster, Job
+            from streamtag.catalog.actor import Job
+            from streamtag.catalog.cluster import Cluster
 
             job = Job(self.tagger.path.resolve(), self.model, request.device, request.frames is not None)
             return resources.enter_context(Cluster(request.ray.address, request.workers, job, tally.moved))
         from streamtag.catalog.crew import Crew, listeners
 
         size = min(request.workers or listeners(self.tagger.device), len(sounds))
-        return resources.enter_context(
-            Crew(self.tagger, size, self.model, request.frames is not None, tally.moved)
-        )
+        return resources.enter_context(Crew(self.tagger, size, self.model, request.frames is not None, tally.moved))
 
 
 def _twins(sounds: Sequence[Sound]) -> dict[tuple[int, int], list[Sound]]:
