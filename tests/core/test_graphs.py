@@ -60,9 +60,12 @@ def test_batches_are_few_powers_of_two_that_hold_all_and_waste_less_than_half_of
     assert not sizes or sum(sizes) - count < max(1, sizes[-1] / 2)
 
 
-def test_streams_that_come_and_go_get_what_they_get_without_recording(tagger: Tagger) -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-3)])
+def test_streams_that_come_and_go_get_what_they_get_without_recording(
+    tagger: Tagger, precision: str, tolerance: float
+) -> None:
     recorder = Again()
-    plain, fixed = HopStep(tagger, SLOTS), HopStep(tagger, SLOTS, recorder=recorder)
+    plain, fixed = HopStep(tagger, SLOTS, precision), HopStep(tagger, SLOTS, precision, recorder=recorder)
     rng = np.random.default_rng(1)
     largest = 0.0
     for tick in range(40):
@@ -72,7 +75,7 @@ def test_streams_that_come_and_go_get_what_they_get_without_recording(tagger: Ta
                 (hop.reset if tick % 2 else hop.forget)(chosen[:2])
         sound = audio(len(chosen), tick) * rng.uniform(0, 3, (len(chosen), 1)).astype(np.float32)
         expected, got = plain.step(sound, chosen), fixed.step(sound, chosen)
-        np.testing.assert_allclose(got, expected, atol=1e-5)
+        np.testing.assert_allclose(got, expected, atol=tolerance)
         largest = max(largest, float(np.abs(np.diff(expected, axis=0)).max(initial=0)))
     assert largest > 1e-2, "streams differ, so that a mix-up would be seen"
     assert recorder.waited == recorder.repeated == 40, "one batch and one wait a tick"
