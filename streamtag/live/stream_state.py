@@ -54,7 +54,7 @@ class StreamState:
             "intake": {name: getattr(intake, name) for name in ("began", "came", "gone", "first")},
             "row": {"time": row.time, "frames": row.frames},
         }
-        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
         return save(contiguous, {"format": FORMAT, "stream": json.dumps(numbers, allow_nan=False)})
 
     @classmethod
