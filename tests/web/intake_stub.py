@@ -51,7 +51,8 @@ class IntakeStub:
     """A context manager. Each stream is told as many frames as its sound has hops, with the same tags in all.
 
     refusals: statuses for the next handshakes of producers, the first first. health: its answer. positions: by name,
-    where a stream that it keeps would go on. reading: while it is not set, nothing is read of any producer.
+    where a stream that it keeps would go on. reading: while it is not set, nothing is read of any producer; it is
+    cleared once a take has `hold_after` bytes.
     """
 
     def __init__(self, hello: Hello, page_of: str, make_frame: Callable[..., Message], **health: Any) -> None:
@@ -60,6 +61,7 @@ class IntakeStub:
         self.refusals: list[HTTPStatus] = []
         self.positions: dict[str, int] = {}
         self.takes: list[Take] = []
+        self.hold_after: int | None = None
         self.reading = threading.Event()
         self.reading.set()
         self._hello, self._page_of, self._make_frame = hello, page_of, make_frame
@@ -168,6 +170,9 @@ class IntakeStub:
             if isinstance(data, bytes):
                 take.pcm += data
                 take.pieces += 1
+                if self.hold_after is not None and len(take.pcm) >= self.hold_after:
+                    self.hold_after = None
+                    self.reading.clear()
                 self._note()
             else:
                 assert json.loads(data) == {"type": "end"}

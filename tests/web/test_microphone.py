@@ -155,6 +155,30 @@ def test_after_too_long_a_time_away_it_begins_anew(stub: IntakeStub, open_page: 
     opened.forgive()
 
 
+def test_a_pause_of_the_browser_s_is_a_gap_of_its_length(stub: IntakeStub, open_page: Open) -> None:
+    """As during a call on a phone. The page asks to go on at once, and is let after a second and a half."""
+    opened = open_page(
+        stub.address,
+        lambda page: page.add_init_script(
+            """window.AudioContext = class extends AudioContext {
+                 constructor(...wishes) { super(...wishes); window.audio = this }
+                 resume() {
+                   const go = done => setTimeout(() => super.resume().then(done), window.pause ?? 0);
+                   return new Promise(go) } }"""
+        ),
+    )
+    page = opened.page
+    start(page)
+    first = stub.wait_for(1)
+    stub.wait_until(lambda: len(first.sound) > 2 * first.rate)
+    page.evaluate("window.pause = 1500; audio.suspend()")
+    second = stub.wait_for(2)
+    lost_s = (int(second.query["position"]) - len(first.sound)) / first.rate
+    assert lost_s == pytest.approx(1.5, abs=0.4)
+    stub.wait_until(lambda: len(second.sound) > first.rate)
+    expect(source(page).locator(".words")).not_to_contain_text("not let it be heard")
+
+
 def test_a_microphone_that_is_taken_away_ends_its_stream(page: Page, stub: IntakeStub, open_page: Open) -> None:
     page = open_page(
         stub.address,
