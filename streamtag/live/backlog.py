@@ -22,9 +22,10 @@ class Sound:
 
 @dataclass(slots=True)
 class Missing:
-    """So many samples of the producer never came, or were thrown away."""
+    """So many samples of the producer never came, or were thrown away for want of time."""
 
     samples: int
+    thrown: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +86,11 @@ class Backlog:
         data = last.data if len(parts) == 1 else b"".join([part.data for part in parts])
         return Sound(data, count, last.format, last.arrived, last.made)
 
+    @property
+    def oldest(self) -> float | None:
+        """When the sound that waits longest came."""
+        return next((item.arrived for item in self._items if isinstance(item, Sound)), None)
+
     def arrival(self, samples: int) -> float | None:
         """When so many samples were there; None if they are not, or something else lies before them."""
         for sound in self._sounds():
@@ -104,19 +110,19 @@ class Backlog:
 
     def throw_away(self, beyond: int) -> None:
         """The oldest sound, until no more bytes wait than so many: it is missing from now on."""
-        kept: deque[Item] = deque()
-        while self._items and (self.bytes > beyond or isinstance(self._items[0], Missing)):
+        kept: list[Item] = []
+        while self._items and self.bytes > beyond:
             item = self._items.popleft()
-            if isinstance(item, Sound):
-                self.samples -= item.samples
-                self.bytes -= len(item.data)
-                item = Missing(item.samples)
-                self.special += 1
-            if isinstance(item, Missing) and kept and isinstance(last := kept[-1], Missing):
-                last.samples += item.samples
-                self.special -= 1
-            else:
+            if not isinstance(item, Sound):
                 kept.append(item)
+                continue
+            self.samples -= item.samples
+            self.bytes -= len(item.data)
+            if kept and isinstance(last := kept[-1], Missing) and last.thrown:
+                last.samples += item.samples
+            else:
+                kept.append(Missing(item.samples, thrown=True))
+                self.special += 1
         self._items.extendleft(reversed(kept))
 
     def _sounds(self) -> Iterator[Sound]:

@@ -56,7 +56,9 @@ class Desk:
             while not self._closed:
                 now = self._clock()
                 self._let_expire(now)
-                task: list[EngineStream] | Job | None = self._jobs.popleft() if self._jobs else self.due.next(now)
+                task: list[EngineStream] | Job | None = (
+                    self._jobs.popleft() if self._jobs else self.due.next(now, self.health.batch)
+                )
                 if task:
                     if self._jobs or self.due:
                         self._work.notify()  # for a worker that sleeps until a time that is none any more

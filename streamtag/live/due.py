@@ -10,11 +10,11 @@ from streamtag.live.engine_stream import EngineStream
 
 BULK = 16  # streams of files in one step, so that a live one never waits long for it
 
-Waiting = tuple[float, int, EngineStream]
+Waiting = tuple[bool, float, int, EngineStream]
 
 
 class Due:
-    """Live streams before files, who waits longest first. Used under the engine's lock."""
+    """Live streams before files, urgent ones before others, who waits longest first. Used under the engine's lock."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
@@ -32,30 +32,30 @@ class Due:
 
     def lag_s(self, now: float) -> float:
         """How long the live stream that waits longest has done so."""
-        return max(0.0, now - self._live[0][0]) if self._live else 0.0
+        return max(0.0, now - self._live[0][1]) if self._live else 0.0
 
     def add(self, stream: EngineStream, since: float, now: float) -> bool:
         """since: it waits already. -> whether a worker should look."""
         if stream.inlet.live:
-            heappush(self._live, (since, next(self._count), stream))
+            heappush(self._live, (not stream.urgent, since, next(self._count), stream))
             return len(self._live) in (1, self._spec.batch)
-        heappush(self._bulk, (now, next(self._count), stream))  # in turns, however old what waits in them is
+        heappush(self._bulk, (False, now, next(self._count), stream))  # in turns, however old what waits in them is
         return len(self._bulk) == 1
 
-    def next(self, now: float) -> list[EngineStream]:
-        """Enough live ones for a step, or those there are if one has waited long enough; else files; or nobody."""
-        if len(self._live) >= self._spec.batch or (self._live and now >= self._live[0][0] + self._spec.patience_s):
-            return _taken(self._live, self._spec.batch)
-        return _taken(self._bulk, min(BULK, self._spec.batch))
+    def next(self, now: float, most: int) -> list[EngineStream]:
+        """Enough live ones for a step, or those there are if one has waited long enough; else files; or nobody.
 
-    def all(self) -> list[EngineStream]:
-        """Everybody."""
-        return _taken(self._live, len(self._live)) + _taken(self._bulk, len(self._bulk))
+        most: streams in one step that is done in good time.
+        """
+        most = min(most, self._spec.batch)
+        if len(self._live) >= most or (self._live and now >= self._live[0][1] + self._spec.patience_s):
+            return _taken(self._live, most)
+        return _taken(self._bulk, min(most, BULK))
 
     def nap_s(self, now: float) -> float | None:
         """How long a worker that found nobody may sleep, unless somebody comes."""
-        return max(0.0, self._live[0][0] + self._spec.patience_s - now) if self._live else None
+        return max(0.0, self._live[0][1] + self._spec.patience_s - now) if self._live else None
 
 
 def _taken(waiting: list[Waiting], most: int) -> list[EngineStream]:
-    return [heappop(waiting)[2] for _ in range(min(most, len(waiting)))]
+    return [heappop(waiting)[3] for _ in range(min(most, len(waiting)))]

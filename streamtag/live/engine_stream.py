@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 HOP, HOP_S = ScatteringSpec().hop, ScatteringSpec().hop_s  # every model's
 BUNCH_S = HOP_S / 4  # so long after the one before is a hop owed that came together with it
 
+SPARED = 4  # hops that are done after some were shed, before anybody else's: fewer would give no frame
+
 Woken = Callable[[], None]
 
 
@@ -49,6 +51,7 @@ class EngineStream:
         self._format = inlet.format  # before any other comes
         self._flushed = False
         self._last = float("-inf")  # when the hop before was owed
+        self._spared = 0  # hops that are done at once, and not shed
         self._began = now  # when, by the clock, the stream's time was 0
 
     @property
@@ -65,6 +68,11 @@ class EngineStream:
     def begun(self) -> bool:
         """It has a session."""
         return self._session is not None
+
+    @property
+    def urgent(self) -> bool:
+        """Much of it was shed just now: what is left is done, so that it was not for nothing."""
+        return self._spared > 0
 
     @property
     def seconds(self) -> float:
@@ -111,16 +119,17 @@ class EngineStream:
             self._owe(self.owed)
         if self.errands or self._flushed:
             return 0.0
-        shed_s = 0.0
-        if self.inlet.live and now - max(self.owed, self._last + BUNCH_S) > self._spec.late_s:
-            shed_s = self._shed(now, messages)
+        before = self.shed_s
+        late = now - max(self.owed, self._last + BUNCH_S) > self._spec.late_s
+        if late and self.inlet.live and not self.urgent:
+            self._shed(now, messages)
         while not self.session.ready and (item := self.inlet.take(self.intake.needs(self._missing))) is not None:
             self._hear(item, now, messages)
         if self.inlet.over and not self.session.ready:
             self.session.feed(self.intake.flush())
             self.session.flush()
             self._flushed = True
-        return shed_s
+        return self.shed_s - before
 
     def latency_s(self, time_s: float, now: float) -> float | None:
         """From the sound at a time of the stream to now; None if it comes faster than time goes."""
@@ -129,6 +138,7 @@ class EngineStream:
     def told(self, now: float) -> float | None:
         """A hop's messages are told -> how long it was owed, s; None if nobody waits for it."""
         self._last = self.owed
+        self._spared = max(0, self._spared - 1)
         self.lag_s = max(0.0, now - self.owed)
         return self.lag_s if self.inlet.live else None
 
@@ -159,6 +169,8 @@ class EngineStream:
             self.session.feed(self.intake.hear(bytes(item.data)))
             self._began = item.made - self.intake.place_s
             arrived = item.arrived
+        elif isinstance(item, Missing) and item.thrown:
+            self.shed_s += self._pass_over(item.samples, messages)
         elif isinstance(item, Missing):
             tail, lost = self.intake.lose(item.samples)
             self.session.feed(tail)
@@ -170,22 +182,34 @@ class EngineStream:
         if self.session.ready:
             self._owe(arrived)
 
-    def _shed(self, now: float, messages: list[Message]) -> float:
-        """Sound that waited too long, whole hops of it -> s. The frames that need it, and those before it that still
-        waited for sound behind them, are never made, and the gap that is told covers all of them."""
+    def _shed(self, now: float, messages: list[Message]) -> None:
+        """Sound that waited too long is thrown away, whole hops of it, until what is left is fresh."""
         samples = self.inlet.shed(now - self._spec.deadline_s, lambda most: self.intake.whole(most, HOP))
-        if not samples:
-            return 0.0
-        tail, hops = self.intake.skip(samples, HOP)
+        if samples:
+            self.shed_s += self._pass_over(samples, messages)
+            self.owed, self._last = now, float("-inf")
+
+    def _pass_over(self, samples: int, messages: list[Message]) -> float:
+        """So many of the producer's were thrown away -> s. Whole hops of them cost nothing, and leave no silence.
+
+        The frames that need them, and those before that still waited for sound behind them, are never made: the gap
+        that is told covers all of these.
+        """
+        whole = self.intake.whole(samples, HOP)
+        tail, hops = self.intake.skip(whole, HOP) if whole else (self.intake.flush(), 0)
         self.session.feed(tail)
-        end = self.intake.gone
-        begin = end - hops * HOP
-        never = ((begin + HOP // 2) // HOP - 1) * HOP  # centre of the first frame that is not made
-        begin = max(0, min(begin, never))
-        self.session.skip(hops)
+        begin = round(self.session.seconds * SAMPLE_RATE)
+        never = ((begin + HOP // 2) // HOP - 1) * HOP  # centre of the first frame that is not made, if any hop is not
+        if hops:
+            self.session.skip(hops)
+        if whole < samples:
+            _, lost = self.intake.lose(samples - whole)
+            if lost:
+                self.session.lose(lost)
+        end = round(self.session.seconds * SAMPLE_RATE)
+        begin = max(0, min(begin, never)) if hops else begin
+        self._spared = SPARED
         messages.append(Gap(self.name, begin / SAMPLE_RATE, (end - begin) / SAMPLE_RATE))
-        self.owed, self._last = now, float("-inf")
-        self.shed_s += (end - begin) / SAMPLE_RATE
         return (end - begin) / SAMPLE_RATE
 
     def _owe(self, since: float) -> None:

@@ -28,6 +28,11 @@ class Health:
         """The part of their time that the workers work."""
         return sum(self._busy) / len(self._busy)
 
+    @property
+    def batch(self) -> int:
+        """As many streams as a step does in half the time in which a hop has to be done, at least 1."""
+        return max(1, int(self._spec.deadline_s / 2 / self.cost_s)) if self.cost_s else self._spec.batch
+
     def degraded(self, now: float) -> bool:
         return now - self._missed < self._spec.degraded_s
 

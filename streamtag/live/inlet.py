@@ -81,6 +81,8 @@ class Inlet:
                 return True, False
             if self._backlog.bytes > DISOBEDIENT * self._limit + MESSAGE:
                 self._backlog.throw_away(self._limit)
+            elif self._backlog.bytes >= self._limit and self._late(now):
+                self._backlog.throw_away(round(self._limit * self._spec.late_s / self._spec.buffer_s))
             size = self._format.sample_bytes
             if self._part:
                 data = self._part + data
@@ -97,7 +99,7 @@ class Inlet:
                 count, whole = count - again, whole[again * size :]
             if count:
                 self._backlog.add(Sound(whole, count, self._format, now, now))
-            if self._backlog.bytes >= self._limit:
+            if self._backlog.bytes >= self._limit and not self._late(now):
                 self._full = True
                 self._pace.wait()
             return not self._full, self._fires()
@@ -178,6 +180,11 @@ class Inlet:
             self._armed, self._rung = None, False
             return True
         return False
+
+    def _late(self, now: float) -> bool:
+        """It is live, and waits for want of a worker: its producer cannot wait, and would only come later still."""
+        oldest = self._backlog.oldest
+        return self._pace.live and oldest is not None and now - oldest > self._spec.late_s
 
     def _room_for(self, format: PcmFormat) -> int:
         """Bytes."""
