@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from streamtag.commands.hello import hello
 from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
@@ -32,6 +34,7 @@ from streamtag.out.words import counted
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger
+    from streamtag.live.pool import SessionPool
     from streamtag.out.websocket import Server
 
 SLOTS_A_WORKER, SLOTS_ON_A_GPU = 256, 16384  # 80 kB each; more than one has time for
@@ -100,6 +103,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
 
         observer, print_of = server.observer(), fingerprint(tagger.path)
         pool = SessionPool(tagger, slots)
+        _rehearse(pool)
         engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         write = partial(_write, outlet, sinks, reporter)
         with engine:
@@ -110,6 +114,15 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
             server.hear_with(None)
             reporter.note(f"ending {counted(engine.load.streams, 'stream')}")
         write(0)
+
+
+def _rehearse(pool: SessionPool) -> None:
+    """The first hops take longer, since transforms are planned then: not while somebody waits for them."""
+    session = pool.join()
+    session.feed(np.zeros(2 * pool.spec.sample_rate, np.float32))
+    while pool.step([session]):
+        pass
+    session.leave()
 
 
 def _write(outlet: Outlet, sinks: Sequence[MessageSink], reporter: Reporter, timeout_s: float) -> None:
