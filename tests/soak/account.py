@@ -116,7 +116,7 @@ class Account:
     @property
     def comparable(self) -> bool:
         """Whether it is known what the server heard."""
-        return self.finite and not self.unforeseen()
+        return self.finite and not self.unforeseen() and not self.not_told()
 
     def differs(self, tagger: Tagger) -> list[str]:
         """Frames that are not those of a single stream of the same sound."""

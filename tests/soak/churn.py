@@ -48,6 +48,7 @@ class Churn:
         self._seconds = seconds
         self._seats = seats
         self._chance = random.Random(5)
+        self._until = 0.0
         self.kinds: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.annoyed: Counter[str] = Counter()
@@ -58,6 +59,7 @@ class Churn:
     async def run(self) -> None:
         over = asyncio.Event()
         stay = min(STAY_S, self._seconds / 3)
+        self._until = time.monotonic() + self._seconds
         async with asyncio.TaskGroup() as everybody:
             for seat in range(self._seats):
                 everybody.create_task(self._seat(seat, stay, over))
@@ -73,8 +75,9 @@ class Churn:
         turn = 0
         while not over.is_set():
             turn += 1
+            left_s = self._until - time.monotonic()
             try:
-                kind, account = await visit(self._address, f"seat {seat} · {turn}", stay_s, over)
+                kind, account = await visit(self._address, f"seat {seat} · {turn}", stay_s, left_s, over)
             except RefusedError as error:
                 self.refused[str(error.status)] += 1
                 await asyncio.sleep(1.0)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from streamtag.message import End, Frame, Message
+from streamtag.message import End, Frame, Gap, Message
 from streamtag.message_reader import parse
 from tests.soak.account import HOP, RATE, Account, Lost, Sent
 
@@ -75,7 +75,7 @@ class Line:
         self._task: asyncio.Task[None] | None = None
         self._rate = account.sound.format.rate
         self.at = 0
-        self._last = -1  # frame that came
+        self._last = -1  # frame that came, or is lost
         self.let_in = False  # once, at least
         self.code: int | None = None  # with which the last connection was closed
 
@@ -196,6 +196,8 @@ class Line:
                     self._into.append(message)
                     if isinstance(message, Frame):
                         self._last = message.frame
+                    elif isinstance(message, Gap):  # what was in it will not come
+                        self._last = max(self._last, int((message.start + message.lost_s) * RATE / HOP))
 
 
 async def _until(when: float) -> None:

@@ -15,6 +15,7 @@ from streamtag.live.pcm import PcmFormat
 from tests.soak.account import BY_THE_CLOCK_S, Account, Sound
 from tests.soak.line import Ear, Line, RefusedError
 
+AWAY_S = 10.0  # so long a server keeps a stream without its producer
 GOODBYE_S = 25.0  # for the end of a stream that its producer left: 10 s, and what is owed
 RATES = (16000, 16000, 16000, 48000, 44100, 8000)
 TOO_LONG = bytes((1 << 20) + 1)
@@ -36,10 +37,12 @@ class Visit:
         await self.line.play(share * self.stay_s, self.over)
 
     async def absence(self) -> float:
-        """Some seconds without a connection: fewer than the server waits."""
-        seconds = self.chance.uniform(0.3, min(6.0, max(0.5, self.stay_s)))
-        await asyncio.sleep(seconds)
-        return seconds
+        """Some seconds without a connection: fewer than the server waits. -> how many."""
+        began = time.monotonic()
+        await asyncio.sleep(0.3)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.over.wait(), self.chance.uniform(0.0, min(6.0, self.stay_s)))
+        return time.monotonic() - began
 
 
 async def steady(visit: Visit) -> None:
@@ -167,13 +170,15 @@ ALONE = {steady, stalls, sends_noise}  # their own connection tells them everyth
 AT_OUR_RATE = {returns_exactly, returns_blindly, returns_with_everything, talks, sends_too_much}
 
 
-async def visit(address: str, name: str, stay_s: float, over: asyncio.Event) -> tuple[str, Account]:
-    """One visit, with everything about it drawn by its name. -> its kind, and the account of it.
+async def visit(address: str, name: str, stay_s: float, left_s: float, over: asyncio.Event) -> tuple[str, Account]:
+    """One visit, with everything about it drawn by its name. left_s: until all is over. -> its kind, and the account.
 
     Raises RefusedError if there is no room.
     """
     chance = random.Random(name)
     kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
+    if kind is leaves and left_s < AWAY_S:  # nobody needs to wait for it
+        kind = steady
     rate = 16000 if kind in AT_OUR_RATE else chance.choice(RATES)
     format = PcmFormat(rate, chance.choice(("s16le", "f32le")), chance.choice((1, 1, 2)))
     account = Account(Sound(name, format))
