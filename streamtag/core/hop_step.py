@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamtag.core.bfloat16 import of_precision
 from streamtag.core.graphs import CudaGraphs, FixedBatches, Recorder
+from streamtag.core.packed_gru import packed
 from streamtag.core.scattering import ScatteringState
 from streamtag.core.slab import Arrays, Slab
 from streamtag.core.stage import choose
@@ -44,7 +44,7 @@ class HopStep:
         Raises SpecError if there is no such precision.
         """
         self._network = network
-        self._gru = of_precision(network.gru, precision)
+        self._gru = packed(network.gru, precision)
         self._device = network.head.weight.device
         self.hop = network.spec.hop
         self._batches: FixedBatches | None = None

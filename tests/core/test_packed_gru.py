@@ -1,4 +1,4 @@
-"""The GRU in bfloat16: close to float32, and the same network."""
+"""The GRU with packed weights: in float32 the same, in bfloat16 close to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 import streamtag
 from streamtag.core import HopStep, StackedGRU, Tagger
-from streamtag.core.bfloat16 import Bfloat16GRU
+from streamtag.core.packed_gru import packed
 from streamtag.errors import SpecError
 
 HOP = 4096
@@ -32,27 +32,36 @@ def heard(network: Tagger, sounds: NDArray[np.float32], precision: str, forgetfu
     return np.stack(frames)
 
 
-def test_a_frame_is_close_to_that_in_float32_and_not_the_same(gru: StackedGRU) -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("streams", [1, 9, 64])
+def test_a_frame_is_a_step_of_one_frame(gru: StackedGRU, precision: str, tolerance: float, streams: int) -> None:
     torch.manual_seed(0)
-    x, state = torch.randn(9, 374), 0.5 * torch.randn(9, 3, 32)
+    x, state = torch.randn(streams, 374), 0.5 * torch.randn(streams, 3, 32)
     kept = state.clone()
-    y, moved = Bfloat16GRU(gru).frame(x, state)
-    expected, expected_moved = gru.frame(x, state)
-    assert y.dtype == moved.dtype == torch.float32
-    assert torch.equal(state, kept)
-    assert torch.equal(y, moved[:, -1])
-    torch.testing.assert_close(y, expected, atol=2e-2, rtol=0)
-    torch.testing.assert_close(moved, expected_moved, atol=2e-2, rtol=0)
-    assert float((y - expected).abs().max()) > 1e-6
+    expected, expected_moved = gru.step(x[:, None], state)
+    for stage in (packed(gru, precision), gru):
+        y, moved = stage.frame(x, state)
+        assert y.dtype == moved.dtype == torch.float32
+        assert torch.equal(state, kept)
+        assert torch.equal(y, moved[:, -1])
+        torch.testing.assert_close(y, expected[:, 0], atol=tolerance, rtol=0)
+        torch.testing.assert_close(moved, expected_moved, atol=tolerance, rtol=0)
+    other, _ = packed(gru, precision).frame(x, torch.zeros_like(state))  # control: the state matters
+    assert float((other - expected[:, 0]).abs().max()) > 5e-2
 
 
-def test_a_frame_of_single_cells_is_a_step_of_one_frame(gru: StackedGRU) -> None:
+def test_bfloat16_is_another_precision_and_no_other_network(gru: StackedGRU) -> None:
     torch.manual_seed(1)
     x, state = torch.randn(9, 374), torch.randn(9, 3, 32)
-    y, moved = gru.frame(x, state)
-    expected, expected_moved = gru.step(x[:, None], state)
-    torch.testing.assert_close(y, expected[:, 0], atol=1e-6, rtol=0)
-    torch.testing.assert_close(moved, expected_moved, atol=1e-6, rtol=0)
+    exact, rounded = (packed(gru, precision).frame(x, state)[0] for precision in ("float32", "bfloat16"))
+    assert 1e-5 < float((rounded - exact).abs().max()) < 2e-2
+
+
+def test_where_there_is_no_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: pytest.MonkeyPatch) -> None:
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    assert (packed(gru, "float32") is not gru) == available
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert packed(gru, "float32") is gru
 
 
 def test_the_shipped_model_says_the_same_of_the_song(shipped: Tagger, song: Tensor) -> None:
