@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -26,8 +26,6 @@ from streamtag.errors import ModelFileError
 ATTEMPTS = 2  # of a parcel at once, and then of each of its files
 DEADLY = "whatever reads it dies: a defect of the decoder, or too little memory"
 
-Begin = Callable[[str], int]  # the name of something that is begun now -> how often it was
-
 
 @dataclass(frozen=True)
 class Job:
@@ -39,8 +37,20 @@ class Job:
     keep_frames: bool
 
 
+class Count(Protocol):
+    """Of what was begun, by name."""
+
+    def begin(self, name: str) -> int:
+        """It is begun now -> how often it was without coming to its end, now included."""
+        ...
+
+    def end(self, name: str) -> None:
+        """It has come to its end."""
+        ...
+
+
 class Attempts:
-    """An actor of its own: it outlives those that it counts for."""
+    """A count in an actor of its own: it outlives those that it counts for."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
@@ -49,13 +59,30 @@ class Attempts:
         self._begun[name] += 1
         return self._begun[name]
 
+    def end(self, name: str) -> None:
+        del self._begun[name]
+
+
+class FarAttempts:
+    """The same from another actor. handle: Ray's."""
+
+    def __init__(self, handle: Any) -> None:
+        import ray
+
+        self._handle, self._get = handle, ray.get
+
+    def begin(self, name: str) -> int:
+        return int(self._get(self._handle.begin.remote(name)))
+
+    def end(self, name: str) -> None:
+        self._get(self._handle.end.remote(name))
+
 
 class Actor:
     """For Ray Data: a parcel of files in, what they came to out."""
 
     def __init__(self, job: Job, attempts: Any) -> None:
         """attempts: the handle of the actor. Raises StreamtagError if the model or the device is not there."""
-        import ray
         import torch
 
         from streamtag.app import load
@@ -68,26 +95,27 @@ class Actor:
         pool = SessionPool(tagger, slots=FILES)
         self._job = job
         self._listener = Listener(pool, FILES, job.model_print, job.keep_frames, lambda *_: None)
-        self._begin: Begin = lambda name: int(ray.get(attempts.begin.remote(name)))
+        self._attempts = FarAttempts(attempts)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
         """batch: one parcel. -> its entries as JSON, and the bytes of their frames."""
         (parcel,) = batch["parcel"].tolist()
-        heard = list(heard_with_care(unpacked(parcel), self._listener, self._job.model_print, self._begin))
+        heard = list(heard_with_care(unpacked(parcel), self._listener, self._job.model_print, self._attempts))
         return {
             "entries": [entry.to_json() for entry, _ in heard],
             "frames": [b"" if frames is None else frames.tobytes() for _, frames in heard],
         }
 
 
-def heard_with_care(sounds: Sequence[Sound], listener: Listener, model: str, begin: Begin) -> Iterator[Heard]:
+def heard_with_care(sounds: Sequence[Sound], listener: Listener, model: str, attempts: Count) -> Iterator[Heard]:
     """All at once, unless that was tried often enough: then one after the other, without those that were, too."""
-    if begin(f"parcel of {sounds[0].place}") <= ATTEMPTS:
+    if attempts.begin(f"parcel of {sounds[0].place}") <= ATTEMPTS:
         yield from listener.hear(iter(sounds))
         return
     for sound in sounds:
-        if begin(sound.place) <= ATTEMPTS:
+        if attempts.begin(sound.place) <= ATTEMPTS:
             yield from listener.hear(iter([sound]))
+            attempts.end(sound.place)
         else:
             yield replace(Entry.of(sound, model), error=DEADLY), None
 

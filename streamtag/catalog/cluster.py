@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import socket
 import sys
 import tempfile
 import threading
@@ -36,6 +37,7 @@ QUIET = {  # read when Ray is imported: it tells nobody anything, and its users 
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
+ANSWER_S = 5.0  # s
 LOCAL_STORE = 1 << 28  # bytes of shared memory for results, of a Ray of this machine alone
 
 
@@ -66,7 +68,7 @@ class Cluster(Closing):
 
     def hear(self, sounds: Sequence[Sound]) -> Iterator[Heard | None]:
         """What each came to, as it is there; None now and then, so that the taker can look after other things."""
-        parcels = [packed(parcel) for parcel in _parcels(sounds, self.size)]
+        parcels = [packed(parcel) for parcel in parcels_of(sounds, self.size)]
         self._thread = threading.Thread(target=self._run, args=(parcels,), name="streamtag-ray", daemon=True)
         self._thread.start()
         while True:
@@ -103,6 +105,8 @@ class Cluster(Closing):
 
 def _connected(address: str | None, size: int | None, resources: ExitStack) -> dict[str, float]:
     """-> what the cluster has."""
+    if address is not None:
+        _check_there(address)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray
@@ -129,6 +133,18 @@ def _connected(address: str | None, size: int | None, resources: ExitStack) -> d
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, ...: whatever the address was
         raise DeviceError(f"ray: {_reason(error)}") from None
     return there
+
+
+def _check_there(address: str) -> None:
+    """Raises DeviceError if nobody answers: Ray itself would try for half a minute."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdecimal()):
+        return  # "auto": Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        reason = str(getattr(error, "strerror", None) or error).lower()
+        raise DeviceError(f"ray: {address}: nobody answers there: {reason}") from None
 
 
 @contextmanager
@@ -165,7 +181,7 @@ def _dataset(parcels: Sequence[str], job: Job, size: int) -> Iterator[dict[str, 
     return iter(answers.iter_batches(batch_size=None, prefetch_batches=0))
 
 
-def _parcels(sounds: Sequence[Sound], actors: int) -> list[list[Sound]]:
+def parcels_of(sounds: Sequence[Sound], actors: int) -> list[list[Sound]]:
     """Alike in size, none larger than PARCEL, and PARCELS for each actor where there are sounds enough."""
     count = min(len(sounds), max(PARCELS * actors, -(-len(sounds) // PARCEL)))
     ordered = largest_first(sounds)

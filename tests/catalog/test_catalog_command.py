@@ -50,7 +50,9 @@ def test_the_means_are_those_of_the_library(catalog: Catalog, collection: Path, 
     assert table["frames"].tolist() == [len(result.times) for result in results]
     np.testing.assert_allclose(table["seconds"], [result.seconds for result in results], atol=1e-3)
     assert table["size"].tolist() == [path.stat().st_size for path in files]
-    np.testing.assert_allclose(table["modified"].map(lambda t: t.timestamp()), [path.stat().st_mtime for path in files], atol=1e-5)
+    np.testing.assert_allclose(
+        table["modified"].map(lambda t: t.timestamp()), [path.stat().st_mtime for path in files], atol=1e-5
+    )
     assert table["error"].isna().all()
 
 
@@ -216,7 +218,7 @@ def test_a_file_with_several_names_is_heard_once_and_has_a_row_for_each(
 def test_names_in_no_encoding_and_in_all_scripts_come_through(
     catalog: Catalog, collection: Path, tmp_path: Path
 ) -> None:
-    odd = [b"caf\xe9.wav", b"two\nlines.wav", "音楽.wav".encode(), b"comma, \"quote\".wav"]
+    odd = [b"caf\xe9.wav", b"two\nlines.wav", "音楽.wav".encode(), b'comma, "quote".wav']
     for name in odd:
         (collection / os.fsdecode(name)).write_bytes((collection / "b" / "short.wav").read_bytes())
     (collection / os.fsdecode(b"bad\xff.mp3")).touch()

@@ -1,0 +1,183 @@
+"""The journal survives whatever a kill, a crash of the machine or an editor can leave of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamtag.catalog.collection import Sound
+from streamtag.catalog.entry import Entry
+from streamtag.catalog.journal import Journal
+from streamtag.catalog.journal_lines import read_lines
+from streamtag.errors import OutputError
+
+MODEL = "0123456789abcdef"
+TAGS = 5
+
+
+def _sound(number: int, size: int = 10) -> Sound:
+    return Sound(f"{number}.wav", f"/music/{number}.wav", size, 1_700_000_000_123_456_789, (1, number))
+
+
+def _entry(number: int, size: int = 10) -> tuple[Entry, NDArray[np.float32]]:
+    frames = np.random.default_rng(number * 100 + size).random((number % 4 + 1, TAGS), dtype=np.float32)
+    sound = _sound(number, size)
+    return Entry(sound.place, size, sound.mtime_ns, MODEL, 1.5, len(frames), frames.mean(axis=0)), frames
+
+
+def _fill(folder: Path, numbers: range, size: int = 10) -> None:
+    with Journal(folder) as journal:
+        for number in numbers:
+            journal.add(*_entry(number, size))
+        journal.commit()
+
+
+def _holds(journal: Journal, number: int, size: int = 10) -> bool:
+    """Whether it is there; it must be right if it is."""
+    found = journal.entry(_sound(number, size), MODEL)
+    if found is None:
+        return False
+    entry, frames = _entry(number, size)
+    assert (found.seconds, found.frames, found.error) == (entry.seconds, entry.frames, None)
+    np.testing.assert_array_equal(found.means, entry.means)
+    np.testing.assert_array_equal(np.concatenate(list(journal.frames(found, TAGS, rows=2))), frames)
+    return True
+
+
+def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
+    _fill(tmp_path / "j", range(10))
+    with Journal(tmp_path / "j") as journal:
+        assert all(_holds(journal, number) for number in range(10))
+        assert not _holds(journal, 10)
+        assert journal.entry(_sound(3, size=11), MODEL) is None
+        assert journal.entry(_sound(3), "another model") is None
+
+
+def test_what_was_not_committed_is_not(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.add(*_entry(0))
+    with Journal(tmp_path / "j") as journal:
+        assert not _holds(journal, 0)
+
+
+def test_names_in_no_encoding_come_back(tmp_path: Path) -> None:
+    place = "/music/caf\udce9\n\u2028.wav"
+    sound = Sound("x", place, 1, 2, (0, 0))
+    with Journal(tmp_path / "j") as journal:
+        journal.add(Entry.of(sound, MODEL), None)
+        journal.commit()
+    with Journal(tmp_path / "j") as journal:
+        assert journal.entry(sound, MODEL) == Entry.of(sound, MODEL)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 2000), frames_cut=st.integers(0, 400))
+def test_cut_anywhere_it_holds_what_came_before_the_cut(cut: int, frames_cut: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "j"
+        _fill(folder, range(8))
+        path = folder / "entries.jsonl"
+        whole = path.read_bytes()
+        kept = len(read_lines(folder).frames.read_bytes()) - frames_cut
+        header = whole.index(b"\n") + 1
+        left = whole[: max(header, len(whole) - cut)]
+        path.write_bytes(left)
+        frames = folder / "frames-1.f32"
+        frames.write_bytes(frames.read_bytes()[: max(0, kept)])
+        _fill(folder, range(8, 10))
+        with Journal(folder) as journal:
+            held = [number for number in range(10) if _holds(journal, number)]
+        lines = left.count(b"\n") - 1
+        ends = np.cumsum([4 * TAGS * (number % 4 + 1) for number in range(8)])
+        expected = [number for number in range(8) if number < lines and ends[number] <= kept]
+        assert held == [*expected, 8, 9]
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, 7), garbage=st.binary(max_size=80))
+def test_a_line_of_garbage_costs_no_other(place: int, garbage: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "j"
+        _fill(folder, range(8))
+        path = folder / "entries.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[1 + place] = garbage.replace(b"\n", b"") + b"\n"
+        path.write_bytes(b"".join(lines))
+        with Journal(folder) as journal:
+            assert [number for number in range(8) if not _holds(journal, number)] == [place]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"place":"/music/0.wav"}',
+        b"[]",
+        b"null",
+        b'{"place":1,"size":1,"mtime_ns":1,"model":"","seconds":1.0,"frames":0,"means":null,"warnings":"","error":null,'
+        b'"frames_at":null}',
+        b'{"place":"a","size":1,"mtime_ns":1,"model":"","seconds":1.0,"frames":1,"means":[[1]],"warnings":"",'
+        b'"error":null,"frames_at":null}',
+        b'{"place":"a","size":1,"mtime_ns":1,"model":"","seconds":1.0,"frames":9999999999,"means":[1],"warnings":"",'
+        b'"error":null,"frames_at":0}',
+        b'{"place":"a","size":1,"mtime_ns":1,"model":"","seconds":1.0,"frames":1,"means":[NaN],"warnings":"",'
+        b'"error":null,"frames_at":null}',
+    ],
+)
+def test_a_line_that_is_no_entry_is_left_out(tmp_path: Path, line: bytes) -> None:
+    _fill(tmp_path / "j", range(2))
+    with (tmp_path / "j" / "entries.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with Journal(tmp_path / "j") as journal:
+        assert _holds(journal, 0)
+        assert _holds(journal, 1)
+    assert not read_lines(tmp_path / "j").damaged
+
+
+def test_what_is_replaced_is_removed_once_it_is_the_larger_part(tmp_path: Path) -> None:
+    folder = tmp_path / "j"
+    for size in (10, 11):
+        _fill(folder, range(50), size)
+    _fill(folder, range(0))  # as many bytes hold as are dead: nothing to do yet
+    assert (folder / "frames-1.f32").exists()
+    _fill(folder, range(50), 12)
+    before = sum(path.stat().st_size for path in folder.iterdir())
+    with Journal(folder) as journal:
+        assert all(_holds(journal, number, 12) for number in range(50))
+    assert sorted(path.name for path in folder.iterdir()) == ["entries.jsonl", "frames-2.f32", "lock"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 0.4 * before
+
+
+def test_killed_while_it_is_renewed_the_old_files_hold(tmp_path: Path) -> None:
+    folder = tmp_path / "j"
+    _fill(folder, range(20))
+    (folder / "frames-2.f32").write_bytes(b"half of them")
+    (folder / "entries.part").write_bytes(b'{"streamtag catalogue": 1, "frames": 2}\n{"pla')
+    with Journal(folder) as journal:
+        assert all(_holds(journal, number) for number in range(20))
+    assert not (folder / "frames-2.f32").exists()
+
+
+@pytest.mark.parametrize("text", ["", "x\n", '{"streamtag catalogue": 2, "frames": 1}\n', "[1]\n", '{"frames": 1}\n'])
+def test_a_folder_of_another_kind_is_left_alone(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "j"
+    folder.mkdir()
+    (folder / "entries.jsonl").write_text(text)
+    with pytest.raises(OutputError, match="not a catalogue's journal of this version"):
+        Journal(folder)
+    assert (folder / "entries.jsonl").read_text() == text
+
+
+def test_where_no_folder_can_be_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "j").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        Journal(tmp_path / "j")
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    with pytest.raises(OutputError, match="cannot write"):
+        Journal(tmp_path / "j")
