@@ -107,8 +107,8 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
         engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         write = partial(_write, outlet, sinks, reporter)
         with engine:
-            _announce(request, server, engine, reporter)
             server.hear_with(engine)
+            _announce(request, server, engine, reporter)
             while not interruption.wanted:
                 write(WAIT_S)
             server.hear_with(None)

@@ -92,8 +92,8 @@ class Producers:
         self._check_name(wish.stream)
         engine = self._running()
         away = any(stream.name == wish.stream for stream in engine.streams)
-        if not away and not engine.load.room:
-            raise _busy("busy: there is no room for one more stream", engine.load.retry_after_s)
+        if not away:
+            _check_room(engine.load)
         text = "sound comes over a WebSocket, and this one would be let in"
         raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "request", text, [("Upgrade", "websocket")])
 
@@ -136,8 +136,7 @@ class Producers:
     def _let_adopt(self, visitor: Visitor, name: str) -> None:
         self._check_place(visitor.address)
         engine = self._running()
-        if not engine.load.room:
-            raise _busy("busy: there is no room for one more stream", engine.load.retry_after_s)
+        _check_room(engine.load)
         address = visitor.address
         self._clients[address] += 1
         self._gate.pass_through(visitor)
@@ -170,6 +169,13 @@ class Producers:
         self._clients[address] -= 1
         if self._clients[address] <= 0:
             del self._clients[address]
+
+
+def _check_room(load: Load) -> None:
+    if load.degraded:
+        raise _busy("busy: what is here already is more than can be done in time", load.retry_after_s)
+    if not load.room:
+        raise _busy(f"busy: there is room for {load.capacity} streams, and no more", load.retry_after_s)
 
 
 def _busy(text: str, retry_after_s: float) -> Refusal:

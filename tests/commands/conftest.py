@@ -9,6 +9,7 @@ import pytest
 
 from streamtag.app import Tagger, load
 from streamtag.commands.measure import one_thread
+from tests.commands.serve_process import Start, started
 
 
 @pytest.fixture
@@ -21,3 +22,10 @@ def one() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tagger(model: Path) -> Tagger:
     return load(model, "cpu")
+
+
+@pytest.fixture
+def start(model: Path) -> Iterator[Start]:
+    """start(*options) -> a `streamtag serve` with the small model, stopped when the test ends."""
+    with started(model) as start:
+        yield start
