@@ -87,6 +87,14 @@ class Account:
         return self.sound.name
 
     @property
+    def recent(self) -> str:
+        """The last that was told, for people."""
+        told = [
+            f"{m.type} {getattr(m, 'frame', '')}{getattr(m, 'start', '')}" for m in self.messages if m.type != "event"
+        ]
+        return f"{self.heard[-3:]}, {', '.join(told[-8:])}"
+
+    @property
     def frames(self) -> list[Frame]:
         return [message for message in self.messages if isinstance(message, Frame)]
 

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamtag.message import End, Frame, Gap, Message
 from streamtag.message_reader import parse
-from tests.soak.account import HOP, RATE, Account, Lost, Sent
+from tests.soak.account import HOP, RATE, ROUNDED_S, Account, Lost, Sent
 
 OPEN_S = 20.0
 LAST_S = 20.0  # for what is owed when the sound is over
@@ -77,6 +77,7 @@ class Line:
         self.at = 0
         self._last = -1  # frame that came, or is lost
         self.let_in = False  # once, at least
+        self.waits_for = ""  # what it wants of the server now
         self.code: int | None = None  # with which the last connection was closed
 
     async def open(self, position: int | None = None, deaf: bool = False) -> int:
@@ -156,6 +157,7 @@ class Line:
 
     async def caught_up(self) -> None:
         """Waits until the server has told of all that it was sent, and so has it."""
+        self.waits_for = "what is owed"
         last = int(((self.at / self._rate) * RATE - 1.5 * HOP) / HOP)
         async with asyncio.timeout(LAST_S):
             while self._last < last:
@@ -176,6 +178,7 @@ class Line:
 
     async def closed(self) -> None:
         """Waits until the server closes. Raises TimeoutError if it does not."""
+        self.waits_for = "the close"
         assert self._connection is not None
         async with asyncio.timeout(LAST_S):
             await self._connection.wait_closed()
@@ -197,7 +200,7 @@ class Line:
                     if isinstance(message, Frame):
                         self._last = message.frame
                     elif isinstance(message, Gap):  # what was in it will not come
-                        self._last = max(self._last, int((message.start + message.lost_s) * RATE / HOP))
+                        self._last = max(self._last, int((message.start + message.lost_s + ROUNDED_S) * RATE / HOP))
 
 
 async def _until(when: float) -> None:

@@ -190,16 +190,17 @@ async def visit(address: str, name: str, stay_s: float, left_s: float, over: asy
         try:
             await kind(Visit(address, account, line, ear, chance, stay_s * chance.uniform(0.4, 1.6), over))
             if ear is not None:
+                line.waits_for = "the subscriber's end"
                 async with asyncio.timeout(GOODBYE_S):
                     await ear.over.wait()
         except ConnectionClosed as error:
-            account.problems.append(f"{kind.__name__}: closed with {error.rcvd}")
+            account.problems.append(f"closed with {error.rcvd}: {account.recent}")
         except RefusedError as error:
             if not line.let_in:
                 raise
             account.problems.append(f"came back, and was {error}")
         except TimeoutError:
-            account.problems.append(f"{kind.__name__}: the server took too long")
+            account.problems.append(f"the server took too long for {line.waits_for}: {account.recent}")
         finally:
             line.abandon()
     return kind.__name__, account
