@@ -44,7 +44,8 @@ class _Exact:
 
 
 class _Rounded:
-    """The same, but what is multiplied is bfloat16: three times faster on CPUs with units for it, half the memory.
+    """The same, but what is multiplied is bfloat16: half the memory, and half the time on CPUs with units for it
+    (avx512_bf16, amx_bf16). On others it takes two to four times as long.
 
     A product is summed in float32 but comes out rounded. At another size of the batch it is summed in another order,
     and may then be rounded the other way: batches equal single streams less closely than in float32.

@@ -41,7 +41,7 @@ class SessionPool:
 
     def __init__(self, tagger: HasNetwork, slots: int = 64, precision: str = "float32") -> None:
         """slots: streams at most; their states are allocated at once (`slot_bytes` each, on the device). precision:
-        of the GRU's products, float32 or bfloat16, which is faster on CPUs with units for it (see core.packed_gru).
+        of the GRU's products, float32 or bfloat16, which is faster on CPUs with units for it, slower on others.
 
         Raises SpecError if there are no slots, or there is no such precision.
         """
