@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from streamtag.commands.bench_streams.pace import Pace
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
 from streamtag.commands.bench_streams.pooled import pool_trial
-from streamtag.commands.bench_streams.process import THREAD
+from streamtag.commands.bench_streams.process import THREAD, cores
 from streamtag.commands.bench_streams.search import Found, search
 from streamtag.commands.bench_streams.shares import shares
 from streamtag.commands.bench_streams.sizing import Sizing, slope
@@ -33,20 +32,20 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> in
     """Measures and prints; progress goes to stderr. seconds: measured, each trial. -> the exit code."""
     tagger = load(model, device)
     gpu = tagger.device != "cpu"
-    workers = 1 if gpu else os.cpu_count() or 1
+    workers = 1 if gpu else cores()
     pace = Pace(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
     with one_thread():
         found = searches(tagger, pace, workers, gpu)
         results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
         results |= conclusions(tagger, pace, workers, found)
-        results["machine"] = {"cores": os.cpu_count(), "workers": workers, **machine(tagger.device)}
+        results["machine"] = {"cores": cores(), "workers": workers, **machine(tagger.device)}
     if not gpu:
         results["on a GPU"] = {"not_measured": "there is none in use here: --device cuda"}
     if as_json:
         print(json.dumps(results, indent=1))
     else:
         for name, section in results.items():
-            show(name, section)
+            show(name, {key: "; ".join(value) if isinstance(value, list) else value for key, value in section.items()})
     return 0
 
 
@@ -80,7 +79,7 @@ def figures(found: Found) -> Figures:
     best = {name: value for name, value in found.best.figures().items() if not name.startswith(THREAD)}
     if (idle := best.pop("idle_percent_of_a_core", None)) is not None:  # this machine may not have been ours alone
         ours = best["cpu_percent_of_a_core"] + best["clients_cpu_percent_of_a_core"]
-        best["other_programs_percent_of_a_core"] = max(0.0, 100.0 * (os.cpu_count() or 1) - idle - ours)
+        best["other_programs_percent_of_a_core"] = max(0.0, 100.0 * cores() - idle - ours)
     return {"streams": found.streams, "bound": found.about, **best, "trials": trials}
 
 
@@ -106,7 +105,7 @@ def conclusions(tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found
             results[f"where the time goes, {name}"] = {**timed, **shares(best, timed, pace.hop_s, workers)}
     if sockets.best is not None:
         sizing = Sizing(
-            sockets.streams / (os.cpu_count() or 1),
+            sockets.streams / cores(),
             1024 * slope(sockets.trials, "server_mib"),
             pace.rate * 16 / 1000,
             sockets.best.more["kbit_a_second_out_a_stream"],

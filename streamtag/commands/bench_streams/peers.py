@@ -22,7 +22,7 @@ T = TypeVar("T")
 TOGETHER = 4  # processes that start at once
 START_S = 120.0  # for one of them
 SETTLE_S = 20.0  # for what is late when a trial is over
-SPARE_MIB = 1024.0  # of memory that is left to others
+SPARE_MIB = 2048.0  # of memory that is left to others
 
 
 class Peer:

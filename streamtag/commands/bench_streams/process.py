@@ -57,6 +57,12 @@ def resident_mib(pid: int) -> float:
         return float("nan")
 
 
+def cores() -> int:
+    """That this process may use."""
+    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable is not None else os.cpu_count() or 1
+
+
 def free_mib() -> float:
     """Memory that programs can still have, MiB; infinite if nothing tells."""
     try:
