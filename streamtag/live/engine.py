@@ -108,6 +108,7 @@ class Engine:
         future: Future[int] = Future()
         with self._desk.lock:
             self._check_open()
+            self._desk.roster.check_free(name)
             self._admit(self._clock())
             self._desk.roster.reserve(name)
             self._desk.add_job(partial(self._adopt, name, data, future))

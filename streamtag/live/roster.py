@@ -48,10 +48,13 @@ class Roster:
             raise NameTaken(f"{name}: a producer of that name is connected already")
         return stream
 
-    def reserve(self, name: str) -> None:
-        """A place for a stream that is on its way here. Raises NameTaken."""
+    def check_free(self, name: str) -> None:
+        """Raises NameTaken if there is a stream of that name, or will be."""
         if name in self._streams or name in self._reserved:
             raise NameTaken(f"{name}: a stream of that name is here already")
+
+    def reserve(self, name: str) -> None:
+        """A place for a stream that is on its way here."""
         self._reserved.add(name)
 
     def release(self, name: str) -> None:

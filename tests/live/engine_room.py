@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from threading import Condition, Event
 
@@ -26,6 +27,12 @@ PATIENCE_S = 30.0  # of a test that waits for something that should happen at on
 CLOSE = 1e-4
 
 Sound = NDArray[np.float32]
+
+
+@lru_cache(maxsize=2)
+def loaded(model: Path) -> Tagger:
+    """Once for all tests."""
+    return load(model, "cpu")
 
 
 class Clock:
@@ -117,7 +124,7 @@ class Room:
         fingerprint: str = "model",
     ) -> None:
         self.clock, self.ears = clock or Clock(), Ears()
-        self.tagger = load(model, "cpu")
+        self.tagger = loaded(model)
         self.pool = SessionPool(self.tagger, slots)
         if echo:
             network = Echo(len(self.tagger.tags)) if isinstance(echo, bool) else echo
@@ -181,11 +188,11 @@ def alone(tagger: Tagger, format: PcmFormat, data: bytes) -> list[TagFrame]:
     return session.feed(resampled(format, data)) + session.flush()
 
 
-def agree(mine: Sequence[Frame], expected: Sequence[TagFrame]) -> None:
-    """The same frames at the same times, with the same probabilities to 1e-4."""
+def agree(mine: Sequence[Frame], expected: Sequence[TagFrame], close: float = CLOSE) -> None:
+    """The same frames at the same times, with the same probabilities."""
     assert [(f.frame, f.start, f.end) for f in mine] == [(f.index, f.start, f.end) for f in expected]
     for frame, other in zip(mine, expected, strict=True):
-        np.testing.assert_allclose(list(frame.tags.values()), other.probs, atol=CLOSE)
+        np.testing.assert_allclose(list(frame.tags.values()), other.probs, atol=close)
 
 
 def shows(frame: Frame, sound: Sound) -> bool:
