@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +36,7 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> in
     gpu = tagger.device != "cpu"
     workers = 1 if gpu else cores()
     pace = Pace(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
-    with one_thread():
+    with one_thread(), ended_well():
         found = searches(tagger, pace, workers, gpu)
         results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
         results |= conclusions(tagger, pace, workers, found)
@@ -47,6 +49,20 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> in
         for name, section in results.items():
             show(name, {key: "; ".join(value) if isinstance(value, list) else value for key, value in section.items()})
     return 0
+
+
+@contextmanager
+def ended_well() -> Iterator[None]:
+    """What ends this process ends those that it started, too."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool) -> dict[str, Found]:
