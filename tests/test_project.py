@@ -18,6 +18,8 @@ TOP_LEVEL = ("pyproject.toml", "streamtag", "trainer", "tests", "examples")
 BESIDE = ("README.md", "LICENSE", "CHANGELOG.md", ".ci", ".gitignore")
 EXTRAS = {
     "trainer": "train",
+    "streamtag/catalog/actor": "ray",
+    "streamtag/catalog/cluster": "ray",
     "streamtag/commands/bench": "bench",
     "streamtag/out/osc": "osc",
 }  # paths, and what those who use them install
@@ -78,7 +80,7 @@ def test_one_that_is_not_is_noticed(project: dict[str, Any], name: str, place: s
 
 def test_developers_get_every_extra(project: dict[str, Any]) -> None:
     extras = project["optional-dependencies"]
-    assert _names(extras["train"] + extras["bench"] + extras["osc"]) <= _names(extras["dev"])
+    assert _names(extras["train"] + extras["bench"] + extras["osc"] + extras["ray"]) <= _names(extras["dev"])
 
 
 def test_the_top_level_stays_small() -> None:
