@@ -84,6 +84,13 @@ class Visitor(ServerConnection):
         else:
             super().process_event(event)
 
+    def send_data(self) -> None:
+        """Several messages at once are one write: the system is asked once."""
+        writes = self.protocol.writes
+        if len(writes) > 1 and all(writes):  # an empty one is the connection's end
+            writes[:] = [b"".join(writes)]
+        super().send_data()
+
     # Pings are answered without waiting for the socket. Who sends them and never reads the answers would
     # fill the memory: nothing is read from it while something waits to be written. But a producer is heard
     # although it does not read: it is cut when too much waits.

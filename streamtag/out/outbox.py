@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from websockets.asyncio.server import ServerConnection
 
@@ -12,6 +12,7 @@ from streamtag.out.mailbox import Letter, Mailbox
 from streamtag.out.metrics import Metrics
 from streamtag.out.thinning import Thinning
 
+TOGETHER = 16  # messages handed to the kernel at once
 SEND_BUFFER = 16384  # bytes in the kernel: small, so that one who does not read is noticed soon
 
 
@@ -50,22 +51,29 @@ class Outbox:
         """The greeting, then what is offered, until the end. Raises TimeoutError (stalled) and ConnectionClosed."""
         _limit_send_buffer(self._connection)
         for letter in greeting:
-            await self._send(letter)
+            if (text := letter.text(self._thinning)) is not None:
+                await self._send([text])
         while not (self._finished and not self._mailbox):
             self._news.clear()
-            while (next_one := self._mailbox.take()) is not None:
-                await self._send(next_one)
+            while texts := self._next():
+                await self._send(texts)
             if not self._finished:
                 await self._news.wait()
 
-    async def _send(self, letter: Letter) -> None:
+    def _next(self) -> list[bytes]:
+        """What waits, or some of it."""
+        texts: list[bytes] = []
+        while len(texts) < TOGETHER and (letter := self._mailbox.take()) is not None:
+            if (text := letter.text(self._thinning)) is not None:
+                texts.append(text)
+        return texts
+
+    async def _send(self, texts: Sequence[bytes]) -> None:
         """Returns when the kernel has all of it."""
-        text = letter.text(self._thinning)
-        if text is None:
-            return
-        async with asyncio.timeout(self._stall_s):
-            await self._connection.send(text, text=True)
-        self._metrics.sent.inc()
+        async with asyncio.timeout(self._stall_s), self._connection.send_context():
+            for text in texts:
+                self._connection.protocol.send_text(text)
+        self._metrics.sent.inc(len(texts))
 
 
 def _limit_send_buffer(connection: ServerConnection) -> None:
