@@ -18,10 +18,11 @@ STEP_S = 0.0005  # and in steps so small
 
 @dataclass(frozen=True)
 class Blocks:
-    """behind: how far the output lies behind the input just after a block, at most; length: of a block. Both in
-    samples at 16 kHz."""
+    """behind: how far the output lies behind the input just after a block, at most; least, length: samples in the
+    shortest and the longest block. All at 16 kHz."""
 
     behind: int
+    least: int
     length: int
 
     @classmethod
@@ -38,20 +39,21 @@ class Blocks:
         """So many samples must have gone in since the start for `wanted` more to come out than the `out` so far."""
         if not self.length:
             return out + wanted
-        return ceil((out + self.behind + ceil(wanted / self.length) * self.length) * rate / SAMPLE_RATE)
+        return ceil((out + self.behind + ceil(wanted / self.least) * self.length) * rate / SAMPLE_RATE)
 
 
 @lru_cache(maxsize=256)  # a rate's blocks are always the same, and a server sees few rates
-def _learned(rate: int) -> tuple[int, int]:
+def _learned(rate: int) -> tuple[int, int, int]:
     if rate == SAMPLE_RATE:
-        return 0, 0
+        return 0, 0, 0
     resampler, step = Resampler(rate), max(1, round(STEP_S * rate))
     silence = np.zeros(step, np.float32)
-    fed = out = behind = length = seen = 0
-    while fed < PROBE_S * rate and seen < ENOUGH:
+    fed = out = behind = 0
+    lengths: list[int] = []
+    while fed < PROBE_S * rate and len(lengths) < ENOUGH:
         came = len(resampler.feed(silence))
         fed, out = fed + step, out + came
         if came:
-            seen += 1
-            behind, length = max(behind, ceil(fed * SAMPLE_RATE / rate) - out), max(length, came)
-    return behind, length
+            behind = max(behind, ceil(fed * SAMPLE_RATE / rate) - out)
+            lengths.append(came)
+    return behind, min(lengths), max(lengths)

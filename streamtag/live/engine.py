@@ -160,10 +160,9 @@ class Engine:
             if stream.inlet.end():
                 desk.queue(stream, self._clock())
         desk.wait_until_empty(self._spec.farewell_s)
-        jobs = desk.close()
+        for job in desk.close():
+            job()  # that does no more than tell that it is too late
         if self._crew.join():
-            for job in jobs:
-                job()
             self._work.close(list(desk.roster))
         for stream in desk.roster:
             desk.dismiss(stream)

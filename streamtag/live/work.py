@@ -140,12 +140,12 @@ class Work:
 
     def export(self, stream: EngineStream) -> None:
         """Its state, for those who wait for it, unless hops of it must be done before."""
-        while stream.errands and (stream.standing or not stream.goes_on):
+        while stream.errands and (stream.ended or stream.standing or not stream.goes_on):
             future = stream.errands.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                if not stream.standing:
+                if stream.ended or not stream.standing:
                     raise UnknownStream(f"{stream.name}: the stream has ended")
                 row = self._board.state(stream.row)
                 state = StreamState(stream.session.state(), stream.intake.state(), row, stream.inlet.taken)
