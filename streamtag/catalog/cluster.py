@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import secrets
 import socket
 import sys
 import tempfile
@@ -38,6 +39,10 @@ QUIET = {  # read when Ray is imported: it tells nobody anything, and its users 
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
 ANSWER_S = 5.0  # s
+ALONE = {  # of a Ray of this machine alone
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too: only 127.0.0.1 is listened to
+    "RAY_AUTH_MODE": "token",
+}
 LOCAL_STORE = 1 << 28  # bytes of shared memory for results, of a Ray of this machine alone
 
 
@@ -107,6 +112,8 @@ def _connected(address: str | None, size: int | None, resources: ExitStack) -> d
     """-> what the cluster has."""
     if address is not None:
         _check_there(address)
+    else:
+        os.environ.update(ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray

@@ -64,14 +64,27 @@ class ParquetTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            try:
+        try:
+            if kind is None:
                 self._flush()
-                self._writer.close()
-            except (OSError, OutputError):
+        except OutputError as failed:
+            kind = type(failed)
+            raise
+        finally:
+            self._close(kind)
+
+    def _close(self, kind: type[BaseException] | None) -> None:
+        """The writer is closed while its file is open: it complains when it is collected otherwise."""
+        try:
+            self._writer.close()
+        except OSError as error:
+            if kind is None:
                 self._result.discard()
-                raise
-        self._result.__exit__(kind, error, trace)
+                raise cannot_write(self._result.path, error) from None
+        if kind is None:
+            self._result.commit()
+        else:
+            self._result.discard()
 
     def _flush(self) -> None:
         import pyarrow as pa

@@ -31,20 +31,21 @@ class Bench(StrEnum):
     all = "all"
     live = "live"
     streams = "streams"
+    catalog = "catalog"
 
 
 @app.command(
     "bench",
     short_help="Measure speed and memory on this machine.",
     epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n"
-    "  streamtag bench streams\n  streamtag bench --json",
+    "  streamtag bench streams\n  streamtag bench catalog\n  streamtag bench --json",
 )
 def _bench(
     what: Annotated[
         Bench,
         typer.Argument(
             help="all: files, speed, memory; live: latency and cost of a stream with subscribers; "
-            "streams: how many live streams this machine holds."
+            "streams: how many live streams this machine holds; catalog: a collection, beside `file`."
         ),
     ] = Bench.all,
     json: options.JsonObject = False,
@@ -54,14 +55,15 @@ def _bench(
             "--seconds",
             min=10,
             max=86_400,
-            help="Of sound: each part of the live bench (60), each trial of the streams (10).",
+            help="Of sound: each part of the live bench (60), each trial of the streams (10), each file of a"
+            " collection (90).",
         ),
     ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
 ) -> None:
     """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory; or a live
-    stream in real time; or how many of them it holds (some ten minutes)."""
+    stream in real time; or how many of them it holds (some ten minutes); or a collection of files (some minutes)."""
 
     def work() -> int:
         if what is Bench.live:
@@ -72,6 +74,10 @@ def _bench(
             from streamtag.commands.bench_streams import command
 
             return command.run(as_json=json, model=model, device=device.value, seconds=seconds or 10.0)
+        if what is Bench.catalog:
+            from streamtag.commands import bench_catalog
+
+            return bench_catalog.run(as_json=json, model=model, device=device.value, seconds=seconds or 90.0)
         from streamtag.commands import bench
 
         return bench.run(json=json, model=model, device=device.value)

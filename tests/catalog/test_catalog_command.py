@@ -25,7 +25,8 @@ COLUMNS = ["path", "seconds", "frames", "size", "modified", "model", "warnings",
 
 
 def _means(table: pd.DataFrame, tagger: Tagger) -> NDArray[np.float32]:
-    return table[list(tagger.tags)].to_numpy(np.float32)
+    means: NDArray[np.float32] = table[list(tagger.tags)].to_numpy(np.float32)
+    return means
 
 
 def _by_name(path: Path) -> pd.DataFrame:
@@ -82,7 +83,8 @@ def test_every_column_of_a_tag_is_a_flat_single_float(
     for name in ("tags", "frames"):
         schema = pq.read_schema(tmp_path / f"{name}.parquet")
         assert {str(schema.field(tag).type) for tag in tagger.tags} == {"float"}
-    found = duckdb.sql(f"""select "male vocal" from '{tmp_path / "tags.parquet"}' where seconds > 8""").fetchall()
+    question = f"""select "male vocal" from '{tmp_path / "tags.parquet"}' where seconds > 8"""
+    found = duckdb.execute(question).fetchall()
     assert len(found) == 1
 
 

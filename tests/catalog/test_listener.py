@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from streamtag.app import Tagger
-from streamtag.catalog import reading
 from streamtag.catalog.collection import Collection, Sound
 from streamtag.catalog.crew import Crew
 from streamtag.catalog.listener import Listener
 from streamtag.catalog.reading import Heard
 from streamtag.live.pool import SessionPool
+from streamtag.live.source import open_source
 
 
 def _nothing(seconds: float, size: float) -> None:
@@ -36,12 +36,13 @@ def test_however_many_are_open_each_comes_to_what_it_is_alone(sounds: Path, tagg
     for place, (entry, frames) in found.items():
         result = tagger.tag(place)
         assert frames is not None
+        assert entry.means is not None
         np.testing.assert_allclose(frames, result.probs, atol=1e-5)
         np.testing.assert_allclose(entry.means, list(result.summary.values()), atol=1e-5)
 
 
 def test_no_more_files_are_open_than_may_be(many: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, most, lock, real = 0, 0, threading.Lock(), reading.open_source
+    now, most, lock, real = 0, 0, threading.Lock(), open_source
 
     def opened(*arguments: Any) -> Any:
         nonlocal now, most
@@ -60,7 +61,7 @@ def test_no_more_files_are_open_than_may_be(many: Path, tagger: Tagger, monkeypa
             most = max(most, now)
         return source
 
-    monkeypatch.setattr(reading, "open_source", opened)
+    monkeypatch.setattr("streamtag.catalog.reading.open_source", opened)
     _heard(tagger, Collection.of([str(many)]).sounds[:12], 5)
     assert (now, most) == (0, 5)
 
@@ -79,14 +80,14 @@ def test_a_file_in_the_midst_that_fails_leaves_its_place_to_the_next(
 def test_a_defect_in_one_file_is_no_reason_to_leave_the_others_unheard(
     sounds: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = reading.open_source
+    real = open_source
 
     def opened(where: str, *rest: Any) -> Any:
         if where.endswith("a.wav"):
             raise ValueError("odd")
         return real(where, *rest)
 
-    monkeypatch.setattr(reading, "open_source", opened)
+    monkeypatch.setattr("streamtag.catalog.reading.open_source", opened)
     found = _heard(tagger, Collection.of([str(sounds)]).sounds, 2)
     errors = {Path(place).name: entry.error for place, (entry, _) in found.items()}
     assert errors == {

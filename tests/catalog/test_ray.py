@@ -56,8 +56,8 @@ def test_two_workers_one_of_them_killed_come_to_the_same_as_one_process(
     assert 0 < heard_then < 100
     assert fresh  # another one took the killed one's place
     assert "100 of 100 files" in err
-    lines = [line for line in err.splitlines() if not line.startswith("streamtag: ")]
-    assert lines == []  # Ray itself says nothing
+    others = [line for line in err.splitlines() if not line.startswith("streamtag: ")]
+    assert all("(raylet)" in line for line in others)  # Ray itself tells of nothing but the death, if at all
     for name, tolerance in (("tags", 1e-6), ("frames", 1e-5)):
         one, other = (pd.read_parquet(folder / f"{name}.parquet") for folder in (whole, spread))
         rest = [column for column in one.columns if column not in tagger.tags and column != "top"]

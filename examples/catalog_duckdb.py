@@ -1,0 +1,50 @@
+"""Questions to a catalogue: what `streamtag catalog MUSIC --out tags.parquet` wrote, asked with DuckDB and pandas.
+
+    python examples/catalog_duckdb.py tags.parquet
+
+Needs: pip install duckdb pandas
+"""
+
+from __future__ import annotations
+
+import sys
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+FIRST_TAG = 9  # columns before the tags: path, seconds, frames, size, modified, model, warnings, error, top
+
+STRONGEST = """
+select parse_filename(path) as file, round(techno, 3) as techno, array_to_string(top, ', ') as top
+from read_parquet($table) where error is null order by techno desc limit 5
+"""
+HOURS = """
+select first_tag, count(*) as files, round(sum(seconds) / 3600, 2) as hours
+from (select top[1] as first_tag, seconds from read_parquet($table) where error is null)
+group by first_tag order by files desc, first_tag limit 5
+"""
+FAILED = "select path, error from read_parquet($table) where error is not null"
+
+
+def neighbours(table: pd.DataFrame, place: int, count: int = 3) -> pd.DataFrame:
+    """The files whose tags are most like those of the one at `place`: by the angle between their means."""
+    means = table.iloc[:, FIRST_TAG:].to_numpy(np.float32)
+    units = means / np.linalg.norm(means, axis=1, keepdims=True)
+    near = units @ units[place]
+    order = [other for other in np.argsort(-near) if other != place][:count]
+    return table.iloc[order][["path"]].assign(likeness=near[order].round(3))
+
+
+def main(path: str) -> None:
+    for title, question in (("Most techno", STRONGEST), ("By first tag", HOURS), ("Not heard", FAILED)):
+        print(f"\n{title}\n{duckdb.execute(question, {'table': path}).df().to_string(index=False)}")
+    table = pd.read_parquet(path)
+    table = table[table["error"].isna()]
+    print(f"\nMost like {table['path'].iloc[0]}\n{neighbours(table, 0).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: catalog_duckdb.py tags.parquet")
+    main(sys.argv[1])
