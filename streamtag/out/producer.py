@@ -65,7 +65,7 @@ class Producer:
         self._farewell: Farewell | None = None
         self._going = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # by what they are for
 
     @property
     def stale(self) -> bool:
@@ -109,8 +109,8 @@ class Producer:
 
     def lost(self) -> None:
         """The connection is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         self._hub.detach(self, self.wish.stream)
         self._release()
         self._going.set()
@@ -174,7 +174,7 @@ class Producer:
         self._full |= full
         if wait_s and not self._hurried:
             self._hurried = True
-            self._loop.call_later(wait_s, self._calm_down)
+            self._later("calm", wait_s, self._calm_down)
 
     def _calm_down(self) -> None:
         self._hurried = False
@@ -184,7 +184,7 @@ class Producer:
         self._full = False
         if self._feed is not None and self._feed.ended:
             # Its `end` is on its way here, if there is one: an engine that is closed may have had no time for it
-            self._loop.call_later(self._stall_s, self._ended)
+            self._later("ended", self._stall_s, self._ended)
         self._read_on()
 
     def _read_on(self) -> None:
@@ -200,7 +200,7 @@ class Producer:
         self._end_said = True
         self._release()
         self._outbox.finish()
-        self._loop.call_later(self._stall_s, self._going.set)
+        self._later("going", self._stall_s, self._going.set)
 
     def _release(self) -> None:
         """The stream is no longer this connection's. It waits for another, unless it has ended or is about to."""
@@ -218,7 +218,13 @@ class Producer:
             self._metrics.silent.inc()
             self.leave(SILENT)
         else:
-            self._timer = self._loop.call_later(self._spec.idle_s - quiet_s, self._watch)
+            self._later("watch", self._spec.idle_s - quiet_s, self._watch)
+
+    def _later(self, what: str, seconds: float, call: Callable[[], None]) -> None:
+        """Unless the connection is gone by then."""
+        if what in self._timers:
+            self._timers[what].cancel()
+        self._timers[what] = self._loop.call_later(seconds, call)
 
     async def _stop_writing(self) -> None:
         assert self._writing is not None

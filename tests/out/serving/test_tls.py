@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection
 from streamtag.errors import OutputError
 from streamtag.message import Error, Hello, Message
 from streamtag.out.websocket import Server
+from tests.out.serving.fake_engine import FakeEngine
 
 Start = Callable[..., Server]
 Connect = Callable[..., ClientConnection]
@@ -147,3 +148,31 @@ def test_files_that_are_of_no_use_are_one_line(
     assert str(error.value).endswith(f": cannot be used for TLS: {why}")
     assert str(files[cert]) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_sound_is_sent_encrypted_and_waits_where_there_is_no_room(
+    start_intake: Start,
+    engine: FakeEngine,
+    connect: Connect,
+    rest: Rest,
+    until: Callable[[Callable[[], bool]], None],
+    pair: dict[str, Path],
+) -> None:
+    server = start_intake(tls_cert=pair["cert"], tls_key=pair["key"])
+    client = connect(server, "/ingest/mic", ssl=ssl.create_default_context(cafile=pair["cert"]))
+    client.send(b"1234")
+    until(lambda: "mic" in engine.feeds and engine.feeds["mic"].pushes == 1)
+    feed = engine.feeds["mic"]
+    feed.room = False
+    client.send(b"5678")
+    until(lambda: feed.pushes == 2)
+    for _ in range(8):
+        client.send(bytes(100_000))
+    feed.room = True
+    feed.woken()
+    client.send('{"type":"end"}')
+    until(lambda: feed.end_said)
+    assert len(feed.heard) == 8 + 800_000
+    engine.end("mic")
+    assert [message.type for message in rest(client)] == ["hello", "ready", "end"]
+    assert client.close_code == 1000
