@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 
 from streamtag.app import Tagger
 from streamtag.commands.bench_streams import alone, command, sockets
+from streamtag.commands.bench_streams.footprint import kib_a_stream
 from streamtag.commands.bench_streams.pace import Pace, chunks, feed
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
 from streamtag.commands.bench_streams.pooled import pool_trial
 from streamtag.commands.bench_streams.search import CLOSE, search
 from streamtag.commands.bench_streams.shares import shares
-from streamtag.commands.bench_streams.sizing import Sizing, slope
+from streamtag.commands.bench_streams.sizing import Sizing
 from streamtag.commands.bench_streams.sockets import Serving, serving, socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Tally, Trial
 from streamtag.errors import StreamtagError
@@ -280,9 +281,6 @@ def test_the_parts_of_a_hop_are_timed_and_make_up_the_time_of_the_workers(tagger
 
 
 def test_sizes_follow_from_what_was_measured() -> None:
-    trials = [made(n, True, server_mib=300 + 0.25 * n) for n in (10, 40, 80)]
-    assert slope(trials, "server_mib") == pytest.approx(0.25)
-    assert math.isnan(slope(trials[:1], "server_mib"))
     told = Sizing(per_core=100, kib=256, kbit_in=256, kbit_out=40).figures()
     assert told["10000_streams"].startswith("100 cores (2 machines of 64), 2.44 GiB")
     assert "256 Gbit/s in, 40 Gbit/s out" in told["1000000_streams"]
@@ -312,6 +310,10 @@ def test_streams_that_a_server_does_not_let_in_are_not_held(model: Path, monkeyp
     assert trial.refused == 2
     assert not trial.held
     assert trial.gaps == 0
+
+
+def test_a_stream_takes_some_of_a_servers_memory(model: Path) -> None:
+    assert 10 < kib_a_stream(model, "cpu", PACE, first=16, more=48) < 2000
 
 
 def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
@@ -359,7 +361,7 @@ def in_place_of_the_machine(monkeypatch: pytest.MonkeyPatch, sockets: int) -> No
 
     def over(model: Path, device: str, pace: Pace, streams: int) -> Trial:
         del model, device, pace
-        return made(streams, streams <= sockets, server_mib=200 + 0.5 * streams, kbit_a_second_out_a_stream=40.0)
+        return made(streams, streams <= sockets, kbit_a_second_out_a_stream=40.0)
 
     monkeypatch.setattr(
         command,
@@ -368,6 +370,7 @@ def in_place_of_the_machine(monkeypatch: pytest.MonkeyPatch, sockets: int) -> No
     )
     monkeypatch.setattr(command, "socket_trial", over)
     monkeypatch.setattr(command, "Peers", QuickPeers)
+    monkeypatch.setattr(command, "kib_a_stream", lambda *_: 512.0)
     monkeypatch.setattr(command, "parts", lambda *args: {"scattering_ms_a_hop": 1.0, "gru_ms_a_hop": 0.5})  # noqa: ARG005
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from streamtag.app import Tagger, load
 from streamtag.commands.bench_streams.alone import engine_trial
+from streamtag.commands.bench_streams.footprint import kib_a_stream
 from streamtag.commands.bench_streams.pace import Pace
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
@@ -19,7 +20,7 @@ from streamtag.commands.bench_streams.pooled import pool_trial
 from streamtag.commands.bench_streams.process import THREAD, cores
 from streamtag.commands.bench_streams.search import Found, search
 from streamtag.commands.bench_streams.shares import shares
-from streamtag.commands.bench_streams.sizing import Sizing, slope
+from streamtag.commands.bench_streams.sizing import Sizing
 from streamtag.commands.bench_streams.sockets import socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Trial
 from streamtag.commands.measure import Figures, machine, one_thread, say, show
@@ -120,9 +121,10 @@ def conclusions(tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found
             timed = parts(tagger, pace, batch, workers)
             results[f"where the time goes, {name}"] = {**timed, **shares(best, timed, pace.hop_s, workers)}
     if sockets.best is not None:
+        say("what a stream takes of a server's memory ...")
         sizing = Sizing(
             sockets.streams / cores(),
-            1024 * slope(sockets.trials, "server_mib"),
+            kib_a_stream(tagger.path, tagger.device, pace),
             pace.rate * 16 / 1000,
             sockets.best.more["kbit_a_second_out_a_stream"],
         )

@@ -115,9 +115,9 @@ class Producer(asyncio.Protocol):
 
 async def produce(address: str, pace: Pace, streams: list[int]) -> Report:
     """address: ws://HOST:PORT"""
-    sound = [Frame(Opcode.BINARY, chunk).serialize(mask=True) for chunk in chunks(pace)]
+    sound = messages_of(pace)
     tally = Tally(pace, streams)
-    producers = await _connected(address, pace, streams, tally)
+    producers = await connected(address, pace, streams, tally)
     print("ready", flush=True)
     start = float(await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline))
     measuring = asyncio.create_task(_cpu(pace, start))
@@ -134,7 +134,7 @@ async def produce(address: str, pace: Pace, streams: list[int]) -> Report:
     cpu_s, wall_s = await measuring
     trial = tally.trial(start, late)
     bytes_in = sum(producer.bytes_in for producer in producers.values())
-    await _farewell(list(producers.values()))
+    await farewell(list(producers.values()))
     return Report(
         np.round(trial.after, 5).tolist(),
         trial.missing,
@@ -148,7 +148,13 @@ async def produce(address: str, pace: Pace, streams: list[int]) -> Report:
     )
 
 
-async def _connected(address: str, pace: Pace, streams: list[int], tally: Tally) -> dict[int, Producer]:
+def messages_of(pace: Pace) -> list[bytes]:
+    """The piece of music, a WebSocket message a chunk."""
+    return [Frame(Opcode.BINARY, chunk).serialize(mask=True) for chunk in chunks(pace)]
+
+
+async def connected(address: str, pace: Pace, streams: list[int], tally: Tally) -> dict[int, Producer]:
+    """The producers of these streams, let in or refused."""
     where = urlsplit(address)
     loop = asyncio.get_running_loop()
     turn = asyncio.Semaphore(TOGETHER)
@@ -173,7 +179,7 @@ async def _cpu(pace: Pace, start: float) -> tuple[float, float]:
     return time.process_time() - cpu, time.monotonic() - wall
 
 
-async def _farewell(producers: list[Producer]) -> None:
+async def farewell(producers: list[Producer]) -> None:
     """The streams end, and their connections are cut."""
     for producer in producers:
         producer.push(END)

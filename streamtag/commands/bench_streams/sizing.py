@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from streamtag.commands.bench_streams.tally import Trial
 from streamtag.commands.measure import Figures
 
 CORES = 64  # of a machine to reckon with
@@ -42,12 +38,3 @@ class Sizing:
                 f"{wanted * self.kbit_in / 1e6:.3g} Gbit/s in, {wanted * self.kbit_out / 1e6:.3g} Gbit/s out"
             )
         return figures
-
-
-def slope(trials: Sequence[Trial], name: str) -> float:
-    """By how much the figure grows with each stream: a line through all trials; nan if there is but one number."""
-    points = [(trial.streams, trial.more[name]) for trial in trials if name in trial.more]
-    if len({streams for streams, _ in points}) < 2:
-        return float("nan")
-    streams, values = np.array(points, float).T
-    return float(np.polyfit(streams, values, 1)[0])
