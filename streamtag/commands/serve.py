@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from rich.console import Console
 
 from streamtag.commands.hello import hello
 from streamtag.commands.interruption import Interruption
@@ -23,12 +24,13 @@ from streamtag.live.engine_spec import EngineSpec
 from streamtag.message import End, Error, Gap, Message
 from streamtag.out.ingest import IngestSpec
 from streamtag.out.jsonlines import JsonLines, write_line
-from streamtag.out.message_sink import MessageSink
+from streamtag.out.live_panel import can_draw
 from streamtag.out.outlet import Outlet
 from streamtag.out.record import Record
 from streamtag.out.result_file import check_targets
 from streamtag.out.selection import Selection
 from streamtag.out.serving import ServeSpec
+from streamtag.out.streams_table import TAGS, Room, StreamsTable
 from streamtag.out.timecode import timecode
 from streamtag.out.words import counted
 
@@ -61,6 +63,12 @@ class ServeRequest:
     device: str = "auto"
 
 
+class Told(Protocol):
+    """Where messages are written."""
+
+    def tell(self, message: Message) -> None: ...
+
+
 def run(request: ServeRequest) -> int:
     """Serves until it is stopped. -> the exit code."""
     return run_reported(request.json, partial(_run, request))
@@ -90,7 +98,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
         resources.enter_context(interruption)
         server = resources.enter_context(Server(request.serve, greeting, ingest, outlet.say))
         reporter.told.append(server.publish)
-        sinks: list[MessageSink] = []
+        sinks: list[Told] = []
         if request.json:
             write_line(sys.stdout, greeting)
             sinks.append(JsonLines(sys.stdout, selection))
@@ -105,15 +113,22 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
         pool = SessionPool(tagger, slots)
         _rehearse(pool)
         engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
-        write = partial(_write, outlet, sinks, reporter)
         with engine:
             server.hear_with(engine)
             _announce(request, server, engine, reporter)
-            while not interruption.wanted:
-                write(WAIT_S)
+            with ExitStack() as view:
+                table = _table(request, server, engine)
+                if table is not None:
+                    view.enter_context(table)
+                    sinks.append(table)
+                note = reporter.note if table is None else table.note
+                while not interruption.wanted:
+                    _write(outlet, sinks, note, WAIT_S)
+                    if table is not None:
+                        table.draw()
             server.hear_with(None)
             reporter.note(f"ending {counted(engine.load.streams, 'stream')}")
-        write(0)
+        _write(outlet, sinks, reporter.note, 0)
 
 
 def _rehearse(pool: SessionPool) -> None:
@@ -125,21 +140,31 @@ def _rehearse(pool: SessionPool) -> None:
     session.leave()
 
 
-def _write(outlet: Outlet, sinks: Sequence[MessageSink], reporter: Reporter, timeout_s: float) -> None:
+def _table(request: ServeRequest, server: Server, engine: Engine) -> StreamsTable | None:
+    """Where there is a terminal that nothing else is written to."""
+    console = Console(stderr=True, highlight=False)
+    if not can_draw(console) or (request.json and sys.stdout.isatty()):
+        return None
+    return StreamsTable(
+        console, server.address, lambda: Room(engine.load, engine.streams, server.subscribers), request.top or TAGS
+    )
+
+
+def _write(outlet: Outlet, sinks: Sequence[Told], note: Callable[[str], None], timeout_s: float) -> None:
     """What has come in. Raises OutputError as sinks do."""
     notices, messages = outlet.take(timeout_s)
     for notice in notices:
-        reporter.note(notice)
+        note(notice)
     for message in messages:
         for sink in sinks:
             sink.tell(message)
         if isinstance(message, End):
             frames = counted(message.frames, "frame")
-            reporter.note(f"{message.stream}: ended after {timecode(message.seconds)}, {frames}")
+            note(f"{message.stream}: ended after {timecode(message.seconds)}, {frames}")
         elif isinstance(message, Gap):
-            reporter.note(f"{message.stream}: {message.lost_s:.2f} s of sound lost at {timecode(message.start)}")
+            note(f"{message.stream}: {message.lost_s:.2f} s of sound lost at {timecode(message.start)}")
         elif isinstance(message, Error) and message.stream is not None:
-            reporter.note(f"{message.stream}: {message.message}")
+            note(f"{message.stream}: {message.message}")
 
 
 def _sizes(request: ServeRequest, tagger: Tagger) -> tuple[EngineSpec, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from streamtag.app import Tagger
 from streamtag.live.resample import Resampler
@@ -20,6 +23,7 @@ from streamtag.message_reader import parse
 from tests.commands.serve_process import (
     CLOSE,
     END,
+    WAIT_S,
     Start,
     alone,
     as_heard,
@@ -185,3 +189,37 @@ def test_a_wrong_wish_is_one_clear_line(model: Path, arguments: list[str], code:
     assert "Traceback" not in done.stderr
     if code == 1:
         assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+def test_on_a_terminal_the_streams_stand_in_a_table_that_goes_at_the_end(model: Path) -> None:
+    import pty
+
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "streamtag.cli", "serve", "0", "--max-streams", "8", "--device", "cpu"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "90", "LINES": "20", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--model", str(model)], stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = ""
+
+    def until(text: str) -> None:
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(master, 65536).decode(errors="replace")
+
+    try:
+        until("room for")
+        (port,) = re.findall(r"serving on http://127\.0\.0\.1:(\d+)/", shown)
+        with connect(f"ws://127.0.0.1:{port}/ingest/mic", compression=None, proxy=None) as client:
+            client.send(as_pcm(tones(2)))
+            until("1 of 8 streams")
+            until("0:02")
+            process.send_signal(signal.SIGINT)
+            assert isinstance(rest(client)[-1], End)
+        until("mic: ended after 0:02")
+        assert process.wait(WAIT_S) == 130
+        assert shown.rindex("\x1b[?25h") > shown.rindex("1 of 8 streams")  # the cursor is back
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
