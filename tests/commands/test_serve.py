@@ -211,7 +211,7 @@ def test_on_a_terminal_the_streams_stand_in_a_table_that_goes_at_the_end(model: 
         until("room for")
         (port,) = re.findall(r"serving on http://127\.0\.0\.1:(\d+)/", shown)
         with connect(f"ws://127.0.0.1:{port}/ingest/mic", compression=None, proxy=None) as client:
-            client.send(as_pcm(tones(2)))
+            client.send(as_pcm(tones(2.9)))
             until("1 of 8 streams")
             until("0:02")
             process.send_signal(signal.SIGINT)
