@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, app, guarded
+
+
+class Precision(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
 
 SERVE_EPILOG = f"""\b
 Examples:
@@ -81,6 +88,12 @@ def _serve(
             "--workers", metavar="N", min=1, max=256, help="Threads that compute; one a core without it, one for a GPU."
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision", help="Of the network's products; bfloat16 is faster on CPUs with units for it, else slower."
+        ),
+    ] = Precision.float32,
     json: Annotated[bool, typer.Option("--json", help="Print messages as JSON, one a line, as they come.")] = False,
     top: Annotated[
         int | None, typer.Option("--top", metavar="N", min=1, help="Only the N strongest tags of each JSON frame.")
@@ -111,6 +124,7 @@ def _serve(
             max_per_client=max_producers_per_client,
             max_streams=max_streams,
             workers=workers,
+            precision=precision.value,
             threshold=threshold,
             json=json,
             top=top,

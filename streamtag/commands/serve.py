@@ -54,6 +54,7 @@ class ServeRequest:
     max_per_client: int = 64
     max_streams: int | None = None
     workers: int | None = None
+    precision: str = "float32"
     threshold: float | None = None
     json: bool = False
     top: int | None = None
@@ -110,7 +111,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
             outlet.put(messages)
 
         observer, print_of = server.observer(), fingerprint(tagger.path)
-        pool = SessionPool(tagger, slots)
+        pool = SessionPool(tagger, slots, request.precision)
         _rehearse(pool)
         engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         with engine:
