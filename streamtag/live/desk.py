@@ -8,10 +8,10 @@ from threading import Condition, Lock
 
 from streamtag.live.due import Due
 from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.engine_stream import EngineStream
+from streamtag.live.engine_stream import EngineStream, Woken
 from streamtag.live.health import Health
 from streamtag.live.roster import Roster
-from streamtag.live.work import Done
+from streamtag.live.work import Done, log
 
 Job = Callable[[], None]
 
@@ -74,9 +74,8 @@ class Desk:
         again = []
         for stream in streams:
             if stream not in done.over:
-                woken = stream.woken
-                if stream.inlet.relax(now) and woken is not None:
-                    woken()
+                if stream.inlet.relax(now):
+                    _wake(stream.woken)
                 if (since := stream.rest(now)) is not None:
                     again.append((stream, since))
         with self.lock:
@@ -94,8 +93,7 @@ class Desk:
             stream.ended, woken = True, stream.woken
             if not len(self.roster):
                 self._empty.notify_all()
-        if woken is not None:
-            woken()
+        _wake(woken)
 
     def release(self, name: str) -> None:
         """A stream that was on its way here does not come."""
@@ -128,3 +126,12 @@ class Desk:
         expiry = self.roster.next_expiry()
         times = [time for time in (self.due.nap_s(now), None if expiry is None else expiry - now) if time is not None]
         return max(0.0, min(times)) if times else None
+
+
+def _wake(woken: Woken | None) -> None:
+    """Whoever is connected. An event loop that is closed already does not want to know."""
+    try:
+        if woken is not None:
+            woken()
+    except Exception:
+        log.exception("a producer could not be woken")

@@ -129,7 +129,7 @@ class Engine:
                 due=len(desk.due),
                 lag_s=desk.due.lag_s(now),
                 cost_s=health.cost_s,
-                busy=health.busy,
+                busy=health.busy(now),
             )
 
     @property

@@ -40,7 +40,7 @@ class Feed:
 
         One who pushes on nevertheless loses the oldest sound, with a gap.
         """
-        if self._over:
+        if self._over or self._stream.ended:
             return True
         now = self._clock()
         room, fired = self._inlet.push(data, now)

@@ -23,10 +23,10 @@ class Health:
         self._busy = [0.0] * spec.workers
         self._seen = [now] * spec.workers
 
-    @property
-    def busy(self) -> float:
+    def busy(self, now: float) -> float:
         """The part of their time that the workers work."""
-        return sum(self._busy) / len(self._busy)
+        idle = [max(0.0, now - seen) for seen in self._seen]  # or still at their first step: it shows when it is done
+        return sum(busy * exp(-s / MEMORY_S) for busy, s in zip(self._busy, idle, strict=True)) / len(self._busy)
 
     @property
     def batch(self) -> int:

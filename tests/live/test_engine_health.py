@@ -104,7 +104,8 @@ def test_a_worker_that_works_half_of_the_time_is_half_busy() -> None:
     health = Health(Capacity(None, 0.256, 2, 1, 1.0, 1), EngineSpec(workers=2), 0.0)
     for step in range(1, 1000):
         health.ticked(0, 5, 0.05, 0, now=step * 0.1)
-    assert health.busy == pytest.approx(0.25, abs=0.01)
+    assert health.busy(99.9) == pytest.approx(0.25, abs=0.01)
+    assert health.busy(200.0) < 1e-6  # nothing to do since then
     assert health.cost_s == pytest.approx(0.01, rel=0.01)
 
 

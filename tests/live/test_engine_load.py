@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,14 @@ import pytest
 
 from streamtag.errors import CapacityError
 from streamtag.live.admission import Busy
+from streamtag.live.engine import Engine
 from streamtag.live.engine_spec import EngineSpec
 from streamtag.live.feed import Feed
 from streamtag.live.pcm import PcmFormat
+from streamtag.live.pool import SessionPool
+from streamtag.live.session import Session
 from streamtag.message import Frame
-from tests.live.engine_room import HOP, RATE, Clock, Echo, Room, missing, noise, shows
+from tests.live.engine_room import HOP, PLAIN, RATE, Bell, Clock, Ears, Echo, Room, loaded, missing, noise, shows
 
 CHUNK = 1600  # samples, of 0.1 s
 
@@ -302,3 +307,81 @@ def test_the_largest_format_does_not_fill_the_memory(model: Path) -> None:
     assert pushed * len(block) <= 8 << 20
     room.work()
     assert room.woken == ["mic"]
+
+
+def test_what_is_passed_over_joins_what_comes_before_with_what_comes_after(model: Path) -> None:
+    """With a real network: the frames are those of the sound that is left, glued, at their own times."""
+    tagger = loaded(model)
+    sound = noise(20 * HOP, 5) - np.float32(0.45)
+    pool = SessionPool(tagger, 1)
+    session, frames = pool.join(), []
+    session.feed(sound[: 7 * HOP + 100])
+    session.skip(5)
+    session.feed(sound[12 * HOP + 100 :])
+    session.flush()
+    while stepped := pool.step():
+        frames += stepped[0][1]
+    alone = Session(tagger)
+    glued = alone.feed(np.concatenate([sound[: 7 * HOP + 100], sound[12 * HOP + 100 :]])) + alone.flush()
+    assert [frame.index for frame in frames] == [*range(6), *range(13, 20)]  # 6 waited for sound, 7 to 12 are in it
+    for frame in frames:
+        other = glued[frame.index if frame.index < 6 else frame.index - 5]
+        np.testing.assert_allclose(frame.probs, other.probs, atol=1e-5)
+    assert session.seconds == 20 * HOP / RATE
+    session.leave()
+    with pytest.raises(ValueError, match="skipped"):
+        pool.join().skip(0)
+
+
+class Watcher:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, float, list[float], int]] = []
+        self.shed_s = 0.0
+
+    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+        self.steps.append((streams, seconds, list(lags_s), missed))
+
+    def shed(self, seconds: float) -> None:
+        self.shed_s += seconds
+
+
+@pytest.mark.parametrize(("cost_s", "late"), [(0.01, False), (0.1, True)])
+def test_an_observer_is_told_of_every_step(model: Path, cost_s: float, late: bool) -> None:
+    evening = Evening(model, 4, cost_s)
+    watcher = Watcher()
+    evening.room.engine._crew._observer = watcher
+    evening.go_on(6)
+    evening.end()
+    assert [streams for streams, *_ in watcher.steps] == evening.echo.steps
+    assert all(seconds == pytest.approx(cost_s * streams) for streams, seconds, *_ in watcher.steps)
+    assert all(len(lags_s) == streams for streams, _, lags_s, _ in watcher.steps)
+    assert all(sum(lag > 0.256 for lag in lags_s) == missed for _, _, lags_s, missed in watcher.steps)
+    assert (sum(missed for *_, missed in watcher.steps) > 0) is late
+    told = sum(gap.lost_s for n in range(4) for gap in evening.room.ears.gaps(str(n)))
+    assert watcher.shed_s == pytest.approx(told)
+    assert (watcher.shed_s > 0) is late
+
+
+def test_an_observer_that_fails_stops_nobody(model: Path) -> None:
+    class Failing(Watcher):
+        def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+            raise RuntimeError(f"blind: {streams}, {seconds}, {lags_s}, {missed}")
+
+    tagger, ears, bell = loaded(model), Ears(), Bell()
+    pool, spec = SessionPool(tagger, 1), EngineSpec(max_streams=1)
+    with Engine(pool, tagger.tags, tagger.thresholds, ears, spec, observer=Failing()) as engine:
+        feed = engine.open("mic", PLAIN, None, bell)
+        feed.push(noise(30_000).tobytes())
+        feed.end()
+        while not feed.ended:
+            bell.wait()
+    assert len(ears.frames("mic")) == 8
+
+
+def test_the_interpreter_is_handed_on_quickly_only_while_an_engine_works(model: Path) -> None:
+    tagger, before = loaded(model), sys.getswitchinterval()
+    with Engine(SessionPool(tagger, 1), tagger.tags, tagger.thresholds, Ears(), EngineSpec(max_streams=1)):
+        assert sys.getswitchinterval() == pytest.approx(min(before, 0.001))
+    assert sys.getswitchinterval() == before
