@@ -56,7 +56,7 @@ def _bench(
             min=10,
             max=86_400,
             help="Of sound: each part of the live bench (60), each trial of the streams (10), each file of a"
-            " collection (90).",
+            " collection (60).",
         ),
     ] = None,
     model: options.Model = None,
@@ -77,7 +77,7 @@ def _bench(
         if what is Bench.catalog:
             from streamtag.commands import bench_catalog
 
-            return bench_catalog.run(as_json=json, model=model, device=device.value, seconds=seconds or 90.0)
+            return bench_catalog.run(as_json=json, model=model, device=device.value, seconds=seconds or 60.0)
         from streamtag.commands import bench
 
         return bench.run(json=json, model=model, device=device.value)

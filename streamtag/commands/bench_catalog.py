@@ -100,5 +100,6 @@ def _timed(arguments: list[str]) -> tuple[float, str]:
     return time.perf_counter() - began, done.stdout or done.stderr
 
 
-def _seconds_heard(messages: str) -> float:
-    return sum(float(message["seconds"]) for message in map(json.loads, messages.splitlines()) if message["type"] == "end")
+def _seconds_heard(lines: str) -> float:
+    messages = map(json.loads, lines.splitlines())
+    return sum(float(message["seconds"]) for message in messages if message["type"] == "end")
