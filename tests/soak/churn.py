@@ -26,7 +26,7 @@ from streamtag.app import load
 from streamtag.commands.bench_streams.process import resident_mib, stop
 from streamtag.commands.bench_streams.sockets import Serving, serving
 from streamtag.commands.measure import one_thread
-from tests.soak.account import Account
+from tests.soak.account import Account, compose
 from tests.soak.line import RefusedError
 from tests.soak.nuisance import annoy, ignore
 from tests.soak.visits import visit
@@ -49,6 +49,7 @@ class Churn:
         self._seats = seats
         self._chance = random.Random(5)
         self._until = 0.0
+        self._comparable = 0
         self.kinds: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.annoyed: Counter[str] = Counter()
@@ -91,10 +92,12 @@ class Churn:
         self.gaps += len(account.gaps)
         self.unforeseen += len(account.unforeseen())
         self.problems += [f"{kind}: {problem}" for problem in (*account.check(), *account.not_told())]
-        if len(self.kept) < COMPARED:
-            self.kept.append(account)
-        elif self._chance.random() < COMPARED / sum(self.kinds.values()):
-            self.kept[self._chance.randrange(COMPARED)] = account
+        if account.comparable:
+            self._comparable += 1
+            if len(self.kept) < COMPARED:
+                self.kept.append(account)
+            elif self._chance.random() < COMPARED / self._comparable:  # any is as likely as any other
+                self.kept[self._chance.randrange(COMPARED)] = account
 
 
 class Memory:
@@ -102,6 +105,7 @@ class Memory:
 
     def __init__(self, pid: int, seconds: float) -> None:
         self._pid = pid
+        self._seconds = seconds
         self._every = max(0.5, seconds / SAMPLES)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
@@ -120,9 +124,9 @@ class Memory:
 
     @property
     def an_hour(self) -> float:
-        """MiB that it grows an hour, by a line through what was measured once all had settled."""
-        first = int(SETTLED * len(self.mib))
-        slope, _ = np.polyfit(self.at_s[first:], self.mib[first:], 1)
+        """MiB that it grows an hour, by a line through what was measured once all had settled, and before the end."""
+        points = [point for point in zip(self.at_s, self.mib, strict=True) if SETTLED <= point[0] / self._seconds <= 1]
+        slope, _ = np.polyfit(*np.array(points).T, 1)
         return float(3600 * slope)
 
     def _run(self) -> None:
@@ -137,12 +141,15 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
     program = ("tests.soak.faulty_serve", faults) if faults else ("streamtag.cli",)
     room = ["--max-clients", "4096", "--max-producers-per-client", "4096"]
     room += ["--max-streams", str(math.ceil(most / share))] if most else []
+    compose()
     with serving(model, "cpu", *room, program=program) as server:
         capacity = json.loads(server.get("/health"))["capacity"]
         seats = most or max(1, int(share * capacity))
         churn = Churn(f"ws://127.0.0.1:{server.port}", seconds, seats)
+        cpu_s = time.process_time()
         with Memory(server.pid, seconds) as memory:
             asyncio.run(churn.run())
+        cpu_s = time.process_time() - cpu_s
         problems = [*churn.problems, *_emptied(server)]
         stop(server.process)
         if server.process.returncode not in (0, 130) or "Traceback" in server.told:
@@ -153,6 +160,7 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
         "capacity": capacity,
         "seats": seats,
         "visits": churn.kinds,
+        "own_cpu_percent_of_a_core": 100 * cpu_s / seconds,
         "refused": churn.refused,
         "annoyed": churn.annoyed,
         "frames": churn.frames,
@@ -173,7 +181,7 @@ def compare(model: Path, accounts: Sequence[Account]) -> tuple[list[str], int]:
     tagger = load(model, "cpu")
     with one_thread():
         found = [problem for account in accounts for problem in account.differs(tagger)]
-    return found, sum(len(account.frames) for account in accounts if account.comparable)
+    return found, sum(len(account.frames) for account in accounts)
 
 
 def _emptied(server: Serving) -> list[str]:

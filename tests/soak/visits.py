@@ -185,7 +185,7 @@ async def visit(address: str, name: str, stay_s: float, left_s: float, over: asy
     async with AsyncExitStack() as stack:
         ear = None
         if kind not in ALONE:
-            ear = await stack.enter_async_context(Ear(address, name, account.messages))
+            ear = await stack.enter_async_context(Ear(address, account))
         line = Line(address, account, account.own if ear else account.messages, chance)
         try:
             await kind(Visit(address, account, line, ear, chance, stay_s * chance.uniform(0.4, 1.6), over))

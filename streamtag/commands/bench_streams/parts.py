@@ -27,7 +27,8 @@ ROUNDS = 3  # steps at the start that do not count
 
 
 class TimedHopStep(HopStep):
-    """Keeps the time that its two halves take, s. On a GPU they run by themselves here, not recorded as one."""
+    """Keeps the time that its two halves take, s: of their thread's own, whatever else the machine does, or on a GPU
+    by the clock, where they run by themselves here, not recorded as one."""
 
     scattering_s = 0.0
     tagging_s = 0.0
@@ -40,17 +41,15 @@ class TimedHopStep(HopStep):
         return self._recorded(self._there(audio), where).cpu().numpy()
 
     def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        began = time.perf_counter()
+        began = _spent(audio)
         frames = super()._scatter(audio, rows)
-        _finish(audio)
-        self.scattering_s += time.perf_counter() - began
+        self.scattering_s += _spent(audio) - began
         return frames
 
     def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
-        began = time.perf_counter()
+        began = _spent(frames)
         probabilities = super()._tag(frames, starting, rows)
-        _finish(frames)
-        self.tagging_s += time.perf_counter() - began
+        self.tagging_s += _spent(frames) - began
         return probabilities
 
 
@@ -120,15 +119,17 @@ def _message(tagger: Tagger, seconds: float) -> float:
 
 
 def _repeat(work: Callable[[int], object], seconds: float) -> float:
-    """-> s of one call."""
-    began, turn = time.perf_counter(), 0
-    while (taken := time.perf_counter() - began) < seconds:
+    """-> s of this thread for one call."""
+    until, began, turn = time.perf_counter() + seconds, time.thread_time(), 0
+    while time.perf_counter() < until:
         work(turn)
         turn += 1
-    return taken / max(1, turn)
+    return (time.thread_time() - began) / max(1, turn)
 
 
-def _finish(tensor: Tensor) -> None:
-    """A GPU works on while its caller does."""
+def _spent(tensor: Tensor) -> float:
+    """s so far: on a GPU, which works on while its caller does, when all that was asked for is done."""
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
+        return time.perf_counter()
+    return time.thread_time()
