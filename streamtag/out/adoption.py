@@ -28,13 +28,14 @@ class Adoption:
     """Owned by the event loop. The other side sends one binary message, hears `ready` or `error`, and is closed."""
 
     def __init__(
-        self, visitor: Visitor, stream: str, engine: Engine, message_size: int, gone: Callable[[], None]
+        self, visitor: Visitor, stream: str, engine: Engine, message_size: int, gone: Callable[[bool], None]
     ) -> None:
-        """gone: called when the connection is no more."""
+        """gone: called when the connection is no more, with whether the stream was taken."""
         self._visitor = visitor
         self._stream = stream
         self._engine = engine
         self._gone = gone
+        self._taken = False
         visitor.guest = self
         visitor.protocol.max_message_size = message_size
 
@@ -43,7 +44,7 @@ class Adoption:
             await (await self._adopt()).say(self._visitor)
 
     def lost(self) -> None:
-        self._gone()
+        self._gone(self._taken)
 
     async def _adopt(self) -> Farewell:
         try:
@@ -58,6 +59,7 @@ class Adoption:
         except StreamtagError as error:
             await self._say(Error(str(error), self._stream))
             return NOT_NOW if isinstance(error, Busy) else NOT_SO
+        self._taken = True
         await self._say(Ready(self._stream, position))
         return DONE
 

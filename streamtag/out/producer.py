@@ -41,11 +41,12 @@ class Producer:
         serve: ServeSpec,
         metrics: Metrics,
         released: Callable[[Producer], None],
-        gone: Callable[[], None],
+        gone: Callable[[Producer], None],
     ) -> None:
         """released: called when its stream is free for another connection; gone: when this connection is no more."""
         self.wish = wish
         self.address = visitor.address
+        self.away = False  # its stream waits for another connection
         self._visitor = visitor
         self._hub = hub
         self._spec = spec
@@ -114,7 +115,7 @@ class Producer:
         self._hub.detach(self, self.wish.stream)
         self._release()
         self._going.set()
-        self._gone()
+        self._gone(self)
 
     def leave(self, farewell: Farewell) -> None:
         """Closes the connection; the stream waits for another, or has ended."""
@@ -209,6 +210,7 @@ class Producer:
             return
         if not (self._end_said or feed.ended):
             feed.away()
+            self.away = True
         self._released(self)
 
     def _watch(self) -> None:

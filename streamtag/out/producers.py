@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
@@ -32,6 +33,14 @@ STATE_S = 10.0  # for an engine to give a stream's state
 BYTES = "application/octet-stream"
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A stream whose producer broke off still has its place, and is counted with its address."""
+
+    address: str
+    timer: asyncio.TimerHandle
+
+
 class Producers:
     """Owned by the event loop, but for `engine`: any thread may set it, and None while nobody is let in."""
 
@@ -55,7 +64,8 @@ class Producers:
         self._metrics = metrics
         self._say = say
         self._connected: dict[str, Producer] = {}  # by stream
-        self._clients: Counter[str] = Counter()  # connections by address
+        self._clients: Counter[str] = Counter()  # by address: connections, and streams that wait for one
+        self._waiting: dict[str, Waiting] = {}  # by stream
 
     def __len__(self) -> int:
         """Streams whose producer is connected."""
@@ -88,7 +98,7 @@ class Producers:
             check_known(target.parameters, ())
             return await self._give(named_by_state(target))
         wish = IngestWish.of(target, self._hub.hello)
-        self._check_place(address)
+        self._check_place(address, wish.stream)
         self._check_name(wish.stream)
         engine = self._running()
         away = any(stream.name == wish.stream for stream in engine.streams)
@@ -109,12 +119,13 @@ class Producers:
         return respond(HTTPStatus.OK, state, BYTES)
 
     def _let_in(self, visitor: Visitor, wish: IngestWish) -> None:
-        self._check_place(visitor.address)
-        self._check_name(wish.stream)
-        engine = self._running()
         name = wish.stream
-        left = partial(self._gone, visitor.address)
-        producer = Producer(visitor, wish, self._hub, self._spec, self._serve, self._metrics, self._released, left)
+        self._check_place(visitor.address, name)
+        self._check_name(name)
+        engine = self._running()
+        producer = Producer(
+            visitor, wish, self._hub, self._spec, self._serve, self._metrics, self._released, self._left
+        )
         known = self._connected.get(name)
         if known is not None:
             known.replace()
@@ -126,6 +137,7 @@ class Producers:
             raise Refusal(HTTPStatus.CONFLICT, "name", str(error)) from None
         except SpecError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "request", str(error)) from None
+        self._wait_no_more(name)
         self._connected[name] = producer
         self._clients[producer.address] += 1
         self._gate.pass_through(visitor)
@@ -134,21 +146,23 @@ class Producers:
         self._say(f"{name}: sound from {producer.address}, {wish.format.rate} Hz {wish.format.sample}")
 
     def _let_adopt(self, visitor: Visitor, name: str) -> None:
-        self._check_place(visitor.address)
+        self._check_place(visitor.address, name)
         engine = self._running()
         _check_room(engine.load)
         address = visitor.address
         self._clients[address] += 1
         self._gate.pass_through(visitor)
-        Adoption(visitor, name, engine, self._spec.message_size, partial(self._gone, address))
+        Adoption(visitor, name, engine, self._spec.message_size, partial(self._adopted, name, address))
 
     def _running(self) -> Engine:
         if self.engine is None:
             raise _busy("busy: the server begins or ends", SOON_S)
         return self.engine
 
-    def _check_place(self, address: str) -> None:
-        if self._clients[address] >= self._spec.max_per_client:
+    def _check_place(self, address: str, name: str) -> None:
+        waiting, known = self._waiting.get(name), self._connected.get(name)
+        own = (waiting is not None and waiting.address == address) or (known is not None and known.address == address)
+        if self._clients[address] - own >= self._spec.max_per_client:
             text = f"there are {self._spec.max_per_client} streams from your address already, and no more may be"
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "client", text, [("Retry-After", str(math.ceil(SOON_S)))])
 
@@ -163,6 +177,32 @@ class Producers:
         if self._connected.get(producer.wish.stream) is producer:
             del self._connected[producer.wish.stream]
         self._metrics.producers.set(len(self))
+
+    def _left(self, producer: Producer) -> None:
+        """Its connection is no more."""
+        if producer.away and producer.wish.stream not in self._connected:
+            self._wait_for(producer.wish.stream, producer.address)
+        else:
+            self._gone(producer.address)
+
+    def _adopted(self, name: str, address: str, taken: bool) -> None:
+        """A connection that brought a state is no more."""
+        if taken and name not in self._connected:
+            self._wait_for(name, address)
+        else:
+            self._gone(address)
+
+    def _wait_for(self, name: str, address: str) -> None:
+        """The stream is counted with the address for as long as it may wait."""
+        self._wait_no_more(name)
+        timer = asyncio.get_running_loop().call_later(self._spec.away_s, self._wait_no_more, name)
+        self._waiting[name] = Waiting(address, timer)
+
+    def _wait_no_more(self, name: str) -> None:
+        waiting = self._waiting.pop(name, None)
+        if waiting is not None:
+            waiting.timer.cancel()
+            self._gone(waiting.address)
 
     def _gone(self, address: str) -> None:
         """One connection fewer from there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import http.client
 import socket
 import struct
 import tracemalloc
@@ -24,6 +25,7 @@ Connect = Callable[..., ClientConnection]
 Read = Callable[[ClientConnection], Message]
 MakeFrame = Callable[..., Frame]
 Until = Callable[[Callable[[], bool]], None]
+Ask = Callable[..., tuple[http.client.HTTPResponse, str]]
 PlugIn = Callable[..., socket.socket]
 
 
@@ -99,9 +101,9 @@ def test_sound_in_any_parts_comes_whole_up_to_the_first_mistake(
 
 @pytest.mark.parametrize("what", [b"", b"\x82\xff" + struct.pack("!Q", 1 << 62) + bytes(4), _masked(0x82, b"12")])
 def test_a_flood_of_producers_that_vanish_leaves_nothing_behind(
-    start_intake: Start, plug_in: PlugIn, engine: FakeEngine, until: Until, what: bytes
+    start_intake: Start, plug_in: PlugIn, engine: FakeEngine, until: Until, ask: Ask, what: bytes
 ) -> None:
-    server = start_intake(IngestSpec(max_per_client=40))
+    server = start_intake(IngestSpec(max_per_client=100, away_s=0.01))
     for turn in range(5):
         plugs = [plug_in(server, f"/ingest/{turn}-{number}") for number in range(40)]
         for plug in plugs:  # no close frame, not even an end: reset
@@ -109,6 +111,7 @@ def test_a_flood_of_producers_that_vanish_leaves_nothing_behind(
             plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             plug.close()
         until(lambda: server.producers == 0)
+        until(lambda: ask(server, "/ingest/free")[0].status == 426)
         assert all(feed.is_away for feed in engine.feeds.values())
         for feed in engine.feeds.values():
             feed.ended = True

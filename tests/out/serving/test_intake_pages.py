@@ -219,12 +219,18 @@ def test_where_there_is_no_room_no_stream_is_taken_over(
 
 
 def test_one_who_leaves_before_the_state_came_is_forgotten(
-    start_intake: Start, connect: Connect, ask: Ask, until: Until
+    start_intake: Start, connect: Connect, rest: Rest, ask: Ask, until: Until
 ) -> None:
-    server = start_intake(IngestSpec(max_per_client=1))
+    server = start_intake(IngestSpec(max_per_client=1, away_s=0.5))
     client = connect(server, "/streams/new/state")
     assert ask(server, "/ingest/free")[0].status == 429
     client.close()
     until(lambda: ask(server, "/ingest/free")[0].status == 426)
     with pytest.raises(ConnectionClosed):
         client.recv(timeout=5)
+    taker = connect(server, "/streams/new/state")
+    taker.send(STATE)
+    rest(taker)
+    assert ask(server, "/ingest/free")[0].status == 429  # the stream has a place until its producer comes, or does not
+    assert ask(server, "/ingest/new")[0].status == 426
+    until(lambda: ask(server, "/ingest/free")[0].status == 426)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ Read = Callable[[ClientConnection], Message]
 Rest = Callable[[ClientConnection], list[Message]]
 MakeFrame = Callable[..., Frame]
 Until = Callable[[Callable[[], bool]], None]
+Ask = Callable[..., tuple[http.client.HTTPResponse, str]]
 PlugIn = Callable[..., socket.socket]
 Count = Callable[[Server, str], float]
 END = '{"type":"end"}'
@@ -147,9 +149,9 @@ def test_before_and_after_the_engine_nobody_is_let_in(start_intake: Start, conne
 
 
 def test_there_are_as_many_from_one_address_as_there_may_be(
-    start_intake: Start, engine: FakeEngine, connect: Connect, until: Until
+    start_intake: Start, engine: FakeEngine, connect: Connect, until: Until, ask: Ask
 ) -> None:
-    server = start_intake(IngestSpec(max_per_client=2))
+    server = start_intake(IngestSpec(max_per_client=2, away_s=0.7))
     one = connect(server, "/ingest/one")
     connect(server, "/ingest/two")
     status, text, retry = _refused(connect, server, "/ingest/three")
@@ -158,8 +160,15 @@ def test_there_are_as_many_from_one_address_as_there_may_be(
     assert _refused(connect, server, "/streams/new/state")[0] == 429
     one.close()
     until(lambda: engine.feeds["one"].is_away)
+    assert _refused(connect, server, "/ingest/three")[0] == 429  # a stream that is waited for has its place
+    one = connect(server, "/ingest/one")  # and can be gone on with
+    assert _refused(connect, server, "/ingest/three")[0] == 429
+    one.close()
+    until(lambda: ask(server, "/ingest/three")[0].status == 426)
     connect(server, "/ingest/three")
-    assert connect(server) is not None  # subscribers are counted for themselves
+    connect(server)  # subscribers are counted for themselves
+    engine.end("two")
+    until(lambda: ask(server, "/ingest/four")[0].status == 426)  # one that has ended has none
 
 
 @pytest.mark.parametrize(
