@@ -18,7 +18,7 @@ from streamtag.message import End, Event, Frame, Gap, Message
 
 HOP, RATE = 4096, 16000
 PIECES, PIECE_S = 6, 8.0
-WATCHED = 6  # one account in so many is compared, frame by frame
+WATCHED = 3  # one account in so many is compared, frame by frame
 ROUNDED_S = 0.002  # a time in a message has three decimals
 BY_THE_CLOCK_S = 0.7  # how well two clocks agree on the length of an absence, both ends' waits included
 SAME = 1e-3  # probabilities that differ by less are the same

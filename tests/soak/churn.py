@@ -126,7 +126,8 @@ class Memory:
     def an_hour(self) -> float:
         """MiB that it grows an hour, by a line through what was measured once all had settled, and before the end."""
         points = [point for point in zip(self.at_s, self.mib, strict=True) if SETTLED <= point[0] / self._seconds <= 1]
-        slope, _ = np.polyfit(*np.array(points).T, 1)
+        at_s, mib = np.array(points).T
+        slope, _ = np.polyfit(at_s, mib, 1)
         return float(3600 * slope)
 
     def _run(self) -> None:

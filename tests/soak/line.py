@@ -22,6 +22,7 @@ from tests.soak.account import HOP, RATE, ROUNDED_S, Account, Lost, Sent
 
 OPEN_S = 20.0
 LAST_S = 20.0  # for what is owed when the sound is over
+OWED_S = 10.0  # for what is owed while it goes on
 HELD_BACK_S = 0.1  # of sound that a resampler may still have
 SHORTEST_S, LONGEST_S = 0.02, 0.4  # of what is pushed at once
 SMALL = 4096  # bytes; the receive buffer of one that does not read
@@ -161,7 +162,7 @@ class Line:
         """Waits until the server has told of all that it was sent, and so has it."""
         self.waits_for = "what is owed"
         last = int(((self.at / self._rate - HELD_BACK_S) * RATE - 1.5 * HOP) / HOP)
-        async with asyncio.timeout(LAST_S):
+        async with asyncio.timeout(OWED_S):
             while self._last < last:
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)
