@@ -22,7 +22,7 @@ from tests.soak.account import HOP, RATE, ROUNDED_S, Account, Lost, Sent
 
 OPEN_S = 20.0
 LAST_S = 20.0  # for what is owed when the sound is over
-OWED_S = 10.0  # for what is owed while it goes on
+OWED_S = 6.0  # for what is owed while it goes on
 HELD_BACK_S = 0.1  # of sound that a resampler may still have
 SHORTEST_S, LONGEST_S = 0.02, 0.4  # of what is pushed at once
 SMALL = 4096  # bytes; the receive buffer of one that does not read

