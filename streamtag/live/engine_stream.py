@@ -113,11 +113,11 @@ class EngineStream:
     def prepare(self, now: float, messages: list[Message]) -> float:
         """Feeds the session until it has a hop ready, or nothing waits -> s of sound that were shed.
 
-        messages: where gaps are told. Not while somebody waits for the state: then what is ready comes first.
+        messages: where gaps are told.
         """
         if self.session.ready:
             self._owe(self.owed)
-        if self.errands or self._flushed:
+        if self._flushed:
             return 0.0
         before = self.shed_s
         late = now - max(self.owed, self._last + BUNCH_S) > self._spec.late_s
