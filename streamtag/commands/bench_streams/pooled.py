@@ -36,6 +36,10 @@ class Feeder:
         self.late: list[float] = []
         self.cpu_s = 0.0
 
+    @property
+    def sessions(self) -> list[PooledSession]:
+        return list(self._numbers)
+
     def run(self, start: float) -> None:
         """start: on time.monotonic()."""
         torch.set_num_threads(1)  # this thread's own
@@ -81,7 +85,7 @@ def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
     tally = Tally(pace, range(streams))
     workers = min(workers, streams)
     feeders = [Feeder(pace, pool, list(range(first, streams, workers)), tally) for first in range(workers)]
-    _rehearse(tagger, max(1, streams // 4))
+    _rehearse(pool, [session for feeder in feeders for session in feeder.sessions])
     start = time.monotonic() + 0.1
     threads = [threading.Thread(target=feeder.run, args=(start,), name="bench-pool") for feeder in feeders]
     for thread in threads:
@@ -99,12 +103,17 @@ def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
     )
 
 
-def _rehearse(tagger: Tagger, batch: int) -> None:
-    """The first steps take longer: transforms are planned, and a GPU's libraries loaded."""
-    pool = SessionPool(tagger, slots=batch)
-    sound = np.zeros(2 * SAMPLE_RATE, np.float32)
-    sessions = [pool.join() for _ in range(batch)]
+def _rehearse(pool: SessionPool, sessions: list[PooledSession]) -> None:
+    """The first steps of each size take longer: transforms are planned, and a GPU's work is recorded."""
+    silence, size = np.zeros(SAMPLE_RATE // 2, np.float32), 1
+    while True:
+        part = sessions[: min(size, MOST_AT_ONCE)]
+        for session in part:
+            session.feed(silence)
+        while pool.step(part):
+            pass
+        if size >= min(len(sessions), MOST_AT_ONCE):
+            break
+        size *= 2
     for session in sessions:
-        session.feed(sound)
-    while pool.step(sessions):
-        pass
+        session.reset()
