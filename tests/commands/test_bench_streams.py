@@ -22,7 +22,7 @@ from streamtag.app import Tagger
 from streamtag.commands.bench_streams import alone, command, sockets
 from streamtag.commands.bench_streams.footprint import kib_a_stream
 from streamtag.commands.bench_streams.pace import Pace, chunks, feed
-from streamtag.commands.bench_streams.parts import parts
+from streamtag.commands.bench_streams.parts import TimedHopStep, parts
 from streamtag.commands.bench_streams.peers import Peers
 from streamtag.commands.bench_streams.pooled import pool_trial
 from streamtag.commands.bench_streams.search import CLOSE, search
@@ -30,6 +30,8 @@ from streamtag.commands.bench_streams.shares import shares
 from streamtag.commands.bench_streams.sizing import Sizing
 from streamtag.commands.bench_streams.sockets import Serving, serving, socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Tally, Trial
+from streamtag.commands.measure import music
+from streamtag.core.hop_step import HopStep
 from streamtag.errors import StreamtagError
 from streamtag.message import Frame, Gap, Message
 
@@ -280,6 +282,27 @@ def test_the_parts_of_a_hop_are_timed_and_make_up_the_time_of_the_workers(tagger
     assert "not_measured" in shares(made(3, True), timed, 0.256, 2)
 
 
+class Again:
+    """Records nothing: does the work anew, as a GPU's graphs would."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work
+
+    def wait(self) -> None:
+        pass
+
+
+def test_where_work_would_be_recorded_its_halves_are_timed_by_themselves_and_do_the_same(tagger: Tagger) -> None:
+    plain, timed = HopStep(tagger.network, 3), TimedHopStep(tagger.network, 3, recorder=Again())
+    sound = music(1.0)[: 3 * 4096].reshape(3, 4096)
+    for _ in range(3):
+        np.testing.assert_allclose(
+            timed.step(sound, np.arange(3)), plain.step(sound, np.arange(3)), rtol=1e-4, atol=1e-5
+        )
+    assert timed.scattering_s > 0
+    assert timed.tagging_s > 0
+
+
 def test_sizes_follow_from_what_was_measured() -> None:
     told = Sizing(per_core=100, kib=256, kbit_in=256, kbit_out=40).figures()
     assert told["10000_streams"].startswith("100 cores (2 machines of 64), 2.44 GiB")
@@ -392,6 +415,24 @@ def test_the_command_tells_what_was_found_and_what_follows(
     assert "not_measured" in told["on a GPU"]
     assert command.run(as_json=False, model=model, device="cpu", seconds=1.0) == 0
     assert "engine alone" in capsys.readouterr().out
+
+
+def test_on_a_gpu_the_pool_is_looked_at_by_itself_with_one_worker(
+    tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_place_of_the_machine(monkeypatch, 50)
+
+    def pool(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
+        del tagger
+        assert workers == 1
+        assert pace.chunk_s == pytest.approx(0.256)
+        return made(streams, streams <= 10_000)
+
+    monkeypatch.setattr(command, "pool_trial", pool)
+    found = command.searches(tagger, PACE, 1, gpu=True)
+    assert found[command.POOL].trials[0].streams == command.FIRST_ON_A_GPU
+    assert 9600 <= found[command.POOL].streams <= 10_000
+    assert 96 <= found[command.ENGINE].streams <= 100
 
 
 def test_a_machine_that_holds_nothing_is_told_of_too(
