@@ -36,10 +36,6 @@ class Feeder:
         self.late: list[float] = []
         self.cpu_s = 0.0
 
-    @property
-    def sessions(self) -> list[PooledSession]:
-        return list(self._numbers)
-
     def run(self, start: float) -> None:
         """start: on time.monotonic()."""
         torch.set_num_threads(1)  # this thread's own
@@ -82,10 +78,10 @@ class Feeder:
 def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
     """workers: threads; on a GPU one. pace.rate must be the model's."""
     pool = SessionPool(tagger, slots=streams)
+    rehearse(pool)
     tally = Tally(pace, range(streams))
     workers = min(workers, streams)
     feeders = [Feeder(pace, pool, list(range(first, streams, workers)), tally) for first in range(workers)]
-    _rehearse(pool, [session for feeder in feeders for session in feeder.sessions])
     start = time.monotonic() + 0.1
     threads = [threading.Thread(target=feeder.run, args=(start,), name="bench-pool") for feeder in feeders]
     for thread in threads:
@@ -103,8 +99,10 @@ def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
     )
 
 
-def _rehearse(pool: SessionPool, sessions: list[PooledSession]) -> None:
-    """The first steps of each size take longer: transforms are planned, and a GPU's work is recorded."""
+def rehearse(pool: SessionPool) -> None:
+    """The first steps of each size take longer: transforms are planned, and a GPU's work is recorded. All the slots
+    of the pool must be free, and are again."""
+    sessions = [pool.join() for _ in range(pool.slots)]
     silence, size = np.zeros(SAMPLE_RATE // 2, np.float32), 1
     while True:
         part = sessions[: min(size, MOST_AT_ONCE)]
@@ -116,4 +114,4 @@ def _rehearse(pool: SessionPool, sessions: list[PooledSession]) -> None:
             break
         size *= 2
     for session in sessions:
-        session.reset()
+        session.leave()
