@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import exp
 
 MEMORY_S = 10.0  # s of work; time constant with which the cost is followed
-SLOWEST, FASTEST = 20.0, 0.5  # times the measured cost; beyond these it was no measurement of ours
+SLOWEST, FASTEST = 20.0, 0.1  # times the measured cost; beyond these it was no measurement of ours
 
 
 @dataclass(frozen=True)

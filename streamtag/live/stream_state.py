@@ -22,7 +22,7 @@ from streamtag.live.track import TrackState
 from streamtag.spec import ScatteringSpec
 
 FORMAT = "streamtag-stream-1"
-MOST_BYTES = 1 << 20  # of a state; one has about 200 KiB, or 350 at the highest rates
+MOST_BYTES = 1 << 20  # of a state; one has about 100 KiB, or 250 at the highest rates
 MOST_HEADER = 1 << 16  # bytes of its description
 ROW = ("smooth", "since", "on", "sums")
 SESSION = "session."
