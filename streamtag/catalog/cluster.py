@@ -34,6 +34,7 @@ PARCEL = 128  # files at most: what one actor is given, and what its death costs
 PARCELS = 4  # for each actor at least, if there are files enough: whoever is quicker gets more
 QUIET = {  # read when Ray is imported: it tells nobody anything, and its users no more than they need
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else what still runs when it is shut down would start another
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "ERROR",

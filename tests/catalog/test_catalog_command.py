@@ -184,6 +184,23 @@ def test_an_argument_that_is_no_file_is_an_error_and_the_rest_is_done(
     assert not (tmp_path / "other.csv").exists()
 
 
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_passed_over_unseen(
+    catalog: Catalog, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path) == str(collection / "b"):  # a test that runs as root may read everything
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    answer = catalog(collection, "--out", tmp_path / "tags.csv")
+    assert answer.code == 1
+    assert f"streamtag: {collection / 'b'}: permission denied\n" in answer.err
+    assert "1 of 1 files" in answer.err
+
+
 # --- files with several names, and odd ones -----------------------------------------------------------------------
 
 

@@ -69,6 +69,26 @@ def test_two_workers_one_of_them_killed_come_to_the_same_as_one_process(
 
 
 @pytest.mark.usefixtures("ray")
+@pytest.mark.usefixtures("ray")
+def test_ctrl_c_ends_ray_too_and_keeps_what_is_done(start: Start, many: Path, tmp_path: Path) -> None:
+    entries, before = tmp_path / "tags.parquet.journal" / "entries.jsonl", _strangers()
+    process = start(many, "--out", tmp_path / "tags.parquet", "--ray", "--workers", "1")
+    try:
+        _wait_for(lambda: entries.exists() and len(entries.read_bytes().splitlines()) > 1, process)
+        family = [process.pid, *_children(process.pid)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    rows = len(pd.read_parquet(tmp_path / "tags.parquet"))
+    assert 0 < rows < 100
+    assert f"{100 - rows} left: the same command goes on" in err
+    assert [line for line in err.splitlines() if not line.startswith("streamtag: ")] == []
+    _wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()], None)
+    assert _strangers() <= before
+
+
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
@@ -96,6 +116,12 @@ def test_without_ray_it_is_refused_in_one_line(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
     answer = catalog(sounds, "--out", tmp_path / "tags.csv", "--ray")
     assert (answer.code, answer.err) == (1, "streamtag: --ray needs Ray: pip install 'streamtag[ray]'\n")
+
+
+def _strangers() -> set[str]:
+    """Processes of a Ray that was started anew while it was shut down: they would be nobody's children."""
+    names = {folder: _read(f"{folder}/cmdline") for folder in Path("/proc").glob("[0-9]*")}
+    return {str(folder) for folder, name in names.items() if b"raylet/raylet" in name and b"st-ray-" not in name}
 
 
 def _two_workers(pid: int, entries: Path) -> list[int] | None:
