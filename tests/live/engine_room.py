@@ -23,6 +23,7 @@ from streamtag.message import End, Error, Frame, Gap, Message
 
 HOP, RATE = 4096, 16000
 PLAIN = PcmFormat(RATE, "f32le", 1)
+ODD = PcmFormat(44100, "f32le", 2)  # that needs a resampler, and has a grid of its own
 PATIENCE_S = 30.0  # of a test that waits for something that should happen at once
 CLOSE = 1e-4
 
@@ -226,3 +227,25 @@ class Bell:
     def wait(self) -> None:
         assert self._event.wait(PATIENCE_S)
         self._event.clear()
+
+
+def exported(room: Room, name: str) -> bytes:
+    future = room.engine.state(name)
+    room.work()
+    return future.result(0)
+
+
+def adopted(room: Room, name: str, data: bytes) -> int:
+    future = room.engine.adopt(name, data)
+    room.work()
+    return future.result(0)
+
+
+def a_state(model: Path, format: PcmFormat = ODD, echo: bool = False) -> bytes:
+    room = Room(model, echo=echo)
+    if echo:
+        room.open("mic").push(noise(20_000).tobytes())
+    else:
+        room.open("mic", format).push(music(1.23, format, 1))
+    room.work()
+    return exported(room, "mic")
