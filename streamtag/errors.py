@@ -8,7 +8,9 @@
     ├── ManifestError     a training data set that does not fit its own description
     ├── OutputError       a result that cannot be written, an address that cannot be served
     ├── ProtocolError     a message that is none, or a server that speaks another protocol
-    └── CapacityError     one stream more than there is room for
+    ├── CapacityError     one stream more than there is room for; Busy, of a server that may have room later
+    ├── NameTaken         a stream of that name is here already
+    └── UnknownStream     there is no stream of that name
 
 Every message is one line, starts with what it is about, and says what to do where that is known.
 The command line prints it and exits with 1; anything else that escapes is a defect.
