@@ -165,7 +165,20 @@ def test_the_search_ends_near_the_largest_number_that_holds(holds: int, first: i
     assert holds - found.streams <= max(1, CLOSE * holds)
     assert found.failed is not None
     assert found.failed.streams > holds
-    assert len(found.trials) < 30
+    assert len(found.trials) < 50
+
+
+def test_a_number_that_fails_once_is_tried_again_and_one_that_fails_twice_has_failed() -> None:
+    tried: list[int] = []
+
+    def trial(streams: int) -> Trial:
+        tried.append(streams)
+        return made(streams, streams < 40 and tried.count(streams) == 2)
+
+    found = search(trial, 10, 1 << 20, math.inf)
+    assert found.streams >= 38
+    assert tried[:6] == [10, 10, 20, 20, 40, 40]
+    assert [each.streams for each in found.trials] == tried
 
 
 def test_the_search_ends_at_the_largest_number_that_is_allowed_and_with_its_time() -> None:
