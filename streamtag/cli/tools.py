@@ -63,7 +63,7 @@ def _bench(
     device: options.ComputeDevice = options.Device.auto,
 ) -> None:
     """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory; or a live
-    stream in real time; or how many of them it holds (a quarter of an hour); or a collection of files (some minutes)."""
+    stream in real time; or how many of them it holds (a quarter of an hour); or a collection of files (minutes)."""
 
     def work() -> int:
         if what is Bench.live:
