@@ -166,7 +166,7 @@ def _told(request: CatalogRequest, collection: Collection, progress: Progress, w
     parts = [f"{written.files:,} of {len(collection.sounds):,} files in {', '.join(map(str, request.outs))}"]
     if written.failed:
         parts.append(f"{written.failed:,} failed")
-    if progress.files:
+    if progress.seconds:
         speed = f"{progress.times_real_time:.0f} times real time"
         parts.append(f"{hours(progress.seconds)} of sound in {timecode(progress.taken_s)}, {speed}")
     left = len(collection.sounds) - written.files
