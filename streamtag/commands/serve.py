@@ -19,8 +19,8 @@ from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
 from streamtag.commands.running import run_reported
 from streamtag.commands.serving import this_machine_alone
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
+from streamtag.engine.engine import Engine
+from streamtag.engine.spec import EngineSpec
 from streamtag.message import End, Error, Gap, Message
 from streamtag.out.ingest import IngestSpec
 from streamtag.out.jsonlines import JsonLines, write_line
@@ -81,8 +81,8 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
     import torch  # late: it takes a while
 
     from streamtag.app import load
+    from streamtag.engine.stream_state import fingerprint
     from streamtag.live.pool import SessionPool
-    from streamtag.live.stream_state import fingerprint
     from streamtag.out.websocket import Server
 
     tagger = load(request.model, request.device)

@@ -9,9 +9,9 @@ from contextlib import suppress
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
+from streamtag.engine.admission import Busy
+from streamtag.engine.engine import Engine
 from streamtag.errors import StreamtagError
-from streamtag.live.admission import Busy
-from streamtag.live.engine import Engine
 from streamtag.message import Error, Message, Ready
 from streamtag.out.farewell import Farewell
 from streamtag.out.gate import Visitor

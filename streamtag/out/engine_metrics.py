@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from streamtag.live.engine import Engine
+from streamtag.engine.engine import Engine
 
 STREAMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)  # in one step
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of work

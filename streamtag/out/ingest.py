@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Self, cast, get_args
 
+from streamtag.engine.pcm import PcmFormat, Sample
 from streamtag.errors import SpecError
-from streamtag.live.pcm import PcmFormat, Sample
 from streamtag.message import Hello
 from streamtag.out.serving import check_token
 from streamtag.out.thinning import Thinning

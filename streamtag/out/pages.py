@@ -14,7 +14,7 @@ from typing import Any
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from streamtag.live.load import Load
+from streamtag.engine.load import Load
 from streamtag.out.access import Access, Refusal
 from streamtag.out.hub import Hub
 from streamtag.out.metrics import Metrics

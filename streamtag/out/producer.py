@@ -11,7 +11,7 @@ from contextlib import suppress
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from streamtag.live.feed import Feed
+from streamtag.engine.feed import Feed
 from streamtag.message import End, Ready
 from streamtag.out.allowance import Allowance
 from streamtag.out.farewell import ENDED, NONSENSE, OVER, REPLACED, SILENT, Farewell

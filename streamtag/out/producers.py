@@ -13,10 +13,10 @@ from http import HTTPStatus
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
+from streamtag.engine.admission import Busy, NameTaken, UnknownStream
+from streamtag.engine.engine import Engine
+from streamtag.engine.load import Load
 from streamtag.errors import SpecError
-from streamtag.live.admission import Busy, NameTaken, UnknownStream
-from streamtag.live.engine import Engine
-from streamtag.live.load import Load
 from streamtag.out.access import Access, Refusal
 from streamtag.out.adoption import Adoption
 from streamtag.out.gate import Gate, Visitor

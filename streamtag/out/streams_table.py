@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from streamtag.live.load import Load, StreamLoad
+from streamtag.engine.load import Load, StreamLoad
 from streamtag.message import End, Frame, Message
 from streamtag.out.timecode import timecode
 from streamtag.out.words import counted

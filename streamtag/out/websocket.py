@@ -11,8 +11,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from streamtag.engine.engine import Engine
 from streamtag.errors import OutputError
-from streamtag.live.engine import Engine
 from streamtag.message import Hello, Message
 from streamtag.out.engine_metrics import EngineMetrics, EngineState
 from streamtag.out.hub import EVERYTHING

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from streamtag.live.load import Load, StreamLoad
+from streamtag.engine.load import Load, StreamLoad
 from streamtag.message import End, Frame
 from streamtag.out.streams_table import Room, StreamsTable
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamtag.app import Tagger
 from streamtag.commands.measure import music
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.pcm import PcmFormat
 from streamtag.live.resample import Resampler
 from streamtag.live.session import Session
 from streamtag.message import End, Event, Frame, Gap, Message

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamtag.cli import main
-from streamtag.live.engine import Engine
+from streamtag.engine.engine import Engine
 from streamtag.message import Frame, Gap, Message
 
 STREAMS = ("lose", "repeat", "mix", "hide")  # faults that befall every fourth stream each

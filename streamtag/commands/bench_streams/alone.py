@@ -13,11 +13,11 @@ from streamtag.commands.bench_streams.pace import FAREWELL_S, Pace, chunks, feed
 from streamtag.commands.bench_streams.pooled import rehearse
 from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread
 from streamtag.commands.bench_streams.tally import Tally, Trial
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.feed import Feed
-from streamtag.live.load import NoObserver
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.engine import Engine
+from streamtag.engine.feed import Feed
+from streamtag.engine.load import NoObserver
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 from streamtag.live.pool import SessionPool
 from streamtag.message import Frame, Gap, Message
 

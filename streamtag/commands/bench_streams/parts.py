@@ -15,7 +15,7 @@ from torch import Tensor
 from streamtag.commands.bench_streams.pace import PIECE_S, Pace, chunks
 from streamtag.commands.measure import Figures, music
 from streamtag.core.hop_step import HopStep
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.pcm import PcmFormat
 from streamtag.live.resample import Resampler
 from streamtag.message import Frame
 

@@ -7,14 +7,14 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from streamtag.engine.admission import Busy, NameTaken, UnknownStream
+from streamtag.engine.load import Load, StreamLoad
+from streamtag.engine.pcm import PcmFormat
 from streamtag.errors import SpecError
-from streamtag.live.admission import Busy, NameTaken, UnknownStream
-from streamtag.live.load import Load, StreamLoad
-from streamtag.live.pcm import PcmFormat
 from streamtag.message import End, Message
 
 if TYPE_CHECKING:
-    from streamtag.live.engine import Engine
+    from streamtag.engine.engine import Engine
 
 STATE = b"all that it needs"
 

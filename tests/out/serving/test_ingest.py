@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamtag.engine.pcm import PcmFormat
 from streamtag.errors import SpecError
-from streamtag.live.pcm import PcmFormat
 from streamtag.message import Hello
 from streamtag.out.allowance import BURST, RATE, Allowance
 from streamtag.out.ingest import IngestSpec, IngestWish, is_ingest, is_state, named_by_state

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
+from streamtag.engine.stream_state import MOST_BYTES, fingerprint
 from streamtag.errors import SpecError, StreamtagError
-from streamtag.live.stream_state import MOST_BYTES, fingerprint
-from tests.live.engine_room import ODD, Room, a_state, adopted, music
+from tests.engine.engine_room import ODD, Room, a_state, adopted, music
 
 STATES: dict[str, bytes] = {}  # of a model, made once
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.pcm import PcmFormat
 
 
 @dataclass(slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from threading import Thread
 
-from streamtag.live.desk import Desk
-from streamtag.live.engine_stream import EngineStream
-from streamtag.live.load import Observer
-from streamtag.live.work import Work, log
+from streamtag.engine.desk import Desk
+from streamtag.engine.load import Observer
+from streamtag.engine.stream import EngineStream
+from streamtag.engine.work import Work, log
 
 JOIN_S = 10.0  # s; a step that takes longer does not come back
 SWITCH_S = 0.001  # s; so long a thread may hold the interpreter while others wait for it, at most

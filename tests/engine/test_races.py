@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamtag.live.admission import Busy, UnknownStream
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.feed import Feed
+from streamtag.engine.admission import Busy, UnknownStream
+from streamtag.engine.engine import Engine
+from streamtag.engine.feed import Feed
+from streamtag.engine.spec import EngineSpec
 from streamtag.live.pool import SessionPool
 from streamtag.message import Event
-from tests.live.engine_room import PATIENCE_S, PLAIN, Bell, Ears, Echo, loaded, noise, shows
+from tests.engine.engine_room import PATIENCE_S, PLAIN, Bell, Ears, Echo, loaded, noise, shows
 
 SPEC = EngineSpec(workers=4, batch=5, patience_s=0.001, max_streams=60, away_s=60, degraded_s=0.001, farewell_s=20)
 
@@ -154,7 +154,7 @@ def test_the_engine_is_left_while_everybody_pushes(model: Path) -> None:
 
 def test_an_engine_whose_step_hangs_is_left_all_the_same(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is computed any more; whoever waits for something is told."""
-    monkeypatch.setattr("streamtag.live.crew.JOIN_S", 0.2)
+    monkeypatch.setattr("streamtag.engine.crew.JOIN_S", 0.2)
     ears, hangs, let_go = Ears(), threading.Event(), threading.Event()
 
     def hang(streams: int) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamtag.live.board import Board
-from streamtag.live.capacity import Cost
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.engine_stream import HOP_S, EngineStream
-from streamtag.live.inlet import Inlet
-from streamtag.live.pcm import PcmFormat
-from streamtag.live.work import Work
+from streamtag.engine.board import Board
+from streamtag.engine.capacity import Cost
+from streamtag.engine.inlet import Inlet
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
+from streamtag.engine.stream import HOP_S, EngineStream
+from streamtag.engine.work import Work
 from streamtag.message import Message
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamtag.engine.board import Board
 from streamtag.errors import SpecError
-from streamtag.live.board import Board
 from streamtag.live.events import EventDetector, EventSpec, TagEvent
 from streamtag.live.frame import TagFrame
 from streamtag.out.timeline import Timeline

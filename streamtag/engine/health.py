@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import exp
 
-from streamtag.live.capacity import Capacity
-from streamtag.live.engine_spec import EngineSpec
+from streamtag.engine.capacity import Capacity
+from streamtag.engine.spec import EngineSpec
 
 RETRY_S = 10.0  # s; after which a place may be free again where all are taken
 LEAST_S = 1.0

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from streamtag.live.backlog import Missing, Sound, Turn
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.inlet import Inlet
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.backlog import Missing, Sound, Turn
+from streamtag.engine.inlet import Inlet
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 
 SPEC = EngineSpec()
 MONO, STEREO = PcmFormat(16000, "s16le", 1), PcmFormat(48000, "s16le", 2)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.app import Tagger, load
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.feed import Feed
+from streamtag.engine.engine import Engine
+from streamtag.engine.feed import Feed
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 from streamtag.live.frame import TagFrame
-from streamtag.live.pcm import PcmFormat
 from streamtag.live.pool import SessionPool
 from streamtag.live.resample import Resampler
 from streamtag.live.session import Session

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamtag.live.admission import UnknownStream
-from streamtag.live.board import Board
-from streamtag.live.engine_stream import EngineStream
+from streamtag.engine.admission import UnknownStream
+from streamtag.engine.board import Board
+from streamtag.engine.pcm_intake import PcmIntake
+from streamtag.engine.stream import EngineStream
+from streamtag.engine.stream_state import StreamState
 from streamtag.live.frame import TagFrame
-from streamtag.live.pcm_intake import PcmIntake
-from streamtag.live.stream_state import StreamState
 from streamtag.message import End, Error, Event, Frame, Message
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamtag.live.admission import Busy, NameTaken, UnknownStream
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.admission import Busy, NameTaken, UnknownStream
+from streamtag.engine.engine import Engine
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 from streamtag.live.pool import SessionPool
 from streamtag.message import Event
-from tests.live.engine_room import (
+from tests.engine.engine_room import (
     CLOSE,
     PATIENCE_S,
     PLAIN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamtag.live.engine_stream import EngineStream
+from streamtag.engine.stream import EngineStream
 
 
 class Feed:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from streamtag.app import Tagger, load
 from streamtag.commands.hearing import Hearing
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.feed import Feed
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.engine import Engine
+from streamtag.engine.feed import Feed
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 from streamtag.live.pool import SessionPool
 from streamtag.message import End, Frame, Message
 from streamtag.out.message_sink import MessageSink
 from streamtag.out.sink import Stream
-from tests.live.engine_room import CLOSE, Bell, Ears, Room, agree, alone, music
+from tests.engine.engine_room import CLOSE, Bell, Ears, Room, agree, alone, music
 
 FORMATS = [
     PcmFormat(16000, "f32le", 1),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from streamtag.engine.capacity import Capacity, Cost
+from streamtag.engine.health import Health
+from streamtag.engine.load import Load
+from streamtag.engine.pace import Pace
+from streamtag.engine.spec import EngineSpec
 from streamtag.errors import SpecError
-from streamtag.live.capacity import Capacity, Cost
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.health import Health
-from streamtag.live.load import Load
-from streamtag.live.pace import Pace
 
 
 def push_for(pace: Pace, now: float, seconds: float, speed: float, chunk_s: float = 0.1) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from itertools import count
 
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.engine_stream import EngineStream
+from streamtag.engine.spec import EngineSpec
+from streamtag.engine.stream import EngineStream
 
 BULK = 16  # streams of files in one step, so that a live one never waits long for it
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from streamtag.engine.board import RowState
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.pcm_intake import MOST, IntakeState
 from streamtag.errors import SpecError
-from streamtag.live.board import RowState
-from streamtag.live.pcm import PcmFormat
-from streamtag.live.pcm_intake import MOST, IntakeState
 from streamtag.live.pool import SessionState
 from streamtag.live.track import TrackState
 from streamtag.spec import ScatteringSpec

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from streamtag.live.backlog import Backlog, Item, Missing, Sound, Turn
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.pace import Pace
-from streamtag.live.pcm import PcmFormat
+from streamtag.engine.backlog import Backlog, Item, Missing, Sound, Turn
+from streamtag.engine.pace import Pace
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 
 MOST_BYTES = 8 << 20  # that may wait of one stream, however long its sound is: 0.7 s of the largest format
 MESSAGE = 1 << 20  # bytes; the most that comes at once, over a socket

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from streamtag.live.feed import Feed
+from streamtag.engine.feed import Feed
 from streamtag.message import Frame, Gap
-from tests.live.engine_room import HOP, RATE, Clock, Room, Sound, noise, shows
+from tests.engine.engine_room import HOP, RATE, Clock, Room, Sound, noise, shows
 
 MOST = 8  # streams of an engine
 LENGTH = 60 * RATE  # samples; more than any of these streams sends

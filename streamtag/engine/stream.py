@@ -7,11 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from streamtag.live.backlog import Missing, Sound, Turn
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.inlet import Inlet
-from streamtag.live.load import StreamLoad
-from streamtag.live.pcm_intake import PcmIntake
+from streamtag.engine.backlog import Missing, Sound, Turn
+from streamtag.engine.inlet import Inlet
+from streamtag.engine.load import StreamLoad
+from streamtag.engine.pcm_intake import PcmIntake
+from streamtag.engine.spec import EngineSpec
 from streamtag.live.resample import SAMPLE_RATE
 from streamtag.message import Gap, Message
 from streamtag.spec import ScatteringSpec

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.engine.blocks import Blocks
+from streamtag.engine.pcm import PcmFormat
 from streamtag.errors import SpecError
-from streamtag.live.blocks import Blocks
-from streamtag.live.pcm import PcmFormat
 from streamtag.live.resample import SAMPLE_RATE, Resampler
 
 PRIME_S, PRIME_LEAST = 0.1, 2048  # s, and samples: all that soxr remembers, at any rate (measured: at most half of it)

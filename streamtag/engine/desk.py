@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Lock
 
-from streamtag.live.due import Due
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.engine_stream import EngineStream, Woken
-from streamtag.live.health import Health
-from streamtag.live.roster import Roster
-from streamtag.live.work import Done, log
+from streamtag.engine.due import Due
+from streamtag.engine.health import Health
+from streamtag.engine.roster import Roster
+from streamtag.engine.spec import EngineSpec
+from streamtag.engine.stream import EngineStream, Woken
+from streamtag.engine.work import Done, log
 
 Job = Callable[[], None]
 

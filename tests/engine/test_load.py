@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamtag.engine.admission import Busy
+from streamtag.engine.engine import Engine
+from streamtag.engine.feed import Feed
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 from streamtag.errors import CapacityError
-from streamtag.live.admission import Busy
-from streamtag.live.engine import Engine
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.feed import Feed
-from streamtag.live.pcm import PcmFormat
 from streamtag.live.pool import SessionPool
 from streamtag.live.session import Session
 from streamtag.message import Frame
-from tests.live.engine_room import HOP, PLAIN, RATE, Bell, Clock, Ears, Echo, Room, loaded, missing, noise, shows
+from tests.engine.engine_room import HOP, PLAIN, RATE, Bell, Clock, Ears, Echo, Room, loaded, missing, noise, shows
 
 CHUNK = 1600  # samples, of 0.1 s
 

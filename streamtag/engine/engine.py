@@ -13,23 +13,23 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from streamtag.engine.admission import Busy, UnknownStream
+from streamtag.engine.board import Board
+from streamtag.engine.capacity import Capacity, Cost
+from streamtag.engine.crew import Crew
+from streamtag.engine.desk import Desk
+from streamtag.engine.feed import Feed
+from streamtag.engine.health import RETRY_S, Health
+from streamtag.engine.inlet import Inlet
+from streamtag.engine.load import Load, NoObserver, Observer, StreamLoad
+from streamtag.engine.measure import measured
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.pcm_intake import MOST
+from streamtag.engine.spec import EngineSpec
+from streamtag.engine.stream import HOP_S, EngineStream, Woken
+from streamtag.engine.stream_state import StreamState
+from streamtag.engine.work import Tell, Work
 from streamtag.errors import SpecError
-from streamtag.live.admission import Busy, UnknownStream
-from streamtag.live.board import Board
-from streamtag.live.capacity import Capacity, Cost
-from streamtag.live.crew import Crew
-from streamtag.live.desk import Desk
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.engine_stream import HOP_S, EngineStream, Woken
-from streamtag.live.feed import Feed
-from streamtag.live.health import RETRY_S, Health
-from streamtag.live.inlet import Inlet
-from streamtag.live.load import Load, NoObserver, Observer, StreamLoad
-from streamtag.live.measure import measured
-from streamtag.live.pcm import PcmFormat
-from streamtag.live.pcm_intake import MOST
-from streamtag.live.stream_state import StreamState
-from streamtag.live.work import Tell, Work
 
 if TYPE_CHECKING:
     from streamtag.live.pool import SessionPool

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamtag.engine.blocks import Blocks
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.pcm_intake import PcmIntake, prime
 from streamtag.errors import SpecError
-from streamtag.live.blocks import Blocks
-from streamtag.live.pcm import PcmFormat
-from streamtag.live.pcm_intake import PcmIntake, prime
 from streamtag.live.resample import Resampler
 
 RATES = [1000, 4000, 8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 192000, 384000, 44101, 37123]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streamtag.live.admission import Busy, NameTaken
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.engine_stream import EngineStream
+from streamtag.engine.admission import Busy, NameTaken
+from streamtag.engine.spec import EngineSpec
+from streamtag.engine.stream import EngineStream
 
 ENDING_S = 1.0  # s; a stream that ends has ended by then
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streamtag.engine.admission import Busy, NameTaken, UnknownStream
+from streamtag.engine.pcm import PcmFormat
+from streamtag.engine.spec import EngineSpec
 from streamtag.errors import SpecError
-from streamtag.live.admission import Busy, NameTaken, UnknownStream
-from streamtag.live.engine_spec import EngineSpec
-from streamtag.live.pcm import PcmFormat
 from streamtag.live.session import Session
-from tests.live.engine_room import PLAIN, RATE, Room, agree, alone, missing, music, noise, resampled, shows
+from tests.engine.engine_room import PLAIN, RATE, Room, agree, alone, missing, music, noise, resampled, shows
 
 
 def away_and_back(room: Room, sound: np.ndarray, cut: int, position: int | None, resume: int, gone_s: float) -> None:
