@@ -55,7 +55,7 @@ def check_format(path: Path) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError:
-            raise OutputError(f"{path}: needs pyarrow: pip install 'streamtag[catalog]'; or write .csv") from None
+            raise OutputError(f"{path}: needs pyarrow: pip install pyarrow; or write .csv") from None
 
 
 def tag_columns(tags: Sequence[str], before: Sequence[str]) -> list[str]:

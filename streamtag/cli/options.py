@@ -18,6 +18,11 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Precision(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class SampleFormat(StrEnum):
     s16le = "s16le"
     f32le = "f32le"
@@ -117,6 +122,12 @@ Model = Annotated[
 ]
 ComputeDevice = Annotated[
     Device, typer.Option("--device", help="Where to compute; auto takes a CUDA GPU if there is one.")
+]
+Products = Annotated[
+    Precision,
+    typer.Option(
+        "--precision", help="Of the network's products; bfloat16 is faster on CPUs with units for it, else slower."
+    ),
 ]
 
 

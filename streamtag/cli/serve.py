@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, app, guarded
-
-
-class Precision(StrEnum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
 
 SERVE_EPILOG = f"""\b
 Examples:
@@ -88,12 +81,7 @@ def _serve(
             "--workers", metavar="N", min=1, max=256, help="Threads that compute; one a core without it, one for a GPU."
         ),
     ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            "--precision", help="Of the network's products; bfloat16 is faster on CPUs with units for it, else slower."
-        ),
-    ] = Precision.float32,
+    precision: options.Products = options.Precision.float32,
     json: Annotated[bool, typer.Option("--json", help="Print messages as JSON, one a line, as they come.")] = False,
     top: Annotated[
         int | None, typer.Option("--top", metavar="N", min=1, help="Only the N strongest tags of each JSON frame.")

@@ -61,6 +61,7 @@ def _bench(
     ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
+    precision: options.Products = options.Precision.float32,
 ) -> None:
     """Measure this machine: front end against kymatio, a whole file, time to the first frame, memory; or a live
     stream in real time; or how many of them it holds (a quarter of an hour); or a collection of files (minutes)."""
@@ -73,7 +74,10 @@ def _bench(
         if what is Bench.streams:
             from streamtag.commands.bench_streams import command
 
-            return command.run(as_json=json, model=model, device=device.value, seconds=seconds or 10.0)
+            seconds_a_trial, products = seconds or 10.0, precision.value
+            return command.run(
+                as_json=json, model=model, device=device.value, seconds=seconds_a_trial, precision=products
+            )
         if what is Bench.catalog:
             from streamtag.commands import bench_catalog
 

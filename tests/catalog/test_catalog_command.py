@@ -300,6 +300,6 @@ def test_without_pyarrow_parquet_is_refused_in_one_line_and_csv_is_not(
     answer = catalog(collection, "--out", tmp_path / "tags.parquet")
     assert answer.code == 1
     assert answer.err == (
-        f"streamtag: {tmp_path / 'tags.parquet'}: needs pyarrow: pip install 'streamtag[catalog]'; or write .csv\n"
+        f"streamtag: {tmp_path / 'tags.parquet'}: needs pyarrow: pip install pyarrow; or write .csv\n"
     )
     assert catalog(collection, "--out", tmp_path / "tags.csv").code == 0

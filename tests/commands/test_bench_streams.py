@@ -395,26 +395,27 @@ class QuickPeers:
 def in_place_of_the_machine(monkeypatch: pytest.MonkeyPatch, sockets: int) -> None:
     """The engine alone holds 100 streams."""
 
-    def over(model: Path, device: str, pace: Pace, streams: int) -> Trial:
+    def over(model: Path, device: str, pace: Pace, streams: int, precision: str) -> Trial:
         del model, device, pace
+        assert precision == "bfloat16"
         return made(streams, streams <= sockets, kbit_a_second_out_a_stream=40.0)
 
     monkeypatch.setattr(
         command,
         "engine_trial",
-        lambda tagger, pace, streams, workers: made(streams, streams <= 100, batch_mean=2.0),  # noqa: ARG005
+        lambda tagger, pace, streams, **how: made(streams, streams <= 100, batch_mean=2.0),  # noqa: ARG005
     )
     monkeypatch.setattr(command, "socket_trial", over)
     monkeypatch.setattr(command, "Peers", QuickPeers)
     monkeypatch.setattr(command, "kib_a_stream", lambda *_: 512.0)
-    monkeypatch.setattr(command, "parts", lambda *args: {"scattering_ms_a_hop": 1.0, "gru_ms_a_hop": 0.5})  # noqa: ARG005
+    monkeypatch.setattr(command, "parts", lambda *args, **how: {"scattering_ms_a_hop": 1.0, "gru_ms_a_hop": 0.5})  # noqa: ARG005
 
 
 def test_the_command_tells_what_was_found_and_what_follows(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_place_of_the_machine(monkeypatch, 50)
-    assert command.run(as_json=True, model=model, device="cpu", seconds=1.0) == 0
+    assert command.run(as_json=True, model=model, device="cpu", seconds=1.0, precision="bfloat16") == 0
     told = json.loads(capsys.readouterr().out)
     engine, sockets, peers = told[command.ENGINE], told[command.SOCKETS], told[command.PEERS]
     assert 96 <= engine["streams"] <= 100
@@ -426,7 +427,7 @@ def test_the_command_tells_what_was_found_and_what_follows(
     sizes = told["sizing: arithmetic from the figures over sockets"]
     assert sizes["kib_a_stream"] == pytest.approx(512)
     assert "not_measured" in told["on a GPU"]
-    assert command.run(as_json=False, model=model, device="cpu", seconds=1.0) == 0
+    assert command.run(as_json=False, model=model, device="cpu", seconds=1.0, precision="bfloat16") == 0
     assert "engine alone" in capsys.readouterr().out
 
 
@@ -435,14 +436,15 @@ def test_on_a_gpu_the_pool_is_looked_at_by_itself_with_one_worker(
 ) -> None:
     in_place_of_the_machine(monkeypatch, 50)
 
-    def pool(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
+    def pool(tagger: Tagger, pace: Pace, streams: int, workers: int, precision: str) -> Trial:
         del tagger
+        assert precision == "bfloat16"
         assert workers == 1
         assert pace.chunk_s == pytest.approx(0.256)
         return made(streams, streams <= 10_000)
 
     monkeypatch.setattr(command, "pool_trial", pool)
-    found = command.searches(tagger, PACE, 1, gpu=True)
+    found = command.searches(tagger, PACE, 1, gpu=True, precision="bfloat16")
     assert found[command.POOL].trials[0].streams == command.FIRST_ON_A_GPU
     assert 9600 <= found[command.POOL].streams <= 10_000
     assert 96 <= found[command.ENGINE].streams <= 100
@@ -452,7 +454,7 @@ def test_a_machine_that_holds_nothing_is_told_of_too(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_place_of_the_machine(monkeypatch, 0)
-    assert command.run(as_json=True, model=model, device="cpu", seconds=1.0) == 0
+    assert command.run(as_json=True, model=model, device="cpu", seconds=1.0, precision="bfloat16") == 0
     told = json.loads(capsys.readouterr().out)
     assert told[command.SOCKETS]["streams"] == 0
     assert not any(name.startswith("sizing") for name in told)

@@ -87,10 +87,10 @@ class Steps(NoObserver):
         }
 
 
-def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
+def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precision: str = "float32") -> Trial:
     """workers: threads of the engine."""
     tally, steps = Tally(pace, range(streams)), Steps()
-    pool = SessionPool(tagger, slots=streams)
+    pool = SessionPool(tagger, slots=streams, precision=precision)
     rehearse(pool)
     spec = EngineSpec(workers=workers, max_streams=streams, batch=BATCH if tagger.device == "cpu" else GPU_BATCH)
     with Engine(pool, tagger.tags, tagger.thresholds, Listener(tally).tell, spec, observer=steps) as engine:

@@ -31,17 +31,18 @@ STEPS = 20  # trials that a search has time for, about
 ENGINE, POOL, SOCKETS, PEERS = "engine alone", "pool alone", "over sockets", "a process of listen for every stream"
 
 
-def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> int:
-    """Measures and prints; progress goes to stderr. seconds: measured, each trial. -> the exit code."""
+def run(*, as_json: bool, model: Path | None, device: str, seconds: float, precision: str = "float32") -> int:
+    """Measures and prints; progress goes to stderr. seconds: measured, each trial. precision: of the engine's
+    products; processes of listen know only float32. -> the exit code."""
     tagger = load(model, device)
     gpu = tagger.device != "cpu"
     workers = 1 if gpu else cores()
     pace = Pace(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
     with one_thread(), ended_well():
-        found = searches(tagger, pace, workers, gpu)
+        found = searches(tagger, pace, workers, gpu, precision)
         results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
-        results |= conclusions(tagger, pace, workers, found)
-        results["machine"] = {"cores": cores(), "workers": workers, **machine(tagger.device)}
+        results |= conclusions(tagger, pace, workers, found, precision)
+        results["machine"] = {"cores": cores(), "workers": workers, "precision": precision, **machine(tagger.device)}
     if not gpu:
         results["on a GPU"] = {"not_measured": "there is none in use here: --device cuda"}
     if as_json:
@@ -66,7 +67,7 @@ def ended_well() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool) -> dict[str, Found]:
+def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool, precision: str) -> dict[str, Found]:
     """All that are made on such a device, by name."""
     limit = STEPS * pace.end_s
     first = FIRST_ON_A_GPU if gpu else FIRST
@@ -79,9 +80,10 @@ def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool) -> dict[str, F
 
     if gpu:
         by_hops = replace(pace, chunk_s=pace.hop_s)
-        look(POOL, partial(pool_trial, tagger, by_hops, workers=workers), first, MOST, limit)
-    held = look(ENGINE, lambda streams: engine_trial(tagger, pace, streams, workers), first, MOST, limit)
-    over = partial(socket_trial, tagger.path, tagger.device, pace)
+        look(POOL, partial(pool_trial, tagger, by_hops, workers=workers, precision=precision), first, MOST, limit)
+    alone = partial(engine_trial, tagger, pace, workers=workers, precision=precision)
+    held = look(ENGINE, alone, first, MOST, limit)
+    over = partial(socket_trial, tagger.path, tagger.device, pace, precision=precision)
     look(SOCKETS, over, max(1, held // 4), MOST, 2 * limit)
     with Peers(pace, tagger.path, tagger.device) as peers:
         look(PEERS, peers.trial, FIRST_PEERS, peers.most(), 2 * limit)
@@ -100,7 +102,9 @@ def figures(found: Found) -> Figures:
     return {"streams": found.streams, "bound": found.about, **best, "trials": trials}
 
 
-def conclusions(tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found]) -> dict[str, Figures]:
+def conclusions(
+    tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found], precision: str
+) -> dict[str, Figures]:
     """Ratios, shares and sizes, from what was found."""
     results: dict[str, Figures] = {
         "rule": {
@@ -118,7 +122,7 @@ def conclusions(tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found
         if best is not None:
             say(f"{name}: where the time goes ...")
             batch = max(1, round(best.more.get("batch_mean") or 1))
-            timed = parts(tagger, pace, batch, workers)
+            timed = parts(tagger, pace, batch, workers, precision=precision)
             results[f"where the time goes, {name}"] = {**timed, **shares(best, timed, pace.hop_s, workers)}
     if sockets.best is not None:
         say("what a stream takes of a server's memory ...")

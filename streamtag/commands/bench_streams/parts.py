@@ -53,13 +53,15 @@ class TimedHopStep(HopStep):
         return probabilities
 
 
-def parts(tagger: Tagger, pace: Pace, batch: int, workers: int, seconds: float = SECONDS) -> Figures:
+def parts(
+    tagger: Tagger, pace: Pace, batch: int, workers: int, seconds: float = SECONDS, precision: str = "float32"
+) -> Figures:
     """ms of one worker for a hop of one stream, while the other workers do the same. batch: streams of a step.
 
     scattering, gru: with their state, out of the slabs and back. ingest: from a producer's bytes to samples.
     message: from probabilities to JSON.
     """
-    scattering, gru = _network(tagger, batch, workers, seconds)
+    scattering, gru = _network(tagger, batch, workers, seconds, precision)
     return {
         "batch": batch,
         "scattering_ms_a_hop": scattering,
@@ -69,10 +71,10 @@ def parts(tagger: Tagger, pace: Pace, batch: int, workers: int, seconds: float =
     }
 
 
-def _network(tagger: Tagger, batch: int, workers: int, seconds: float) -> tuple[float, float]:
+def _network(tagger: Tagger, batch: int, workers: int, seconds: float, precision: str) -> tuple[float, float]:
     """ms of scattering and of the rest, for a hop of a stream: means over workers that step at the same time."""
     hop, sound = tagger.network.spec.hop, music(PIECE_S)
-    networks = [TimedHopStep(tagger.network, batch) for _ in range(workers)]
+    networks = [TimedHopStep(tagger.network, batch, precision) for _ in range(workers)]
     hops = [0] * workers
     ready = threading.Barrier(workers)
 

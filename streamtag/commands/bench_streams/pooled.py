@@ -75,9 +75,9 @@ class Feeder:
                 del waiting[session]
 
 
-def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int) -> Trial:
+def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precision: str = "float32") -> Trial:
     """workers: threads; on a GPU one. pace.rate must be the model's."""
-    pool = SessionPool(tagger, slots=streams)
+    pool = SessionPool(tagger, slots=streams, precision=precision)
     rehearse(pool)
     tally = Tally(pace, range(streams))
     workers = min(workers, streams)

@@ -76,12 +76,12 @@ def serving(model: Path, device: str, *more: str, program: Sequence[str] = ("str
             stop(process)
 
 
-def socket_trial(model: Path, device: str, pace: Pace, streams: int) -> Trial:
+def socket_trial(model: Path, device: str, pace: Pace, streams: int, precision: str = "float32") -> Trial:
     """Raises StreamtagError if the server or a process of producers does not start."""
     count = math.ceil(streams / A_PROCESS)
     with ExitStack() as resources:
         room = ["--max-streams", str(streams), "--max-producers-per-client", str(streams)]
-        server = resources.enter_context(serving(model, device, *room))
+        server = resources.enter_context(serving(model, device, *room, "--precision", precision))
         before = resident_mib(server.pid)
         address = f"ws://{HOST}:{server.port}"
         clients = [_clients(address, pace, first, count, streams) for first in range(count)]
