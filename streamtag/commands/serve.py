@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from rich.console import Console
 
 from streamtag.commands.hello import hello
@@ -36,7 +35,6 @@ from streamtag.out.words import counted
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger
-    from streamtag.live.pool import SessionPool
     from streamtag.out.websocket import Server
 
 SLOTS_A_WORKER, SLOTS_ON_A_GPU = 256, 16384  # 80 kB each; more than one has time for
@@ -112,7 +110,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
 
         observer, print_of = server.observer(), fingerprint(tagger.path)
         pool = SessionPool(tagger, slots, request.precision)
-        _rehearse(pool)
+        pool.rehearse(spec.batch)
         engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         with engine:
             server.hear_with(engine)
@@ -130,15 +128,6 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
             server.hear_with(None)
             reporter.note(f"ending {counted(engine.load.streams, 'stream')}")
         _write(outlet, sinks, reporter.note, 0)
-
-
-def _rehearse(pool: SessionPool) -> None:
-    """The first hops take longer, since transforms are planned then: not while somebody waits for them."""
-    session = pool.join()
-    session.feed(np.zeros(2 * pool.spec.sample_rate, np.float32))
-    while pool.step([session]):
-        pass
-    session.leave()
 
 
 def _table(request: ServeRequest, server: Server, engine: Engine) -> StreamsTable | None:

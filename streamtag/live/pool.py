@@ -104,6 +104,23 @@ class SessionPool:
         probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
         return [(session, session._track.give(row)) for session, row in zip(batch, probs, strict=True)]
 
+    def rehearse(self, most: int) -> None:
+        """Steps of 1, 2, 4 ... up to `most` streams of silence: the first of each size take longer, since transforms
+        are planned and a GPU's work is recorded. Raises CapacityError if not so many slots are free."""
+        sessions: list[PooledSession] = []
+        try:
+            size = 1
+            while len(sessions) < min(most, self.slots):
+                sessions += [self.join() for _ in range(min(size, most, self.slots) - len(sessions))]
+                for session in sessions:
+                    session.feed(np.zeros(2 * self.spec.hop, np.float32))
+                while self.step(sessions):
+                    pass
+                size *= 2
+        finally:
+            for session in sessions:
+                session.leave()
+
     def _leave(self, session: PooledSession) -> None:
         with self._lock:
             if session in self._sessions:  # leaving twice gives no slot back twice

@@ -343,3 +343,19 @@ def test_streams_that_come_and_go_at_random_are_each_as_if_alone(tagger: Tagger)
     Streams.tagger = tagger
     limits = settings(max_examples=40, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Streams, settings=limits)
+
+
+def test_a_rehearsal_leaves_no_trace(tagger: Tagger) -> None:
+    pool, sound = SessionPool(tagger, slots=5), noise(6 * HOP)
+    sizes: list[int] = []
+    step = pool._network.step
+    pool._network.step = lambda audio, rows: (sizes.append(len(rows)), step(audio, rows))[1]  # type: ignore[method-assign, func-returns-value]
+    pool.rehearse(8)
+    assert sorted(set(sizes)) == [1, 2, 4, 5]
+    assert len(pool) == 0
+    sessions = [pool.join() for _ in range(5)]
+    sessions[3].feed(sound)
+    agree(drain(pool)[sessions[3]], Session(tagger).feed(sound))
+    with pytest.raises(CapacityError):
+        pool.rehearse(2)
+    assert len(pool) == 5

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, Pace, chunks, feed, place
-from streamtag.commands.bench_streams.pooled import rehearse
+from streamtag.commands.bench_streams.pooled import MOST_AT_ONCE
 from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread
 from streamtag.commands.bench_streams.tally import Tally, Trial
 from streamtag.engine.engine import Engine
@@ -91,7 +91,7 @@ def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precisi
     """workers: threads of the engine."""
     tally, steps = Tally(pace, range(streams)), Steps()
     pool = SessionPool(tagger, slots=streams, precision=precision)
-    rehearse(pool)
+    pool.rehearse(MOST_AT_ONCE)
     spec = EngineSpec(workers=workers, max_streams=streams, batch=BATCH if tagger.device == "cpu" else GPU_BATCH)
     with Engine(pool, tagger.tags, tagger.thresholds, Listener(tally).tell, spec, observer=steps) as engine:
         producers = Producers(pace, engine, streams, tally)

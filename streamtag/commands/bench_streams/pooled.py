@@ -13,7 +13,6 @@ from streamtag.commands.bench_streams.pace import FAREWELL_S, PIECE_S, Pace, pla
 from streamtag.commands.bench_streams.tally import Tally, Trial
 from streamtag.commands.measure import music
 from streamtag.live.pool import PooledSession, SessionPool
-from streamtag.live.resample import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from streamtag.app import Tagger
@@ -78,7 +77,7 @@ class Feeder:
 def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precision: str = "float32") -> Trial:
     """workers: threads; on a GPU one. pace.rate must be the model's."""
     pool = SessionPool(tagger, slots=streams, precision=precision)
-    rehearse(pool)
+    pool.rehearse(MOST_AT_ONCE)
     tally = Tally(pace, range(streams))
     workers = min(workers, streams)
     feeders = [Feeder(pace, pool, list(range(first, streams, workers)), tally) for first in range(workers)]
@@ -97,21 +96,3 @@ def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precision
         device_bytes_a_stream=pool.slot_bytes,
         cpu_percent_of_a_core=100 * sum(feeder.cpu_s for feeder in feeders) / (pace.end_s + FAREWELL_S),
     )
-
-
-def rehearse(pool: SessionPool) -> None:
-    """The first steps of each size take longer: transforms are planned, and a GPU's work is recorded. All the slots
-    of the pool must be free, and are again."""
-    sessions = [pool.join() for _ in range(pool.slots)]
-    silence, size = np.zeros(SAMPLE_RATE // 2, np.float32), 1
-    while True:
-        part = sessions[: min(size, MOST_AT_ONCE)]
-        for session in part:
-            session.feed(silence)
-        while pool.step(part):
-            pass
-        if size >= min(len(sessions), MOST_AT_ONCE):
-            break
-        size *= 2
-    for session in sessions:
-        session.leave()
