@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamtag.spec import ScatteringSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,12 @@ class TagFrame:
     end: float
     probs: NDArray[np.float32]
     latency_s: float | None = None
+
+    @classmethod
+    def at(cls, index: int, spec: ScatteringSpec, probs: NDArray[np.float32]) -> Self:
+        """The frame of that number, which is centred at sample hop * index."""
+        centre, half = index * spec.hop, spec.window / 2
+        return cls(index, (centre - half) / spec.sample_rate, (centre + half) / spec.sample_rate, probs)
 
     @property
     def time(self) -> float:

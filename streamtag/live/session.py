@@ -114,14 +114,12 @@ class Session:
 
     def _numbered(self, probs: torch.Tensor) -> list[TagFrame]:
         rows = probs[0].float().cpu().numpy()
-        first, hop, half = self._frames, self._spec.hop, self._spec.window / 2
+        first, hop = self._frames, self._spec.hop
         self._frames += len(rows)
-        rate = self._spec.sample_rate
-        centres = [(first + i) * hop for i in range(len(rows))]
         frames = [
-            TagFrame(first + i, (centre - half) / rate, (centre + half) / rate, row)
-            for i, (centre, row) in enumerate(zip(centres, rows, strict=True))
-            if not any(start <= centre < end for start, end in self._lost)
+            TagFrame.at(index, self._spec, row)
+            for index, row in enumerate(rows, first)
+            if not any(start <= index * hop < end for start, end in self._lost)
         ]
         self._lost = [(start, end) for start, end in self._lost if end > self._frames * hop]
         return frames

@@ -77,7 +77,7 @@ class Track:
         self.samples = state.samples  # fed so far, losses included
         self.ended = False
         self.ready = 0  # hops that wait
-        self._hop, self._half, self._rate = spec.hop, spec.window / 2, spec.sample_rate
+        self._spec, self._hop = spec, spec.hop
         self._frames = state.frames
         self._begun = state.begun  # a hop was done
         self._lost = list(state.lost)
@@ -154,8 +154,7 @@ class Track:
         missing = any(start <= centre < end for start, end in self._lost)
         if self._lost:
             self._lost = [(start, end) for start, end in self._lost if end > centre + self._hop]
-        start, end = (centre - self._half) / self._rate, (centre + self._half) / self._rate
-        return [] if missing else [TagFrame(index, start, end, probs)]
+        return [] if missing else [TagFrame.at(index, self._spec, probs)]
 
     def state(self) -> TrackState:
         """Raises ValueError while hops wait, or if the stream has ended."""
