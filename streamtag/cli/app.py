@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -65,17 +64,5 @@ def guarded(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _silence()
         return BROKEN_PIPE
     return code
-
-
-def _silence() -> None:
-    """Nobody reads standard output: what is still buffered goes nowhere, without a complaint at exit."""
-    try:
-        place = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return  # no real file: nothing is buffered by the system
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, place)
-    os.close(nowhere)
