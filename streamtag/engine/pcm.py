@@ -1,46 +1,14 @@
-"""Bare samples as they come over a network: their format, and bytes that become numbers."""
+"""Bare samples as they come over a network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from streamtag.live.pcm import Pcm, Sample
 
-import numpy as np
-from numpy.typing import NDArray
-
-from streamtag.errors import SpecError
-
-Sample = Literal["s16le", "f32le"]
-
-LOWEST_RATE, HIGHEST_RATE = 1000, 384_000  # Hz; no sound card goes further
-MOST_CHANNELS = 8
+__all__ = ["PcmFormat", "Sample"]
 
 
-@dataclass(frozen=True)
-class PcmFormat:
-    """rate: Hz. sample: signed 16-bit or 32-bit floating-point numbers, little-endian, channels interleaved."""
+class PcmFormat(Pcm):
+    """What a producer may send: no sound card goes further."""
 
-    rate: int = 16000
-    sample: Sample = "s16le"
-    channels: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least, most in (("rate", LOWEST_RATE, HIGHEST_RATE), ("channels", 1, MOST_CHANNELS)):
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= most:
-                raise SpecError(f"PcmFormat: {name} must lie between {least} and {most}, not {value!r}")
-        if self.sample not in get_args(Sample):
-            raise SpecError(f"PcmFormat: sample must be one of {', '.join(get_args(Sample))}, not {self.sample!r}")
-
-    @property
-    def sample_bytes(self) -> int:
-        """Of one sample of all channels."""
-        return self.channels * (2 if self.sample == "s16le" else 4)
-
-    def decode(self, data: bytes) -> NDArray[np.float32]:
-        """Whole samples -> [n, channels], full scale = 1. May be a view of the bytes."""
-        if self.sample == "s16le":
-            samples = np.frombuffer(data, "<i2") * np.float32(1 / 32768)
-        else:
-            samples = np.frombuffer(data, "<f4").astype(np.float32, copy=False)
-        return samples.reshape(-1, self.channels)
+    HIGHEST_RATE = 384_000
+    MOST_CHANNELS = 8

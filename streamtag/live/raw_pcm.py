@@ -6,23 +6,19 @@ import queue
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamtag.errors import SourceError, SpecError
+from streamtag.errors import SourceError
 from streamtag.live.capture import Heard, Notice, Piece
 from streamtag.live.closing import Closing
 from streamtag.live.container import standard_input
 from streamtag.live.intake import Intake, Tee
-from streamtag.live.resample import MAX_RATE, MIN_RATE
+from streamtag.live.pcm import Pcm
+from streamtag.live.resample import MAX_RATE
 from streamtag.live.ring import Block
 
-Format = Literal["s16le", "f32le"]
-
-MOST_CHANNELS = 64
 READ_S = 0.1  # s of sound a read at most; a read gives what is there already
 DEPTH = 64  # reads that wait for the taker; then whoever writes into the pipe waits too, and nothing is lost
 MOST = 10  # reads that are given out as one piece
@@ -32,34 +28,11 @@ FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
 _NOTHING = np.zeros(0, np.float32)
 
 
-@dataclass(frozen=True)
-class RawSpec:
-    """rate: Hz. format: signed 16-bit or 32-bit floating-point numbers, little-endian, channels interleaved."""
+class RawSpec(Pcm):
+    """What standard input may bring."""
 
-    rate: int
-    format: Format
-    channels: int = 1
-
-    def __post_init__(self) -> None:
-        if not MIN_RATE <= self.rate <= MAX_RATE:
-            raise SpecError(f"RawSpec: rate must lie between {MIN_RATE} and {MAX_RATE} Hz, not {self.rate}")
-        if self.format not in get_args(Format):
-            raise SpecError(f"RawSpec: format must be one of {', '.join(get_args(Format))}, not {self.format!r}")
-        if not 1 <= self.channels <= MOST_CHANNELS:
-            raise SpecError(f"RawSpec: channels must lie between 1 and {MOST_CHANNELS}, not {self.channels}")
-
-    @property
-    def sample_bytes(self) -> int:
-        """Of one sample of all channels."""
-        return self.channels * (2 if self.format == "s16le" else 4)
-
-    def decode(self, data: bytes) -> NDArray[np.float32]:
-        """Whole samples -> [n, channels], full scale = 1."""
-        if self.format == "s16le":
-            samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
-        else:
-            samples = np.frombuffer(data, "<f4").astype(np.float32)
-        return samples.reshape(-1, self.channels)
+    HIGHEST_RATE = MAX_RATE
+    MOST_CHANNELS = 64
 
 
 class RawPcm(Closing):
@@ -87,7 +60,7 @@ class RawPcm(Closing):
     @property
     def about(self) -> str:
         channels = f"{self._spec.channels} channel{'' if self._spec.channels == 1 else 's'}"
-        return f"standard input, {self._spec.format}, {self._spec.rate} Hz, {channels}"
+        return f"standard input, {self._spec.sample}, {self._spec.rate} Hz, {channels}"
 
     @property
     def xruns(self) -> int:

@@ -28,7 +28,7 @@ def noise(seconds: float, rate: int, channels: int) -> NDArray[np.float32]:
 
 
 def encoded(samples: NDArray[np.float32], spec: RawSpec) -> bytes:
-    if spec.format == "s16le":
+    if spec.sample == "s16le":
         return np.round(samples * 32768).clip(-32768, 32767).astype("<i2").tobytes()
     return samples.astype("<f4").tobytes()
 
@@ -83,7 +83,7 @@ def test_every_format_comes_out_as_mono_at_16_khz(spec: RawSpec) -> None:
         assert capture.take(0) is None
     expected = soxr.resample(sound.mean(axis=1), spec.rate, 16000)
     assert len(heard) == 32000
-    np.testing.assert_allclose(heard, expected, atol=2e-6 if spec.format == "f32le" else 5e-5)
+    np.testing.assert_allclose(heard, expected, atol=2e-6 if spec.sample == "f32le" else 5e-5)
 
 
 @settings(max_examples=40, deadline=None)
