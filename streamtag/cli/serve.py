@@ -77,9 +77,7 @@ def _serve(
     max_clients: options.MaxClients = None,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers", metavar="N", min=1, max=256, help="Threads that compute; one a core without it, one for a GPU."
-        ),
+        typer.Option("--workers", metavar="N", min=1, max=256, help="Processes that compute; one a core without it."),
     ] = None,
     precision: options.Products = options.Precision.float32,
     json: Annotated[bool, typer.Option("--json", help="Print messages as JSON, one a line, as they come.")] = False,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +17,7 @@ from streamtag.commands.interruption import Interruption
 from streamtag.commands.reporter import Reporter
 from streamtag.commands.running import run_reported
 from streamtag.commands.serving import this_machine_alone
+from streamtag.commands.workforce import Workforce
 from streamtag.engine.engine import Engine
 from streamtag.engine.spec import EngineSpec
 from streamtag.message import End, Error, Gap, Message
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streamtag.app import Tagger
     from streamtag.out.websocket import Server
 
-SLOTS_A_WORKER, SLOTS_ON_A_GPU = 256, 16384  # 80 kB each; more than one has time for
+SLOTS_A_CORE, SLOTS_ON_A_GPU = 1024, 16384  # 80 kB each, which are taken as they are used; more than one has time for
 ON_A_GPU = 512  # streams in one step
 WAIT_S = 0.1  # between two looks at signals
 EACH = 8  # messages that wait to be written at most, for each stream that there may be
@@ -89,7 +89,8 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
     )
     if tagger.device == "cpu":
         torch.set_num_threads(1)  # each worker; two in one operation would wait for each other, busily
-    spec, slots = _sizes(request, tagger)
+    workforce = Workforce.of(tagger.device, request.workers)
+    spec, slots = _sizes(request, tagger, workforce)
     ingest = IngestSpec(request.ingest_token, request.max_per_client, slots)
     greeting = hello(tagger, selection.thresholds)
     outlet = Outlet(max(1024, EACH * slots))
@@ -109,7 +110,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: Interruption) 
             outlet.put(messages)
 
         observer, print_of = server.observer(), fingerprint(tagger.path)
-        pool = SessionPool(tagger, slots, request.precision)
+        pool = resources.enter_context(SessionPool(tagger, slots, request.precision, workforce.processes))
         pool.rehearse(spec.batch)
         engine = Engine(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         with engine:
@@ -157,19 +158,12 @@ def _write(outlet: Outlet, sinks: Sequence[Told], note: Callable[[str], None], t
             note(f"{message.stream}: {message.message}")
 
 
-def _sizes(request: ServeRequest, tagger: Tagger) -> tuple[EngineSpec, int]:
+def _sizes(request: ServeRequest, tagger: Tagger, workforce: Workforce) -> tuple[EngineSpec, int]:
     """How the engine works, and how many streams it has memory for. Raises SpecError."""
     on_a_gpu = tagger.device != "cpu"
-    workers = request.workers or (1 if on_a_gpu else _cores())
-    slots = request.max_streams or (SLOTS_ON_A_GPU if on_a_gpu else SLOTS_A_WORKER * workers)
-    spec = EngineSpec(workers=workers, max_streams=request.max_streams)
-    return (EngineSpec(workers=workers, max_streams=request.max_streams, batch=ON_A_GPU) if on_a_gpu else spec), slots
-
-
-def _cores() -> int:
-    """That this process may use."""
-    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable is not None else os.cpu_count() or 1
+    slots = request.max_streams or (SLOTS_ON_A_GPU if on_a_gpu else SLOTS_A_CORE * workforce.cores)
+    spec = EngineSpec(workforce.threads, workforce.cores, max_streams=request.max_streams)
+    return (replace(spec, batch=ON_A_GPU) if on_a_gpu else spec), slots
 
 
 def _announce(request: ServeRequest, server: Server, engine: Engine, reporter: Reporter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamtag.core.graphs import CudaGraphs, FixedBatches, Recorder
+from streamtag.core.hop_states import HopStates
 from streamtag.core.packed_gru import packed
-from streamtag.core.scattering import ScatteringState
-from streamtag.core.slab import Arrays, Slab
+from streamtag.core.slab import Allocate, Arrays
 from streamtag.core.stage import choose
 from streamtag.core.tagger import Tagger
 
 SLICE = 16  # streams whose scattering is computed together on a CPU: what they need fits its caches
 LARGE = 31 << 20  # bytes: more than any tensor of a slice, and the most that glibc can be taught to keep
-SCATTERING, HIDDEN = "scattering.", "gru."  # whose part of a row an exported array is
 
 
 class HopStep:
@@ -37,9 +35,11 @@ class HopStep:
         precision: str = "float32",
         turn: AbstractContextManager[Any] | None = None,
         recorder: Recorder | None = None,
+        allocate: Allocate | None = None,
     ) -> None:
         """precision: of the GRU's products. turn: a lock, held wherever one thread at a time may work; None: there is
-        but one. recorder: how work is recorded; None: as CUDA graphs on a GPU, on a CPU not at all.
+        but one. recorder: how work is recorded; None: as CUDA graphs on a GPU, on a CPU not at all. allocate: memory
+        for the states, as HopStates has it.
 
         Raises SpecError if there is no such precision.
         """
@@ -50,7 +50,6 @@ class HopStep:
         self._batches: FixedBatches | None = None
         self._turn: AbstractContextManager[Any] = nullcontext()
         with torch.inference_mode():
-            first = _aligned(network.scattering.initial_state(1), network.scattering.tail)
             if recorder is None and self._device.type == "cuda":
                 recorder = CudaGraphs(self._device)
             if recorder is not None:
@@ -62,13 +61,12 @@ class HopStep:
                 # glibc returns large freed blocks to the system, and fetches them anew, page by page, a moment later.
                 # Having seen one of a size freed it keeps what is smaller (mallopt(3): its thresholds are dynamic).
                 torch.empty(LARGE, dtype=torch.uint8)
-            self._scattering = Slab(first, rows)
-            self._hidden = Slab(network.gru.initial_state(1), rows)
+            self._states = HopStates(network, rows, allocate)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the device that a stream needs."""
-        return self._scattering.nbytes + self._hidden.nbytes
+        return self._states.nbytes
 
     @torch.inference_mode()
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -84,32 +82,38 @@ class HopStep:
         frames, starting = (torch.cat(part) for part in zip(*(self._scatter(*part) for part in parts), strict=True))
         return self._tag(frames, starting, where).numpy()
 
-    @torch.inference_mode()
     def reset(self, rows: NDArray[np.int64]) -> None:
         """They begin anew."""
         with self._turn:
-            self._scattering.reset(self._there(rows))
-            self._hidden.reset(self._there(rows))
+            self._states.reset(rows)
 
-    @torch.inference_mode()
     def forget(self, rows: NDArray[np.int64]) -> None:
         """They go on, but the GRU knows nothing of what it heard."""
         with self._turn:
-            self._hidden.reset(self._there(rows))
+            self._states.forget(rows)
 
-    @torch.inference_mode()
     def export(self, row: int) -> dict[str, NDArray[Any]]:
         """All that a row remembers, by name."""
-        parts = ((SCATTERING, self._scattering), (HIDDEN, self._hidden))
         with self._turn:
-            return {prefix + name: array for prefix, slab in parts for name, array in slab.export(row).items()}
+            return self._states.export(row)
 
-    @torch.inference_mode()
     def adopt(self, row: int, arrays: Arrays) -> None:
         """The row goes on where the exported one stood. Raises SpecError if it is not of this model's shapes."""
         with self._turn:
-            for prefix, slab in ((HIDDEN, self._hidden), (SCATTERING, self._scattering)):
-                slab.adopt(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
+            self._states.adopt(row, arrays)
+
+    @property
+    def pids(self) -> tuple[()]:
+        """No process but this one."""
+        return ()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of other processes, s."""
+        return 0.0
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     def _recorded(self, audio: Tensor, rows: Tensor) -> Tensor:
         """A whole hop that asks the host for nothing."""
@@ -117,22 +121,17 @@ class HopStep:
 
     def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """audio [M, hop] -> frames [M, 1, paths], and which streams have just begun [M]."""
-        before = self._scattering.take(rows)
+        before = self._states.scattering.take(rows)
         frames, after = self._network.scattering.step(audio, before)
-        self._scattering.put(rows, after)
+        self._states.scattering.put(rows, after)
         return frames, before.index < 0
 
     def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
         """frames [M, 1, paths] -> probabilities [M, tags]. Nothing is heard before a stream's start."""
-        network, hidden = self._network, self._hidden.take(rows)
+        network, hidden = self._network, self._states.hidden.take(rows)
         y, moved = self._gru.frame(network.normalization(frames[:, 0]), hidden)
-        self._hidden.put(rows, choose(starting, hidden, moved))
+        self._states.hidden.put(rows, choose(starting, hidden, moved))
         return torch.sigmoid(network.head(y))
 
     def _there(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)
-
-
-def _aligned(state: ScatteringState, tail: int) -> ScatteringState:
-    """At a hop's end, where every stream's state has the same shape: the half hop before it is the caller's to send."""
-    return replace(state, recent=state.recent[:, -tail:].clone(), warm=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from streamtag.core.gru import StackedGRU
@@ -35,28 +35,21 @@ def load_tagger(path: Path, device: torch.device | str = "cpu") -> Tagger:
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a streamtag model file of this version")
     try:
-        described = {key: json.loads(metadata[key]) for key in _KEYS}
-        scattering = ScatteringSpec.from_dict(described["scattering"])
-        normalization = NormalizationSpec.from_dict(described["normalization"])
-        network = NetworkSpec.from_dict(described["network"])
-        tags, thresholds, card = _description(described)
+        description = {key: json.loads(metadata[key]) for key in _KEYS}
+        return _assembled(str(path), description, tensors).to(device)
     except (KeyError, TypeError, ValueError, SpecError) as error:
         raise ModelFileError(f"{path}: damaged model description: {error}") from error
-    if _parameters(network) > MAX_PARAMETERS:
-        raise ModelFileError(f"{path}: a network of more than {MAX_PARAMETERS:,} parameters")
-    try:
-        with torch.device("meta"):  # nothing is allocated or drawn at random before the weights come
-            gru, head = StackedGRU(network), nn.Linear(network.hidden, network.outputs)
-        parts = Scattering(scattering), Normalization(normalization, scattering)
-        expected = _tensors(parts[1], gru, head)
-        _check(path, tensors, expected)
-        weights = {name: tensor.float() for name, tensor in tensors.items()}
-        for prefix, module in _modules(parts[1], gru, head).items():
-            own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
-            module.load_state_dict(own, assign=True)
-        return Tagger(*parts, gru, head, tags, thresholds, card).to(device)
-    except SpecError as error:
-        raise ModelFileError(f"{path}: settings that do not fit: {error}") from error
+
+
+def pack(tagger: Tagger) -> tuple[str, bytes]:
+    """All that makes a tagger, for another process: its settings as JSON, and its weights as they are."""
+    description, tensors = _described(tagger)
+    return json.dumps(description), save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def unpack(description: str, weights: bytes) -> Tagger:
+    """The opposite, on the CPU. Raises ModelFileError if they do not fit each other."""
+    return _assembled("the model", json.loads(description), load(weights))
 
 
 def save_tagger(tagger: Tagger, path: Path) -> None:
@@ -64,21 +57,14 @@ def save_tagger(tagger: Tagger, path: Path) -> None:
 
     Raises ModelFileError if a weight is not finite in half precision, OutputError if the file cannot be written.
     """
+    description, weights = _described(tagger)
     tensors = {}
-    for name, tensor in _tensors(tagger.normalization, tagger.gru, tagger.head).items():
+    for name, tensor in weights.items():
         half = not name.startswith("normalization.")
         tensors[name] = tensor.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
         if not bool(tensors[name].isfinite().all()):
             raise ModelFileError(f"{path}: {name} is not finite in half precision")
-    described = {
-        "scattering": tagger.spec.to_dict(),
-        "normalization": tagger.normalization.spec.to_dict(),
-        "network": tagger.gru.spec.to_dict(),
-        "tags": list(tagger.tags),
-        "thresholds": [round(t, 4) for t in tagger.thresholds],
-        "card": tagger.card,
-    }
-    texts = {key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in described.items()}
+    texts = {key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in description.items()}
     try:
         save_file(tensors, path, metadata={"format": FORMAT, **texts})
     except (OSError, SafetensorError) as error:
@@ -96,6 +82,41 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{path}: not a model file, or damaged: {error}") from error
+
+
+def _described(tagger: Tagger) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Its settings, which JSON can hold, and its weights by name."""
+    description = {
+        "scattering": tagger.spec.to_dict(),
+        "normalization": tagger.normalization.spec.to_dict(),
+        "network": tagger.gru.spec.to_dict(),
+        "tags": list(tagger.tags),
+        "thresholds": [round(t, 4) for t in tagger.thresholds],
+        "card": tagger.card,
+    }
+    return description, _tensors(tagger.normalization, tagger.gru, tagger.head)
+
+
+def _assembled(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> Tagger:
+    """name: of the file, for errors. Raises KeyError, TypeError, ValueError, SpecError for a damaged description."""
+    scattering = ScatteringSpec.from_dict(description["scattering"])
+    normalization = NormalizationSpec.from_dict(description["normalization"])
+    network = NetworkSpec.from_dict(description["network"])
+    tags, thresholds, card = _description(description)
+    if _parameters(network) > MAX_PARAMETERS:
+        raise ModelFileError(f"{name}: a network of more than {MAX_PARAMETERS:,} parameters")
+    try:
+        with torch.device("meta"):  # nothing is allocated or drawn at random before the weights come
+            gru, head = StackedGRU(network), nn.Linear(network.hidden, network.outputs)
+        parts = Scattering(scattering), Normalization(normalization, scattering)
+        _check(name, tensors, _tensors(parts[1], gru, head))
+        weights = {name: tensor.float() for name, tensor in tensors.items()}
+        for prefix, module in _modules(parts[1], gru, head).items():
+            own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+            module.load_state_dict(own, assign=True)
+        return Tagger(*parts, gru, head, tags, thresholds, card)
+    except SpecError as error:
+        raise ModelFileError(f"{name}: settings that do not fit: {error}") from error
 
 
 def _description(described: dict[str, Any]) -> tuple[list[str], list[float], dict[str, Any]]:
@@ -127,7 +148,7 @@ def _tensors(normalization: nn.Module, gru: StackedGRU, head: nn.Module) -> dict
     return {prefix + name: t for prefix, module in modules.items() for name, t in module.state_dict().items()}
 
 
-def _check(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def _check(path: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     if tensors.keys() != expected.keys():
         names = sorted(tensors.keys() ^ expected.keys())
         raise ModelFileError(f"{path}: missing or unknown tensors: {', '.join(names[:4])}")

@@ -24,13 +24,18 @@ def packed(gru: StackedGRU, precision: str) -> FrameGRU:
 
     Raises SpecError if there is no such precision.
     """
-    if precision not in PRECISIONS:
-        raise SpecError(f"precision is {' or '.join(PRECISIONS)}, not {precision}")
+    check_precision(precision)
     if precision == "bfloat16":
         return _PackedGRU(gru, _Rounded)
     on_cpu = next(gru.parameters()).device.type == "cpu"
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return _PackedGRU(gru, _Exact) if on_cpu and onednn else gru
+
+
+def check_precision(precision: str) -> None:
+    """Raises SpecError if there is no such precision."""
+    if precision not in PRECISIONS:
+        raise SpecError(f"precision is {' or '.join(PRECISIONS)}, not {precision}")
 
 
 class _Exact:

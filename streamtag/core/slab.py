@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic
 
 import numpy as np
@@ -11,24 +11,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamtag.core.stage import State, take
+from streamtag.core.stage import State, each, take
 from streamtag.errors import SpecError
 
 Arrays = Mapping[str, NDArray[Any]]
+Allocate = Callable[[torch.Size, torch.dtype], Tensor]
 
 
 class Slab(Generic[State]):
     """Preallocated states of any stage. Several threads may use rows at once, but no row two of them."""
 
-    def __init__(self, first: State, rows: int) -> None:
-        """first: the state of one stream before its first sample, on the device; all rows begin with it."""
+    def __init__(self, first: State, rows: int, allocate: Allocate | None = None) -> None:
+        """first: the state of one stream before its first sample, on the device; all rows begin with it.
+
+        allocate: gives memory for the rows, the same for the same requests in another process; what stands in it
+        is left alone, so that a row must be reset before it is used. None: the device's own.
+        """
         self._first = first
-        self._state: State = take(first, torch.zeros(rows, dtype=torch.int64, device=_device(first)))
+        if allocate is None:
+            self._state: State = take(first, torch.zeros(rows, dtype=torch.int64, device=_device(first)))
+        else:
+            self._state = each(lambda leaf: allocate(torch.Size((rows, *leaf.shape[1:])), leaf.dtype), first)
 
     @property
     def nbytes(self) -> int:
         """Bytes of one row."""
-        return sum(tensor.nbytes for tensor in _leaves(self._first).values())
+        return sum(tensor.nbytes for tensor in leaves(self._first).values())
 
     def take(self, rows: Tensor) -> State:
         """The states of the rows (integers, [M]): a copy."""
@@ -36,7 +44,7 @@ class Slab(Generic[State]):
 
     def put(self, rows: Tensor, state: State) -> None:
         """The rows are now these states."""
-        for mine, new in zip(_leaves(self._state).values(), _leaves(state).values(), strict=True):
+        for mine, new in zip(leaves(self._state).values(), leaves(state).values(), strict=True):
             mine.index_copy_(0, rows, new)
 
     def reset(self, rows: Tensor) -> None:
@@ -45,11 +53,11 @@ class Slab(Generic[State]):
 
     def export(self, row: int) -> dict[str, NDArray[Any]]:
         """One row's tensors, by name."""
-        return {name: tensor[row].cpu().numpy().copy() for name, tensor in _leaves(self._state).items()}
+        return {name: tensor[row].cpu().numpy().copy() for name, tensor in leaves(self._state).items()}
 
     def adopt(self, row: int, arrays: Arrays) -> None:
         """The opposite. Raises SpecError if they are not of this stage's shapes, or not finite."""
-        own = _leaves(self._state)
+        own = leaves(self._state)
         if arrays.keys() != own.keys():
             raise SpecError("a stream's state has other parts than this model's")
         for name, mine in own.items():
@@ -62,7 +70,8 @@ class Slab(Generic[State]):
             mine[row] = torch.as_tensor(arrays[name].copy())
 
 
-def _leaves(state: Any) -> dict[str, Tensor]:
+def leaves(state: Any) -> dict[str, Tensor]:
+    """Its tensors, by name."""
     return dict(_named(state, "state"))
 
 
@@ -75,4 +84,4 @@ def _named(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _device(state: Any) -> torch.device:
-    return next(iter(_leaves(state).values())).device
+    return next(iter(leaves(state).values())).device

@@ -43,22 +43,22 @@ def choose(rows: Tensor, yes: State, no: State) -> State:
             raise ValueError("states can be mixed only at the same place between two hops")
         return torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b)
 
-    chosen: State = _each(pick, yes, no)
+    chosen: State = each(pick, yes, no)
     return chosen
 
 
 def take(state: State, rows: Tensor) -> State:
     """The state of the streams with the numbers `rows` (integers, [M]) alone."""
-    taken: State = _each(lambda a: a[rows], state)
+    taken: State = each(lambda a: a[rows], state)
     return taken
 
 
-def _each(function: Callable[..., Tensor], *states: Any) -> Any:
+def each(function: Callable[..., Tensor], *states: Any) -> Any:
     """`function` of every tensor; what is no tensor belongs to the whole batch and stays as in the last state."""
     last = states[-1]
     if isinstance(last, Tensor):
         return function(*states)
     if dataclasses.is_dataclass(last) and not isinstance(last, type):
         names = [f.name for f in dataclasses.fields(last)]
-        return dataclasses.replace(last, **{n: _each(function, *(getattr(s, n) for s in states)) for n in names})
+        return dataclasses.replace(last, **{n: each(function, *(getattr(s, n) for s in states)) for n in names})
     return last

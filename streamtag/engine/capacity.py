@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp
 
-MEMORY_S = 10.0  # s of work; time constant with which the cost is followed
+MEMORY_S = 10.0  # s of work on every core; time constant with which the cost is followed
 SLOWEST, FASTEST = 20.0, 0.1  # times the measured cost; beyond these it was no measurement of ours
+REST = 1.3  # times the measured cost, until it is known: what the sockets of a server add, as measured on two cores
+QUIET = 0.25  # part of the cores' time; below it the work tells nothing of what much of it would cost
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step costs one of the workers while all of them work: so long by itself, and so long a stream, in s."""
+    """CPU time of a step while all workers work, everything included: so long by itself, and so long a stream, in s."""
 
     step_s: float
     stream_s: float
@@ -23,23 +25,30 @@ class Cost:
 class Capacity:
     """Told by all workers; the caller's lock is held around each call."""
 
-    def __init__(self, cost: Cost | None, hop_s: float, workers: int, batch: int, headroom: float, most: int) -> None:
+    def __init__(self, cost: Cost | None, hop_s: float, cores: int, batch: int, headroom: float, most: int) -> None:
         """cost: as measured; None: it is not, and there is room for `most`. batch: streams in a step when it counts."""
         self._cost = cost
-        self._hop_s, self._workers, self._batch, self._headroom, self._most = hop_s, workers, batch, headroom, most
-        self._times = 1.0  # the measured cost
+        self._hop_s, self._cores, self._batch, self._headroom, self._most = hop_s, cores, batch, headroom, most
+        self._times = REST  # the measured cost
+        self._foreseen = 0.0  # by the measured cost, s, of the steps since it was last compared
 
     @property
     def streams(self) -> int:
         """At least 1."""
         if self._cost is None:
             return self._most
-        a_second = self._workers * self._batch / (self._cost.of(self._batch) * self._times)
+        a_second = self._cores * self._batch / (self._cost.of(self._batch) * self._times)
         return max(1, min(self._most, int(self._headroom * a_second * self._hop_s)))
 
-    def ticked(self, streams: int, seconds: float) -> None:
-        """A step of so many took so long."""
-        if self._cost is None:
+    def ticked(self, streams: int) -> None:
+        """A step of so many."""
+        if self._cost is not None:
+            self._foreseen += self._cost.of(streams)
+
+    def spent(self, cpu_s: float, passed_s: float) -> None:
+        """All that the program did took so much CPU time in passed_s, since the last time that this was told."""
+        foreseen, self._foreseen = self._foreseen, 0.0
+        if not foreseen or cpu_s < QUIET * self._cores * passed_s:
             return
-        times = min(SLOWEST, max(FASTEST, seconds / self._cost.of(streams)))
-        self._times += (1 - exp(-seconds / (MEMORY_S * self._workers))) * (times - self._times)
+        times = min(SLOWEST, max(FASTEST, cpu_s / foreseen))
+        self._times += (1 - exp(-cpu_s / (MEMORY_S * self._cores))) * (times - self._times)

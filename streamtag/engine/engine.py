@@ -57,7 +57,7 @@ class Engine:
         """model: fingerprint of the weights; an exported stream is adopted only by an engine with the same."""
         self._pool, self._tags, self._thresholds = pool, tuple(tags), tuple(thresholds)
         self._spec, self._model, self._clock = spec, model, clock
-        self._desk = Desk(spec, Health(self._capacity(), spec, clock()), clock)
+        self._desk = Desk(spec, Health(self._capacity(), spec, clock(), pool.cpu_s), clock)
         self._work = Work(pool, Board(tags, thresholds, pool.slots), tell, model, clock)
         self._crew = Crew(self._desk, self._work, observer or NoObserver(), spec.workers, spec.deadline_s)
 
@@ -170,7 +170,7 @@ class Engine:
 
     def _capacity(self, cost: Cost | None = None) -> Capacity:
         spec, most = self._spec, min(self._pool.slots, self._spec.max_streams or self._pool.slots)
-        return Capacity(cost, HOP_S, spec.workers, min(spec.batch, most), spec.headroom, most)
+        return Capacity(cost, HOP_S, spec.cores or spec.workers, min(spec.batch, most), spec.headroom, most)
 
     def _check_open(self) -> None:
         if self._desk.closing:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp
+from time import process_time
 
 from streamtag.engine.capacity import Capacity
 from streamtag.engine.spec import EngineSpec
@@ -10,13 +12,19 @@ from streamtag.engine.spec import EngineSpec
 RETRY_S = 10.0  # s; after which a place may be free again where all are taken
 LEAST_S = 1.0
 MEMORY_S = 5.0  # s; time constant of what is told about the work
+READ_S = 0.5  # s between two readings of the CPU time
 
 
 class Health:
     """Used under the engine's lock."""
 
-    def __init__(self, capacity: Capacity, spec: EngineSpec, now: float) -> None:
+    def __init__(
+        self, capacity: Capacity, spec: EngineSpec, now: float, cpu_s: Callable[[], float] = process_time
+    ) -> None:
+        """cpu_s: CPU time so far of all that belongs to the program."""
         self.capacity = capacity
+        self._cpu_s = cpu_s
+        self._read = now, cpu_s()
         self.cost_s = 0.0  # of a hop of one stream
         self._spec = spec
         self._missed = float("-inf")  # when a deadline was, the last time
@@ -45,9 +53,17 @@ class Health:
         if missed:
             self._missed = now
         if streams:
-            self.capacity.ticked(streams, seconds)
+            self.capacity.ticked(streams)
+            self._compare(now)
             new = 1 - exp(-seconds / MEMORY_S)
             self.cost_s += (new if self.cost_s else 1.0) * (seconds / streams - self.cost_s)
         passed = max(now - self._seen[worker], seconds, 1e-9)
         self._seen[worker] = now
         self._busy[worker] += (1 - exp(-passed / MEMORY_S)) * (seconds / passed - self._busy[worker])
+
+    def _compare(self, now: float) -> None:
+        """Every so often: what all the work took."""
+        before, cpu_s = self._read
+        if now - before >= READ_S:
+            self._read = now, self._cpu_s()
+            self.capacity.spent(self._read[1] - cpu_s, now - before)

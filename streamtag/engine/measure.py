@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from statistics import median
-from threading import Thread
+from threading import Barrier, Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,44 +49,58 @@ def _step_s(
     streams: int,
     seconds: float,
 ) -> float:
-    """How long a step of so many takes a worker while all work."""
-    board = Board(tags, thresholds, workers * streams)
-    work = Work(pool, board, _as_json, "", time.monotonic)
-    times: list[list[float]] = [[] for _ in range(workers)]
+    """CPU time of a step of so many while all workers work."""
+    work = Work(pool, Board(tags, thresholds, workers * streams), _as_json, "", time.monotonic)
+    warm = Barrier(workers)
+    readings: list[float] = []
     failures: list[BaseException] = []
-    until = time.monotonic() + seconds
 
-    def run(mine: list[float]) -> None:
+    def run(counts: list[int]) -> None:
         try:
-            _run(work, spec, streams, until, mine)
+            crowd = Crowd(work, spec, streams)
+            for _ in range(WARM_UP):
+                crowd.step()
+            warm.wait()
+            readings.append(pool.cpu_s())
+            until, count = time.monotonic() + seconds, 0
+            while count < LEAST or time.monotonic() < until:
+                crowd.step()
+                count += 1
+            counts.append(count)
+            warm.wait()
+            crowd.leave()
         except BaseException as error:
             failures.append(error)
+            warm.abort()
 
-    threads = [Thread(target=run, args=(mine,), name="streamtag-measure") for mine in times]
+    counts: list[int] = []
+    threads = [Thread(target=run, args=(counts,), name="streamtag-measure") for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
-    return median(time for mine in times for time in mine)
+    return (pool.cpu_s() - min(readings)) / sum(counts)
 
 
-def _run(work: Work, spec: EngineSpec, count: int, until: float, times: list[float]) -> None:
-    now, noise = time.monotonic(), np.random.default_rng(0)
-    samples = round(HOP_S * FORMAT.rate)
-    streams = [EngineStream(str(number), Inlet(FORMAT, spec, now), spec, now, None) for number in range(count)]
-    steps = 0
-    while len(times) < LEAST or time.monotonic() < until:
-        sound = noise.standard_normal(samples, np.float32).astype("<f4").tobytes()
+class Crowd:
+    """So many streams of noise, which one worker steps."""
+
+    def __init__(self, work: Work, spec: EngineSpec, count: int) -> None:
+        now, samples = time.monotonic(), round(HOP_S * FORMAT.rate)
+        self._work = work
+        self._sound = np.random.default_rng(0).standard_normal(samples, np.float32).astype("<f4").tobytes()
+        self._streams = [EngineStream(str(n), Inlet(FORMAT, spec, now), spec, now, None) for n in range(count)]
+
+    def step(self) -> None:
         now = time.monotonic()
-        for stream in streams:
-            stream.inlet.push(sound, now)
-        done = work.step(streams)
-        steps += 1
-        if steps > WARM_UP and done.hops:
-            times.append(done.seconds / done.hops * count)
-    work.close(streams)
+        for stream in self._streams:
+            stream.inlet.push(self._sound, now)
+        self._work.step(self._streams)
+
+    def leave(self) -> None:
+        self._work.close(self._streams)
 
 
 def _as_json(messages: Sequence[Message]) -> None:

@@ -9,8 +9,9 @@ from streamtag.errors import SpecError
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """workers: threads that compute, one a core; one is enough for a GPU. batch: most streams in one step.
-    patience_s: so long the first hop that is due waits for others to share its step.
+    """workers: threads that work; one is enough for a GPU. cores: what all the work may use of the machine; None: one
+    a worker. batch: most streams in one step. patience_s: so long the first hop that is due waits for others to share
+    its step.
 
     deadline_s: from a hop being there to its message; later is a miss, and for degraded_s after one the engine is
     degraded and takes no new streams. late_s: a hop of a live stream that has waited longer is shed, with those
@@ -20,11 +21,13 @@ class EngineSpec:
     producer that is so far ahead of the clock is no live one: it is never shed, and comes after those that are.
 
     away_s: how long a stream waits for a producer that broke off. max_streams: how many there is room for, where the
-    user knows better than a measurement; None: what measure_s of work on noise tells, times headroom, which is what
-    the rest of the program and other programs leave. farewell_s: how long the end waits for what is owed.
+    user knows better than a measurement; None: what measure_s of work on noise tells, and later the CPU time that the
+    whole program takes. headroom: the part of the cores' time that streams may fill. farewell_s: how long the end
+    waits for what is owed.
     """
 
     workers: int = 1
+    cores: int | None = None
     batch: int = 64
     patience_s: float = 0.025
     deadline_s: float = 0.256
@@ -39,9 +42,10 @@ class EngineSpec:
     farewell_s: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("workers", "batch", *(() if self.max_streams is None else ("max_streams",))):
+        for name in ("workers", "cores", "batch", "max_streams"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
+            left = value is None and name in ("cores", "max_streams")
+            if not left and (type(value) is not int or value < 1):
                 raise SpecError(f"EngineSpec: {name} must be a positive whole number, not {value!r}")
         for name in (
             "deadline_s",

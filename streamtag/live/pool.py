@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +17,33 @@ from streamtag.live.frame import TagFrame
 from streamtag.live.track import Track, TrackState
 
 if TYPE_CHECKING:
-    from streamtag.core.hop_step import HopStep
     from streamtag.live.session import HasNetwork
+
+
+class HopNetwork(Protocol):
+    """Steps streams and owns their states: HopStep in this process, HopWorkers in others. pids: of these; cpu_s: their
+    CPU time so far."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def pids(self) -> tuple[int, ...]: ...
+
+    @property
+    def cpu_s(self) -> float: ...
+
+    def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]: ...
+
+    def reset(self, rows: NDArray[np.int64]) -> None: ...
+
+    def forget(self, rows: NDArray[np.int64]) -> None: ...
+
+    def export(self, row: int) -> dict[str, NDArray[Any]]: ...
+
+    def adopt(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +58,8 @@ class SessionState:
 
 
 class SessionPool:
-    """Owns the slots. Several threads may use it at once, but no session two of them.
+    """Owns the slots, and the processes if it has any: then it is a context manager, or must be closed. Several threads
+    may use it at once, but no session two of them.
 
     pool = SessionPool(tagger, slots=64)
     session = pool.join()
@@ -39,26 +67,58 @@ class SessionPool:
     for session, frames in pool.step(): ...
     """
 
-    def __init__(self, tagger: HasNetwork, slots: int = 64, precision: str = "float32") -> None:
+    def __init__(
+        self, tagger: HasNetwork, slots: int = 64, precision: str = "float32", processes: int | None = None
+    ) -> None:
         """slots: streams at most; their states are allocated at once (`slot_bytes` each, on the device). precision:
         of the GRU's products, float32 or bfloat16, which is faster on CPUs with units for it, slower on others.
+        processes: that compute, on the CPU; each takes 0.3 GB. None: the threads that call `step` do it.
 
-        Raises SpecError if there are no slots, or there is no such precision.
+        Raises SpecError if there are no slots, no such precision, or there can be no such processes, DeviceError if
+        they do not start.
         """
         from streamtag.core.hop_step import HopStep  # late: torch
+        from streamtag.live.hop_workers import HopWorkers
 
         if slots < 1:
             raise SpecError(f"a pool has at least 1 slot, not {slots}")
+        if processes is not None and (processes < 1 or tagger.network.head.weight.device.type != "cpu"):
+            raise SpecError(f"{processes} worker processes: there must be 1 or more, and the model on the CPU")
         self.slots = slots
         self.spec = tagger.network.spec
-        self._network = HopStep(tagger.network, slots, precision, turn=threading.Lock())
+        self._network: HopNetwork
+        if processes is None:
+            self._network = HopStep(tagger.network, slots, precision, turn=threading.Lock())
+        else:
+            self._network = HopWorkers(tagger.network, slots, precision, processes)
         self._lock = threading.Lock()  # of the two below
         self._free = list(range(slots))[::-1]
         self._sessions: dict[PooledSession, None] = {}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes, if there are any. Nothing may be stepped from now on."""
+        self._network.close()
+
     def __len__(self) -> int:
         """Sessions now."""
         return len(self._sessions)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes' numbers."""
+        return self._network.pids
+
+    def cpu_s(self) -> float:
+        """CPU time so far of this process and of those of the pool, s."""
+        return time.process_time() + self._network.cpu_s
 
     @property
     def slot_bytes(self) -> int:
@@ -131,7 +191,7 @@ class SessionPool:
 class PooledSession:
     """One stream of a pool: as Session, but what is fed waits for the pool's next steps."""
 
-    def __init__(self, pool: SessionPool, network: HopStep, slot: int, state: SessionState | None = None) -> None:
+    def __init__(self, pool: SessionPool, network: HopNetwork, slot: int, state: SessionState | None = None) -> None:
         self._pool = pool
         self._network = network
         self._slot = slot

@@ -31,6 +31,7 @@ from streamtag.commands.bench_streams.sizing import Sizing
 from streamtag.commands.bench_streams.sockets import Serving, serving, socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Tally, Trial
 from streamtag.commands.measure import music
+from streamtag.commands.workforce import Workforce
 from streamtag.core.hop_step import HopStep
 from streamtag.errors import StreamtagError
 from streamtag.message import Frame, Gap, Message
@@ -247,7 +248,7 @@ class QuickFeed:
 def test_what_an_engine_does_is_seen(fault: str, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alone, "Engine", QuickEngine)
     monkeypatch.setattr(QuickEngine, "fault", fault)
-    trial = alone.engine_trial(tagger, PACE, 8, 1)
+    trial = alone.engine_trial(tagger, PACE, 8, Workforce(None, 1))
     assert trial.held == (fault == "")
     assert (trial.missing > 0) == (fault in ("loses", "full"))
     assert (trial.repeated > 0) == (fault == "repeats")
@@ -258,14 +259,16 @@ def test_what_an_engine_does_is_seen(fault: str, tagger: Tagger, monkeypatch: py
         assert trial.lossless
 
 
-def test_the_engine_is_measured_by_the_clock(tagger: Tagger) -> None:
-    trial = alone.engine_trial(tagger, PACE, 6, 2)
+@pytest.mark.parametrize("workforce", [Workforce(None, 2), Workforce(2, 3)])
+def test_the_engine_is_measured_by_the_clock(tagger: Tagger, workforce: Workforce) -> None:
+    trial = alone.engine_trial(tagger, PACE, 6, workforce)
     assert trial.lossless
     assert len(trial.after) == sum(len(PACE.expected(stream)) for stream in range(6))
     assert trial.after.min() > 0
     assert 1 <= trial.more["batch_mean"] <= trial.more["batch_max"] <= 6
     assert trial.more["worker_ms_a_hop"] > 0
     assert trial.more["device_bytes_a_stream"] > 10_000
+    assert (trial.more["workers_cpu_percent_of_a_core"] > 0) == (workforce.processes is not None)
 
 
 # --- the pool, and the parts of its work ---------------------------------------------------------------------------
@@ -284,15 +287,19 @@ def test_the_parts_of_a_hop_are_timed_and_make_up_the_time_of_the_workers(tagger
     timed = parts(tagger, PACE, 4, 2, seconds=0.4)
     assert all(timed[f"{name}_ms_a_hop"] > 0 for name in ("scattering", "gru", "ingest", "message"))
     assert timed["scattering_ms_a_hop"] > timed["message_ms_a_hop"]  # or something is not timed at all
+    of_a_hop = {"scattering_ms_a_hop": 1.28, "gru_ms_a_hop": 0.64}
     threads = {"thread 1": 60.0, "thread 2": 40.0, "thread 3": 15.0}
     trial = made(100, True, cpu_percent_of_a_core=120.0, **threads)
-    told = shares(trial, {"scattering_ms_a_hop": 1.28, "gru_ms_a_hop": 0.64}, 0.256, 2)
+    told = shares(trial, of_a_hop, 0.256, Workforce(None, 2), 1)
     assert told["cpu_ms_a_hop"] == pytest.approx(1.2 * 2.56)
     assert told["scattering_percent"] == pytest.approx(100 * 1.28 / 2.56 / 1.2)
     assert told["gru_percent"] == pytest.approx(100 * 0.64 / 2.56 / 1.2)
-    assert told["other_threads_percent"] == pytest.approx(100 * 20 / 120)
+    assert told["sockets_percent"] == pytest.approx(100 * 15 / 120)
     assert sum(value for name, value in told.items() if name.endswith("percent")) == pytest.approx(100)
-    assert "not_measured" in shares(made(3, True), timed, 0.256, 2)
+    beside = made(100, True, cpu_percent_of_a_core=120.0, **{"thread 1": 30.0, "thread 2": 10.0})
+    assert shares(beside, of_a_hop, 0.256, Workforce(2, 3), 1)["sockets_percent"] == pytest.approx(100 * 30 / 120)
+    assert shares(beside, of_a_hop, 0.256, Workforce(2, 3), 0)["sockets_percent"] == 0
+    assert "not_measured" in shares(made(3, True), timed, 0.256, Workforce(2, 3), 1)
 
 
 class Again:
@@ -444,7 +451,7 @@ def test_on_a_gpu_the_pool_is_looked_at_by_itself_with_one_worker(
         return made(streams, streams <= 10_000)
 
     monkeypatch.setattr(command, "pool_trial", pool)
-    found = command.searches(tagger, PACE, 1, gpu=True, precision="bfloat16")
+    found = command.searches(tagger, PACE, Workforce(None, 1), gpu=True, precision="bfloat16")
     assert found[command.POOL].trials[0].streams == command.FIRST_ON_A_GPU
     assert 9600 <= found[command.POOL].streams <= 10_000
     assert 96 <= found[command.ENGINE].streams <= 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamtag.engine.capacity import Capacity, Cost
+from streamtag.engine.capacity import REST, Capacity, Cost
 from streamtag.engine.health import Health
 from streamtag.engine.load import Load
 from streamtag.engine.pace import Pace
@@ -68,25 +68,51 @@ def test_waiting_on_request_does_not_make_a_file_live() -> None:
 
 def test_capacity_follows_from_the_cost() -> None:
     cost = Cost(step_s=0.004, stream_s=0.0006)
-    capacity = Capacity(cost, 0.256, workers=2, batch=64, headroom=0.8, most=1000)
+    capacity = Capacity(cost, 0.256, cores=2, batch=64, headroom=0.8, most=1000)
     assert cost.of(64) == pytest.approx(0.0424)
-    assert capacity.streams == int(0.8 * 0.256 * 2 * 64 / 0.0424)
+    assert capacity.streams == int(0.8 * 0.256 * 2 * 64 / (REST * 0.0424))
     assert Capacity(cost, 0.256, 2, 64, 0.8, most=100).streams == 100
     assert Capacity(None, 0.256, 2, 64, 0.8, most=77).streams == 77
     assert Capacity(Cost(10.0, 1.0), 0.256, 1, 1, 0.8, most=100).streams == 1
 
 
-def test_capacity_follows_what_the_work_costs_later() -> None:
+def work_for(capacity: Capacity, seconds: int, streams: int, times: float, a_second: float) -> None:
+    """So many steps a second, each of which takes `times` what was foreseen."""
+    cost = Cost(0.004, 0.0006)
+    for _ in range(seconds):
+        for _ in range(int(a_second)):
+            capacity.ticked(streams)
+        capacity.spent(int(a_second) * times * cost.of(streams), 1.0)
+
+
+def test_capacity_follows_what_the_whole_program_takes_later() -> None:
     capacity = Capacity(Cost(0.004, 0.0006), 0.256, 2, 64, 0.8, most=1000)
     first = capacity.streams
-    for _ in range(2000):
-        capacity.ticked(64, 2 * 0.0424)
+    work_for(capacity, 100, 64, 2 * REST, 20)
     assert capacity.streams == pytest.approx(first / 2, abs=1)
-    for _ in range(20_000):
-        capacity.ticked(3, 0.004 + 3 * 0.0006)  # as measured, in small steps
+    work_for(capacity, 100, 3, REST, 300)  # as foreseen, in small steps
     assert capacity.streams == pytest.approx(first, rel=0.05)
-    capacity.ticked(1, 0.05)  # one slow step is no reason
-    assert capacity.streams > 0.9 * first
+    work_for(capacity, 1, 1, 3, 100)  # one slow second is no reason
+    assert capacity.streams > 0.8 * first
+
+
+def test_a_machine_that_is_nearly_idle_tells_nothing_of_capacity() -> None:
+    capacity = Capacity(Cost(0.004, 0.0006), 0.256, 2, 64, 0.8, most=1000)
+    first = capacity.streams
+    work_for(capacity, 1000, 1, 10, 5)  # half a tenth of two cores: the page and its readers take more than the stream
+    assert capacity.streams == first
+    work_for(capacity, 100, 1, 10, 50)
+    assert capacity.streams < first / 2
+
+
+def test_the_cpu_time_is_read_every_so_often() -> None:
+    spent = iter([0.0, 0.5, 1.5, 1.6])
+    capacity = Capacity(Cost(0.0, 0.001), 0.256, 1, 64, 0.8, most=1000)
+    first = capacity.streams
+    health = Health(capacity, EngineSpec(), 0.0, lambda: next(spent))
+    health.ticked(0, 100, 0.3, 0, now=0.4)  # not yet
+    health.ticked(0, 100, 0.3, 0, now=1.0)  # 0.5 s for 0.2 foreseen
+    assert first > capacity.streams > 0.9 * first
 
 
 def test_degraded_for_a_while_after_a_miss() -> None:

@@ -6,13 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, Pace, chunks, feed, place
 from streamtag.commands.bench_streams.pooled import MOST_AT_ONCE
-from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread
+from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread, cpu_s
 from streamtag.commands.bench_streams.tally import Tally, Trial
+from streamtag.commands.workforce import Workforce
 from streamtag.engine.engine import Engine
 from streamtag.engine.feed import Feed
 from streamtag.engine.load import NoObserver
@@ -87,16 +89,18 @@ class Steps(NoObserver):
         }
 
 
-def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precision: str = "float32") -> Trial:
-    """workers: threads of the engine."""
+def engine_trial(tagger: Tagger, pace: Pace, streams: int, workforce: Workforce, precision: str = "float32") -> Trial:
     tally, steps = Tally(pace, range(streams)), Steps()
-    pool = SessionPool(tagger, slots=streams, precision=precision)
-    pool.rehearse(MOST_AT_ONCE)
-    spec = EngineSpec(workers=workers, max_streams=streams, batch=BATCH if tagger.device == "cpu" else GPU_BATCH)
-    with Engine(pool, tagger.tags, tagger.thresholds, Listener(tally).tell, spec, observer=steps) as engine:
+    batch = BATCH if tagger.device == "cpu" else GPU_BATCH
+    spec = EngineSpec(workers=workforce.threads, max_streams=streams, batch=batch)
+    with ExitStack() as resources:
+        pool = resources.enter_context(SessionPool(tagger, streams, precision, workforce.processes))
+        pool.rehearse(MOST_AT_ONCE)
+        tell = Listener(tally).tell
+        engine = resources.enter_context(Engine(pool, tagger.tags, tagger.thresholds, tell, spec, observer=steps))
         producers = Producers(pace, engine, streams, tally)
         start = time.monotonic() + 0.1
-        with Window(pace, start, partial(_cpu, threading.get_native_id())) as window:
+        with Window(pace, start, partial(_cpu, threading.get_native_id(), pool.pids)) as window:
             late = feed(pace, range(streams), start, producers.push)
             until = time.monotonic() + FAREWELL_S
             while not tally.complete() and time.monotonic() < until:
@@ -108,9 +112,12 @@ def engine_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precisi
     return trial
 
 
-def _cpu(feeding: int) -> dict[str, float]:
-    """CPU time so far, s, of this process without the thread `feeding`, of that thread, and of each other one."""
+def _cpu(feeding: int, workers: Sequence[int]) -> dict[str, float]:
+    """CPU time so far, s, of the engine without the thread `feeding`, of that thread, of its worker processes, and of
+    each other thread."""
     threads = cpu_by_thread(os.getpid())
     clients = threads.pop(feeding, float("nan"))
     others = {f"{THREAD}{number}": seconds for number, seconds in threads.items()}
-    return {"cpu": time.process_time() - clients, "clients_cpu": clients, **others}
+    working = sum(map(cpu_s, workers))
+    cpu = time.process_time() - clients + working
+    return {"cpu": cpu, "clients_cpu": clients, "workers_cpu": working, **others}

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from streamtag.commands.bench_streams.pace import Pace
 from streamtag.commands.bench_streams.parts import parts
 from streamtag.commands.bench_streams.peers import Peers
 from streamtag.commands.bench_streams.pooled import pool_trial
-from streamtag.commands.bench_streams.process import THREAD, cores
+from streamtag.commands.bench_streams.process import THREAD
 from streamtag.commands.bench_streams.search import Found, search
 from streamtag.commands.bench_streams.shares import shares
 from streamtag.commands.bench_streams.sizing import Sizing
 from streamtag.commands.bench_streams.sockets import socket_trial
 from streamtag.commands.bench_streams.tally import DEADLINE_S, Trial
 from streamtag.commands.measure import Figures, machine, one_thread, say, show
+from streamtag.commands.workforce import Workforce, cores
 
 FIRST, FIRST_ON_A_GPU, FIRST_PEERS = 64, 1024, 16  # streams of the first trial
 MOST = 1 << 16  # streams: no machine that this was made for holds more
@@ -36,13 +37,13 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float, preci
     products; processes of listen know only float32. -> the exit code."""
     tagger = load(model, device)
     gpu = tagger.device != "cpu"
-    workers = 1 if gpu else cores()
+    workforce = Workforce.of(tagger.device)
     pace = Pace(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
     with one_thread(), ended_well():
-        found = searches(tagger, pace, workers, gpu, precision)
+        found = searches(tagger, pace, workforce, gpu, precision)
         results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
-        results |= conclusions(tagger, pace, workers, found, precision)
-        results["machine"] = {"cores": cores(), "workers": workers, "precision": precision, **machine(tagger.device)}
+        results |= conclusions(tagger, pace, workforce, found, precision)
+        results["machine"] = {"cores": cores(), **asdict(workforce), "precision": precision, **machine(tagger.device)}
     if not gpu:
         results["on a GPU"] = {"not_measured": "there is none in use here: --device cuda"}
     if as_json:
@@ -67,7 +68,7 @@ def ended_well() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool, precision: str) -> dict[str, Found]:
+def searches(tagger: Tagger, pace: Pace, workforce: Workforce, gpu: bool, precision: str) -> dict[str, Found]:
     """All that are made on such a device, by name."""
     limit = STEPS * pace.end_s
     first = FIRST_ON_A_GPU if gpu else FIRST
@@ -80,8 +81,8 @@ def searches(tagger: Tagger, pace: Pace, workers: int, gpu: bool, precision: str
 
     if gpu:
         by_hops = replace(pace, chunk_s=pace.hop_s)
-        look(POOL, partial(pool_trial, tagger, by_hops, workers=workers, precision=precision), first, MOST, limit)
-    alone = partial(engine_trial, tagger, pace, workers=workers, precision=precision)
+        look(POOL, partial(pool_trial, tagger, by_hops, workers=1, precision=precision), first, MOST, limit)
+    alone = partial(engine_trial, tagger, pace, workforce=workforce, precision=precision)
     held = look(ENGINE, alone, first, MOST, limit)
     over = partial(socket_trial, tagger.path, tagger.device, pace, precision=precision)
     look(SOCKETS, over, max(1, held // 4), MOST, 2 * limit)
@@ -103,7 +104,7 @@ def figures(found: Found) -> Figures:
 
 
 def conclusions(
-    tagger: Tagger, pace: Pace, workers: int, found: dict[str, Found], precision: str
+    tagger: Tagger, pace: Pace, workforce: Workforce, found: dict[str, Found], precision: str
 ) -> dict[str, Figures]:
     """Ratios, shares and sizes, from what was found."""
     results: dict[str, Figures] = {
@@ -118,12 +119,14 @@ def conclusions(
             "engine_alone": engine.streams / peers,
             "over_sockets": sockets.streams / peers,
         }
-    for name, best in ((ENGINE, engine.best), (SOCKETS, sockets.best)):
+    for loops, name, best in ((0, ENGINE, engine.best), (1, SOCKETS, sockets.best)):
         if best is not None:
             say(f"{name}: where the time goes ...")
             batch = max(1, round(best.more.get("batch_mean") or 1))
-            timed = parts(tagger, pace, batch, workers, precision=precision)
-            results[f"where the time goes, {name}"] = {**timed, **shares(best, timed, pace.hop_s, workers)}
+            together = 1 if workforce.processes else workforce.threads  # processes do not hold each other up
+            timed = parts(tagger, pace, batch, together, precision=precision)
+            told = shares(best, timed, pace.hop_s, workforce, loops)
+            results[f"where the time goes, {name}"] = {**timed, **told}
     if sockets.best is not None:
         say("what a stream takes of a server's memory ...")
         sizing = Sizing(

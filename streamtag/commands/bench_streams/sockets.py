@@ -19,7 +19,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, TAIL_S, Pace
-from streamtag.commands.bench_streams.process import THREAD, Window, cpu_by_thread, cpu_s, resident_mib, stop
+from streamtag.commands.bench_streams.process import THREAD, Window, children, cpu_by_thread, cpu_s, resident_mib, stop
 from streamtag.commands.bench_streams.producers import Report
 from streamtag.commands.bench_streams.tally import Trial
 from streamtag.commands.measure import Figures
@@ -142,9 +142,10 @@ def _report(client: subprocess.Popen[str], pace: Pace) -> Report:
 
 
 def _cpu(pid: int) -> dict[str, float]:
-    """CPU time so far, s, of the server and of each of its threads."""
+    """CPU time so far, s, of the server with its worker processes, of these, and of each of its threads."""
     threads = {f"{THREAD}{number}": seconds for number, seconds in cpu_by_thread(pid).items()}
-    return {"cpu": cpu_s(pid), **threads}
+    working = sum(map(cpu_s, children(pid)))
+    return {"cpu": cpu_s(pid) + working, "workers_cpu": working, **threads}
 
 
 def _steps(page: str) -> Figures:

@@ -1,0 +1,137 @@
+"""One hop of many streams at once, by several processes: each has an interpreter, and a core, of its own.
+
+Threads of one process would wait for each other: a step is hundreds of short operations, and each of them has to have
+the interpreter to itself for a moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+from collections.abc import Mapping
+from queue import LifoQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.errors import DeviceError, SpecError
+from streamtag.live.exchange import ExchangeSpec
+from streamtag.live.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from streamtag.core.tagger import Tagger
+
+MOST = 64  # streams that a process steps at once
+log = logging.getLogger("streamtag.live")
+log.addHandler(logging.NullHandler())
+
+
+class HopWorkers:
+    """As HopStep. All processes share the streams' states: any of them can step any stream.
+
+    Any thread may use it, but no row two of them. More threads than processes use it best: while the processes work
+    for some, the others prepare what comes next.
+    """
+
+    def __init__(self, network: Tagger, rows: int, precision: str, processes: int) -> None:
+        """Starts them. Raises SpecError if there is no such precision, or this system cannot share memory so,
+        DeviceError if they do not start."""
+        from streamtag.core.arena import Arena  # late: torch
+        from streamtag.core.hop_states import HopStates, arena_bytes
+        from streamtag.core.model_file import pack
+        from streamtag.core.packed_gru import check_precision
+
+        check_precision(precision)
+        if not available():
+            raise SpecError("worker processes need Linux: use threads")
+        self.hop = network.spec.hop
+        self._rows, self._precision, self._model = rows, precision, pack(network)
+        self._exchange = ExchangeSpec(min(MOST, rows), self.hop, network.head.out_features)
+        self._offset = arena_bytes(network, rows)
+        self._shared = os.memfd_create("streamtag")
+        os.truncate(self._shared, self._offset + processes * self._exchange.nbytes)
+        self._memory = mmap.mmap(self._shared, 0)
+        self._states = HopStates(network, rows, Arena(self._memory).allocate)
+        self._lost_cpu_s = 0.0
+        self._workers = [self._start(number) for number in range(processes)]
+        self._idle: LifoQueue[int] = LifoQueue()
+        try:
+            for number, worker in enumerate(self._workers):
+                worker.wait_until_ready()
+                self._idle.put(number)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that a stream needs."""
+        return self._states.nbytes
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes' numbers."""
+        return tuple(worker.pid for worker in self._workers)
+
+    @property
+    def cpu_s(self) -> float:
+        """The processes' CPU time so far, those that were lost included, s."""
+        return self._lost_cpu_s + sum(worker.cpu_s for worker in self._workers)
+
+    def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As HopStep.step. Waits until a process is free. Raises DeviceError if it fails or is lost: what its rows
+        remember is then of no use. Another one takes the place of a lost one."""
+        most = self._exchange.most
+        parts = [(audio[n : n + most], rows[n : n + most]) for n in range(0, len(rows), most)]
+        return np.concatenate([self._step(*part) for part in parts])
+
+    def reset(self, rows: NDArray[np.int64]) -> None:
+        """As HopStep.reset; so the others."""
+        self._states.reset(rows)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        self._states.forget(rows)
+
+    def export(self, row: int) -> dict[str, NDArray[Any]]:
+        return self._states.export(row)
+
+    def adopt(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._states.adopt(row, arrays)
+
+    def close(self) -> None:
+        """Ends the processes. Nothing may be stepped from now on."""
+        for worker in self._workers:
+            worker.close()
+        os.close(self._shared)
+
+    def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        number = self._idle.get()
+        try:
+            return self._workers[number].step(audio, rows)
+        finally:
+            if not self._workers[number].alive:
+                self._replace(number)
+            self._idle.put(number)
+
+    def _replace(self, number: int) -> None:
+        log.warning("worker process %d is lost, and another one started", self._workers[number].pid)
+        self._workers[number].close()
+        self._lost_cpu_s += self._workers[number].cpu_s
+        self._workers[number] = self._start(number)
+        try:
+            self._workers[number].wait_until_ready()
+        except DeviceError:
+            log.exception("it did not start")  # whoever steps with it next tries again
+
+    def _start(self, number: int) -> WorkerProcess:
+        offset = self._offset + number * self._exchange.nbytes
+        worker = WorkerProcess(self._memory, self._shared, offset, self._exchange)
+        worker.prepare(self._rows, self._precision, self._model)
+        return worker
+
+
+def available() -> bool:
+    """Whether this system can share memory between processes in the way that is needed."""
+    return hasattr(os, "memfd_create")

@@ -1,0 +1,57 @@
+"""A process that steps streams for another one: `python -m streamtag.live.worker_main`, started by WorkerProcess."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import sys
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamtag.live.exchange import Exchange, ExchangeSpec
+
+if TYPE_CHECKING:
+    from streamtag.core.hop_step import HopStep
+
+READY, DONE, FAILED = b"ready", b"done ", b"failed: "  # what it says; then its CPU time so far (s, CPU), or why
+CPU = struct.Struct("<d")
+
+
+def main(connection: Connection, memory: mmap.mmap) -> None:
+    """Until the other side hangs up. It is told settings and the model, then again and again how many rows to step."""
+    from streamtag.core.arena import Arena  # late: torch
+    from streamtag.core.hop_step import HopStep
+    from streamtag.core.model_file import unpack
+
+    settings = json.loads(connection.recv_bytes())
+    spec, precision = ExchangeSpec(*settings["exchange"]), settings["precision"]
+    network = unpack(connection.recv_bytes().decode(), connection.recv_bytes())
+    step = HopStep(network, settings["rows"], precision, allocate=Arena(memory).allocate)
+    exchange = Exchange(memory, settings["offset"], spec)
+    _rehearse(HopStep(network, spec.most, precision), spec)
+    connection.send_bytes(READY)
+    while True:
+        count = int.from_bytes(connection.recv_bytes(), "little")
+        try:
+            exchange.probs[:count] = step.step(exchange.audio[:count], exchange.rows[:count])
+        except Exception as error:
+            connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+        else:
+            connection.send_bytes(DONE + CPU.pack(time.process_time()))
+
+
+def _rehearse(step: HopStep, spec: ExchangeSpec) -> None:
+    """Steps of 1, 2, 4 ... streams: the first of each size takes longer."""
+    sizes = [*(1 << n for n in range(spec.most.bit_length()) if 1 << n < spec.most), spec.most]
+    for size in sizes:
+        step.step(np.zeros((size, spec.hop), np.float32), np.arange(size))
+
+
+if __name__ == "__main__":
+    with suppress(EOFError, ConnectionError):  # nobody wants it any more
+        main(Connection(int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 0))
