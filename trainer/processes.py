@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 from torch import Tensor, distributed
@@ -60,10 +61,13 @@ def open_device(name: str) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
-    """The group that torchrun has started, or this process alone."""
+    """The group that torchrun has started, or this process alone. What holds the group (a DistributedDataParallel)
+    has to be gone at the end: only then do the group's own threads end with it, and one that still lives when the
+    interpreter ends can abort the process."""
     if "WORLD_SIZE" not in os.environ:
         yield Group()
         return
+    import_module("torch.distributed.nn")  # loaded later, its functions would hold the group as their default for ever
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size())

@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from streamtag.errors import DeviceError
+from tests.conftest import Need
+from tests.trainer.last_threads import TASKS
 from trainer.checkpoint import load
 from trainer.features import Cache
 from trainer.processes import Group, open_device
@@ -22,37 +25,68 @@ SETTINGS = (
 )
 
 
-def train(tree: Path, cache: Cache, out: Path, processes: int, *more: str) -> subprocess.CompletedProcess[str]:
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+@dataclass(frozen=True)
+class Trained:
+    """RUN, and how its processes ended."""
+
+    out: Path
+    result: subprocess.CompletedProcess[str]
+
+    def weights(self) -> torch.Tensor:
+        tensors, _ = load(self.out / "best.safetensors")
+        return torch.cat([tensor.flatten() for name, tensor in sorted(tensors.items()) if name.startswith("network.")])
+
+
+def train(tree: Path, cache: Cache, out: Path, start: list[str], *more: str) -> Trained:
     words = ["train", str(tree), "--out", str(out), "--cache", str(cache.root), "--passes", "1", "--threads", "1"]
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
-    command = [sys.executable, *start, "-m", "trainer", *words, "--system", "Scat-2L-32H-GRU", *settings, *more]
+    command = [sys.executable, *start, *words, "--system", "Scat-2L-32H-GRU", *settings, *more]
     limits = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=limits)
+    root = Path(__file__).parents[2]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=limits, cwd=root)
+    return Trained(out, result)
 
 
-def weights(out: Path) -> torch.Tensor:
-    tensors, _ = load(out / "best.safetensors")
-    return torch.cat([tensor.flatten() for name, tensor in sorted(tensors.items()) if name.startswith("network.")])
+@pytest.fixture(scope="module")
+def one(tree: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(tree, cache, tmp_path_factory.mktemp("one") / "run", ["-m", "trainer"])
 
 
-def test_two_processes_give_the_model_of_one(tree: Path, cache: Cache, tmp_path: Path) -> None:
-    outs = {processes: tmp_path / str(processes) for processes in (1, 2)}
-    results = {processes: train(tree, cache, out, processes) for processes, out in outs.items()}
-    for result in results.values():
-        assert result.returncode == 0, result.stderr
-        assert len(result.stdout.splitlines()) == 1, "one of them speaks"
-    one, two = weights(outs[1]), weights(outs[2])
-    torch.testing.assert_close(two, one, atol=2e-5, rtol=0)
-    logs = [(out / "log.csv").read_text().splitlines() for out in outs.values()]
+@pytest.fixture(scope="module")
+def two(tree: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Two processes, which note their threads beside RUN."""
+    folder = tmp_path_factory.mktemp("two")
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.trainer.last_threads"]
+    return train(tree, cache, folder / "run", [*start, str(folder)])
+
+
+def test_two_processes_give_the_model_of_one(
+    one: Trained, two: Trained, tree: Path, cache: Cache, tmp_path: Path
+) -> None:
+    for run in (one, two):
+        assert run.result.returncode == 0, run.result.stderr
+        assert len(run.result.stdout.splitlines()) == 1, "one of them speaks"
+    torch.testing.assert_close(two.weights(), one.weights(), atol=2e-5, rtol=0)
+    logs = [(run.out / "log.csv").read_text().splitlines() for run in (one, two)]
     assert len(logs[0]) == len(logs[1]) == 3
     for line, other in zip(logs[0][1:], logs[1][1:], strict=True):
         assert [float(v) for v in line.split(",")[:6]] == pytest.approx(
             [float(v) for v in other.split(",")[:6]], rel=1e-3
         )
-    assert json.loads(results[1].stdout) == pytest.approx(json.loads(results[2].stdout))
-    assert train(tree, cache, tmp_path / "other", 1, "--set", "seed=2").returncode == 0
-    assert float((weights(tmp_path / "other") - one).abs().max()) > 0.01, "another run is another model"
+    assert json.loads(one.result.stdout) == pytest.approx(json.loads(two.result.stdout))
+    another = train(tree, cache, tmp_path / "other", ["-m", "trainer"], "--set", "seed=2")
+    assert another.result.returncode == 0
+    assert float((another.weights() - one.weights()).abs().max()) > 0.01, "another run is another model"
+
+
+def test_no_thread_of_the_group_or_the_progress_bar_outlives_its_work(two: Trained, need: Need) -> None:
+    """A thread that asks for the interpreter while that ends can abort the process."""
+    need("proc", TASKS.exists(), "system has no /proc")
+    for rank in range(2):
+        found = json.loads((two.out.parent / f"{rank}.json").read_text())
+        assert [name for name in found["group"] if "gloo" in name], "what is looked for can be seen"
+        assert not [name for name in found["interpreter"] if "gloo" in name]
+        assert [name for name in found["interpreter"] if "Python's" in name] == ["Python's MainThread"]
 
 
 def test_a_device_that_is_not_there() -> None:

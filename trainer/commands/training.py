@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from rich.progress import Progress
 
 from streamtag.errors import OutputError, SpecError
 from trainer.commands.progress import progress_bar
@@ -52,19 +53,26 @@ def run(request: TrainRequest) -> None:
     store = Cache(request.cache, read_dataset(request.folder), front, request.seed)
     passes = store.passes() if request.passes is None else request.passes
     facts = Facts(str(request.folder.resolve()), front, request.seed, passes)
-    with joined(device) as group, progress_bar() as progress:
-        progress.disable = not group.first
+    progress = progress_bar()
+    with joined(device) as group:
         _keep(facts, request, group.first)
-        task = progress.add_task("reading", total=len(store.manifest.split("train")))
-        data = load_data(store, config, passes, lambda: progress.advance(task))
-        one = Run(request.out, config, data, device, request.start, group)
-        total = config.epochs * one.batches.steps()
-        task = progress.add_task(config.system, total=total, completed=one.step)
-        for epoch in one.epochs(lambda: progress.update(task, completed=one.step)):
-            if group.first:
-                progress.console.print(_line(epoch))
+        progress.disable = not group.first  # before it begins: one that is silenced later never ends its thread
+        with progress:
+            task = progress.add_task("reading", total=len(store.manifest.split("train")))
+            data = load_data(store, config, passes, lambda: progress.advance(task))
+            best_epoch, best = _train(Run(request.out, config, data, device, request.start, group), progress)
         if group.first:
-            print(json.dumps({"best_epoch": one.best_epoch, "roc_auc": round(one.best, 4)}))
+            print(json.dumps({"best_epoch": best_epoch, "roc_auc": round(best, 4)}))
+
+
+def _train(one: Run, progress: Progress) -> tuple[int, float]:
+    """To its end -> the best epoch, its ROC-AUC. The run lives here alone, so it is gone before its group ends."""
+    total = one.config.epochs * one.batches.steps()
+    task = progress.add_task(one.config.system, total=total, completed=one.step)
+    for epoch in one.epochs(lambda: progress.update(task, completed=one.step)):
+        if one.group.first:
+            progress.console.print(_line(epoch))
+    return one.best_epoch, one.best
 
 
 def _keep(facts: Facts, request: TrainRequest, first: bool) -> None:
