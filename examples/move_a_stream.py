@@ -7,12 +7,15 @@ Then its producer connects to the second server with the position that is printe
 
 import json
 import sys
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
+if not 4 <= len(sys.argv) <= 5:
+    sys.exit("usage: move_a_stream.py NAME http://first:8765 http://second:8765 [TOKEN]")
 name, first, second = sys.argv[1], sys.argv[2].rstrip("/"), sys.argv[3].rstrip("/")
 token = f"?token={quote(sys.argv[4], safe='')}" if len(sys.argv) > 4 else ""
 path = f"/streams/{quote(name, safe='')}/state{token}"
@@ -22,11 +25,16 @@ try:
         state = answer.read()
 except HTTPError as refused:
     sys.exit(refused.read().decode().strip())
-
-with connect("ws" + second.removeprefix("http") + path) as server:
-    server.send(state)
-    message = json.loads(server.recv())
-
+except (URLError, ValueError) as error:
+    sys.exit(f"{first}: {getattr(error, 'reason', error)}")
+try:
+    with connect("ws" + second.removeprefix("http") + path) as server:
+        server.send(state)
+        message = json.loads(server.recv())
+except InvalidStatus as denied:
+    sys.exit(denied.response.body.decode().strip())
+except (OSError, WebSocketException) as error:
+    sys.exit(f"{second}: {getattr(error, 'strerror', None) or error}")
 if message["type"] != "ready":
     sys.exit(f"{name}: {message['message']}")
 where = f"{second}/ingest/{quote(name, safe='')}?position={message['position']}"

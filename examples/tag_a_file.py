@@ -4,6 +4,8 @@ import sys
 
 import streamtag
 
+if not 2 <= len(sys.argv) <= 3:
+    sys.exit("usage: tag_a_file.py song.mp3 [model.safetensors]")
 try:
     tagger = streamtag.load(*sys.argv[2:3])
     result = tagger.tag(sys.argv[1])
