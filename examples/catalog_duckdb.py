@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import sys
 
-import duckdb
 import numpy as np
-import pandas as pd
+
+try:
+    import duckdb
+    import pandas as pd
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install duckdb pandas")
 
 FIRST_TAG = 9  # columns before the tags: path, seconds, frames, size, modified, model, warnings, error, top
 
@@ -47,4 +51,7 @@ def main(path: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: catalog_duckdb.py tags.parquet")
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except duckdb.Error as error:  # no such file, or no table
+        sys.exit(str(error).partition("\n")[0])

@@ -6,8 +6,11 @@ streamtag listen --osc 127.0.0.1:9000
 
 import sys
 
-from pythonosc.dispatcher import Dispatcher
-from pythonosc.osc_server import BlockingOSCUDPServer
+try:
+    from pythonosc.dispatcher import Dispatcher
+    from pythonosc.osc_server import BlockingOSCUDPServer
+except ModuleNotFoundError:
+    sys.exit("python-osc is missing: pip install python-osc")
 
 frame: dict[str, float] = {}
 
@@ -34,6 +37,12 @@ for other in ("gap", "error", "end"):
     dispatcher.map(f"/streamtag/{other}", lambda address, *values: print(address, *values, flush=True))
 dispatcher.set_default_handler(tag)  # all other addresses are tags
 
-with BlockingOSCUDPServer(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9000), dispatcher) as server:
-    print(f"listening on port {server.server_address[1]}", flush=True)
-    server.serve_forever()
+port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
+try:
+    with BlockingOSCUDPServer(("127.0.0.1", port), dispatcher) as server:
+        print(f"listening on port {server.server_address[1]}", flush=True)
+        server.serve_forever()
+except OSError as error:
+    sys.exit(f"port {port}: {error.strerror}")
+except KeyboardInterrupt:
+    sys.exit(130)

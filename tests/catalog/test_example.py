@@ -51,3 +51,13 @@ def test_the_nearest_file_is_the_one_with_the_same_sound(table: Path) -> None:
     assert Path(near["path"].iloc[0]).name == "twin.wav"
     assert near["likeness"].iloc[0] == pytest.approx(1.0, abs=1e-3)
     assert near["likeness"].iloc[-1] < 1.0
+
+
+def test_what_is_no_table_is_told_in_one_line(tmp_path: Path) -> None:
+    song = tmp_path / "song.mp3"
+    song.write_bytes(b"no table" * 100)
+    for path in (tmp_path / "none.parquet", song):
+        answer = subprocess.run([sys.executable, EXAMPLE, path], capture_output=True, text=True, timeout=60)
+        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1)
+        assert path.name in answer.stderr
+        assert "Traceback" not in answer.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,19 @@ def test_the_osc_receiver_prints_the_strongest_tag_and_events() -> None:
             assert _line(process) == "/streamtag/error mic unplugged"
             osc.frame(stream, TagFrame(20, 4.864, 5.376, np.array([0.625, 0.25, 0.015, 0.5], np.float32)))
             assert _line(process) == "mic     5.12 s  guitar 62%"
+
+
+def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+    with _started("osc_receiver.py", "0") as first:
+        port = _line(first).removeprefix("listening on port ")
+        with _started("osc_receiver.py", port) as second:
+            assert second.communicate(timeout=20) == ("", f"port {port}: Address already in use\n")
+            assert second.returncode == 1
+
+
+def test_the_osc_receiver_ends_quietly_when_it_is_interrupted() -> None:
+    with _started("osc_receiver.py", "0") as process:
+        assert _line(process).startswith("listening on port ")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("", "")
+        assert process.returncode == 130
