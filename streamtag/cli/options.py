@@ -30,7 +30,7 @@ class SampleFormat(StrEnum):
 
 def _probability(value: float | None) -> float | None:
     if value is not None and not 0 < value < 1:
-        raise typer.BadParameter(f"{value} does not lie between 0 and 1")
+        raise typer.BadParameter(f"{value} does not lie between 0 and 1, both excluded")
     return value
 
 
@@ -57,7 +57,7 @@ Sources = Annotated[
 ]
 JsonLines = Annotated[
     bool,
-    typer.Option("--json", help="Print messages as JSON, one a line, as they come, in place of the table."),
+    typer.Option("--json", help="Print messages as JSON, one a line, as they come, in place of what is for people."),
 ]
 JsonObject = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Csv = Annotated[
@@ -153,7 +153,9 @@ Input = Annotated[
 ]
 Channel = Annotated[
     int | None,
-    typer.Option("--channel", metavar="N", min=1, help="Only this channel of the input, from 1; all mixed without it."),
+    typer.Option(
+        "--channel", metavar="N", min=1, help="Only this channel of the input, from 1; the first two mixed without it."
+    ),
 ]
 From = Annotated[
     str | None,
@@ -221,7 +223,8 @@ Token = Annotated[
     typer.Option("--token", metavar="WORD", envvar="STREAMTAG_TOKEN", help="What subscribers must know (?token=WORD)."),
 ]
 MaxClients = Annotated[
-    int | None, typer.Option("--max-clients", metavar="N", min=1, max=10_000, help="Most subscribers at a time.")
+    int | None,
+    typer.Option("--max-clients", metavar="N", min=1, max=10_000, help="Most subscribers at a time; 256 without it."),
 ]
 AllowOrigin = Annotated[
     list[str] | None,

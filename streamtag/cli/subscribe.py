@@ -30,7 +30,11 @@ Examples:
 @app.command("watch", short_help="Show what a streamtag server tells.", epilog=WATCH_EPILOG)
 def _watch(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="ws://HOST:PORT/ or ws://HOST:PORT/streams/NAME; wss:// too.")
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="ws://HOST:PORT/ or ws://HOST:PORT/streams/NAME; wss:// too; PORT alone is of this machine.",
+        ),
     ],
     json: options.JsonLines = False,
     top: options.TopLive = None,

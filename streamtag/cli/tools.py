@@ -53,6 +53,7 @@ def _bench(
         float | None,
         typer.Option(
             "--seconds",
+            metavar="SECONDS",
             min=10,
             max=86_400,
             help="Of sound: each part of the live bench (60), each trial of the streams (10), each file of a"

@@ -42,8 +42,13 @@ class ServerAddress:
 
     @classmethod
     def of(cls, where: str) -> Self:
-        """`ws://HOST:PORT/`, wss, http and https, or HOST:PORT alone. Raises SourceError if it is none of these."""
+        """`ws://HOST:PORT/`, wss, http and https, HOST:PORT alone, or PORT of this machine.
+
+        Raises SourceError if it is none of these.
+        """
         text = where.strip()
+        if re.fullmatch("[0-9]{1,5}", text):  # as `streamtag serve` takes it
+            text = f"127.0.0.1:{text}"
         scheme = re.match(r"([a-z][a-z0-9+.-]*)://", text, re.IGNORECASE)
         try:
             parts = urlsplit(text if scheme else f"ws://{text}")

@@ -53,6 +53,9 @@ class PlainLines(MessageSink):
             self._frame(message)
         elif isinstance(message, Event):
             if message.tag in self._chosen:
+                second = self._seconds.get(message.stream)
+                if second is not None and second.number < floor(message.time):  # when the stream ends
+                    self._tell_second(message.stream)
                 self._line(message.stream, message.time, f"{message.tag} {message.state}")
         elif isinstance(message, Gap):
             self._tell_second(message.stream)

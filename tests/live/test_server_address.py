@@ -16,6 +16,7 @@ from streamtag.live.server_address import ServerAddress
     [
         ("ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/"),
         ("127.0.0.1:8765", "ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/"),
+        ("8765", "ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/"),
         (" localhost:8765\n", "ws://localhost:8765/", "ws://localhost:8765/"),
         ("http://stage.local:8765", "ws://stage.local:8765/", "ws://stage.local:8765/"),
         ("https://example.org/tags/", "wss://example.org/tags/", "wss://example.org/tags/"),
@@ -33,7 +34,20 @@ def test_what_is_an_address(where: str, url: str, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["", "ws://", "ws:///path", "ftp://h/", "file:///etc", "ws://h:99999/", "ws://h:0/", "h:port", "ws://[::1"]
+    "where",
+    [
+        "",
+        "ws://",
+        "ws:///path",
+        "ftp://h/",
+        "file:///etc",
+        "ws://h:99999/",
+        "ws://h:0/",
+        "0",
+        "99999",
+        "h:port",
+        "ws://[::1",
+    ],
 )
 def test_what_is_none(where: str) -> None:
     with pytest.raises(SourceError):

@@ -69,6 +69,20 @@ def test_what_happens_in_between_has_its_own_lines_in_order() -> None:
     ]
 
 
+def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
+    lines, file = _lines(top=1)
+    lines.tell(_frame(4))  # at 1.024 s
+    lines.tell(Event("mic", "guitar", "on", 1.024))
+    lines.tell(Event("mic", "guitar", "off", 2.0))
+    lines.tell(End("mic", 2.0, 1, {}))
+    assert file.getvalue().splitlines() == [
+        "0:01  guitar on",
+        "0:01  guitar 0.90",
+        "0:02  guitar off",
+        "0:02  end, 1 frame",
+    ]
+
+
 def test_events_of_tags_that_nobody_wants_are_left_out() -> None:
     lines, file = _lines(wanted=["harp"])
     lines.tell(Event("mic", "guitar", "on", 0.3))
