@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +116,16 @@ def write_mini(root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5
         (root / clip.path).write_bytes(b"")
     write_annotations(mini, rng)
     return mini
+
+
+def deal(mini: Mini, root: Path, seed: int = 6) -> Mini:
+    """Deal the tags of the clips out by chance, to a copy of `mini` at `root`: its tables are written anew."""
+    rng = np.random.default_rng(seed)
+    tags = [mini.clips[i].tags for i in rng.permutation(len(mini.clips))]
+    dealt = tuple(replace(clip, tags=other) for clip, other in zip(mini.clips, tags, strict=True))
+    found = replace(mini, root=root, clips=dealt)
+    write_annotations(found, rng)
+    return found
 
 
 def sound(traits: Traits, rng: np.random.Generator, seconds: float) -> NDArray[np.float32]:
