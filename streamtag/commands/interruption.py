@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ECHO_S = 0.3  # s; `timeout` sends its signal twice, to the program and to its group: that is one wish
 
 
 class Interruption:
     """While entered, the first signal is only noted, so that no result is cut in the middle of a write.
 
-    The work looks at `wanted` between its steps. A second signal raises KeyboardInterrupt at once.
+    The work looks at `wanted` between its steps. A second signal raises KeyboardInterrupt at once, but for one that
+    comes within ECHO_S of the first.
     Signals that are ignored (as in a shell's background jobs) stay so.
     """
 
     def __init__(self) -> None:
         self._number: int | None = None
+        self._noted = 0.0  # when, by the clock
         self._before: dict[int, Any] = {}
 
     @property
@@ -45,6 +49,7 @@ class Interruption:
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._number is not None:
+        if self._number is None:
+            self._number, self._noted = number, time.monotonic()
+        elif time.monotonic() > self._noted + ECHO_S:
             raise KeyboardInterrupt
-        self._number = number

@@ -101,12 +101,17 @@ def test_a_closed_pipe_ends_it_quietly(make_sound: MakeSound, model: Path, tmp_p
         _pipe(pipe).close()
 
 
-def test_the_first_signal_is_noted_and_the_second_ends() -> None:
+def test_the_first_signal_is_noted_and_the_second_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("streamtag.commands.interruption.time.monotonic", lambda: now[0])
     with Interruption() as interruption:
         assert not interruption.wanted
         assert interruption.exit_code == 0
         signal.raise_signal(signal.SIGTERM)
         assert interruption.wanted
+        now[0] += 0.1
+        signal.raise_signal(signal.SIGTERM)  # the same wish: `timeout` sends it to the program and to its group
+        now[0] += 1
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert interruption.exit_code == 143
