@@ -29,3 +29,10 @@ def start(model: Path) -> Iterator[Start]:
     """start(*options) -> a `streamtag serve` with the small model, stopped when the test ends."""
     with started(model) as start:
         yield start
+
+
+@pytest.fixture(scope="module")
+def standing(model: Path) -> Iterator[Start]:
+    """The same, stopped after the file's last test: for servers that tests share, each with names of its own."""
+    with started(model) as start:
+        yield start

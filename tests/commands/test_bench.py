@@ -29,6 +29,11 @@ from streamtag.errors import ModelFileError
 Need = Callable[[str, bool, str], None]
 
 
+@pytest.fixture(autouse=True)
+def short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "CLIP_S", 8.0)
+
+
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory: pytest.TempPathFactory) -> Tagger:
     torch.manual_seed(0)
@@ -70,9 +75,9 @@ def test_streams_and_hops(tagger: Tagger) -> None:
 
 
 def test_a_file_and_fresh_processes(tagger: Tagger) -> None:
-    assert bench.whole_file(tagger, minutes=0.5)["times_real_time"] > 0
-    figures = bench.memory(tagger, short=0.5, long=1.0)
-    assert figures["difference_mib"] == figures["1_minutes_mib"] - figures["0.5_minutes_mib"]
+    assert bench.whole_file(tagger, minutes=0.2)["times_real_time"] > 0
+    figures = bench.memory(tagger, short=0.1, long=0.2)
+    assert figures["difference_mib"] == figures["0.2_minutes_mib"] - figures["0.1_minutes_mib"]
     start = bench.start_up(tagger)
     assert start["process_s"] > start["import_torch_s"]
     assert start["help_s"] < start["process_s"]

@@ -24,6 +24,7 @@ from tests.commands.serve_process import (
     CLOSE,
     END,
     WAIT_S,
+    Serve,
     Start,
     alone,
     as_heard,
@@ -40,8 +41,12 @@ from tests.commands.serve_process import (
 )
 
 
-def test_two_producers_and_their_subscribers_hear_what_sessions_would(start: Start, tagger: Tagger) -> None:
-    server = start()
+@pytest.fixture(scope="module")
+def server(standing: Start) -> Serve:
+    return standing()
+
+
+def test_two_producers_and_their_subscribers_hear_what_sessions_would(server: Serve, tagger: Tagger) -> None:
     everything, single = server.connect("/"), server.connect("/streams/low")
     one = server.connect("/ingest/low")
     other = server.connect("/ingest/H%C3%B6he%202?rate=48000&format=f32le&channels=2")
@@ -78,8 +83,8 @@ def test_two_producers_and_their_subscribers_hear_what_sessions_would(start: Sta
     assert [read(single) for _ in of_one] == of_one
 
 
-def test_a_live_producer_hears_its_frames_as_the_sound_goes(start: Start) -> None:
-    client = start().connect("/ingest/mic?top=3")
+def test_a_live_producer_hears_its_frames_as_the_sound_goes(server: Serve) -> None:
+    client = server.connect("/ingest/mic?top=3")
     begin(client)
     pcm, began, late = as_pcm(tones(4)), time.monotonic(), []
     for start_byte in range(0, len(pcm), 3200):

@@ -9,6 +9,7 @@ from streamtag.message import End, Event, Gap, Ready
 from tests.commands.serve_process import (
     CLOSE,
     END,
+    Serve,
     Start,
     as_pcm,
     begin,
@@ -22,18 +23,25 @@ from tests.commands.serve_process import (
 )
 
 
-@pytest.mark.parametrize("settings", ["", "rate=44100&format=f32le&channels=2"])
-def test_a_stream_moves_to_another_server_without_a_break(start: Start, settings: str) -> None:
+@pytest.fixture(scope="module")
+def servers(standing: Start) -> tuple[Serve, Serve]:
+    return standing(), standing()
+
+
+@pytest.mark.parametrize(("name", "settings"), [("mono", ""), ("stereo", "rate=44100&format=f32le&channels=2")])
+def test_a_stream_moves_to_another_server_without_a_break(
+    servers: tuple[Serve, Serve], name: str, settings: str
+) -> None:
     """Its frames are those of one that stayed; without its state they would differ."""
-    first, second, control = start(), start(), start()
+    first, second = servers
     rate = 44100 if settings else 16000
     sound = tones(8, rate)
     pcm = np.stack([sound, 0.5 * sound], axis=1).astype("<f4").tobytes() if settings else as_pcm(sound)
     size = len(pcm) // len(sound)
     cut = round(3.7 * rate)
-    path = f"/ingest/mic?{settings}"
+    path = f"/ingest/{name}?{settings}"
 
-    stays = first.connect(path.replace("mic", "stays"))
+    stays = first.connect(path.replace(name, f"{name}-stays"))
     begin(stays)
     push(stays, pcm)
     stays.send(END)
@@ -43,9 +51,9 @@ def test_a_stream_moves_to_another_server_without_a_break(start: Start, settings
     begin(goes)
     push(goes, pcm[: cut * size + size // 2])  # half a sample is there, too
     before = until_frame(goes, 12)  # all that 3.7 s give
-    state = first.get("/streams/mic/state")
+    state = first.get(f"/streams/{name}/state")
     assert len(state) < 1 << 20
-    taker = second.connect("/streams/mic/state")
+    taker = second.connect(f"/streams/{name}/state")
     taker.send(state)
     ready = read(taker)
     assert isinstance(ready, Ready)
@@ -70,7 +78,7 @@ def test_a_stream_moves_to_another_server_without_a_break(start: Start, settings
     assert end.seconds == pytest.approx(other.seconds, abs=2e-3)
     assert list(end.summary.values()) == pytest.approx(list(other.summary.values()), abs=CLOSE)
 
-    stranger = control.connect(path)
+    stranger = second.connect(path.replace(name, f"{name}-anew"))
     assert begin(stranger) == 0
     push(stranger, pcm[ready.position * size :])
     stranger.send(END)
@@ -79,13 +87,13 @@ def test_a_stream_moves_to_another_server_without_a_break(start: Start, settings
     assert np.abs(probs_of(told)[-count:] - strange).max() > 10 * CLOSE
 
 
-def test_a_state_that_was_tampered_with_is_refused_and_the_server_goes_on(start: Start) -> None:
-    server = start()
-    client = server.connect("/ingest/mic")
+def test_a_state_that_was_tampered_with_is_refused_and_the_server_goes_on(servers: tuple[Serve, Serve]) -> None:
+    server, _ = servers
+    client = server.connect("/ingest/hurt")
     begin(client)
     client.send(as_pcm(tones(2)))
     until_frame(client, 5)
-    state = server.get("/streams/mic/state")
+    state = server.get("/streams/hurt/state")
     rng = np.random.default_rng(0)
     hostile = [b"", b"{}", state[:-1], state[: len(state) // 2], b"\xff" * 8 + state[8:], rng.bytes(len(state))]
     for number, data in enumerate(hostile):
@@ -95,7 +103,7 @@ def test_a_state_that_was_tampered_with_is_refused_and_the_server_goes_on(start:
         assert error.type == "error", number
         assert "\n" not in error.to_json()
         assert taker.close_code == 1008
-    taker = server.connect("/streams/mic/state")  # a name that is in use
+    taker = server.connect("/streams/hurt/state")  # a name that is in use
     taker.send(state)
     assert [message.type for message in rest(taker)] == ["error"]
     taker = server.connect("/streams/copy/state")

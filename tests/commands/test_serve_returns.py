@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 
 from streamtag.app import Tagger
 from streamtag.live.session import Session
@@ -12,6 +13,7 @@ from streamtag.message import End, Gap
 from tests.commands.serve_process import (
     CLOSE,
     END,
+    Serve,
     Start,
     alone,
     as_heard,
@@ -27,16 +29,20 @@ from tests.commands.serve_process import (
 )
 
 
-def test_who_comes_back_with_its_position_goes_on_as_if_nothing_had_been(start: Start, tagger: Tagger) -> None:
-    server = start()
+@pytest.fixture(scope="module")
+def server(standing: Start) -> Serve:
+    return standing()
+
+
+def test_who_comes_back_with_its_position_goes_on_as_if_nothing_had_been(server: Serve, tagger: Tagger) -> None:
     pcm = as_pcm(tones(9))
     expected = alone(tagger, as_heard(pcm))
-    client = server.connect("/ingest/mic")
+    client = server.connect("/ingest/steady")
     begin(client)
     push(client, pcm[: 2 * 40_000])
     told = until_frame(client, 8)  # the last that 2.5 s give
     client.socket.close()  # without a word
-    again = server.connect("/ingest/mic?position=30000")  # it sends some of it again
+    again = server.connect("/ingest/steady?position=30000")  # it sends some of it again
     assert begin(again) == 30_000
     push(again, pcm[2 * 30_000 :])
     again.send(END)
@@ -46,20 +52,19 @@ def test_who_comes_back_with_its_position_goes_on_as_if_nothing_had_been(start: 
     assert np.abs(probs_of(told) - expected).max() < CLOSE
 
 
-def test_who_comes_back_later_in_the_sound_is_told_of_just_that_gap(start: Start, tagger: Tagger) -> None:
-    server = start()
+def test_who_comes_back_later_in_the_sound_is_told_of_just_that_gap(server: Serve, tagger: Tagger) -> None:
     pcm = as_pcm(tones(9))
-    client = server.connect("/ingest/mic")
+    client = server.connect("/ingest/later")
     begin(client)
     push(client, pcm[: 2 * 40_000])
     told = until_frame(client, 8)
     client.close()
-    again = server.connect("/ingest/mic?position=56000")  # 1 s is missing
+    again = server.connect("/ingest/later?position=56000")  # 1 s is missing
     assert begin(again) == 56_000
     push(again, pcm[2 * 56_000 :])
     again.send(END)
     told += rest(again)
-    assert [message for message in told if isinstance(message, Gap)] == [Gap("mic", 2.5, 1.0)]
+    assert [message for message in told if isinstance(message, Gap)] == [Gap("later", 2.5, 1.0)]
     session = Session(tagger)
     session.feed(as_heard(pcm[: 2 * 40_000]))
     after = [*session.lose(16_000), *session.feed(as_heard(pcm[2 * 56_000 :])), *session.flush()]
@@ -69,16 +74,15 @@ def test_who_comes_back_later_in_the_sound_is_told_of_just_that_gap(start: Start
     assert np.abs(probs_of(told)[-3] - fresh[-1].probs).max() > 10 * CLOSE
 
 
-def test_who_does_not_count_loses_the_time_that_it_was_gone(start: Start) -> None:
-    server = start()
-    client = server.connect("/ingest/mic")
+def test_who_does_not_count_loses_the_time_that_it_was_gone(server: Serve) -> None:
+    client = server.connect("/ingest/careless")
     begin(client)
     client.send(as_pcm(tones(2)))
     until_frame(client, 5)
     client.socket.close()
     gone = time.monotonic()
     time.sleep(1.2)
-    again = server.connect("/ingest/mic")
+    again = server.connect("/ingest/careless")
     begin(again)
     gone_s = time.monotonic() - gone
     again.send(as_pcm(tones(1)))
@@ -88,9 +92,8 @@ def test_who_does_not_count_loses_the_time_that_it_was_gone(start: Start) -> Non
     assert 1.0 < gap.lost_s < gone_s + 0.1
 
 
-def test_a_stream_that_nobody_comes_back_to_ends_by_itself(start: Start) -> None:
-    server = start()
-    subscriber, client = server.connect("/"), server.connect("/ingest/mic")
+def test_a_stream_that_nobody_comes_back_to_ends_by_itself(server: Serve) -> None:
+    subscriber, client = server.connect("/streams/gone"), server.connect("/ingest/gone")
     begin(client)
     client.send(as_pcm(tones(2)))
     until_frame(client, 5)
@@ -100,4 +103,4 @@ def test_a_stream_that_nobody_comes_back_to_ends_by_itself(start: Start) -> None
     while not isinstance(told[-1], End):
         told.append(read(subscriber))
     assert 9 < time.monotonic() - broke_off < 15
-    assert begin(server.connect("/ingest/mic?position=32000")) == 0  # another stream of that name
+    assert begin(server.connect("/ingest/gone?position=32000")) == 0  # another stream of that name
