@@ -40,5 +40,10 @@ def main() -> None:
     except StreamtagError as error:
         print(f"trainer: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("streamtag", "trainer"):
+            raise
+        print(f"trainer: {error.name} is missing: pip install 'streamtag[train]'", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -104,7 +104,9 @@ class HopWorkers:
         """Ends the processes. Nothing may be stepped from now on."""
         for worker in self._workers:
             worker.close()
-        os.close(self._shared)
+        if self._shared >= 0:
+            os.close(self._shared)
+            self._shared = -1
 
     def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         number = self._idle.get()

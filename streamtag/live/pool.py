@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamtag.errors import CapacityError, SpecError
+from streamtag.live.closing import Closing
 from streamtag.live.frame import TagFrame
 from streamtag.live.track import Track, TrackState
 
@@ -57,7 +57,7 @@ class SessionState:
     arrays: dict[str, NDArray[Any]]
 
 
-class SessionPool:
+class SessionPool(Closing):
     """Owns the slots, and the processes if it has any: then it is a context manager, or must be closed. Several threads
     may use it at once, but no session two of them.
 
@@ -94,14 +94,6 @@ class SessionPool:
         self._lock = threading.Lock()  # of the two below
         self._free = list(range(slots))[::-1]
         self._sessions: dict[PooledSession, None] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the processes, if there are any. Nothing may be stepped from now on."""

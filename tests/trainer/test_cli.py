@@ -113,3 +113,19 @@ def test_help_brings_nothing_slow() -> None:
     words = f"import sys, trainer.cli; print(sorted({slow} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_package_that_is_missing_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(cli, "app", lambda: without("tensorboard"))
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "trainer: tensorboard is missing: pip install 'streamtag[train]'\n"
+    monkeypatch.setattr(cli, "app", lambda: without("trainer.nowhere"))  # the control: a defect of ours is none of that
+    with pytest.raises(ModuleNotFoundError):
+        cli.main()
