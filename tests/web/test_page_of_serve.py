@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +39,9 @@ def browser(need: Need, played: Path) -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture
-def serve(model: Path) -> Iterator[Serve]:
-    """serve(*words, port=0) -> the page's address of a server with the small model, until the test ends."""
+@contextmanager
+def serving(model: Path) -> Iterator[Serve]:
+    """serve(*words) -> the page's address of a server with the small model, until all end."""
     with ExitStack() as stack:
 
         def serve(*words: str) -> str:
@@ -55,6 +55,19 @@ def serve(model: Path) -> Iterator[Serve]:
             raise AssertionError("it ended")
 
         yield serve
+
+
+@pytest.fixture
+def serve(model: Path) -> Iterator[Serve]:
+    with serving(model) as serve:
+        yield serve
+
+
+@pytest.fixture(scope="module")
+def address(model: Path) -> Iterator[str]:
+    """Of a server for tests whose streams have names of their own: a new page is told the last of each."""
+    with serving(model) as serve:
+        yield serve()
 
 
 def source(page: Page) -> Locator:
@@ -82,9 +95,9 @@ def agreement(one: Tags, other: Tags) -> float:
 
 
 def test_a_dropped_file_is_tagged_as_by_the_command(
-    serve: Serve, open_page: Open, played: Path, model: Path, tmp_path: Path
+    address: str, open_page: Open, played: Path, model: Path, tmp_path: Path
 ) -> None:
-    page = open_page(serve()).page
+    page = open_page(address).page
     page.locator("#files").set_input_files(played)
     expect(source(page).locator(".words")).to_contain_text("heard in", timeout=60_000)
     lines = saved(page, tmp_path / "session.jsonl")
@@ -103,8 +116,8 @@ def test_a_dropped_file_is_tagged_as_by_the_command(
     assert [line for line in lines if line["type"] in ("gap", "error")] == []
 
 
-def test_the_microphone_is_tagged_live_and_can_be_stopped(serve: Serve, open_page: Open, tmp_path: Path) -> None:
-    page = open_page(serve()).page
+def test_the_microphone_is_tagged_live_and_can_be_stopped(address: str, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(address).page
     page.get_by_role("button", name="Tag my microphone").click()
     expect(page.locator("#state")).to_have_text("live", timeout=30_000)
     expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+ / \d+ ms$"))
@@ -118,13 +131,16 @@ def test_the_microphone_is_tagged_live_and_can_be_stopped(serve: Serve, open_pag
 
 
 def test_a_server_without_room_is_waited_for(serve: Serve, open_page: Open, played: Path) -> None:
-    page = open_page(serve("--max-streams", "1")).page
+    page = open_page(serve("--max-streams", "1"), lambda page: page.clock.install()).page
     page.get_by_role("button", name="Tag my microphone").click()
     expect(page.locator("#state")).to_have_text("live", timeout=30_000)
     page.locator("#files").set_input_files(played)
     file = source(page).last.locator(".words")
     expect(file).to_have_text(re.compile(r"^The server is full: it holds 1 stream. Again in \d+ s.$"))
     page.get_by_role("button", name="Stop: mic").click()
+    expect(source(page).first.locator(".words")).to_contain_text("stopped after")
+    expect(file).to_contain_text("Again in")
+    page.clock.fast_forward(10_000)
     expect(file).to_contain_text("heard in", timeout=60_000)
 
 
