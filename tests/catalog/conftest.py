@@ -99,6 +99,15 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def whole(many: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what one run undisturbed makes of them: tags.parquet and frames.parquet. Not to be written to."""
+    folder = tmp_path_factory.mktemp("whole")
+    tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
+    assert main(["catalog", str(many), *map(str, tables), "--model", str(model), "--device", "cpu"]) == 0
+    return folder
+
+
 def write_wav(path: Path, samples: NDArray[np.float32]) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

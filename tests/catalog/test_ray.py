@@ -33,13 +33,10 @@ def ray(need: Need) -> None:
 
 @pytest.mark.usefixtures("ray")
 def test_two_workers_one_of_them_killed_come_to_the_same_as_one_process(
-    start: Start, catalog: Catalog, many: Path, tagger: Tagger, tmp_path: Path
+    start: Start, many: Path, whole: Path, tagger: Tagger, tmp_path: Path
 ) -> None:
-    whole, spread = tmp_path / "whole", tmp_path / "spread"
-    for folder in (whole, spread):
-        folder.mkdir()
-    assert catalog(many, "--out", whole / "tags.parquet", "--frames", whole / "frames.parquet").code == 0
-
+    spread = tmp_path / "spread"
+    spread.mkdir()
     tables = "--out", spread / "tags.parquet", "--frames", spread / "frames.parquet"
     process = start(many, *tables, "--ray", "--workers", "2")
     entries = spread / "tags.parquet.journal" / "entries.jsonl"
@@ -68,7 +65,6 @@ def test_two_workers_one_of_them_killed_come_to_the_same_as_one_process(
     assert not list(Path(tempfile.gettempdir()).glob("st-ray-*"))
 
 
-@pytest.mark.usefixtures("ray")
 @pytest.mark.usefixtures("ray")
 def test_ctrl_c_ends_ray_too_and_keeps_what_is_done(start: Start, many: Path, tmp_path: Path) -> None:
     entries, before = tmp_path / "tags.parquet.journal" / "entries.jsonl", _strangers()
