@@ -43,7 +43,7 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 env=alone,
                 pass_fds=(theirs.fileno(), shared),
-                start_new_session=True,
+                process_group=0,
             )
 
     @property

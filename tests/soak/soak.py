@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ SPEED = 60.0  # times real time
 RING_S = 200.0  # of sound: a machine that is busy for a few seconds loses nothing but what the script says
 LOSSES = 11  # one every five minutes, of 1.5 s
 SUBSCRIBERS = 12  # at a time
+QUIET_S = 0.5  # without a message, after which a subscriber looks whether all is over
 SETTLED = 0.4  # share of the run after which memory should not grow any more
 
 
@@ -81,12 +83,12 @@ class Crowd:
             try:
                 async with asyncio.timeout(20), connect(self._url, compression=None) as connection:
                     until = time.monotonic() + stay
-                    async for line in connection:
-                        message = parse(line)
-                        assert message is not None
-                        visit.messages.append(message)
-                        if time.monotonic() > until:
-                            break
+                    while not visit.messages or (time.monotonic() < until and not self._over.is_set()):
+                        with suppress(TimeoutError):  # once the sound is over, nothing more is told
+                            async with asyncio.timeout(QUIET_S):
+                                message = parse(await connection.recv())
+                                assert message is not None
+                                visit.messages.append(message)
                     if not polite:
                         connection.transport.abort()
             except ConnectionClosed:
