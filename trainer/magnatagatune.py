@@ -96,7 +96,7 @@ def read(root: Path) -> Manifest:
     hard = targets[kept].astype(np.float32)
     notes = (
         *_counted(table, tagged),
-        *_left_out([table.clip_ids[i] for i in tagged if i not in set(kept)]),
+        *_left_out([table.clip_ids[i] for i in tagged if table.clip_ids[i] in BROKEN]),
         *_artistless(clips),
         *_undefined(clips, hard, tags),
     )
