@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,10 +109,14 @@ def write_mini(root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5
     mini = Mini(root, tagged, untagged + quiet, broken)
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True)
-    for clip, of_clip in zip(made, traits, strict=True):
-        encode(sound(of_clip, rng, seconds), RATE, "mp3", BIT_RATE, root / clip.path)
-    for clip in quiet:
-        encode(sound(np.zeros(len(TRAITS)), rng, seconds), RATE, "mp3", BIT_RATE, root / clip.path)
+    sounding = zip((*made, *quiet), (*traits, *np.zeros((len(quiet), len(TRAITS)))), strict=True)
+    with ThreadPoolExecutor() as pool:
+        jobs = [
+            pool.submit(encode, sound(of_clip, rng, seconds), RATE, "mp3", BIT_RATE, root / clip.path)
+            for clip, of_clip in sounding
+        ]
+    for job in jobs:
+        job.result()
     for clip in broken:
         (root / clip.path).write_bytes(b"")
     write_annotations(mini, rng)
