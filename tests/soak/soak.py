@@ -82,13 +82,15 @@ class Crowd:
             polite = chance.random() < 0.7
             try:
                 async with asyncio.timeout(20), connect(self._url, compression=None) as connection:
-                    until = time.monotonic() + stay
-                    while not visit.messages or (time.monotonic() < until and not self._over.is_set()):
+                    until, quiet = time.monotonic() + stay, False
+                    while not visit.messages or (time.monotonic() < until and not (quiet and self._over.is_set())):
+                        quiet = True
                         with suppress(TimeoutError):  # once the sound is over, nothing more is told
                             async with asyncio.timeout(QUIET_S):
                                 message = parse(await connection.recv())
-                                assert message is not None
-                                visit.messages.append(message)
+                            assert message is not None
+                            visit.messages.append(message)
+                            quiet = False
                     if not polite:
                         connection.transport.abort()
             except ConnectionClosed:
