@@ -134,12 +134,15 @@ def test_single_keys_can_be_switched_off(page: Page, server: Server) -> None:
     page.keyboard.press("?")
     page.get_by_label("Single keys are shortcuts").uncheck()
     page.keyboard.press("Escape")
+    expect(page.locator("#notes")).to_be_hidden()  # while it still closes, Space is the checkbox's
     page.keyboard.press("Space")
     page.keyboard.press("t")
+    play(server, page, 1, 1)
     expect(page.locator("#state")).to_have_text("live")
     reload(page)
     expect(page.locator("#frames")).to_have_text("1")
     page.keyboard.press("Space")
+    play(server, page, 2, 1)
     expect(page.locator("#state")).to_have_text("live")
 
 

@@ -94,6 +94,7 @@ def test_a_name_whose_stream_has_ended_is_free(stub: IntakeStub, open_page: Open
     stub.health["streams"] = {"song.wav": {"ended": True}}
     page.locator("#files").set_input_files(song)
     assert stub.wait_for(1).name == "song.wav"
+    expect(words(page)).to_contain_text("heard in")
 
 
 def test_a_token_for_producers_is_asked_for_and_used(stub: IntakeStub, open_page: Open, song: Path) -> None:
