@@ -102,19 +102,6 @@ class HopStep:
         with self._turn:
             self._states.adopt(row, arrays)
 
-    @property
-    def pids(self) -> tuple[()]:
-        """No process but this one."""
-        return ()
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU time of other processes, s."""
-        return 0.0
-
-    def close(self) -> None:
-        """Nothing to end."""
-
     def _recorded(self, audio: Tensor, rows: Tensor) -> Tensor:
         """A whole hop that asks the host for nothing."""
         return self._tag(*self._scatter(audio, rows), rows)

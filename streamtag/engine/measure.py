@@ -51,37 +51,37 @@ def _step_s(
 ) -> float:
     """CPU time of a step of so many while all workers work."""
     work = Work(pool, Board(tags, thresholds, workers * streams), _as_json, "", time.monotonic)
-    warm = Barrier(workers)
     readings: list[float] = []
+    together = Barrier(workers, action=lambda: readings.append(pool.cpu_s()))  # before what counts, and behind it
     failures: list[BaseException] = []
 
-    def run(counts: list[int]) -> None:
+    counts: list[int] = []
+
+    def run() -> None:
         try:
             crowd = Crowd(work, spec, streams)
             for _ in range(WARM_UP):
                 crowd.step()
-            warm.wait()
-            readings.append(pool.cpu_s())
+            together.wait()
             until, count = time.monotonic() + seconds, 0
             while count < LEAST or time.monotonic() < until:
                 crowd.step()
                 count += 1
             counts.append(count)
-            warm.wait()
+            together.wait()
             crowd.leave()
         except BaseException as error:
             failures.append(error)
-            warm.abort()
+            together.abort()
 
-    counts: list[int] = []
-    threads = [Thread(target=run, args=(counts,), name="streamtag-measure") for _ in range(workers)]
+    threads = [Thread(target=run, name="streamtag-measure") for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
-    return (pool.cpu_s() - min(readings)) / sum(counts)
+    return (readings[1] - readings[0]) / sum(counts)
 
 
 class Crowd:

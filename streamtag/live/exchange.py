@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ALIGNED = 64  # bytes: no two exchanges share a line of the cache
-
 
 @dataclass(frozen=True)
 class ExchangeSpec:
@@ -21,9 +19,8 @@ class ExchangeSpec:
 
     @property
     def nbytes(self) -> int:
-        """A whole number of cache lines."""
-        size = self.most * (8 + 4 * self.hop + 4 * self.tags)
-        return -(-size // ALIGNED) * ALIGNED
+        """Of all of it."""
+        return self.most * (8 + 4 * self.hop + 4 * self.tags)
 
 
 class Exchange:
@@ -31,7 +28,7 @@ class Exchange:
     the one who answers. Whose turn it is has to be told some other way."""
 
     def __init__(self, memory: mmap.mmap, offset: int, spec: ExchangeSpec) -> None:
-        """offset: in bytes, a whole number of cache lines."""
+        """offset: in bytes, a multiple of 8."""
         self.rows: NDArray[np.int64] = np.frombuffer(memory, np.int64, spec.most, offset)
         offset += self.rows.nbytes
         self.audio: NDArray[np.float32] = np.frombuffer(memory, np.float32, spec.most * spec.hop, offset)

@@ -38,7 +38,7 @@ class HopWorkers:
     def __init__(self, network: Tagger, rows: int, precision: str, processes: int) -> None:
         """Starts them. Raises SpecError if there is no such precision, or this system cannot share memory so,
         DeviceError if they do not start."""
-        from streamtag.core.arena import Arena  # late: torch
+        from streamtag.core.arena import Arena, aligned  # late: torch
         from streamtag.core.hop_states import HopStates, arena_bytes
         from streamtag.core.model_file import pack
         from streamtag.core.packed_gru import check_precision
@@ -49,9 +49,9 @@ class HopWorkers:
         self.hop = network.spec.hop
         self._rows, self._precision, self._model = rows, precision, pack(network)
         self._exchange = ExchangeSpec(min(MOST, rows), self.hop, network.head.out_features)
-        self._offset = arena_bytes(network, rows)
+        self._offset, self._apart = arena_bytes(network, rows), aligned(self._exchange.nbytes)
         self._shared = os.memfd_create("streamtag")
-        os.truncate(self._shared, self._offset + processes * self._exchange.nbytes)
+        os.truncate(self._shared, self._offset + processes * self._apart)
         self._memory = mmap.mmap(self._shared, 0)
         self._states = HopStates(network, rows, Arena(self._memory).allocate)
         self._lost_cpu_s = 0.0
@@ -128,7 +128,7 @@ class HopWorkers:
             log.exception("it did not start")  # whoever steps with it next tries again
 
     def _start(self, number: int) -> WorkerProcess:
-        offset = self._offset + number * self._exchange.nbytes
+        offset = self._offset + number * self._apart
         worker = WorkerProcess(self._memory, self._shared, offset, self._exchange)
         worker.prepare(self._rows, self._precision, self._model)
         return worker

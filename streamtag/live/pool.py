@@ -21,17 +21,10 @@ if TYPE_CHECKING:
 
 
 class HopNetwork(Protocol):
-    """Steps streams and owns their states: HopStep in this process, HopWorkers in others. pids: of these; cpu_s: their
-    CPU time so far."""
+    """Steps streams and owns their states: HopStep in this process, HopWorkers in others."""
 
     @property
     def nbytes(self) -> int: ...
-
-    @property
-    def pids(self) -> tuple[int, ...]: ...
-
-    @property
-    def cpu_s(self) -> float: ...
 
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
@@ -42,8 +35,6 @@ class HopNetwork(Protocol):
     def export(self, row: int) -> dict[str, NDArray[Any]]: ...
 
     def adopt(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -86,18 +77,16 @@ class SessionPool(Closing):
             raise SpecError(f"{processes} worker processes: there must be 1 or more, and the model on the CPU")
         self.slots = slots
         self.spec = tagger.network.spec
-        self._network: HopNetwork
-        if processes is None:
-            self._network = HopStep(tagger.network, slots, precision, turn=threading.Lock())
-        else:
-            self._network = HopWorkers(tagger.network, slots, precision, processes)
+        self._workers = None if processes is None else HopWorkers(tagger.network, slots, precision, processes)
+        self._network: HopNetwork = self._workers or HopStep(tagger.network, slots, precision, turn=threading.Lock())
         self._lock = threading.Lock()  # of the two below
         self._free = list(range(slots))[::-1]
         self._sessions: dict[PooledSession, None] = {}
 
     def close(self) -> None:
         """Ends the processes, if there are any. Nothing may be stepped from now on."""
-        self._network.close()
+        if self._workers is not None:
+            self._workers.close()
 
     def __len__(self) -> int:
         """Sessions now."""
@@ -106,11 +95,11 @@ class SessionPool(Closing):
     @property
     def pids(self) -> tuple[int, ...]:
         """The processes' numbers."""
-        return self._network.pids
+        return () if self._workers is None else self._workers.pids
 
     def cpu_s(self) -> float:
         """CPU time so far of this process and of those of the pool, s."""
-        return time.process_time() + self._network.cpu_s
+        return time.process_time() + (0.0 if self._workers is None else self._workers.cpu_s)
 
     @property
     def slot_bytes(self) -> int:

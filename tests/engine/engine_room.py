@@ -90,7 +90,6 @@ class Echo:
         self._tags = tags
         self._before = before
         self.steps: list[int] = []
-        self.cpu_s = 0.0
 
     def step(self, audio: Sound, rows: NDArray[np.int64]) -> Sound:
         assert len(set(rows.tolist())) == len(rows)

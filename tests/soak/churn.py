@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 
 from streamtag.app import load
-from streamtag.commands.bench_streams.process import children, resident_mib, stop
+from streamtag.commands.bench_streams.process import program_mib, stop
 from streamtag.commands.bench_streams.sockets import Serving, serving
 from streamtag.commands.measure import one_thread
 from tests.soak.account import Account, compose
@@ -134,7 +134,7 @@ class Memory:
         began = time.monotonic()
         while not self._over.wait(self._every):
             self.at_s.append(time.monotonic() - began)
-            self.mib.append(sum(map(resident_mib, [self._pid, *children(self._pid)])))
+            self.mib.append(program_mib(self._pid))
 
 
 def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,8 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float, preci
         found = searches(tagger, pace, workforce, gpu, precision)
         results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
         results |= conclusions(tagger, pace, workforce, found, precision)
-        results["machine"] = {"cores": cores(), **asdict(workforce), "precision": precision, **machine(tagger.device)}
+        work = {"worker_processes": workforce.processes or 0, "engine_threads": workforce.threads}
+        results["machine"] = {"cores": cores(), **work, "precision": precision, **machine(tagger.device)}
     if not gpu:
         results["on a GPU"] = {"not_measured": "there is none in use here: --device cuda"}
     if as_json:

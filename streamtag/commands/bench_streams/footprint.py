@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamtag.commands.bench_streams.pace import NAP_S, Pace, place
-from streamtag.commands.bench_streams.process import resident_mib
+from streamtag.commands.bench_streams.process import program_mib
 from streamtag.commands.bench_streams.producers import Producer, connected, farewell, messages_of
 from streamtag.commands.bench_streams.sockets import HOST, serving
 from streamtag.commands.bench_streams.tally import Tally
@@ -20,7 +20,8 @@ WAIT_S = 30.0  # for their frames
 
 
 def kib_a_stream(model: Path, device: str, pace: Pace, first: int = FIRST, more: int = MORE) -> float:
-    """Of the server's own memory: its connection, its state, what it needs to go on; the kernel's is not counted.
+    """Of the memory of the server and its worker processes: its connection, its state, what it needs to go on. The
+    kernel's is not counted.
 
     Raises StreamtagError if the server does not start.
     """
@@ -32,9 +33,9 @@ def kib_a_stream(model: Path, device: str, pace: Pace, first: int = FIRST, more:
 
 async def _grown(address: str, pid: int, pace: Pace, first: int, more: int) -> float:
     there = await _heard(address, pace, list(range(first)))
-    before = resident_mib(pid)
+    before = program_mib(pid)
     there |= await _heard(address, pace, list(range(first, first + more)))
-    grown = resident_mib(pid) - before
+    grown = program_mib(pid) - before
     await farewell(list(there.values()))
     return 1024 * grown / more
 

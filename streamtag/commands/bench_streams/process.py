@@ -67,6 +67,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def program_mib(pid: int) -> float:
+    """Memory of a process and of those that it started, MiB: what each has for itself, and once what they share."""
+    return sum(map(resident_mib, [pid, *children(pid)])) + _shared_mib(pid)
+
+
 def free_mib() -> float:
     """Memory that programs can still have, MiB; infinite if nothing tells."""
     try:
@@ -129,3 +134,12 @@ def _ticks(stat: str) -> int:
     """User and system time from a line of /proc/*/stat: the name in it may hold anything but its own bracket."""
     words = stat.rpartition(")")[2].split()
     return int(words[11]) + int(words[12])
+
+
+def _shared_mib(pid: int) -> float:
+    """Memory that no file stands for and that others may have too, MiB; 0 if nothing tells."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+        return int(text.split("RssShmem:")[1].split()[0]) / 1024
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -19,7 +19,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamtag.commands.bench_streams.pace import FAREWELL_S, TAIL_S, Pace
-from streamtag.commands.bench_streams.process import THREAD, Window, children, cpu_by_thread, cpu_s, resident_mib, stop
+from streamtag.commands.bench_streams.process import THREAD, Window, children, cpu_by_thread, cpu_s, program_mib, stop
 from streamtag.commands.bench_streams.producers import Report
 from streamtag.commands.bench_streams.tally import Trial
 from streamtag.commands.measure import Figures
@@ -82,7 +82,7 @@ def socket_trial(model: Path, device: str, pace: Pace, streams: int, precision: 
     with ExitStack() as resources:
         room = ["--max-streams", str(streams), "--max-producers-per-client", str(streams)]
         server = resources.enter_context(serving(model, device, *room, "--precision", precision))
-        before = resident_mib(server.pid)
+        before = program_mib(server.pid)
         address = f"ws://{HOST}:{server.port}"
         clients = [_clients(address, pace, first, count, streams) for first in range(count)]
         for client in clients:
@@ -95,7 +95,7 @@ def socket_trial(model: Path, device: str, pace: Pace, streams: int, precision: 
             _tell(client, f"{start}\n")
         with Window(pace, start, lambda: _cpu(server.pid)) as window:
             pass
-        grown = resident_mib(server.pid) - before
+        grown = program_mib(server.pid) - before
         steps = _steps(server.get("/metrics"))
         reports = [_report(client, pace) for client in clients]
     return Trial(
