@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from streamtag.commands.bench_streams.pace import Pace, chunks, feed
 from streamtag.commands.bench_streams.parts import TimedHopStep, parts
 from streamtag.commands.bench_streams.peers import Peers
 from streamtag.commands.bench_streams.pooled import pool_trial
+from streamtag.commands.bench_streams.process import program_mib, resident_mib
 from streamtag.commands.bench_streams.search import CLOSE, search
 from streamtag.commands.bench_streams.shares import shares
 from streamtag.commands.bench_streams.sizing import Sizing
@@ -356,11 +358,19 @@ def test_streams_that_a_server_does_not_let_in_are_not_held(model: Path, monkeyp
     assert trial.gaps == 0
 
 
-def test_a_stream_takes_some_of_a_servers_memory(model: Path, tagger: Tagger) -> None:
-    kib = kib_a_stream(model, "cpu", PACE, first=16, more=48)
-    assert 10 < kib < 2000
-    state_kib = SessionPool(tagger, 1).slot_bytes / 1024
-    assert kib > 0.9 * state_kib  # its state is counted, too, which lies in memory that processes share
+def test_a_stream_takes_some_of_a_servers_memory(model: Path) -> None:
+    assert 10 < kib_a_stream(model, "cpu", PACE, first=16, more=48) < 2000
+
+
+def test_memory_that_worker_processes_share_is_counted_once(tagger: Tagger) -> None:
+    streams, own = 400, os.getpid()
+    with SessionPool(tagger, streams, processes=2) as pool:
+        before, alone = program_mib(own), resident_mib(own)
+        for _ in range(streams):
+            pool.join()
+        states_mib = streams * pool.slot_bytes / 2**20
+        assert 0.9 * states_mib < program_mib(own) - before < 1.5 * states_mib
+        assert resident_mib(own) - alone < 0.5 * states_mib  # the control: what is this process's alone
 
 
 def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
