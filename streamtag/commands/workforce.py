@@ -11,8 +11,8 @@ from streamtag.live.hop_workers import available
 
 @dataclass(frozen=True)
 class Workforce:
-    """processes: that compute, one a core; None: the threads do it. threads: of the engine; beside processes one more
-    than these, which prepares what comes next while they work."""
+    """processes: that compute, one a core; None: the threads do it. threads: of the engine; beside processes two more
+    than these, which prepare what comes next while they work."""
 
     processes: int | None
     threads: int
@@ -28,7 +28,7 @@ class Workforce:
         if device != "cpu":
             return cls(None, workers or 1)
         count = workers or cores()
-        return cls(count, count + 1) if available() else cls(None, count)
+        return cls(count, count + 2) if available() else cls(None, count)
 
 
 def cores() -> int:

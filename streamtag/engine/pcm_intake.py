@@ -121,7 +121,11 @@ class PcmIntake:
     def flush(self) -> NDArray[np.float32]:
         """-> what the resampler still held [m]. Nothing may be heard after it but by way of `lose` or `turn`."""
         owed = max(0, self._place(self.came) - self.gone)
-        return self._given(self._resampler.flush(), owed) if owed else NOTHING
+        if not owed:
+            return NOTHING
+        rest = self._given(self._resampler.flush(), owed)
+        # a resampler that began anew counts from there, and may round one sample away
+        return np.concatenate([rest, self._given(np.zeros(owed - len(rest), np.float32))])
 
     def state(self) -> IntakeState:
         """To go on from elsewhere."""

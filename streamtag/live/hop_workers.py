@@ -10,7 +10,6 @@ import logging
 import mmap
 import os
 from collections.abc import Mapping
-from queue import LifoQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from streamtag.errors import DeviceError, SpecError
 from streamtag.live.exchange import ExchangeSpec
-from streamtag.live.worker_process import WorkerProcess
+from streamtag.live.lanes import Lanes
+from streamtag.live.worker_process import LANES, WorkerProcess
 
 if TYPE_CHECKING:
     from streamtag.core.tagger import Tagger
@@ -32,13 +32,13 @@ class HopWorkers:
     """As HopStep. All processes share the streams' states: any of them can step any stream.
 
     Any thread may use it, but no row two of them. More threads than processes use it best: while the processes work
-    for some, the others prepare what comes next.
+    for some, others prepare what comes next, and leave it at a process's door.
     """
 
     def __init__(self, network: Tagger, rows: int, precision: str, processes: int) -> None:
         """Starts them. Raises SpecError if there is no such precision, or this system cannot share memory so,
         DeviceError if they do not start."""
-        from streamtag.core.arena import Arena, aligned  # late: torch
+        from streamtag.core.arena import Arena  # late: torch
         from streamtag.core.hop_states import HopStates, arena_bytes
         from streamtag.core.model_file import pack
         from streamtag.core.packed_gru import check_precision
@@ -49,18 +49,19 @@ class HopWorkers:
         self.hop = network.spec.hop
         self._rows, self._precision, self._model = rows, precision, pack(network)
         self._exchange = ExchangeSpec(min(MOST, rows), self.hop, network.head.out_features)
-        self._offset, self._apart = arena_bytes(network, rows), aligned(self._exchange.nbytes)
+        self._offset, self._apart = arena_bytes(network, rows), LANES * self._exchange.apart
         self._shared = os.memfd_create("streamtag")
         os.truncate(self._shared, self._offset + processes * self._apart)
         self._memory = mmap.mmap(self._shared, 0)
         self._states = HopStates(network, rows, Arena(self._memory).allocate)
         self._lost_cpu_s = 0.0
-        self._workers = [self._start(number) for number in range(processes)]
-        self._idle: LifoQueue[int] = LifoQueue()
+        self._workers: list[WorkerProcess] = []
+        self._lanes = Lanes(processes, LANES)
         try:
-            for number, worker in enumerate(self._workers):
+            for number in range(processes):
+                self._workers.append(self._start(number))
+            for worker in self._workers:
                 worker.wait_until_ready()
-                self._idle.put(number)
         except BaseException:
             self.close()
             raise
@@ -76,13 +77,18 @@ class HopWorkers:
         return tuple(worker.pid for worker in self._workers)
 
     @property
+    def asked(self) -> int:
+        """Steps that they do or have before them."""
+        return self._lanes.taken
+
+    @property
     def cpu_s(self) -> float:
         """The processes' CPU time so far, those that were lost included, s."""
         return self._lost_cpu_s + sum(worker.cpu_s for worker in self._workers)
 
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As HopStep.step. Waits until a process is free. Raises DeviceError if it fails or is lost: what its rows
-        remember is then of no use. Another one takes the place of a lost one."""
+        """As HopStep.step. Raises DeviceError if a process fails or is lost: what the rows that it had remember is then
+        of no use. Another one takes the place of a lost one."""
         most = self._exchange.most
         parts = [(audio[n : n + most], rows[n : n + most]) for n in range(0, len(rows), most)]
         return np.concatenate([self._step(*part) for part in parts])
@@ -109,18 +115,22 @@ class HopWorkers:
             self._shared = -1
 
     def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        number = self._idle.get()
+        number, lane = self._lanes.take()
+        worker = self._workers[number]
         try:
-            return self._workers[number].step(audio, rows)
+            return worker.step(lane, audio, rows)
         finally:
-            if not self._workers[number].alive:
-                self._replace(number)
-            self._idle.put(number)
+            if self._lanes.give(number, lane, lost=not worker.alive):
+                try:
+                    self._replace(number)
+                finally:
+                    self._lanes.restore(number)
 
     def _replace(self, number: int) -> None:
-        log.warning("worker process %d is lost, and another one started", self._workers[number].pid)
-        self._workers[number].close()
-        self._lost_cpu_s += self._workers[number].cpu_s
+        lost = self._workers[number]
+        log.warning("worker process %d is lost, and another one started", lost.pid)
+        lost.close()
+        self._lost_cpu_s += lost.cpu_s
         self._workers[number] = self._start(number)
         try:
             self._workers[number].wait_until_ready()

@@ -7,9 +7,10 @@ import mmap
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -22,27 +23,33 @@ READY, DONE, FAILED = b"ready", b"done ", b"failed: "  # what it says; then its 
 CPU = struct.Struct("<d")
 
 
-def main(connection: Connection, memory: mmap.mmap) -> None:
-    """Until the other side hangs up. It is told settings and the model, then again and again how many rows to step."""
+def main(lanes: Sequence[Connection], memory: mmap.mmap) -> None:
+    """Until the other side hangs up. It is told settings and the model, then again and again how many rows to step, by
+    way of any lane."""
     from streamtag.core.arena import Arena  # late: torch
     from streamtag.core.hop_step import HopStep
     from streamtag.core.model_file import unpack
 
-    settings = json.loads(connection.recv_bytes())
+    settings = json.loads(lanes[0].recv_bytes())
     spec, precision = ExchangeSpec(*settings["exchange"]), settings["precision"]
-    network = unpack(connection.recv_bytes().decode(), connection.recv_bytes())
+    network = unpack(lanes[0].recv_bytes().decode(), lanes[0].recv_bytes())
     step = HopStep(network, settings["rows"], precision, allocate=Arena(memory).allocate)
-    exchange = Exchange(memory, settings["offset"], spec)
+    exchanges = [Exchange(memory, offset, spec) for offset in settings["offsets"]]
     _rehearse(HopStep(network, spec.most, precision), spec)
-    connection.send_bytes(READY)
+    lanes[0].send_bytes(READY)
     while True:
-        count = int.from_bytes(connection.recv_bytes(), "little")
-        try:
-            exchange.probs[:count] = step.step(exchange.audio[:count], exchange.rows[:count])
-        except Exception as error:
-            connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
-        else:
-            connection.send_bytes(DONE + CPU.pack(time.process_time()))
+        for ready in wait(lanes):
+            number = lanes.index(cast(Connection, ready))
+            count = int.from_bytes(lanes[number].recv_bytes(), "little")
+            lanes[number].send_bytes(_answer(step, exchanges[number], count))
+
+
+def _answer(step: HopStep, exchange: Exchange, count: int) -> bytes:
+    try:
+        exchange.probs[:count] = step.step(exchange.audio[:count], exchange.rows[:count])
+    except Exception as error:
+        return FAILED + f"{type(error).__name__}: {error}".encode()
+    return DONE + CPU.pack(time.process_time())
 
 
 def _rehearse(step: HopStep, spec: ExchangeSpec) -> None:
@@ -54,4 +61,4 @@ def _rehearse(step: HopStep, spec: ExchangeSpec) -> None:
 
 if __name__ == "__main__":
     with suppress(EOFError, ConnectionError):  # nobody wants it any more
-        main(Connection(int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 0))
+        main([Connection(int(fd)) for fd in sys.argv[2:]], mmap.mmap(int(sys.argv[1]), 0))

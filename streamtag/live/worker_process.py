@@ -20,31 +20,37 @@ from streamtag.live.worker_main import CPU, DONE, FAILED, READY
 START_S = 120.0  # to load everything, on a machine that has other things to do
 STEP_S = 60.0  # a step that takes longer does not come back
 END_S = 5.0
+LANES = 2  # steps that a process may be given at once: the next one is there when one is done
 
 
 class WorkerProcess:
-    """One thread at a time may use it. Its rows and exchange lie in memory that both processes have.
+    """Has LANES: one thread at a time may use each. Rows and exchanges lie in memory that both processes have.
 
     It ends by itself when this process ends, however that happens; an interrupt from the terminal does not reach it.
     """
 
     def __init__(self, memory: mmap.mmap, shared: int, offset: int, exchange: ExchangeSpec) -> None:
-        """shared: the file descriptor of the memory; offset: where in it the exchange begins."""
+        """shared: the file descriptor of the memory; offset: where in it the exchanges begin, one after the other."""
         self.cpu_s = 0.0  # its CPU time so far, as it told last
-        self._offset, self._spec = offset, exchange
-        self._exchange = Exchange(memory, offset, exchange)
-        self._connection, theirs = Pipe()
-        command = [sys.executable, "-m", "streamtag.live.worker_main", str(theirs.fileno()), str(shared)]
+        self._spec = exchange
+        self._offsets = [offset + lane * exchange.apart for lane in range(LANES)]
+        self._exchanges = [Exchange(memory, offset, exchange) for offset in self._offsets]
+        pipes = [Pipe() for _ in range(LANES)]
+        self._connections = [ours for ours, _ in pipes]
+        fds = [theirs.fileno() for _, theirs in pipes]
         alone = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # more processes are better than threads
-        with theirs:
+        try:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "streamtag.live.worker_main", str(shared), *map(str, fds)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=alone,
-                pass_fds=(theirs.fileno(), shared),
+                pass_fds=(*fds, shared),
                 process_group=0,
             )
+        finally:
+            for _, theirs in pipes:
+                theirs.close()
 
     @property
     def pid(self) -> int:
@@ -52,50 +58,51 @@ class WorkerProcess:
 
     def prepare(self, rows: int, precision: str, model: tuple[str, bytes]) -> None:
         """Tells it what it works with: how many rows there are, and the model as `pack` gives it."""
-        settings = {"rows": rows, "precision": precision, "offset": self._offset}
+        settings = {"rows": rows, "precision": precision, "offsets": self._offsets}
         exchange = (self._spec.most, self._spec.hop, self._spec.tags)
         with suppress(OSError):  # it is gone: the next answer does not come
-            self._connection.send_bytes(json.dumps({**settings, "exchange": exchange}).encode())
-            self._connection.send_bytes(model[0].encode())
-            self._connection.send_bytes(model[1])
+            self._connections[0].send_bytes(json.dumps({**settings, "exchange": exchange}).encode())
+            self._connections[0].send_bytes(model[0].encode())
+            self._connections[0].send_bytes(model[1])
 
     def wait_until_ready(self) -> None:
         """Raises DeviceError if it does not start."""
-        if self._answer(START_S) != READY:
+        if self._answer(0, START_S) != READY:
             raise DeviceError("a worker process did not start")
 
-    def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def step(self, lane: int, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """As HopStep.step, of `most` rows at most. Raises DeviceError if it fails; `alive` tells whether it is lost."""
-        count = len(rows)
-        self._exchange.rows[:count] = rows
-        self._exchange.audio[:count] = audio
+        count, exchange = len(rows), self._exchanges[lane]
+        exchange.rows[:count] = rows
+        exchange.audio[:count] = audio
         with suppress(OSError):  # it is gone: the answer does not come
-            self._connection.send_bytes(count.to_bytes(4, "little"))
-        answer = self._answer(STEP_S)
+            self._connections[lane].send_bytes(count.to_bytes(4, "little"))
+        answer = self._answer(lane, STEP_S)
         if not answer.startswith(DONE):
             why = answer.removeprefix(FAILED).decode(errors="replace") if answer else "it has ended"
             raise DeviceError(f"a worker process failed: {why}")
         (self.cpu_s,) = CPU.unpack(answer.removeprefix(DONE))
-        return self._exchange.probs[:count].copy()
+        return exchange.probs[:count].copy()
 
     @property
     def alive(self) -> bool:
-        return not self._connection.closed and self._process.poll() is None
+        return not self._connections[0].closed and self._process.poll() is None
 
     def close(self) -> None:
         """Ends it."""
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
-    def _answer(self, timeout_s: float) -> bytes:
+    def _answer(self, lane: int, timeout_s: float) -> bytes:
         """Nothing if none comes; then it is ended."""
         with suppress(EOFError, OSError):
-            if self._connection.poll(timeout_s):
-                return self._connection.recv_bytes()
+            if self._connections[lane].poll(timeout_s):
+                return self._connections[lane].recv_bytes()
         self._process.kill()
         self._process.wait()
         return b""

@@ -22,6 +22,7 @@ from streamtag.live import hop_workers
 from streamtag.live.frame import TagFrame
 from streamtag.live.hop_workers import HopWorkers
 from streamtag.live.pool import SessionPool
+from streamtag.live.worker_process import LANES
 
 HOP, ROWS = 4096, 70  # more than one step of a process has
 Sound = NDArray[np.float32]
@@ -128,6 +129,37 @@ def test_a_process_that_is_killed_is_replaced(tagger: Tagger) -> None:
     assert not any(map(runs, workers.pids))
 
 
+def test_whoever_waits_for_a_process_that_is_killed_is_told_and_it_is_replaced_once(tagger: Tagger) -> None:
+    workers = HopWorkers(tagger.network, LANES + 1, "float32", 1)
+    failures: list[str] = []
+
+    def run(row: int) -> None:
+        try:
+            workers.step(sound(1, row), np.array([row]))
+        except DeviceError as error:
+            failures.append(str(error))
+
+    try:
+        workers.reset(np.arange(LANES + 1))
+        (lost,) = workers.pids
+        os.kill(lost, signal.SIGSTOP)
+        threads = [threading.Thread(target=run, args=(row,)) for row in range(LANES)]
+        for thread in threads:
+            thread.start()
+        assert until(lambda: workers.asked == LANES)
+        os.kill(lost, signal.SIGKILL)
+        for thread in threads:
+            thread.join(30)
+        assert len(failures) == LANES
+        assert all("it has ended" in failure for failure in failures)
+        (new,) = workers.pids
+        assert new != lost
+        assert workers.step(sound(1, 9), np.array([LANES])).shape[0] == 1
+        assert workers.pids == (new,)
+    finally:
+        workers.close()
+
+
 def test_a_stream_moves_from_threads_to_processes(tagger: Tagger) -> None:
     here = SessionPool(tagger, 1)
     with SessionPool(tagger, 2, processes=1) as there:
@@ -169,6 +201,7 @@ ORPHANS = """
 import os, sys, time
 from streamtag.app import load
 from streamtag.live.pool import SessionPool
+from streamtag.live.worker_process import LANES
 pool = SessionPool(load(sys.argv[1], "cpu"), 2, processes=2)
 print(*pool.pids, flush=True)
 time.sleep(60)

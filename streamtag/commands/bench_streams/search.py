@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streamtag.commands.bench_streams.tally import Trial
 
-CLOSE = 0.04  # of the number held: nearer the next failure need not be
+CLOSE = 0.02  # of the number held: nearer the next failure need not be
 
 
 @dataclass(frozen=True)
