@@ -10,7 +10,9 @@ SLOWEST, FASTEST = 20.0, 0.1  # times the measured cost; beyond these it was no 
 # Times the measured cost, until it is known: what a server's sockets add. On two cores a hop over sockets took 1.36
 # times that of the engine alone, both at 16 kHz; the cost is measured at 48 kHz, where the engine's part is larger.
 REST = 1.3
-QUIET = 0.25  # part of the cores' time; below it the work tells nothing of what much of it would cost
+# Part of the cores' time that the streams should fill; below it they tell nothing of what many would cost: producers
+# who all connect at once, or are refused and try again, then cost more than the few streams that there are.
+QUIET = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Capacity:
     def spent(self, cpu_s: float, passed_s: float) -> None:
         """All that the program did took so much CPU time in passed_s, since the last time that this was told."""
         foreseen, self._foreseen = self._foreseen, 0.0
-        if not foreseen or cpu_s < QUIET * self._cores * passed_s:
+        if not foreseen or foreseen * self._times < QUIET * self._cores * passed_s:
             return
         times = min(SLOWEST, max(FASTEST, cpu_s / foreseen))
         self._times += (1 - exp(-cpu_s / (MEMORY_S * self._cores))) * (times - self._times)

@@ -13,6 +13,7 @@ RETRY_S = 10.0  # s; after which a place may be free again where all are taken
 LEAST_S = 1.0
 MEMORY_S = 5.0  # s; time constant of what is told about the work
 READ_S = 0.5  # s between two readings of the CPU time
+LATE = 0.01  # part of the hops; where more miss the deadline there are too many streams
 
 
 class Health:
@@ -27,7 +28,9 @@ class Health:
         self._read = now, cpu_s()
         self.cost_s = 0.0  # of a hop of one stream
         self._spec = spec
-        self._missed = float("-inf")  # when a deadline was, the last time
+        self._missed = float("-inf")  # when too many deadlines were, the last time
+        self._hops = self._late = 0.0  # of late, and those that missed it
+        self._told = now
         self._busy = [0.0] * spec.workers
         self._seen = [now] * spec.workers
 
@@ -50,7 +53,10 @@ class Health:
 
     def ticked(self, worker: int, streams: int, seconds: float, missed: int, now: float) -> None:
         """A step of so many hops took a worker so long; so many were too late."""
-        if missed:
+        keep = exp(-max(0.0, now - self._told) / self._spec.degraded_s)
+        self._told = now
+        self._hops, self._late = keep * self._hops + streams, keep * self._late + missed
+        if missed and self._late > LATE * self._hops:
             self._missed = now
         if streams:
             self.capacity.ticked(streams)

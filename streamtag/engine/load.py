@@ -10,7 +10,7 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class Load:
     """streams: that have a place now, and of these `away`: those that wait for their producer. capacity: how many
-    there is room for. degraded: a deadline was missed of late. retry_after_s: what a refused producer is told.
+    there is room for. degraded: too many deadlines were missed of late. retry_after_s: what a refused producer is told.
 
     due: streams that wait to be stepped. lag_s: the longest that one of them has waited, s. cost_s: what a hop of
     one stream costs one worker of late, s; busy: the part of their time that the workers work.

@@ -13,9 +13,9 @@ class EngineSpec:
     a worker. batch: most streams in one step. patience_s: so long the first hop that is due waits for others to share
     its step.
 
-    deadline_s: from a hop being there to its message; later is a miss, and for degraded_s after one the engine is
-    degraded and takes no new streams. late_s: a hop of a live stream that has waited longer is shed, with those
-    behind it that are older than the deadline.
+    deadline_s: from a hop being there to its message; later is a miss. While more than 1 hop in 100 is one, and for
+    degraded_s after, the engine is degraded and takes no new streams. late_s: a hop of a live stream that has waited
+    longer is shed, with those behind it that are older than the deadline.
 
     buffer_s: sound of one stream that may wait; a producer that is ahead of it has to wait itself. ahead_s: a
     producer that is so far ahead of the clock is no live one: it is never shed, and comes after those that are.

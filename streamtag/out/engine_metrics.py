@@ -61,7 +61,7 @@ class EngineState(Collector):
             ("streams", "Streams that have a place", load.streams),
             ("streams_away", "Of these, those that wait for their producer", load.away),
             ("capacity", "Streams that there is room for", load.capacity),
-            ("degraded", "1 while no new streams are let in since a deadline was missed", int(load.degraded)),
+            ("degraded", "1 while no new streams are let in since deadlines are missed", int(load.degraded)),
             ("due_streams", "Streams that wait to be stepped", load.due),
             ("due_seconds", "The longest that one of them has waited", load.lag_s),
             ("hop_cost_seconds", "What a hop of one stream costs a worker", load.cost_s),

@@ -96,13 +96,15 @@ def test_capacity_follows_what_the_whole_program_takes_later() -> None:
     assert capacity.streams > 0.8 * first
 
 
-def test_a_machine_that_is_nearly_idle_tells_nothing_of_capacity() -> None:
+def test_few_streams_tell_nothing_of_capacity() -> None:
     capacity = Capacity(Cost(0.004, 0.0006), 0.256, 2, 64, 0.8, most=1000)
     first = capacity.streams
     work_for(capacity, 1000, 1, 10, 5)  # half a tenth of two cores: the page and its readers take more than the stream
     assert capacity.streams == first
-    work_for(capacity, 100, 1, 10, 50)
-    assert capacity.streams < first / 2
+    work_for(capacity, 30, 8, 6, 30)  # both cores are full: hundreds connect, and there are a few streams so far
+    assert capacity.streams == first
+    work_for(capacity, 100, 32, 2 * REST, 30)  # the control: as many as fill the cores
+    assert capacity.streams == pytest.approx(first / 2, rel=0.05)
 
 
 def test_the_cpu_time_is_read_every_so_often() -> None:
@@ -124,6 +126,16 @@ def test_degraded_for_a_while_after_a_miss() -> None:
     assert not health.degraded(15.1)
     health.ticked(0, 5, 0.1, 0, now=16.0)
     assert not health.degraded(16.0)
+
+
+def test_one_late_hop_among_very_many_is_no_overload() -> None:
+    health = Health(Capacity(None, 0.256, 1, 1, 1.0, 1), EngineSpec(), 0.0)
+    for step in range(100):
+        health.ticked(0, 64, 0.05, step % 2, now=0.05 * step)  # 1 of 128
+    assert not health.degraded(5.0)
+    for step in range(100, 120):
+        health.ticked(0, 64, 0.05, 2, now=0.05 * step)
+    assert health.degraded(6.0)
 
 
 def test_a_worker_that_works_half_of_the_time_is_half_busy() -> None:

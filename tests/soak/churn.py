@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +34,7 @@ from tests.soak.visits import visit
 
 COMPARED = 60  # visits whose frames are compared with a single session's
 STAY_S = 12.0  # a visit, about; a third of the whole if that is shorter
+KNOWN = 0.1  # of the run after which the server knows what its work costs: then the share is taken of what it says now
 SETTLED = 0.4  # of the run after which memory should not grow any more
 SAMPLES = 200  # of memory, or one every half second
 DEAF = 3  # subscribers to everything who never read
@@ -43,10 +45,12 @@ TOLD = 300  # problems that are told at most
 class Churn:
     """All who use the server, and what they saw."""
 
-    def __init__(self, address: str, seconds: float, seats: int) -> None:
-        self._address = address
+    def __init__(self, server: Serving, seconds: float, share: float, seats: int) -> None:
+        self._server = server
+        self._address = f"ws://127.0.0.1:{server.port}"
         self._seconds = seconds
-        self._seats = seats
+        self._share = share
+        self.seats = seats
         self._chance = random.Random(5)
         self._until = 0.0
         self._comparable = 0
@@ -54,7 +58,8 @@ class Churn:
         self.refused: Counter[str] = Counter()
         self.annoyed: Counter[str] = Counter()
         self.problems: list[str] = []
-        self.frames = self.dropped = self.gaps = self.unforeseen = 0
+        self.frames = self.dropped = self.gaps = 0
+        self.unforeseen: list[str] = []
         self.kept: list[Account] = []
 
     async def run(self) -> None:
@@ -62,26 +67,30 @@ class Churn:
         stay = min(STAY_S, self._seconds / 3)
         self._until = time.monotonic() + self._seconds
         async with asyncio.TaskGroup() as everybody:
-            for seat in range(self._seats):
+            for seat in range(self.seats):
                 everybody.create_task(self._seat(seat, stay, over))
             for _ in range(DEAF):
                 everybody.create_task(ignore(self._address, over))
             everybody.create_task(annoy(self._address, over, self.annoyed, self.problems))
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(KNOWN * self._seconds)
+            health = json.loads(await asyncio.to_thread(self._server.get, "/health"))
+            self.seats = min(self.seats, max(1, int(self._share * health["capacity"])))
+            await asyncio.sleep((1 - KNOWN) * self._seconds)
             over.set()
 
     async def _seat(self, seat: int, stay_s: float, over: asyncio.Event) -> None:
         """One visit after the other."""
         await asyncio.sleep(stay_s * random.Random(seat).random() / 2)
         turn = 0
-        while not over.is_set():
+        while seat < self.seats and not over.is_set():
             turn += 1
             left_s = self._until - time.monotonic()
             try:
                 kind, account = await visit(self._address, f"seat {seat} · {turn}", stay_s, left_s, over)
             except RefusedError as error:
                 self.refused[str(error.status)] += 1
-                await asyncio.sleep(1.0)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), error.retry_after_s)
                 continue
             self._settle(kind, account)
 
@@ -90,7 +99,8 @@ class Churn:
         self.frames += len(account.frames)
         self.dropped += sum(frame.dropped for frame in account.frames)
         self.gaps += len(account.gaps)
-        self.unforeseen += len(account.unforeseen())
+        left_s = self._until - time.monotonic()
+        self.unforeseen += [f"{left_s:.0f} s before the end: {account.name}: {gap}" for gap in account.unforeseen()]
         self.problems += [f"{kind}: {problem}" for problem in (*account.check(), *account.not_told())]
         if account.comparable:
             self._comparable += 1
@@ -146,7 +156,7 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
     with serving(model, "cpu", *room, program=program) as server:
         capacity = json.loads(server.get("/health"))["capacity"]
         seats = most or max(1, int(share * capacity))
-        churn = Churn(f"ws://127.0.0.1:{server.port}", seconds, seats)
+        churn = Churn(server, seconds, share, seats)
         cpu_s = time.process_time()
         with Memory(server.pid, seconds) as memory:
             asyncio.run(churn.run())
@@ -159,7 +169,8 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
     return {
         "seconds": seconds,
         "capacity": capacity,
-        "seats": seats,
+        "seats_at_first": seats,
+        "seats": churn.seats,
         "visits": churn.kinds,
         "own_cpu_percent_of_a_core": 100 * cpu_s / seconds,
         "refused": churn.refused,
@@ -167,7 +178,8 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
         "frames": churn.frames,
         "dropped": churn.dropped,
         "gaps": churn.gaps,
-        "unforeseen_gaps": churn.unforeseen,
+        "unforeseen_gaps": len(churn.unforeseen),
+        "unforeseen": churn.unforeseen[:TOLD],
         "compared_frames": compared,
         "different": different[:TOLD],
         "problems": problems[:TOLD],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import random
 import re
 import socket
@@ -23,17 +24,17 @@ from tests.soak.account import HOP, RATE, ROUNDED_S, Account, Lost, Sent
 OPEN_S = 20.0
 LAST_S = 20.0  # for what is owed when the sound is over
 OWED_S = 6.0  # for what is owed while it goes on
-HELD_BACK_S = 0.1  # of sound that a resampler may still have
+HELD_BACK_S = 0.15  # of sound that a resampler may still have: at 8 kHz 0.116
 SHORTEST_S, LONGEST_S = 0.02, 0.4  # of what is pushed at once
 SMALL = 4096  # bytes; the receive buffer of one that does not read
 
 
 class RefusedError(Exception):
-    """An HTTP status in place of a connection."""
+    """An HTTP status in place of a connection. retry_after_s: when to try again."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after_s: float) -> None:
         super().__init__(f"refused with {status}")
-        self.status = status
+        self.status, self.retry_after_s = status, retry_after_s
 
 
 class Ear:
@@ -94,7 +95,8 @@ class Line:
         try:
             self._connection = await connect(url, compression=None, open_timeout=OPEN_S, max_size=1 << 20, **more)
         except InvalidStatus as error:
-            raise RefusedError(error.response.status_code) from None
+            retry_after_s = float(error.response.headers.get("Retry-After", "1"))
+            raise RefusedError(error.response.status_code, retry_after_s) from None
         self.code, self.let_in = None, True
         while True:
             values = json.loads(await self._connection.recv())
@@ -161,7 +163,7 @@ class Line:
     async def caught_up(self) -> None:
         """Waits until the server has told of all that it was sent, and so has it."""
         self.waits_for = "what is owed"
-        last = int(((self.at / self._rate - HELD_BACK_S) * RATE - 1.5 * HOP) / HOP)
+        last = math.floor(((self.at / self._rate - HELD_BACK_S) * RATE - 1.5 * HOP) / HOP)
         async with asyncio.timeout(OWED_S):
             while self._last < last:
                 await asyncio.sleep(0.05)
