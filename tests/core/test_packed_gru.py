@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import streamtag
-from streamtag.core import HopStep, StackedGRU, Tagger
+from streamtag.core import HopStep, StackedGRU, Tagger, packed_gru
 from streamtag.core.packed_gru import packed
 from streamtag.errors import SpecError
 
@@ -48,6 +51,35 @@ def test_a_frame_is_a_step_of_one_frame(gru: StackedGRU, precision: str, toleran
         torch.testing.assert_close(moved, expected_moved, atol=tolerance, rtol=0)
     other, _ = packed(gru, precision).frame(x, torch.zeros_like(state))  # control: the state matters
     assert float((other - expected[:, 0]).abs().max()) > 5e-2
+
+
+EVERY_SIZE = """
+import os, sys, torch
+from streamtag.commands.bench_streams.process import resident_mib
+from streamtag.core import StackedGRU, packed_gru
+from streamtag.spec import NetworkSpec
+packed_gru.ROWS = int(sys.argv[1])
+gru = packed_gru.packed(StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)), "float32")
+with torch.inference_mode():
+    def frame(streams):
+        gru.frame(torch.zeros(streams, 374), torch.zeros(streams, 5, 512))
+    frame(1), frame(64)
+    before = resident_mib(os.getpid())
+    for streams in range(1, 65):
+        frame(streams)
+print(resident_mib(os.getpid()) - before)
+"""
+
+
+def test_batches_of_every_size_take_little_memory() -> None:
+    """In processes of their own, where no test before has met any size."""
+
+    def grown_mib(rows: int) -> float:
+        command = [sys.executable, "-c", EVERY_SIZE, str(rows)]
+        return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
+
+    assert grown_mib(packed_gru.ROWS) < 25
+    assert grown_mib(1) > 40  # the control
 
 
 def test_bfloat16_is_another_precision_and_no_other_network(gru: StackedGRU) -> None:
