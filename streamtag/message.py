@@ -13,7 +13,7 @@ import numpy as np
 PROTOCOL = 1
 DECIMALS = 4  # of a probability
 TIME_DECIMALS = 3  # of a time in seconds
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Message(ABC):
         return {"type": self.type, **self._body()}
 
     def to_json(self) -> str:
-        return _JSON.encode(self.to_dict())
+        return JSON.encode(self.to_dict())
 
     @abstractmethod
     def _body(self) -> dict[str, Any]:

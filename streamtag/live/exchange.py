@@ -18,9 +18,9 @@ class ExchangeSpec:
     tags: int
 
     @property
-    def apart(self) -> int:
-        """Bytes from one exchange to the next, a multiple of 64."""
-        return -(-self.most * (8 + 4 * self.hop + 4 * self.tags) // 64) * 64
+    def nbytes(self) -> int:
+        """Of all of it."""
+        return self.most * (8 + 4 * self.hop + 4 * self.tags)
 
 
 class Exchange:

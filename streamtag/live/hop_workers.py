@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from streamtag.errors import DeviceError, SpecError
 from streamtag.live.exchange import ExchangeSpec
 from streamtag.live.lanes import Lanes
-from streamtag.live.worker_process import LANES, WorkerProcess
+from streamtag.live.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from streamtag.core.tagger import Tagger
 
 MOST = 64  # streams that a process steps at once
+LANES = 2  # steps that a process may be given at once: the next one is there when one is done
 log = logging.getLogger("streamtag.live")
 log.addHandler(logging.NullHandler())
 
@@ -38,7 +39,7 @@ class HopWorkers:
     def __init__(self, network: Tagger, rows: int, precision: str, processes: int) -> None:
         """Starts them. Raises SpecError if there is no such precision, or this system cannot share memory so,
         DeviceError if they do not start."""
-        from streamtag.core.arena import Arena  # late: torch
+        from streamtag.core.arena import Arena, aligned  # late: torch
         from streamtag.core.hop_states import HopStates, arena_bytes
         from streamtag.core.model_file import pack
         from streamtag.core.packed_gru import check_precision
@@ -49,9 +50,9 @@ class HopWorkers:
         self.hop = network.spec.hop
         self._rows, self._precision, self._model = rows, precision, pack(network)
         self._exchange = ExchangeSpec(min(MOST, rows), self.hop, network.head.out_features)
-        self._offset, self._apart = arena_bytes(network, rows), LANES * self._exchange.apart
+        self._offset, self._apart = arena_bytes(network, rows), aligned(self._exchange.nbytes)
         self._shared = os.memfd_create("streamtag")
-        os.truncate(self._shared, self._offset + processes * self._apart)
+        os.truncate(self._shared, self._offset + processes * LANES * self._apart)
         self._memory = mmap.mmap(self._shared, 0)
         self._states = HopStates(network, rows, Arena(self._memory).allocate)
         self._lost_cpu_s = 0.0
@@ -121,25 +122,24 @@ class HopWorkers:
             return worker.step(lane, audio, rows)
         finally:
             if self._lanes.give(number, lane, lost=not worker.alive):
-                try:
-                    self._replace(number)
-                finally:
-                    self._lanes.restore(number)
+                self._replace(number)
 
     def _replace(self, number: int) -> None:
         lost = self._workers[number]
         log.warning("worker process %d is lost, and another one started", lost.pid)
         lost.close()
         self._lost_cpu_s += lost.cpu_s
-        self._workers[number] = self._start(number)
         try:
+            self._workers[number] = self._start(number)
             self._workers[number].wait_until_ready()
         except DeviceError:
             log.exception("it did not start")  # whoever steps with it next tries again
+        finally:
+            self._lanes.restore(number)
 
     def _start(self, number: int) -> WorkerProcess:
-        offset = self._offset + number * self._apart
-        worker = WorkerProcess(self._memory, self._shared, offset, self._exchange)
+        offsets = [self._offset + (number * LANES + lane) * self._apart for lane in range(LANES)]
+        worker = WorkerProcess(self._memory, self._shared, offsets, self._exchange)
         worker.prepare(self._rows, self._precision, self._model)
         return worker
 

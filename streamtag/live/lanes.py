@@ -19,6 +19,7 @@ class Lanes:
 
     @property
     def taken(self) -> int:
+        """Of all processes."""
         with self._changed:
             return self._each * len(self._free) - sum(map(len, self._free))
 
@@ -26,8 +27,7 @@ class Lanes:
         """-> a process and its lane: of one that has nothing to do, or else of the one that will be done first. Waits
         until a lane is free."""
         with self._changed:
-            self._changed.wait_for(self._open)
-            number = max(self._open(), key=self._rank)
+            number = max(self._changed.wait_for(self._open), key=self._rank)
             self._turn += 1
             self._turns[number] = self._turn
             return number, self._free[number].pop()

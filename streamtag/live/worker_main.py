@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,10 +38,11 @@ def main(lanes: Sequence[Connection], memory: mmap.mmap) -> None:
     _rehearse(HopStep(network, spec.most, precision), spec)
     lanes[0].send_bytes(READY)
     while True:
-        for ready in wait(lanes):
-            number = lanes.index(cast(Connection, ready))
-            count = int.from_bytes(lanes[number].recv_bytes(), "little")
-            lanes[number].send_bytes(_answer(step, exchanges[number], count))
+        ready = wait(lanes)
+        for lane, exchange in zip(lanes, exchanges, strict=True):
+            if lane in ready:
+                count = int.from_bytes(lane.recv_bytes(), "little")
+                lane.send_bytes(_answer(step, exchange, count))
 
 
 def _answer(step: HopStep, exchange: Exchange, count: int) -> bytes:

@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 
@@ -20,22 +21,20 @@ from streamtag.live.worker_main import CPU, DONE, FAILED, READY
 START_S = 120.0  # to load everything, on a machine that has other things to do
 STEP_S = 60.0  # a step that takes longer does not come back
 END_S = 5.0
-LANES = 2  # steps that a process may be given at once: the next one is there when one is done
 
 
 class WorkerProcess:
-    """Has LANES: one thread at a time may use each. Rows and exchanges lie in memory that both processes have.
+    """One thread at a time may use each of its lanes. Rows and exchanges lie in memory that both processes have.
 
     It ends by itself when this process ends, however that happens; an interrupt from the terminal does not reach it.
     """
 
-    def __init__(self, memory: mmap.mmap, shared: int, offset: int, exchange: ExchangeSpec) -> None:
-        """shared: the file descriptor of the memory; offset: where in it the exchanges begin, one after the other."""
+    def __init__(self, memory: mmap.mmap, shared: int, offsets: Sequence[int], exchange: ExchangeSpec) -> None:
+        """shared: the file descriptor of the memory; offsets: where in it the exchange of each lane begins."""
         self.cpu_s = 0.0  # its CPU time so far, as it told last
-        self._spec = exchange
-        self._offsets = [offset + lane * exchange.apart for lane in range(LANES)]
-        self._exchanges = [Exchange(memory, offset, exchange) for offset in self._offsets]
-        pipes = [Pipe() for _ in range(LANES)]
+        self._offsets, self._spec = offsets, exchange
+        self._exchanges = [Exchange(memory, offset, exchange) for offset in offsets]
+        pipes = [Pipe() for _ in offsets]
         self._connections = [ours for ours, _ in pipes]
         fds = [theirs.fileno() for _, theirs in pipes]
         alone = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # more processes are better than threads
@@ -58,7 +57,7 @@ class WorkerProcess:
 
     def prepare(self, rows: int, precision: str, model: tuple[str, bytes]) -> None:
         """Tells it what it works with: how many rows there are, and the model as `pack` gives it."""
-        settings = {"rows": rows, "precision": precision, "offsets": self._offsets}
+        settings = {"rows": rows, "precision": precision, "offsets": [*self._offsets]}
         exchange = (self._spec.most, self._spec.hop, self._spec.tags)
         with suppress(OSError):  # it is gone: the next answer does not come
             self._connections[0].send_bytes(json.dumps({**settings, "exchange": exchange}).encode())

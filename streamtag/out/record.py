@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from streamtag.message import TIME_DECIMALS, Hello, Message
+from streamtag.message import JSON, TIME_DECIMALS, Hello, Message
 from streamtag.out.message_sink import MessageSink
 from streamtag.out.result_file import cannot_write, check_targets
 from streamtag.out.sink import Stream
@@ -46,7 +45,7 @@ class Record(MessageSink):
         file = self._file or self._open()
         line = {**message.to_dict(), "at": round(self._clock() - self._began, TIME_DECIMALS)}
         try:
-            file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
+            file.write(JSON.encode(line) + "\n")
             file.flush()
         except OSError as error:
             raise cannot_write(self._path, error) from None

@@ -59,7 +59,7 @@ from streamtag.commands.bench_streams.process import resident_mib
 from streamtag.core import StackedGRU, packed_gru
 from streamtag.spec import NetworkSpec
 packed_gru.ROWS = int(sys.argv[1])
-gru = packed_gru.packed(StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)), "float32")
+gru = packed_gru.packed(StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)), sys.argv[2])
 with torch.inference_mode():
     def frame(streams):
         gru.frame(torch.zeros(streams, 374), torch.zeros(streams, 5, 512))
@@ -71,11 +71,12 @@ print(resident_mib(os.getpid()) - before)
 """
 
 
-def test_batches_of_every_size_take_little_memory() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_batches_of_every_size_take_little_memory(precision: str) -> None:
     """In processes of their own, where no test before has met any size."""
 
     def grown_mib(rows: int) -> float:
-        command = [sys.executable, "-c", EVERY_SIZE, str(rows)]
+        command = [sys.executable, "-c", EVERY_SIZE, str(rows), precision]
         return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
 
     assert grown_mib(packed_gru.ROWS) < 25

@@ -20,9 +20,8 @@ from streamtag.core.hop_step import HopStep
 from streamtag.errors import DeviceError, SpecError
 from streamtag.live import hop_workers
 from streamtag.live.frame import TagFrame
-from streamtag.live.hop_workers import HopWorkers
+from streamtag.live.hop_workers import LANES, HopWorkers
 from streamtag.live.pool import SessionPool
-from streamtag.live.worker_process import LANES
 
 HOP, ROWS = 4096, 70  # more than one step of a process has
 Sound = NDArray[np.float32]
@@ -201,7 +200,6 @@ ORPHANS = """
 import os, sys, time
 from streamtag.app import load
 from streamtag.live.pool import SessionPool
-from streamtag.live.worker_process import LANES
 pool = SessionPool(load(sys.argv[1], "cpu"), 2, processes=2)
 print(*pool.pids, flush=True)
 time.sleep(60)
