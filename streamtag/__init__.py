@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from streamtag.errors import StreamtagError
 
 if TYPE_CHECKING:
-    from streamtag.app import Result, Tagger, load
-    from streamtag.live.events import EventDetector
-    from streamtag.live.pool import SessionPool
-    from streamtag.live.session import Session, TagFrame
-    from streamtag.live.source import open_source
+    from streamtag.api import Result, Tagger, load
+    from streamtag.audio.file_source import open_source
+    from streamtag.inference.batch import SessionPool
+    from streamtag.inference.events import EventDetector
+    from streamtag.inference.session import Session, TagFrame
 
 __version__ = "0.1.0"
 
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EventDetector": "streamtag.live.events",
-    "Result": "streamtag.app",
-    "Session": "streamtag.live.session",
-    "SessionPool": "streamtag.live.pool",
-    "TagFrame": "streamtag.live.frame",
-    "Tagger": "streamtag.app",
-    "load": "streamtag.app",
-    "open_source": "streamtag.live.source",
+    "EventDetector": "streamtag.inference.events",
+    "Result": "streamtag.api",
+    "Session": "streamtag.inference.session",
+    "SessionPool": "streamtag.inference.batch",
+    "TagFrame": "streamtag.inference.frame",
+    "Tagger": "streamtag.api",
+    "load": "streamtag.api",
+    "open_source": "streamtag.audio.file_source",
 }
 
 

@@ -13,17 +13,23 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import av
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from streamtag.core import Normalization, Scattering, ScatteringSpec, StackedGRU, Tagger
-from streamtag.core.model_file import save_tagger
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.timeline import Timeline
+from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork
+from streamtag.model.model_file import save_tagger
+from streamtag.protocol.selection import Selection
 from streamtag.spec import NetworkSpec, NormalizationSpec
 
 if TYPE_CHECKING:
-    from tests.live.virtual_microphone import VirtualMicrophone
+    from tests.audio.virtual_microphone import VirtualMicrophone
 
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,7 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         head.weight *= 8  # so that tags differ, and go on and off
     card = {"name": "small", "licence": "none", "scores": {"all": {"roc_auc": 0.5}}}
-    tagger = Tagger(
+    tagger = TaggerNetwork(
         Scattering(front),
         Normalization(NormalizationSpec(), front),
         StackedGRU(network),
@@ -85,7 +91,7 @@ def own_microphone(need: Need) -> Iterator[VirtualMicrophone]:
 
 @contextmanager
 def _virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
-    path = Path(__file__).parent / "live" / "virtual_microphone.py"
+    path = Path(__file__).parent / "audio" / "virtual_microphone.py"
     spec = importlib.util.spec_from_file_location("virtual_microphone", path)
     assert spec is not None
     assert spec.loader is not None
@@ -99,3 +105,97 @@ def _virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
             yield microphone
         finally:
             microphone.stop()
+
+
+class Encode(Protocol):
+    def __call__(self, path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = ...) -> Path: ...
+
+
+class Tone(Protocol):
+    def __call__(
+        self, seconds: float, rate: int, frequency: float = ..., amplitude: float = ...
+    ) -> NDArray[np.float32]: ...
+
+
+def _encode(path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = "mono") -> Path:
+    """samples [n, channels], or [n] for all channels alike; the container follows from the suffix."""
+    channels = av.AudioLayout(layout).nb_channels
+    wide = np.broadcast_to(samples.reshape(len(samples), -1), (len(samples), channels)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        context = stream.codec_context
+        resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size or 4096)
+        for start in range(0, len(wide), 4096):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(wide[start : start + 4096]).reshape(1, -1), format="flt", layout=layout
+            )
+            frame.sample_rate = rate
+            frame.pts = start
+            for ready in resampler.resample(frame):
+                container.mux(stream.encode(ready))
+        for ready in resampler.resample(None):
+            container.mux(stream.encode(ready))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _tone(seconds: float, rate: int, frequency: float = 440.0, amplitude: float = 0.5) -> NDArray[np.float32]:
+    time = np.arange(round(seconds * rate)) / rate
+    return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    return _encode
+
+
+@pytest.fixture(scope="session")
+def tone() -> Tone:
+    return _tone
+
+
+SIX_TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
+MakeFrames = Callable[[NDArray[np.float64]], list[TagFrame]]
+MakeTimeline = Callable[..., Timeline]
+
+
+def _frames(probs: NDArray[np.float64]) -> list[TagFrame]:
+    return [TagFrame(k, 0.256 * k - 0.256, 0.256 * k + 0.256, row.astype(np.float32)) for k, row in enumerate(probs)]
+
+
+@pytest.fixture
+def make_frames() -> MakeFrames:
+    """probs [F, P] -> its frames."""
+    return _frames
+
+
+@pytest.fixture
+def make_timeline() -> MakeTimeline:
+    """probs [F, P] -> a timeline of its frames."""
+
+    def make(probs: NDArray[np.float64], name: str = "song.mp3", seconds: float | None = None) -> Timeline:
+        timeline = Timeline(name, SIX_TAGS[: probs.shape[1]])
+        for frame in _frames(probs):
+            timeline.add(frame)
+        timeline.seconds = 0.256 * len(probs) if seconds is None else seconds
+        return timeline
+
+    return make
+
+
+@pytest.fixture
+def selection() -> Selection:
+    """All six tags, thresholds 0.5 but for harp, which is rare: 0.1."""
+    return Selection.of(SIX_TAGS, (0.5, 0.5, 0.5, 0.5, 0.5, 0.1))
+
+
+@pytest.fixture
+def probs() -> NDArray[np.float64]:
+    """[40, 6]: guitar grows, drums end half way, the rest is weak, harp just above its threshold."""
+    values = np.full((40, 6), 0.05)
+    values[:, 0] = np.linspace(0.2, 0.98, 40)
+    values[:20, 2] = 0.9
+    values[:, 5] = 0.12
+    values[30, 5] = 0.3
+    return values

@@ -12,8 +12,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("streamtag", "trainer")
 LONGEST = 300  # lines
-FLOORS = {"errors": 0, "spec": 0, "message": 0, "message_reader": 0, "core": 1, "live": 2, "engine": 2, "out": 3}
-ABOVE = 4  # the rest of streamtag's own files
+LAYERS = (  # a package imports itself and those before it
+    "errors",
+    "spec",
+    "protocol",
+    "model",
+    "audio",
+    "inference",
+    "scheduler",
+    "server",
+    "client",
+    "sinks",
+    "terminal",
+    "catalog",
+)
+TOP = len(LAYERS)  # api, cli and the package itself import everything
+# Beside what lies before them: results are written and shown without a server, a client or a scheduler.
+FORBIDDEN = dict.fromkeys(("sinks", "terminal"), ("server", "client", "scheduler"))
+TRAINER_MAY = ("errors", "spec", "model", "audio.decoder", "audio.resample", "api")
 CLOCKS_AND_THREADS = {"time", "threading", "socket", "asyncio", "queue", "multiprocessing", "concurrent"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -86,40 +102,42 @@ def _imports(node: ast.AST, package: str, known: Iterable[str], early: bool) -> 
 # --- the rules: what breaks them, one line each ---------------------------------------------------------------------
 
 
-def _floor(name: str) -> int:
-    return FLOORS.get(name.split(".")[1], ABOVE) if "." in name else ABOVE
+def _package(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
 
 
-def floors(modules: Modules) -> Iterator[str]:
-    """A module imports its own floor and those below; the trainer itself, the core and floor 0."""
+def _layer(name: str) -> int:
+    return LAYERS.index(package) if (package := _package(name)) in LAYERS else TOP
+
+
+def layers(modules: Modules) -> Iterator[str]:
+    """Data flows one way: a package imports those before it, the trainer the model and the public API."""
     for module in modules.values():
         for found in module.imports:
+            own = _inside(found.target, "streamtag")
             if module.inside("trainer"):
-                allowed = not _inside(found.target, "streamtag") or _floor(found.target) <= FLOORS["core"]
-            elif _inside(found.target, "streamtag"):
-                allowed = _floor(found.target) <= _floor(module.name)
+                allowed = not own or _inside(found.target, *(f"streamtag.{name}" for name in TRAINER_MAY))
+            elif own:
+                allowed = _layer(found.target) <= _layer(module.name)
+                allowed &= _package(found.target) not in FORBIDDEN.get(_package(module.name), ())
             else:
                 allowed = not _inside(found.target, "trainer")
             if not allowed:
                 yield module.problem(found.line, f"imports {found.target}")
 
 
-def timeless_core(modules: Modules) -> Iterator[str]:
-    """The core knows no clock, thread or socket."""
+def pure_model(modules: Modules) -> Iterator[str]:
+    """The model uses no clock, thread or socket."""
     for module in modules.values():
         for found in module.imports:
-            if module.inside("streamtag.core") and found.target.split(".")[0] in CLOCKS_AND_THREADS:
+            if module.inside("streamtag.model") and found.target.split(".")[0] in CLOCKS_AND_THREADS:
                 yield module.problem(found.line, f"imports {found.target}")
 
 
 def light_edges(modules: Modules) -> Iterator[str]:
-    """Floor 0, live but for sessions, engine, and out name no torch, and importing them brings none."""
+    """Only model, sessions and the top layer import torch; importing anything else does not load it."""
     for module in modules.values():
-        light = (
-            module.inside("streamtag.live", "streamtag.engine", "streamtag.out")
-            and module.name != "streamtag.live.session"
-        )
-        if not (light or (_inside(module.name, "streamtag") and _floor(module.name) == 0)):
+        if module.inside("streamtag.model", "streamtag.inference.session", "trainer") or _layer(module.name) == TOP:
             continue
         for found in module.imports:
             if "torch" in found.target.split("."):
@@ -155,9 +173,9 @@ def no_pickle(modules: Modules) -> Iterator[str]:
 
 
 def no_print(modules: Modules) -> Iterator[str]:
-    """What is printed is the edges' business."""
+    """Only cli, terminal and sinks print."""
     for module in modules.values():
-        if module.inside("streamtag.core", "streamtag.live", "streamtag.engine"):
+        if module.inside("streamtag.model", "streamtag.audio", "streamtag.inference", "streamtag.scheduler"):
             for node in ast.walk(module.tree):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                     yield module.problem(node.lineno, "prints")
@@ -176,7 +194,7 @@ def short_files(modules: Modules) -> Iterator[str]:
 
 
 RULES: dict[str, Callable[[Modules], Iterator[str]]] = {
-    rule.__name__: rule for rule in (floors, timeless_core, light_edges, no_pickle, no_print, docstrings, short_files)
+    rule.__name__: rule for rule in (layers, pure_model, light_edges, no_pickle, no_print, docstrings, short_files)
 }
 
 
@@ -197,38 +215,40 @@ DOC = '"""Doc."""\n'
 @pytest.mark.parametrize(
     ("rule", "path", "source"),
     [
-        ("floors", "streamtag/core/a.py", "from streamtag.live import b"),
-        ("floors", "streamtag/core/a.py", "def f():\n    import streamtag.out.table"),
-        ("floors", "streamtag/core/a.py", "from ..live.b import c"),
-        ("floors", "streamtag/live/a.py", "from streamtag import __version__"),
-        ("floors", "streamtag/live/a.py", "from .. import app"),
-        ("floors", "streamtag/out/a.py", "from streamtag.app import load"),
-        ("floors", "streamtag/errors.py", "from streamtag.core import b"),
-        ("floors", "streamtag/app.py", "import trainer.train"),
-        ("floors", "trainer/a.py", "from streamtag.live.b import open_source"),
-        ("floors", "trainer/a.py", "def f():\n    import streamtag"),
-        ("timeless_core", "streamtag/core/a.py", "def f():\n    from time import monotonic"),
-        ("timeless_core", "streamtag/core/a.py", "import concurrent.futures"),
-        ("light_edges", "streamtag/live/a.py", "def f():\n    import torch"),
-        ("light_edges", "streamtag/live/a.py", "from streamtag.core import heavy"),
-        ("light_edges", "streamtag/out/a.py", "from streamtag.live.session import Session"),
+        ("layers", "streamtag/model/a.py", "from streamtag.audio import b"),
+        ("layers", "streamtag/model/a.py", "def f():\n    import streamtag.sinks.table"),
+        ("layers", "streamtag/model/a.py", "from ..audio.b import c"),
+        ("layers", "streamtag/audio/a.py", "from streamtag import __version__"),
+        ("layers", "streamtag/audio/a.py", "from .. import api"),
+        ("layers", "streamtag/sinks/a.py", "from streamtag.api import load"),
+        ("layers", "streamtag/sinks/a.py", "from streamtag.server.hub import Hub"),
+        ("layers", "streamtag/scheduler/a.py", "from streamtag.server.hub import Hub"),
+        ("layers", "streamtag/errors.py", "from streamtag.model import b"),
+        ("layers", "streamtag/api.py", "import trainer.train"),
+        ("layers", "trainer/a.py", "from streamtag.audio.b import open_source"),
+        ("layers", "trainer/a.py", "def f():\n    import streamtag.server"),
+        ("pure_model", "streamtag/model/a.py", "def f():\n    from time import monotonic"),
+        ("pure_model", "streamtag/model/a.py", "import concurrent.futures"),
+        ("light_edges", "streamtag/audio/a.py", "def f():\n    import torch"),
+        ("light_edges", "streamtag/inference/a.py", "from streamtag.model import heavy"),
+        ("light_edges", "streamtag/sinks/a.py", "from streamtag.inference.session import Session"),
         ("light_edges", "streamtag/spec.py", "from safetensors.torch import load_file"),
         ("no_pickle", "trainer/a.py", "import pickle"),
         ("no_pickle", "trainer/a.py", "import torch\nx = torch.load('a')"),
         ("no_pickle", "trainer/a.py", "import numpy as np\nx = np.load('a', allow_pickle=True)"),
-        ("no_print", "streamtag/live/a.py", "print('heard')"),
-        ("docstrings", "streamtag/live/a.py", None),
+        ("no_print", "streamtag/audio/a.py", "print('heard')"),
+        ("docstrings", "streamtag/audio/a.py", None),
         ("short_files", "trainer/a.py", "\n" * LONGEST),
     ],
 )
 def test_a_rule_that_is_broken_is_noticed(rule: str, path: str, source: str | None, tmp_path: Path) -> None:
     tree = {
-        "streamtag/core/heavy.py": "import torch",
-        "streamtag/live/b.py": "from streamtag.core import heavy" if rule == "floors" else "",
-        "streamtag/live/session.py": "import torch\nfrom streamtag.core import heavy",
-        "streamtag/out/b.py": "import rich  # print(torch)\nif TYPE_CHECKING:\n    from streamtag.core import heavy",
-        "streamtag/app.py": "from streamtag.out import b\nprint('import pickle')",
-        "trainer/b.py": "import time\nfrom streamtag import spec\nfrom streamtag.core import heavy",
+        "streamtag/model/heavy.py": "import torch",
+        "streamtag/audio/b.py": "",
+        "streamtag/inference/session.py": "import torch\nfrom streamtag.model import heavy",
+        "streamtag/sinks/b.py": "import rich  # print(torch)\nif TYPE_CHECKING:\n    from streamtag.model import heavy",
+        "streamtag/api.py": "from streamtag.sinks import b\nprint('import pickle')",
+        "trainer/b.py": "import time\nfrom streamtag import spec\nfrom streamtag.model import heavy",
         "trainer/c.py": "import torch\nx = load(allow_pickle=False)",
         "streamtag/spec.py": "",
     }

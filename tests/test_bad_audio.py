@@ -14,8 +14,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from streamtag.app import Result, Tagger
-from streamtag.core import (
+from streamtag.api import Result, Tagger
+from streamtag.audio.files import find_files
+from streamtag.errors import SourceError
+from streamtag.model import (
     NetworkSpec,
     Normalization,
     NormalizationSpec,
@@ -23,9 +25,7 @@ from streamtag.core import (
     ScatteringSpec,
     StackedGRU,
 )
-from streamtag.core import Tagger as Network
-from streamtag.errors import SourceError
-from streamtag.live.files import find_files
+from streamtag.model import TaggerNetwork as Network
 
 HOP = ScatteringSpec().hop
 # Samples that differ by rounding alone differ in the empty bands above the music, and this network listens to those.

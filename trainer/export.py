@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamtag.core import Scattering, Tagger
 from streamtag.errors import ManifestError, SpecError
+from streamtag.model import Scattering, TaggerNetwork
 from streamtag.spec import ScatteringSpec
 from trainer import metrics
 from trainer.checkpoint import load
@@ -21,7 +21,7 @@ from trainer.targets import clip_targets
 PER_TAG = ("positives", "roc_auc", "pr_auc", "difference", "correlation")  # figures on the card
 
 
-def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[Path] = ()) -> Tagger:
+def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[Path] = ()) -> TaggerNetwork:
     """The tagger of a run's best epoch, without thresholds yet (0.5 each).
 
     `later`: runs that began with its weights; their last weights are averaged with its own. `words`: of the card.
@@ -40,7 +40,7 @@ def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[
     others = [TrainConfig.from_dict(load(other / BEST)[1]["config"]) for other in later]
     halves = (0.5,) * len(manifest.tags)
     card = describe(manifest, trained.config, words, others)
-    return Tagger(Scattering(spec), normalization, gru, head, manifest.tags, halves, card)
+    return TaggerNetwork(Scattering(spec), normalization, gru, head, manifest.tags, halves, card)
 
 
 def exportable() -> list[str]:
@@ -48,7 +48,7 @@ def exportable() -> list[str]:
     return [name for name, each in SYSTEMS.items() if each.front == "scattering" and each.cell == "GRU"]
 
 
-def finish(tagger: Tagger, manifest: Manifest, whole: Array, figures: dict[str, Any]) -> Tagger:
+def finish(tagger: TaggerNetwork, manifest: Manifest, whole: Array, figures: dict[str, Any]) -> TaggerNetwork:
     """The same tagger with the best F1 threshold of each tag, from the mean probabilities [n, C] of the split that
     the figures are of, and with these."""
     split = figures["split"]
@@ -56,7 +56,7 @@ def finish(tagger: Tagger, manifest: Manifest, whole: Array, figures: dict[str, 
     chosen = tuple(round(float(level), 4) for level in levels)
     per_tag = {tag: {key: row[key] for key in PER_TAG} for tag, row in figures["tags"].items()}
     card = {**tagger.card, "scored_on": split, "scores": figures["parts"], "per_tag": per_tag}
-    return Tagger(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, chosen, card)
+    return TaggerNetwork(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, chosen, card)
 
 
 def describe(

@@ -1,6 +1,6 @@
 """Front ends by name: what a system hears instead of samples.
 
-    scattering   374 paths, a frame each 4096 samples, from streamtag.core
+    scattering   374 paths, a frame each 4096 samples, from streamtag.model
     mel          logarithm of the amplitude in 96 mel bands, n_fft 512, a frame each 256 samples (Song et al. 2018)
     cqt          logarithm of the amplitude in 84 bins, 12 an octave from C1 on, a frame each 256 samples
 
@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from streamtag.core import Scattering
-from streamtag.core.filters import FilterBank
 from streamtag.errors import SpecError
+from streamtag.model import Scattering
+from streamtag.model.filterbank import FilterBank
 from streamtag.spec import ScatteringSpec
 
 

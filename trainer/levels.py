@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.core.filters import FilterBank
+from streamtag.model.filterbank import FilterBank
 from streamtag.spec import ScatteringSpec
 from trainer.fronts import CqtSpec, FrontEnd, MelSpec
 from trainer.manifest import Array

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from streamtag.core import Normalization
+from streamtag.model import Normalization
 from streamtag.spec import NormalizationSpec
 from trainer.fronts import front_end
 from trainer.manifest import Array

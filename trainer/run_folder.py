@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from streamtag.core import Normalization, StackedGRU
 from streamtag.errors import ManifestError, SpecError
+from streamtag.model import Normalization, StackedGRU
 from streamtag.spec import NetworkSpec
 from trainer.checkpoint import fitting, load, save
 from trainer.config import TrainConfig
@@ -25,7 +25,7 @@ from trainer.systems import Memory, Recurrent, System
 BEST = "best.safetensors"
 WEIGHT, MEAN, STD = "network.", "normalization.mean", "normalization.std"
 
-State = Memory | Tensor  # of streams that are axis 0: `streamtag.core.choose` and `take` work on it
+State = Memory | Tensor  # of streams that are axis 0: `streamtag.model.choose` and `take` work on it
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TrainedSystem:
         return torch.sigmoid(logits), state
 
     def core_parts(self) -> tuple[Normalization, StackedGRU, nn.Linear]:
-        """What `streamtag.core.Tagger` is made of. Raises SpecError for what it cannot play."""
+        """What `streamtag.model.Tagger` is made of. Raises SpecError for what it cannot play."""
         network, normalize = self.network, self.normalize
         if self.system.cell != "GRU" or not isinstance(network, Recurrent) or not isinstance(normalize, Normalization):
             raise SpecError(f"{self.system.name}: only GRUs on scattering features fit into a model file")

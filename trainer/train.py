@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from streamtag.core import choose
 from streamtag.errors import OutputError, SpecError
+from streamtag.model import where
 from trainer.batches import Batch, Batches
 from trainer.checkpoint import fitting, load, save
 from trainer.config import TrainConfig
@@ -131,7 +131,7 @@ class Run:
         """Learn from one batch; `state` is what the step before left, None before the first. -> loss, state."""
         silence = self.network.initial_state(len(batch.x))  # type: ignore[operator]
         with torch.no_grad():  # gradients end here
-            state = silence if state is None else choose(batch.fresh, silence, state)
+            state = silence if state is None else where(batch.fresh, silence, state)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         with torch.autocast(self.device.type, self.kind, enabled=self.kind != torch.float32):

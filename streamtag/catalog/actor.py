@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from streamtag.catalog.collection import Sound
-from streamtag.catalog.crew import FILES
-from streamtag.catalog.entry import Entry
+from streamtag.catalog.file_batch import FileBatch
+from streamtag.catalog.file_task import TaskResult
+from streamtag.catalog.files import AudioFile
 from streamtag.catalog.fingerprint import fingerprint
-from streamtag.catalog.listener import Listener
-from streamtag.catalog.reading import Heard
+from streamtag.catalog.result import FileResult
+from streamtag.catalog.runner import FILES
 from streamtag.errors import ModelFileError
 
 ATTEMPTS = 2  # of a parcel at once, and then of each of its files
@@ -85,8 +85,8 @@ class Actor:
         """attempts: the handle of the actor. Raises StreamtagError if the model or the device is not there."""
         import torch
 
-        from streamtag.app import load
-        from streamtag.live.pool import SessionPool
+        from streamtag.api import load
+        from streamtag.inference.batch import SessionPool
 
         torch.set_num_threads(1)
         tagger = load(job.model, job.device)
@@ -94,7 +94,7 @@ class Actor:
             raise ModelFileError(f"{tagger.path}: on this machine of the cluster it is another model")
         pool = SessionPool(tagger, slots=FILES)
         self._job = job
-        self._listener = Listener(pool, FILES, job.model_print, job.keep_frames, lambda *_: None)
+        self._listener = FileBatch(pool, FILES, job.model_print, job.keep_frames, lambda *_: None)
         self._attempts = FarAttempts(attempts)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
@@ -107,7 +107,9 @@ class Actor:
         }
 
 
-def heard_with_care(sounds: Sequence[Sound], listener: Listener, model: str, attempts: Count) -> Iterator[Heard]:
+def heard_with_care(
+    sounds: Sequence[AudioFile], listener: FileBatch, model: str, attempts: Count
+) -> Iterator[TaskResult]:
     """All at once, unless that was tried often enough: then one after the other, without those that were, too."""
     if attempts.begin(f"parcel of {sounds[0].place}") <= ATTEMPTS:
         yield from listener.hear(iter(sounds))
@@ -117,14 +119,14 @@ def heard_with_care(sounds: Sequence[Sound], listener: Listener, model: str, att
             yield from listener.hear(iter([sound]))
             attempts.end(sound.place)
         else:
-            yield replace(Entry.of(sound, model), error=DEADLY), None
+            yield replace(FileResult.of(sound, model), error=DEADLY), None
 
 
-def packed(sounds: Sequence[Sound]) -> str:
+def packed(sounds: Sequence[AudioFile]) -> str:
     """As text that any name survives."""
     return json.dumps([(sound.place, sound.size, sound.mtime_ns) for sound in sounds])
 
 
-def unpacked(parcel: str) -> list[Sound]:
+def unpacked(parcel: str) -> list[AudioFile]:
     """The opposite, without what actors need not know."""
-    return [Sound(place, place, size, mtime_ns, (0, 0)) for place, size, mtime_ns in json.loads(parcel)]
+    return [AudioFile(place, place, size, mtime_ns, (0, 0)) for place, size, mtime_ns in json.loads(parcel)]

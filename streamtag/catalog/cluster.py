@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.audio.closing import Closing
 from streamtag.catalog.actor import Actor, Attempts, Job, packed
-from streamtag.catalog.collection import Sound
-from streamtag.catalog.crew import WAIT_S, largest_first
-from streamtag.catalog.entry import Entry
-from streamtag.catalog.reading import Heard, Moved
+from streamtag.catalog.file_task import OnProgress, TaskResult
+from streamtag.catalog.files import AudioFile
+from streamtag.catalog.result import FileResult
+from streamtag.catalog.runner import WAIT_S, largest_first
 from streamtag.errors import DeviceError, StreamtagError
-from streamtag.live.closing import Closing
 
 PARCEL = 128  # files at most: what one actor is given, and what its death costs
 PARCELS = 4  # for each actor at least, if there are files enough: whoever is quicker gets more
@@ -50,7 +50,7 @@ LOCAL_STORE = 1 << 28  # bytes of shared memory for results, of a Ray of this ma
 class Cluster(Closing):
     """Connected to a Ray cluster, or to one of its own that ends with it. Used once."""
 
-    def __init__(self, address: str | None, size: int | None, job: Job, moved: Moved) -> None:
+    def __init__(self, address: str | None, size: int | None, job: Job, moved: OnProgress) -> None:
         """address: as ray.init takes it; None: a new Ray on this machine alone, which nobody else can reach.
 
         size: actors; None: as many as the cluster has cores, or GPUs if they are what job.device asks for.
@@ -59,7 +59,7 @@ class Cluster(Closing):
         if importlib.util.find_spec("ray") is None:
             raise DeviceError("--ray needs Ray: pip install 'streamtag[ray]'")
         self._moved = moved
-        self._results: queue.Queue[Heard | Exception | None] = queue.Queue()
+        self._results: queue.Queue[TaskResult | Exception | None] = queue.Queue()
         self._stopped = False
         self._thread: threading.Thread | None = None
         with ExitStack() as resources:
@@ -72,7 +72,7 @@ class Cluster(Closing):
             self.size = min(size or count, count)
             self._resources = resources.pop_all()
 
-    def hear(self, sounds: Sequence[Sound]) -> Iterator[Heard | None]:
+    def hear(self, sounds: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
         """What each came to, as it is there; None now and then, so that the taker can look after other things."""
         parcels = [packed(parcel) for parcel in parcels_of(sounds, self.size)]
         self._thread = threading.Thread(target=self._run, args=(parcels,), name="streamtag-ray", daemon=True)
@@ -102,7 +102,7 @@ class Cluster(Closing):
         try:
             for batch in _dataset(parcels, self._job, self.size):
                 for line, frames in zip(batch["entries"], batch["frames"], strict=True):
-                    entry = Entry.of_json(str(line))
+                    entry = FileResult.of_json(str(line))
                     self._results.put((entry, _unpacked(entry, bytes(frames)) if self._job.keep_frames else None))
         except Exception as error:
             end = None if self._stopped else DeviceError(f"ray: {_reason(error)}")
@@ -189,14 +189,14 @@ def _dataset(parcels: Sequence[str], job: Job, size: int) -> Iterator[dict[str, 
     return iter(answers.iter_batches(batch_size=None, prefetch_batches=0))
 
 
-def parcels_of(sounds: Sequence[Sound], actors: int) -> list[list[Sound]]:
+def parcels_of(sounds: Sequence[AudioFile], actors: int) -> list[list[AudioFile]]:
     """Alike in size, none larger than PARCEL, and PARCELS for each actor where there are sounds enough."""
     count = min(len(sounds), max(PARCELS * actors, -(-len(sounds) // PARCEL)))
     ordered = largest_first(sounds)
     return [ordered[first::count] for first in range(count)]
 
 
-def _unpacked(entry: Entry, data: bytes) -> NDArray[np.float32]:
+def _unpacked(entry: FileResult, data: bytes) -> NDArray[np.float32]:
     return np.frombuffer(data, np.float32).reshape(entry.frames, -1 if entry.frames else 0)
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from streamtag.catalog.table import Block, tag_columns
-from streamtag.out.result_file import ResultFile, cannot_write
+from streamtag.sinks.atomic_file import AtomicFile, cannot_write
 
 DECIMALS = 6  # of a probability
 
@@ -20,7 +20,7 @@ class CsvTable:
 
     def __init__(self, path: Path, columns: Sequence[str], tags: Sequence[str]) -> None:
         """Raises OutputError if the file cannot be written."""
-        self._result = ResultFile(path)
+        self._result = AtomicFile(path)
         self._writer: Any = csv.writer(self._result.file, lineterminator="\n")
         self._columns = columns
         self._rows([[*columns, *tag_columns(tags, columns)]])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamtag.engine import stream_state
 from streamtag.errors import ModelFileError
+from streamtag.scheduler import stream_state
 
 DIGITS = 16
 

@@ -22,12 +22,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from streamtag.catalog.collection import Sound
-from streamtag.catalog.entry import Entry
-from streamtag.catalog.journal_lines import ENTRIES, Lines, read_lines, rewrite
+from streamtag.audio.closing import Closing
+from streamtag.catalog.files import AudioFile
+from streamtag.catalog.journal_index import ENTRIES, JournalIndex, read_lines, rewrite
+from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
-from streamtag.live.closing import Closing
-from streamtag.out.result_file import cannot_write
+from streamtag.sinks.atomic_file import cannot_write
 
 COMMIT_S = 1.0  # s; what a kill can cost
 LOCK = "lock"
@@ -42,7 +42,7 @@ class Journal(Closing):
     def __init__(self, folder: Path) -> None:
         """Makes the folder, or goes on with what is there. Raises OutputError."""
         self.folder = folder
-        self._waiting: list[Entry] = []
+        self._waiting: list[FileResult] = []
         self._committed = time.monotonic()
         with ExitStack() as resources:
             try:
@@ -58,15 +58,15 @@ class Journal(Closing):
             self._places = lines.places
             self._resources = resources.pop_all()
 
-    def entry(self, sound: Sound, model: str) -> Entry | None:
+    def entry(self, sound: AudioFile, model: str) -> FileResult | None:
         """What is known of the file as it is now; None if nothing is, or it has changed, or another model heard it."""
         if sound.place not in self._places:
             return None
         start, length = self._places[sound.place]
-        entry = Entry.of_json(os.pread(self._entries.fileno(), length, start))
+        entry = FileResult.of_json(os.pread(self._entries.fileno(), length, start))
         return entry if entry.stands_for(sound, model) else None
 
-    def add(self, entry: Entry, frames: NDArray[np.float32] | None) -> Entry:
+    def add(self, entry: FileResult, frames: NDArray[np.float32] | None) -> FileResult:
         """frames [entry.frames, tags], or None if they are not kept. -> the entry as it is kept. Raises OutputError."""
         if frames is not None:
             at = self._frames.seek(0, os.SEEK_END)
@@ -88,7 +88,7 @@ class Journal(Closing):
         self._waiting = []
         self._committed = time.monotonic()
 
-    def frames(self, entry: Entry, tags: int, rows: int = 1 << 14) -> Iterator[NDArray[np.float32]]:
+    def frames(self, entry: FileResult, tags: int, rows: int = 1 << 14) -> Iterator[NDArray[np.float32]]:
         """A committed entry's frames in blocks [n, tags]. Raises OutputError if they are not there."""
         if entry.frames_at is None:
             raise OutputError(f"{self.folder}: has no frames of {entry.place!r}; delete it to begin anew")
@@ -117,7 +117,7 @@ class Journal(Closing):
             raise cannot_write(self.folder, error) from None
 
 
-def _opened(folder: Path) -> Lines:
+def _opened(folder: Path) -> JournalIndex:
     """What is there, without what a kill left half written, and without what is replaced, if that is the most."""
     lines = read_lines(folder)
     if lines.damaged or lines.dead_bytes > lines.live_bytes:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamtag.catalog.collection import Sound
-from streamtag.catalog.entry import Entry
+from streamtag.catalog.files import AudioFile
 from streamtag.catalog.journal import Journal
+from streamtag.catalog.result import FileResult
 from streamtag.catalog.table import FILE_COLUMNS, FRAME_COLUMNS, Table, file_block, frame_block, in_blocks
 
 if TYPE_CHECKING:
-    from streamtag.app import Tagger
+    from streamtag.api import Tagger
 
 ROWS = 4096  # files that are held at once
 
@@ -25,12 +25,12 @@ class Written:
 
     files: int
     failed: int
-    failures: tuple[tuple[Sound, str], ...]
+    failures: tuple[tuple[AudioFile, str], ...]
 
 
 def write_tables(
     journal: Journal,
-    sounds: Sequence[Sound],
+    sounds: Sequence[AudioFile],
     tagger: Tagger,
     model: str,
     top: int,
@@ -41,7 +41,7 @@ def write_tables(
     """A row for every sound that the journal knows. failures: so many are told. Raises OutputError."""
     hop_s = tagger.network.spec.hop_s
     files = failed = 0
-    told: list[tuple[Sound, str]] = []
+    told: list[tuple[AudioFile, str]] = []
     with ExitStack() as resources:
         tables = [resources.enter_context(_table(path, FILE_COLUMNS, tagger.tags)) for path in outs]
         frame_table = resources.enter_context(_table(frames, FRAME_COLUMNS, tagger.tags)) if frames else None
@@ -62,7 +62,7 @@ def write_tables(
     return Written(files, failed, tuple(told))
 
 
-def _known(journal: Journal, sounds: Sequence[Sound], model: str) -> Iterator[tuple[Sound, Entry]]:
+def _known(journal: Journal, sounds: Sequence[AudioFile], model: str) -> Iterator[tuple[AudioFile, FileResult]]:
     for sound in sounds:
         if (entry := journal.entry(sound, model)) is not None:
             yield sound, entry

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamtag.catalog.table import Block, tag_columns
 from streamtag.errors import OutputError
-from streamtag.out.result_file import ResultFile, cannot_write
+from streamtag.sinks.atomic_file import AtomicFile, cannot_write
 
 GROUP = 1 << 16  # rows that are compressed together: 13 MB of 50 tags
 
@@ -42,7 +42,7 @@ class ParquetTable:
         self._columns = columns
         self._waiting: list[Any] = []
         self._rows = 0
-        self._result = ResultFile(path)
+        self._result = AtomicFile(path)
         self._writer: Any = pq.ParquetWriter(self._result.file.buffer, self._schema, compression="zstd")
 
     def write(self, block: Block) -> None:

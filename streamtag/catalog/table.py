@@ -13,9 +13,9 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.catalog.entry import Entry
+from streamtag.audio.names import unique
+from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
-from streamtag.out.names import unique
 
 FILE_COLUMNS = ("path", "seconds", "frames", "size", "modified", "model", "warnings", "error", "top")
 FRAME_COLUMNS = ("path", "time")
@@ -63,7 +63,7 @@ def tag_columns(tags: Sequence[str], before: Sequence[str]) -> list[str]:
     return unique([*before, *tags])[len(before) :]
 
 
-def file_block(rows: Iterable[tuple[str, Entry]], tags: Sequence[str], top: int) -> Block:
+def file_block(rows: Iterable[tuple[str, FileResult]], tags: Sequence[str], top: int) -> Block:
     """rows: paths as text, with what is known of them. top: so many of the strongest tags are named."""
     rows = list(rows)
     unknown = np.full(len(tags), np.nan, np.float32)
@@ -89,7 +89,7 @@ def frame_block(path: str, first: int, probs: NDArray[np.float32], hop_s: float)
     return Block({"path": [path] * len(probs), "time": times}, probs)
 
 
-def strongest(entry: Entry, tags: Sequence[str], top: int) -> list[str]:
+def strongest(entry: FileResult, tags: Sequence[str], top: int) -> list[str]:
     """The names of the strongest tags, the strongest first."""
     if entry.means is None:
         return []

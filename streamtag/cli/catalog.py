@@ -98,7 +98,7 @@ def _catalog(
     """
 
     def work() -> int:
-        from streamtag.commands.catalog import CatalogRequest, RayRequest, run
+        from streamtag.cli.catalog_run import CatalogRequest, RayRequest, run
 
         request = CatalogRequest(
             paths=tuple(paths),

@@ -45,7 +45,7 @@ def _file(
     """
 
     def work() -> int:
-        from streamtag.commands.file import FileRequest, run
+        from streamtag.cli.file_run import FileRequest, run
 
         request = FileRequest(
             sources=tuple(sources),

@@ -62,9 +62,9 @@ def _listen(
         raise typer.BadParameter("--channels goes with --rate and --format")
 
     def work() -> int:
-        from streamtag.commands.listen import ListenRequest, run
-        from streamtag.live.raw_pcm import RawSpec
-        from streamtag.out.osc import OscTarget
+        from streamtag.audio.pcm_pipe import RawSpec
+        from streamtag.cli.listen_run import ListenRequest, run
+        from streamtag.sinks.osc import OscTarget
 
         request = ListenRequest(
             input=input,

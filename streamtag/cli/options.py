@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from streamtag.out.serving import ServeSpec
+    from streamtag.server.config import ServerConfig
 
 
 class Device(StrEnum):
@@ -247,17 +247,17 @@ def serving(
     origins: list[str] | None,
     tls_cert: Path | None,
     tls_key: Path | None,
-) -> ServeSpec | None:
+) -> ServerConfig | None:
     """What --serve and the options beside it ask for; None without it. Raises SpecError."""
     if where is None:
         if any(value is not None for value in (max_clients, tls_cert, tls_key)) or origins:
             raise typer.BadParameter("--max-clients, --allow-origin and --tls-... go with --serve")
         return None
-    from streamtag.out.serving import ServeSpec
+    from streamtag.server.config import ServerConfig
 
     wanted = {"token": token, "max_clients": max_clients, "tls_cert": tls_cert, "tls_key": tls_key}
     given = {name: value for name, value in wanted.items() if value is not None}
-    return ServeSpec.parse(where, origins=tuple(origins or ()), **given)
+    return ServerConfig.parse(where, origins=tuple(origins or ()), **given)
 
 
 def tag_names(value: str | None) -> tuple[str, ...] | None:

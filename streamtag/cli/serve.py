@@ -100,7 +100,7 @@ def _serve(
     """
 
     def work() -> int:
-        from streamtag.commands.serve import ServeRequest, run
+        from streamtag.cli.serve_run import ServeRequest, run
 
         spec = options.serving(where, token, max_clients, allow_origin, tls_cert, tls_key)
         assert spec is not None

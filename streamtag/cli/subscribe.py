@@ -48,7 +48,7 @@ def _watch(
     """Subscribe to a streamtag server and show its tags; connects again whenever the connection breaks."""
 
     def work() -> int:
-        from streamtag.commands.watch import WatchRequest, run
+        from streamtag.cli.watch_run import WatchRequest, run
 
         return run(WatchRequest(url, json, top, options.tag_names(tags), token, ca, seconds))
 
@@ -77,7 +77,7 @@ def _replay(
         raise typer.BadParameter("where to? add --serve [HOST:]PORT or --json")
 
     def work() -> int:
-        from streamtag.commands.replay import ReplayRequest, run
+        from streamtag.cli.replay_run import ReplayRequest, run
 
         spec = options.serving(serve, token, max_clients, allow_origin, tls_cert, tls_key)
         return run(ReplayRequest(recording, spec, json, speed, loop))

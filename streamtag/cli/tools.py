@@ -20,7 +20,7 @@ def _model(model: options.Model = None, json: options.JsonObject = False) -> Non
     """Print the model card: where the weights come from, what they learned, scores, tags and thresholds."""
 
     def work() -> int:
-        from streamtag.commands.model import run
+        from streamtag.cli.model import run
 
         return run(model, json)
 
@@ -69,21 +69,21 @@ def _bench(
 
     def work() -> int:
         if what is Bench.live:
-            from streamtag.commands import bench_live
+            from streamtag.cli.bench import live as bench_live
 
             return bench_live.run(as_json=json, model=model, device=device.value, seconds=seconds or 60.0)
         if what is Bench.streams:
-            from streamtag.commands.bench_streams import command
+            from streamtag.cli.bench.streams import command
 
             seconds_a_trial, products = seconds or 10.0, precision.value
             return command.run(
                 as_json=json, model=model, device=device.value, seconds=seconds_a_trial, precision=products
             )
         if what is Bench.catalog:
-            from streamtag.commands import bench_catalog
+            from streamtag.cli.bench import catalog as bench_catalog
 
             return bench_catalog.run(as_json=json, model=model, device=device.value, seconds=seconds or 60.0)
-        from streamtag.commands import bench
+        from streamtag.cli.bench import bench
 
         return bench.run(json=json, model=model, device=device.value)
 
@@ -95,7 +95,7 @@ def _devices(json: options.JsonObject = False) -> None:
     """List the sound inputs of this machine: index, name, sample rate, channels, and which is the default."""
 
     def work() -> int:
-        from streamtag.commands.devices import run
+        from streamtag.cli.devices import run
 
         return run(json)
 

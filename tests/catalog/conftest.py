@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.app import Tagger, load
+from streamtag.api import Tagger, load
 from streamtag.cli import main
-from streamtag.commands.measure import music
+from streamtag.cli.bench.measure import music
 
 RATE = 16000
 

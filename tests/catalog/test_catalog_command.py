@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.app import Tagger
+from streamtag.api import Tagger
 from streamtag.cli import main
 
 Catalog = Callable[..., Any]

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streamtag.app import Tagger
+from streamtag.api import Tagger
 from streamtag.catalog.journal import Journal
-from streamtag.commands.measure import music
-from streamtag.core.model_file import load_tagger, save_tagger
+from streamtag.cli.bench.measure import music
+from streamtag.model.model_file import load_tagger, save_tagger
 
 Catalog = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -12,24 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamtag.catalog.collection import Sound
-from streamtag.catalog.entry import Entry
+from streamtag.catalog.files import AudioFile
 from streamtag.catalog.journal import Journal
-from streamtag.catalog.journal_lines import read_lines
+from streamtag.catalog.journal_index import read_lines
+from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
 
 MODEL = "0123456789abcdef"
 TAGS = 5
 
 
-def _sound(number: int, size: int = 10) -> Sound:
-    return Sound(f"{number}.wav", f"/music/{number}.wav", size, 1_700_000_000_123_456_789, (1, number))
+def _sound(number: int, size: int = 10) -> AudioFile:
+    return AudioFile(f"{number}.wav", f"/music/{number}.wav", size, 1_700_000_000_123_456_789, (1, number))
 
 
-def _entry(number: int, size: int = 10) -> tuple[Entry, NDArray[np.float32]]:
+def _entry(number: int, size: int = 10) -> tuple[FileResult, NDArray[np.float32]]:
     frames = np.random.default_rng(number * 100 + size).random((number % 4 + 1, TAGS), dtype=np.float32)
     sound = _sound(number, size)
-    return Entry(sound.place, size, sound.mtime_ns, MODEL, 1.5, len(frames), frames.mean(axis=0)), frames
+    return FileResult(sound.place, size, sound.mtime_ns, MODEL, 1.5, len(frames), frames.mean(axis=0)), frames
 
 
 def _fill(folder: Path, numbers: range, size: int = 10) -> None:
@@ -69,12 +69,12 @@ def test_what_was_not_committed_is_not(tmp_path: Path) -> None:
 
 def test_names_in_no_encoding_come_back(tmp_path: Path) -> None:
     place = "/music/caf\udce9\n\u2028.wav"
-    sound = Sound("x", place, 1, 2, (0, 0))
+    sound = AudioFile("x", place, 1, 2, (0, 0))
     with Journal(tmp_path / "j") as journal:
-        journal.add(Entry.of(sound, MODEL), None)
+        journal.add(FileResult.of(sound, MODEL), None)
         journal.commit()
     with Journal(tmp_path / "j") as journal:
-        assert journal.entry(sound, MODEL) == Entry.of(sound, MODEL)
+        assert journal.entry(sound, MODEL) == FileResult.of(sound, MODEL)
 
 
 @settings(max_examples=60, deadline=None)

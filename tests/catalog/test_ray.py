@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streamtag.app import Tagger
+from streamtag.api import Tagger
 
 Need = Callable[[str, bool, str], None]
 Catalog = Callable[..., Any]

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from streamtag.catalog.entry import Entry
 from streamtag.catalog.parquet_table import ParquetTable
+from streamtag.catalog.result import FileResult
 from streamtag.catalog.table import FILE_COLUMNS, check_format, file_block, in_blocks, strongest, tag_columns
 from streamtag.errors import OutputError
 
 TAGS = ("rock", "path", "slow")
 
 
-def _entry(*means: float) -> Entry:
-    return Entry("/a", 1, 1_700_000_000_123_456_789, "m", 2.5, 9, np.array(means, np.float32))
+def _entry(*means: float) -> FileResult:
+    return FileResult("/a", 1, 1_700_000_000_123_456_789, "m", 2.5, 9, np.array(means, np.float32))
 
 
 def test_a_tag_that_is_called_like_another_column_gets_a_number() -> None:
@@ -28,12 +28,12 @@ def test_a_tag_that_is_called_like_another_column_gets_a_number() -> None:
 def test_the_strongest_come_first_and_of_equal_ones_the_first() -> None:
     assert strongest(_entry(0.2, 0.9, 0.2), TAGS, 2) == ["path", "rock"]
     assert strongest(_entry(0.2, 0.9, 0.2), TAGS, 9) == ["path", "rock", "slow"]
-    assert strongest(Entry("/a", 1, 1, "m"), TAGS, 2) == []
+    assert strongest(FileResult("/a", 1, 1, "m"), TAGS, 2) == []
 
 
 def test_a_mean_comes_back_from_the_table_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    rows = [(str(n), Entry.of_json(_entry(*rng.random(3, dtype=np.float32)).to_json())) for n in range(50)]
+    rows = [(str(n), FileResult.of_json(_entry(*rng.random(3, dtype=np.float32)).to_json())) for n in range(50)]
     with ParquetTable(tmp_path / "t.parquet", FILE_COLUMNS, TAGS) as table:
         for part in in_blocks(rows, 7):
             table.write(file_block(part, TAGS, 1))

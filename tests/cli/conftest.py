@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamtag.api import Tagger, load
 from streamtag.cli import main
+from streamtag.cli.bench.measure import one_thread
+from tests.cli.serve_process import Start, started
 
 RATE = 16000
 MakeSound = Callable[..., Path]
@@ -97,3 +100,29 @@ def make_sound(tmp_path: Path) -> MakeSound:
         return write_wav(path, samples)
 
     return make
+
+
+@pytest.fixture
+def one() -> Iterator[None]:
+    """As `listen` and its bench have it: two threads that wait for each other fall behind on a busy machine."""
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def tagger(model: Path) -> Tagger:
+    return load(model, "cpu")
+
+
+@pytest.fixture
+def start(model: Path) -> Iterator[Start]:
+    """start(*options) -> a `streamtag serve` with the small model, stopped when the test ends."""
+    with started(model) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def standing(model: Path) -> Iterator[Start]:
+    """The same, stopped after the file's last test: for servers that tests share, each with names of its own."""
+    with started(model) as start:
+        yield start

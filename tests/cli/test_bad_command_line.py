@@ -114,7 +114,7 @@ def test_a_result_that_cannot_be_written_is_found_before_the_work(
     def too_late(*_: object) -> None:
         raise AssertionError("the model was loaded first")
 
-    monkeypatch.setattr("streamtag.app.load", too_late)
+    monkeypatch.setattr("streamtag.api.load", too_late)
     path = make_sound(seconds=1)
     for target in (tmp_path / "no folder" / "t.png", tmp_path):
         answer = streamtag("file", path, option, target if option != "--plot" else target / "x" / "t.png")

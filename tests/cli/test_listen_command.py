@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from websockets.sync.client import connect
 
 if TYPE_CHECKING:
-    from tests.live.virtual_microphone import VirtualMicrophone
+    from tests.audio.virtual_microphone import VirtualMicrophone
 
 Run = Callable[..., Any]
 MakeSound = Callable[..., Path]

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tests.live.virtual_microphone import VirtualMicrophone
+    from tests.audio.virtual_microphone import VirtualMicrophone
 
 SONG = Path(__file__).resolve().parents[2] / "examples" / "evening_ride.mp3"
 COMMAND = [sys.executable, "-m", "streamtag.cli"]

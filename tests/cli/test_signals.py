@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from streamtag.commands.interruption import Interruption
+from streamtag.cli.signals import SignalGuard
 
 MakeSound = Callable[..., Path]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -103,8 +103,8 @@ def test_a_closed_pipe_ends_it_quietly(make_sound: MakeSound, model: Path, tmp_p
 
 def test_the_first_signal_is_noted_and_the_second_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("streamtag.commands.interruption.time.monotonic", lambda: now[0])
-    with Interruption() as interruption:
+    monkeypatch.setattr("streamtag.cli.signals.time.monotonic", lambda: now[0])
+    with SignalGuard() as interruption:
         assert not interruption.wanted
         assert interruption.exit_code == 0
         signal.raise_signal(signal.SIGTERM)
@@ -122,7 +122,7 @@ def test_the_first_signal_is_noted_and_the_second_ends(monkeypatch: pytest.Monke
 def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Interruption() as interruption:
+        with SignalGuard() as interruption:
             signal.raise_signal(signal.SIGINT)
         assert not interruption.wanted
     finally:

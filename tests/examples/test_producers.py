@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.commands.serve_process import END, WAIT_S, Start, as_pcm, begin, read, rest, started, tones, until_frame
+from tests.cli.serve_process import END, WAIT_S, Start, as_pcm, begin, read, rest, started, tones, until_frame
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

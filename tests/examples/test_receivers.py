@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from streamtag.live.frame import TagFrame
-from streamtag.message import Error, Event, Frame, Gap, Hello
-from streamtag.out.osc import OscSink, OscTarget
-from streamtag.out.selection import Selection
-from streamtag.out.serving import ServeSpec
-from streamtag.out.sink import Stream
-from streamtag.out.websocket import Server
+from streamtag.inference.frame import TagFrame
+from streamtag.protocol.messages import Error, Event, Frame, Gap, Hello
+from streamtag.protocol.selection import Selection
+from streamtag.server.config import ServerConfig
+from streamtag.server.thread import ServerThread
+from streamtag.sinks.base import Stream
+from streamtag.sinks.osc import OscSink, OscTarget
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TAGS = ("guitar", "female vocal", "harp", "drums")
@@ -41,7 +41,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 def test_the_subscriber_prints_frames_and_events_until_the_server_ends() -> None:
     tags = dict(zip(TAGS, (0.25, 0.9, 0.015, 0.5), strict=True))
-    with Server(ServeSpec(port=0), HELLO) as server:
+    with ServerThread(ServerConfig(port=0), HELLO) as server:
         server.publish(Frame("mic", 12, 2.816, 3.328, tags))  # whoever comes later gets it at once
         with _started("subscriber.py", server.address.replace("http", "ws")) as process:
             assert _line(process) == "mic     3.33 s  female vocal 90%  drums 50%  guitar 25%"

@@ -9,12 +9,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.app import Tagger
-from streamtag.commands.measure import music
-from streamtag.engine.pcm import PcmFormat
-from streamtag.live.resample import Resampler
-from streamtag.live.session import Session
-from streamtag.message import End, Event, Frame, Gap, Message
+from streamtag.api import Tagger
+from streamtag.audio.resample import Resampler
+from streamtag.cli.bench.measure import music
+from streamtag.inference.session import Session
+from streamtag.protocol.messages import End, Event, Frame, Gap, Message
+from streamtag.scheduler.pcm_format import PcmFormat
 
 HOP, RATE = 4096, 16000
 PIECES, PIECE_S = 6, 8.0

@@ -23,10 +23,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from streamtag.app import load
-from streamtag.commands.bench_streams.process import program_mib, stop
-from streamtag.commands.bench_streams.sockets import Serving, serving
-from streamtag.commands.measure import one_thread
+from streamtag.api import load
+from streamtag.cli.bench.measure import one_thread
+from streamtag.cli.bench.streams.process import program_mib, stop
+from streamtag.cli.bench.streams.sockets import Serving, serving
 from tests.soak.account import Account, compose
 from tests.soak.line import RefusedError
 from tests.soak.nuisance import annoy, ignore

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from streamtag.cli import main
-from streamtag.engine.engine import Engine
-from streamtag.message import Frame, Gap, Message
+from streamtag.protocol.messages import Frame, Gap, Message
+from streamtag.scheduler.scheduler import Scheduler
 
 STREAMS = ("lose", "repeat", "mix", "hide")  # faults that befall every fourth stream each
 EVERY = 10  # frames
@@ -56,12 +56,12 @@ class Faults:
 
 def break_engine(wanted: Sequence[str]) -> None:
     """Every engine from now on has these faults."""
-    make = Engine.__init__
+    make = Scheduler.__init__
 
-    def damaged(self: Engine, pool: Any, tags: Any, thresholds: Any, tell: Any, *more: Any, **others: Any) -> None:
+    def damaged(self: Scheduler, pool: Any, tags: Any, thresholds: Any, tell: Any, *more: Any, **others: Any) -> None:
         make(self, pool, tags, thresholds, Faults(wanted, tell).tell, *more, **others)
 
-    Engine.__init__ = damaged  # type: ignore[method-assign]
+    Scheduler.__init__ = damaged  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

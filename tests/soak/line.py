@@ -17,8 +17,8 @@ from urllib.parse import quote
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from streamtag.message import End, Frame, Gap, Message
-from streamtag.message_reader import parse
+from streamtag.protocol.messages import End, Frame, Gap, Message
+from streamtag.protocol.reader import parse
 from tests.soak.account import HOP, RATE, ROUNDED_S, Account, Lost, Sent
 
 OPEN_S = 20.0

@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from streamtag.app import Tagger, load
-from streamtag.commands.hearing import Hearing
-from streamtag.commands.hello import hello
-from streamtag.commands.listening import Limits, Listening
-from streamtag.commands.measure import music, one_thread, resident_mib
-from streamtag.live.capture import Heard
-from streamtag.live.frame import TagFrame
-from streamtag.live.meter import Meter, Reading
-from streamtag.live.paced import Mishap, Paced
-from streamtag.message import End, Event, Frame, Gap, Hello, Message
-from streamtag.message_reader import parse
-from streamtag.out.metering import Metering
-from streamtag.out.serving import ServeSpec
-from streamtag.out.sink import SilentSink, Stream
-from streamtag.out.websocket import Server, WebSocketSink
+from streamtag.api import Tagger, load
+from streamtag.audio.level_meter import Meter, Reading
+from streamtag.audio.source import AudioChunk
+from streamtag.cli.bench.fake_microphone import FakeMicrophone, Fault
+from streamtag.cli.bench.measure import music, one_thread, resident_mib
+from streamtag.cli.hello import hello
+from streamtag.cli.live_runner import Limits, LiveRunner
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.pipeline import StreamPipeline
+from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
+from streamtag.protocol.reader import parse
+from streamtag.server.config import ServerConfig
+from streamtag.server.thread import ServerThread, WebSocketSink
+from streamtag.sinks.base import SilentSink, Stream
+from streamtag.sinks.meter_sink import MeterSink
 
 RATE, HOP_S = 16000, 0.256
 SPEED = 60.0  # times real time
@@ -164,18 +164,18 @@ def soak(tagger: Tagger, seconds: float, more: list[SilentSink]) -> tuple[Crowd,
     """-> the subscribers, the meter, the memory, and the device's xruns after so much sound."""
     piece = music(20.0)
     sound = (piece for _ in range(round(seconds / 20.0)))
-    mishaps = [Mishap(at_s=(n + 1) * seconds / (LOSSES + 1), lost_s=1.5) for n in range(LOSSES)]
+    mishaps = [Fault(at_s=(n + 1) * seconds / (LOSSES + 1), lost_s=1.5) for n in range(LOSSES)]
     memory, meter, greeting = Memory(), Meter(), hello(tagger, tagger.thresholds)
-    with Server(ServeSpec(port=0), greeting) as server:
-        sinks = [Metering(meter), WebSocketSink(greeting.tags, server), memory, *more]
-        hearing = Hearing(Stream("soak"), tagger, tagger.thresholds, sinks, longest=1024)
+    with ServerThread(ServerConfig(port=0), greeting) as server:
+        sinks = [MeterSink(meter), WebSocketSink(greeting.tags, server), memory, *more]
+        hearing = StreamPipeline(Stream("soak"), tagger, tagger.thresholds, sinks, longest=1024)
         url = server.address.replace("http", "ws", 1)
         with (
             Crowd(url) as crowd,
-            Paced(sound, RATE, speed=SPEED, mishaps=mishaps, name="soak", ring_s=RING_S) as capture,
+            FakeMicrophone(sound, RATE, speed=SPEED, mishaps=mishaps, name="soak", ring_s=RING_S) as capture,
         ):
-            listening = Listening(capture, hearing, meter, Limits(), lambda _: None)
-            listening.run(Heard(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
+            listening = LiveRunner(capture, hearing, meter, Limits(), lambda _: None)
+            listening.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
             hearing.end()
             xruns = capture.xruns
     return crowd, meter.reading(), memory, xruns

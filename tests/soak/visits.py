@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from websockets.exceptions import ConnectionClosed
 
-from streamtag.engine.pcm import PcmFormat
+from streamtag.scheduler.pcm_format import PcmFormat
 from tests.soak.account import BY_THE_CLOCK_S, Account, Sound
 from tests.soak.line import Ear, Line, RefusedError
 

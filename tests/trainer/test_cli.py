@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamtag.core.model_file import load_tagger
 from streamtag.errors import SpecError
+from streamtag.model.model_file import load_tagger
 from trainer import cli
 from trainer.config import TrainConfig, with_settings
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.core.model_file import save_tagger
 from streamtag.errors import ManifestError, SpecError
+from streamtag.model.model_file import save_tagger
 from trainer import export
 from trainer.checkpoint import load
 from trainer.config import TrainConfig

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.core import Scattering
 from streamtag.errors import ManifestError, OutputError, SpecError
+from streamtag.model import Scattering
 from streamtag.spec import ScatteringSpec
 from trainer import augment
 from trainer.audio import decode

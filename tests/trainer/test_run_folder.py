@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.core import Scattering, ScatteringSpec, Tagger, choose
 from streamtag.errors import ManifestError, SpecError
+from streamtag.model import Scattering, ScatteringSpec, TaggerNetwork, where
 from trainer.checkpoint import load, save
 from trainer.config import TrainConfig
 from trainer.data import Data, load_data
@@ -61,7 +61,7 @@ def test_frame_after_frame_it_says_the_same(name: str, run: dict[str, Path], cac
     again, _ = trained.step(x, state)
     assert not torch.allclose(again, whole, atol=1e-4), "what was heard before matters"
     assert isinstance(state, Memory)
-    fresh: Memory = choose(torch.tensor([True, True, True]), trained.initial_state(3), state)  # type: ignore[assignment]
+    fresh: Memory = where(torch.tensor([True, True, True]), trained.initial_state(3), state)  # type: ignore[assignment]
     torch.testing.assert_close(trained.step(x, fresh)[0], whole, atol=1e-6, rtol=0)
 
 
@@ -79,9 +79,9 @@ def test_what_hears_clips_as_a_whole_says_so(data: Data, small: TrainConfig, cac
         trained.core_parts()
 
 
-def tagger(trained: TrainedSystem, manifest: Manifest) -> Tagger:
+def tagger(trained: TrainedSystem, manifest: Manifest) -> TaggerNetwork:
     normalization, gru, head = trained.core_parts()
-    return Tagger(Scattering(ScatteringSpec()), normalization, gru, head, manifest.tags, (0.5,) * 3, {})
+    return TaggerNetwork(Scattering(ScatteringSpec()), normalization, gru, head, manifest.tags, (0.5,) * 3, {})
 
 
 def test_core_plays_a_gru_as_it_was_trained(run: dict[str, Path], cache: Cache, manifest: Manifest) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from streamtag.core.model_file import load_tagger
+from streamtag.model.model_file import load_tagger
 from tests.trainer.mini import TOP, Mini, deal, publish, write_mini
 from tests.trainer.site import Site
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, WebSocket, expect, sync_playwright
 
-from streamtag.message import Frame, Hello
-from streamtag.out.serving import ServeSpec
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import Frame, Hello
+from streamtag.server.config import ServerConfig
+from streamtag.server.thread import ServerThread
 from tests.conftest import Need
 from tests.web.intake_stub import IntakeStub
 
@@ -115,18 +115,18 @@ def browser(need: Need) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Server]]:
+def start() -> Iterator[Callable[..., ServerThread]]:
     """start(port=0, hello=HELLO, **ServeSpec's fields) -> a server that runs until the test ends."""
     with ExitStack() as stack:
 
-        def start(port: int = 0, hello: Hello = HELLO, **fields: Any) -> Server:
-            return stack.enter_context(Server(ServeSpec(port=port, queue=4096, **fields), hello))
+        def start(port: int = 0, hello: Hello = HELLO, **fields: Any) -> ServerThread:
+            return stack.enter_context(ServerThread(ServerConfig(port=port, queue=4096, **fields), hello))
 
         yield start
 
 
 @pytest.fixture
-def start_stub(start: Callable[..., Server]) -> Iterator[Callable[..., IntakeStub]]:
+def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., IntakeStub]]:
     """start_stub(**its health's fields) -> a server that takes sound, with the real page, until the test ends."""
     with ExitStack() as stack:
 
@@ -142,7 +142,7 @@ def stub(start_stub: Callable[..., IntakeStub]) -> IntakeStub:
 
 
 @pytest.fixture
-def server(start: Callable[..., Server]) -> Server:
+def server(start: Callable[..., ServerThread]) -> ServerThread:
     return start()
 
 
@@ -177,6 +177,6 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 
 @pytest.fixture
-def page(open_page: Open, server: Server) -> Page:
+def page(open_page: Open, server: ServerThread) -> Page:
     """The page of `server`."""
     return open_page(server.address).page

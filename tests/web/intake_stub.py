@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-from streamtag.message import End, Hello, Message
+from streamtag.protocol.messages import End, Hello, Message
 
 HOP = 4096 / 16000  # s
 SUMMARY = {"guitar": 0.81, "drums": 0.4, "piano": 0.12}

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from streamtag.message import End, Event, Hello
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import End, Event, Hello
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import TAGS, Open, make_frame, reload, settle
 
 SHOWN = 15  # rows, where the reader has not chosen
@@ -41,7 +41,7 @@ def width(page: Page, tag: str) -> float:
     return found
 
 
-def test_bars_move_with_the_frames_and_only_theirs(page: Page, server: Server) -> None:
+def test_bars_move_with_the_frames_and_only_theirs(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, guitar=0.9))
     expect(row(page, "guitar").locator(".value")).to_have_text("0.90")
     expect(row(page, "drums").locator(".value")).to_have_text("0.02")
@@ -55,7 +55,7 @@ def test_bars_move_with_the_frames_and_only_theirs(page: Page, server: Server) -
     assert width(page, "guitar") == pytest.approx(0.3, abs=0.01)
 
 
-def test_the_mark_stands_at_the_threshold(page: Page, server: Server) -> None:
+def test_the_mark_stands_at_the_threshold(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     expect(page.locator("#empty")).to_be_hidden()
     for tag, threshold in (("harp", 0.1), ("guitar", 0.5)):
@@ -66,7 +66,7 @@ def test_the_mark_stands_at_the_threshold(page: Page, server: Server) -> None:
         assert at == pytest.approx(threshold, abs=0.01)
 
 
-def test_tags_light_up_as_events_say(page: Page, server: Server) -> None:
+def test_tags_light_up_as_events_say(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     server.publish(make_frame(1, guitar=0.9, drums=0.9))
     server.publish(Event("mic", "guitar", "on", 0.256))
@@ -79,13 +79,13 @@ def test_tags_light_up_as_events_say(page: Page, server: Server) -> None:
     expect(page.locator("#heard")).to_have_text("nothing for certain")
 
 
-def test_who_comes_late_sees_what_is_on(server: Server, open_page: Open) -> None:
+def test_who_comes_late_sees_what_is_on(server: ServerThread, open_page: Open) -> None:
     server.publish(make_frame(40, guitar=0.9, harp=0.2))
     page = open_page(server.address).page
     expect(page.locator("#heard > li")).to_have_text(["guitar", "harp"])  # harp's threshold is 0.1
 
 
-def test_the_strongest_stand_above_and_hold_still(page: Page, server: Server) -> None:
+def test_the_strongest_stand_above_and_hold_still(page: Page, server: ServerThread) -> None:
     page.clock.install()
     server.publish(make_frame(0, other_o=0.9, other_n=0.8, drums=0.7))
     expect(row(page, "other o").locator(".value")).to_have_text("0.90")
@@ -107,7 +107,7 @@ def test_the_strongest_stand_above_and_hold_still(page: Page, server: Server) ->
     assert names(page)[:3] == ["other n", "drums", "other o"]
 
 
-def test_pins_stay_above_all_and_are_remembered(page: Page, server: Server) -> None:
+def test_pins_stay_above_all_and_are_remembered(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, drums=0.9))
     expect(page.locator("#frames")).to_have_text("1")
     pin = page.get_by_role("button", name="piano")
@@ -141,7 +141,7 @@ def test_the_filter_leaves_what_fits(page: Page, words: str, left: list[str] | N
     expect(page.locator("#rows > li")).to_have_count(SHOWN)
 
 
-def test_a_filter_that_nothing_fits_says_so_and_pins_stay(page: Page, server: Server) -> None:
+def test_a_filter_that_nothing_fits_says_so_and_pins_stay(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     page.locator("#filter").fill("zither")
     expect(page.locator("#rows")).to_have_text("No tag has “zither” in its name.")
@@ -159,7 +159,7 @@ def test_as_many_rows_as_asked_for(page: Page) -> None:
     expect(page.locator("#rows > li")).to_have_count(len(TAGS))
 
 
-def test_the_end_shows_the_means(page: Page, server: Server) -> None:
+def test_the_end_shows_the_means(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, guitar=0.9))
     server.publish(End("mic", 75.2, 294, {tag: 0.61 if tag == "drums" else 0.04 for tag in TAGS}))
     expect(page.locator("#state")).to_have_text("ended")
@@ -169,7 +169,7 @@ def test_the_end_shows_the_means(page: Page, server: Server) -> None:
     expect(page.locator("#clock")).to_have_text("1:15")
 
 
-def test_hostile_names_are_text(start: Callable[..., Server], open_page: Open) -> None:
+def test_hostile_names_are_text(start: Callable[..., ServerThread], open_page: Open) -> None:
     tags = (HOSTILE, "__proto__", "constructor", "a\u202eb", '"><script>', "guitar")
     hello = Hello("<b>streamtag</b>", HOSTILE, tags, 16000, 0.256, 0.512, 0.384, (0.5,) * len(tags))
     server = start(hello=hello)
@@ -186,14 +186,14 @@ def test_hostile_names_are_text(start: Callable[..., Server], open_page: Open) -
     assert page.locator("img, script:not([nonce]), b").count() == 0
 
 
-def test_a_tag_that_frames_leave_out_is_unknown_not_zero(page: Page, server: Server) -> None:
+def test_a_tag_that_frames_leave_out_is_unknown_not_zero(page: Page, server: ServerThread) -> None:
     server.publish(replace(make_frame(0), tags={"guitar": 0.9, "no such tag": 0.8}))
     expect(row(page, "guitar").locator(".value")).to_have_text("0.90")
     expect(row(page, "drums").locator(".value")).to_have_text("–")
     assert "no such tag" not in names(page)
 
 
-def test_changes_are_said_aloud_together(page: Page, server: Server) -> None:
+def test_changes_are_said_aloud_together(page: Page, server: ServerThread) -> None:
     page.clock.install()
     server.publish(make_frame(0))
     server.publish(make_frame(1))
@@ -205,7 +205,7 @@ def test_changes_are_said_aloud_together(page: Page, server: Server) -> None:
     expect(page.locator("#said")).to_have_text("on: guitar, drums")
 
 
-def test_less_motion_for_those_who_want_less(server: Server, open_page: Open) -> None:
+def test_less_motion_for_those_who_want_less(server: ServerThread, open_page: Open) -> None:
     for motion, moves in (("reduce", False), ("no-preference", True)):
         page = open_page(server.address, reduced_motion=motion).page
         duration = page.locator(".fill").first.evaluate("fill => parseFloat(getComputedStyle(fill).transitionDuration)")

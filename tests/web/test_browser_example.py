@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from streamtag.message import Event, Frame
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import Event, Frame
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import TAGS, make_frame
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser.html"
 
 
 @pytest.fixture
-def example(browser: Browser) -> Callable[[Server], Page]:
+def example(browser: Browser) -> Callable[[ServerThread], Page]:
     """The example as it shows a server's tags."""
 
-    def example(server: Server) -> Page:
+    def example(server: ServerThread) -> Page:
         page = browser.new_page()
         page.goto(f"{EXAMPLE.as_uri()}?server={server.address.replace('http', 'ws')}")
         return page
@@ -28,7 +28,7 @@ def example(browser: Browser) -> Callable[[Server], Page]:
 
 
 def test_it_shows_the_strongest_tag_of_each_frame(
-    start: Callable[..., Server], example: Callable[[Server], Page]
+    start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]
 ) -> None:
     server = start(origins=("null",))
     server.publish(make_frame(0, guitar=0.9, drums=0.5))
@@ -42,7 +42,9 @@ def test_it_shows_the_strongest_tag_of_each_frame(
     page.close()
 
 
-def test_it_comes_back_when_the_server_does(start: Callable[..., Server], example: Callable[[Server], Page]) -> None:
+def test_it_comes_back_when_the_server_does(
+    start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]
+) -> None:
     first = start(origins=("null",))
     page = example(first)
     first.publish(make_frame(0, guitar=0.9))
@@ -55,7 +57,9 @@ def test_it_comes_back_when_the_server_does(start: Callable[..., Server], exampl
     page.close()
 
 
-def test_without_leave_it_gets_nothing(start: Callable[..., Server], example: Callable[[Server], Page]) -> None:
+def test_without_leave_it_gets_nothing(
+    start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]
+) -> None:
     """The server asks where a page comes from: whoever copies the example must allow it."""
     server = start()
     server.publish(make_frame(0, guitar=0.9))
@@ -65,7 +69,7 @@ def test_without_leave_it_gets_nothing(start: Callable[..., Server], example: Ca
     page.close()
 
 
-def test_a_hostile_name_is_text(start: Callable[..., Server], example: Callable[[Server], Page]) -> None:
+def test_a_hostile_name_is_text(start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]) -> None:
     name = "<img src=x onerror=document.title='hurt'>"
     server = start(origins=("null",))
     server.publish(Frame(name, 0, 0.0, 0.512, {**dict.fromkeys(TAGS, 0.0), name: 0.5}))

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import FloatRect, Page, WebSocketRoute, expect
 
-from streamtag.message import Error, Event, Gap, Hello
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import Error, Event, Gap, Hello
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, Open, make_frame, reload
 
 PARTS = ("#stream", ".above", "#heard", ".tools", "#rows", "#time", "#stats", "#save-lines", "#theme")
@@ -28,7 +28,7 @@ def places(page: Page) -> dict[str, FloatRect | None]:
     return {part: page.locator(part).bounding_box() for part in PARTS}
 
 
-def test_light_and_dark_follow_the_system_until_chosen(server: Server, open_page: Open) -> None:
+def test_light_and_dark_follow_the_system_until_chosen(server: ServerThread, open_page: Open) -> None:
     page = open_page(server.address, color_scheme="light").page
     assert shown(page) == "light"
     page.emulate_media(color_scheme="dark")
@@ -59,7 +59,7 @@ CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_and_marks_stand_out(server: Server, open_page: Open, scheme: str) -> None:
+def test_words_and_marks_stand_out(server: ServerThread, open_page: Open, scheme: str) -> None:
     page = open_page(server.address, color_scheme=scheme).page
     words, marks, focus = page.evaluate(CONTRASTS)
     assert words >= 4.5
@@ -68,7 +68,7 @@ def test_words_and_marks_stand_out(server: Server, open_page: Open, scheme: str)
 
 
 @pytest.mark.parametrize("width", [320, 360, 600, 768, 1024, 1920])
-def test_nothing_is_wider_than_the_screen(start: Callable[..., Server], open_page: Open, width: int) -> None:
+def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], open_page: Open, width: int) -> None:
     long = ("unpronounceable" * 6, "many words " * 12, "x", *(f"tag {k}" for k in range(12)))
     hello = Hello("streamtag 0.1.0", "modelname" * 12, long, 16000, 0.256, 0.512, 0.384, (0.5,) * len(long))
     server = start(hello=hello)
@@ -91,7 +91,7 @@ def test_nothing_is_wider_than_the_screen(start: Callable[..., Server], open_pag
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_jumps_whatever_comes(server: Server, open_page: Open, width: int) -> None:
+def test_nothing_jumps_whatever_comes(server: ServerThread, open_page: Open, width: int) -> None:
     sockets: list[WebSocketRoute] = []
 
     def before(page: Page) -> None:
@@ -129,7 +129,7 @@ def test_nothing_jumps_whatever_comes(server: Server, open_page: Open, width: in
     assert places(page) == still
 
 
-def test_rows_keep_their_height_on_every_screen(server: Server, open_page: Open) -> None:
+def test_rows_keep_their_height_on_every_screen(server: ServerThread, open_page: Open) -> None:
     for width in (360, 800, 1400):
         page = open_page(server.address, viewport={"width": width, "height": 800}).page
         heights = page.locator("#rows > li").evaluate_all("rows => rows.map(row => row.offsetHeight)")

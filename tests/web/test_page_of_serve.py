@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from streamtag.app import load
+from streamtag.api import load
 from tests.conftest import Need
 from tests.web.conftest import Open, running_browser
 from tests.web.sound import make_sound, write_wav

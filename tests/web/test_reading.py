@@ -11,13 +11,13 @@ import pytest
 from matplotlib.image import imread
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from streamtag.message import Event, Frame, Gap, Hello, Message
-from streamtag.message_reader import parse
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import Event, Frame, Gap, Hello, Message
+from streamtag.protocol.reader import parse
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, TAGS, Open, make_frame, reload, settle
 
 
-def play(server: Server, page: Page, first: int, count: int, **tags: float) -> None:
+def play(server: ServerThread, page: Page, first: int, count: int, **tags: float) -> None:
     """Frames that the page has taken when this returns."""
     taken = int(page.locator("#frames").inner_text())
     for number in range(first, first + count):
@@ -37,7 +37,7 @@ def guitar(page: Page) -> str:
     return page.locator("#rows > li[data-tag='guitar'] .value").inner_text()
 
 
-def test_frozen_it_stands_still_and_goes_on_where_the_stream_is(page: Page, server: Server) -> None:
+def test_frozen_it_stands_still_and_goes_on_where_the_stream_is(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     page.keyboard.press("Space")
     expect(page.locator("#state")).to_have_text("frozen")
@@ -56,7 +56,7 @@ def test_frozen_it_stands_still_and_goes_on_where_the_stream_is(page: Page, serv
     assert page.locator("#board").screenshot() != before
 
 
-def test_frozen_it_outlives_a_new_take(page: Page, server: Server) -> None:
+def test_frozen_it_outlives_a_new_take(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     page.keyboard.press("Space")
     for number in range(3):
@@ -68,7 +68,7 @@ def test_frozen_it_outlives_a_new_take(page: Page, server: Server) -> None:
     assert guitar(page) == "0.30"
 
 
-def test_all_of_it_by_keyboard(page: Page, server: Server) -> None:
+def test_all_of_it_by_keyboard(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     play(server, page, 40, 1, drums=0.8)
     page.keyboard.press("/")
@@ -97,7 +97,7 @@ def test_all_of_it_by_keyboard(page: Page, server: Server) -> None:
     expect(focused).to_have_text(name)
 
 
-def test_the_past_by_keyboard(page: Page, server: Server) -> None:
+def test_the_past_by_keyboard(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     play(server, page, 40, 40, drums=0.8)
     slider = page.get_by_role("slider", name="Look back in time")
@@ -118,7 +118,7 @@ def test_the_past_by_keyboard(page: Page, server: Server) -> None:
     expect(page.locator("#cursor")).to_be_hidden()
 
 
-def test_the_next_stream_by_key(page: Page, server: Server) -> None:
+def test_the_next_stream_by_key(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, "first"))
     expect(page).to_have_title("first · streamtag")
     server.publish(make_frame(0, "second"))
@@ -129,7 +129,7 @@ def test_the_next_stream_by_key(page: Page, server: Server) -> None:
     expect(page).to_have_title("first · streamtag")
 
 
-def test_single_keys_can_be_switched_off(page: Page, server: Server) -> None:
+def test_single_keys_can_be_switched_off(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 1)
     page.keyboard.press("?")
     page.get_by_label("Single keys are shortcuts").uncheck()
@@ -146,7 +146,7 @@ def test_single_keys_can_be_switched_off(page: Page, server: Server) -> None:
     expect(page.locator("#state")).to_have_text("live")
 
 
-def test_keys_that_belong_to_the_browser_stay_its_own(page: Page, server: Server) -> None:
+def test_keys_that_belong_to_the_browser_stay_its_own(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 1)
     page.keyboard.press("Control+Shift+S")
     page.locator("#filter").fill("a")
@@ -157,7 +157,7 @@ def test_keys_that_belong_to_the_browser_stay_its_own(page: Page, server: Server
 
 
 @pytest.mark.parametrize("by", ["button", "key"])
-def test_the_session_is_saved_as_it_came(page: Page, server: Server, tmp_path: Path, by: str) -> None:
+def test_the_session_is_saved_as_it_came(page: Page, server: ServerThread, tmp_path: Path, by: str) -> None:
     sent: list[Message] = [make_frame(k, guitar=k / 100, latency_s=0.4) for k in range(30)]
     sent[7:7] = [Gap("mic", 1.0, 0.5), Event("mic", "harp", "on", 1.0)]
     for message in sent:
@@ -174,7 +174,7 @@ def test_the_session_is_saved_as_it_came(page: Page, server: Server, tmp_path: P
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_tagogram_is_saved_as_a_picture(server: Server, open_page: Open, tmp_path: Path, scheme: str) -> None:
+def test_the_tagogram_is_saved_as_a_picture(server: ServerThread, open_page: Open, tmp_path: Path, scheme: str) -> None:
     page = open_page(server.address, color_scheme=scheme).page
     for number in range(200):
         server.publish(make_frame(number, "../my song?.mp3", guitar=0.95 if 100 <= number < 150 else 0.05))
@@ -204,7 +204,9 @@ def test_without_a_stream_there_is_no_picture_and_no_freeze(page: Page) -> None:
     expect(page.locator("#freeze")).to_have_attribute("aria-pressed", "false")
 
 
-def test_the_session_keeps_the_newest_and_begins_with_a_hello(server: Server, open_page: Open, tmp_path: Path) -> None:
+def test_the_session_keeps_the_newest_and_begins_with_a_hello(
+    server: ServerThread, open_page: Open, tmp_path: Path
+) -> None:
     heavy, count = 400_000, 60  # 24 MB, of which 16 fit
 
     def handle(route: WebSocketRoute) -> None:

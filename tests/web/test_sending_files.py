@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from streamtag.out.websocket import Server
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import Open, make_frame
 from tests.web.intake_stub import IntakeStub
 from tests.web.sound import likeness, make_sound, write_wav
@@ -57,7 +57,7 @@ def drop(page: Page, *paths: Path | str) -> None:
 
 
 def test_only_a_server_that_takes_sound_is_offered_any(
-    page: Page, server: Server, stub: IntakeStub, open_page: Open
+    page: Page, server: ServerThread, stub: IntakeStub, open_page: Open
 ) -> None:
     server.publish(make_frame(0))
     expect(page.locator("#state")).to_have_text("live")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from streamtag.message import End, Error
-from streamtag.out.serving import ServeSpec
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import End, Error
+from streamtag.server.config import ServerConfig
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, Open, make_frame
 
 Handler = Callable[[WebSocketRoute], None]
@@ -30,7 +30,7 @@ def shown(page: Page) -> str:
     return page.title().partition(" · ")[0]
 
 
-def test_what_plays_is_shown_and_then_what_plays_next(page: Page, server: Server) -> None:
+def test_what_plays_is_shown_and_then_what_plays_next(page: Page, server: ServerThread) -> None:
     expect(page.locator("#state")).to_have_text("waiting")
     expect(page.locator("#empty-title")).to_have_text("Waiting for a stream")
     server.publish(make_frame(0, "first"))
@@ -45,7 +45,7 @@ def test_what_plays_is_shown_and_then_what_plays_next(page: Page, server: Server
     expect(page.locator("#stream option").nth(1)).to_have_text("first (ended)")
 
 
-def test_a_chosen_stream_stays(page: Page, server: Server) -> None:
+def test_a_chosen_stream_stays(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, "first", guitar=0.9))
     server.publish(make_frame(0, "second", guitar=0.3))
     expect(page.locator("#stream option")).to_have_count(3)
@@ -62,7 +62,7 @@ def test_a_chosen_stream_stays(page: Page, server: Server) -> None:
     expect(guitar).to_have_text("0.80")
 
 
-def test_an_address_names_a_stream(server: Server, open_page: Open) -> None:
+def test_an_address_names_a_stream(server: ServerThread, open_page: Open) -> None:
     server.publish(make_frame(0, "loud"))
     page = open_page(f"{server.address}?stream=caf%C3%A9%20%26%20bar").page
     expect(page.locator("#empty-text")).to_have_text("The server has no stream named “café & bar” yet.")
@@ -70,7 +70,7 @@ def test_an_address_names_a_stream(server: Server, open_page: Open) -> None:
     expect(page).to_have_title("café & bar · streamtag")
 
 
-def test_a_stream_that_begins_anew_is_a_new_take(page: Page, server: Server) -> None:
+def test_a_stream_that_begins_anew_is_a_new_take(page: Page, server: ServerThread) -> None:
     for number in range(10):
         server.publish(make_frame(number))
     expect(page.locator("#frames")).to_have_text("10")
@@ -84,7 +84,7 @@ def test_a_stream_that_begins_anew_is_a_new_take(page: Page, server: Server) -> 
     expect(page.locator("#frames")).to_have_text("1")
 
 
-def test_many_streams_are_not_kept_for_ever(page: Page, server: Server) -> None:
+def test_many_streams_are_not_kept_for_ever(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, "stream 0"))
     expect(page).to_have_title("stream 0 · streamtag")
     for number in range(1, 60):
@@ -94,7 +94,7 @@ def test_many_streams_are_not_kept_for_ever(page: Page, server: Server) -> None:
     assert shown(page) == "stream 0"  # what is looked at stays
 
 
-def test_a_stream_that_stalls_says_so_and_comes_back(page: Page, server: Server) -> None:
+def test_a_stream_that_stalls_says_so_and_comes_back(page: Page, server: ServerThread) -> None:
     page.clock.install()
     server.publish(make_frame(0))
     expect(page.locator("#state")).to_have_text("live")
@@ -109,7 +109,7 @@ def test_a_stream_that_stalls_says_so_and_comes_back(page: Page, server: Server)
     expect(page.locator("#notice")).to_have_text("")
 
 
-def test_trouble_is_shown_until_it_is_over(page: Page, server: Server) -> None:
+def test_trouble_is_shown_until_it_is_over(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     server.publish(Error("the microphone is gone: trying again", "mic"))
     expect(page.locator("#notice")).to_have_text("the microphone is gone: trying again")
@@ -117,8 +117,8 @@ def test_trouble_is_shown_until_it_is_over(page: Page, server: Server) -> None:
     expect(page.locator("#notice")).to_have_text("")
 
 
-def test_a_server_that_is_started_again_is_found_again(start: Callable[..., Server], open_page: Open) -> None:
-    with Server(ServeSpec(port=0), HELLO) as first:
+def test_a_server_that_is_started_again_is_found_again(start: Callable[..., ServerThread], open_page: Open) -> None:
+    with ServerThread(ServerConfig(port=0), HELLO) as first:
         port = int(first.address.rstrip("/").rpartition(":")[2])
         opened = open_page(first.address)
         page = opened.page
@@ -136,7 +136,7 @@ def test_a_server_that_is_started_again_is_found_again(start: Callable[..., Serv
     assert all("ERR_CONNECTION_REFUSED" in line or "WebSocket" in line for line in opened.forgive())
 
 
-def test_it_waits_longer_each_time_and_comes_back_by_itself(server: Server, open_page: Open) -> None:
+def test_it_waits_longer_each_time_and_comes_back_by_itself(server: ServerThread, open_page: Open) -> None:
     closing = True
 
     def handle(route: WebSocketRoute) -> None:
@@ -164,7 +164,7 @@ def test_it_waits_longer_each_time_and_comes_back_by_itself(server: Server, open
     expect(page.locator("#state")).to_have_text("waiting")
 
 
-def test_a_silent_connection_is_made_anew_unseen(server: Server, open_page: Open) -> None:
+def test_a_silent_connection_is_made_anew_unseen(server: ServerThread, open_page: Open) -> None:
     opened = open_page(server.address, lambda page: page.clock.install())
     page = opened.page
     server.publish(make_frame(0))
@@ -183,7 +183,7 @@ def test_a_silent_connection_is_made_anew_unseen(server: Server, open_page: Open
     expect(page.locator("#frames")).to_have_text("2")  # the old frame, told again, is not counted again
 
 
-def test_a_token_in_the_address_opens_the_door(start: Callable[..., Server], open_page: Open) -> None:
+def test_a_token_in_the_address_opens_the_door(start: Callable[..., ServerThread], open_page: Open) -> None:
     server = start(token="s3cret&more")
     opened = open_page(server.address, wait=False)
     expect(opened.page.locator("#notice")).to_have_text(
@@ -226,7 +226,7 @@ def hostile() -> list[str]:
     ]
 
 
-def test_garbage_hurts_nothing(server: Server, open_page: Open) -> None:
+def test_garbage_hurts_nothing(server: ServerThread, open_page: Open) -> None:
     def handle(route: WebSocketRoute) -> None:
         route.send("{")
         route.send(HELLO.to_json())
@@ -240,7 +240,7 @@ def test_garbage_hurts_nothing(server: Server, open_page: Open) -> None:
     expect(page.locator("#state")).to_have_text("live")
 
 
-def test_another_protocol_is_refused_in_words(server: Server, open_page: Open) -> None:
+def test_another_protocol_is_refused_in_words(server: ServerThread, open_page: Open) -> None:
     def handle(route: WebSocketRoute) -> None:
         route.send(json.dumps({**HELLO.to_dict(), "protocol": 2}))
 
@@ -248,7 +248,7 @@ def test_another_protocol_is_refused_in_words(server: Server, open_page: Open) -
     expect(page.locator("#notice")).to_have_text("The server speaks protocol 2, this page protocol 1: reload it.")
 
 
-def test_another_model_has_other_rows(server: Server, open_page: Open) -> None:
+def test_another_model_has_other_rows(server: ServerThread, open_page: Open) -> None:
     sockets: list[WebSocketRoute] = []
 
     def handle(route: WebSocketRoute) -> None:
@@ -263,7 +263,7 @@ def test_another_model_has_other_rows(server: Server, open_page: Open) -> None:
     expect(page.locator("#model")).to_have_text("another")
 
 
-def test_latency_and_dropped_frames_are_told(page: Page, server: Server) -> None:
+def test_latency_and_dropped_frames_are_told(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     expect(page.locator("#latency")).to_have_text("not a live source")
     for number in range(1, 101):
@@ -273,7 +273,7 @@ def test_latency_and_dropped_frames_are_told(page: Page, server: Server) -> None
     expect(page.locator("#dropped")).to_have_text("2")
 
 
-def test_too_slow_a_reader_is_told_why(server: Server, open_page: Open) -> None:
+def test_too_slow_a_reader_is_told_why(server: ServerThread, open_page: Open) -> None:
     page = open_page(server.address, mocked(lambda route: route.close(code=1013)), wait=False).page
     expect(page.locator("#notice")).to_have_text("The server closed the connection: this page read too slowly.")
 
@@ -287,7 +287,9 @@ BREACHES = {
 
 
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_page_that_broke_the_rules_would_be_stopped_and_noticed(open_page: Open, server: Server, breach: str) -> None:
+def test_a_page_that_broke_the_rules_would_be_stopped_and_noticed(
+    open_page: Open, server: ServerThread, breach: str
+) -> None:
     opened = open_page(server.address)
     opened.page.evaluate(BREACHES[breach])
     opened.page.wait_for_timeout(100)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from streamtag.message import Event, Gap
-from streamtag.out.websocket import Server
+from streamtag.protocol.messages import Event, Gap
+from streamtag.server.thread import ServerThread
 from tests.web.conftest import Open, make_frame
 
 HOP_S = 0.256
@@ -30,7 +30,7 @@ def pixel(page: Page, tag: str, time: float, height: float = 0.4, start: float =
     return red, green, blue, alpha
 
 
-def play(server: Server, page: Page, first: int, count: int, **tags: float) -> None:
+def play(server: ServerThread, page: Page, first: int, count: int, **tags: float) -> None:
     """Frames that the page has shown when this returns."""
     shown = int(page.locator("#frames").inner_text().replace(",", ""))
     for number in range(first, first + count):
@@ -49,7 +49,7 @@ def brightness(colour: Colour) -> int:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_past_is_painted_and_the_future_is_not(server: Server, open_page: Open, scheme: str) -> None:
+def test_the_past_is_painted_and_the_future_is_not(server: ServerThread, open_page: Open, scheme: str) -> None:
     page = open_page(server.address, color_scheme=scheme).page
     play(server, page, 0, 40, guitar=0.05)
     assert pixel(page, "guitar", 5)[3] == 255
@@ -61,7 +61,7 @@ def test_the_past_is_painted_and_the_future_is_not(server: Server, open_page: Op
     assert (brightness(high) < brightness(low) - 200) is (scheme == "light")
 
 
-def test_the_picture_scrolls_when_it_is_full(page: Page, server: Server) -> None:
+def test_the_picture_scrolls_when_it_is_full(page: Page, server: ServerThread) -> None:
     frames = round(90 / HOP_S)
     play(server, page, 0, 40, guitar=0.95)
     early = pixel(page, "guitar", 5)
@@ -73,7 +73,7 @@ def test_the_picture_scrolls_when_it_is_full(page: Page, server: Server) -> None
     assert pixel(page, "guitar", start + 59, start=start) == pixel(page, "guitar", start + 1, start=start)
 
 
-def test_where_a_tag_is_present_it_is_underlined(page: Page, server: Server) -> None:
+def test_where_a_tag_is_present_it_is_underlined(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 20, guitar=0.05)
     play(server, page, 20, 1, guitar=0.9)
     server.publish(Event("mic", "guitar", "on", 20 * HOP_S))
@@ -85,7 +85,7 @@ def test_where_a_tag_is_present_it_is_underlined(page: Page, server: Server) -> 
     assert pixel(page, "drums", 8, height=0.98)[3] == 0
 
 
-def test_lost_sound_is_hatched_counted_and_named(page: Page, server: Server) -> None:
+def test_lost_sound_is_hatched_counted_and_named(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.5)
     whole = {pixel(page, "guitar", 5 + k / 20) for k in range(20)}
     server.publish(Gap("mic", 10.0, 2.5))
@@ -100,7 +100,7 @@ def test_lost_sound_is_hatched_counted_and_named(page: Page, server: Server) -> 
     expect(page.locator("#bubble")).to_contain_text("2.5 s of sound lost")
 
 
-def test_frames_that_never_came_leave_a_hole(page: Page, server: Server) -> None:
+def test_frames_that_never_came_leave_a_hole(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.5)
     play(server, page, 80, 40, guitar=0.5)
     assert [pixel(page, "guitar", time)[3] for time in (8, 15, 25)] == [255, 0, 255]
@@ -110,7 +110,7 @@ def test_frames_that_never_came_leave_a_hole(page: Page, server: Server) -> None
     expect(page.locator("#bubble")).to_have_text(re.compile(r"^0:2[45]\.\d · guitar 0\.50$"))
 
 
-def test_pointing_shows_the_values_of_then(page: Page, server: Server) -> None:
+def test_pointing_shows_the_values_of_then(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     play(server, page, 40, 40, drums=0.8)
     value = page.locator("#rows > li[data-tag='guitar'] .value")
@@ -128,7 +128,7 @@ def test_pointing_shows_the_values_of_then(page: Page, server: Server) -> None:
     expect(page.locator("#cursor")).to_be_hidden()
 
 
-def test_a_tap_points_until_the_next_tap_elsewhere(server: Server, open_page: Open) -> None:
+def test_a_tap_points_until_the_next_tap_elsewhere(server: ServerThread, open_page: Open) -> None:
     page = open_page(server.address, has_touch=True, viewport={"width": 390, "height": 800}).page
     play(server, page, 0, 200, guitar=0.9)
     lane = page.locator("#rows > li[data-tag='guitar'] .lane")
@@ -140,7 +140,7 @@ def test_a_tap_points_until_the_next_tap_elsewhere(server: Server, open_page: Op
     expect(page.locator("#cursor")).to_be_hidden()
 
 
-def test_more_time_or_less(page: Page, server: Server) -> None:
+def test_more_time_or_less(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 200, guitar=0.9)
     right = pixel(page, "guitar", 55)
     assert right[3] == 0  # nothing there yet
@@ -154,7 +154,7 @@ def test_more_time_or_less(page: Page, server: Server) -> None:
     assert pixel(page, "guitar", 3)[3] == 0
 
 
-def test_pictures_are_as_sharp_as_the_screen(server: Server, open_page: Open, tmp_path: Path) -> None:
+def test_pictures_are_as_sharp_as_the_screen(server: ServerThread, open_page: Open, tmp_path: Path) -> None:
     for scale in (1, 2):
         page = open_page(server.address, device_scale_factor=scale).page
         if scale == 1:
@@ -167,7 +167,7 @@ def test_pictures_are_as_sharp_as_the_screen(server: Server, open_page: Open, tm
         page.screenshot(path=tmp_path / f"{scale}.png")
 
 
-def test_what_is_kept_of_a_long_stream_is_bounded(page: Page, server: Server) -> None:
+def test_what_is_kept_of_a_long_stream_is_bounded(page: Page, server: ServerThread) -> None:
     kept = 9000  # frames, at most
     for start in range(0, 12000, 1000):
         play(server, page, start, 1000, guitar=0.5)

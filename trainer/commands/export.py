@@ -25,8 +25,8 @@ def command(
     """
     from rich.console import Console
 
-    from streamtag.core.model_file import save_tagger
     from streamtag.errors import OutputError
+    from streamtag.model.model_file import save_tagger
     from trainer import export
     from trainer.commands.tables import print_result
     from trainer.evaluation import figures

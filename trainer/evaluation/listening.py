@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamtag.core.stage import take
+from streamtag.model.streaming import gather_rows
 from trainer.manifest import Array
 
 TOGETHER = 64  # clips in a batch
@@ -58,7 +58,7 @@ def within(listener: Listener, read: Read, clips: Indices, state: Any, streams: 
     for start in range(0, len(clips), TOGETHER):
         part = clips[start : start + TOGETHER]
         rows = torch.arange(start, start + len(part)) % streams
-        yield from play(listener, [read(int(clip)) for clip in part], take(state, rows))
+        yield from play(listener, [read(int(clip)) for clip in part], gather_rows(state, rows))
 
 
 def go_on(listener: Listener, read: Read, clips: Indices, state: Any) -> tuple[int, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamtag.core import Tagger
-from streamtag.core.model_file import load_tagger
 from streamtag.errors import ManifestError, SourceError
+from streamtag.model import TaggerNetwork
+from streamtag.model.model_file import load_tagger
 from streamtag.spec import ScatteringSpec
 from trainer.audio import decode
 from trainer.evaluation import listening
@@ -86,7 +86,7 @@ def of_listener(listener: Listener, read: Read, about: dict[str, Any], hop_s: fl
 class Hearing:
     """A finished model after its front end: standardisation, GRU, probabilities."""
 
-    def __init__(self, tagger: Tagger) -> None:
+    def __init__(self, tagger: TaggerNetwork) -> None:
         self._tagger = tagger
 
     def initial_state(self, streams: int) -> torch.Tensor:
@@ -98,7 +98,7 @@ class Hearing:
         return torch.sigmoid(self._tagger.head(y)), state
 
 
-def of_tagger(tagger: Tagger, manifest: Manifest, name: str) -> Subject:
+def of_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> Subject:
     """A model file, on the clips' sound itself, which is decoded as a user's file is.
 
     Raises ManifestError if its tags are not those of the data set.

@@ -1,8 +1,8 @@
 """The GRU layer: cuDNN's on a GPU, our own on a CPU and wherever recurrent dropout is asked for.
 
-One bias a gate, as the paper counts: of torch's second set of biases nothing is trained, it stays zero. As in cuDNN and
-in `streamtag.core`, the reset gate comes after the recurrent product: n = tanh(W x + b + r (U h)); in the paper (Eq. 9)
-it comes before, n = tanh(W x + b + U (r h)), with as many parameters.
+One bias a gate, as the paper counts: torch's second set of biases is not trained and stays zero. As in cuDNN and in
+`streamtag.model`, the reset gate comes after the recurrent product: n = tanh(W x + b + r (U h)).
+In the paper (Eq. 9) it comes before: n = tanh(W x + b + U (r h)), with as many parameters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stacks of recurrent layers with a sigmoid output layer: one function that trains, tags files and streams.
 
 `forward(x, memory)` takes any number of frames and gives the memory after them, so a step is a forward of one frame.
-The memory has streams as axis 0 of every tensor: `streamtag.core.choose` and `take` work on it.
+The memory has streams as axis 0 of every tensor: `streamtag.model.choose` and `take` work on it.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamtag.core import choose, take
 from streamtag.errors import SpecError
+from streamtag.model import gather_rows, where
 from trainer.commands import systems as systems_command
 from trainer.systems import SYSTEMS, TABLE_2, Dropout, Memory, System, named
 
@@ -99,9 +99,9 @@ def test_streams_of_a_batch_do_not_hear_each_other(name: str) -> None:
         rows = torch.tensor([True, False, True])
         torch.testing.assert_close(before[0][rows], after[0][rows])
         assert not torch.allclose(before[0][1], after[0][1])
-        state: Memory = choose(rows, before[1], start(network, 3))
+        state: Memory = where(rows, before[1], start(network, 3))
         assert state.heard.tolist() == [20, 0, 20]
-        fresh, alone = network(x[1:2], take(state, torch.tensor([1]))), network(x[1:2], start(network, 1))
+        fresh, alone = network(x[1:2], gather_rows(state, torch.tensor([1]))), network(x[1:2], start(network, 1))
         torch.testing.assert_close(fresh[0], alone[0])
 
 

@@ -1,0 +1,101 @@
+"""The public face: load a model, tag a sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamtag.audio.prefetch import PrefetchReader
+from streamtag.errors import DeviceError
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.session import Session
+from streamtag.model.model_file import load_tagger
+from streamtag.model.network import TaggerNetwork as Network
+
+SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Frames of one sound. times [F]: window centres, s. probs [F, tags]. summary: each tag's mean.
+
+    seconds: length of the sound. warnings: what was damaged in it and passed over.
+    """
+
+    tags: list[str]
+    times: NDArray[np.float64]
+    probs: NDArray[np.float32]
+    summary: dict[str, float]
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A model on its device, ready for any number of sessions."""
+
+    network: Network
+    device: str
+    path: Path
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.network.tags
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """For each tag the probability from which on it counts as heard."""
+        return self.network.thresholds
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Where the model comes from, and how well it does."""
+        return self.network.card
+
+    def tag(self, where: str | Path) -> Result:
+        """Tags a whole sound: a path, an http(s) address, or "-" for standard input. Raises SourceError.
+
+        Memory does not grow with the length of the sound, but for 50 numbers a frame.
+        """
+        session = Session(self)
+        with PrefetchReader(str(where)) as reader:
+            blocks = [self._probs(session.feed(samples)) for samples in reader if len(samples)]
+        probs = np.concatenate([*blocks, self._probs(session.flush())])
+        return Result(
+            tags=list(self.tags),
+            times=np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s,
+            probs=probs,
+            summary=dict(zip(self.tags, probs.mean(axis=0, dtype=np.float64).tolist(), strict=True)),
+            seconds=session.seconds,
+            warnings=tuple(reader.warnings),
+        )
+
+    def _probs(self, frames: list[TagFrame]) -> NDArray[np.float32]:
+        """-> [f, tags]; an array of its own is a fraction of the frames' memory."""
+        return np.array([frame.probs for frame in frames], np.float32).reshape(-1, len(self.tags))
+
+
+def load(model: str | Path | None = None, device: str = "auto") -> Tagger:
+    """Loads a model file (None: the one in the package) onto "cpu", "cuda" or the better of them ("auto").
+
+    Raises ModelFileError, and DeviceError if the device is unknown or not there.
+    """
+    chosen = _device(device)
+    path = SHIPPED_MODEL if model is None else Path(model)
+    return Tagger(load_tagger(path, chosen), chosen, path)
+
+
+def _device(asked: str) -> str:
+    if asked not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"device {asked!r}: must be auto, cpu or cuda")
+    if asked == "cpu":
+        return asked
+    present = torch.cuda.is_available()
+    if asked == "cuda" and not present:
+        raise DeviceError("device cuda: PyTorch finds no CUDA device here; use cpu or auto")
+    return "cuda" if present else "cpu"

@@ -1,0 +1,156 @@
+"""Opens what an address names with FFmpeg (PyAV), and says in plain words why that failed.
+
+A file may ask FFmpeg to open further ones (playlists, concatenations). Files and standard input may not:
+FFmpeg sees only their bytes and is left no protocol at all. An http(s) address may lead to other http(s)
+addresses, as web radio does, never to local files or devices.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import av
+import av.error
+from av.container import InputContainer
+
+from streamtag.audio.address import Address
+from streamtag.errors import SourceError
+
+PIPE_HINT = " (some formats cannot be read from a pipe: give the file itself)"
+
+_NO_PROTOCOL = "none"  # an empty list would mean: all
+_WEB_PROTOCOLS = "http,https,tcp,tls,crypto"
+_LIVE_PROBE = "65536"  # bytes; FFmpeg's own choice holds a live WAV back for 5 s, or 25 s at 16 kHz
+_BUFFER = 1 << 17  # bytes a read; larger than PyAV's 32 KiB, since every read comes back to Python
+
+
+def open_container(
+    address: Address, open_timeout_s: float, read_timeout_s: float, resources: ExitStack
+) -> InputContainer:
+    """The open container; what must be closed with it goes onto `resources`. Raises SourceError."""
+    if address.kind == "url":
+        return _open_url(address, open_timeout_s, read_timeout_s, resources)
+    stream = ByteStream(standard_input() if address.kind == "pipe" else _open_file(address, resources), address.suffix)
+    options = {"protocol_whitelist": _NO_PROTOCOL}
+    if not stream.seekable():
+        options["probesize"] = _LIVE_PROBE
+    try:
+        container = av.open(stream, "r", options=options, buffer_size=_BUFFER, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError) as error:
+        raise SourceError(f"{address.label}: {_reason_of_bytes(error, stream)}") from None
+    return resources.enter_context(container)
+
+
+def reason_of(error: Exception, read_timeout_s: float) -> str:
+    """Why reading broke off, in words."""
+    if isinstance(error, (av.error.ExitError, TimeoutError)):
+        return f"nothing came for {read_timeout_s:g} s"
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+class ByteStream:
+    """A binary file as FFmpeg wants it: reads give what is there already, a seek that fails returns -1."""
+
+    def __init__(self, file: BinaryIO, suffix: str = "") -> None:
+        # FFmpeg knows a few bare formats by their suffix alone; the rest it might take for a pattern
+        self.name = f"sound{suffix}"
+        self.received = 0  # bytes
+        self._file = file
+        self._read: Callable[[int], bytes | None] = getattr(file, "read1", file.read)
+
+    def read(self, size: int) -> bytes:
+        data = self._read(size) or b""
+        self.received += len(data)
+        return data
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def standard_input() -> BinaryIO:
+    """Unbuffered. Raises SourceError if there is none, or a terminal."""
+    file: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    if file is None or file.closed:
+        raise SourceError("standard input: there is none")
+    if file.isatty():
+        raise SourceError("standard input: is a terminal: pipe or redirect a sound into it")
+    raw: BinaryIO = getattr(file, "raw", file)  # a buffer's lock, held while a read stalls, would abort Python's exit
+    return raw
+
+
+def _open_file(address: Address, resources: ExitStack) -> BinaryIO:
+    reason = "is empty"
+    try:
+        file = resources.enter_context(Path(address.where).open("rb", buffering=0))  # noqa: SIM115
+        if not file.seekable():
+            return file
+        if file.read(1):
+            file.seek(0)
+            return file
+    except FileNotFoundError:
+        reason = "no such file"
+    except IsADirectoryError:
+        reason = "is a folder, not an audio file"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = str(getattr(error, "strerror", None) or error).lower()
+    raise SourceError(f"{address.label}: {reason}")
+
+
+def _open_url(address: Address, open_timeout_s: float, read_timeout_s: float, resources: ExitStack) -> InputContainer:
+    try:
+        container = av.open(
+            address.where,
+            "r",
+            options={"protocol_whitelist": _WEB_PROTOCOLS},
+            metadata_errors="replace",
+            timeout=(open_timeout_s, read_timeout_s),
+        )
+    except (av.error.FFmpegError, OSError) as error:
+        raise SourceError(f"{address.label}: {_reason_of_url(error, address, open_timeout_s)}") from None
+    return resources.enter_context(container)
+
+
+def _reason_of_bytes(error: Exception, stream: ByteStream) -> str:
+    if not stream.received:
+        return "is empty" if not isinstance(error, OSError) or stream.seekable() else reason_of(error, 0)
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError, av.error.ArgumentError)):
+        hint = "" if stream.seekable() else PIPE_HINT
+        return f"not an audio file: FFmpeg finds no sound it knows{hint}"
+    return reason_of(error, 0)
+
+
+def _reason_of_url(error: Exception, address: Address, timeout_s: float) -> str:
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
+        return "not audio: FFmpeg finds no sound it knows in what the server sends"
+    if isinstance(error, (av.error.ExitError, TimeoutError)):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, av.error.HTTPError | av.error.HTTPClientError):
+        return reason_of(error, timeout_s)
+    return f"cannot be reached: {_why_unreachable(error, address)}"
+
+
+def _why_unreachable(error: Exception, address: Address) -> str:
+    """FFmpeg says "input/output error" for an unknown host as for a server that cannot seek."""
+    if not (isinstance(error, OSError) and type(error) is av.error.OSError):
+        return reason_of(error, 0)
+    try:
+        socket.getaddrinfo(urlsplit(address.where).hostname, None)
+    except OSError:
+        return "no such host"
+    return "the connection broke, or this kind of file needs a server that can serve parts of it"

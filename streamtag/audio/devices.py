@@ -1,0 +1,197 @@
+"""The sound inputs of this machine, by PortAudio."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.audio.address import printable
+from streamtag.errors import SourceError
+
+LISTED = 12  # inputs that an error names at most
+PORTAUDIO = {  # what brings the library, by the beginning of sys.platform
+    "linux": "install the system package libportaudio2 (Debian, Ubuntu), portaudio (Fedora, Arch)",
+    "darwin": "install it again with pip install --force-reinstall sounddevice, or brew install portaudio",
+    "win": "install it again with pip install --force-reinstall sounddevice",
+}
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """rate: Hz, the device's own. channels: most that it has."""
+
+    index: int
+    name: str
+    host_api: str
+    rate: int
+    channels: int
+    default: bool
+
+
+class OpenInput(Protocol):
+    """A stream that runs."""
+
+    @property
+    def latency_s(self) -> float:
+        """From sound to callback, as far as it tells."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it still expects to call back."""
+
+    def close(self) -> None: ...
+
+
+Callback = Callable[[NDArray[np.float32], bool], None]  # samples [n, channels], valid only now; whether some were lost
+
+
+class SoundSystem(Protocol):
+    """What a microphone needs of PortAudio; a test may put something else in its place."""
+
+    def inputs(self) -> list[InputDevice]: ...
+
+    def open(self, device: InputDevice, channels: int, frames: int, heard: Callback) -> OpenInput:
+        """Starts it at its own rate; `heard` is called with `frames` samples at a time. Raises SourceError."""
+
+    def refresh(self) -> None:
+        """Looks for devices anew: what came since is not seen otherwise. Only while nothing is open."""
+
+
+class PortAudio:
+    """The real one. Raises SourceError where it is not there."""
+
+    def __init__(self) -> None:
+        self._library = sound_library()
+
+    def inputs(self) -> list[InputDevice]:
+        try:
+            apis = [api["name"] for api in self._library.query_hostapis()]
+            default = self._library.default.device[0]
+            if default < 0:
+                default = next((api["default_input_device"] for api in self._library.query_hostapis()), -1)
+            return [
+                InputDevice(
+                    index=index,
+                    name=printable(device["name"]),
+                    host_api=apis[device["hostapi"]],
+                    rate=round(device["default_samplerate"]),
+                    channels=device["max_input_channels"],
+                    default=index == default,
+                )
+                for index, device in enumerate(self._library.query_devices())
+                if device["max_input_channels"] > 0
+            ]
+        except self._library.PortAudioError as error:
+            raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
+
+    def open(self, device: InputDevice, channels: int, frames: int, heard: Callback) -> OpenInput:
+        def callback(indata: NDArray[np.float32], count: int, times: object, status: Any) -> None:  # noqa: ARG001
+            heard(indata, status.input_overflow)
+
+        try:
+            stream = self._library.InputStream(
+                samplerate=device.rate,
+                blocksize=frames,
+                device=device.index,
+                channels=channels,
+                dtype="float32",
+                latency="low",  # PulseAudio: 10 ms, with "high" 20 at once; under load neither loses anything
+                callback=callback,
+            )
+            stream.start()
+        except (self._library.PortAudioError, ValueError) as error:
+            raise SourceError(f"input {device.name}: cannot be opened: {_reason(error)}") from None
+        return _Running(stream)
+
+    def refresh(self) -> None:
+        # PortAudio lists devices once, when it is initialised; sounddevice has no public name for doing it again
+        try:
+            self._library._terminate()
+            self._library._initialize()
+        except self._library.PortAudioError as error:
+            raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
+
+
+class _Running:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._closed = False
+
+    @property
+    def latency_s(self) -> float:
+        return float(self._stream.latency)
+
+    @property
+    def active(self) -> bool:
+        try:
+            return not self._closed and bool(self._stream.active)
+        except Exception:  # what is left of a device that was pulled out
+            return False
+
+    def close(self) -> None:
+        if self._closed:  # once PortAudio was initialised anew, what was open before must not be touched
+            return
+        self._closed = True
+        self._stream.abort(ignore_errors=True)
+        self._stream.close(ignore_errors=True)
+
+
+def sound_library() -> Any:
+    """The module sounddevice, imported only now. Raises SourceError with what to install where it cannot be."""
+    try:
+        import sounddevice
+    except ImportError:
+        raise SourceError("sound input: the package sounddevice is missing: pip install sounddevice") from None
+    except OSError:
+        advice = next((text for name, text in PORTAUDIO.items() if sys.platform.startswith(name)), "install PortAudio")
+        raise SourceError(f"sound input: the library PortAudio is missing: {advice}") from None
+    except Exception as error:  # PortAudio is there, and fails to start
+        raise SourceError(f"sound input: PortAudio does not start: {_reason(error)}") from None
+    return sounddevice
+
+
+def list_inputs() -> list[InputDevice]:
+    """All sound inputs. Raises SourceError without PortAudio."""
+    return PortAudio().inputs()
+
+
+def find_input(wanted: str | None, inputs: Sequence[InputDevice] | None = None) -> InputDevice:
+    """wanted: a number is an index, all else a name or a part of one in any case; None: the default.
+
+    A name that several host APIs have (as on Windows) means that of the default input's host API. Raises SourceError
+    if none or several fit.
+    """
+    inputs = list_inputs() if inputs is None else inputs
+    if not inputs:
+        raise SourceError("sound input: this machine has none, or its sound server does not run")
+    if wanted is None:
+        return next((device for device in inputs if device.default), inputs[0])
+    name = wanted.strip().casefold()
+    if name.isdecimal():
+        fitting = [device for device in inputs if str(device.index) == name]
+    else:
+        parts = [device for device in inputs if name and name in device.name.casefold()]
+        fitting = [device for device in parts if device.name.casefold() == name] or parts
+    if len(fitting) > 1 and len({device.name for device in fitting}) == 1:
+        usual = next((device.host_api for device in inputs if device.default), fitting[0].host_api)
+        fitting = [device for device in fitting if device.host_api == usual] or fitting[:1]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = "fits several" if fitting else "no such input; there are"
+    raise SourceError(f"input {printable(wanted)}: {problem}: {_listed(fitting or inputs)}")
+
+
+def _listed(devices: Sequence[InputDevice]) -> str:
+    names = [f"{device.index} {device.name}" for device in devices[:LISTED]]
+    return ", ".join([*names, *(["..."] if len(devices) > LISTED else [])])
+
+
+def _reason(error: Exception) -> str:
+    """PortAudio's words on one line, without their heading and number."""
+    text = " ".join(str(error).split())
+    return text.removeprefix("Error opening InputStream: ").partition(" [PaErrorCode")[0] or type(error).__name__

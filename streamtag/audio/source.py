@@ -1,0 +1,70 @@
+"""Endless sound as it happens, in pieces: what a microphone, a radio stream or a pipe of samples gives.
+
+A capture never ends by itself unless its source does. What was lost is told, with its length, in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """samples [n], n >= 0, float32 mono at 16 kHz. arrived: when the newest of them came, on time.monotonic().
+
+    peak: the largest absolute value among the samples of all channels as the device gave them (1 = full scale).
+    """
+
+    samples: NDArray[np.float32]
+    arrived: float
+    peak: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioGap:
+    """Sound of this length is missing here: samples at 16 kHz, more than 0."""
+
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNotice:
+    """A line for people: what happened to the source, and what is done about it. trouble: sound is missing now."""
+
+    text: str
+    trouble: bool = True
+
+
+CaptureEvent = AudioChunk | AudioGap | SourceNotice
+
+
+class AudioSource(Protocol):
+    """Owned by the thread that takes; a context manager that closes the source."""
+
+    @property
+    def name(self) -> str:
+        """Names the stream in messages: "mic", "stdin", the address's last part."""
+
+    @property
+    def about(self) -> str:
+        """For people: the device or address, its rate and channels; may change when the source comes back."""
+
+    @property
+    def xruns(self) -> int:
+        """How often sound was lost on the way so far."""
+
+    @property
+    def delay_s(self) -> float:
+        """What the source itself adds between sound and `arrived`, s, as far as it tells."""
+
+    def take(self, wait_s: float) -> CaptureEvent | None:
+        """The next piece, in order of time: a Heard of no samples if nothing came for wait_s; None at the end.
+
+        Raises SourceError if the source is of no use from the start (no such device, not audio).
+        """
+
+    def close(self) -> None: ...

@@ -1,0 +1,70 @@
+"""Where a streamtag server listens, as people write it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from streamtag.audio.address import printable
+from streamtag.errors import SourceError
+
+SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # a page's address is its server's
+SAFE = "/%:@!$&'()*+,;=~-._?"  # stays as it is in a path or a query; %: it may be quoted already
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """url: to connect to. label: for messages, one printable line without password, token or query."""
+
+    url: str
+    label: str
+
+    @property
+    def secure(self) -> bool:
+        return self.url.startswith("wss:")
+
+    @property
+    def nearby(self) -> bool:
+        """Whether it is on this machine, which no proxy leads to."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    @property
+    def one_stream(self) -> bool:
+        """Whether it gives a single stream."""
+        return urlsplit(self.url).path.startswith("/streams/")
+
+    @classmethod
+    def of(cls, where: str) -> Self:
+        """`ws://HOST:PORT/`, wss, http and https, HOST:PORT alone, or PORT of this machine.
+
+        Raises SourceError if it is none of these.
+        """
+        text = where.strip()
+        if re.fullmatch("[0-9]{1,5}", text):  # as `streamtag serve` takes it
+            text = f"127.0.0.1:{text}"
+        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", text, re.IGNORECASE)
+        try:
+            parts = urlsplit(text if scheme else f"ws://{text}")
+            host = parts.netloc.rpartition("@")[2]
+            if not parts.hostname or parts.port == 0 or not all(map(str.isprintable, parts.hostname)):
+                raise ValueError
+        except ValueError:
+            raise SourceError(f"{_hidden(where)}: not an address: write ws://HOST:PORT/") from None
+        if parts.scheme not in SCHEMES:
+            raise SourceError(f"{_hidden(where)}: only ws:// and wss:// addresses can be watched")
+        path, query = quote(parts.path or "/", safe=SAFE), quote(parts.query, safe=SAFE)
+        kind = SCHEMES[parts.scheme]
+        label = urlunsplit((kind, host, parts.path or "/", "", ""))
+        return cls(urlunsplit((kind, parts.netloc, path, query, "")), printable(label))
+
+
+def _hidden(where: str) -> str:
+    """What was written, without what may be secret in it."""
+    return printable(re.sub(r"//[^/]*@", "//", where).partition("?")[0])

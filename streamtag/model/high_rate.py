@@ -1,0 +1,66 @@
+"""The short wavelets: everything of a hop that its own window, 1.25 hops, can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from streamtag.model.cascade import Cascade, Geometry
+from streamtag.model.filterbank import low_pass_response
+from streamtag.model.layout import AUDIO_RATE, BAND_RATE, Layout, Parts, sizes
+from streamtag.model.wavelet_modulus import LowPass
+
+WIDTHS = 11.0, 8.0  # aliasing stays near 2e-4 (S1) and 1e-3 (S2) of the signal's norm
+
+
+@dataclass(frozen=True)
+class Hops:
+    """What the windows of F hops tell; h is the hop in samples.
+
+    sums [N, F, paths, 6] with φ (see Layout.hop_weights); bands [N, F, K, 9h/256] and audio [N, F, 9h/64] for the
+    long windows: the hop's final points, then the provisional ones of the margin that follows it.
+    """
+
+    sums: Tensor
+    bands: Tensor
+    audio: Tensor
+
+
+class HighRateBranch(nn.Module):
+    """windows [N, F, block] of F hops -> Hops. `paths` tells the order of the sums; () is S0."""
+
+    phi: Tensor
+
+    def __init__(self, layout: Layout, parts: Parts) -> None:
+        super().__init__()
+        bank, block, short = layout.bank, layout.block, layout.short
+        self.block, self.margin = block, layout.margin
+        weights = layout.hop_weights()
+        self.columns = len(weights.columns)
+        phi = torch.tensor(weights(block).T, dtype=torch.float32)
+        self.register_buffer("phi", phi.contiguous(), persistent=False)
+        geometry = Geometry(block, block, sizes(block, parts[0]), sizes(block, parts[1]), *WIDTHS)
+        self.cascade = Cascade(bank, geometry, short, (), 0, layout.quick, weights)
+        self.paths: list[tuple[int, ...]] = [(), *self.cascade.paths]
+
+        size = block // AUDIO_RATE
+        response = low_pass_response(block, size // 2 + 1, layout.audio_edge, 1 / AUDIO_RATE)
+        self.audio = LowPass(size, [0], response[None] * (size / block))
+        size = block // BAND_RATE
+        response = low_pass_response(block, size // 2 + 1, layout.band_edge, 1 / BAND_RATE)
+        gains = np.stack([response * (size / self.cascade.sizes[n]) for n in short])
+        self.bands = LowPass(size, [self.cascade.zeros[n] for n in short], gains)
+
+    def forward(self, windows: Tensor) -> Hops:
+        rows = windows.flatten(0, 1)
+        spectrum = torch.fft.rfft(rows)
+        # the highest band reaches past the Nyquist frequency, where a real signal's spectrum mirrors
+        spectrum = torch.cat([spectrum, spectrum[:, -self.block // 8 : -1].conj().flip(-1)], dim=-1)
+        sums, pool = self.cascade(spectrum)
+        sums = torch.cat([nn.functional.linear(rows, self.phi)[:, None], sums], dim=1)
+        audio = self.audio(spectrum)[:, 0, self.margin // AUDIO_RATE :]
+        bands = self.bands(pool)[..., self.margin // BAND_RATE :]
+        return Hops(*(x.unflatten(0, windows.shape[:2]) for x in (sums, bands, audio)))

@@ -1,0 +1,161 @@
+"""A tagger as one safetensors file that describes itself: weights, settings, tags, thresholds, card.
+
+The header's metadata holds JSON texts; loading takes a path and nothing else, and runs no code of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save, save_file
+from torch import Tensor, nn
+
+from streamtag.errors import ModelFileError, OutputError, SpecError
+from streamtag.model.network import TaggerNetwork
+from streamtag.model.normalization import Normalization
+from streamtag.model.recurrent import StackedGRU
+from streamtag.model.scattering import Scattering
+from streamtag.spec import NetworkSpec, NormalizationSpec, ScatteringSpec
+
+FORMAT = "streamtag-model-1"
+MAX_PARAMETERS = 100_000_000  # what a file may ask for before anything is allocated
+
+
+def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork:
+    """The tagger of a model file, on `device`, in single precision.
+
+    Raises ModelFileError if the file is missing, truncated, no model, or does not fit its own settings.
+    """
+    metadata, tensors = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: not a streamtag model file of this version")
+    try:
+        description = {key: json.loads(metadata[key]) for key in _KEYS}
+        return _assembled(str(path), description, tensors).to(device)
+    except (KeyError, TypeError, ValueError, SpecError) as error:
+        raise ModelFileError(f"{path}: damaged model description: {error}") from error
+
+
+def serialize(tagger: TaggerNetwork) -> tuple[str, bytes]:
+    """All that makes a tagger, for another process: its settings as JSON, and its weights as they are."""
+    description, tensors = _described(tagger)
+    return json.dumps(description), save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def deserialize(description: str, weights: bytes) -> TaggerNetwork:
+    """The opposite, on the CPU. Raises ModelFileError if they do not fit each other."""
+    return _assembled("the model", json.loads(description), load(weights))
+
+
+def save_tagger(tagger: TaggerNetwork, path: Path) -> None:
+    """Write the tagger to `path`, weights in half precision, the constants of normalisation in single.
+
+    Raises ModelFileError if a weight is not finite in half precision, OutputError if the file cannot be written.
+    """
+    description, weights = _described(tagger)
+    tensors = {}
+    for name, tensor in weights.items():
+        half = not name.startswith("normalization.")
+        tensors[name] = tensor.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+        if not bool(tensors[name].isfinite().all()):
+            raise ModelFileError(f"{path}: {name} is not finite in half precision")
+    texts = {key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in description.items()}
+    try:
+        save_file(tensors, path, metadata={"format": FORMAT, **texts})
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{path}: cannot be written: {error}") from error
+
+
+_KEYS = ("scattering", "normalization", "network", "tags", "thresholds", "card")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: not a model file, or damaged: {error}") from error
+
+
+def _described(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Its settings, which JSON can hold, and its weights by name."""
+    description = {
+        "scattering": tagger.spec.to_dict(),
+        "normalization": tagger.normalization.spec.to_dict(),
+        "network": tagger.gru.spec.to_dict(),
+        "tags": list(tagger.tags),
+        "thresholds": [round(t, 4) for t in tagger.thresholds],
+        "card": tagger.card,
+    }
+    return description, _tensors(tagger.normalization, tagger.gru, tagger.head)
+
+
+def _assembled(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> TaggerNetwork:
+    """name: of the file, for errors. Raises KeyError, TypeError, ValueError, SpecError for a damaged description."""
+    scattering = ScatteringSpec.from_dict(description["scattering"])
+    normalization = NormalizationSpec.from_dict(description["normalization"])
+    network = NetworkSpec.from_dict(description["network"])
+    tags, thresholds, card = _description(description)
+    if _parameters(network) > MAX_PARAMETERS:
+        raise ModelFileError(f"{name}: a network of more than {MAX_PARAMETERS:,} parameters")
+    try:
+        with torch.device("meta"):  # nothing is allocated or drawn at random before the weights come
+            gru, head = StackedGRU(network), nn.Linear(network.hidden, network.outputs)
+        parts = Scattering(scattering), Normalization(normalization, scattering)
+        _check(name, tensors, _tensors(parts[1], gru, head))
+        weights = {name: tensor.float() for name, tensor in tensors.items()}
+        for prefix, module in _modules(parts[1], gru, head).items():
+            own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+            module.load_state_dict(own, assign=True)
+        return TaggerNetwork(*parts, gru, head, tags, thresholds, card)
+    except SpecError as error:
+        raise ModelFileError(f"{name}: settings that do not fit: {error}") from error
+
+
+def _description(described: dict[str, Any]) -> tuple[list[str], list[float], dict[str, Any]]:
+    tags, thresholds, card = described["tags"], described["thresholds"], described["card"]
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+        raise ValueError("tags must be a list of names")
+    if not isinstance(thresholds, list) or not all(_is_probability(t) for t in thresholds):
+        raise ValueError("thresholds must be a list of probabilities")
+    if not isinstance(card, dict):
+        raise ValueError("the card must be an object")
+    return tags, [float(t) for t in thresholds], card
+
+
+def _is_probability(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
+
+
+def _parameters(spec: NetworkSpec) -> int:
+    inputs = spec.inputs + (spec.layers - 1) * spec.hidden
+    return 3 * spec.hidden * (inputs + spec.layers * (spec.hidden + 2)) + spec.outputs * (spec.hidden + 1)
+
+
+def _modules(normalization: nn.Module, gru: StackedGRU, head: nn.Module) -> dict[str, nn.Module]:
+    return {"normalization.": normalization, "gru.": gru.gru, "head.": head}
+
+
+def _tensors(normalization: nn.Module, gru: StackedGRU, head: nn.Module) -> dict[str, Tensor]:
+    modules = _modules(normalization, gru, head)
+    return {prefix + name: t for prefix, module in modules.items() for name, t in module.state_dict().items()}
+
+
+def _check(path: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    if tensors.keys() != expected.keys():
+        names = sorted(tensors.keys() ^ expected.keys())
+        raise ModelFileError(f"{path}: missing or unknown tensors: {', '.join(names[:4])}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape or not tensor.is_floating_point():
+            raise ModelFileError(f"{path}: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}")
+        if not bool(tensor.isfinite().all()):
+            raise ModelFileError(f"{path}: {name} holds values that are not finite")
+    if bool((tensors["normalization.std"] <= 0).any()):
+        raise ModelFileError(f"{path}: normalization.std must be above zero")

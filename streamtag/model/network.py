@@ -1,0 +1,107 @@
+"""The whole network: audio in, probabilities of the tags out, with one state for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from streamtag.errors import SpecError
+from streamtag.model.normalization import Normalization
+from streamtag.model.recurrent import StackedGRU
+from streamtag.model.scattering import Scattering, ScatteringState
+from streamtag.model.streaming import where
+from streamtag.spec import ScatteringSpec
+
+
+@dataclass(frozen=True)
+class TaggerState:
+    """Scattering's state and the GRU's [N, layers, hidden]; both stay on the network's device."""
+
+    scattering: ScatteringState
+    hidden: Tensor
+
+
+class TaggerNetwork(nn.Module):
+    """audio [N, T] at 16 kHz -> probabilities [N, F, tags], one frame a hop.
+
+    `thresholds` are the probabilities from which each tag counts as present; `card` says where the weights come
+    from. Raises SpecError if the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        scattering: Scattering,
+        normalization: Normalization,
+        gru: StackedGRU,
+        head: nn.Linear,
+        tags: Sequence[str],
+        thresholds: Sequence[float],
+        card: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        if gru.spec.inputs != scattering.path_count:
+            raise SpecError(f"network: {gru.spec.inputs} inputs for {scattering.path_count} scattering paths")
+        if not len(tags) == len(thresholds) == head.out_features or len(set(tags)) != len(tags):
+            raise SpecError("network: tags, thresholds and outputs differ in number, or a tag stands twice")
+        self.scattering, self.normalization, self.gru, self.head = scattering, normalization, gru, head
+        self.tags, self.thresholds, self.card = tuple(tags), tuple(thresholds), card
+        self.eval().requires_grad_(False)
+
+    @property
+    def spec(self) -> ScatteringSpec:
+        return self.scattering.spec
+
+    @property
+    def latency_s(self) -> float:
+        """Algorithmic latency in seconds: from a frame's centre to the last sample that it waits for."""
+        return self.scattering.latency_s
+
+    def initial_state(self, streams: int) -> TaggerState:
+        return TaggerState(self.scattering.initial_state(streams), self.gru.initial_state(streams))
+
+    @torch.no_grad()
+    def step(self, audio: Tensor, state: TaggerState) -> tuple[Tensor, TaggerState]:
+        """audio [N, n] for any n >= 0 -> probabilities [N, f, tags] of the frames that are complete, new state.
+
+        Samples that are no numbers count as silence. A stream that was reset while the batch ran has no frame
+        in the first hop after that: its probabilities there are NaN.
+        """
+        before = state.scattering
+        frames, scattering = self.scattering.step(_finite(audio), before)
+        x, hidden = self.normalization(frames), state.hidden
+        starting = before.index < 0
+        if before.warm and x.shape[1] and bool(starting.any()):
+            y, moved = self.gru.step(x[:, :1], hidden)
+            hidden = where(starting, hidden, moved)
+            first = self._probabilities(y).masked_fill(starting[:, None, None], torch.nan)
+            y, hidden = self.gru.step(x[:, 1:], hidden)
+            return torch.cat([first, self._probabilities(y)], dim=1), TaggerState(scattering, hidden)
+        y, hidden = self.gru.step(x, hidden)
+        return self._probabilities(y), TaggerState(scattering, hidden)
+
+    def forget(self, state: TaggerState) -> TaggerState:
+        """The streams go on, but the GRU knows nothing of what it heard: no frame is lost, none is late."""
+        return replace(state, hidden=self.gru.initial_state(state.hidden.shape[0]))
+
+    @torch.no_grad()
+    def flush(self, state: TaggerState) -> tuple[Tensor, TaggerState]:
+        """The frames still owed when the streams end here [N, f, tags], and a state as before the first sample."""
+        frames, _ = self.scattering.flush(state.scattering)
+        y, _ = self.gru.step(self.normalization(frames), state.hidden)
+        return self._probabilities(y), self.initial_state(state.hidden.shape[0])
+
+    @torch.no_grad()
+    def forward(self, audio: Tensor) -> Tensor:
+        """audio [N, T] -> probabilities [N, ceil(T / hop), tags]."""
+        return self._probabilities(self.gru(self.normalization(self.scattering(_finite(audio)))))
+
+    def _probabilities(self, y: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(y))
+
+
+def _finite(audio: Tensor) -> Tensor:
+    return torch.nan_to_num(audio, nan=0.0, posinf=0.0, neginf=0.0)

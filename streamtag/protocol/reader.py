@@ -1,0 +1,131 @@
+"""The way back: lines of the protocol as messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from streamtag.errors import ProtocolError
+from streamtag.protocol.messages import PROTOCOL, End, Error, Event, Frame, Gap, Hello, Message, Ready
+
+Value = TypeVar("Value")
+LONGEST = 1 << 20  # characters; a hello of thousands of tags is far shorter
+
+
+def parse(line: str | bytes) -> Message | None:
+    """One message from its JSON; None for a type that this version does not know.
+
+    Unknown fields are passed over, as the protocol wants it. Raises ProtocolError for anything that is no message.
+    """
+    if len(line) > LONGEST:
+        raise ProtocolError(f"a message of {len(line)} characters: too long")
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ProtocolError("not a message: no JSON") from None
+    if not isinstance(values, dict) or not isinstance(values.get("type"), str):
+        raise ProtocolError("not a message: no JSON object with a type")
+    reader = _READERS.get(values["type"])
+    if reader is None:
+        return None
+    try:
+        return reader(values)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ProtocolError(f"not a {values['type']} message: {type(error).__name__} {error}") from None
+
+
+def _hello(values: Mapping[str, Any]) -> Hello:
+    if values["protocol"] != PROTOCOL:
+        raise ProtocolError(f"the other side speaks protocol {values['protocol']!r}, this one protocol {PROTOCOL}")
+    tags = tuple(_text(tag) for tag in _each(values["tags"]))
+    thresholds = tuple(_number(value) for value in _each(values.get("thresholds", [0.5] * len(tags))))
+    if len(thresholds) != len(tags):
+        raise ValueError("as many thresholds as tags are needed")
+    return Hello(
+        server=_text(values["server"]),
+        model=_text(values["model"]),
+        tags=tags,
+        sample_rate=_whole(values["sample_rate"]),
+        hop_s=_number(values["hop_s"]),
+        window_s=_number(values["window_s"]),
+        lookahead_s=_number(values["lookahead_s"]),
+        thresholds=thresholds,
+    )
+
+
+def _frame(values: Mapping[str, Any]) -> Frame:
+    latency = values.get("latency_s")
+    return Frame(
+        stream=_text(values["stream"]),
+        frame=_whole(values["frame"]),
+        start=_number(values["start"]),
+        end=_number(values["end"]),
+        tags=_numbers(values["tags"]),
+        latency_s=None if latency is None else _number(latency),
+        dropped=_whole(values.get("dropped", 0)),
+    )
+
+
+def _event(values: Mapping[str, Any]) -> Event:
+    if values["state"] not in ("on", "off"):
+        raise ValueError("state is on or off")
+    return Event(_text(values["stream"]), _text(values["tag"]), values["state"], _number(values["time"]))
+
+
+def _gap(values: Mapping[str, Any]) -> Gap:
+    return Gap(_text(values["stream"]), _number(values["start"]), _number(values["lost_s"]))
+
+
+def _end(values: Mapping[str, Any]) -> End:
+    frames, summary = _whole(values["frames"]), _numbers(values["summary"])
+    return End(_text(values["stream"]), _number(values["seconds"]), frames, summary)
+
+
+def _error(values: Mapping[str, Any]) -> Error:
+    stream = values.get("stream")
+    return Error(_text(values["message"]), None if stream is None else _text(stream))
+
+
+def _ready(values: Mapping[str, Any]) -> Ready:
+    return Ready(_text(values["stream"]), _whole(values["position"]))
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
+    "hello": _hello,
+    "frame": _frame,
+    "event": _event,
+    "gap": _gap,
+    "end": _end,
+    "error": _error,
+    "ready": _ready,
+}
+
+
+def _is(value: Any, kind: type[Value]) -> Value:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _text(value: Any) -> str:
+    return _is(value, str)
+
+
+def _whole(value: Any) -> int:
+    return _is(value, int)
+
+
+def _number(value: Any) -> float:
+    number = float(value) if isinstance(value, int) and not isinstance(value, bool) else _is(value, float)
+    if not abs(number) < float("inf"):
+        raise ValueError("not a finite number")
+    return number
+
+
+def _each(value: Any) -> list[Any]:
+    return _is(value, list)
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {_text(name): _number(number) for name, number in _is(value, dict).items()}

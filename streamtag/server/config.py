@@ -1,0 +1,89 @@
+"""How and to whom streams are served."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from streamtag.errors import SpecError
+from streamtag.server.origin import Origin
+
+HOST = "127.0.0.1"  # nobody else on the network, unless it is asked for
+NO_ORIGIN = "null"  # what a page opened from a file is known by
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Where to listen, and what a subscriber may cost.
+
+    port: 0 for any free one. token: what a subscriber must show; None: nothing. origins: of web pages elsewhere that
+    may subscribe, as in "https://example.org", or "null" for pages opened from files; a page's own server always
+    may. tls_cert, tls_key: PEM files; the key may lie in the certificate's. queue: messages that wait for one
+    subscriber at most. stall_s: how long one of them may wait for the socket. message_size: bytes of what a
+    subscriber sends, which should be nothing.
+    """
+
+    host: str = HOST
+    port: int = 8765
+    token: str | None = None
+    max_clients: int = 256
+    origins: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    queue: int = 64
+    stall_s: float = 10.0
+    message_size: int = 4096
+
+    def __post_init__(self) -> None:
+        if not self.host or any(c.isspace() or c in "/[]@" for c in self.host):
+            raise SpecError(f"{self.host!r}: not a host to listen on")
+        if not 0 <= self.port <= 65535:
+            raise SpecError(f"{self.port}: ports go from 0 to 65535")
+        check_token(self.token)
+        for name in ("max_clients", "queue", "message_size"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.stall_s < float("inf"):
+            raise SpecError(f"stall_s must be a number of seconds above 0, not {self.stall_s}")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise SpecError("a TLS key needs its certificate")
+        for origin in self.origins:
+            _check_origin(origin)
+
+    @classmethod
+    def parse(cls, text: str, **others: Any) -> Self:
+        """[HOST:]PORT, an IPv6 host in brackets; others: the fields that are not in it. Raises SpecError."""
+        host, colon, port = text.strip().rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise SpecError(f"{text}: an IPv6 address stands in brackets, as in [::1]:8765")
+        if not re.fullmatch(r"[0-9]{1,5}", port) or (colon and not host):
+            raise SpecError(f"{text}: not an address to serve: give PORT or HOST:PORT, as in 8765 or 0.0.0.0:8765")
+        return cls(host or HOST, int(port), **others)
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls_cert is None else "https"
+
+    @property
+    def allowed(self) -> frozenset[Origin]:
+        """The origins elsewhere that may subscribe."""
+        return frozenset(Origin.of(origin.rstrip("/")) for origin in self.origins if origin != NO_ORIGIN)
+
+
+def check_token(token: str | None) -> None:
+    """Raises SpecError for a word that cannot be shown in a header."""
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise SpecError("a token is one or more ASCII characters without spaces")
+
+
+def _check_origin(text: str) -> None:
+    if text == NO_ORIGIN:
+        return
+    try:
+        Origin.of(text.rstrip("/"))
+    except ValueError:
+        raise SpecError(f"{text}: not an origin: give scheme and host, as in https://example.org, or null") from None

@@ -1,0 +1,109 @@
+"""Who may send sound, and what a producer says of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self, cast, get_args
+
+from streamtag.errors import SpecError
+from streamtag.protocol.message_filter import MessageFilter
+from streamtag.protocol.messages import Hello
+from streamtag.scheduler.pcm_format import PcmFormat, Sample
+from streamtag.server.config import check_token
+from streamtag.server.query import STREAMS, RequestTarget, decoded, thinning
+
+INGEST = "/ingest/"
+STATE = "/state"  # behind a stream's address
+LONGEST_NAME = 64  # characters
+PARAMETERS = ("rate", "format", "channels", "position")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """token: what a producer must show; None: what a subscriber must. max_per_client: streams at a time from one
+    address. streams: how many there may be at a time; what waits and is remembered has room for them.
+
+    message_size: bytes of one message of sound. idle_s: a producer that sends no sound for so long is closed.
+    stale_s: one that sends none for so long loses its stream to another connection that asks for it: of a producer
+    whose network changed, the old connection looks as if it were still there. away_s: how long a stream without a
+    connection has its place, and counts for the address that it came from.
+    """
+
+    token: str | None = None
+    max_per_client: int = 64
+    streams: int = 256
+    message_size: int = MIB
+    idle_s: float = 60.0
+    stale_s: float = 3.0
+    away_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_token(self.token)
+        for name in ("max_per_client", "streams", "message_size"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("idle_s", "stale_s", "away_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise SpecError(f"{name} must be a number of seconds above 0, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class IngestWish:
+    """What a producer wants to send, and to hear of its stream.
+
+    position: its own count, per channel, of the sample that comes first; None: it does not count.
+    """
+
+    stream: str
+    format: PcmFormat
+    position: int | None
+    thinning: MessageFilter
+
+    @classmethod
+    def of(cls, target: RequestTarget, hello: Hello) -> Self:
+        """Raises SpecError for what nobody can want."""
+        parameters = target.parameters
+        stream = checked_name(target.path.removeprefix(INGEST))
+        sample = parameters.get("format", "s16le")
+        if sample not in get_args(Sample):
+            raise SpecError(f"format must be {' or '.join(get_args(Sample))}, not {sample!r}")
+        rate = _whole(parameters.get("rate", "16000"), "rate")
+        channels = _whole(parameters.get("channels", "1"), "channels")
+        position = None if "position" not in parameters else _whole(parameters["position"], "position")
+        try:
+            format = PcmFormat(rate, cast(Sample, sample), channels)
+        except SpecError as error:
+            raise SpecError(str(error).removeprefix("PcmFormat: ")) from None
+        return cls(stream, format, position, thinning(parameters, hello, PARAMETERS))
+
+
+def is_ingest(target: RequestTarget) -> bool:
+    return target.path.startswith(INGEST)
+
+
+def is_state(target: RequestTarget) -> bool:
+    """Whether it is about moving a stream."""
+    return target.path.startswith(STREAMS) and target.path.endswith(STATE) and target.path.count("/") == 3
+
+
+def named_by_state(target: RequestTarget) -> str:
+    """The stream that is to be moved. Raises SpecError."""
+    return checked_name(target.path.removeprefix(STREAMS).removesuffix(STATE))
+
+
+def checked_name(part: str) -> str:
+    """A name for a stream, from its part of a path. Raises SpecError for one that nobody could read."""
+    name = decoded(part)
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise SpecError(f"a stream's name has 1 to {LONGEST_NAME} characters, not {len(name)}")
+    if not name.isprintable() or "/" in name or name != name.strip():
+        raise SpecError("a stream's name is made of characters that can be seen, without / and without outer spaces")
+    return name
+
+
+def _whole(text: str, what: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise SpecError(f"{what} must be a whole number, not {text[:40]!r}")
+    return int(text)

@@ -1,0 +1,166 @@
+"""A tagogram: tags by time as a picture, the strongest first."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.errors import OutputError
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.messages import Event
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.atomic_file import AtomicFile
+from streamtag.sinks.audacity import Label, TagIntervals
+from streamtag.sinks.base import SilentSink, Stream
+from streamtag.terminal.sparkline import levels
+from streamtag.terminal.timecode import timecode
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROWS = 20  # where the user sets no --top
+COLUMNS = 1200  # at most: about one a pixel
+FORMATS = ("png", "svg", "pdf")
+WIDTH, ROW, DPI = 16.0, 0.345, 100  # inches, and dots an inch: twenty rows make 1600 x 900 pixels
+LEFT, RIGHT, ABOVE, BELOW = 1.7, 0.45, 1.3, 0.8  # inches around the rows
+PAPER, INK, FAINT, PRESENT = "#0d0d14", "#e8e6e3", "#8b8894", "#7ce0c3"
+FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic", "Noto Sans")
+COLOURS = "inferno"  # perceptually uniform
+GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilities of rare tags out of the dark
+TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seconds
+
+
+class Tagogram(SilentSink):
+    """Draws one picture per stream when it ends. paths: its file, by the stream's name."""
+
+    def __init__(self, paths: Mapping[str, Path], selection: Selection) -> None:
+        """Raises OutputError if a path's suffix names no format that can be drawn."""
+        for path in paths.values():
+            check_format(path)
+        self._paths = paths
+        self._selection = selection
+        self._stretches = TagIntervals(selection)
+
+    def event(self, event: Event) -> None:
+        self._stretches.switch(event)
+
+    def end(self, stream: Stream, timeline: Timeline) -> None:
+        path = self._paths[stream.name]
+        labels = self._stretches.close(timeline.seconds)
+        with AtomicFile(path) as result:
+            result.file.buffer.write(draw(timeline, labels, self._selection, path.suffix[1:].lower()))
+
+
+def check_format(path: Path) -> None:
+    """Raises OutputError unless the path ends in .png, .svg or .pdf."""
+    if path.suffix[1:].lower() not in FORMATS:
+        kinds = ", ".join(f".{name}" for name in FORMATS)
+        raise OutputError(f"{path}: cannot draw: the name must end in one of {kinds}")
+
+
+def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind: str) -> bytes:
+    """The picture as a file's contents. labels: what is underlined; kind: png, svg or pdf."""
+    import matplotlib as mpl  # late: it takes longer to import than most pictures to draw
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    buffer = io.BytesIO()
+    # File names are not formulas, and may hold characters that no font here has: boxes are drawn, quietly.
+    settings: Any = {"text.parse_math": False, "font.family": [font for font in FONTS if font in there]}
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        figure(timeline, labels, selection).savefig(buffer, format=kind, facecolor=PAPER)
+    return buffer.getvalue()
+
+
+def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) -> Figure:
+    """Title and scale of colours above, tags by time in the middle, means at the right."""
+    from matplotlib.figure import Figure
+
+    order = selection.strongest(timeline.means, ROWS)
+    height = ABOVE + BELOW + ROW * len(order)
+    picture = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER)
+    top, left, right = 1 - ABOVE / height, LEFT / WIDTH, 1 - RIGHT / WIDTH
+    sides = {"left": left, "right": right, "top": top, "bottom": BELOW / height}
+    grid = picture.add_gridspec(1, 2, width_ratios=(7.0, 1.0), wspace=0.02, **sides)
+    image = _courses(picture.add_subplot(grid[0, 0], facecolor=PAPER), timeline, labels, order)
+    _means(picture.add_subplot(grid[0, 1], facecolor=PAPER), timeline, selection, order)
+    text: dict[str, Any] = {"x": left, "va": "baseline"}
+    picture.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=INK, size=22, weight="bold", **text)
+    picture.text(y=top + 0.2 / height, s=timecode(timeline.seconds), color=FAINT, size=12, **text)
+    legend = "underlined: where a tag counts as present"
+    picture.text(left + 0.05, top + 0.2 / height, legend, color=PRESENT, size=12, va="baseline")
+    scale = picture.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
+    picture.colorbar(image, cax=scale, orientation="horizontal", ticks=SCALE_TICKS, format="%g")
+    scale.set_frame_on(False)
+    scale.tick_params(colors=FAINT, labelsize=10, length=0)
+    scale.set_title("probability", color=FAINT, fontsize=10, pad=4)
+    return picture
+
+
+def _courses(axes: Axes, timeline: Timeline, labels: Sequence[Label], order: list[int]) -> Any:
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import PowerNorm
+
+    values = np.stack([course(timeline.probs[:, index]) for index in order])
+    end = max(timeline.seconds, 1e-3)
+    box = (0, end, len(order) - 0.5, -0.5)
+    image = axes.imshow(
+        values, aspect="auto", cmap=COLOURS, norm=PowerNorm(GAMMA, 0, 1), extent=box, interpolation="nearest"
+    )
+    axes.hlines(np.arange(len(order) + 1) - 0.5, 0, end, color=PAPER, linewidth=5)
+    rows = {timeline.tags[index]: row for row, index in enumerate(order)}
+    shown = [label for label in labels if label.tag in rows]
+    lines = [[(label.start, rows[label.tag] + 0.46), (label.end, rows[label.tag] + 0.46)] for label in shown]
+    axes.add_collection(LineCollection(lines, colors=PRESENT, linewidths=1.5))
+    axes.set_yticks(range(len(order)), [timeline.tags[index] for index in order])
+    axes.tick_params(axis="y", colors=INK, labelsize=13, pad=8, length=0)
+    ticks = time_ticks(end)
+    axes.set_xticks(ticks, [timecode(tick) for tick in ticks])
+    axes.tick_params(axis="x", colors=FAINT, labelsize=12, length=5)
+    axes.set_xlim(0, end)
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_frame_on(False)
+    return image
+
+
+def _means(axes: Axes, timeline: Timeline, selection: Selection, order: list[int]) -> None:
+    from matplotlib import colormaps
+
+    means = timeline.means[order]
+    # The map's dark end would vanish on the paper: bars start a little further up.
+    colours = colormaps[COLOURS](0.2 + 0.8 * means**GAMMA)
+    axes.barh(range(len(order)), means, height=0.62, color=colours)
+    for row, (index, mean) in enumerate(zip(order, means, strict=True)):
+        present = mean >= selection.thresholds[index]
+        axes.text(mean + 0.04, row, f"{mean:.2f}", va="center", size=11, color=PRESENT if present else FAINT)
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_xlim(0, 1.25)
+    axes.set_axis_off()
+    axes.set_title("mean", color=FAINT, fontsize=12, loc="left", pad=6)
+
+
+def course(probs: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[COLUMNS] one tag's probabilities [F] over the width: means where frames are many, else lines."""
+    means = levels(probs, COLUMNS)
+    if not len(means):
+        return np.zeros(COLUMNS)
+    at = (np.arange(COLUMNS) + 0.5) / COLUMNS * len(means) - 0.5
+    return np.interp(at, np.arange(len(means)), means)
+
+
+def time_ticks(end: float) -> NDArray[np.float64]:
+    """Round times from 0 to `end` seconds, twelve at most."""
+    step = next((step for step in TICK_STEPS if end / step <= 12), 3600 * np.ceil(end / 3600 / 12))
+    return np.arange(0, end + 1e-9, float(step))
+
+
+def _shortened(name: str, limit: int = 52) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"

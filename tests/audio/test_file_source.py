@@ -1,0 +1,374 @@
+"""Sounds of every kind come out as mono 16 kHz, as streams."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soxr
+from numpy.typing import NDArray
+
+from streamtag.audio.file_source import Source, SourceSpec, open_source
+from streamtag.errors import SourceError, SpecError
+
+Encode = Callable[..., Path]
+Tone = Callable[..., NDArray[np.float32]]
+
+FORMATS = [
+    ("song.mp3", "libmp3lame", 44100, "stereo"),
+    ("song.flac", "flac", 44100, "stereo"),
+    ("song.opus", "libopus", 48000, "stereo"),
+    ("song.ogg", "flac", 22050, "mono"),
+    ("song.m4a", "aac", 44100, "stereo"),
+    ("song.aac", "aac", 32000, "mono"),
+    ("song.wav", "pcm_s16le", 44100, "stereo"),
+    ("song.aiff", "pcm_s16be", 48000, "mono"),
+    ("song.mka", "pcm_s24le", 96000, "stereo"),
+    ("song.ts", "aac", 44100, "stereo"),
+    ("eight.wav", "pcm_s16le", 44100, "7.1"),
+    ("sixteen.wav", "pcm_s16le", 22050, "16 channels"),
+    ("high.wav", "pcm_s32le", 192000, "stereo"),
+    ("low.wav", "pcm_u8", 8000, "mono"),
+    ("double.wav", "pcm_f64le", 44100, "mono"),
+    ("long.wav", "pcm_s64le", 44100, "mono"),
+]
+
+
+def read(where: str | Path, spec: SourceSpec | None = None) -> NDArray[np.float32]:
+    with open_source(str(where), spec) as source:
+        return np.concatenate(list(source))
+
+
+def strongest_frequency(samples: NDArray[np.float32]) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * 16000 / len(samples))
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "layout"), FORMATS)
+def test_every_format_gives_the_same_tone(
+    tmp_path: Path, encode: Encode, tone: Tone, name: str, codec: str, rate: int, layout: str
+) -> None:
+    path = encode(tmp_path / name, tone(3, rate), rate, codec, layout)
+    with open_source(str(path)) as source:
+        chunks = list(source)
+        assert source.info.name == name
+        assert source.info.sample_rate == rate
+        assert source.info.channels == av.AudioLayout(layout).nb_channels
+        assert source.info.codec == codec.removeprefix("lib").replace("mp3lame", "mp3")
+        assert source.warnings == []
+    assert all(chunk.dtype == np.float32 and chunk.ndim == 1 and 0 < len(chunk) <= 16000 for chunk in chunks)
+    samples = np.concatenate(chunks)
+    assert len(samples) / 16000 == pytest.approx(3, abs=0.06)
+    middle = samples[16000:32000]
+    assert strongest_frequency(middle) == pytest.approx(440, abs=1)
+    assert np.std(middle) == pytest.approx(0.5 / np.sqrt(2), rel=0.06)  # lossy codecs take a little
+
+
+def test_the_length_is_known_before_the_end(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    with open_source(str(encode(tmp_path / "a.flac", tone(3, 44100), 44100, "flac"))) as source:
+        assert source.info.duration_s == pytest.approx(3, abs=0.01)
+
+
+def test_samples_are_those_of_soxr(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    samples = tone(2, 44100)
+    path = encode(tmp_path / "a.wav", samples, 44100, "pcm_f32le")
+    np.testing.assert_allclose(read(path), soxr.resample(samples, 44100, 16000), atol=1e-6)
+
+
+def test_a_16_khz_mono_file_comes_out_bit_for_bit(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    samples = tone(1.5, 16000)
+    np.testing.assert_array_equal(read(encode(tmp_path / "a.wav", samples, 16000, "pcm_f32le")), samples)
+
+
+@pytest.mark.parametrize("chunk_s", [0.01, 0.1, 1.0])
+def test_the_size_of_chunks_changes_nothing(tmp_path: Path, encode: Encode, tone: Tone, chunk_s: float) -> None:
+    path = encode(tmp_path / "a.mp3", tone(2, 44100), 44100, "libmp3lame")
+    np.testing.assert_array_equal(read(path, SourceSpec(chunk_s=chunk_s)), read(path))
+
+
+def test_channels_are_averaged(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    left = tone(1, 16000)
+    opposite = encode(tmp_path / "a.wav", np.stack([left, -left], 1), 16000, "pcm_f32le", "stereo")
+    one_sided = encode(tmp_path / "b.wav", np.stack([left, 0 * left], 1), 16000, "pcm_f32le", "stereo")
+    assert np.abs(read(opposite)).max() == 0
+    np.testing.assert_array_equal(read(one_sided), left / 2)
+
+
+def test_rate_and_channels_may_change_on_the_way(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    first = encode(tmp_path / "a.mp3", tone(2, 44100), 44100, "libmp3lame", "stereo")
+    second = encode(tmp_path / "b.mp3", tone(2, 32000), 32000, "libmp3lame", "mono")
+    both = tmp_path / "both.mp3"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    samples = read(both)
+    assert len(samples) / 16000 == pytest.approx(4, abs=0.15)
+    for middle in (samples[8000:24000], samples[40000:56000]):  # a missed change would shift the second tone
+        assert strongest_frequency(middle) == pytest.approx(440, abs=1)
+
+
+def test_one_resampler_ends_where_the_rate_changes(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    """What the first resampler still owed must come before the second begins: no sample is lost."""
+    parts = [encode(tmp_path / f"{rate}.aac", tone(1.024, rate), rate, "aac").read_bytes() for rate in (48000, 16000)]
+    alone = []
+    for i, part in enumerate(parts):
+        (tmp_path / f"{i}.aac").write_bytes(part)
+        alone.append(len(read(tmp_path / f"{i}.aac")))
+    (tmp_path / "both.aac").write_bytes(b"".join(parts))
+    assert abs(len(read(tmp_path / "both.aac")) - sum(alone)) <= 16
+
+
+def test_the_sound_of_a_video(tmp_path: Path, tone: Tone) -> None:
+    path = tmp_path / "film.mp4"
+    samples = tone(2, 44100)
+    with av.open(str(path), "w") as container:
+        pictures, sound = (
+            container.add_stream("mpeg4", rate=10),
+            container.add_stream("aac", rate=44100, layout="mono"),
+        )
+        pictures.width = pictures.height = 32
+        pictures.pix_fmt = "yuv420p"
+        for i in range(20):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 10 * i, np.uint8), format="rgb24")
+            container.mux(pictures.encode(picture))
+        container.mux(pictures.encode(None))
+        for start in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with open_source(str(path)) as source:
+        assert source.info.codec == "aac"
+        out = np.concatenate(list(source))
+    assert len(out) / 16000 == pytest.approx(2, abs=0.06)
+    assert strongest_frequency(out[8000:24000]) == pytest.approx(440, abs=1)
+
+
+class TestStandardInput:
+    def test_of_another_process(self, tmp_path: Path, encode: Encode, tone: Tone) -> None:
+        path = encode(tmp_path / "a.mp3", tone(2, 44100), 44100, "libmp3lame")
+        code = (
+            "import sys, numpy as np\n"
+            "from streamtag.audio.file_source import open_source\n"
+            "with open_source('-') as source:\n"
+            "    assert source.info.name == 'stdin'\n"
+            "    sys.stdout.buffer.write(np.concatenate(list(source)).tobytes())\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], input=path.read_bytes(), capture_output=True, check=True)
+        assert done.stderr == b""
+        out = np.frombuffer(done.stdout, np.float32)
+        assert strongest_frequency(out[8000:24000]) == pytest.approx(440, abs=1)
+        assert len(out) / 16000 == pytest.approx(2, abs=0.06)
+
+    def test_chunks_come_while_the_pipe_is_still_open(
+        self, tmp_path: Path, encode: Encode, tone: Tone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = encode(tmp_path / "a.wav", tone(4, 44100), 44100, "pcm_s16le", "stereo").read_bytes()
+        reading, writing = os.pipe()
+        came, lengths = threading.Event(), []
+
+        def read_all() -> None:
+            with open_source("-") as source:
+                for chunk in source:
+                    lengths.append(len(chunk))
+                    came.set()
+
+        with os.fdopen(reading, "rb") as pipe:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pipe))
+            reader = threading.Thread(target=read_all, daemon=True)
+            reader.start()
+            with os.fdopen(writing, "wb", buffering=0) as feeder:
+                feeder.write(data[: len(data) // 4])
+                assert came.wait(20), "nothing came out before the end of the input"
+                assert sum(lengths) <= 16000
+                feeder.write(data[len(data) // 4 :])
+            reader.join(20)
+        assert sum(lengths) == pytest.approx(4 * 16000, abs=1)
+
+    @pytest.mark.parametrize(("data", "message"), [(b"", "is empty"), (b"no music " * 999, "not an audio file")])
+    def test_without_audio(self, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        with pytest.raises(SourceError, match=f"^standard input: {message}"):
+            open_source("-")
+
+    def test_a_format_that_no_pipe_can_carry(
+        self, tmp_path: Path, encode: Encode, tone: Tone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = encode(tmp_path / "a.m4a", tone(30, 44100), 44100, "aac").read_bytes()
+
+        class Pipe(io.BytesIO):
+            def seekable(self) -> bool:
+                return False
+
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(data)))
+        with pytest.raises(SourceError, match="give the file itself"):
+            read("-")
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))  # redirected from a file: can seek
+        assert len(read("-")) / 16000 == pytest.approx(30, abs=0.06)
+
+    def test_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", None)
+        with pytest.raises(SourceError, match="standard input: there is none"):
+            open_source("-")
+
+
+class TestPlaylists:
+    """A file cannot make FFmpeg open other files: a hostile playlist reads nothing."""
+
+    @pytest.fixture(params=["m3u8", "ffconcat"])
+    def playlist(self, request: pytest.FixtureRequest, tmp_path: Path, encode: Encode, tone: Tone) -> Path:
+        encode(tmp_path / "private.ts", tone(2, 44100), 44100, "aac")
+        path = tmp_path / f"list.{request.param}"
+        if request.param == "m3u8":
+            path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nprivate.ts\n#EXT-X-ENDLIST\n")
+        else:
+            path.write_text("ffconcat version 1.0\nfile private.ts\n")
+        return path
+
+    def test_is_refused(self, playlist: Path) -> None:
+        with pytest.raises(SourceError, match="not an audio file"):
+            open_source(str(playlist))
+
+    def test_ffmpeg_alone_would_follow_it(self, playlist: Path) -> None:
+        """The negative control: these playlists do work."""
+        with av.open(str(playlist)) as container:
+            assert sum(frame.samples for frame in container.decode(audio=0)) > 44100
+
+    def test_is_refused_on_standard_input(self, playlist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(playlist.parent)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(playlist.read_bytes())))
+        with pytest.raises(SourceError, match="not an audio file"):
+            open_source("-")
+
+    def test_a_name_that_is_a_protocol(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a.wav").write_bytes(b"RIFF")
+        for where in ("concat:a.wav|a.wav", "file:a.wav", "data:audio/wav;base64,UklGRg=="):
+            with pytest.raises(SourceError, match="no such file"):
+                open_source(where)
+
+
+LONG_WAV = """
+import struct, sys, resource
+from streamtag.audio.file_source import open_source
+path, seconds = sys.argv[1], int(sys.argv[2])
+one_second = struct.pack("<h", 1000) * 2 * 44100
+with open(path, "wb") as file:
+    size = len(one_second) * seconds
+    file.write(b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt ")
+    file.write(struct.pack("<IHHIIHH", 16, 1, 2, 44100, 176400, 4, 16) + b"data" + struct.pack("<I", size))
+    for _ in range(seconds):
+        file.write(one_second)
+with open_source(path) as source:
+    total = sum(len(chunk) for chunk in source)
+assert abs(total - 16000 * seconds) <= 1, total
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
+def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
+    def peak_kib(seconds: int) -> int:
+        command = [sys.executable, "-c", LONG_WAV, str(tmp_path / f"{seconds}.wav"), str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    short, long = peak_kib(20), peak_kib(1200)  # 3.5 and 212 MB of samples
+    assert long - short < 8 * 1024, f"{short} KiB for 20 s, {long} KiB for 20 min"
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "layout"), FORMATS[:10])
+def test_damage_anywhere_gives_samples_or_one_clear_line(
+    tmp_path: Path, encode: Encode, tone: Tone, name: str, codec: str, rate: int, layout: str
+) -> None:
+    path = encode(tmp_path / name, tone(2, rate), rate, codec, layout)
+    whole, messages = path.read_bytes(), []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        data = bytearray(whole)
+        for place in random.integers(0, (100, 1000, len(data))[seed % 3], (2, 40)[seed % 2]):
+            data[place] = random.integers(256)
+        path.write_bytes(data[: random.integers(1, len(data))] if seed % 4 == 0 else data)
+        try:
+            with open_source(str(path)) as source:
+                for chunk in source:
+                    assert np.isfinite(chunk).all()
+                    assert 0 < len(chunk) <= 16000
+        except SourceError as error:
+            messages.append(str(error))
+    assert all(message.isprintable() and message.startswith(f"{path}: ") for message in messages)
+
+
+def test_ffmpeg_says_nothing_on_stderr(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    path = encode(tmp_path / "a.mp3", tone(3, 44100), 44100, "libmp3lame")
+    data = bytearray(path.read_bytes())
+    for place in np.random.default_rng(3).integers(0, len(data), 200):
+        data[place] ^= 0x55
+    path.write_bytes(data)
+    (tmp_path / "text.mp3").write_text("no music\n" * 999)
+    code = (
+        "import sys\n"
+        "from streamtag.errors import SourceError\n"
+        "from streamtag.audio.file_source import open_source\n"
+        "for where in sys.argv[1:]:\n"
+        "    try:\n"
+        "        with open_source(where) as source: print(sum(map(len, source)), source.warnings)\n"
+        "    except SourceError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "text.mp3")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "skipped" in done.stdout
+    assert "not an audio file" in done.stdout
+
+
+def test_closing_early_frees_the_file(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    path = encode(tmp_path / "a.flac", tone(3, 44100), 44100, "flac")
+    with open_source(str(path)) as source:
+        next(iter(source))
+    source.close()  # twice is fine
+
+
+def test_nothing_is_left_open_when_opening_fails(tmp_path: Path) -> None:
+    """Unclosed files would be warnings, and warnings are errors here; count them where the system can."""
+    (tmp_path / "text.mp3").write_text("no music\n" * 999)
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
+        pytest.skip("no list of open files on this system")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(5):
+        with pytest.raises(SourceError):
+            open_source(str(tmp_path / "text.mp3"))
+    assert len(list(descriptors.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"open_timeout_s": 0},
+        {"read_timeout_s": -1},
+        {"chunk_s": 0},
+        {"chunk_s": 2},
+        {"chunk_s": float("nan")},
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, float]) -> None:
+    with pytest.raises(SpecError, match="SourceSpec"):
+        SourceSpec(**settings)
+
+
+def test_iterating_is_lazy(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    path = encode(tmp_path / "a.wav", tone(30, 16000), 16000, "pcm_s16le")
+
+    def first_chunks(source: Source) -> Iterator[int]:
+        for _, chunk in zip(range(3), source, strict=False):
+            yield len(chunk)
+
+    with open_source(str(path)) as source:
+        assert sum(first_chunks(source)) <= 3 * 16000

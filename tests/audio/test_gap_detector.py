@@ -1,0 +1,215 @@
+"""Losses that nobody measured are found by the clock; what only came late is not taken for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamtag.audio.gap_detector import HOLD_S, LATE_S, GapDetector
+from streamtag.audio.ring import Block
+
+RATE, SIZE = 48000, 480  # blocks of 10 ms
+
+
+class Device:
+    """Makes blocks that know their true place, and when they come. now, made: the clock, and samples made so far."""
+
+    def __init__(self, drift: float = 0.0, seed: int = 0) -> None:
+        """drift: how much faster its samples come than they should."""
+        self.now = 1000.0
+        self.made = 0
+        self._drift = drift
+        self._random = np.random.default_rng(seed)
+
+    def blocks(self, seconds: float, burst: int = 1, jitter_s: float = 0.002, flag: bool = False) -> Iterator[Block]:
+        """In time, `burst` of them together. flag: the first says that something was lost."""
+        for number in range(round(seconds * RATE / SIZE)):
+            self.now += SIZE / RATE / (1 + self._drift)
+            arrived = self.now + (-(number + 1) % burst) * SIZE / RATE + self._random.uniform(0, jitter_s)
+            yield self._block(arrived, flag and number == 0)
+
+    def lose(self, seconds: float) -> None:
+        self.now += seconds
+        self.made += round(seconds * RATE)
+
+    def late(self, seconds: float, pace: float = 50.0) -> Iterator[Block]:
+        """Nothing comes for so long, then what was due, so many times as fast as it should."""
+        self.now += seconds
+        arrived, due = self.now, round(seconds * RATE / SIZE)
+        while due > 0:
+            arrived += SIZE / RATE / pace
+            yield self._block(arrived)
+            due -= 1
+            while arrived > self.now + SIZE / RATE:  # what is made while it catches up
+                self.now += SIZE / RATE
+                due += 1
+
+    def _block(self, arrived: float, flagged: bool = False) -> Block:
+        place = np.arange(self.made, self.made + SIZE, dtype=np.float32)
+        self.made += SIZE
+        return Block(place[:, np.newaxis], arrived, flagged=flagged)
+
+
+def clear(continuity: GapDetector, blocks: Iterable[Block]) -> list[Block]:
+    return [block for raw in blocks for block in continuity.feed(raw)]
+
+
+def losses(blocks: Iterable[Block]) -> list[tuple[float, float]]:
+    """-> where they are in the stream as it was made known, and their length, s."""
+    found, position = [], 0
+    for block in blocks:
+        if block.lost:
+            found.append((position / RATE, block.lost / RATE))
+        position += block.lost + len(block.samples)
+    return found
+
+
+@pytest.mark.parametrize("burst", [1, 2, 4, 8])
+def test_a_device_that_keeps_time_is_passed_on_at_once(burst: int) -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    for block in device.blocks(5, burst):
+        assert continuity.feed(block) == [block]
+    assert continuity.losses == 0
+
+
+@pytest.mark.parametrize("drift", [-3e-4, 3e-4])
+def test_a_sound_card_whose_clock_is_a_little_off_loses_nothing(drift: float) -> None:
+    """300 ppm, worse than any real one, are 0.36 s after 20 minutes: more than would count as late."""
+    device, continuity = Device(drift), GapDetector(RATE)
+    assert losses(clear(continuity, device.blocks(1200))) == []
+    assert 1200 * abs(drift) > 3 * LATE_S
+
+
+@pytest.mark.parametrize("stall_s", [0.15, 1.0, 12.0])
+def test_what_only_came_late_is_no_loss(stall_s: float) -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    blocks = [
+        *clear(continuity, device.blocks(2)),
+        *clear(continuity, device.late(stall_s)),
+        *clear(continuity, device.blocks(2)),
+        *continuity.flush(),
+    ]
+    assert losses(blocks) == []
+    assert continuity.losses == 0
+    np.testing.assert_array_equal(np.concatenate([block.samples[:, 0] for block in blocks])[::SIZE] % SIZE, 0)
+
+
+def test_a_loss_that_nobody_told_is_found_in_its_place_and_to_a_few_milliseconds() -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    blocks = clear(continuity, device.blocks(3))
+    blocks += clear(continuity, device.late(2))
+    there = device.made / RATE
+    device.lose(6.5)
+    blocks += clear(continuity, device.blocks(3))
+    ((place, length),) = losses(blocks)
+    assert place == pytest.approx(there, abs=0.02)
+    assert length == pytest.approx(6.5, abs=0.005)
+    assert continuity.losses == 1
+
+
+def test_without_it_the_streams_time_would_be_wrong_for_ever() -> None:
+    """The negative control: the same blocks, unexamined, end 6.5 s too early."""
+    device = Device()
+    blocks = list(device.blocks(3))
+    device.lose(6.5)
+    blocks += device.blocks(3)
+    assert sum(len(block.samples) for block in blocks) / RATE == pytest.approx(device.made / RATE - 6.5)
+
+
+@pytest.mark.parametrize("lost_s", [0.01, 0.04, 0.5, 3.0])
+def test_a_flagged_loss_is_measured_however_short(lost_s: float) -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    blocks = clear(continuity, device.blocks(3, burst=2, jitter_s=0.001))
+    device.lose(lost_s)
+    blocks += clear(continuity, device.blocks(3, burst=2, jitter_s=0.001, flag=True))
+    ((place, length),) = losses(blocks)
+    assert place == pytest.approx(3)  # exactly before the block that was flagged
+    assert length == pytest.approx(lost_s, abs=0.003)
+    assert continuity.losses == 1
+
+
+def test_a_flag_without_a_loss_to_measure_is_counted_all_the_same() -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    blocks = clear(continuity, device.blocks(3, jitter_s=0.0005))
+    blocks += clear(continuity, device.blocks(3, jitter_s=0.0005, flag=True))
+    assert losses(blocks) == []
+    assert continuity.losses == 1
+
+
+def test_a_loss_that_the_ring_told_is_not_found_again() -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    blocks = clear(continuity, device.blocks(3))
+    device.lose(2)
+    first, *rest = device.blocks(3)
+    blocks += clear(continuity, [Block(first.samples, first.arrived, lost=2 * RATE), *rest])
+    ((place, length),) = losses(blocks)
+    assert place == pytest.approx(3)
+    assert length == 2
+    assert continuity.losses == 0  # of its own finding
+
+
+def test_a_delay_that_grows_a_little_is_no_loss_and_a_shorter_one_is_followed() -> None:
+    """As when a sound server changes its buffers: below what counts as late."""
+    device, continuity = Device(), GapDetector(RATE)
+    for step_s in (0.06, 0.06, -0.1, 0.06):
+        device.now += step_s
+        assert losses(clear(continuity, device.blocks(4))) == []
+
+
+def test_a_device_that_catches_up_slowly_holds_nothing_back_for_long() -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    blocks = clear(continuity, device.blocks(2))
+    waits = []
+    for raw in device.late(6, pace=1.3):
+        out = continuity.feed(raw)
+        waits += [raw.arrived - block.arrived for block in out]
+        blocks += out
+    blocks += clear(continuity, device.blocks(2))
+    assert losses(blocks) == []
+    assert max(waits) <= HOLD_S + 0.02
+
+
+def test_what_is_held_when_the_device_goes_is_not_forgotten() -> None:
+    device, continuity = Device(), GapDetector(RATE)
+    clear(continuity, device.blocks(2))
+    device.lose(1)
+    raw = list(device.blocks(0.1))
+    assert clear(continuity, raw) == []
+    held = continuity.flush()
+    assert [block.arrived for block in held] == [block.arrived for block in raw]
+    ((place, length),) = losses(held)
+    assert place == 0  # before the first of them
+    assert length == pytest.approx(1, abs=0.005)
+    assert continuity.flush() == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    burst=st.sampled_from([1, 2, 4]),
+    story=st.lists(
+        st.one_of(
+            st.tuples(st.just("late"), st.floats(0.02, 4)),
+            st.tuples(st.just("lose"), st.floats(0.15, 4)),
+            st.tuples(st.just("flagged"), st.floats(0.0, 0.5)),
+        ),
+        max_size=6,
+    ),
+)
+def test_time_stays_true_and_no_block_goes_missing(seed: int, burst: int, story: list[tuple[str, float]]) -> None:
+    device, continuity = Device(seed=seed), GapDetector(RATE)
+    raw = list(device.blocks(2, burst))
+    for what, seconds in story:
+        if what == "late":
+            raw += device.late(seconds)
+        else:
+            device.lose(seconds)
+        raw += device.blocks(2, burst, flag=what == "flagged")
+    blocks = clear(continuity, raw) + continuity.flush()
+    assert [block.samples[0, 0] for block in blocks] == [block.samples[0, 0] for block in raw]
+    end = sum(block.lost + len(block.samples) for block in blocks)
+    assert end / RATE == pytest.approx(device.made / RATE, abs=0.004 * (1 + len(story)))

@@ -1,0 +1,46 @@
+"""What streams and their files are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtag.audio.names import stream_names, target_paths, unique
+
+
+def test_a_stream_is_called_after_its_file() -> None:
+    assert stream_names(["music/song.mp3", "/tmp/Ünï 東京.flac"]) == ["song.mp3", "Ünï 東京.flac"]
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    names = stream_names(["a/song.mp3", "b/song.mp3", "c/song.mp3"])
+    assert names == ["song.mp3", "song.mp3 (2)", "song.mp3 (3)"]
+
+
+def test_urls_and_standard_input() -> None:
+    sources = ["https://me:secret@example.org/a/My%20song.ogg?key=1", "http://example.org/", "-"]
+    assert stream_names(sources) == ["My song.ogg", "example.org", "stdin"]
+
+
+@given(st.lists(st.sampled_from(["a", "a (2)", "a (3)", "b"])))
+def test_names_are_unique_even_where_they_look_numbered(names: list[str]) -> None:
+    result = unique(names)
+    assert len(set(result)) == len(names)
+    assert all(fresh.startswith(name) for fresh, name in zip(result, names, strict=True))
+
+
+def test_one_stream_has_the_target_itself() -> None:
+    assert target_paths(Path("out/tags.labels"), ["song.mp3"]) == [Path("out/tags.labels")]
+
+
+def test_several_streams_have_files_of_their_own_beside_it() -> None:
+    paths = target_paths(Path("out/tags.png"), ["song.mp3", "song.flac", "a/b.mp3", "x"])
+    assert [path.name for path in paths] == [
+        "tags-song.png",
+        "tags-song (2).png",
+        "tags-a_b.png",
+        "tags-x.png",
+    ]
+    assert {path.parent for path in paths} == {Path("out")}

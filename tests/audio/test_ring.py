@@ -1,0 +1,199 @@
+"""The ring: what is written is read, in order, and what did not fit is told with its length."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamtag.audio.ring import Ring
+from streamtag.errors import SpecError
+
+
+def ramp(start: int, length: int, channels: int = 1) -> NDArray[np.float32]:
+    """[length, channels] each sample says where it belongs; channel c adds c/2."""
+    place = np.arange(start, start + length, dtype=np.float32)
+    return place[:, np.newaxis] + np.arange(channels, dtype=np.float32) / np.float32(2)
+
+
+def test_what_is_written_is_read_in_order() -> None:
+    ring = Ring(4, 3, 2)
+    assert ring.read() is None
+    before = time.monotonic()
+    ring.write(ramp(0, 3, 2))
+    ring.write(ramp(3, 2, 2))
+    assert len(ring) == 2
+    for start, length in ((0, 3), (3, 2)):
+        block = ring.read()
+        assert block is not None
+        np.testing.assert_array_equal(block.samples, ramp(start, length, 2))
+        assert block.lost == 0
+        assert before <= block.arrived <= time.monotonic()
+    assert ring.read() is None
+
+
+def test_what_was_read_stays_as_it_was_when_its_slot_is_used_again() -> None:
+    ring = Ring(1, 3, 1)
+    ring.write(ramp(0, 3))
+    first = ring.read()
+    ring.write(ramp(3, 3))
+    assert first is not None
+    np.testing.assert_array_equal(first.samples, ramp(0, 3))
+
+
+def test_blocks_are_read_as_one_up_to_a_length() -> None:
+    ring = Ring(8, 2, 1)
+    for start in range(0, 10, 2):
+        ring.write(ramp(start, 2))
+    block = ring.read(most=5)
+    assert block is not None
+    np.testing.assert_array_equal(block.samples, ramp(0, 6))
+    rest = ring.read(most=100)
+    assert rest is not None
+    np.testing.assert_array_equal(rest.samples, ramp(6, 4))
+
+
+def test_a_full_ring_loses_the_newest_and_tells_before_the_next_that_fits() -> None:
+    ring = Ring(2, 3, 1)
+    for start in (0, 3, 6, 9):
+        ring.write(ramp(start, 3))
+    assert ring.full
+    assert ring.overruns == 2
+    assert ring.owed == 6
+    first = ring.read()
+    ring.write(ramp(12, 3), lost=5)
+    assert ring.owed == 0
+    second, third = ring.read(most=100), ring.read(most=100)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert (first.lost, second.lost, third.lost) == (0, 0, 11)  # and the loss cuts what is read as one
+    np.testing.assert_array_equal(third.samples, ramp(12, 3))
+
+
+def test_a_write_that_is_longer_than_a_slot_takes_several_or_loses_its_end() -> None:
+    ring = Ring(2, 3, 1)
+    ring.write(ramp(0, 8))
+    block = ring.read(most=100)
+    assert block is not None
+    np.testing.assert_array_equal(block.samples, ramp(0, 6))
+    assert ring.owed == 2
+    assert ring.overruns == 1
+
+
+def test_a_write_of_nothing_carries_its_loss_on() -> None:
+    ring = Ring(2, 3, 1)
+    ring.write(ramp(0, 0), lost=4)
+    assert ring.read() is None
+    ring.write(ramp(4, 1))
+    block = ring.read()
+    assert block is not None
+    assert block.lost == 4
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 1), (2, 0, 1), (2, 3, 0), (-1, 3, 1)])
+def test_a_ring_without_room_is_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(SpecError, match="must have"):
+        Ring(*shape)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    slots=st.integers(1, 5),
+    frames=st.integers(1, 4),
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("write"), st.integers(0, 9), st.integers(0, 3)),
+            st.tuples(st.just("read"), st.integers(0, 12), st.just(0)),
+        ),
+        max_size=60,
+    ),
+)
+def test_no_sample_is_lost_untold_doubled_or_out_of_place(
+    slots: int, frames: int, steps: list[tuple[str, int, int]]
+) -> None:
+    """Whatever the order of writes and reads: the blocks and the losses between them give back every position."""
+    ring = Ring(slots, frames, 1)
+    position = read = 0
+    model: deque[int] = deque()  # lengths that wait
+    for step, length, lost in steps:
+        if step == "write":
+            ring.write(ramp(position + lost, length), lost)
+            position += lost + length
+            left = length
+            while left and len(model) < slots:
+                model.append(min(left, frames))
+                left -= model[-1]
+        elif (block := ring.read(most=length)) is None:
+            assert not model
+        else:
+            read += block.lost
+            np.testing.assert_array_equal(block.samples, ramp(read, len(block.samples)))
+            read += len(block.samples)
+            taken = 0
+            while taken < len(block.samples):
+                taken += model.popleft()
+            assert taken == len(block.samples)
+        assert len(ring) == len(model)
+    while (block := ring.read()) is not None:
+        read += block.lost + len(block.samples)
+    assert read + ring.owed == position
+
+
+@pytest.mark.parametrize("slots", [2, 7, 64])
+def test_two_threads_agree_on_every_sample(slots: int) -> None:
+    """The writer never waits; whatever the reader misses is told, and nothing is torn."""
+    ring = Ring(slots, 16, 2)
+    total, position, torn = 60_000, 0, False
+    done = threading.Event()
+
+    def write() -> None:
+        sizes = np.random.default_rng(5).integers(1, 17, 20_000)
+        start = 0
+        for size in map(int, sizes):
+            if start >= total:
+                break
+            ring.write(ramp(start, size, 2))
+            start += size
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while True:
+        ended = done.is_set()
+        block = ring.read(most=64)
+        if block is None:
+            if ended:
+                break
+            continue
+        position += block.lost
+        torn |= not np.array_equal(block.samples, ramp(position, len(block.samples), 2))
+        position += len(block.samples)
+    writer.join()
+    assert not torn
+    assert total <= position + ring.owed < total + 16
+
+
+def test_writing_makes_nothing_that_stays() -> None:
+    ring = Ring(16, 480, 2)
+    indata = ramp(0, 480, 2)
+    for _ in range(100):  # the numbers of a first round
+        ring.write(indata)
+        ring.read()
+    tracemalloc.start()
+    try:
+        for _ in range(2000):
+            ring.write(indata, lost=1)  # into a full ring for the most part
+        size, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 4096
+    assert peak < indata.nbytes  # not even for a moment: no copy of a block was made
+    assert ring.overruns > 1900

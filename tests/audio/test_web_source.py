@@ -1,0 +1,138 @@
+"""Sounds on web servers: good ones, missing ones, stalling ones, hostile ones. All servers are local."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamtag.audio.file_source import SourceSpec, open_source
+from streamtag.errors import SourceError
+
+Encode = Callable[..., Path]
+Tone = Callable[..., NDArray[np.float32]]
+QUICK = SourceSpec(open_timeout_s=0.5, read_timeout_s=0.5)
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder; /away redirects to a local file."""
+
+    def do_GET(self) -> None:
+        if self.path == "/away":
+            self.send_response(302)
+            self.send_header("Location", f"file://{self.directory}/song.mp3")
+            self.end_headers()
+        elif self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/song.mp3")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path, encode: Encode, tone: Tone) -> Iterator[str]:
+    encode(tmp_path / "song.mp3", tone(2, 44100), 44100, "libmp3lame")
+    encode(tmp_path / "part.ts", tone(2, 44100), 44100, "aac")
+    (tmp_path / "text.mp3").write_text("no music\n" * 999)
+    for name, target in (
+        ("radio", "part.ts"),
+        ("hostile", f"file://{tmp_path}/part.ts"),
+        ("device", "/dev/zero"),
+    ):
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n"
+        (tmp_path / f"{name}.m3u8").write_text(text)
+    (tmp_path / "hostile.ffconcat").write_text(f"ffconcat version 1.0\nfile 'file:{tmp_path}/part.ts'\n")
+    handler = functools.partial(Handler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def talker(data: bytes) -> Iterator[str]:
+    """A server that accepts, says `data`, and then nothing more: neither an answer nor an end."""
+    done = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(data)
+            done.wait()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/live.mp3"
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("page", ["song.mp3", "moved", "radio.m3u8"])
+def test_a_file_a_redirection_and_a_playlist(site: str, page: str) -> None:
+    with open_source(f"{site}/{page}") as source:
+        assert source.info.name == page
+        assert sum(len(chunk) for chunk in source) / 16000 == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("page", ["away", "hostile.m3u8", "device.m3u8", "hostile.ffconcat"])
+def test_a_server_cannot_lead_to_local_files(site: str, page: str) -> None:
+    with (
+        pytest.raises(SourceError, match=f"^{site}/{page}: "),
+        open_source(f"{site}/{page}", QUICK) as source,
+    ):
+        list(source)
+
+
+def test_text_is_no_audio(site: str) -> None:
+    with pytest.raises(SourceError, match=r"text\.mp3: not audio"):
+        open_source(f"{site}/text.mp3")
+
+
+def test_a_page_that_is_missing(site: str) -> None:
+    with pytest.raises(SourceError, match=r"missing\.mp3: .*404"):
+        open_source(f"{site}/missing.mp3")
+
+
+def test_a_server_that_is_not_there() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(SourceError, match=r"^http://127.0.0.1:[0-9]+/x.mp3: cannot be reached: connection refused$"):
+        open_source(f"http://me:secret@127.0.0.1:{port}/x.mp3")
+
+
+def test_a_host_that_is_unknown() -> None:
+    with pytest.raises(SourceError, match="cannot be reached"):
+        open_source("http://no-such-host.invalid/x.mp3", QUICK)
+
+
+def test_a_server_that_never_answers() -> None:
+    with talker(b"") as address, pytest.raises(SourceError, match=r"live.mp3: no answer within 0.5 s$"):
+        open_source(address, QUICK)
+
+
+def test_a_server_that_falls_silent_on_the_way(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    body = encode(tmp_path / "a.mp3", tone(20, 44100), 44100, "libmp3lame").read_bytes()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n"
+    heard: list[int] = []
+    with talker(head + body[: len(body) // 2]) as address, open_source(address, QUICK) as source:
+        chunks = iter(source)
+        with pytest.raises(SourceError, match=r"live.mp3: broke off: nothing came for 0.5 s$"):
+            heard.extend(len(chunk) for chunk in chunks)
+    assert 5 * 16000 < sum(heard) <= 10.1 * 16000  # what came before is not lost

@@ -1,0 +1,45 @@
+"""How the inputs are shown. On a real sound system: tests/live/test_real_microphone.py."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from streamtag.audio.devices import InputDevice
+from streamtag.cli.devices import HINTS, print_inputs
+from streamtag.terminal.summary import results_console
+
+
+def shown(*devices: InputDevice) -> list[str]:
+    file = io.StringIO()
+    print_inputs(devices, results_console(file))
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_every_input_has_a_line_with_its_figures() -> None:
+    lines = shown(
+        InputDevice(0, "HDA Intel PCH: ALC257 Analog (hw:0,0)", "ALSA", 44100, 2, False),
+        InputDevice(11, "[red]Mic[/] of 東京", "JACK Audio Connection Kit", 192000, 32, True),
+    )
+    assert lines[0].split() == ["index", "rate", "channels", "host", "API", "name"]
+    assert lines[1].split()[:5] == ["0", "44100", "Hz", "2", "ALSA"]
+    assert lines[1].endswith("  HDA Intel PCH: ALC257 Analog (hw:0,0)")
+    assert lines[2].split()[:5] == ["default", "11", "192000", "Hz", "32"]
+    assert lines[2].endswith("JACK Audio Connection Kit  [red]Mic[/] of 東京")  # a name is text, not markup
+    assert lines[1].index("ALSA") == lines[2].index("JACK") == lines[0].index("host API")
+
+
+def test_a_machine_without_inputs_says_so() -> None:
+    assert shown()[0] == "This machine has no sound input."
+
+
+@pytest.mark.parametrize(("platform", "word"), [("linux", "monitor"), ("darwin", "BlackHole"), ("win32", "Stereo Mix")])
+def test_it_tells_how_the_machines_own_sound_is_heard(
+    platform: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    assert word in " ".join(shown())
+    monkeypatch.setattr(sys, "platform", "plan9")
+    assert not any(hint in " ".join(shown()) for hint in HINTS.values())

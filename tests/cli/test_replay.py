@@ -1,0 +1,194 @@
+"""A recording is played to whoever listens, with its own timing, however damaged it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from streamtag.cli.replay_run import Player, ReplayRequest, run
+from streamtag.errors import SpecError
+from streamtag.protocol.messages import End, Frame, Hello, Message
+from streamtag.protocol.reader import parse
+from streamtag.sinks.replay_reader import Recording
+
+HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
+OTHER = Hello("streamtag 0.1.0", "other", ("drums",), 16000, 0.256, 0.512, 0.384, (0.3,))
+FRAMES = [Frame("mic", k, round(0.256 * k, 3), round(0.256 * k + 0.512, 3), {"guitar": 0.5}) for k in range(4)]
+
+
+def _written(folder: Path, *messages: tuple[Message, float], tail: str = "") -> Path:
+    path = folder / "r.jsonl"
+    lines = [json.dumps({**message.to_dict(), "at": at}) + "\n" for message, at in messages]
+    path.write_text("".join(lines) + tail, encoding="utf-8")
+    return path
+
+
+def _messages(text: str) -> list[Message | None]:
+    return [parse(line) for line in text.splitlines()]
+
+
+def test_messages_come_when_they_are_due(tmp_path: Path) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.2), (FRAMES[1], 0.2), (FRAMES[2], 0.5), (FRAMES[3], 0.8))
+    came: list[tuple[float, Message]] = []
+    with Recording(path) as recording:
+        player = Player(recording, lambda message: came.append((time.monotonic(), message)), speed=2.0)
+        began = time.monotonic()
+        player.play(loop=False, wanted=lambda: True)
+    assert [message for _, message in came] == FRAMES
+    for (moment, _), due in zip(came, [0.1, 0.1, 0.25, 0.4], strict=True):
+        assert due <= moment - began < due + 1  # never early; late only if this machine is very busy
+    assert player.told == 4
+
+
+def test_a_loop_begins_anew_and_ends_when_it_is_not_wanted(tmp_path: Path) -> None:
+    came: list[Message] = []
+    with Recording(_written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (FRAMES[1], 0.2))) as recording:
+        player = Player(recording, came.append, speed=50.0)
+        began = time.monotonic()
+        player.play(loop=True, wanted=lambda: len(came) < 7)
+    assert came == [*FRAMES[:2] * 3, FRAMES[0]]
+    assert player.passes == 4
+    # a pass lasts as long as the recording, and a hop
+    assert time.monotonic() - began >= (3 * (0.2 + 0.256) + 0.1) / 50
+
+
+def test_nothing_is_told_once_it_is_not_wanted(tmp_path: Path) -> None:
+    with Recording(_written(tmp_path, (HELLO, 0.0), (FRAMES[0], 3600.0))) as recording:
+        player = Player(recording, lambda message: pytest.fail(f"{message} was told"), speed=1.0)
+        answers = iter([True, True, True])
+        player.play(loop=True, wanted=lambda: next(answers, False))
+    assert player.told == 0
+
+
+def test_lines_are_printed_as_they_were(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """But for the times at which they were recorded."""
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (End("mic", 1.5, 1, {"guitar": 0.5}), 0.2))
+    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    out, err = capfd.readouterr()
+    assert out == path.read_text(encoding="utf-8").replace(', "at": 0.0', "").replace(', "at": 0.1', "").replace(
+        ', "at": 0.2', ""
+    ).replace(", ", ",").replace(": ", ":")
+    assert err == f"streamtag: {path}: 2 messages played\n"
+
+
+def test_damaged_lines_are_told_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), tail='nonsense\n{"type":"frame","stream":"mi')
+    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    out, err = capfd.readouterr()
+    assert _messages(out) == [HELLO, FRAMES[0]]
+    assert err.endswith(": 1 message played, 1 damaged line skipped\n")
+
+
+def test_a_second_recording_behind_the_first_is_played_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (HELLO, 0.0), (FRAMES[1], 0.1))
+    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    out, err = capfd.readouterr()
+    assert _messages(out) == [HELLO, *FRAMES[:2]]
+    assert "another model" not in err
+
+
+def test_messages_of_another_model_are_told_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (OTHER, 0.0), (FRAMES[1], 0.1), (FRAMES[2], 0.1))
+    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    assert "3 messages played, 2 messages of another model" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such file"),
+        ("", "does not begin with a hello"),
+        (HELLO.to_json() + "\n", "nothing to play after its hello"),
+        (HELLO.to_json() + "\nnonsense\n", "nothing to play after its hello"),
+    ],
+)
+@pytest.mark.parametrize("loop", [False, True])
+def test_what_cannot_be_played_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: str | None, reason: str, loop: bool
+) -> None:
+    path = tmp_path / "r.jsonl"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    assert run(ReplayRequest(path, json=True, speed=1000, loop=loop)) == 1
+    out, err = capfd.readouterr()
+    assert err.startswith(f"streamtag: {path}: ")
+    assert reason in err
+    assert err.count("\n") == 1
+    assert json.loads(out.splitlines()[-1])["type"] == "error"
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_speed_that_makes_no_sense_is_refused(speed: float) -> None:
+    with pytest.raises(SpecError, match="speed"):
+        ReplayRequest(Path("r.jsonl"), json=True, speed=speed)
+
+
+def test_somebody_must_listen() -> None:
+    with pytest.raises(SpecError, match="nobody"):
+        ReplayRequest(Path("r.jsonl"))
+
+
+@contextmanager
+def _started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "streamtag.cli", "replay", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    """Where it serves, for subscribers."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("streamtag: serving on http://127.0.0.1:")
+    return line.split()[-1].replace("http", "ws")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_subscribers_get_it_and_a_signal_ends_it(tmp_path: Path, number: int, code: int) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), *((frame, 0.1 * frame.frame) for frame in FRAMES))
+    with _started(path, "--serve", "127.0.0.1:0", "--loop") as process:
+        with connect(_address(process), open_timeout=20) as subscriber:
+            assert parse(subscriber.recv(10)) == HELLO
+            got: list[Any] = [parse(subscriber.recv(10)) for _ in range(9)]
+            numbers = [frame.frame for frame in got[1:]]  # the first is the latest one before it came
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+        assert numbers == [(numbers[0] + k) % 4 for k in range(8)]
+        assert (process.returncode, out) == (code, "")
+        assert "played until it was interrupted" in err
+        assert subscriber.close_code == 1001
+
+
+def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1))
+    with _started(path, "--serve", "0", "--loop") as process:
+        port = _address(process).rstrip("/").rpartition(":")[2]
+        command = [sys.executable, "-m", "streamtag.cli", "replay", str(path), "--serve", port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("streamtag: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_it_needs_no_torch(tmp_path: Path) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1))
+    command = [sys.executable, "-X", "importtime", "-m", "streamtag.cli", "replay", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=dict(os.environ))
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "streamtag.cli.replay_run" in imported  # it is a list of imports
+    assert not {"torch", "av", "matplotlib"} & imported

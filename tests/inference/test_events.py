@@ -1,0 +1,132 @@
+"""Tags going on and off: hysteresis, rest, one threshold a tag."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtag.errors import SpecError
+from streamtag.inference.events import EventDetector, EventSpec, TagEvent
+from streamtag.inference.frame import TagFrame
+
+HOP = 0.256
+PLAIN = EventSpec(smoothing_s=0, release=0.7, hold_s=0)
+
+
+def frame(index: int, *probs: float) -> TagFrame:
+    return TagFrame(index, (index - 1) * HOP, (index + 1) * HOP, np.array(probs, np.float32))
+
+
+def run(detector: EventDetector, *curves: list[float]) -> list[TagEvent]:
+    """One curve a tag."""
+    return [e for i, probs in enumerate(zip(*curves, strict=True)) for e in detector.feed(frame(i, *probs))]
+
+
+def test_on_above_the_threshold_and_off_below_the_release() -> None:
+    detector = EventDetector(["guitar"], [0.5], PLAIN)
+    events = run(detector, [0.4, 0.5, 0.51, 0.4, 0.36, 0.34, 0.36, 0.5, 0.6])
+    assert [event.state for event in events] == ["on", "off", "on"]
+    assert [event.time for event in events] == pytest.approx([2 * HOP, 5 * HOP, 8 * HOP])
+
+
+def test_events_are_tuples_with_names() -> None:
+    (event,) = run(EventDetector(["guitar"], [0.5], PLAIN), [0.9])
+    tag, state, time = event
+    assert (tag, state, time) == (event.tag, event.state, event.time) == ("guitar", "on", 0.0)
+
+
+def test_every_tag_has_its_own_threshold() -> None:
+    detector = EventDetector(["guitar", "harp"], [0.5, 0.05], PLAIN)
+    assert [(e.tag, e.state) for e in run(detector, [0.4, 0.4], [0.01, 0.06])] == [("harp", "on")]
+
+
+def flicker(spec: EventSpec) -> int:
+    curve = 0.45 + 0.08 * np.sin(np.arange(80) * 2.1)  # across the threshold, faster than any music
+    return len(run(EventDetector(["guitar"], [0.5], spec), curve.tolist()))
+
+
+def test_the_usual_settings_do_not_flicker() -> None:
+    assert flicker(EventSpec()) == 0
+
+
+def test_without_hysteresis_it_would_flicker() -> None:
+    """The negative control."""
+    assert flicker(EventSpec(smoothing_s=0, release=1, hold_s=0)) > 20
+
+
+@pytest.mark.parametrize("part", [{"smoothing_s": 0.5}, {"release": 0.7}, {"hold_s": 1.0}])
+def test_each_measure_alone_calms_it(part: dict[str, float]) -> None:
+    alone = {"smoothing_s": 0.0, "release": 1.0, "hold_s": 0.0} | part
+    assert flicker(EventSpec(**alone)) < flicker(EventSpec(smoothing_s=0, release=1, hold_s=0)) / 2
+
+
+def test_a_lasting_change_comes_through_within_a_second() -> None:
+    events = run(EventDetector(["guitar"], [0.5]), [0.1] * 10 + [0.9] * 20 + [0.1] * 20)
+    assert [e.state for e in events] == ["on", "off"]
+    assert 10 * HOP <= events[0].time <= 10 * HOP + 1
+    assert 30 * HOP <= events[1].time <= 30 * HOP + 1.3
+
+
+def test_smoothing_counts_seconds_not_frames() -> None:
+    """After a gap of a minute the past has no weight left."""
+    detector = EventDetector(["guitar"], [0.5], EventSpec(smoothing_s=2, hold_s=0))
+    assert detector.feed(frame(0, 0.0)) == []
+    assert detector.feed(frame(1, 1.0)) == []
+    assert [e.state for e in detector.feed(frame(240, 1.0))] == ["on"]
+
+
+def test_close_ends_what_is_on_and_begins_anew() -> None:
+    detector = EventDetector(["a", "b", "c"], [0.5] * 3, PLAIN)
+    run(detector, [0.9], [0.1], [0.9])
+    assert detector.close(7.5) == [("a", "off", 7.5), ("c", "off", 7.5)]
+    assert detector.close(8.0) == []
+    assert [e.tag for e in detector.feed(frame(0, 0.1, 0.9, 0.1))] == ["b"]
+
+
+@given(
+    curve=st.lists(st.floats(0, 1, width=32), max_size=60),
+    spec=st.builds(
+        EventSpec,
+        smoothing_s=st.sampled_from([0.0, 0.5, 1.0]),
+        release=st.floats(0.1, 1),
+        hold_s=st.sampled_from([0.0, 1.0]),
+    ),
+    threshold=st.floats(0.01, 0.99),
+)
+def test_on_and_off_take_turns_and_rest(curve: list[float], spec: EventSpec, threshold: float) -> None:
+    detector = EventDetector(["guitar"], [threshold], spec)
+    events = [*run(detector, curve)]
+    assert [e.state for e in events] == ["on" if i % 2 == 0 else "off" for i in range(len(events))]
+    assert all(b.time - a.time >= spec.hold_s for a, b in pairwise(events))
+    closing = detector.close(len(curve) * HOP)
+    assert len(closing) == len(events) % 2
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("inf"), float("nan")])
+def test_thresholds_that_make_no_sense(threshold: float) -> None:
+    with pytest.raises(SpecError, match="thresholds"):
+        EventDetector(["guitar"], [threshold])
+
+
+def test_the_outermost_thresholds() -> None:
+    """Always on once anything is heard, and never."""
+    events = run(EventDetector(["a", "b"], [0.0, 1.0], PLAIN), [0.0, 0.1, 0.0], [1.0, 1.0, 1.0])
+    assert events == [("a", "on", HOP)]
+
+
+def test_a_threshold_is_missing() -> None:
+    with pytest.raises(SpecError, match="one threshold a tag"):
+        EventDetector(["guitar", "harp"], [0.5])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"smoothing_s": -1}, {"release": 0}, {"release": 1.1}, {"hold_s": -1}, {"hold_s": float("nan")}],
+)
+def test_settings_that_make_no_sense(settings: dict[str, float]) -> None:
+    with pytest.raises(SpecError, match="EventSpec"):
+        EventSpec(**settings)

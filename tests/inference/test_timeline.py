@@ -1,0 +1,70 @@
+"""All frames of a stream, in little memory."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.timeline import FIRST_ROWS, Timeline
+
+
+def _filled(frames: int, tags: int = 3) -> tuple[Timeline, np.ndarray]:
+    probs = np.random.default_rng(5).random((frames, tags), np.float32)
+    timeline = Timeline("song.mp3", tuple(f"tag {index}" for index in range(tags)))
+    for index, row in enumerate(probs):
+        timeline.add(TagFrame(index, 0.256 * index - 0.256, 0.256 * index + 0.256, row))
+    return timeline, probs
+
+
+@pytest.mark.parametrize("frames", [1, FIRST_ROWS - 1, FIRST_ROWS, FIRST_ROWS + 1, 5 * FIRST_ROWS])
+def test_what_goes_in_comes_out(frames: int) -> None:
+    timeline, probs = _filled(frames)
+    assert len(timeline) == frames
+    np.testing.assert_array_equal(timeline.probs, probs)
+    np.testing.assert_allclose(timeline.times, 0.256 * np.arange(frames))
+    np.testing.assert_allclose(timeline.means, probs.mean(axis=0), rtol=1e-5)
+
+
+def test_empty_has_means_of_zero() -> None:
+    timeline = Timeline("song.mp3", ("a", "b"))
+    assert timeline.probs.shape == (0, 2)
+    assert timeline.means.tolist() == [0.0, 0.0]
+
+
+def test_an_hour_is_a_few_megabytes_and_no_object_per_frame() -> None:
+    timeline, _ = _filled(14_063, tags=50)
+    seen: set[int] = set()
+
+    def size(value: object) -> int:
+        if id(value) in seen or isinstance(value, type | ModuleType):
+            return 0
+        seen.add(id(value))
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+        own = value.nbytes if isinstance(value, np.ndarray) else sys.getsizeof(value)
+        return own + sum(size(part) for part in parts)
+
+    assert size(vars(timeline)) < 4_000_000
+
+
+@pytest.mark.parametrize("frames", [40, 63, 64, 65, 1000, 4097])
+def test_an_endless_stream_keeps_its_course_its_means_and_its_peaks_in_few_rows(frames: int) -> None:
+    probs = np.random.default_rng(6).random((frames, 2), np.float32)
+    timeline = Timeline("mic", ("a", "b"), longest=64)
+    for index, row in enumerate(probs):
+        timeline.add(TagFrame(index, 0.256 * index - 0.256, 0.256 * index + 0.256, row))
+    assert len(timeline) == frames
+    np.testing.assert_allclose(timeline.means, probs.mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(timeline.peaks, probs.max(axis=0))
+    np.testing.assert_allclose(timeline.peak_times, 0.256 * probs.argmax(axis=0))
+    rows = len(timeline.probs)
+    assert rows <= 64
+    merged = 1 << max(0, (frames - 1).bit_length() - 6)  # frames a row, the smallest power of two that fits
+    assert rows == -(-frames // merged)
+    full = frames // merged * merged
+    expected = probs[:full].reshape(-1, merged, 2).mean(axis=1)
+    np.testing.assert_allclose(timeline.probs[: len(expected)], expected, rtol=1e-4)
+    np.testing.assert_allclose(timeline.times[0], 0.128 * (merged - 1))

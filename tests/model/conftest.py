@@ -1,0 +1,66 @@
+"""Small networks and a piece of music for the mathematics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from streamtag.audio.file_source import open_source
+from streamtag.model import (
+    NetworkSpec,
+    Normalization,
+    NormalizationSpec,
+    Scattering,
+    ScatteringSpec,
+    StackedGRU,
+    TaggerNetwork,
+)
+
+
+@pytest.fixture(scope="session")
+def scattering() -> Scattering:
+    return Scattering(ScatteringSpec())
+
+
+@pytest.fixture(scope="session")
+def gru() -> StackedGRU:
+    torch.manual_seed(3)
+    return StackedGRU(NetworkSpec(inputs=374, hidden=32, layers=3, outputs=5)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tagger(scattering: Scattering, gru: StackedGRU) -> TaggerNetwork:
+    torch.manual_seed(4)
+    normalization = Normalization(NormalizationSpec(), scattering.spec)
+    frames = normalization.raw(scattering(torch.randn(2, 60000) * 0.1)).flatten(0, 1)
+    normalization.fit(frames.mean(0), frames.std(0))
+    tags = [f"tag {n}" for n in range(5)]
+    return TaggerNetwork(scattering, normalization, gru, nn.Linear(32, 5), tags, [0.5] * 5, {"name": "toy"})
+
+
+@pytest.fixture(scope="session")
+def music() -> Tensor:
+    """26 s of plucked chords over a pulse, with a little noise: [T], 16 kHz, full scale 1."""
+    rng = np.random.default_rng(0)
+    seconds = 26.0
+    t = np.arange(int(seconds * 16000)) / 16000
+    sound = 0.002 * rng.standard_normal(t.size)
+    for start in np.arange(0.0, seconds, 0.375):
+        after = np.clip(t - start, 0.0, None)
+        envelope = np.where(t >= start, (1 - np.exp(-after * 200)) * np.exp(-after * rng.uniform(2, 9)), 0.0)
+        for _ in range(3):
+            pitch = 55.0 * 2 ** (rng.integers(0, 60) / 12)
+            partials = [n for n in range(1, 7) if pitch * n < 7500]
+            sound += 0.08 * envelope * sum(np.sin(2 * np.pi * pitch * n * t) / n**1.5 for n in partials)
+    return torch.tensor(sound, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def song() -> Tensor:
+    """The example song from its strings to its rock: [T], 16 kHz."""
+    with open_source(str(Path(__file__).parents[2] / "examples" / "evening_ride.mp3")) as source:
+        return torch.from_numpy(np.concatenate(list(source))[23 * 16000 :])

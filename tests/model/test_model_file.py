@@ -1,0 +1,150 @@
+"""Model files: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from streamtag.errors import ModelFileError, OutputError, SpecError, StreamtagError
+from streamtag.model import TaggerNetwork, load_tagger, save_tagger
+
+
+@pytest.fixture
+def path(tagger: TaggerNetwork, tmp_path: Path) -> Path:
+    save_tagger(tagger, tmp_path / "toy.safetensors")
+    return tmp_path / "toy.safetensors"
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_a_saved_model_says_the_same(tagger: TaggerNetwork, path: Path, music: Tensor) -> None:
+    loaded = load_tagger(path)
+    assert (loaded.tags, loaded.thresholds, loaded.card) == (tagger.tags, tagger.thresholds, tagger.card)
+    assert (loaded.spec, loaded.normalization.spec, loaded.gru.spec) == (
+        tagger.spec,
+        tagger.normalization.spec,
+        tagger.gru.spec,
+    )
+    audio = music[None, :50000]
+    assert float((loaded(audio) - tagger(audio)).abs().max()) < 2e-3, "half precision costs little"
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_weights_are_in_half_precision_and_one_file_is_all(path: Path) -> None:
+    _, tensors = read(path)
+    assert all(t.dtype == torch.float16 for name, t in tensors.items() if not name.startswith("normalization."))
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    for missing in (tmp_path / "no.safetensors", tmp_path):
+        with pytest.raises(ModelFileError, match="no such model file"):
+            load_tagger(missing)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am a text file", b"\xff" * 4096, b"PK\x03\x04" + b"\0" * 100])
+def test_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"x\.safetensors: not a model file"):
+        load_tagger(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_truncated_file(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_tagger(path)
+
+
+def test_another_safetensors_file(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelFileError, match="not a streamtag model"):
+        load_tagger(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(path: Path, value: float) -> None:
+    metadata, tensors = read(path)
+    tensors["head.weight"][1, 2] = value
+    save_file(tensors, path, metadata)
+    with pytest.raises(ModelFileError, match=r"head\.weight holds values that are not finite"):
+        load_tagger(path)
+
+
+def _set(key: str, **changes: Any) -> Any:
+    def change(metadata: dict[str, str], _: dict[str, Tensor]) -> None:
+        metadata[key] = json.dumps({**json.loads(metadata[key]), **changes})
+
+    return change
+
+
+def _text(key: str, text: str) -> Any:
+    return lambda metadata, _: metadata.update({key: text})
+
+
+DAMAGES = {
+    "layers": (_set("network", layers=4), "missing or unknown tensors"),
+    "hidden": (_set("network", hidden=64), "shape"),
+    "inputs": (_set("network", inputs=300), "shape|inputs"),
+    "huge": (_set("network", hidden=10**6), "parameters"),
+    "zero": (_set("network", layers=0), "damaged model description"),
+    "hop": (_set("scattering", hop=1), "damaged model description"),
+    "unknown field": (_set("scattering", speed=3), "damaged model description"),
+    "compression": (_set("normalization", compression="zip"), "damaged model description"),
+    "no json": (_text("tags", "{"), "damaged model description"),
+    "tags no list": (_text("tags", '"guitar"'), "damaged model description"),
+    "too few tags": (_text("tags", '["a"]'), "do not fit"),
+    "a tag twice": (_text("tags", '["a", "a", "b", "c", "d"]'), "do not fit"),
+    "thresholds": (_text("thresholds", "[0.1, 0.2, 0.3, 0.4, NaN]"), "damaged model description"),
+    "card": (_text("card", "[]"), "damaged model description"),
+    "no spec": (lambda metadata, _: metadata.pop("network"), "damaged model description"),
+    "no tensor": (lambda _, tensors: tensors.pop("head.bias"), "head.bias"),
+    "deviation": (lambda _, tensors: tensors["normalization.std"].zero_(), "above zero"),
+    "whole numbers": (
+        lambda _, tensors: tensors.update({"head.bias": torch.zeros(5, dtype=torch.int64)}),
+        "head.bias",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_contents_that_do_not_fit_their_settings(path: Path, name: str) -> None:
+    change, message = DAMAGES[name]
+    metadata, tensors = read(path)
+    change(metadata, tensors)
+    save_file(tensors, path, metadata)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_tagger(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_untouched_copy_loads(path: Path) -> None:
+    """The negative control of the damages above."""
+    metadata, tensors = read(path)
+    save_file(tensors, path, metadata)
+    load_tagger(path)
+
+
+def test_what_cannot_be_saved(tagger: TaggerNetwork, tmp_path: Path, path: Path) -> None:
+    with pytest.raises(OutputError):
+        save_tagger(tagger, tmp_path / "no folder" / "x.safetensors")
+    loaded = load_tagger(path)
+    loaded.head.weight[0, 0] = 1e6
+    with pytest.raises(ModelFileError, match="half precision"):
+        save_tagger(loaded, tmp_path / "x.safetensors")
+
+
+def test_parts_that_do_not_fit(tagger: TaggerNetwork) -> None:
+    with pytest.raises(SpecError, match="tags"):
+        TaggerNetwork(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, ["one"], [0.5], {})
+    assert issubclass(SpecError, StreamtagError)

@@ -1,0 +1,104 @@
+"""What was sent is what is read; anything else is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtag.errors import ProtocolError
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message, Ready
+from streamtag.protocol.reader import LONGEST, parse
+
+HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
+MESSAGES = [
+    HELLO,
+    Frame("song.mp3", 12, 2.816, 3.328, {"guitar": 0.91}),
+    Frame("mic", 12, 2.816, 3.328, {}, latency_s=0.401, dropped=3),
+    Event("mic", "guitar", "on", 3.07),
+    Gap("mic", 7.1, 0.3),
+    End("song.mp3", 29.1, 114, {"guitar": 0.83}),
+    Error("no such file"),
+    Error("unplugged", "mic"),
+    Ready("mic", 0),
+    Ready("Müller – 東京", 10**12),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
+def test_a_message_comes_back_as_it_was(message: Message) -> None:
+    assert parse(message.to_json()) == message
+    assert parse(message.to_json().encode()) == message
+
+
+def test_unknown_fields_and_types_are_passed_over() -> None:
+    assert parse(json.dumps({**Gap("mic", 1.0, 0.5).to_dict(), "why": "unplugged"})) == Gap("mic", 1.0, 0.5)
+    assert parse('{"type":"weather","rain":true}') is None
+
+
+def test_a_hello_without_thresholds_is_an_older_servers() -> None:
+    older = {name: value for name, value in HELLO.to_dict().items() if name != "thresholds"}
+    parsed = parse(json.dumps(older))
+    assert isinstance(parsed, Hello)
+    assert parsed.thresholds == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        (HELLO, {"protocol": 2}),
+        (HELLO, {"thresholds": [0.5]}),
+        (HELLO, {"tags": "guitar"}),
+        (MESSAGES[1], {"stream": 3}),
+        (MESSAGES[1], {"frame": 1.5}),
+        (MESSAGES[1], {"frame": True}),
+        (MESSAGES[1], {"tags": {"guitar": "loud"}}),
+        (MESSAGES[1], {"tags": ["guitar"]}),
+        (MESSAGES[1], {"start": float("nan")}),
+        (MESSAGES[1], {"end": 10**400}),
+        (MESSAGES[3], {"state": "maybe"}),
+    ],
+)
+def test_a_field_that_makes_no_sense_is_refused(message: Message, changes: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        parse(json.dumps({**message.to_dict(), **changes}))
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
+def test_a_missing_field_is_refused(message: Message) -> None:
+    required = [name for name in message.to_dict() if name not in ("thresholds", "latency_s", "dropped", "stream")]
+    for name in required:
+        fewer = {key: value for key, value in message.to_dict().items() if key != name}
+        with pytest.raises(ProtocolError):
+            parse(json.dumps(fewer))
+
+
+@pytest.mark.parametrize("line", ["", "nonsense", "[]", "7", "{}", '{"type":7}', b"\xff\xfe", "[" * 100_000])
+def test_what_is_no_message_is_refused(line: str | bytes) -> None:
+    with pytest.raises(ProtocolError, match="not a message"):
+        parse(line)
+
+
+def test_a_line_without_end_is_not_even_looked_at() -> None:
+    with pytest.raises(ProtocolError, match="too long"):
+        parse(" " * (LONGEST + 1))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "stream", "tags"]), inner),
+        max_leaves=12,
+    ),
+    st.sampled_from(["hello", "frame", "event", "gap", "end", "error"]),
+)
+def test_any_json_gives_a_message_or_a_protocol_error(values: Any, kind: str) -> None:
+    line = json.dumps({**values, "type": kind} if isinstance(values, dict) else values)
+    try:
+        found = parse(line)
+    except ProtocolError:
+        return
+    assert found is None or isinstance(found, Message)

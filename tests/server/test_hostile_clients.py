@@ -1,0 +1,244 @@
+"""Whatever comes over a socket, those who listen go on hearing."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+
+from streamtag.protocol.messages import Error, Message
+from streamtag.server import app as service
+from streamtag.server import connections as gate
+from streamtag.server.thread import ServerThread
+
+Start = Callable[..., ServerThread]
+Connect = Callable[..., ClientConnection]
+Read = Callable[[ClientConnection], Message]
+PlugIn = Callable[..., socket.socket]
+Until = Callable[[Callable[[], bool]], None]
+Count = Callable[[ServerThread, str], float]
+MASK = b"\0\0\0\0"  # leaves the data as they are
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
+)
+PING = b"\x89\xfd" + MASK + bytes(125)
+
+
+def _ended(plug: socket.socket) -> bool:
+    """Reads to the end of the connection. False if there was none before the socket's time-out."""
+    try:
+        while plug.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _still_heard(server: ServerThread, listener: ClientConnection, read: Read) -> bool:
+    server.publish(Error("still here"))
+    return read(listener) == Error("still here")
+
+
+@pytest.mark.parametrize(
+    ("message", "code"), [("hello?", 1008), (b"\0" * 100, 1008), ("", 1008), ("x" * 201, 1009), (b"\0" * 10**6, 1009)]
+)
+def test_a_subscriber_that_speaks_is_closed(
+    start: Start, connect: Connect, read: Read, message: str | bytes, code: int
+) -> None:
+    server = start(message_size=200)
+    speaker, listener = connect(server), connect(server)
+    assert read(speaker) == read(listener)
+    speaker.send(message)
+    with pytest.raises(ConnectionClosed) as closed:
+        read(speaker)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
+    assert _still_heard(server, listener, read)
+
+
+def test_pings_are_answered(start: Start, connect: Connect) -> None:
+    assert connect(start()).ping().wait(20)
+
+
+def test_one_who_pings_and_never_reads_is_not_listened_to(
+    start: Start, connect: Connect, plug_in: PlugIn, read: Read
+) -> None:
+    server = start(stall_s=1)
+    listener, plug = connect(server), plug_in(server, "/", receive_buffer=4096)
+    read(listener)
+    plug.settimeout(0.5)
+    sent = 0
+    with contextlib.suppress(OSError):  # nothing more is taken: the answers would only pile up
+        while sent < 64 << 20:
+            sent += plug.send(PING * 1000)
+    assert sent < 32 << 20  # what the kernel's own buffers take, a few MB
+    assert _still_heard(server, listener, read)
+
+
+def test_connections_that_say_nothing_make_room_for_those_that_do(
+    start: Start, connect: Connect, plug_in: PlugIn, read: Read, count: Count
+) -> None:
+    server = start(max_clients=10)
+    before = connect(server)
+    read(before)
+    room = 10 + gate.WAITING
+    silent = [plug_in(server) for _ in range(room + 100)]
+    for plug in silent[:100]:
+        assert _ended(plug)  # the oldest go first
+    assert read(connect(server)) is not None
+    assert count(server, 'refused_connections_total{reason="waiting"}') >= 100
+    silent[-1].settimeout(0.1)
+    assert not _ended(silent[-1])
+    assert _still_heard(server, before, read)
+
+
+def test_as_many_as_may_subscribe_may_come_at_once(start: Start, plug_in: PlugIn, until: Until) -> None:
+    server = start(max_clients=200)
+    request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{UPGRADE}\r\n\r\n".encode()
+    plugs = [plug_in(server) for _ in range(200)]  # as after a restart: all are there before one has asked
+    for plug in plugs:
+        plug.sendall(request)
+    assert [plug.recv(12) for plug in plugs] == [b"HTTP/1.1 101"] * 200
+    until(lambda: server.subscribers == 200)
+
+
+def test_a_request_head_that_is_too_long_ends_its_connection(start: Start, plug_in: PlugIn) -> None:
+    server = start()
+    lines = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 4000) for number in range(20))
+    plug = plug_in(server)
+    plug.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines[:20_000] + b"\r\n\r\n")
+    assert plug.recv(12) == b"HTTP/1.1 200"
+    plug = plug_in(server)
+    with contextlib.suppress(OSError):
+        plug.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"\r\n")
+    with contextlib.suppress(ConnectionResetError):
+        assert plug.recv(12) == b""
+
+
+def test_a_request_that_never_ends_is_ended(start: Start, plug_in: PlugIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "OPEN_S", 0.3)
+    server = start()
+    plug, began = plug_in(server), time.monotonic()
+    plug.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    assert _ended(plug)
+    assert 0.25 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n0123456789",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(400),  # TLS to a server without
+        b"\r\n" * 1000,
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",  # no key
+    ],
+)
+def test_requests_that_are_none_end_their_connection(
+    start: Start,
+    connect: Connect,
+    plug_in: PlugIn,
+    read: Read,
+    monkeypatch: pytest.MonkeyPatch,
+    request_bytes: bytes,
+) -> None:
+    monkeypatch.setattr(service, "OPEN_S", 1.0)
+    server = start()
+    listener, plug = connect(server), plug_in(server)
+    read(listener)
+    plug.sendall(request_bytes)
+    assert _ended(plug)
+    assert _still_heard(server, listener, read)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1\x85" + MASK + b"hello",  # a reserved bit
+        b"\x83\x85" + MASK + b"hello",  # a reserved kind
+        b"\x81\x05hello",  # not masked
+        b"\x89\xfe\x01\x00" + MASK + bytes(256),  # a ping that is too long
+        b"\x81\xff" + struct.pack("!Q", 1 << 62) + MASK,  # a text of four exabytes
+        b"\x80\x80" + MASK,  # goes on with what never began
+        b"\x88\x81" + MASK + b"x",  # half a close code
+        b"\x81\x82" + MASK + b"\xff\xfe",  # a text that is no UTF-8
+        b"\x88\x82" + MASK + b"\x03\xe8",  # a close, properly, by one who then does not hang up
+    ],
+)
+def test_frames_that_are_none_end_their_connection(
+    start: Start,
+    connect: Connect,
+    plug_in: PlugIn,
+    read: Read,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+) -> None:
+    monkeypatch.setattr(gate, "CLOSE_S", 0.2)
+    server = start()
+    listener, plug = connect(server), plug_in(server, "/")
+    read(listener)
+    until(lambda: server.subscribers == 2)
+    plug.sendall(data)
+    assert _ended(plug)
+    until(lambda: server.subscribers == 1)
+    assert _still_heard(server, listener, read)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(min_size=1, max_size=300), upgraded=st.booleans())
+def test_any_bytes_leave_the_others_alone(
+    start: Start, connect: Connect, plug_in: PlugIn, read: Read, data: bytes, upgraded: bool
+) -> None:
+    server = start()
+    listener, plug = connect(server), plug_in(server, "/" if upgraded else "")
+    read(listener)
+    plug.sendall(data)
+    plug.shutdown(socket.SHUT_WR)
+    assert _ended(plug)
+    assert _still_heard(server, listener, read)
+    listener.close()
+    server.__exit__(None, None, None)
+
+
+def test_there_are_as_many_subscribers_as_there_may_be(
+    start: Start, connect: Connect, read: Read, until: Until, count: Count
+) -> None:
+    server = start(max_clients=3)
+    clients = [connect(server) for _ in range(3)]
+    with pytest.raises(InvalidStatus) as refused:
+        connect(server)
+    assert refused.value.response.status_code == 503
+    assert int(refused.value.response.headers["Retry-After"]) > 0
+    assert count(server, 'refused_connections_total{reason="full"}') == 1  # and the counters can still be read
+    clients[0].close()
+    until(lambda: server.subscribers == 2)
+    assert read(connect(server)) is not None
+
+
+def test_a_flood_of_subscribers_that_vanish_leaves_nothing_behind(
+    start: Start, connect: Connect, plug_in: PlugIn, read: Read, until: Until
+) -> None:
+    server = start(max_clients=50)
+    listener = connect(server)
+    read(listener)
+    for _ in range(10):
+        plugs = [plug_in(server, "/") for _ in range(40)]
+        for plug in plugs:  # no close frame, not even an end: reset
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            plug.close()
+        until(lambda: server.subscribers == 1)
+    assert _still_heard(server, listener, read)

@@ -1,0 +1,169 @@
+"""One who does not read loses frames, is told so, and is closed; nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import socket
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection as AsyncClient
+from websockets.asyncio.client import connect as connect_async
+from websockets.sync.client import ClientConnection
+
+from streamtag.protocol.messages import Event, Frame, Hello, Message
+from streamtag.protocol.reader import parse
+from streamtag.server.config import ServerConfig
+from streamtag.server.thread import ServerThread
+
+Start = Callable[..., ServerThread]
+Connect = Callable[..., ClientConnection]
+Read = Callable[[ClientConnection], Message]
+Rest = Callable[[ClientConnection], list[Message]]
+MakeFrame = Callable[..., Frame]
+Until = Callable[[Callable[[], bool]], None]
+PlugIn = Callable[..., socket.socket]
+Count = Callable[[ServerThread, str], float]
+HOP_S = 0.256
+WAIT_S = 20.0
+
+
+def _small(server: ServerThread) -> dict[str, Any]:
+    """Of a client whose kernel and library take little before it reads."""
+    host, port = server.address.removeprefix("http://").rstrip("/").split(":")
+    plug = socket.socket()
+    plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plug.connect((host, int(port)))
+    return {"sock": plug, "max_queue": 1}
+
+
+def test_a_slow_reader_loses_the_oldest_frames_and_each_frame_tells_how_many(
+    start: Start, connect: Connect, read: Read, make_frame: MakeFrame, until: Until, count: Count
+) -> None:
+    server = start(queue=20)
+    client = connect(server, **_small(server))
+    read(client)
+    events = [Event("mic", "tag 01", "on" if number % 2 else "off", number) for number in range(10)]
+    for number in range(300):
+        server.publish(make_frame(number))
+        if number % 30 == 29:
+            server.publish(events[number // 30])
+    until(lambda: count(server, "frames_total") == 300)
+    got: list[Message] = []
+    while not (got and isinstance(got[-1], Event) and got[-1] == events[-1]):
+        got.append(read(client))
+    server.publish(make_frame(300))
+    got.append(read(client))
+    frames = [message for message in got if isinstance(message, Frame)]
+    assert [message for message in got if isinstance(message, Event)] == events  # a reader may rely on these
+    assert frames[0].frame == 0
+    assert frames[-1].frame == 300
+    missed = [later.frame - former.frame - 1 for former, later in itertools.pairwise(frames)]
+    assert [message.dropped for message in frames] == [0, *missed]
+    assert sum(missed) == count(server, "messages_dropped_total") > 100
+
+
+def test_one_who_does_not_read_is_closed_with_try_again_later(
+    start: Start, connect: Connect, read: Read, rest: Rest, make_frame: MakeFrame, until: Until, count: Count
+) -> None:
+    server = start(stall_s=0.5)
+    client, other = connect(server, **_small(server)), connect(server, "/?top=1")
+    assert read(client) == read(other)
+    for number in range(300):
+        server.publish(make_frame(number))
+        read(other)
+    until(lambda: count(server, "stalled_subscribers_total") == 1)
+    assert 0 < len(rest(client)) < 300
+    assert client.close_code == 1013
+    assert "too slow" in (client.close_reason or "")
+    until(lambda: server.subscribers == 1)
+    server.publish(make_frame(300))
+    assert isinstance(read(other), Frame)
+
+
+def test_one_who_reads_slowly_and_one_for_whom_nothing_waits_stay(
+    start: Start, connect: Connect, read: Read, make_frame: MakeFrame, count: Count
+) -> None:
+    server = start(stall_s=0.5, queue=5)
+    client, idle = connect(server, **_small(server)), connect(server, "/streams/elsewhere", **_small(server))
+    read(client)
+    read(idle)
+    ends, number = time.monotonic() + 2, 0
+    while time.monotonic() < ends:  # four times as long as it takes to stall
+        server.publish(make_frame(number))
+        number += 1
+        if number % 20 == 0:
+            read(client)
+    assert count(server, "messages_dropped_total") > 0
+    assert count(server, "stalled_subscribers_total") == 0
+    assert server.subscribers == 2
+
+
+async def _listen(client: AsyncClient, published: dict[int, float], late: list[float]) -> None:
+    """Notes for each frame how long after it was published it came."""
+    async for text in client:
+        came, message = time.monotonic(), parse(text)
+        if isinstance(message, Frame):
+            assert message.dropped == 0
+            late.append(came - published[message.frame])
+            if message.frame == max(published) == 39:
+                return
+
+
+async def _two_hundred(server: ServerThread, make_frame: MakeFrame, until_joined: int) -> list[list[float]]:
+    url, published = server.address.replace("http", "ws", 1), dict[int, float]()
+    clients = [await connect_async(url, compression=None, proxy=None, max_queue=64) for _ in range(until_joined - 1)]
+    stuck = await connect_async(url, compression=None, proxy=None, **_small(server))
+    while server.subscribers < until_joined:
+        await asyncio.sleep(0.01)
+    late: list[list[float]] = [[] for _ in clients]
+    listening = [asyncio.create_task(_listen(*pair)) for pair in zip(clients, [published] * 199, late, strict=True)]
+    for number in range(40):
+        published[number] = time.monotonic()
+        server.publish(make_frame(number))
+        await asyncio.sleep(HOP_S / 2)  # twice as fast as one stream is
+    await asyncio.wait_for(asyncio.gather(*listening), WAIT_S)
+    stuck.transport.abort()
+    await asyncio.gather(*(client.close() for client in clients))
+    return late
+
+
+def test_of_two_hundred_subscribers_199_do_not_notice_one_that_does_not_read(
+    start: Start, make_frame: MakeFrame
+) -> None:
+    for attempts_left in (2, 1, 0):  # a machine that is busy elsewhere delays some, one in the way all of them
+        late = asyncio.run(_two_hundred(start(queue=8), make_frame, 200))
+        assert [len(times) for times in late] == [40] * 199  # nobody missed one
+        if max(map(max, late)) < HOP_S:
+            return
+        assert attempts_left, f"a frame came {max(map(max, late)):.2f} s late"
+
+
+def test_memory_stays_flat(hello: Hello, connect: Connect, plug_in: PlugIn, read: Read, make_frame: MakeFrame) -> None:
+    """With one that does not read, one that does, and others that come and go, on streams that come and go."""
+
+    def hear(server: ServerThread, reader: ClientConnection, numbers: range) -> int:
+        for number in numbers:
+            server.publish(make_frame(number, f"stream {number // 5}"))
+            read(reader)
+            if number % 20 == 0:
+                plug_in(server, f"/?top={number % 50 + 1}").close()
+        gc.collect()  # connections are cycles
+        return tracemalloc.get_traced_memory()[0]
+
+    with ServerThread(ServerConfig(port=0, stall_s=600), hello) as server:
+        connect(server, **_small(server))
+        reader = connect(server, "/?top=1")
+        read(reader)
+        tracemalloc.start()
+        try:
+            hear(server, reader, range(1500))  # all bounds are reached: of queues, and of streams that are known
+            before = hear(server, reader, range(1500, 1600))
+            after = hear(server, reader, range(1600, 3000))
+        finally:
+            tracemalloc.stop()
+    assert after - before < 250_000  # the frames alone would be many MB, for each who did not read them

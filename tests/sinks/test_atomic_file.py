@@ -1,0 +1,113 @@
+"""Result files: whole or not there, never over an input."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from streamtag.errors import OutputError
+from streamtag.sinks.atomic_file import AtomicFile, check_target, check_targets
+
+
+def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "tags.csv"
+    path.write_text("old", encoding="utf-8")
+    with AtomicFile(path) as result:
+        result.file.write("nëw\n")
+        result.file.flush()
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_bytes() == "nëw\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_after_an_error_the_old_file_is_still_there(tmp_path: Path) -> None:
+    path = tmp_path / "tags.csv"
+    path.write_text("old", encoding="utf-8")
+
+    def fail() -> None:
+        with AtomicFile(path) as result:
+            result.file.write("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rights_of_the_old_file_are_kept_and_new_ones_are_the_users(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.touch()
+    old.chmod(0o640)
+    umask = os.umask(0o022)
+    try:
+        for path in (old, new):
+            with AtomicFile(path):
+                pass
+    finally:
+        os.umask(umask)
+    assert [path.stat().st_mode & 0o777 for path in (old, new)] == [0o640, 0o644]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.touch()
+    link.symlink_to(real)
+    with AtomicFile(link) as result:
+        result.file.write("x")
+    assert link.is_symlink()
+    assert real.read_text(encoding="utf-8") == "x"
+
+
+def test_a_named_pipe_is_written_through(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text(encoding="utf-8")))
+    reader.start()
+    with AtomicFile(pipe) as result:
+        result.file.write("through")
+    reader.join(10)
+    assert got == ["through"]
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["", "no/such/folder/tags.csv", "file/tags.csv", "x" * 300])
+def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(OutputError, match="cannot write") as failure:
+        check_target(path)
+    assert "\n" not in str(failure.value)
+    with pytest.raises(OutputError, match="cannot write"):
+        AtomicFile(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_an_output_error() -> None:
+    with (
+        pytest.raises(OutputError, match=r"/dev/full: cannot write: no space left"),
+        AtomicFile(Path("/dev/full")) as r,
+    ):
+        r.file.write("x")
+
+
+def test_an_input_is_never_written_over(tmp_path: Path) -> None:
+    song, link, hard = tmp_path / "song.mp3", tmp_path / "link.csv", tmp_path / "hard.csv"
+    song.touch()
+    link.symlink_to(song)
+    hard.hardlink_to(song)
+    for target in (song, tmp_path / "x" / ".." / "song.mp3", link, hard):
+        with pytest.raises(OutputError, match="is one of the inputs"):
+            check_targets([target], ["https://example.org/song.mp3", str(song)])
+    check_targets([tmp_path / "song.csv"], [str(song), "-"])
+
+
+def test_two_results_need_two_files(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="named for two results"):
+        check_targets([tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "a.csv"], [])
+    check_targets([Path(os.devnull), Path(os.devnull)], [])

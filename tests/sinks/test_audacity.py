@@ -1,0 +1,66 @@
+"""Audacity label tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.messages import Event
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.audacity import LabelTrack
+from streamtag.sinks.base import Stream
+
+STREAM = Stream("song.mp3")
+
+
+def _written(path: Path, events: list[tuple[str, str, float]], selection: Selection, seconds: float = 10) -> str:
+    track = LabelTrack({"song.mp3": path}, selection)
+    track.begin(STREAM)
+    for tag, state, time in events:
+        track.event(Event("song.mp3", tag, state, time))  # type: ignore[arg-type]
+    timeline = Timeline("song.mp3", selection.tags)
+    timeline.seconds = seconds
+    track.end(STREAM, timeline)
+    return path.read_text(encoding="utf-8")
+
+
+def test_stretches_sorted_by_their_start(tmp_path: Path, selection: Selection) -> None:
+    events = [("drums", "on", 0.256), ("guitar", "on", 1.0), ("guitar", "off", 2.5), ("drums", "off", 3.0)]
+    events += [("guitar", "on", 4.0), ("guitar", "off", 5.0)]
+    assert _written(tmp_path / "a.txt", events, selection) == (
+        "0.256000\t3.000000\tdrums\n1.000000\t2.500000\tguitar\n4.000000\t5.000000\tguitar\n"
+    )
+
+
+def test_what_never_goes_off_lasts_to_the_end(tmp_path: Path, selection: Selection) -> None:
+    assert _written(tmp_path / "a.txt", [("harp", "on", 8.0)], selection) == "8.000000\t10.000000\tharp\n"
+
+
+def test_other_tags_are_left_out_and_an_empty_track_is_an_empty_file(tmp_path: Path, selection: Selection) -> None:
+    only = Selection.of(selection.tags, selection.thresholds, wanted=["piano"])
+    assert _written(tmp_path / "a.txt", [("harp", "on", 8.0), ("slow", "off", 9.0)], only) == ""
+
+
+@pytest.mark.parametrize("events", [[("harp", "on", -0.1), ("harp", "off", 0.1)], [("harp", "on", 11.0)]])
+def test_no_label_ends_before_it_starts_or_starts_before_the_sound(
+    tmp_path: Path, selection: Selection, events: list[tuple[str, str, float]]
+) -> None:
+    start, end, _ = _written(tmp_path / "a.txt", events, selection).split("\t")
+    assert 0 <= float(start) <= float(end)
+
+
+def test_streams_do_not_mix(tmp_path: Path, selection: Selection) -> None:
+    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
+    track = LabelTrack(paths, selection)
+    for name, tag in (("a", "harp"), ("b", "piano")):
+        track.begin(Stream(name))
+        track.event(Event(name, tag, "on", 0.0))
+        timeline = Timeline(name, selection.tags)
+        timeline.seconds = 2.0
+        track.end(Stream(name), timeline)
+    assert [path.read_text(encoding="utf-8").split("\t")[2] for path in paths.values()] == [
+        "harp\n",
+        "piano\n",
+    ]

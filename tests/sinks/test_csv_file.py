@@ -1,0 +1,74 @@
+"""Frames as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamtag.errors import OutputError
+from streamtag.inference.frame import TagFrame
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Stream
+from streamtag.sinks.csv_file import CsvFile
+
+MakeFrames = Callable[..., list[TagFrame]]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_row_a_frame_one_column_a_tag(
+    tmp_path: Path, make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    path = tmp_path / "tags.csv"
+    with CsvFile(path, selection) as table:
+        for name in ('a, "b".mp3', "c.mp3"):
+            for frame in make_frames(probs):
+                table.frame(Stream(name), frame)
+    rows = _rows(path)
+    assert list(rows[0]) == ["stream", "time", "start", "end", *selection.tags]
+    assert [row["stream"] for row in rows] == ['a, "b".mp3'] * 40 + ["c.mp3"] * 40
+    assert (rows[1]["time"], rows[1]["start"], rows[1]["end"]) == ("0.256", "0.000", "0.512")
+    values = np.array([[float(row[tag]) for tag in selection.tags] for row in rows[:40]])
+    np.testing.assert_allclose(values, probs, atol=5.1e-5)
+
+
+def test_chosen_tags_are_the_columns_and_top_does_not_count(
+    tmp_path: Path, make_frames: MakeFrames, probs: NDArray[np.float64]
+) -> None:
+    tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
+    chosen = Selection.of(tags, (0.5,) * 6, wanted=["harp", "slow"], top=1)
+    path = tmp_path / "tags.csv"
+    with CsvFile(path, chosen) as table:
+        table.frame(Stream("a"), make_frames(probs)[30])
+    assert list(_rows(path)[0].items())[4:] == [("slow", "0.0500"), ("harp", "0.3000")]
+
+
+@pytest.mark.parametrize(("error", "kept"), [(BrokenPipeError, True), (KeyboardInterrupt, False)])
+def test_rows_are_kept_when_only_standard_output_was_closed(
+    tmp_path: Path, selection: Selection, error: type[BaseException], kept: bool
+) -> None:
+    path = tmp_path / "tags.csv"
+    with pytest.raises(error), CsvFile(path, selection):
+        raise error
+    assert [entry.name for entry in tmp_path.iterdir()] == (["tags.csv"] if kept else [])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_an_output_error(
+    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    def write() -> None:
+        with CsvFile(Path("/dev/full"), selection) as table:
+            for frame in make_frames(np.tile(probs, (20, 1))):
+                table.frame(Stream("a"), frame)
+
+    with pytest.raises(OutputError, match="no space left"):
+        write()

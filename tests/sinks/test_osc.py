@@ -1,0 +1,223 @@
+"""What an OSC receiver gets, read by python-osc's own reader."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pythonosc.osc_message import OscMessage
+
+from streamtag.errors import OutputError, SpecError
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.messages import Error, Event, Gap
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Stream
+from streamtag.sinks.osc import PREFIX, OscSink, OscTarget, addresses
+
+STREAM = Stream("mic")
+
+
+class Receiver:
+    """A UDP port of this machine, and what comes in at it."""
+
+    def __init__(self, family: socket.AddressFamily, host: str) -> None:
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
+        self.socket.settimeout(5)
+        self.target = OscTarget(host, self.socket.getsockname()[1])
+
+    def take(self, count: int) -> list[tuple[Any, ...]]:
+        messages = [OscMessage(self.socket.recv(65536)) for _ in range(count)]
+        return [(message.address, *message.params) for message in messages]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    place = Receiver(socket.AF_INET, "127.0.0.1")
+    yield place
+    place.socket.close()
+
+
+def test_a_frame_is_a_number_a_tag_and_then_its_place(
+    receiver: Receiver,
+    selection: Selection,
+    make_frames: Callable[..., list[TagFrame]],
+    probs: NDArray[np.float64],
+) -> None:
+    with OscSink(receiver.target, selection) as osc:
+        osc.begin(STREAM)
+        osc.frame(STREAM, make_frames(probs)[30])
+        got = receiver.take(7)
+        assert (osc.sent, osc.failed) == (7, 0)
+    assert [message[0] for message in got] == [
+        *(f"/streamtag/{name}" for name in ("guitar", "slow", "drums", "male_vocal", "piano", "harp")),
+        "/streamtag/frame",
+    ]
+    assert [message[1] for message in got[:-1]] == pytest.approx(probs[30].tolist(), abs=1e-6)
+    assert got[-1] == ("/streamtag/frame", "mic", 30, pytest.approx(7.68))
+
+
+def test_the_rest_of_a_stream_is_told_too(
+    receiver: Receiver,
+    selection: Selection,
+    make_timeline: Callable[..., Timeline],
+    probs: NDArray[np.float64],
+) -> None:
+    with OscSink(receiver.target, selection) as osc:
+        osc.event(Event("mic", "male vocal", "on", 3))
+        osc.gap(Gap("mic", 7.5, 0.25))
+        osc.error(Error("unplugged", "mic"))
+        osc.error(Error("no stream's"))
+        osc.end(STREAM, make_timeline(probs, seconds=10.25))
+        assert receiver.take(5) == [
+            ("/streamtag/event", "mic", "male vocal", "on", 3.0),
+            ("/streamtag/gap", "mic", 7.5, 0.25),
+            ("/streamtag/error", "mic", "unplugged"),
+            ("/streamtag/error", "", "no stream's"),
+            ("/streamtag/end", "mic", 10.25, 40),
+        ]
+
+
+def test_a_hostile_name_is_plain_text(receiver: Receiver, selection: Selection) -> None:
+    with OscSink(receiver.target, selection) as osc:
+        osc.gap(Gap("a\0b\ud800\n", 1.0, 0.5))
+        assert receiver.take(1) == [("/streamtag/gap", "a?b??", 1.0, 0.5)]
+
+
+def test_only_chosen_tags_are_sent_and_always_all_of_them(
+    receiver: Receiver, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+) -> None:
+    tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
+    selection = Selection.of(tags, (0.5,) * 6, wanted=["harp", "guitar"], top=1)
+    with OscSink(receiver.target, selection) as osc:
+        osc.frame(STREAM, make_frames(probs)[0])
+        assert [message[0] for message in receiver.take(3)] == [
+            "/streamtag/guitar",
+            "/streamtag/harp",
+            "/streamtag/frame",
+        ]
+
+
+def test_times_and_numbers_are_32_bits_wide_after_months_too(receiver: Receiver, selection: Selection) -> None:
+    """Receivers that know no 64-bit types would drop the whole message."""
+    with OscSink(receiver.target, selection) as osc:
+        osc.frame(STREAM, TagFrame(2**40, 1e9, 1e9 + 0.512, np.zeros(6, np.float32)))
+        raw = [receiver.socket.recv(4096) for _ in range(7)]
+    assert b",sif\0" in raw[-1]
+    assert OscMessage(raw[-1]).params[1] == 2**31 - 1
+    assert all(b",f\0\0" in message for message in raw[:-1])
+
+
+def test_what_cannot_be_sent_is_counted_and_harms_nothing(
+    selection: Selection, receiver: Receiver, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+) -> None:
+    with OscSink(receiver.target, selection) as osc:
+        osc.error(Error("x" * 100_000))  # no datagram is that long
+        assert (osc.sent, osc.failed) == (0, 1)
+        osc.frame(STREAM, make_frames(probs)[0])
+        assert len(receiver.take(7)) == 7
+        assert (osc.sent, osc.failed) == (7, 1)
+
+
+def test_a_receiver_that_is_not_there_harms_nothing(
+    selection: Selection, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+) -> None:
+    gone = Receiver(socket.AF_INET, "127.0.0.1")
+    gone.socket.close()
+    with OscSink(gone.target, selection) as osc:
+        for frame in make_frames(probs):
+            osc.frame(STREAM, frame)
+        assert osc.sent + osc.failed == 40 * 7
+
+
+def test_a_name_is_looked_up_once(receiver: Receiver, selection: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *rest: Any, **more: Any) -> Any:
+        asked.append(host)
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with OscSink(OscTarget("localhost", receiver.target.port), selection) as osc:
+        for number in range(20):
+            osc.gap(Gap("mic", number, 0.5))
+        assert len(receiver.take(20)) == 20  # at the IPv4 address, where receivers listen
+    assert asked.count("localhost") == 1
+
+
+def test_ipv6_reaches_its_receiver(selection: Selection) -> None:
+    try:
+        receiver = Receiver(socket.AF_INET6, "::1")
+    except OSError:
+        pytest.skip("needs IPv6 on this machine")
+    with receiver.socket, OscSink(OscTarget.parse(f"[::1]:{receiver.target.port}"), selection) as osc:
+        osc.gap(Gap("mic", 1.0, 0.5))
+        assert receiver.take(1) == [("/streamtag/gap", "mic", 1.0, 0.5)]
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "x\udc80y", "1.2.3.4.5"])
+def test_an_unknown_host_is_one_line(selection: Selection, host: str) -> None:
+    with pytest.raises(OutputError, match="OSC: ") as failure:
+        OscSink(OscTarget(host, 9000), selection)
+    assert "\n" not in str(failure.value)
+
+
+def test_without_python_osc_it_says_what_to_install(selection: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("pythonosc")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pythonosc", None)
+    with pytest.raises(OutputError, match=r"pip install 'streamtag\[osc\]'"):
+        OscSink(OscTarget("127.0.0.1", 9000), selection)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:9000", "127.0.0.1", 9000), ("stage.local:1", "stage.local", 1), ("[::1]:65535", "::1", 65535)],
+)
+def test_a_target_is_a_host_and_a_port(text: str, host: str, port: int) -> None:
+    target = OscTarget.parse(text)
+    assert (target.host, target.port, str(target)) == (host, port, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "9000", ":9000", "host:", "host:0", "host:65536", "host:x", "::1:9000", "[]:1", "[::1]", "a:1:2", "h:-1"],
+)
+def test_what_is_no_target_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="HOST:PORT"):
+        OscTarget.parse(text)
+
+
+def test_addresses_are_what_osc_allows_and_never_those_of_other_messages() -> None:
+    assert addresses(["guitar", "female vocal", "frame", "event", "a/b", "a b", "drum & bass", "é", ""]) == (
+        "/streamtag/guitar",
+        "/streamtag/female_vocal",
+        "/streamtag/frame_2",
+        "/streamtag/event_2",
+        "/streamtag/a_b",
+        "/streamtag/a_b_2",
+        "/streamtag/drum_&_bass",
+        "/streamtag/_",
+        "/streamtag/__2",
+    )
+
+
+@given(st.lists(st.text(max_size=12) | st.sampled_from(["a", "a_2", "a b", "end", "end_2"]), unique=True, max_size=12))
+def test_any_tags_have_distinct_addresses(tags: list[str]) -> None:
+    found = addresses(tags)
+    assert len(set(found)) == len(tags) == len(found)
+    for address in found:
+        name = address.removeprefix(PREFIX)
+        assert name
+        assert not set(name) & set(" #*,/?[]{}")
+        assert all("!" <= letter <= "~" for letter in name)
+        assert name not in ("frame", "event", "gap", "error", "end")

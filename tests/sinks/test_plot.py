@@ -1,0 +1,143 @@
+"""The tagogram."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+
+from streamtag.errors import OutputError
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.messages import Event
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.audacity import Label
+from streamtag.sinks.base import Stream
+from streamtag.sinks.plot import COLUMNS, PAPER, PRESENT, Tagogram, course, draw, figure, time_ticks
+from streamtag.terminal.timecode import timecode
+
+MakeTimeline = Callable[..., Timeline]
+
+
+def _pixels(png: bytes) -> NDArray[np.float64]:
+    image: NDArray[np.float64] = plt.imread(io.BytesIO(png))[:, :, :3]
+    return image
+
+
+def test_twenty_tags_are_1600_by_900_pixels_on_dark_paper() -> None:
+    tags = tuple(f"tag {index}" for index in range(50))
+    timeline = Timeline("song.mp3", tags)
+    timeline.seconds = 1.0
+    image = _pixels(draw(timeline, [], Selection.of(tags, (0.5,) * 50), "png"))
+    assert image.shape == (900, 1600, 3)
+    np.testing.assert_allclose(image[2, 2], to_rgb(PAPER), atol=0.01)
+
+
+def test_strongest_first_with_times_and_the_files_name(
+    make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    picture = figure(make_timeline(probs, name="A song.mp3", seconds=10.24), [], selection)
+    main = picture.axes[0]
+    names = [label.get_text() for label in main.get_yticklabels()]
+    assert names == ["guitar", "drums", "harp", "slow", "male vocal", "piano"]
+    assert [label.get_text() for label in main.get_xticklabels()][:3] == ["0:00", "0:01", "0:02"]
+    assert "A song.mp3" in [text.get_text() for text in picture.texts]
+    values = main.images[0].get_array()
+    assert values is not None
+    assert values.shape == (6, COLUMNS)
+    assert values[0, -1] > 0.9 > 0.3 > values[0, 0]  # the guitar grows,
+    assert values[1, 0] > 0.8 > 0.2 > values[1, -1]  # the drums end
+
+
+def test_brightness_is_probability(make_timeline: MakeTimeline, selection: Selection) -> None:
+    weak, strong = np.full((20, 6), 0.02), np.full((20, 6), 0.98)
+    dark, bright = (_pixels(draw(make_timeline(probs), [], selection, "png")) for probs in (weak, strong))
+    middle = (slice(150, 300), slice(300, 1200))
+    assert bright[middle].mean() > 3 * dark[middle].mean()
+
+
+def test_what_counts_as_present_is_underlined(make_timeline: MakeTimeline, selection: Selection) -> None:
+    def underlined(*labels: Label) -> int:
+        picture = draw(make_timeline(np.zeros((40, 6))), labels, selection, "png")
+        return int((np.abs(_pixels(picture) - to_rgb(PRESENT)).max(axis=2) < 0.1).sum())
+
+    nothing = underlined()
+    short, long = underlined(Label(1.0, 2.0, "harp")), underlined(Label(1.0, 5.0, "harp"))
+    assert nothing < short
+    assert 3 < (long - nothing) / (short - nothing) < 5
+    assert underlined(Label(1.0, 2.0, "no such row")) == nothing
+
+
+def test_the_underlines_are_those_of_the_label_track(
+    tmp_path: Path, make_timeline: MakeTimeline, selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Label] = []
+
+    def record(_: Timeline, labels: list[Label], *__: object) -> bytes:
+        drawn.extend(labels)
+        return b""
+
+    monkeypatch.setattr("streamtag.sinks.plot.draw", record)
+    sink = Tagogram({"song.mp3": tmp_path / "t.png"}, selection)
+    for event in (Event("song.mp3", "harp", "on", 1.0), Event("song.mp3", "harp", "off", 2.0)):
+        sink.event(event)
+    sink.end(Stream("song.mp3"), make_timeline(np.zeros((40, 6))))
+    assert drawn == [Label(1.0, 2.0, "harp")]
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [("$_$ \\alpha $x^2.mp3", 1), ("東京 🎵.mp3", 3), ("very long " * 40, 40), ("", 2000), ("a\tb", 40)],
+)
+def test_any_name_and_length_can_be_drawn(
+    make_timeline: MakeTimeline, selection: Selection, name: str, frames: int
+) -> None:
+    png = draw(make_timeline(np.random.default_rng(1).random((frames, 6)), name=name), [], selection, "png")
+    assert png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [("png", b"\x89PNG"), ("PNG", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_the_suffix_is_the_format(
+    tmp_path: Path,
+    make_timeline: MakeTimeline,
+    selection: Selection,
+    probs: NDArray[np.float64],
+    suffix: str,
+    magic: bytes,
+) -> None:
+    path = tmp_path / f"tags.{suffix}"
+    Tagogram({"song.mp3": path}, selection).end(Stream("song.mp3"), make_timeline(probs))
+    assert path.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize("name", ["tags", "tags.txt", "tags.mp3"])
+def test_other_suffixes_are_refused_before_the_work(selection: Selection, name: str) -> None:
+    with pytest.raises(OutputError, match=r"must end in one of \.png, \.svg, \.pdf$"):
+        Tagogram({"song.mp3": Path(name)}, selection)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5, 29, 232, 3600, 86_400, 400_000])
+def test_ticks_are_few_and_round(seconds: float) -> None:
+    ticks = time_ticks(seconds)
+    assert 1 <= len(ticks) <= 13
+    assert ticks[0] == 0
+    assert ticks[-1] <= seconds
+    assert len({timecode(tick) for tick in ticks}) == len(ticks)
+    if seconds >= 5:
+        assert len(ticks) >= 5
+
+
+def test_few_frames_become_lines_and_many_become_means() -> None:
+    np.testing.assert_allclose(course(np.array([0.2])), np.full(COLUMNS, 0.2))
+    rising = course(np.array([0.0, 1.0]))
+    assert np.all(np.diff(rising) >= 0)
+    assert 0.4 < rising[COLUMNS // 2] < 0.6
+    many = np.random.default_rng(0).random(50 * COLUMNS)
+    np.testing.assert_allclose(course(many), many.reshape(COLUMNS, 50).mean(axis=1))

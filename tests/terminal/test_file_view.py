@@ -1,0 +1,159 @@
+"""The live view, drawn by hand on a pretended terminal."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Stream
+from streamtag.terminal.file_view import REDRAWS, FileProgressView, Progress
+
+MakeFrames = Callable[..., list[TagFrame]]
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _console(width: int = 80, height: int = 24) -> Console:
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="standard",
+        width=width,
+        height=height,
+        legacy_windows=False,
+    )
+
+
+def _text(panel: FileProgressView, console: Console) -> list[str]:
+    """What is drawn now, without colours."""
+    plain = Console(file=io.StringIO(), width=console.width, height=console.height, color_system=None)
+    with plain.capture() as captured:
+        plain.print(panel.render())
+    return captured.get().splitlines()
+
+
+def test_redraws_at_its_own_rate_of_ten_a_second_at_most() -> None:
+    assert 4 <= REDRAWS <= 10
+
+
+@pytest.mark.parametrize(
+    ("progress", "figures"),
+    [
+        (Progress(83, 0.8, 232), "1:23 / 3:52  104 x real time  0:02 left"),
+        (Progress(10, 10, 20), "0:10 / 0:20  1.0 x real time  0:10 left"),
+        (Progress(83, 0.8, None), "1:23  104 x real time"),
+        (Progress(0, 0, 60), "0:00 / 1:00"),
+        (Progress(61, 1, 60), "1:01 / 1:01  61 x real time  0:00 left"),
+    ],
+)
+def test_progress_in_figures(progress: Progress, figures: str) -> None:
+    assert progress.figures() == figures
+
+
+def test_the_share_that_is_done() -> None:
+    assert Progress(30, 1, 60).fraction == 0.5
+    assert Progress(90, 1, 60).fraction == 1.0
+    assert Progress(90, 1, None).fraction is None
+
+
+def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
+    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    console, clock = _console(), Clock()
+    panel = FileProgressView(console, selection, clock)
+    stream = Stream("song [live].mp3", 1, 3, duration_s=20.48)
+    panel.begin(stream)
+    try:
+        for frame in make_frames(probs):
+            panel.frame(stream, frame)
+        clock.now += 2.0
+        lines = _text(panel, console)
+    finally:
+        panel.close()
+    assert lines[0].split() == ["song", "[live].mp3", "2", "of", "3"]
+    assert "0:10 / 0:20" in lines[1]
+    assert "left" in lines[1]
+    assert [line.split()[0] for line in lines[3:6]] == ["guitar", "drums", "harp"]
+    assert lines[3].rstrip().endswith("0.59")
+    assert max(map(len, lines)) < 80  # a terminal writes ^C behind the last line
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 5), (200, 60)])
+def test_it_fits_the_terminal(
+    make_frames: MakeFrames, width: int, height: int, probs: NDArray[np.float64], selection: Selection
+) -> None:
+    console, clock = _console(width, height), Clock()
+    many = Selection.of(selection.tags, selection.thresholds, top=6)
+    panel = FileProgressView(console, many, clock)
+    panel.begin(Stream("a very long name of a song " * 5, duration_s=None))
+    try:
+        panel.frame(Stream(""), make_frames(probs)[0])
+        clock.now += 1
+        lines = _text(panel, console)
+    finally:
+        panel.close()
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+
+
+def test_a_terminal_of_ascii_gets_ascii(
+    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
+    console = Console(file=file, force_terminal=True, width=80, height=24, legacy_windows=False)
+    clock = Clock()
+    panel = FileProgressView(console, selection, clock)
+    panel.begin(Stream("song.mp3", duration_s=10.24))
+    try:
+        for frame in make_frames(probs):
+            panel.frame(Stream("song.mp3"), frame)
+        clock.now += 2.0
+        text = "\n".join(_text(panel, console))
+    finally:
+        panel.close()
+    assert text.isascii()
+    assert "####" in text
+    assert "====" in text
+
+
+def test_nothing_of_it_is_left_on_the_screen(selection: Selection) -> None:
+    console = _console()
+    panel = FileProgressView(console, selection)
+    panel.begin(Stream("song.mp3"))
+    panel.end(Stream("song.mp3"), Timeline("song.mp3", selection.tags))
+    panel.close()  # a second time does no harm
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "song.mp3" in output
+    assert output.rstrip("\n").rstrip("\r").endswith("\x1b[2K")  # its lines are erased,
+    assert "\x1b[?25h" in output  # and the cursor is back
+
+
+def test_frames_cost_next_to_nothing(make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]) -> None:
+    frames = make_frames(np.tile(probs, (100, 1)))  # 4000: sixteen minutes of sound
+    panel = FileProgressView(_console(), selection)
+    stream = Stream("song.mp3", duration_s=1024.0)
+    panel.begin(stream)
+    try:
+        began = time.perf_counter()
+        for frame in frames:
+            panel.frame(stream, frame)
+        took = time.perf_counter() - began
+    finally:
+        panel.close()
+    assert took < 0.5  # of the ten seconds that such a file has at a hundred times real time

@@ -1,0 +1,126 @@
+"""Lines for logs and pipes."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
+from streamtag.protocol.selection import Selection
+from streamtag.terminal.lines import STREAMS, TAGS, NamedLines, PlainLines
+
+NAMES = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
+PROBS = (0.9, 0.1, 0.6, 0.2, 0.3, 0.05)
+
+
+class Flushed(io.StringIO):
+    """Counts how often it was flushed."""
+
+    flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+
+def _frame(number: int, stream: str = "mic", scale: float = 1.0) -> Frame:
+    tags = {name: scale * prob for name, prob in zip(NAMES, PROBS, strict=True)}
+    return Frame(stream, number, 0.256 * number - 0.256, 0.256 * number + 0.256, tags)
+
+
+def _lines(**wanted: object) -> tuple[PlainLines, Flushed]:
+    file = Flushed()
+    return PlainLines(file, Selection.of(NAMES, (0.5,) * 6, **wanted)), file  # type: ignore[arg-type]
+
+
+def test_a_line_a_second_with_the_mean_of_its_frames_strongest_first() -> None:
+    lines, file = _lines(top=2)
+    for number in range(12):  # up to 2.8 s
+        lines.tell(_frame(number, scale=1.0 if number % 4 < 2 else 0.5))
+    assert file.getvalue().splitlines() == ["0:00  guitar 0.68  drums 0.45", "0:01  guitar 0.68  drums 0.45"]
+    assert file.flushes == 2
+
+
+def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
+    for wanted, count in (({}, TAGS), ({"wanted": ["harp", "piano"]}, 2)):
+        lines, file = _lines(**wanted)
+        for number in range(6):
+            lines.tell(_frame(number))
+        (line,) = file.getvalue().splitlines()
+        assert len(line.split("  ")) == count + 1
+        assert ("piano 0.30  harp 0.05" in line) == (count == 2)
+
+
+def test_what_happens_in_between_has_its_own_lines_in_order() -> None:
+    lines, file = _lines(top=1)
+    lines.tell(_frame(0))
+    lines.tell(Event("mic", "guitar", "on", 0.3))
+    lines.tell(Gap("mic", 0.5, 61.25))
+    lines.tell(_frame(243))
+    lines.tell(Error("unplugged: trying again", "mic"))
+    lines.tell(End("mic", 62.5, 3, {}))
+    assert file.getvalue().splitlines() == [
+        "0:00  guitar on",
+        "0:00  guitar 0.90",
+        "0:00  gap: 61.25 s lost",
+        "mic: unplugged: trying again",
+        "1:02  guitar 0.90",
+        "1:02  end, 3 frames",
+    ]
+
+
+def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
+    lines, file = _lines(top=1)
+    lines.tell(_frame(4))  # at 1.024 s
+    lines.tell(Event("mic", "guitar", "on", 1.024))
+    lines.tell(Event("mic", "guitar", "off", 2.0))
+    lines.tell(End("mic", 2.0, 1, {}))
+    assert file.getvalue().splitlines() == [
+        "0:01  guitar on",
+        "0:01  guitar 0.90",
+        "0:02  guitar off",
+        "0:02  end, 1 frame",
+    ]
+
+
+def test_events_of_tags_that_nobody_wants_are_left_out() -> None:
+    lines, file = _lines(wanted=["harp"])
+    lines.tell(Event("mic", "guitar", "on", 0.3))
+    lines.tell(Event("mic", "harp", "off", 0.3))
+    lines.tell(Hello("streamtag", "m", NAMES, 16000, 0.256, 0.512, 0.384, (0.5,) * 6))
+    assert file.getvalue() == "0:00  harp off\n"
+
+
+def test_streams_of_one_server_are_kept_apart() -> None:
+    file = Flushed()
+    lines = NamedLines(file, Selection.of(NAMES, (0.5,) * 6, top=1))
+    for number in range(6):
+        lines.tell(_frame(number, "a"))
+        lines.tell(_frame(number, "b", 0.5))
+    lines.tell(Error("full"))
+    assert file.getvalue().splitlines() == ["a  0:00  guitar 0.90", "b  0:00  guitar 0.45", "full"]
+
+
+def test_a_frame_of_few_tags_and_names_that_would_command_the_terminal() -> None:
+    lines, file = _lines(top=1)
+    lines.tell(Frame("mic", 0, -0.256, 0.256, {"harp": 0.4, "unheard of": 1.0}))
+    lines.tell(Error("\x1b[2J\ngone", "\x07mic"))
+    lines.tell(End("mic", 0.3, 1, {}))
+    assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame\n"
+
+
+def test_streams_without_end_keep_memory_bounded() -> None:
+    lines, _ = _lines()
+    for number in range(3 * STREAMS):
+        lines.tell(_frame(0, f"stream {number}"))
+    assert len(lines._seconds) <= STREAMS
+
+
+def test_a_reader_that_has_gone_is_the_callers_business() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    lines = PlainLines(Gone(), Selection.of(NAMES, (0.5,) * 6))
+    with pytest.raises(BrokenPipeError):
+        lines.tell(Error("x"))

@@ -1,0 +1,80 @@
+"""The table of streams, on a pretended terminal."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from streamtag.protocol.messages import End, Frame
+from streamtag.scheduler.stats import SchedulerStats, StreamStats
+from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
+
+LOAD = SchedulerStats(3, 1, 40, False, 1.0, 0, 0.0, 0.001, 0.37)
+MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
+
+
+class Shown:
+    """room: what the table finds when it looks."""
+
+    def __init__(self, height: int = 24) -> None:
+        self.now = 0.0
+        self.room = ServerSnapshot(LOAD, [MIC], 2)
+        self.file = io.StringIO()
+        console = Console(file=self.file, force_terminal=True, width=90, height=height, legacy_windows=False)
+        self.table = StreamsTable(console, "http://h:1/", lambda: self.room, clock=lambda: self.now)
+
+    def text(self) -> str:
+        plain = Console(file=io.StringIO(), width=90, height=24, color_system=None)
+        with plain.capture() as captured:
+            plain.print(self.table.render())
+        return captured.get()
+
+
+def test_streams_stand_with_what_is_heard_of_them() -> None:
+    shown = Shown()
+    away = replace(MIC, name="hall [2]", away=True)
+    song = replace(MIC, name="song.mp3", live=False)
+    late = replace(MIC, name="late", shed_s=2.25, lag_s=0.9)
+    shown.room = ServerSnapshot(LOAD, [MIC, away, song, late], 2)
+    shown.table.tell(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
+    lines = [" ".join(line.split()) for line in shown.text().splitlines()]
+    assert lines[0] == "http://h:1/ 3 of 40 streams 2 subscribers 37% busy"
+    assert lines[2] == "mic 1:03 31 ms harp 91% slow 50% drums 40%"
+    assert lines[3] == "hall [2] 1:03 away"
+    assert lines[4] == "song.mp3 1:03 31 ms file"
+    assert lines[5] == "late 1:03 900 ms 2.2 s lost"
+    shown.table.tell(End("mic", 63.2, 200, {}))
+    assert "harp" not in shown.text()
+
+
+def test_more_streams_than_lines_are_counted() -> None:
+    shown = Shown(height=12)
+    shown.room = ServerSnapshot(LOAD, [replace(MIC, name=f"stream {number}") for number in range(50)], 0)
+    text = shown.text()
+    assert "stream 6" in text
+    assert "stream 7" not in text
+    assert "and 43 more" in text
+
+
+def test_a_server_that_is_behind_says_so() -> None:
+    shown = Shown()
+    assert "behind" not in shown.text()
+    shown.room = ServerSnapshot(replace(LOAD, degraded=True), [], 0)
+    assert "behind: no new streams" in shown.text()
+
+
+def test_it_is_drawn_twice_a_second_below_the_lines_for_people() -> None:
+    shown = Shown()
+    with shown.table:
+        shown.table.draw()
+        once = shown.file.getvalue().count("http://h:1/")
+        shown.now = 0.4
+        shown.table.draw()
+        assert shown.file.getvalue().count("http://h:1/") == once
+        shown.now = 0.6
+        shown.table.draw()
+        assert shown.file.getvalue().count("http://h:1/") > once
+        shown.table.note("mic: [bold]ended[/bold] after 1:03")
+    assert "streamtag: mic: [bold]ended[/bold] after 1:03\n" in shown.file.getvalue()

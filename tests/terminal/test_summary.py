@@ -1,0 +1,130 @@
+"""The summary of a stream."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Stream
+from streamtag.terminal.summary import CELLS, ROWS, SummaryTable, results_console, rows
+
+MakeTimeline = Callable[..., Timeline]
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Pipe(io.StringIO):
+    encoding = "utf-8"
+
+
+@pytest.fixture(autouse=True)
+def _a_plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+def _printed(file: io.StringIO, timeline: Timeline, selection: Selection) -> str:
+    SummaryTable(file, selection).end(Stream(timeline.name), timeline)
+    return file.getvalue()
+
+
+def test_rows_say_how_strong_where_and_how_over_time(
+    make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    guitar, drums, harp = rows(make_timeline(probs), selection)[:3]
+    assert [row.tag for row in (guitar, drums, harp)] == ["guitar", "drums", "harp"]
+    assert guitar.mean == pytest.approx(probs[:, 0].mean(), abs=1e-6)
+    assert guitar.peak == pytest.approx(0.98)
+    assert guitar.peak_time == pytest.approx(39 * 0.256)
+    assert harp.peak_time == pytest.approx(30 * 0.256)
+    assert len(guitar.course) == CELLS
+    assert guitar.present
+    assert not drums.present  # 0.475 on the average, below 0.5
+    assert harp.present  # weak, but a rare tag
+
+
+def test_a_tag_below_its_threshold_never_draws_a_full_cell(make_timeline: MakeTimeline, selection: Selection) -> None:
+    row = rows(make_timeline(np.full((10, 6), 0.25)), selection)[0]
+    assert row.full == 0.5
+
+
+def test_as_many_rows_as_asked_for(make_timeline: MakeTimeline) -> None:
+    tags = tuple(f"tag {index}" for index in range(50))
+    timeline = Timeline("song.mp3", tags)
+    assert rows(timeline, Selection.of(tags, (0.5,) * 50)) == []
+    source = make_timeline(np.zeros((1, 6)))
+    assert len(source) == 1
+    from streamtag.inference.frame import TagFrame
+
+    timeline.add(TagFrame(0, -0.256, 0.256, np.linspace(0, 1, 50, dtype=np.float32)))
+    assert len(rows(timeline, Selection.of(tags, (0.5,) * 50))) == ROWS
+    assert len(rows(timeline, Selection.of(tags, (0.5,) * 50, top=33))) == 33
+
+
+def test_a_pipe_gets_plain_text_in_columns(
+    make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    text = _printed(Pipe(), make_timeline(probs, seconds=75), selection)
+    lines = text.splitlines()
+    assert "\x1b" not in text
+    assert lines[0] == "song.mp3  1:15  40 frames"
+    assert lines[1].split() == ["tag", "mean", "max", "at", "over", "time"]
+    assert lines[2].split()[:5] == ["*", "guitar", "0.59", "0.98", "0:09"]
+    assert lines[3].split()[:2] == ["drums", "0.47"]  # not marked: below its threshold
+    assert len(lines[2].split()[5]) == CELLS
+    assert all(line[1:2] in (" ", "") for line in lines[1:])
+
+
+def test_a_terminal_gets_colours(make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]) -> None:
+    assert "\x1b[" in _printed(Terminal(), make_timeline(probs), selection)
+
+
+def test_no_color_is_respected(
+    make_timeline: MakeTimeline,
+    selection: Selection,
+    probs: NDArray[np.float64],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in _printed(Terminal(), make_timeline(probs), selection)
+
+
+def test_an_encoding_without_blocks_gets_ascii(
+    make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
+) -> None:
+    class Old(io.StringIO):
+        encoding = "ascii"
+
+    _printed(Old(), make_timeline(probs), selection).encode("ascii")
+
+
+def test_names_are_no_markup_and_never_cut(make_timeline: MakeTimeline, selection: Selection) -> None:
+    name = "[bold]" + "long " * 60 + ":smile:.mp3"
+    text = _printed(Pipe(), make_timeline(np.zeros((3, 6)), name=name), selection)
+    assert text.splitlines()[0] == f"{name}  0:00  3 frames"
+
+
+def test_one_frame_is_one_frame_and_none_is_no_table(make_timeline: MakeTimeline, selection: Selection) -> None:
+    assert "1 frame\n" in _printed(Pipe(), make_timeline(np.zeros((1, 6))), selection)
+    assert _printed(Pipe(), make_timeline(np.zeros((0, 6))), selection) == "song.mp3  0:00  0 frames\n\n"
+
+
+def test_a_closed_pipe_is_the_callers_business() -> None:
+    class Closed(Pipe):
+        def write(self, text: str) -> int:  # noqa: ARG002
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        results_console(Closed()).print("x")
