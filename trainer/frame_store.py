@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import ManifestError, OutputError
+from streamtag.text import one_line
 
 Half = NDArray[np.float16]
 
@@ -114,7 +115,7 @@ class Appender:
 
 
 def _fields(entry: Entry) -> Sequence[object]:
-    return (entry.clip_id, entry.frames, " ".join(entry.problem.split()))
+    return (entry.clip_id, entry.frames, one_line(entry.problem))
 
 
 def _text(rows: Iterable[Sequence[object]]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from streamtag.errors import SourceError
+from streamtag.text import printable
 
 STANDARD_INPUT = "-"
 Kind = Literal["file", "url", "pipe"]
@@ -58,8 +59,3 @@ def _names_of_url(where: str) -> tuple[str, str]:
     label = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
     return printable(label), printable(name)
-
-
-def printable(text: str) -> str:
-    """One line for any terminal and any JSON: file names may contain line feeds and broken UTF-8."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -22,6 +22,7 @@ from av.container import InputContainer
 
 from streamtag.audio.address import Address
 from streamtag.errors import SourceError
+from streamtag.text import describe_os_error
 
 PIPE_HINT = " (some formats cannot be read from a pipe: give the file itself)"
 
@@ -52,7 +53,7 @@ def reason_of(error: Exception, read_timeout_s: float) -> str:
     """Why reading broke off, in words."""
     if isinstance(error, (av.error.ExitError, TimeoutError)):
         return f"nothing came for {read_timeout_s:g} s"
-    return str(getattr(error, "strerror", None) or error).lower()
+    return describe_os_error(error)
 
 
 class ByteStream:
@@ -108,7 +109,7 @@ def _open_file(address: Address, resources: ExitStack) -> BinaryIO:
     except IsADirectoryError:
         reason = "is a folder, not an audio file"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = str(getattr(error, "strerror", None) or error).lower()
+        reason = describe_os_error(error)
     raise SourceError(f"{address.label}: {reason}")
 
 

@@ -14,6 +14,7 @@ from streamtag.audio.ring import Block, Ring
 from streamtag.audio.silence import SilenceMonitor
 from streamtag.audio.source import CaptureEvent
 from streamtag.errors import SourceError
+from streamtag.text import plural
 
 BLOCK_S = 0.01  # s of sound a callback
 RING_S = 10.0  # s of sound that wait for a taker that is held up
@@ -48,7 +49,7 @@ class DeviceStream:
         self._continuity = GapDetector(device.rate)
         self._silence = SilenceMonitor()
         self._overruns = 0
-        of = f"{wide} channel{'' if wide == 1 else 's'}" if channel is None else f"channel {channel}"
+        of = f"{plural(wide, 'channel')}" if channel is None else f"channel {channel}"
         self.about = f"{device.name}, {device.rate} Hz, {of}"
         self._stream = system.open(device, wide, frames, self._hear)
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.address import printable
 from streamtag.errors import SourceError
+from streamtag.text import one_line, printable
 
 LISTED = 12  # inputs that an error names at most
 PORTAUDIO = {  # what brings the library, by the beginning of sys.platform
@@ -193,5 +193,5 @@ def _listed(devices: Sequence[InputDevice]) -> str:
 
 def _reason(error: Exception) -> str:
     """PortAudio's words on one line, without their heading and number."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return text.removeprefix("Error opening InputStream: ").partition(" [PaErrorCode")[0] or type(error).__name__

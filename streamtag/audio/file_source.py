@@ -24,6 +24,7 @@ from streamtag.audio.container import PIPE_HINT, open_container, reason_of
 from streamtag.audio.decoder import Decoder
 from streamtag.audio.resample import SAMPLE_RATE, Resampler
 from streamtag.errors import SourceError, SpecError
+from streamtag.text import plural
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ class Source(Closing):
         """What was mended so far, for people; complete at the end."""
         found = []
         if self._decoder.damaged:
-            found.append(f"{_count(self._decoder.damaged, 'damaged packet')} skipped")
+            found.append(f"{plural(self._decoder.damaged, 'damaged packet')} skipped")
         if self._repaired:
-            found.append(f"{_count(self._repaired, 'sample')} not a finite number, set to 0")
+            found.append(f"{plural(self._repaired, 'sample')} not a finite number, set to 0")
         return found
 
     def close(self) -> None:
@@ -136,7 +137,3 @@ def _info_of(name: str, container: InputContainer, decoder: Decoder) -> SourceIn
         channels=codec.layout.nb_channels,
         codec=codec.codec.canonical_name,
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

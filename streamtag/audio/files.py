@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streamtag.audio.address import Address
 from streamtag.errors import SourceError
+from streamtag.text import describe_os_error
 
 # Only what a folder is searched for; a file that is named outright may end as it likes.
 _AUDIO = (
@@ -57,7 +58,7 @@ def _exists(path: Path, label: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise SourceError(f"{label}: {str(getattr(error, 'strerror', None) or error).lower()}") from None
+        raise SourceError(f"{label}: {describe_os_error(error)}") from None
     return True
 
 
@@ -68,7 +69,7 @@ def _of_path(path: Path, label: str) -> Iterator[str]:
     try:
         os.scandir(path).close()  # os.walk would pass over a folder that it may not read
     except OSError as error:
-        raise SourceError(f"{label}: {str(error.strerror).lower()}") from None
+        raise SourceError(f"{label}: {describe_os_error(error)}") from None
     sounds = list(_sounds_below(path))
     if not sounds:
         raise SourceError(f"{label}: no audio files in this folder")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from streamtag.audio.address import Address
+from streamtag.text import unique
 
 
 def stream_names(sources: Sequence[str]) -> list[str]:
@@ -22,20 +23,6 @@ def target_paths(target: Path, streams: Sequence[str]) -> list[Path]:
         return [target]
     stems = unique(Path(name).stem or name for name in map(_safe, streams))
     return [target.with_name(f"{target.stem}-{stem}{target.suffix}") for stem in stems]
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """The names in order, each that was there before with ` (2)`, ` (3)`, ... behind it."""
-    taken: set[str] = set()
-    result: list[str] = []
-    for name in names:
-        fresh, count = name, 1
-        while fresh in taken:
-            count += 1
-            fresh = f"{name} ({count})"
-        taken.add(fresh)
-        result.append(fresh)
-    return result
 
 
 def _safe(name: str) -> str:

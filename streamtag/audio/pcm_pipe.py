@@ -18,6 +18,7 @@ from streamtag.audio.resample import MAX_RATE
 from streamtag.audio.ring import Block
 from streamtag.audio.source import AudioChunk, CaptureEvent, SourceNotice
 from streamtag.errors import SourceError
+from streamtag.text import plural
 
 READ_S = 0.1  # s of sound a read at most; a read gives what is there already
 DEPTH = 64  # reads that wait for the taker; then whoever writes into the pipe waits too, and nothing is lost
@@ -59,7 +60,7 @@ class PcmPipe(Closing):
 
     @property
     def about(self) -> str:
-        channels = f"{self._spec.channels} channel{'' if self._spec.channels == 1 else 's'}"
+        channels = f"{plural(self._spec.channels, 'channel')}"
         return f"standard input, {self._spec.sample}, {self._spec.rate} Hz, {channels}"
 
     @property

@@ -7,7 +7,7 @@ import ssl
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
-from streamtag.audio.address import printable
+from streamtag.text import printable
 
 REFUSED = {400, 401, 403}  # it will not be otherwise the next time
 NOT_NOW = {429, 500, 502, 503, 504}  # nor does this say that it is the wrong server

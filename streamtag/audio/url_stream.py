@@ -16,6 +16,7 @@ from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.ring import Block
 from streamtag.audio.source import AudioChunk, CaptureEvent, SourceNotice
 from streamtag.errors import SourceError
+from streamtag.text import plural
 
 PIECE_S = 1.0  # s; most that one piece holds
 STEADY_S = 10.0  # s of sound after which a connection counts as good
@@ -112,7 +113,7 @@ class UrlStream(Closing):
         now, seconds = time.monotonic(), len(samples) / SAMPLE_RATE
         if not self._worked_s and reader.info is not None:
             info = reader.info
-            of = f"{info.channels} channel{'' if info.channels == 1 else 's'}"
+            of = f"{plural(info.channels, 'channel')}"
             self._about = f"{self._address.label}, {info.codec}, {info.sample_rate} Hz, {of}"
         if self._gone:
             self._bridge(now)

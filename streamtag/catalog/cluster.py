@@ -29,6 +29,7 @@ from streamtag.catalog.files import AudioFile
 from streamtag.catalog.result import FileResult
 from streamtag.catalog.runner import WAIT_S, largest_first
 from streamtag.errors import DeviceError, StreamtagError
+from streamtag.text import describe_os_error
 
 PARCEL = 128  # files at most: what one actor is given, and what its death costs
 PARCELS = 4  # for each actor at least, if there are files enough: whoever is quicker gets more
@@ -151,7 +152,7 @@ def _check_there(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
-        reason = str(getattr(error, "strerror", None) or error).lower()
+        reason = describe_os_error(error)
         raise DeviceError(f"ray: {address}: nobody answers there: {reason}") from None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from streamtag.audio.address import Address
 from streamtag.audio.files import find_files
 from streamtag.errors import SourceError
+from streamtag.text import describe_os_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def _sound(path: str, place: str) -> AudioFile:
     try:
         status = Path(path).stat()
     except OSError as error:
-        raise SourceError(f"{label}: {str(error.strerror).lower()}") from None
+        raise SourceError(f"{label}: {describe_os_error(error)}") from None
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(f"{label}: not a plain file: it may have no end")
     return AudioFile(path, place, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
@@ -77,4 +78,4 @@ def _closed_folders(argument: str) -> Iterator[SourceError]:
         folders[:] = [name for name in folders if not name.startswith(".")]
     for error in errors:
         if error.filename is not None and Path(error.filename) != Path(argument):
-            yield SourceError(f"{Address.of(str(error.filename)).label}: {str(error.strerror).lower()}")
+            yield SourceError(f"{Address.of(str(error.filename)).label}: {describe_os_error(error)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from streamtag.errors import ModelFileError
 from streamtag.scheduler import stream_state
+from streamtag.text import describe_os_error
 
 DIGITS = 16
 
@@ -15,4 +16,4 @@ def fingerprint(model: Path) -> str:
     try:
         return stream_state.fingerprint(model)[:DIGITS]
     except OSError as error:
-        raise ModelFileError(f"{model}: {(error.strerror or str(error)).lower()}") from None
+        raise ModelFileError(f"{model}: {describe_os_error(error)}") from None

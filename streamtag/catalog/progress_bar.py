@@ -11,7 +11,7 @@ from rich.progress import Progress as RichProgress
 
 from streamtag.audio.closing import Closing
 from streamtag.catalog.progress import Progress
-from streamtag.terminal.timecode import timecode
+from streamtag.text import format_time
 
 EVERY_S = 10.0  # s between two lines
 
@@ -53,7 +53,7 @@ def line(progress: Progress) -> str:
         parts.append(f"{progress.failed:,} failed")
     parts += [f"{hours(progress.seconds)} of sound", f"{progress.times_real_time:.0f} times real time"]
     if progress.left_s is not None:
-        parts.append(f"{timecode(progress.left_s)} left")
+        parts.append(f"{format_time(progress.left_s)} left")
     return ", ".join(parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from streamtag.catalog.file_batch import FileBatch
 from streamtag.catalog.file_task import OnProgress, TaskResult
 from streamtag.catalog.files import AudioFile
 from streamtag.inference.batch import SessionPool
+from streamtag.text import usable_cores
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -27,7 +27,7 @@ DEPTH = 64  # results on their way to the journal
 
 def listeners(device: str) -> int:
     """As many as there are cores for this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return cores if device == "cpu" else min(cores, GPU_LISTENERS)
 
 

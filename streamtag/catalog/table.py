@@ -13,9 +13,9 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.names import unique
 from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
+from streamtag.text import unique
 
 FILE_COLUMNS = ("path", "seconds", "frames", "size", "modified", "model", "warnings", "error", "top")
 FRAME_COLUMNS = ("path", "time")

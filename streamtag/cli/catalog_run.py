@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
-from streamtag.audio.address import printable
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.fingerprint import fingerprint
 from streamtag.catalog.journal import Journal
@@ -23,7 +22,7 @@ from streamtag.cli.running import run_command
 from streamtag.cli.signals import SignalGuard
 from streamtag.errors import SourceError
 from streamtag.sinks.atomic_file import check_targets
-from streamtag.terminal.timecode import timecode
+from streamtag.text import format_time, printable
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -170,7 +169,7 @@ def _told(request: CatalogRequest, collection: Collection, progress: Progress, w
         parts.append(f"{written.failed:,} failed")
     if progress.seconds:
         speed = f"{progress.times_real_time:.0f} times real time"
-        parts.append(f"{hours(progress.seconds)} of sound in {timecode(progress.taken_s)}, {speed}")
+        parts.append(f"{hours(progress.seconds)} of sound in {format_time(progress.taken_s)}, {speed}")
     left = len(collection.sounds) - written.files
     if left:
         parts.append(f"{left:,} left: the same command goes on")

@@ -43,7 +43,7 @@ from streamtag.terminal.keys import Keys
 from streamtag.terminal.lines import PlainLines
 from streamtag.terminal.live_panel import LivePanel, StatusInfo, can_draw
 from streamtag.terminal.summary import SummaryTable
-from streamtag.terminal.words import plural
+from streamtag.text import plural
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamtag.inference.worker_pool import available
+from streamtag.text import usable_cores
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,5 @@ class ParallelismPlan:
         """workers: cores that are to be used; None: all that this process may use. A GPU needs one thread."""
         if device != "cpu":
             return cls(None, workers or 1)
-        count = workers or cores()
+        count = workers or usable_cores()
         return cls(count, count + 2) if available() else cls(None, count)
-
-
-def cores() -> int:
-    """That this process may use."""
-    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable is not None else os.cpu_count() or 1

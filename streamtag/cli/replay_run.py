@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from streamtag.audio.address import printable
 from streamtag.cli.reporter import Reporter
 from streamtag.cli.running import run_command
 from streamtag.cli.serving import serve
@@ -25,8 +24,7 @@ from streamtag.errors import SourceError, SpecError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.sinks.jsonl import write_line
 from streamtag.sinks.replay_reader import Recording
-from streamtag.terminal.timecode import timecode
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural, printable
 
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
@@ -170,7 +168,7 @@ def _view(request: ReplayRequest, recording: Recording, player: Player, server: 
     """A line on the terminal: how far it is. It wipes itself away."""
 
     def figures() -> str:
-        parts = [timecode(player.position_s), plural(player.told, "message")]
+        parts = [format_time(player.position_s), plural(player.told, "message")]
         if request.loop:
             parts.append(f"pass {player.passes}")
         if server is not None:

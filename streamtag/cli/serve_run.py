@@ -30,8 +30,7 @@ from streamtag.sinks.recording import MessageRecorder
 from streamtag.terminal.console_queue import ConsoleQueue
 from streamtag.terminal.live_panel import can_draw
 from streamtag.terminal.stream_table import TAGS, ServerSnapshot, StreamsTable
-from streamtag.terminal.timecode import timecode
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -154,9 +153,9 @@ def _write(outlet: ConsoleQueue, sinks: Sequence[Told], note: Callable[[str], No
             sink.tell(message)
         if isinstance(message, End):
             frames = plural(message.frames, "frame")
-            note(f"{message.stream}: ended after {timecode(message.seconds)}, {frames}")
+            note(f"{message.stream}: ended after {format_time(message.seconds)}, {frames}")
         elif isinstance(message, Gap):
-            note(f"{message.stream}: {message.lost_s:.2f} s of sound lost at {timecode(message.start)}")
+            note(f"{message.stream}: {message.lost_s:.2f} s of sound lost at {format_time(message.start)}")
         elif isinstance(message, Error) and message.stream is not None:
             note(f"{message.stream}: {message.message}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from streamtag.errors import OutputError
+from streamtag.text import describe_os_error
 
 
 class Rewritten(io.TextIOWrapper):
@@ -72,7 +73,7 @@ class StandardOutput(Rewritten):
 
     def failed(self, error: OSError) -> None:
         self.silence()
-        raise OutputError(f"standard output: cannot write: {(error.strerror or str(error)).lower()}") from None
+        raise OutputError(f"standard output: cannot write: {describe_os_error(error)}") from None
 
 
 class StandardError(Rewritten):

@@ -24,9 +24,8 @@ from streamtag.sinks.jsonl import JsonLines
 from streamtag.sinks.message_sink import MessageSink
 from streamtag.terminal.lines import NamedLines, PlainLines
 from streamtag.terminal.live_panel import can_draw
-from streamtag.terminal.timecode import timecode
 from streamtag.terminal.watch_panel import WatchPanel
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural
 
 WAIT_S = 0.05  # how long the loop waits for a message before it looks at keys and signals
 
@@ -141,7 +140,7 @@ def _run(request: WatchRequest, reporter: Reporter, interruption: SignalGuard) -
             elif arrival is not None and output is not None:
                 tally.count(arrival)
                 output.tell(arrival)
-    reporter.note(f"{address.label}: watched for {timecode(time.monotonic() - began)}: {tally}")
+    reporter.note(f"{address.label}: watched for {format_time(time.monotonic() - began)}: {tally}")
 
 
 def _output(request: WatchRequest, address: ServerAddress, hello: Hello, reporter: Reporter) -> Output:

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from streamtag.audio.address import printable
 from streamtag.errors import SourceError
+from streamtag.text import printable
 
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # a page's address is its server's
 SAFE = "/%:@!$&'()*+,;=~-._?"  # stays as it is in a path or a query; %: it may be quoted already

@@ -15,7 +15,6 @@ from typing import Self
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from streamtag.audio.address import printable
 from streamtag.audio.backoff import FIRST_S, next_delay
 from streamtag.audio.retry_rules import permanent_error, transient_error
 from streamtag.audio.source import SourceNotice
@@ -23,6 +22,7 @@ from streamtag.client.address import ServerAddress
 from streamtag.errors import ProtocolError, SourceError, StreamtagError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.protocol.reader import LONGEST, parse
+from streamtag.text import printable
 
 OPEN_S, HELLO_S = 5.0, 10.0  # for a connection, and for the server's first word
 PING_S = 10.0  # how often the server is asked whether it is still there, and how long for an answer

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from streamtag.errors import OutputError
+from streamtag.text import describe_os_error
 
 
 class AtomicFile:
@@ -111,4 +112,4 @@ def _identity(path: Path) -> tuple[int, int] | Path:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """The system's reason in one line."""
-    return OutputError(f"{path}: cannot write: {(error.strerror or str(error)).lower()}")
+    return OutputError(f"{path}: cannot write: {describe_os_error(error)}")

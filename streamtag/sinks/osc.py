@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from streamtag.audio.address import printable
 from streamtag.errors import OutputError, SpecError
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import Error, Event, Gap
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SilentSink, Stream
+from streamtag.text import printable
 
 if TYPE_CHECKING:
     from pythonosc.osc_message_builder import ArgValue

@@ -19,7 +19,7 @@ from streamtag.sinks.atomic_file import AtomicFile
 from streamtag.sinks.audacity import Label, TagIntervals
 from streamtag.sinks.base import SilentSink, Stream
 from streamtag.terminal.sparkline import levels
-from streamtag.terminal.timecode import timecode
+from streamtag.text import format_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) ->
     _means(picture.add_subplot(grid[0, 1], facecolor=PAPER), timeline, selection, order)
     text: dict[str, Any] = {"x": left, "va": "baseline"}
     picture.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=INK, size=22, weight="bold", **text)
-    picture.text(y=top + 0.2 / height, s=timecode(timeline.seconds), color=FAINT, size=12, **text)
+    picture.text(y=top + 0.2 / height, s=format_time(timeline.seconds), color=FAINT, size=12, **text)
     legend = "underlined: where a tag counts as present"
     picture.text(left + 0.05, top + 0.2 / height, legend, color=PRESENT, size=12, va="baseline")
     scale = picture.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
@@ -123,7 +123,7 @@ def _courses(axes: Axes, timeline: Timeline, labels: Sequence[Label], order: lis
     axes.set_yticks(range(len(order)), [timeline.tags[index] for index in order])
     axes.tick_params(axis="y", colors=INK, labelsize=13, pad=8, length=0)
     ticks = time_ticks(end)
-    axes.set_xticks(ticks, [timecode(tick) for tick in ticks])
+    axes.set_xticks(ticks, [format_time(tick) for tick in ticks])
     axes.tick_params(axis="x", colors=FAINT, labelsize=12, length=5)
     axes.set_xlim(0, end)
     axes.set_ylim(len(order) - 0.5, -0.5)

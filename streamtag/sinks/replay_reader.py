@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from streamtag.audio.address import printable
 from streamtag.audio.closing import Closing
 from streamtag.errors import ProtocolError, SourceError
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
 from streamtag.protocol.reader import LONGEST, parse
+from streamtag.text import describe_os_error, printable
 
 LATEST_S = 1e9  # 30 years: a later time is a damaged one
 
@@ -150,4 +150,4 @@ def _at(line: bytes) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).lower()
+    return describe_os_error(error)

@@ -17,7 +17,7 @@ from streamtag.inference.timeline import Timeline
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SilentSink, Stream
 from streamtag.terminal.bars import QUIET, WIDEST, Smoother, bar, strokes_for
-from streamtag.terminal.timecode import timecode
+from streamtag.text import format_time
 
 REDRAWS = 8  # a second
 BARS = 10  # where the user sets no --top
@@ -51,12 +51,12 @@ class Progress:
         return max(0.0, self.duration_s - self.position_s) / self.speed
 
     def figures(self) -> str:
-        total = "" if self.duration_s is None else f" / {timecode(max(self.duration_s, self.position_s))}"
-        text = f"{timecode(self.position_s)}{total}"
+        total = "" if self.duration_s is None else f" / {format_time(max(self.duration_s, self.position_s))}"
+        text = f"{format_time(self.position_s)}{total}"
         if self.position_s > 0:
             text += f"  {self.speed:.{0 if self.speed >= 10 else 1}f} x real time"
         if self.remaining_s is not None and self.position_s > 0:
-            text += f"  {timecode(math.ceil(self.remaining_s))} left"
+            text += f"  {format_time(math.ceil(self.remaining_s))} left"
         return text
 
 

@@ -7,12 +7,10 @@ from typing import TextIO
 
 import numpy as np
 
-from streamtag.audio.address import printable
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.message_sink import MessageSink
-from streamtag.terminal.timecode import timecode
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural, printable
 
 TAGS = 5  # in a line, where the user sets no --top
 STREAMS = 256  # that are known at most
@@ -90,7 +88,7 @@ class PlainLines(MessageSink):
             self._line(stream, second.number, "  ".join(tags))
 
     def _line(self, stream: str, seconds: float, text: str) -> None:
-        self._write(f"{self.lead(stream)}{timecode(seconds)}  {text}")
+        self._write(f"{self.lead(stream)}{format_time(seconds)}  {text}")
 
     def _write(self, line: str) -> None:
         self._file.write(f"{printable(line)}\n")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
-from streamtag.audio.address import printable
 from streamtag.audio.level_meter import Reading
 from streamtag.audio.source import SourceNotice
 from streamtag.inference.frame import TagFrame
@@ -25,6 +24,7 @@ from streamtag.sinks.base import SilentSink, Stream
 from streamtag.terminal.bars import Smoother, strokes_for
 from streamtag.terminal.history import History
 from streamtag.terminal.live_view import ViewModel, draw
+from streamtag.text import printable
 
 REDRAWS = 5  # a second
 STALE_S = 2.0  # without a frame for so long the bars fall

@@ -14,8 +14,7 @@ from streamtag.audio.level_meter import Level, Reading
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.bars import ABSENT, PRESENT, QUIET, WIDEST, Glyphs, bar
 from streamtag.terminal.sparkline import sparkline
-from streamtag.terminal.timecode import timecode
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural
 
 BARS = 20  # at most where the user sets no --top; as many as fit
 ROOMY = 18  # lines, from which on some are left free
@@ -73,7 +72,7 @@ def draw(picture: ViewModel, selection: Selection, strokes: Glyphs, width: int, 
 def _title(picture: ViewModel, width: int) -> Text:
     """The stream, where its sound comes from, and how long it has been heard."""
     state = "frozen" if picture.frozen else "waiting" if picture.waiting else ""
-    clock = timecode(picture.reading.elapsed_s)
+    clock = format_time(picture.reading.elapsed_s)
     right = Text.assemble((f" {state} ", "reverse yellow") if state else "", "  " if state else "", (clock, "bold"))
     room = max(0, width - right.cell_len - 2)
     name = _cut(picture.stream, room)

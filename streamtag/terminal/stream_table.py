@@ -14,8 +14,7 @@ from rich.text import Text
 
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.scheduler.stats import SchedulerStats, StreamStats
-from streamtag.terminal.timecode import timecode
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural
 
 REDRAW_S = 0.5
 AROUND = 5  # lines of the terminal that are not for streams
@@ -93,7 +92,7 @@ class StreamsTable:
         for stream in shown:
             lag = "" if stream.away else f"{1000 * stream.lag_s:.0f} ms"
             table.add_row(
-                Text(stream.name), timecode(stream.seconds), lag, _state(stream), self._strongest(stream.name)
+                Text(stream.name), format_time(stream.seconds), lag, _state(stream), self._strongest(stream.name)
             )
         more = len(room.streams) - len(shown)
         rest = [Text(f"and {more} more", style="dim")] if more else []

@@ -16,8 +16,7 @@ from streamtag.inference.timeline import Timeline
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SilentSink, Stream
 from streamtag.terminal.sparkline import characters_for, levels, sparkline
-from streamtag.terminal.timecode import timecode
-from streamtag.terminal.words import plural
+from streamtag.text import format_time, plural
 
 ROWS = 10  # where the user sets no --top
 CELLS = 30  # of a sparkline
@@ -74,7 +73,7 @@ class SummaryTable(SilentSink):
 
     def end(self, stream: Stream, timeline: Timeline) -> None:
         frames = plural(len(timeline), "frame")
-        title = Text.assemble((stream.name, "bold"), (f"  {timecode(timeline.seconds)}  {frames}", ABSENT))
+        title = Text.assemble((stream.name, "bold"), (f"  {format_time(timeline.seconds)}  {frames}", ABSENT))
         self._console.print(title, soft_wrap=True)
         if len(timeline):
             self._console.print(self._table(rows(timeline, self._selection)))
@@ -93,7 +92,7 @@ class SummaryTable(SilentSink):
             for height in row.course:
                 cell = sparkline(np.array([height]), row.full, self._characters)
                 course.append(cell, "green" if height >= row.threshold else ABSENT)
-            numbers = (f"{row.mean:.2f}", f"{row.peak:.2f}", timecode(row.peak_time))
+            numbers = (f"{row.mean:.2f}", f"{row.peak:.2f}", format_time(row.peak_time))
             mark = Text("*" if row.present else " ", style)
             table.add_row(mark, Text(row.tag, style), *(Text(number, style) for number in numbers), course)
         return table

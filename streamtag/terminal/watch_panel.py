@@ -14,7 +14,7 @@ from streamtag.protocol.messages import End, Error, Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.live_panel import STREAMS, LivePanel, StatusInfo
-from streamtag.terminal.words import plural
+from streamtag.text import plural
 
 KEYS = "q quit   n next stream   space freeze"
 

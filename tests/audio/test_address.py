@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from streamtag.audio.address import Address, printable
+from streamtag.audio.address import Address
 
 
 @pytest.mark.parametrize(
@@ -34,10 +32,3 @@ def test_kinds_and_names(where: str, kind: str, label: str, name: str) -> None:
 )
 def test_suffixes_that_are_told_to_ffmpeg(where: str, suffix: str) -> None:
     assert Address.of(where).suffix == suffix
-
-
-def test_any_file_name_can_be_printed() -> None:
-    name = printable(b"caf\xe9\x1b[31m\r\n.mp3".decode("utf-8", "surrogateescape"))
-    assert name == "caf??[31m??.mp3"
-    json.dumps(name).encode()
-    assert printable("日本の歌 é.mp3") == "日本の歌 é.mp3"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from streamtag.audio.names import stream_names, target_paths, unique
+from streamtag.audio.names import stream_names, target_paths
 
 
 def test_a_stream_is_called_after_its_file() -> None:
@@ -22,13 +19,6 @@ def test_files_of_one_name_are_told_apart() -> None:
 def test_urls_and_standard_input() -> None:
     sources = ["https://me:secret@example.org/a/My%20song.ogg?key=1", "http://example.org/", "-"]
     assert stream_names(sources) == ["My song.ogg", "example.org", "stdin"]
-
-
-@given(st.lists(st.sampled_from(["a", "a (2)", "a (3)", "b"])))
-def test_names_are_unique_even_where_they_look_numbered(names: list[str]) -> None:
-    result = unique(names)
-    assert len(set(result)) == len(names)
-    assert all(fresh.startswith(name) for fresh, name in zip(result, names, strict=True))
 
 
 def test_one_stream_has_the_target_itself() -> None:

@@ -19,7 +19,7 @@ from streamtag.protocol.selection import Selection
 from streamtag.sinks.audacity import Label
 from streamtag.sinks.base import Stream
 from streamtag.sinks.plot import COLUMNS, PAPER, PRESENT, Tagogram, course, draw, figure, time_ticks
-from streamtag.terminal.timecode import timecode
+from streamtag.text import format_time
 
 MakeTimeline = Callable[..., Timeline]
 
@@ -129,7 +129,7 @@ def test_ticks_are_few_and_round(seconds: float) -> None:
     assert 1 <= len(ticks) <= 13
     assert ticks[0] == 0
     assert ticks[-1] <= seconds
-    assert len({timecode(tick) for tick in ticks}) == len(ticks)
+    assert len({format_time(tick) for tick in ticks}) == len(ticks)
     if seconds >= 5:
         assert len(ticks) >= 5
 

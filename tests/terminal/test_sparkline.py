@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.terminal.sparkline import ASCII, BLOCKS, characters_for, levels, sparkline
-from streamtag.terminal.timecode import timecode
 
 
 def test_a_ramp_rises_from_the_lowest_to_the_tallest_character() -> None:
@@ -43,19 +42,3 @@ def test_every_value_counts_once(count: int, cells: int) -> None:
 def test_encodings_without_blocks_get_ascii(encoding: str | None, characters: str) -> None:
     assert characters_for(encoding) == characters
     assert len(ASCII) == len(BLOCKS)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0:00"),
-        (59.99, "0:59"),
-        (187, "3:07"),
-        (3599, "59:59"),
-        (3600, "1:00:00"),
-        (3723.5, "1:02:03"),
-        (-1, "0:00"),
-    ],
-)
-def test_times_read_as_on_a_player(seconds: float, text: str) -> None:
-    assert timecode(seconds) == text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 import warnings
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamtag.text import usable_cores
 from trainer.audio import decode, encode
 from trainer.bench.clock import medians, threads
 from trainer.extraction import prepare
@@ -44,7 +44,7 @@ def extraction(clips: int, loop_clips: int, device: str = "cpu", repeats: int = 
 
 
 def _pipeline(manifest: Manifest, front: str, device: str, loop: Callable[[], int] | None) -> Figures:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with tempfile.TemporaryDirectory() as folder:
         warm = next(iter(manifest.clips)).clip_id
         few = manifest.without({clip.clip_id for clip in manifest.clips if clip.clip_id != warm})

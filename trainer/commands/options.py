@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-CORES = os.cpu_count() or 1
+from streamtag.text import usable_cores
+
+CORES = usable_cores()
 
 Folder = Annotated[Path, typer.Argument(help="the data set: a folder as described by `python -m trainer --help`")]
 CacheFolder = Annotated[Path | None, typer.Option("--cache", help="feature cache; default: DIR/features")]

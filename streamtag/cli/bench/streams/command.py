@@ -24,7 +24,8 @@ from streamtag.cli.bench.streams.shares import shares
 from streamtag.cli.bench.streams.sizing import Sizing
 from streamtag.cli.bench.streams.sockets import socket_trial
 from streamtag.cli.bench.streams.tally import DEADLINE_S, Trial
-from streamtag.cli.parallelism import ParallelismPlan, cores
+from streamtag.cli.parallelism import ParallelismPlan
+from streamtag.text import usable_cores
 
 FIRST, FIRST_ON_A_GPU, FIRST_PEERS = 64, 1024, 16  # streams of the first trial
 MOST = 1 << 16  # streams: no machine that this was made for holds more
@@ -44,7 +45,7 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float, preci
         results: dict[str, Figures] = {name: figures(each) for name, each in found.items()}
         results |= conclusions(tagger, pace, workforce, found, precision)
         work = {"worker_processes": workforce.processes or 0, "engine_threads": workforce.threads}
-        results["machine"] = {"cores": cores(), **work, "precision": precision, **machine(tagger.device)}
+        results["machine"] = {"cores": usable_cores(), **work, "precision": precision, **machine(tagger.device)}
     if not gpu:
         results["on a GPU"] = {"not_measured": "there is none in use here: --device cuda"}
     if as_json:
@@ -100,7 +101,7 @@ def figures(found: Found) -> Figures:
     best = {name: value for name, value in found.best.figures().items() if not name.startswith(THREAD)}
     if (idle := best.pop("idle_percent_of_a_core", None)) is not None:  # this machine may not have been ours alone
         ours = best["cpu_percent_of_a_core"] + best["clients_cpu_percent_of_a_core"]
-        best["other_programs_percent_of_a_core"] = max(0.0, 100.0 * cores() - idle - ours)
+        best["other_programs_percent_of_a_core"] = max(0.0, 100.0 * usable_cores() - idle - ours)
     return {"streams": found.streams, "bound": found.about, **best, "trials": trials}
 
 
@@ -131,7 +132,7 @@ def conclusions(
     if sockets.best is not None:
         say("what a stream takes of a server's memory ...")
         sizing = Sizing(
-            sockets.streams / cores(),
+            sockets.streams / usable_cores(),
             kib_a_stream(tagger.path, tagger.device, pace),
             pace.rate * 16 / 1000,
             sockets.best.more["kbit_a_second_out_a_stream"],

@@ -1,0 +1,55 @@
+"""Small helpers for messages that several packages need. Imports nothing of streamtag."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 frame`, `2 frames`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def format_time(seconds: float) -> str:
+    """Return `3:07`, or `1:02:03` from one hour on. Rounds down like a player's clock; negative times count as 0."""
+    whole = max(0, int(seconds))
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def printable(text: str) -> str:
+    """Return one line for any terminal and any JSON: file names may contain line feeds and broken UTF-8."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def one_line(text: object) -> str:
+    """Return the text with every run of white space replaced by one space."""
+    return " ".join(str(text).split())
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Return the names in order; one that occurred before gets ` (2)`, ` (3)`, ... appended."""
+    used: set[str] = set()
+    result: list[str] = []
+    for name in names:
+        candidate, count = name, 1
+        while candidate in used:
+            count += 1
+            candidate = f"{name} ({count})"
+        used.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def describe_os_error(error: Exception) -> str:
+    """Return the system's reason in lower case, such as `no space left on device`; else the error's own text."""
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,60 @@
+"""Small helpers for messages."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamtag.text import describe_os_error, format_time, one_line, plural, printable, unique, usable_cores
+
+
+def test_a_noun_follows_its_number() -> None:
+    assert [plural(count, "frame") for count in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00"),
+        (59.99, "0:59"),
+        (187, "3:07"),
+        (3599, "59:59"),
+        (3600, "1:00:00"),
+        (3723.5, "1:02:03"),
+        (-1, "0:00"),
+    ],
+)
+def test_times_read_as_on_a_player(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
+
+
+def test_any_file_name_can_be_printed() -> None:
+    name = printable(b"caf\xe9\x1b[31m\r\n.mp3".decode("utf-8", "surrogateescape"))
+    assert name == "caf??[31m??.mp3"
+    json.dumps(name).encode()
+    assert printable("日本の歌 é.mp3") == "日本の歌 é.mp3"
+
+
+def test_a_text_of_several_lines_becomes_one() -> None:
+    assert one_line(ValueError("a\n\tb  c ")) == "a b c"
+
+
+@given(st.lists(st.sampled_from(["a", "a (2)", "a (3)", "b"])))
+def test_names_are_unique_even_where_they_look_numbered(names: list[str]) -> None:
+    result = unique(names)
+    assert len(set(result)) == len(names)
+    assert all(changed.startswith(name) for changed, name in zip(result, names, strict=True))
+
+
+def test_the_systems_reason_stands_alone() -> None:
+    assert describe_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "file")) == "no space left on device"
+    assert describe_os_error(OSError("Broken by hand")) == "broken by hand"
+
+
+def test_there_is_a_core() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
