@@ -72,17 +72,17 @@ def test_tags_light_up_as_events_say(page: Page, server: ServerThread) -> None:
     server.publish(Event("mic", "guitar", "on", 0.256))
     expect(row(page, "guitar")).to_have_class(re.compile(r"\bon\b"))
     expect(row(page, "drums")).not_to_have_class(re.compile(r"\bon\b"))  # strong, but the server has not said so
-    expect(page.locator("#heard")).to_have_text("guitar")
+    expect(page.locator("#present")).to_have_text("guitar")
     server.publish(make_frame(2))
     server.publish(Event("mic", "guitar", "off", 0.512))
     expect(row(page, "guitar")).not_to_have_class(re.compile(r"\bon\b"))
-    expect(page.locator("#heard")).to_have_text("nothing for certain")
+    expect(page.locator("#present")).to_have_text("nothing for certain")
 
 
 def test_who_comes_late_sees_what_is_on(server: ServerThread, open_page: Open) -> None:
     server.publish(make_frame(40, guitar=0.9, harp=0.2))
     page = open_page(server.address).page
-    expect(page.locator("#heard > li")).to_have_text(["guitar", "harp"])  # harp's threshold is 0.1
+    expect(page.locator("#present > li")).to_have_text(["guitar", "harp"])  # harp's threshold is 0.1
 
 
 def test_the_strongest_stand_above_and_hold_still(page: Page, server: ServerThread) -> None:
@@ -165,7 +165,7 @@ def test_the_end_shows_the_means(page: Page, server: ServerThread) -> None:
     expect(page.locator("#state")).to_have_text("ended")
     expect(row(page, "drums").locator(".value")).to_have_text("0.61")
     expect(page.locator("#now")).to_have_text("mean")
-    expect(page.locator("#heard")).to_have_text("drums")
+    expect(page.locator("#present")).to_have_text("drums")
     expect(page.locator("#clock")).to_have_text("1:15")
 
 
@@ -199,10 +199,10 @@ def test_changes_are_said_aloud_together(page: Page, server: ServerThread) -> No
     server.publish(make_frame(1))
     for tag in ("guitar", "drums"):
         server.publish(Event("mic", tag, "on", 0.256))
-    expect(page.locator("#heard > li")).to_have_count(2)
-    expect(page.locator("#said")).to_have_text("")
+    expect(page.locator("#present > li")).to_have_count(2)
+    expect(page.locator("#announcer")).to_have_text("")
     page.clock.run_for(5500)
-    expect(page.locator("#said")).to_have_text("on: guitar, drums")
+    expect(page.locator("#announcer")).to_have_text("on: guitar, drums")
 
 
 def test_less_motion_for_those_who_want_less(server: ServerThread, open_page: Open) -> None:

@@ -12,7 +12,7 @@ from streamtag.protocol.messages import Error, Event, Gap, Hello
 from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, Open, make_frame, reload
 
-PARTS = ("#stream", ".above", "#heard", ".tools", "#rows", "#time", "#stats", "#save-lines", "#theme")
+PARTS = ("#stream", ".above", "#present", ".tools", "#rows", "#time", "#stats", "#save-lines", "#theme")
 
 
 def shown(page: Page) -> str:
@@ -81,9 +81,9 @@ def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], op
     for tag in long:
         server.publish(Event(name, tag, "on", 4.9))
     server.publish(Error("something went wrong " * 12, name))
-    expect(page.locator("#heard > li")).to_have_count(len(long))
+    expect(page.locator("#present > li")).to_have_count(len(long))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for part in ("#notice", "#heard", "#stream", "#rows"):
+    for part in ("#notice", "#present", "#stream", "#rows"):
         box = page.locator(part).bounding_box()
         assert box is not None
         assert box["x"] >= 0
@@ -110,7 +110,7 @@ def test_nothing_jumps_whatever_comes(server: ServerThread, open_page: Open, wid
     for tag in HELLO.tags:
         server.publish(Event("mic", tag, "on", 0.0))
     server.publish(Gap("mic", 0.1, 4.0))
-    expect(page.locator("#heard > li")).to_have_count(len(HELLO.tags))
+    expect(page.locator("#present > li")).to_have_count(len(HELLO.tags))
     expect(page.locator("#notice")).not_to_have_text("")
     assert places(page) == still
     server.publish(Error("the microphone is gone, and this sentence is a rather long one: trying again", "mic"))

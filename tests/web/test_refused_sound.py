@@ -43,10 +43,10 @@ def test_a_server_that_begins_is_asked_until_it_takes_sound(
     stub = start_stub(capacity=None, status="waiting")
     page = open_page(stub.address, lambda page: page.clock.install()).page
     page.clock.run_for(4000)
-    expect(page.locator("#give")).to_be_hidden()
+    expect(page.locator("#send-controls")).to_be_hidden()
     stub.health |= {"capacity": 8, "status": "ready"}
     page.clock.run_for(4000)
-    expect(page.locator("#give")).to_be_visible()
+    expect(page.locator("#send-controls")).to_be_visible()
 
 
 def test_a_server_that_is_behind_says_so(start_stub: Callable[..., IntakeStub], open_page: Open, song: Path) -> None:

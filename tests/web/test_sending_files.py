@@ -61,7 +61,7 @@ def test_only_a_server_that_takes_sound_is_offered_any(
 ) -> None:
     server.publish(make_frame(0))
     expect(page.locator("#state")).to_have_text("live")
-    expect(page.locator("#give")).to_be_hidden()
+    expect(page.locator("#send-controls")).to_be_hidden()
     drop(page, "song.mp3")
     expect(page.locator("#sources")).to_be_hidden()
     other = open_page(stub.address).page
@@ -209,7 +209,7 @@ def test_its_rows_are_no_wider_than_the_screen(stub: IntakeStub, open_page: Open
     page.locator("#files").set_input_files(long)
     expect(page.get_by_label("Token for sending sound")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for button in page.locator("#give button, #sources button:visible, #key-word").all():
+    for button in page.locator("#send-controls button, #sources button:visible, #key-word").all():
         box = button.bounding_box()
         assert box is not None
         assert box["x"] >= 0
