@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import av
 import av.error
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -36,25 +37,20 @@ class Decoder:
         self.damaged = 0
         self._container = container
         self.stream = _best_stream(container)
-        self._converter = _Converter()
 
     def blocks(self, seconds: float) -> Iterator[Block]:
         """Blocks of about `seconds`, cut where the format changes. Raises FFmpegError where reading fails."""
-        parts: list[NDArray[np.float32]] = []
-        rate = length = 0
+        stored, key = AudioFifo(), None  # converting a whole block at once costs a third of converting its frames
         for frame in self._frames():
-            samples = self._converter.samples(frame)
-            if parts and (frame.sample_rate != rate or samples.shape[1] != parts[0].shape[1]):
-                yield Block(rate, np.concatenate(parts))
-                parts, length = [], 0
-            rate = frame.sample_rate
-            parts.append(samples)
-            length += len(samples)
-            if length >= seconds * rate:
-                yield Block(rate, np.concatenate(parts))
-                parts, length = [], 0
-        if parts:
-            yield Block(rate, np.concatenate(parts))
+            frame.pts = None  # damaged time stamps would be errors
+            if key != (key := (frame.format.name, frame.layout.name, frame.sample_rate)) and stored.samples:
+                yield _block(stored)
+            stored = stored if stored.samples else AudioFifo()
+            stored.write(frame)
+            if stored.samples >= seconds * frame.sample_rate:
+                yield _block(stored)
+        if stored.samples:
+            yield _block(stored)
 
     def _frames(self) -> Iterator[AudioFrame]:
         for packet in self._packets():
@@ -84,23 +80,15 @@ class Decoder:
                 return
 
 
-class _Converter:
-    """Any sample format to packed float32, rate and channels kept; made anew when the format changes."""
-
-    def __init__(self) -> None:
-        self._key: tuple[str, str, int] | None = None
-        self._resampler = AudioResampler(format="flt")
-
-    def samples(self, frame: AudioFrame) -> NDArray[np.float32]:
-        """-> [n, channels]"""
-        key = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if key != self._key:
-            self._key = key
-            self._resampler = AudioResampler(format="flt")
-        frame.pts = None  # damaged time stamps are of no interest here
-        channels = frame.layout.nb_channels
-        parts = [part.to_ndarray().reshape(-1, channels) for part in self._resampler.resample(frame)]
-        return np.concatenate(parts, dtype=np.float32)
+def _block(stored: AudioFifo) -> Block:
+    """Remove everything from `stored` and convert it to float32, keeping its rate and channels."""
+    whole = stored.read()
+    assert whole is not None  # there are samples
+    packed = whole.format.name == "flt"
+    parts = [whole] if packed else AudioResampler(format="flt").resample(whole)
+    channels = whole.layout.nb_channels
+    samples = np.concatenate([part.to_ndarray().reshape(-1, channels) for part in parts], dtype=np.float32)
+    return Block(whole.sample_rate, samples)
 
 
 def _best_stream(container: InputContainer) -> AudioStream:
