@@ -32,7 +32,7 @@ class FileBatch:
         try:
             while True:
                 while len(readings) < self._files and (sound := next(sounds, None)) is not None:
-                    session = self._pool.join()
+                    session = self._pool.add()
                     readings[session] = FileTask(sound, session, self._model, self._keep_frames, self._moved)
                 if not readings:
                     return

@@ -56,7 +56,7 @@ class FileTask(Closing):
 
     def fill(self) -> None:
         """Decodes until a hop is ready, or the file has come to its end."""
-        while not (self._session.ready or self._session.done):
+        while not (self._session.ready_hops or self._session.is_finished):
             try:
                 chunk = next(self._chunks, None)
             except Exception as error:
@@ -81,12 +81,12 @@ class FileTask(Closing):
 
     @property
     def done(self) -> bool:
-        return self._session.done
+        return self._session.is_finished
 
     def close(self) -> None:
         """Gives the file and the session's slot back."""
         self._resources.close()
-        self._session.leave()
+        self._session.remove()
 
     def heard(self) -> TaskResult:
         """What it came to, when it is done."""

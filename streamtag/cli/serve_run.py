@@ -110,7 +110,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
 
         observer, print_of = server.observer(), fingerprint(tagger.path)
         pool = resources.enter_context(SessionPool(tagger, slots, request.precision, workforce.processes))
-        pool.rehearse(spec.batch)
+        pool.warm_up(spec.batch)
         engine = Scheduler(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         with engine:
             server.hear_with(engine)

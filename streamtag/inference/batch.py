@@ -53,7 +53,7 @@ class SessionPool(Closing):
     may use it at once, but no session two of them.
 
     pool = SessionPool(tagger, slots=64)
-    session = pool.join()
+    session = pool.add()
     session.feed(samples)
     for session, frames in pool.step(): ...
     """
@@ -108,7 +108,7 @@ class SessionPool(Closing):
         """What a stream needs of the device's memory."""
         return self._network.nbytes
 
-    def join(self, state: SessionState | None = None) -> PooledSession:
+    def add(self, state: SessionState | None = None) -> PooledSession:
         """A new stream, or one that goes on where another pool's stood.
 
         Raises CapacityError if every slot is taken, SpecError if the state is damaged or another model's.
@@ -134,7 +134,7 @@ class SessionPool(Closing):
                 sessions = list(self._sessions)
         batch, hops, forgetful = [], [], []
         for session in dict.fromkeys(sessions):
-            hop, forget = session._track.take()
+            hop, forget = session._track.next_hop()
             if forget:
                 forgetful.append(session._slot)
             if hop is not None:
@@ -145,16 +145,16 @@ class SessionPool(Closing):
         if not batch:
             return []
         probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
-        return [(session, session._track.give(row)) for session, row in zip(batch, probs, strict=True)]
+        return [(session, session._track.complete_hop(row)) for session, row in zip(batch, probs, strict=True)]
 
-    def rehearse(self, most: int) -> None:
+    def warm_up(self, most: int) -> None:
         """Steps of 1, 2, 4 ... up to `most` streams of silence: the first of each size take longer, since transforms
         are planned and a GPU's work is recorded. Raises CapacityError if not so many slots are free."""
         sessions: list[PooledSession] = []
         try:
             size = 1
             while len(sessions) < min(most, self.slots):
-                sessions += [self.join() for _ in range(min(size, most, self.slots) - len(sessions))]
+                sessions += [self.add() for _ in range(min(size, most, self.slots) - len(sessions))]
                 for session in sessions:
                     session.feed(np.zeros(2 * self.spec.hop, np.float32))
                 while self.step(sessions):
@@ -162,9 +162,9 @@ class SessionPool(Closing):
                 size *= 2
         finally:
             for session in sessions:
-                session.leave()
+                session.remove()
 
-    def _leave(self, session: PooledSession) -> None:
+    def _remove(self, session: PooledSession) -> None:
         with self._lock:
             if session in self._sessions:  # leaving twice gives no slot back twice
                 del self._sessions[session]
@@ -190,12 +190,12 @@ class PooledSession:
         return self._track.samples / self._pool.spec.sample_rate
 
     @property
-    def ready(self) -> int:
+    def ready_hops(self) -> int:
         """Hops that wait."""
         return self._track.ready
 
     @property
-    def done(self) -> bool:
+    def is_finished(self) -> bool:
         """The stream has ended, and all its frames were given."""
         return self._track.ended and not self._track.ready
 
@@ -206,20 +206,20 @@ class PooledSession:
         """
         self._track.feed(samples)
 
-    def lose(self, samples: int) -> None:
-        """Sound of this length, samples > 0, never came: as Session.lose."""
-        self._track.lose(samples)
+    def insert_gap(self, samples: int) -> None:
+        """Sound of this length, samples > 0, never came: as Session.insert_gap."""
+        self._track.insert_gap(samples)
 
-    def skip(self, hops: int) -> None:
+    def skip_hops(self, hops: int) -> None:
         """So many hops, > 0, are passed over unheard where there is no time for them: no work, and no frames.
 
         The sound before them meets the sound after. Their length counts for the clock.
         """
-        self._track.skip(hops)
+        self._track.skip_hops(hops)
 
-    def forget(self) -> None:
+    def reset_context(self) -> None:
         """The network forgets what was fed so far, as for a new song; the clock and the frames go on."""
-        self._track.forget()
+        self._track.reset_context()
 
     def flush(self) -> None:
         """Ends the stream: the frames that still waited for sound come with the next steps."""
@@ -230,14 +230,14 @@ class PooledSession:
         self._track = HopBuffer(self._pool.spec)
         self._network.reset(np.array([self._slot]))
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         """Gives the slot back; the session is of no use any more."""
-        self._pool._leave(self)
+        self._pool._remove(self)
 
-    def state(self) -> SessionState:
+    def export_state(self) -> SessionState:
         """For another pool. Raises ValueError while hops wait, or if the stream has ended."""
         if self._track.ready:
             raise ValueError("a stream's state can be taken only when all its hops are done")
-        if self._track.take()[1]:
+        if self._track.next_hop()[1]:
             self._network.forget(np.array([self._slot]))
         return SessionState(self._track.state(), self._network.export(self._slot))

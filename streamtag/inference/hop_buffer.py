@@ -92,7 +92,7 @@ class HopBuffer:
         self.samples += len(audio)
         self._push(audio)
 
-    def lose(self, samples: int) -> None:
+    def insert_gap(self, samples: int) -> None:
         """Silence of this length in place of what was lost; a long one costs no more than a short one."""
         self._check_open()
         if samples <= 0:
@@ -104,7 +104,7 @@ class HopBuffer:
         if skipped:
             self._steps.append(Skip(skipped))
 
-    def skip(self, hops: int) -> None:
+    def skip_hops(self, hops: int) -> None:
         """hops > 0 of sound are passed over unheard, and cost nothing: what comes before meets what comes after.
 
         No frame is given whose centre lies in them, nor those before that still waited for sound behind them.
@@ -116,7 +116,7 @@ class HopBuffer:
         self.samples += hops * self._hop
         self._steps.append(Skip(hops))
 
-    def forget(self) -> None:
+    def reset_context(self) -> None:
         """From here on."""
         self._steps.append(Forget())
 
@@ -130,7 +130,7 @@ class HopBuffer:
             owed = 2 if self._pending > half else 1
             self._push(np.zeros(owed * self._hop - self._pending, np.float32))
 
-    def take(self) -> tuple[NDArray[np.float32] | None, bool]:
+    def next_hop(self) -> tuple[NDArray[np.float32] | None, bool]:
         """-> the next hop (None if none is complete), and whether to forget before it."""
         forget = False
         while self._steps:
@@ -144,7 +144,7 @@ class HopBuffer:
                 return step, forget
         return None, forget
 
-    def give(self, probs: NDArray[np.float32]) -> list[TagFrame]:
+    def complete_hop(self, probs: NDArray[np.float32]) -> list[TagFrame]:
         """probs [tags]: what the network made of the hop taken last -> its frame, if it stands for sound that came."""
         if not self._begun:  # a hop that only fills the look-ahead
             self._begun = True

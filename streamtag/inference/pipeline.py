@@ -64,14 +64,14 @@ class StreamPipeline:
     def lose(self, samples: int) -> None:
         """Sound of so many samples, more than 0, is missing here: told as a gap, passed over as silence."""
         gap = Gap(self._stream.name, self.seconds, samples / SAMPLE_RATE)
-        frames = self._session.lose(samples)
+        frames = self._session.insert_gap(samples)
         for sink in self._sinks:
             sink.gap(gap)
         self._tell(frames)
 
     def forget(self) -> None:
         """The network forgets what it heard; the stream goes on."""
-        self._session.forget()
+        self._session.reset_context()
 
     def complain(self, text: str) -> None:
         """Something is wrong with the stream's source: every output is told."""

@@ -61,7 +61,7 @@ class Session:
         self._check_open()
         return self._fed(as_mono_float32(samples))
 
-    def lose(self, samples: int) -> list[TagFrame]:
+    def insert_gap(self, samples: int) -> list[TagFrame]:
         """Sound of this length, samples > 0, never came: it counts as silence, and the clock goes on.
 
         -> the frames that are ready now. No frame is given whose centre lies in what was lost, so their numbers
@@ -78,7 +78,7 @@ class Session:
         self._frames += skipped
         return frames
 
-    def forget(self) -> None:
+    def reset_context(self) -> None:
         """The network forgets what it heard, as for a new song; the clock and the frames go on."""
         if self._state is not None:
             self._state = self._network.forget(self._state)

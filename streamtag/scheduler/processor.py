@@ -75,7 +75,7 @@ class BatchProcessor:
         intake, samples = IngestResampler.at(state.intake)
         row = self._board.join(state.row)
         try:
-            session = self._pool.join(state.session)
+            session = self._pool.add(state.session)
         except BaseException:
             self._board.leave(row)
             raise
@@ -94,10 +94,10 @@ class BatchProcessor:
         """-> whether it has a hop ready."""
         try:
             if not stream.begun:
-                stream.begin(self._pool.join(), self._board.join())
+                stream.begin(self._pool.add(), self._board.join())
             if shed_s := stream.prepare(now, messages):
                 done.shed_s.append(shed_s)
-            return stream.session.ready > 0
+            return stream.session.ready_hops > 0
         except Exception as error:
             log.exception("stream %s failed", stream.name)
             self._fail(stream, error, messages, done)
@@ -150,7 +150,7 @@ class BatchProcessor:
                 if stream.ended or not stream.standing:
                     raise UnknownStream(f"{stream.name}: the stream has ended")
                 row = self._board.state(stream.row)
-                state = StreamState(stream.session.state(), stream.intake.state(), row, stream.inlet.taken)
+                state = StreamState(stream.session.export_state(), stream.intake.state(), row, stream.inlet.taken)
                 future.set_result(state.to_bytes(self._model))
             except Exception as error:
                 future.set_exception(error)

@@ -84,12 +84,12 @@ class ScheduledStream:
     @property
     def done(self) -> bool:
         """Over, and all its frames given."""
-        return self._flushed and self.session.done
+        return self._flushed and self.session.is_finished
 
     @property
     def standing(self) -> bool:
         """It stands between two hops, and goes on: its state may be taken."""
-        return self.goes_on and not self.session.ready
+        return self.goes_on and not self.session.ready_hops
 
     @property
     def goes_on(self) -> bool:
@@ -109,7 +109,7 @@ class ScheduledStream:
 
     def leave(self) -> None:
         """Gives its slot back."""
-        self.session.leave()
+        self.session.remove()
         self._session = None
 
     def prepare(self, now: float, messages: list[Message]) -> float:
@@ -117,7 +117,7 @@ class ScheduledStream:
 
         messages: where gaps are told.
         """
-        if self.session.ready:
+        if self.session.ready_hops:
             self._owe(self.owed)
         if self._flushed:
             return 0.0
@@ -125,9 +125,9 @@ class ScheduledStream:
         late = now - max(self.owed, self._last + MIN_HOP_SPACING_S) > self._spec.late_s
         if late and self.inlet.live and not self.urgent:
             self._shed(now, messages)
-        while not self.session.ready and (item := self.inlet.take(self.intake.needs(self._missing))) is not None:
+        while not self.session.ready_hops and (item := self.inlet.take(self.intake.needs(self._missing))) is not None:
             self._hear(item, now, messages)
-        if self.inlet.over and not self.session.ready:
+        if self.inlet.over and not self.session.ready_hops:
             self.session.feed(self.intake.flush())
             self.session.flush()
             self._flushed = True
@@ -146,7 +146,7 @@ class ScheduledStream:
 
     def rest(self, now: float) -> float | None:
         """-> since when there is more to do; None: nothing until the inlet fires, and it is out of our hands."""
-        if self.errands or self._flushed or not self.begun or self.session.ready:
+        if self.errands or self._flushed or not self.begun or self.session.ready_hops:
             self.owed = now
             return now
         samples = self.intake.needs(self._missing)
@@ -178,10 +178,10 @@ class ScheduledStream:
             self.session.feed(tail)
             messages.append(Gap(self.name, self.session.seconds, item.samples / self.intake.format.rate))
             if lost:
-                self.session.lose(lost)
+                self.session.insert_gap(lost)
         else:
             self.session.feed(self.intake.turn(item.format))
-        if self.session.ready:
+        if self.session.ready_hops:
             self._owe(arrived)
 
     def _shed(self, now: float, messages: list[Message]) -> None:
@@ -203,11 +203,11 @@ class ScheduledStream:
         begin = round(self.session.seconds * SAMPLE_RATE)
         never = ((begin + HOP // 2) // HOP - 1) * HOP  # centre of the first frame that is not made, if any hop is not
         if hops:
-            self.session.skip(hops)
+            self.session.skip_hops(hops)
         if whole < samples:
             _, lost = self.intake.lose(samples - whole)
             if lost:
-                self.session.lose(lost)
+                self.session.insert_gap(lost)
         end = round(self.session.seconds * SAMPLE_RATE)
         begin = max(0, min(begin, never)) if hops else begin
         self._spared = SHED_GRACE_HOPS

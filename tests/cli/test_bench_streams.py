@@ -367,7 +367,7 @@ def test_memory_that_worker_processes_share_is_counted_once(tagger: Tagger) -> N
     with SessionPool(tagger, streams, processes=2) as pool:
         before, alone = program_mib(own), resident_mib(own)
         for _ in range(streams):
-            pool.join()
+            pool.add()
         states_mib = streams * pool.slot_bytes / 2**20
         assert 0.9 * states_mib < program_mib(own) - before < 1.5 * states_mib
         assert resident_mib(own) - alone < 0.5 * states_mib  # the control: what is this process's alone

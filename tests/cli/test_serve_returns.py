@@ -67,7 +67,7 @@ def test_who_comes_back_later_in_the_sound_is_told_of_just_that_gap(server: Serv
     assert [message for message in told if isinstance(message, Gap)] == [Gap("later", 2.5, 1.0)]
     session = Session(tagger)
     session.feed(as_heard(pcm[: 2 * 40_000]))
-    after = [*session.lose(16_000), *session.feed(as_heard(pcm[2 * 56_000 :])), *session.flush()]
+    after = [*session.insert_gap(16_000), *session.feed(as_heard(pcm[2 * 56_000 :])), *session.flush()]
     assert numbers_of(told)[9:] == [frame.index for frame in after]
     assert np.abs(probs_of(told)[9:] - np.array([frame.probs for frame in after])).max() < CLOSE
     fresh = Session(tagger).feed(as_heard(pcm[2 * 56_000 :]))  # it did remember what came before

@@ -66,14 +66,14 @@ def alone(tagger: Tagger, sound: Sound) -> list[TagFrame]:
 def test_a_batch_of_any_size_gives_what_each_stream_gives_alone(tagger: Tagger, streams: int) -> None:
     pool = SessionPool(tagger, slots=streams)
     sounds = [noise(3000 * (n + 2), n) for n in range(streams)]
-    sessions = [pool.join() for _ in sounds]
+    sessions = [pool.add() for _ in sounds]
     for session, sound in zip(sessions, sounds, strict=True):
         session.feed(sound)
         session.flush()
     frames = drain(pool)
     for session, sound in zip(sessions, sounds, strict=True):
         agree(frames.get(session, []), alone(tagger, sound))
-        assert session.done
+        assert session.is_finished
         assert session.seconds == len(sound) / 16000
 
 
@@ -81,7 +81,7 @@ def test_the_shipped_model_in_a_batch_gives_what_it_gives_alone() -> None:
     tagger = load(device="cpu")
     pool = SessionPool(tagger, slots=12)
     sounds = [noise(9 * HOP, n) for n in range(12)]
-    sessions = [pool.join() for _ in sounds]
+    sessions = [pool.add() for _ in sounds]
     for session, sound in zip(sessions, sounds, strict=True):
         session.feed(sound)
     frames = drain(pool)
@@ -93,26 +93,26 @@ def test_the_shipped_model_in_a_batch_gives_what_it_gives_alone() -> None:
 
 def test_one_step_does_one_hop_of_each_that_has_one(tagger: Tagger) -> None:
     pool = SessionPool(tagger, slots=3)
-    rich, poor, empty = pool.join(), pool.join(), pool.join()
+    rich, poor, empty = pool.add(), pool.add(), pool.add()
     rich.feed(noise(3 * HOP))
     poor.feed(noise(HOP))
-    assert (rich.ready, poor.ready, empty.ready) == (3, 1, 0)
+    assert (rich.ready_hops, poor.ready_hops, empty.ready_hops) == (3, 1, 0)
     assert {session for session, _ in pool.step()} == {rich, poor}
-    assert (rich.ready, poor.ready, empty.ready) == (2, 0, 0)
+    assert (rich.ready_hops, poor.ready_hops, empty.ready_hops) == (2, 0, 0)
     assert [session for session, _ in pool.step([empty, poor])] == []
     assert [session for session, _ in pool.step([rich, rich])] == [rich]
 
 
 def test_no_more_join_than_there_are_slots(tagger: Tagger) -> None:
     pool = SessionPool(tagger, slots=2)
-    first, second = pool.join(), pool.join()
+    first, second = pool.add(), pool.add()
     with pytest.raises(CapacityError, match="all 2 slots"):
-        pool.join()
-    first.leave()
-    first.leave()  # gives one slot back, not two
-    third = pool.join()
+        pool.add()
+    first.remove()
+    first.remove()  # gives one slot back, not two
+    third = pool.add()
     with pytest.raises(CapacityError):
-        pool.join()
+        pool.add()
     assert len(pool) == 2
     assert {second, third} == set(pool._sessions)
     with pytest.raises(SpecError, match="at least 1"):
@@ -121,11 +121,11 @@ def test_no_more_join_than_there_are_slots(tagger: Tagger) -> None:
 
 def test_a_slot_remembers_nothing_of_who_had_it_before(tagger: Tagger) -> None:
     pool, sound = SessionPool(tagger, slots=1), noise(6 * HOP)
-    before = pool.join()
+    before = pool.add()
     before.feed(noise(9 * HOP, 3))
     drain(pool)
-    before.leave()
-    after = pool.join()
+    before.remove()
+    after = pool.add()
     after.feed(sound)
     agree(drain(pool)[after], Session(tagger).feed(sound))
 
@@ -133,7 +133,7 @@ def test_a_slot_remembers_nothing_of_who_had_it_before(tagger: Tagger) -> None:
 def test_streams_of_several_threads_do_not_disturb_each_other(tagger: Tagger) -> None:
     pool = SessionPool(tagger, slots=8)
     sounds = [noise(12 * HOP, n) for n in range(8)]
-    sessions = [pool.join() for _ in sounds]
+    sessions = [pool.add() for _ in sounds]
     frames: dict[PooledSession, list[TagFrame]] = {session: [] for session in sessions}
 
     def work(mine: list[PooledSession]) -> None:
@@ -157,32 +157,32 @@ def test_a_stream_goes_on_in_another_pool_without_a_break(tagger: Tagger) -> Non
     unbroken = Session(tagger)
     expected = unbroken.feed(sound)
     here, there = SessionPool(tagger, slots=1), SessionPool(tagger, slots=3)
-    there.join()
-    first = here.join()
+    there.add()
+    first = here.add()
     first.feed(sound[: 7 * HOP + 123])
     frames = drain(here)[first]
-    second = there.join(first.state())
+    second = there.add(first.export_state())
     assert second.seconds == first.seconds
     second.feed(sound[7 * HOP + 123 :])
     agree(frames + drain(there)[second], expected)
-    without = there.join()  # control: without its state it is another stream
+    without = there.add()  # control: without its state it is another stream
     without.feed(sound[7 * HOP + 123 :])
     probs = np.array([f.probs for f in drain(there)[without]])
     assert np.abs(probs[3:6] - np.array([f.probs for f in expected[9:12]])).max() > 10 * CLOSE
 
 
 def test_a_state_is_taken_only_between_hops(tagger: Tagger) -> None:
-    session = SessionPool(tagger, slots=1).join()
+    session = SessionPool(tagger, slots=1).add()
     session.feed(noise(2 * HOP))
     with pytest.raises(ValueError, match="all its hops are done"):
-        session.state()
+        session.export_state()
     session._pool.step()
     session._pool.step()
-    session.state()
+    session.export_state()
     session.flush()
     session._pool.step()
     with pytest.raises(ValueError, match=r"ended|hops"):
-        session.state()
+        session.export_state()
 
 
 def damage(state: SessionState, what: str) -> SessionState:
@@ -206,15 +206,15 @@ def damage(state: SessionState, what: str) -> SessionState:
 )
 def test_a_damaged_state_is_refused_and_takes_no_slot(tagger: Tagger, what: str) -> None:
     pool = SessionPool(tagger, slots=1)
-    session = pool.join()
+    session = pool.add()
     session.feed(noise(2 * HOP))
     drain(pool)
-    state = session.state()
-    session.leave()
+    state = session.export_state()
+    session.remove()
     with pytest.raises(SpecError):
-        pool.join(damage(state, what))
+        pool.add(damage(state, what))
     assert len(pool) == 0
-    pool.join(state)
+    pool.add(state)
 
 
 @pytest.mark.parametrize("name", ["samples", "frames", "begun", "lost"])
@@ -235,7 +235,7 @@ def test_it_is_part_of_the_public_face() -> None:
 @pytest.mark.parametrize("wrong", [np.zeros((2, 2), np.float32), np.zeros(3, np.int16)])
 def test_what_is_no_sound_is_refused(tagger: Tagger, wrong: NDArray[np.generic]) -> None:
     with pytest.raises(ValueError, match="samples must be"):
-        SessionPool(tagger, slots=1).join().feed(wrong)
+        SessionPool(tagger, slots=1).add().feed(wrong)
 
 
 class Streams(RuleBasedStateMachine):
@@ -259,7 +259,7 @@ class Streams(RuleBasedStateMachine):
     @rule(target=live, at=st.integers(0, 1))
     def join(self, at: int) -> PooledSession:
         pool = self.pools[at] if self.room(self.pools[at]) else self.pools[1 - at]
-        session = pool.join()
+        session = pool.add()
         self.mirror[session], self.expected[session], self.given[session] = Session(self.tagger), [], []
         return session
 
@@ -272,13 +272,13 @@ class Streams(RuleBasedStateMachine):
 
     @rule(session=live, samples=st.one_of(st.integers(1, 3 * HOP), st.integers(10 * HOP, 50 * HOP)))
     def lose(self, session: PooledSession, samples: int) -> None:
-        session.lose(samples)
-        self.expected[session] += self.mirror[session].lose(samples)
+        session.insert_gap(samples)
+        self.expected[session] += self.mirror[session].insert_gap(samples)
 
     @rule(session=live)
     def forget(self, session: PooledSession) -> None:
-        session.forget()
-        self.mirror[session].forget()
+        session.reset_context()
+        self.mirror[session].reset_context()
 
     @rule(session=live)
     def reset(self, session: PooledSession) -> None:
@@ -302,8 +302,8 @@ class Streams(RuleBasedStateMachine):
         other = self.pools[session._pool is self.pools[0]]
         if not self.room(other):
             return session
-        moved = other.join(session.state())
-        session.leave()
+        moved = other.add(session.export_state())
+        session.remove()
         self.mirror[moved] = self.mirror.pop(session)
         self.expected[moved], self.given[moved] = self.expected.pop(session), self.given.pop(session)
         return moved
@@ -313,14 +313,14 @@ class Streams(RuleBasedStateMachine):
         session.flush()
         self.expected[session] += self.mirror[session].flush()
         self.settle()
-        assert session.done
-        session.leave()
+        assert session.is_finished
+        session.remove()
         agree(self.given.pop(session), self.expected.pop(session))
         del self.mirror[session]
 
     @rule(session=consumes(live))
     def vanish(self, session: PooledSession) -> None:
-        session.leave()
+        session.remove()
         del self.mirror[session], self.expected[session], self.given[session]
 
     def settle(self) -> None:
@@ -350,12 +350,12 @@ def test_a_rehearsal_leaves_no_trace(tagger: Tagger) -> None:
     sizes: list[int] = []
     step = pool._network.step
     pool._network.step = lambda audio, rows: (sizes.append(len(rows)), step(audio, rows))[1]  # type: ignore[method-assign, func-returns-value]
-    pool.rehearse(8)
+    pool.warm_up(8)
     assert sorted(set(sizes)) == [1, 2, 4, 5]
     assert len(pool) == 0
-    sessions = [pool.join() for _ in range(5)]
+    sessions = [pool.add() for _ in range(5)]
     sessions[3].feed(sound)
     agree(drain(pool)[sessions[3]], Session(tagger).feed(sound))
     with pytest.raises(CapacityError):
-        pool.rehearse(2)
+        pool.warm_up(2)
     assert len(pool) == 5

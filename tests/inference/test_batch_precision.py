@@ -15,7 +15,7 @@ from streamtag.inference.frame import TagFrame
 
 
 def frames(pool: SessionPool) -> list[TagFrame]:
-    session = pool.join()
+    session = pool.add()
     rng = np.random.default_rng(0)
     session.feed((0.1 * rng.standard_normal(20 * 4096)).astype(np.float32))
     session.flush()
@@ -40,7 +40,7 @@ def test_another_precision_is_refused_when_the_pool_is_made(model: Path) -> None
 
 def test_on_a_cpu_several_threads_step_at_once_in_bfloat16(model: Path) -> None:
     pool = SessionPool(streamtag.load(model, "cpu"), 3, "bfloat16")
-    sessions = [pool.join() for _ in range(3)]
+    sessions = [pool.add() for _ in range(3)]
     sound = (0.1 * np.random.default_rng(1).standard_normal(9 * 4096)).astype(np.float32)
     found: list[list[np.ndarray]] = [[], [], []]
 

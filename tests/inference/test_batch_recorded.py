@@ -39,7 +39,7 @@ def test_the_shipped_model_in_recorded_batches_gives_what_it_gives_alone(recorde
     tagger = load(device="cpu")
     pool = SessionPool(tagger, slots=5)
     sounds = [noise(4096 * (6 + n), n) for n in range(5)]
-    sessions = [pool.join() for _ in sounds]
+    sessions = [pool.add() for _ in sounds]
     for session, sound in zip(sessions, sounds, strict=True):
         session.feed(sound)
     frames = drain(pool)

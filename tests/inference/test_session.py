@@ -216,7 +216,7 @@ def test_what_was_lost_counts_as_silence_and_gives_no_frames_of_its_own() -> Non
     before, after = noise(2 * RATE, 1), noise(3 * RATE, 2)
     lost = int(1.3 * RATE)
     session = session_of()
-    frames = [*session.feed(before), *session.lose(lost), *session.feed(after), *session.flush()]
+    frames = [*session.feed(before), *session.insert_gap(lost), *session.feed(after), *session.flush()]
     filled = whole(np.concatenate([before, np.zeros(lost, np.float32), after]))
     kept = [frame for frame in filled if not 2.0 <= frame.time < 3.3]
     assert len(kept) == len(filled) - 5  # hops of 0.256 s whose centres lie in 1.3 s
@@ -227,7 +227,7 @@ def test_what_was_lost_counts_as_silence_and_gives_no_frames_of_its_own() -> Non
 
 def test_a_short_loss_between_two_centres_costs_no_frame() -> None:
     session = session_of()
-    frames = [*session.feed(noise(4200)), *session.lose(800), *session.feed(noise(20000)), *session.flush()]
+    frames = [*session.feed(noise(4200)), *session.insert_gap(800), *session.feed(noise(20000)), *session.flush()]
     assert [frame.index for frame in frames] == list(range(SPEC.frame_count(25000)))
 
 
@@ -236,7 +236,7 @@ def test_a_long_loss_is_as_cheap_as_a_short_one_and_the_clock_stays_true() -> No
     session = session_of(toy)
     frames = session.feed(noise(RATE))
     hours = 5 * 3600 * RATE + 1234
-    frames += session.lose(hours)
+    frames += session.insert_gap(hours)
     assert session._state.shape[1] < 5 * RATE  # of the toy, whose state is all it was given
     frames += session.feed(noise(RATE, 3)) + session.flush()
     assert session.seconds == pytest.approx(2 + hours / RATE)
@@ -249,17 +249,17 @@ def test_a_long_loss_is_as_cheap_as_a_short_one_and_the_clock_stays_true() -> No
 @pytest.mark.parametrize("samples", [0, -1])
 def test_a_loss_of_nothing_is_refused(samples: int) -> None:
     with pytest.raises(ValueError, match="loss"):
-        session_of().lose(samples)
+        session_of().insert_gap(samples)
 
 
 def test_forgetting_keeps_the_clock_but_not_what_was_heard() -> None:
     session, same = session_of(), session_of()
     sound = noise(4 * RATE)
     assert len(session.feed(sound)) == len(same.feed(sound))
-    session.forget()
+    session.reset_context()
     later, kept = session.feed(sound), same.feed(sound)
     assert [frame.index for frame in later] == [frame.index for frame in kept]
     assert later[0].probs[1] < kept[0].probs[1]  # the sum of all that was heard
     fresh = session_of()
-    fresh.forget()  # before the first sample there is nothing to forget
+    fresh.reset_context()  # before the first sample there is nothing to forget
     assert len(fresh.feed(sound)) == len(session_of().feed(sound))

@@ -163,13 +163,13 @@ def test_a_stream_moves_from_threads_to_processes(tagger: Tagger) -> None:
     here = SessionPool(tagger, 1)
     with SessionPool(tagger, 2, processes=1) as there:
         audio = np.concatenate(list(sound(9, 5)))
-        first, whole = here.join(), SessionPool(tagger, 1)
+        first, whole = here.add(), SessionPool(tagger, 1)
         first.feed(audio[: 4 * HOP + 99])
         frames = drain(here)
-        second = there.join(first.state())
+        second = there.add(first.export_state())
         second.feed(audio[4 * HOP + 99 :])
         frames += drain(there)
-        whole.join().feed(audio)
+        whole.add().feed(audio)
         expected = drain(whole)
     assert [frame.index for frame in frames] == [frame.index for frame in expected]
     np.testing.assert_allclose([f.probs for f in frames], [f.probs for f in expected], atol=1e-5)

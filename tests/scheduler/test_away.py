@@ -217,7 +217,7 @@ def test_another_format_is_another_count_but_the_same_time(model: Path, other: P
     assert gap.start == 1.5
     assert gap.lost_s == pytest.approx(0.25, abs=1e-4)
     session = Session(room.tagger)
-    expected = session.feed(np.frombuffer(first, "<f4")) + session.lose(4000)
+    expected = session.feed(np.frombuffer(first, "<f4")) + session.insert_gap(4000)
     expected += session.feed(resampled(other, second)) + session.flush()
     agree(room.ears.frames("mic"), expected)
 

@@ -327,9 +327,9 @@ def test_what_is_passed_over_joins_what_comes_before_with_what_comes_after(model
     tagger = loaded(model)
     sound = noise(20 * HOP, 5) - np.float32(0.45)
     pool = SessionPool(tagger, 1)
-    session, frames = pool.join(), []
+    session, frames = pool.add(), []
     session.feed(sound[: 7 * HOP + 100])
-    session.skip(5)
+    session.skip_hops(5)
     session.feed(sound[12 * HOP + 100 :])
     session.flush()
     while stepped := pool.step():
@@ -341,9 +341,9 @@ def test_what_is_passed_over_joins_what_comes_before_with_what_comes_after(model
         other = glued[frame.index if frame.index < 6 else frame.index - 5]
         np.testing.assert_allclose(frame.probs, other.probs, atol=1e-5)
     assert session.seconds == 20 * HOP / RATE
-    session.leave()
+    session.remove()
     with pytest.raises(ValueError, match="skipped"):
-        pool.join().skip(0)
+        pool.add().skip_hops(0)
 
 
 class Watcher:

@@ -165,7 +165,9 @@ class Account:
                 data = self.sound.data(part.start, part.end)
                 frames += session.feed(resampler.feed(self.sound.format.decode(data)))
             else:
-                frames += session.lose(round((part.seconds if part.slack_s <= ROUNDED_S else next(gaps).lost_s) * RATE))
+                frames += session.insert_gap(
+                    round((part.seconds if part.slack_s <= ROUNDED_S else next(gaps).lost_s) * RATE)
+                )
         if self.ended:
             frames += session.feed(resampler.flush()) + session.flush()
         return {frame.index: frame.probs for frame in frames}

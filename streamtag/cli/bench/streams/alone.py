@@ -97,7 +97,7 @@ def engine_trial(
     spec = SchedulerConfig(workers=workforce.threads, max_streams=streams, batch=batch)
     with ExitStack() as resources:
         pool = resources.enter_context(SessionPool(tagger, streams, precision, workforce.processes))
-        pool.rehearse(MOST_AT_ONCE)
+        pool.warm_up(MOST_AT_ONCE)
         tell = Listener(tally).tell
         engine = resources.enter_context(Scheduler(pool, tagger.tags, tagger.thresholds, tell, spec, observer=steps))
         producers = Producers(pace, engine, streams, tally)

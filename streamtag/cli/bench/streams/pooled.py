@@ -26,7 +26,7 @@ class Feeder:
     def __init__(self, pace: Pace, pool: SessionPool, streams: list[int], tally: Tally) -> None:
         self._pace = pace
         self._pool = pool
-        self._sessions = {stream: pool.join() for stream in streams}
+        self._sessions = {stream: pool.add() for stream in streams}
         self._numbers: dict[PooledSession, int] = {session: stream for stream, session in self._sessions.items()}
         self._tally = tally
         self._sound = music(PIECE_S)
@@ -47,7 +47,7 @@ class Feeder:
                 _, stream, chunk = due
                 self._feed(stream, chunk)
                 self.late.append(now - start - due[0])
-                if self._sessions[stream].ready:
+                if self._sessions[stream].ready_hops:
                     waiting[self._sessions[stream]] = None
                 due = next(pushes, None)
             if waiting:
@@ -70,14 +70,14 @@ class Feeder:
             for frame in frames:
                 self._tally.frame(self._numbers[session], frame.index, now)
         for session in batch:
-            if not session.ready:
+            if not session.ready_hops:
                 del waiting[session]
 
 
 def pool_trial(tagger: Tagger, pace: Pace, streams: int, workers: int, precision: str = "float32") -> Trial:
     """workers: threads; on a GPU one. pace.rate must be the model's."""
     pool = SessionPool(tagger, slots=streams, precision=precision)
-    pool.rehearse(MOST_AT_ONCE)
+    pool.warm_up(MOST_AT_ONCE)
     tally = Tally(pace, range(streams))
     workers = min(workers, streams)
     feeders = [Feeder(pace, pool, list(range(first, streams, workers)), tally) for first in range(workers)]
