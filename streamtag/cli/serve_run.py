@@ -126,7 +126,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
                     if table is not None:
                         table.draw()
             server.hear_with(None)
-            reporter.note(f"ending {plural(engine.load.streams, 'stream')}")
+            reporter.note(f"ending {plural(engine.stats.streams, 'stream')}")
         _write(outlet, sinks, reporter.note, 0)
 
 
@@ -138,7 +138,7 @@ def _table(request: ServeRequest, server: ServerThread, engine: Scheduler) -> St
     return StreamsTable(
         console,
         server.address,
-        lambda: ServerSnapshot(engine.load, engine.streams, server.subscribers),
+        lambda: ServerSnapshot(engine.stats, engine.streams, server.subscribers),
         request.top or TAGS,
     )
 
@@ -169,7 +169,7 @@ def _sizes(request: ServeRequest, tagger: Tagger, workforce: ParallelismPlan) ->
 
 
 def _announce(request: ServeRequest, server: ServerThread, engine: Scheduler, reporter: Reporter) -> None:
-    where, load = server.address, engine.load
+    where, load = server.address, engine.stats
     reporter.note(f"serving on {where}")
     reporter.note(f"producers connect to {where.replace('http', 'ws', 1)}ingest/NAME")
     measured = "" if request.max_streams else ", as measured"

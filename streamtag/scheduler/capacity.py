@@ -44,7 +44,7 @@ class Capacity:
         a_second = self._cores * self._batch / (self._cost.of(self._batch) * self._times)
         return max(1, min(self._most, int(self._headroom * a_second * self._hop_s)))
 
-    def ticked(self, streams: int) -> None:
+    def on_step(self, streams: int) -> None:
         """A step of so many."""
         if self._cost is not None:
             self._foreseen += self._cost.of(streams)

@@ -1,68 +1,65 @@
-"""What an engine keeps to: its limits, in numbers with units."""
+"""Limits of the scheduler, in numbers with units."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from streamtag.errors import SpecError
 
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """workers: threads that work; one is enough for a GPU. cores: what all the work may use of the machine; None: one
-    a worker. batch: most streams in one step. patience_s: so long the first hop that is due waits for others to share
-    its step.
+    """Hold the limits of a Scheduler. Raises SpecError if they are not numbers that fit each other.
 
-    deadline_s: from a hop being there to its message; later is a miss. While more than 1 hop in 100 is one, and for
-    degraded_s after, the engine is degraded and takes no new streams. late_s: a hop of a live stream that has waited
-    longer is shed, with those behind it that are older than the deadline.
+    workers: worker threads; one is enough for a GPU. cores: CPU cores that all the work may use; None: one per worker.
+    batch: streams in one step, at most. batch_window_s: how long the first ready hop waits for others to share its
+    step.
 
-    buffer_s: sound of one stream that may wait; a producer that is ahead of it has to wait itself. ahead_s: a
-    producer that is so far ahead of the clock is no live one: it is never shed, and comes after those that are.
+    deadline_s: time from a hop being complete to its message; later is a miss. While more than 1 hop in 100 is a miss,
+    and for degraded_s afterwards, the scheduler is degraded and admits no new streams. shed_after_s: a hop of a live
+    stream that has waited longer is shed, together with those behind it that are older than the deadline.
 
-    away_s: how long a stream waits for a producer that broke off. max_streams: how many there is room for, where the
-    user knows better than a measurement; None: what measure_s of work on noise tells, and later the CPU time that the
-    whole program takes. headroom: the part of the cores' time that streams may fill. farewell_s: how long the end
-    waits for what is owed.
+    buffer_s: audio of one stream that may wait; a producer that is further ahead has to pause. max_lead_s: a producer
+    that is further ahead of the clock is not live: it is never shed, and comes after those that are.
+
+    reconnect_grace_s: how long a stream waits for a producer whose connection broke. max_streams: how many streams
+    there is room for, where the user knows better than a measurement; None: as measured for measure_s with noise, and
+    later from the CPU time of the whole program. headroom: fraction of the cores' time that streams may use.
+    drain_timeout_s: how long closing waits for hops that are still to be computed.
     """
 
     workers: int = 1
     cores: int | None = None
     batch: int = 64
-    patience_s: float = 0.025
+    batch_window_s: float = 0.025
     deadline_s: float = 0.256
     degraded_s: float = 5.0
-    late_s: float = 1.0
+    shed_after_s: float = 1.0
     buffer_s: float = 4.0
-    ahead_s: float = 1.0
-    away_s: float = 10.0
+    max_lead_s: float = 1.0
+    reconnect_grace_s: float = 10.0
     max_streams: int | None = None
     headroom: float = 0.8
     measure_s: float = 1.5
-    farewell_s: float = 5.0
+    drain_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("workers", "cores", "batch", "max_streams"):
             value = getattr(self, name)
-            left = value is None and name in ("cores", "max_streams")
-            if not left and (type(value) is not int or value < 1):
-                raise SpecError(f"EngineSpec: {name} must be a positive whole number, not {value!r}")
-        for name in (
-            "deadline_s",
-            "degraded_s",
-            "late_s",
-            "buffer_s",
-            "ahead_s",
-            "headroom",
-            "measure_s",
-            "farewell_s",
-        ):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise SpecError(f"EngineSpec: {name} must be above 0")
-        for name in ("patience_s", "away_s"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise SpecError(f"EngineSpec: {name} must be 0 or more seconds")
-        if not self.patience_s < self.deadline_s < self.late_s < self.buffer_s:
-            raise SpecError("EngineSpec: patience_s, deadline_s, late_s and buffer_s must each be above the one before")
+            is_unset = value is None and name in ("cores", "max_streams")
+            if not is_unset and (type(value) is not int or value < 1):
+                raise SpecError(f"SchedulerConfig: {name} must be a positive whole number, not {value!r}")
+        for name, value in vars(self).items():
+            if not name.endswith("_s") and name != "headroom":
+                continue
+            if not 0 <= value < inf:
+                raise SpecError(f"SchedulerConfig: {name} must be 0 or more")
+            if value == 0 and name not in ("batch_window_s", "reconnect_grace_s"):
+                raise SpecError(f"SchedulerConfig: {name} must be above 0")
+        if not self.batch_window_s < self.deadline_s < self.shed_after_s < self.buffer_s:
+            raise SpecError(
+                "SchedulerConfig: batch_window_s, deadline_s, shed_after_s and buffer_s must increase in this order"
+            )
         if self.headroom > 1:
-            raise SpecError("EngineSpec: headroom is a part, and cannot be above 1")
+            raise SpecError("SchedulerConfig: headroom is a fraction, and cannot be above 1")

@@ -75,12 +75,12 @@ class Coordinator:
         for stream in streams:
             if stream not in done.over:
                 if stream.inlet.relax(now):
-                    _wake(stream.woken)
+                    _wake(stream.on_writable)
                 if (since := stream.rest(now)) is not None:
                     again.append((stream, since))
         with self.lock:
             wanted = [self.due.add(stream, since, now) for stream, since in again]
-            self.health.ticked(worker, done.hops, done.seconds, missed, now)
+            self.health.on_step(worker, done.hops, done.seconds, missed, now)
             if any(wanted):
                 self._work.notify()
         for stream in done.over:
@@ -90,10 +90,10 @@ class Coordinator:
         """It has ended, and whoever fed it is told."""
         with self.lock:
             self.roster.remove(stream)
-            stream.ended, woken = True, stream.woken
+            stream.ended, on_writable = True, stream.on_writable
             if not len(self.roster):
                 self._empty.notify_all()
-        _wake(woken)
+        _wake(on_writable)
 
     def release(self, name: str) -> None:
         """A stream that was on its way here does not come."""
@@ -128,10 +128,10 @@ class Coordinator:
         return max(0.0, min(times)) if times else None
 
 
-def _wake(woken: OnWritable | None) -> None:
+def _wake(on_writable: OnWritable | None) -> None:
     """Whoever is connected. An event loop that is closed already does not want to know."""
     try:
-        if woken is not None:
-            woken()
+        if on_writable is not None:
+            on_writable()
     except Exception:
-        log.exception("a producer could not be woken")
+        log.exception("a producer could not be on_writable")

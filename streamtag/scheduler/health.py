@@ -51,7 +51,7 @@ class Health:
         left = self._missed + self._spec.degraded_s - now
         return max(LEAST_S, left) if left > 0 else RETRY_S
 
-    def ticked(self, worker: int, streams: int, seconds: float, missed: int, now: float) -> None:
+    def on_step(self, worker: int, streams: int, seconds: float, missed: int, now: float) -> None:
         """A step of so many hops took a worker so long; so many were too late."""
         keep = exp(-max(0.0, now - self._told) / self._spec.degraded_s)
         self._told = now
@@ -59,7 +59,7 @@ class Health:
         if missed and self._late > LATE * self._hops:
             self._missed = now
         if streams:
-            self.capacity.ticked(streams)
+            self.capacity.on_step(streams)
             self._compare(now)
             new = 1 - exp(-seconds / MEMORY_S)
             self.cost_s += (new if self.cost_s else 1.0) * (seconds / streams - self.cost_s)

@@ -29,7 +29,7 @@ class IngestBuffer:
         self._spec = spec
         self._format = format
         self._limit = self._room_for(format)
-        self._pace = RealtimeDetector(spec.ahead_s, spec.buffer_s, now)
+        self._pace = RealtimeDetector(spec.max_lead_s, spec.buffer_s, now)
         self._backlog = PcmQueue(position)
         self._part = b""  # of a sample whose other bytes have not come
         self._position = position
@@ -82,7 +82,7 @@ class IngestBuffer:
             if self._backlog.bytes > DISOBEDIENT * self._limit + MESSAGE:
                 self._backlog.throw_away(self._limit)
             elif self._backlog.bytes >= self._limit and self._late(now):
-                self._backlog.throw_away(round(self._limit * self._spec.late_s / self._spec.buffer_s))
+                self._backlog.throw_away(round(self._limit * self._spec.shed_after_s / self._spec.buffer_s))
             size = self._format.sample_bytes
             if self._part:
                 data = self._part + data
@@ -121,7 +121,7 @@ class IngestBuffer:
             if self._position > expected:
                 self._backlog.add(MissingAudio(self._position - expected))
             self._part, self._overlap = b"", max(0, expected - self._position)
-            self._pace = RealtimeDetector(self._spec.ahead_s, self._spec.buffer_s, now, gone_s)
+            self._pace = RealtimeDetector(self._spec.max_lead_s, self._spec.buffer_s, now, gone_s)
             self._full = False
             return self._fires()
 
@@ -184,7 +184,7 @@ class IngestBuffer:
     def _late(self, now: float) -> bool:
         """It is live, and waits for want of a worker: its producer cannot wait, and would only come later still."""
         oldest = self._backlog.oldest
-        return self._pace.live and oldest is not None and now - oldest > self._spec.late_s
+        return self._pace.live and oldest is not None and now - oldest > self._spec.shed_after_s
 
     def _room_for(self, format: PcmFormat) -> int:
         """Bytes."""

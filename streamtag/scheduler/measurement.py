@@ -28,7 +28,7 @@ ALONE = 0.2  # of the time, for steps of one stream
 
 
 def measured(pool: SessionPool, tags: Sequence[str], thresholds: Sequence[float], spec: SchedulerConfig) -> Cost:
-    """All workers step full batches of noise for EngineSpec.measure_s, messages and their JSON included; then they
+    """All workers step full batches of noise for SchedulerConfig.measure_s, messages and their JSON included; then they
     step one stream each. The pool must have all its slots free, and has them again."""
     workers = min(spec.workers, pool.slots)
     streams = max(1, min(spec.batch, pool.slots // workers))

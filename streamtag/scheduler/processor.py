@@ -11,9 +11,9 @@ import numpy as np
 
 from streamtag.inference.frame import TagFrame
 from streamtag.protocol.messages import End, Error, Event, Frame, Message
-from streamtag.scheduler.admission import UnknownStream
 from streamtag.scheduler.event_bank import EventDetectorBank
 from streamtag.scheduler.ingest_resampler import IngestResampler
+from streamtag.scheduler.registry import UnknownStream
 from streamtag.scheduler.stream import ScheduledStream
 from streamtag.scheduler.stream_state import StreamState
 

@@ -48,13 +48,13 @@ class ReadyQueue:
         most: streams in one step that is done in good time.
         """
         most = min(most, self._spec.batch)
-        if len(self._live) >= most or (self._live and now >= self._live[0][1] + self._spec.patience_s):
+        if len(self._live) >= most or (self._live and now >= self._live[0][1] + self._spec.batch_window_s):
             return _taken(self._live, most)
         return _taken(self._bulk, min(most, BULK))
 
     def nap_s(self, now: float) -> float | None:
         """How long a worker that found nobody may sleep, unless somebody comes."""
-        return max(0.0, self._live[0][1] + self._spec.patience_s - now) if self._live else None
+        return max(0.0, self._live[0][1] + self._spec.batch_window_s - now) if self._live else None
 
 
 def _taken(waiting: list[Waiting], most: int) -> list[ScheduledStream]:

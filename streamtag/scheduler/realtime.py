@@ -12,9 +12,9 @@ class RealtimeDetector:
     catch up so much. One that was too fast is live again after a while at the clock's pace.
     """
 
-    def __init__(self, ahead_s: float, slack_s: float, now: float, behind_s: float = 0.0) -> None:
-        """ahead_s: from where on it is not live. behind_s: what it may catch up at once."""
-        self._limit, self._slack = ahead_s, slack_s
+    def __init__(self, max_lead_s: float, slack_s: float, now: float, behind_s: float = 0.0) -> None:
+        """max_lead_s: from where on it is not live. behind_s: what it may catch up at once."""
+        self._limit, self._slack = max_lead_s, slack_s
         self._ahead = -min(behind_s, slack_s)
         self._since = now
         self._waiting = False

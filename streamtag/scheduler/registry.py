@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streamtag.scheduler.admission import Busy, NameTaken
+from streamtag.errors import CapacityError, StreamtagError
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.stream import ScheduledStream
 
 ENDING_S = 1.0  # s; a stream that ends has ended by then
+
+
+class Busy(CapacityError):  # noqa: N818  (no defect, an answer)
+    """There is no room for one more stream now. retry_after_s: when it may be worth asking again, s."""
+
+    def __init__(self, why: str, retry_after_s: float) -> None:
+        super().__init__(f"busy: {why}")
+        self.retry_after_s = retry_after_s
+
+
+class NameTaken(StreamtagError):  # noqa: N818
+    """A producer of that name is connected already."""
+
+
+class UnknownStream(StreamtagError):  # noqa: N818
+    """No stream of that name runs or waits for its producer."""
 
 
 class StreamRegistry:
@@ -73,8 +89,8 @@ class StreamRegistry:
         """Its producer is gone -> whether it waits for it from now on."""
         if stream.ended or stream.inlet.ended or self._streams.get(stream.name) is not stream:
             return False
-        stream.away_since, stream.woken = now, None
-        self._away[stream.name] = now + self._spec.away_s
+        stream.away_since, stream.on_writable = now, None
+        self._away[stream.name] = now + self._spec.reconnect_grace_s
         return True
 
     def come_back(self, stream: ScheduledStream) -> float:

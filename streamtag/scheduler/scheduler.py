@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamtag.errors import SpecError
-from streamtag.scheduler.admission import Busy, UnknownStream
 from streamtag.scheduler.capacity import Capacity, Cost
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.coordination import Coordinator
@@ -25,7 +24,7 @@ from streamtag.scheduler.ingest_resampler import MOST
 from streamtag.scheduler.measurement import measured
 from streamtag.scheduler.pcm_format import PcmFormat
 from streamtag.scheduler.processor import BatchProcessor, Publish
-from streamtag.scheduler.producer_handle import ProducerHandle
+from streamtag.scheduler.registry import Busy, UnknownStream
 from streamtag.scheduler.stats import NullObserver, Observer, SchedulerStats, StreamStats
 from streamtag.scheduler.stream import HOP_S, OnWritable, ScheduledStream
 from streamtag.scheduler.stream_state import StreamState
@@ -36,10 +35,10 @@ if TYPE_CHECKING:
 
 
 class Scheduler:
-    """A context manager: entering measures the capacity (EngineSpec.measure_s) and starts the workers, leaving ends
-    all streams, tells their `end` messages, and ends the workers.
+    """A context manager: entering measures the capacity (SchedulerConfig.measure_s) and starts the workers, leaving
+    ends all streams, publishes their `end` messages, and ends the workers.
 
-    tell: gets the messages of one step, all tags in them, in each stream's order. It is called by the workers,
+    publish: gets the messages of one step, all tags in them, in each stream's order. It is called by the workers,
     several at once (never for one stream), and must not wait. The pool is the engine's alone.
     """
 
@@ -48,25 +47,27 @@ class Scheduler:
         pool: SessionPool,
         tags: Sequence[str],
         thresholds: Sequence[float],
-        tell: Publish,
-        spec: SchedulerConfig,
+        publish: Publish,
+        config: SchedulerConfig,
         model: str = "",
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """model: fingerprint of the weights; an exported stream is adopted only by an engine with the same."""
+        """model: fingerprint of the weights; an exported stream is imported only by a scheduler with the same."""
         self._pool, self._tags, self._thresholds = pool, tuple(tags), tuple(thresholds)
-        self._spec, self._model, self._clock = spec, model, clock
-        self._desk = Coordinator(spec, Health(self._capacity(), spec, clock(), pool.cpu_s), clock)
-        self._work = BatchProcessor(pool, EventDetectorBank(tags, thresholds, pool.slots), tell, model, clock)
-        self._crew = WorkerThreads(self._desk, self._work, observer or NullObserver(), spec.workers, spec.deadline_s)
+        self._spec, self._model, self._clock = config, model, clock
+        self._desk = Coordinator(config, Health(self._capacity(), config, clock(), pool.cpu_s), clock)
+        self._work = BatchProcessor(pool, EventDetectorBank(tags, thresholds, pool.slots), publish, model, clock)
+        self._crew = WorkerThreads(
+            self._desk, self._work, observer or NullObserver(), config.workers, config.deadline_s
+        )
 
-    def open(self, name: str, format: PcmFormat, position: int | None, woken: OnWritable) -> ProducerHandle:
+    def open(self, name: str, format: PcmFormat, position: int | None, on_writable: OnWritable) -> ProducerHandle:
         """At once, from any thread: a new stream, or a kept one of that name goes on.
 
         position: the producer's own count of the sample that comes first (of a stream that goes on; a new one begins
-        at 0 whatever it says); None: it does not count, and what is missing is told by the clock. woken: called from a
-        worker when there is room again, or the stream has ended. Raises Busy, NameTaken, or SpecError.
+        at 0 whatever it says); None: it does not count, and the clock says how much is missing. on_writable: called
+        from a worker when there is room again, or the stream has ended. Raises Busy, NameTaken, or SpecError.
         """
         if position is not None and not 0 <= position <= MOST:
             raise SpecError(f"a position of {position}: must lie between 0 and {MOST}")
@@ -76,18 +77,18 @@ class Scheduler:
             stream = self._desk.roster.kept(name)
             if stream is None:
                 self._admit(now)
-                stream = ScheduledStream(name, IngestBuffer(format, self._spec, now), self._spec, now, woken)
+                stream = ScheduledStream(name, IngestBuffer(format, self._spec, now), self._spec, now, on_writable)
                 self._desk.roster.add(stream)
                 fired = stream.inlet.rest(1, now) is not None
             else:
                 gone_s = now - self._desk.roster.come_back(stream)
-                stream.woken = woken
+                stream.on_writable = on_writable
                 fired = stream.inlet.come_back(format, position, gone_s, now)
         if fired:
             self._desk.queue(stream, now)
         return ProducerHandle(stream, self._clock, self._desk.queue, self._leave)
 
-    def state(self, name: str) -> Future[bytes]:
+    def export_state(self, name: str) -> Future[bytes]:
         """A stream as it stands, to go on elsewhere: safetensors. It goes on here as well. Raises UnknownStream."""
         future: Future[bytes] = Future()
         with self._desk.lock:
@@ -100,7 +101,7 @@ class Scheduler:
             self._desk.queue(stream, self._clock())
         return future
 
-    def adopt(self, name: str, data: bytes) -> Future[int]:
+    def import_state(self, name: str, data: bytes) -> Future[int]:
         """-> the position from which its producer must send it; until it comes the stream is away.
 
         Raises Busy or NameTaken at once; the future raises SpecError if the bytes are no stream of this model.
@@ -115,21 +116,22 @@ class Scheduler:
         return future
 
     @property
-    def load(self) -> SchedulerStats:
+    def stats(self) -> SchedulerStats:
         """Now."""
         now, desk = self._clock(), self._desk
         with desk.lock:
             health = desk.health
             return SchedulerStats(
                 streams=len(desk.roster),
-                away=desk.roster.away,
+                disconnected=desk.roster.away,
                 capacity=health.capacity.streams,
-                degraded=health.degraded(now),
+                is_degraded=health.degraded(now),
+                is_starting=False,
                 retry_after_s=health.retry_after_s(now),
-                due=len(desk.due),
+                ready=len(desk.due),
                 lag_s=desk.due.lag_s(now),
-                cost_s=health.cost_s,
-                busy=health.busy(now),
+                hop_cost_s=health.cost_s,
+                utilization=health.busy(now),
             )
 
     @property
@@ -159,7 +161,7 @@ class Scheduler:
         for stream in streams:
             if stream.inlet.end():
                 desk.queue(stream, self._clock())
-        desk.wait_until_empty(self._spec.farewell_s)
+        desk.wait_until_empty(self._spec.drain_timeout_s)
         for job in desk.close():
             job()  # that does no more than tell that it is too late
         if self._crew.join():
@@ -216,3 +218,58 @@ class Scheduler:
         if (since := stream.rest(now)) is not None:
             self._desk.queue(stream, since)
         future.set_result(state.position)
+
+
+class ProducerHandle:
+    """One connection of a producer. Used by one thread at a time, as an event loop is; nothing here waits or computes.
+
+    After end() or disconnect() it takes nothing more.
+    """
+
+    def __init__(
+        self,
+        stream: ScheduledStream,
+        clock: Callable[[], float],
+        queue: Callable[[ScheduledStream, float], None],
+        leave: Callable[[ScheduledStream], None],
+    ) -> None:
+        """queue: called when the stream is to be worked on; leave: when its producer has gone."""
+        self._stream, self._inlet = stream, stream.inlet
+        self._clock, self._queue, self._leave = clock, queue, leave
+        self._over = False
+
+    @property
+    def position(self) -> int:
+        """Samples of the producer (per channel, at its rate) that are taken so far: the place of the next."""
+        return self._inlet.position
+
+    @property
+    def has_ended(self) -> bool:
+        """The stream is over and its `end` told."""
+        return self._stream.ended
+
+    def push(self, data: bytes) -> bool:
+        """The next bytes, cut anywhere. -> False: there is no room for more now, so read no more until on_writable().
+
+        One who pushes on nevertheless loses the oldest sound, with a gap.
+        """
+        if self._over or self._stream.ended:
+            return True
+        now = self._clock()
+        room, fired = self._inlet.push(data, now)
+        if fired:
+            self._queue(self._stream, now)
+        return room
+
+    def end(self) -> None:
+        """The sound is over: what is owed is told, then `end`; then `ended` is true and on_writable() is called."""
+        if not self._over:
+            self._over = True
+            if self._inlet.end():
+                self._queue(self._stream, self._clock())
+
+    def disconnect(self) -> None:
+        """The connection broke off: the stream waits for its producer, then ends by itself."""
+        if not self._over:
+            self._over = True
+            self._leave(self._stream)

@@ -17,19 +17,20 @@ class SchedulerStats:
     """
 
     streams: int
-    away: int
+    disconnected: int
     capacity: int
-    degraded: bool
+    is_degraded: bool
+    is_starting: bool
     retry_after_s: float
-    due: int
+    ready: int
     lag_s: float
-    cost_s: float
-    busy: float
+    hop_cost_s: float
+    utilization: float
 
     @property
     def room(self) -> int:
         """How many more streams would be let in."""
-        return 0 if self.degraded else max(0, self.capacity - self.streams)
+        return 0 if self.is_degraded else max(0, self.capacity - self.streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +43,29 @@ class StreamStats:
     lag_s: float
     waiting_s: float
     shed_s: float
-    live: bool
-    away: bool
+    is_live: bool
+    is_disconnected: bool
 
 
 class Observer(Protocol):
     """Is told what the engine does, as it happens, by the worker that does it: several at once may tell it."""
 
-    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         """One step of so many streams took so long, all work on its sound and its messages included.
 
         lags_s: for each hop of a live stream in it, from the hop being there to its messages being told;
         missed: how many of these are beyond the deadline.
         """
 
-    def shed(self, seconds: float) -> None:
+    def on_shed(self, seconds: float) -> None:
         """So much sound of one stream was thrown away unheard, and told as a gap."""
 
 
 class NullObserver:
     """Looks away."""
 
-    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         del streams, seconds, lags_s, missed
 
-    def shed(self, seconds: float) -> None:
+    def on_shed(self, seconds: float) -> None:
         del seconds

@@ -30,16 +30,16 @@ OnWritable = Callable[[], None]
 class ScheduledStream:
     """Owned by the worker that has it. It is in a worker's hands, or on the way there, unless its inlet is armed.
 
-    Any thread may use the inlet and append to `errands`; the engine's lock guards woken, away_since and ended.
+    Any thread may use the inlet and append to `errands`; the engine's lock guards on_writable, away_since and ended.
     """
 
     def __init__(
-        self, name: str, inlet: IngestBuffer, spec: SchedulerConfig, now: float, woken: OnWritable | None
+        self, name: str, inlet: IngestBuffer, spec: SchedulerConfig, now: float, on_writable: OnWritable | None
     ) -> None:
-        """woken: of the connection that feeds it; None: there is none."""
+        """on_writable: of the connection that feeds it; None: there is none."""
         self.name = name
         self.inlet = inlet
-        self.woken = woken
+        self.on_writable = on_writable
         self.away_since: float | None = None
         self.ended = False
         self.errands: deque[Future[bytes]] = deque()  # who waits for its state
@@ -122,7 +122,7 @@ class ScheduledStream:
         if self._flushed:
             return 0.0
         before = self.shed_s
-        late = now - max(self.owed, self._last + MIN_HOP_SPACING_S) > self._spec.late_s
+        late = now - max(self.owed, self._last + MIN_HOP_SPACING_S) > self._spec.shed_after_s
         if late and self.inlet.live and not self.urgent:
             self._shed(now, messages)
         while not self.session.ready_hops and (item := self.inlet.take(self.intake.needs(self._missing))) is not None:

@@ -67,9 +67,9 @@ class WorkerThreads:
         for stream in done.over:
             self._work.export(stream)  # for those who asked meanwhile: they are told that it has ended
         for shed_s in done.shed_s:
-            self._observer.shed(shed_s)
+            self._observer.on_shed(shed_s)
         if done.hops:
-            self._observer.ticked(done.hops, done.seconds, done.lags_s, missed)
+            self._observer.on_step(done.hops, done.seconds, done.lags_s, missed)
 
     def _run(self, worker: int) -> None:
         going_on = True

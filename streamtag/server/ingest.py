@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from streamtag.protocol.messages import End, Ready
-from streamtag.scheduler.producer_handle import ProducerHandle
+from streamtag.scheduler.scheduler import ProducerHandle
 from streamtag.server.close_reason import BAD_TEXT, ENDED, OVER, REPLACED, SILENT, CloseReason
 from streamtag.server.config import ServerConfig
 from streamtag.server.connections import Connection
@@ -183,7 +183,7 @@ class IngestConnection:
 
     def _go_on(self) -> None:
         self._full = False
-        if self._feed is not None and self._feed.ended:
+        if self._feed is not None and self._feed.has_ended:
             # Its `end` is on its way here, if there is one: an engine that is closed may have had no time for it
             self._later("ended", self._stall_s, self._ended)
         self._read_on()
@@ -208,8 +208,8 @@ class IngestConnection:
         feed, self._feed = self._feed, None
         if feed is None:
             return
-        if not (self._end_said or feed.ended):
-            feed.away()
+        if not (self._end_said or feed.has_ended):
+            feed.disconnect()
             self.away = True
         self._released(self)
 

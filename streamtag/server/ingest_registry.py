@@ -14,7 +14,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from streamtag.errors import SpecError
-from streamtag.scheduler.admission import Busy, NameTaken, UnknownStream
+from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.server.auth import AccessControl, HttpError
@@ -74,7 +74,7 @@ class IngestRegistry:
     def load(self) -> SchedulerStats | None:
         """None while the engine begins or ends."""
         engine = self.engine
-        return None if engine is None else engine.load
+        return None if engine is None else engine.stats
 
     def concerns(self, target: RequestTarget) -> bool:
         return is_ingest(target) or is_state(target)
@@ -103,7 +103,7 @@ class IngestRegistry:
         engine = self._running()
         away = any(stream.name == wish.stream for stream in engine.streams)
         if not away:
-            _check_room(engine.load)
+            _check_room(engine.stats)
         text = "sound comes over a WebSocket, and this one would be let in"
         raise HttpError(HTTPStatus.UPGRADE_REQUIRED, "request", text, [("Upgrade", "websocket")])
 
@@ -111,11 +111,11 @@ class IngestRegistry:
         engine = self._running()
         try:
             async with asyncio.timeout(STATE_S):
-                state = await asyncio.wrap_future(engine.state(name))
+                state = await asyncio.wrap_future(engine.export_state(name))
         except UnknownStream as error:
             raise HttpError(HTTPStatus.NOT_FOUND, "path", str(error)) from None
         except TimeoutError:
-            raise _busy("busy: the stream's state could not be taken in time", engine.load.retry_after_s) from None
+            raise _busy("busy: the stream's state could not be taken in time", engine.stats.retry_after_s) from None
         return respond(HTTPStatus.OK, state, BYTES)
 
     def _let_in(self, visitor: Connection, wish: IngestWish) -> None:
@@ -148,7 +148,7 @@ class IngestRegistry:
     def _let_adopt(self, visitor: Connection, name: str) -> None:
         self._check_place(visitor.address, name)
         engine = self._running()
-        _check_room(engine.load)
+        _check_room(engine.stats)
         address = visitor.address
         self._clients[address] += 1
         self._gate.pass_through(visitor)
@@ -212,7 +212,7 @@ class IngestRegistry:
 
 
 def _check_room(load: SchedulerStats) -> None:
-    if load.degraded:
+    if load.is_degraded:
         raise _busy("busy: what is here already is more than can be done in time", load.retry_after_s)
     if not load.room:
         raise _busy(f"busy: there is room for {load.capacity} streams, and no more", load.retry_after_s)

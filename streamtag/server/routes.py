@@ -108,12 +108,12 @@ class HttpRoutes:
         if load is None:
             return {"status": "waiting"}
         return {
-            "status": "degraded" if load.degraded else "ready",
+            "status": "degraded" if load.is_degraded else "ready",
             "capacity": load.capacity,
             "room": load.room,
             "retry_after_s": None if load.room else round(load.retry_after_s, 3),
-            "running": load.streams - load.away,
-            "away": load.away,
+            "running": load.streams - load.disconnected,
+            "away": load.disconnected,
             "lag_s": round(load.lag_s, 3),
         }
 

@@ -28,7 +28,7 @@ class SchedulerMetrics:
         about = "From a hop being there to its messages, of live streams"
         self._lags = Histogram("streamtag_lag_seconds", about, buckets=LAGS_S, registry=registry)
 
-    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         self._ticks.inc()
         self._streams.inc(streams)
         self._batch.observe(streams)
@@ -38,7 +38,7 @@ class SchedulerMetrics:
         if missed:
             self._misses.inc(missed)
 
-    def shed(self, seconds: float) -> None:
+    def on_shed(self, seconds: float) -> None:
         self._shed.inc(seconds)
 
 
@@ -56,16 +56,16 @@ class SchedulerCollector(Collector):
         engine = self._engine()
         if engine is None:
             return
-        load = engine.load
+        load = engine.stats
         for name, about, value in (
             ("streams", "Streams that have a place", load.streams),
-            ("streams_away", "Of these, those that wait for their producer", load.away),
+            ("streams_away", "Of these, those that wait for their producer", load.disconnected),
             ("capacity", "Streams that there is room for", load.capacity),
-            ("degraded", "1 while no new streams are let in since deadlines are missed", int(load.degraded)),
-            ("due_streams", "Streams that wait to be stepped", load.due),
+            ("degraded", "1 while no new streams are let in since deadlines are missed", int(load.is_degraded)),
+            ("due_streams", "Streams that wait to be stepped", load.ready),
             ("due_seconds", "The longest that one of them has waited", load.lag_s),
-            ("hop_cost_seconds", "What a hop of one stream costs a worker", load.cost_s),
-            ("busy", "Part of their time that the workers work", load.busy),
+            ("hop_cost_seconds", "What a hop of one stream costs a worker", load.hop_cost_s),
+            ("busy", "Part of their time that the workers work", load.utilization),
         ):
             yield GaugeMetricFamily(f"streamtag_{name}", about, value)
         streams = engine.streams

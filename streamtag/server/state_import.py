@@ -11,7 +11,7 @@ from websockets.frames import CloseCode
 
 from streamtag.errors import StreamtagError
 from streamtag.protocol.messages import Error, Message, Ready
-from streamtag.scheduler.admission import Busy
+from streamtag.scheduler.registry import Busy
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.close_reason import CloseReason
 from streamtag.server.connections import Connection
@@ -55,7 +55,7 @@ class StateImport:
         if not isinstance(data, bytes):
             return NO_STATE
         try:
-            position = await asyncio.wrap_future(self._engine.adopt(self._stream, data))
+            position = await asyncio.wrap_future(self._engine.import_state(self._stream, data))
         except StreamtagError as error:
             await self._say(Error(str(error), self._stream))
             return NOT_NOW if isinstance(error, Busy) else NOT_SO

@@ -90,7 +90,7 @@ class StreamsTable:
         table.add_column("", no_wrap=True)
         table.add_column("tags", no_wrap=True, overflow="ellipsis")
         for stream in shown:
-            lag = "" if stream.away else f"{1000 * stream.lag_s:.0f} ms"
+            lag = "" if stream.is_disconnected else f"{1000 * stream.lag_s:.0f} ms"
             table.add_row(
                 Text(stream.name), format_time(stream.seconds), lag, _state(stream), self._strongest(stream.name)
             )
@@ -101,8 +101,8 @@ class StreamsTable:
     def _title(self, room: ServerSnapshot) -> Text:
         load = room.load
         text = Text(f"{self._address}  {load.streams} of {plural(load.capacity, 'stream')}", style="bold")
-        text.append(f"  {plural(room.subscribers, 'subscriber')}  {load.busy:.0%} busy", style="not bold")
-        if load.degraded:
+        text.append(f"  {plural(room.subscribers, 'subscriber')}  {load.utilization:.0%} busy", style="not bold")
+        if load.is_degraded:
             text.append("  behind: no new streams", style="bold red")
         return text
 
@@ -115,8 +115,8 @@ class StreamsTable:
 
 
 def _state(stream: StreamStats) -> Text:
-    if stream.away:
+    if stream.is_disconnected:
         return Text("away", style="yellow")
     if stream.shed_s:
         return Text(f"{stream.shed_s:.1f} s lost", style="red")
-    return Text("" if stream.live else "file", style="dim")
+    return Text("" if stream.is_live else "file", style="dim")

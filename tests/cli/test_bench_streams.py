@@ -217,8 +217,8 @@ class QuickEngine:
     ) -> None:
         pass
 
-    def open(self, name: str, format: object, position: None, woken: Callable[[], None]) -> QuickFeed:
-        del format, position, woken
+    def open(self, name: str, format: object, position: None, on_writable: Callable[[], None]) -> QuickFeed:
+        del format, position, on_writable
         return QuickFeed(self, name)
 
 
@@ -240,7 +240,7 @@ class QuickFeed:
             threading.Timer(0.3, self.engine.tell, [messages]).start()
         else:
             self.engine.tell(messages)
-        self.engine.observer.ticked(1, 0.001, [], 0)
+        self.engine.observer.on_step(1, 0.001, [], 0)
         return not (self.engine.fault == "full" and self.name == "3")
 
     def end(self) -> None:

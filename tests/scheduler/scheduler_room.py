@@ -18,8 +18,7 @@ from streamtag.inference.session import Session
 from streamtag.protocol.messages import End, Error, Frame, Gap, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
 
 HOP, RATE = 4096, 16000
 PLAIN = PcmFormat(RATE, "f32le", 1)
@@ -135,14 +134,14 @@ class Room:
             self.tagger.tags,
             self.tagger.thresholds,
             self.ears,
-            spec or SchedulerConfig(patience_s=0.0),
+            spec or SchedulerConfig(batch_window_s=0.0),
             fingerprint,
             clock=self.clock,
         )
-        self.woken: list[str] = []
+        self.on_writable: list[str] = []
 
     def open(self, name: str, format: PcmFormat = PLAIN, position: int | None = None) -> ProducerHandle:
-        return self.engine.open(name, format, position, lambda: self.woken.append(name))
+        return self.engine.open(name, format, position, lambda: self.on_writable.append(name))
 
     def once(self) -> bool:
         """One task of a worker -> whether there was one."""
@@ -158,7 +157,7 @@ class Room:
     def end(self, name: str, feed: ProducerHandle) -> None:
         feed.end()
         self.work()
-        assert feed.ended
+        assert feed.has_ended
         assert len(self.ears.ends(name)) == 1
 
 
@@ -216,7 +215,7 @@ def missing(frames: Sequence[Frame], gaps: Sequence[Gap], seconds: float) -> lis
 
 
 class Bell:
-    """Rings when a feed is woken."""
+    """Rings when a feed is on_writable."""
 
     def __init__(self) -> None:
         self._event = Event()
@@ -230,13 +229,13 @@ class Bell:
 
 
 def exported(room: Room, name: str) -> bytes:
-    future = room.engine.state(name)
+    future = room.engine.export_state(name)
     room.work()
     return future.result(0)
 
 
 def adopted(room: Room, name: str, data: bytes) -> int:
-    future = room.engine.adopt(name, data)
+    future = room.engine.import_state(name, data)
     room.work()
     return future.result(0)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from streamtag.errors import SpecError
 from streamtag.inference.session import Session
-from streamtag.scheduler.admission import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
+from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from tests.scheduler.scheduler_room import PLAIN, RATE, Room, agree, alone, missing, music, noise, resampled, shows
 
 
@@ -23,7 +23,7 @@ def away_and_back(room: Room, sound: np.ndarray, cut: int, position: int | None,
     feed = room.open("mic")
     feed.push(data[: 4 * cut + 2])
     room.work()
-    feed.away()
+    feed.disconnect()
     room.clock.now += gone_s
     room.work()
     back = room.open("mic", position=position)
@@ -77,12 +77,12 @@ def test_a_second_break_while_it_still_sends_again_what_it_sent(model: Path) -> 
     room = Room(model)
     first = room.open("mic")
     first.push(data[: 4 * 20_000])
-    first.away()
+    first.disconnect()
     second = room.open("mic", position=10_000)
     assert second.position == 10_000
     second.push(data[4 * 10_000 : 4 * 12_000])
     assert second.position == 12_000
-    second.away()
+    second.disconnect()
     third = room.open("mic", position=11_000)
     third.push(data[4 * 11_000 :])
     room.end("mic", third)
@@ -105,7 +105,7 @@ def test_the_place_of_the_next_sample_is_told(model: Path) -> None:
     assert feed.position == 0  # a new stream begins at 0
     feed.push(b"\x00" * 4001)
     assert feed.position == 1000
-    feed.away()
+    feed.disconnect()
     room.clock.now += 0.5
     back = room.open("mic")
     assert back.position == 9000
@@ -119,7 +119,7 @@ def test_a_stream_with_its_history_differs_from_one_without(model: Path) -> None
     room = Room(model, echo=False)
     first = room.open("mic")
     first.push(data[:100_000])
-    first.away()
+    first.disconnect()
     room.clock.now += 9.9
     room.work()
     back = room.open("mic", position=25_000)
@@ -136,17 +136,17 @@ def test_who_does_not_come_back_in_time_has_ended(model: Path) -> None:
     feed = room.open("mic")
     feed.push(noise(16_000).tobytes())
     room.work()
-    feed.away()
+    feed.disconnect()
     room.clock.now += 9.99
     room.work()
     assert not room.ears.ends("mic")
-    assert room.engine.load.away == 1
+    assert room.engine.stats.disconnected == 1
     room.clock.now += 0.02
     room.work()
-    assert feed.ended
+    assert feed.has_ended
     assert room.ears.ends("mic")[0].seconds == 1.0
-    assert room.woken == []  # there is nobody who could be
-    assert room.engine.load.streams == room.engine.load.away == len(room.pool) == 0
+    assert room.on_writable == []  # there is nobody who could be
+    assert room.engine.stats.streams == room.engine.stats.disconnected == len(room.pool) == 0
     again = room.open("mic", position=16_000)
     assert again.position == 0
 
@@ -155,12 +155,12 @@ def test_a_break_in_time_counts_anew(model: Path) -> None:
     room = Room(model)
     feed = room.open("mic")
     for _ in range(4):
-        feed.away()
+        feed.disconnect()
         room.clock.now += 8
         room.work()
         feed = room.open("mic", position=0)
     assert not room.ears.ends("mic")
-    assert [stream.away for stream in room.engine.streams] == [False]
+    assert [stream.is_disconnected for stream in room.engine.streams] == [False]
 
 
 def test_a_name_that_is_connected_is_taken(model: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_name_that_is_connected_is_taken(model: Path) -> None:
     feed = room.open("mic")
     with pytest.raises(NameTaken, match="mic"):
         room.open("mic")
-    feed.away()
+    feed.disconnect()
     room.open("mic", position=0)
     with pytest.raises(NameTaken):
         room.open("mic")
@@ -191,11 +191,11 @@ def test_the_old_connection_has_no_part_in_it_any_more(model: Path) -> None:
     room = Room(model)
     old = room.open("mic")
     old.push(sound[:10_000].tobytes())
-    old.away()
+    old.disconnect()
     new = room.open("mic", position=10_000)
     old.push(noise(9000, 1).tobytes())
     old.end()
-    old.away()
+    old.disconnect()
     room.work()
     new.push(sound[10_000:].tobytes())
     room.end("mic", new)
@@ -209,7 +209,7 @@ def test_another_format_is_another_count_but_the_same_time(model: Path, other: P
     room = Room(model, echo=False)
     feed = room.open("mic")
     feed.push(first)
-    feed.away()
+    feed.disconnect()
     back = room.open("mic", other, position=round(1.5 * other.rate) + other.rate // 4)
     back.push(second)
     room.end("mic", back)
@@ -227,7 +227,7 @@ def test_a_format_that_changes_before_a_worker_has_come(model: Path) -> None:
     room = Room(model, echo=False)
     feed = room.open("mic")
     feed.push(music(0.5, PLAIN, 1))
-    feed.away()
+    feed.disconnect()
     back = room.open("mic", other, position=8000)
     back.push(music(0.5, other, 2))
     room.end("mic", back)
@@ -241,14 +241,14 @@ def test_places_that_no_stream_has(model: Path, position: int) -> None:
     room = Room(model)
     with pytest.raises(SpecError, match="position"):
         room.open("mic", position=position)
-    assert room.engine.load.streams == 0
+    assert room.engine.stats.streams == 0
 
 
 def test_a_gap_of_years_costs_nothing(model: Path) -> None:
     room = Room(model)
     feed = room.open("mic")
     feed.push(noise(5000).tobytes())
-    feed.away()
+    feed.disconnect()
     back = room.open("mic", position=1 << 50)
     back.push(noise(9000).tobytes())
     room.end("mic", back)
@@ -257,11 +257,11 @@ def test_a_gap_of_years_costs_nothing(model: Path) -> None:
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(model: Path) -> None:
-    room = Room(model, spec=SchedulerConfig(patience_s=0, away_s=0))
+    room = Room(model, spec=SchedulerConfig(batch_window_s=0, reconnect_grace_s=0))
     feed = room.open("mic")
     feed.push(noise(100).tobytes())
-    feed.away()
+    feed.disconnect()
     room.work()
-    assert feed.ended
+    assert feed.has_ended
     with pytest.raises(UnknownStream):
-        room.engine.state("mic")
+        room.engine.export_state("mic")

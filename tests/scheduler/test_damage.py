@@ -21,12 +21,12 @@ STATES: dict[str, bytes] = {}  # of a model, made once
 
 
 def refused(room: Room, data: bytes) -> StreamtagError:
-    future = room.engine.adopt("mic", data)
+    future = room.engine.import_state("mic", data)
     room.work()
     error = future.exception(0)
     assert isinstance(error, SpecError), error
     assert "\n" not in str(error)
-    assert room.engine.load.streams == len(room.pool) == 0
+    assert room.engine.stats.streams == len(room.pool) == 0
     return error
 
 
@@ -138,11 +138,11 @@ def test_any_damage_is_refused_or_harmless(model: Path, at: int, value: int, cut
     where = at % 3000 if at % 2 else at % len(data)  # half of them in the description
     data[where] = value
     room = Room(model, echo=False)
-    future: Future[int] = room.engine.adopt("mic", bytes(data[: len(data) - cut]))
+    future: Future[int] = room.engine.import_state("mic", bytes(data[: len(data) - cut]))
     room.work()
     if future.exception(0) is not None:
         assert isinstance(future.exception(0), SpecError)
-        assert room.engine.load.streams == len(room.pool) == 0
+        assert room.engine.stats.streams == len(room.pool) == 0
         return
     feed = room.open("mic", ODD, future.result(0))
     feed.push(music(1, ODD))

@@ -81,7 +81,7 @@ def work_for(capacity: Capacity, seconds: int, streams: int, times: float, a_sec
     cost = Cost(0.004, 0.0006)
     for _ in range(seconds):
         for _ in range(int(a_second)):
-            capacity.ticked(streams)
+            capacity.on_step(streams)
         capacity.spent(int(a_second) * times * cost.of(streams), 1.0)
 
 
@@ -112,36 +112,36 @@ def test_the_cpu_time_is_read_every_so_often() -> None:
     capacity = Capacity(Cost(0.0, 0.001), 0.256, 1, 64, 0.8, most=1000)
     first = capacity.streams
     health = Health(capacity, SchedulerConfig(), 0.0, lambda: next(spent))
-    health.ticked(0, 100, 0.3, 0, now=0.4)  # not yet
-    health.ticked(0, 100, 0.3, 0, now=1.0)  # 0.5 s for 0.2 foreseen
+    health.on_step(0, 100, 0.3, 0, now=0.4)  # not yet
+    health.on_step(0, 100, 0.3, 0, now=1.0)  # 0.5 s for 0.2 foreseen
     assert first > capacity.streams > 0.9 * first
 
 
 def test_degraded_for_a_while_after_a_miss() -> None:
     health = Health(Capacity(None, 0.256, 1, 1, 1.0, 1), SchedulerConfig(), 0.0)
     assert not health.degraded(0.0)
-    health.ticked(0, 5, 0.1, 1, now=10.0)
+    health.on_step(0, 5, 0.1, 1, now=10.0)
     assert health.degraded(14.9)
     assert health.retry_after_s(12.0) == pytest.approx(3.0)
     assert not health.degraded(15.1)
-    health.ticked(0, 5, 0.1, 0, now=16.0)
+    health.on_step(0, 5, 0.1, 0, now=16.0)
     assert not health.degraded(16.0)
 
 
 def test_one_late_hop_among_very_many_is_no_overload() -> None:
     health = Health(Capacity(None, 0.256, 1, 1, 1.0, 1), SchedulerConfig(), 0.0)
     for step in range(100):
-        health.ticked(0, 64, 0.05, step % 2, now=0.05 * step)  # 1 of 128
+        health.on_step(0, 64, 0.05, step % 2, now=0.05 * step)  # 1 of 128
     assert not health.degraded(5.0)
     for step in range(100, 120):
-        health.ticked(0, 64, 0.05, 2, now=0.05 * step)
+        health.on_step(0, 64, 0.05, 2, now=0.05 * step)
     assert health.degraded(6.0)
 
 
 def test_a_worker_that_works_half_of_the_time_is_half_busy() -> None:
     health = Health(Capacity(None, 0.256, 2, 1, 1.0, 1), SchedulerConfig(workers=2), 0.0)
     for step in range(1, 1000):
-        health.ticked(0, 5, 0.05, 0, now=step * 0.1)
+        health.on_step(0, 5, 0.05, 0, now=step * 0.1)
     assert health.busy(99.9) == pytest.approx(0.25, abs=0.01)
     assert health.busy(200.0) < 1e-6  # nothing to do since then
     assert health.cost_s == pytest.approx(0.01, rel=0.01)
@@ -150,15 +150,23 @@ def test_a_worker_that_works_half_of_the_time_is_half_busy() -> None:
 def test_slow_steps_have_fewer_streams() -> None:
     health = Health(Capacity(None, 0.256, 1, 64, 1.0, 1), SchedulerConfig(), 0.0)
     assert health.batch == 64
-    health.ticked(0, 10, 0.5, 0, now=1.0)
+    health.on_step(0, 10, 0.5, 0, now=1.0)
     assert health.batch == 2
 
 
 def test_no_room_while_degraded() -> None:
-    rest = {"away": 0, "retry_after_s": 1.0, "due": 0, "lag_s": 0.0, "cost_s": 0.0, "busy": 0.0}
-    assert SchedulerStats(streams=3, capacity=10, degraded=False, **rest).room == 7  # type: ignore[arg-type]
-    assert SchedulerStats(streams=3, capacity=10, degraded=True, **rest).room == 0  # type: ignore[arg-type]
-    assert SchedulerStats(streams=12, capacity=10, degraded=False, **rest).room == 0  # type: ignore[arg-type]
+    rest = {
+        "disconnected": 0,
+        "is_starting": False,
+        "retry_after_s": 1.0,
+        "ready": 0,
+        "lag_s": 0.0,
+        "hop_cost_s": 0.0,
+        "utilization": 0.0,
+    }
+    assert SchedulerStats(streams=3, capacity=10, is_degraded=False, **rest).room == 7  # type: ignore[arg-type]
+    assert SchedulerStats(streams=3, capacity=10, is_degraded=True, **rest).room == 0  # type: ignore[arg-type]
+    assert SchedulerStats(streams=12, capacity=10, is_degraded=False, **rest).room == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -168,17 +176,17 @@ def test_no_room_while_degraded() -> None:
         {"batch": 1.5},
         {"max_streams": 0},
         {"deadline_s": 0},
-        {"late_s": float("inf")},
-        {"away_s": -1},
-        {"patience_s": float("nan")},
-        {"patience_s": 0.3},
-        {"late_s": 5.0},
+        {"shed_after_s": float("inf")},
+        {"reconnect_grace_s": -1},
+        {"batch_window_s": float("nan")},
+        {"batch_window_s": 0.3},
+        {"shed_after_s": 5.0},
         {"buffer_s": 0.5},
         {"headroom": 1.1},
-        {"ahead_s": -1},
+        {"max_lead_s": -1},
         {"measure_s": 0},
     ],
 )
 def test_limits_that_make_no_sense(wrong: dict[str, float]) -> None:
-    with pytest.raises(SpecError, match="EngineSpec"):
+    with pytest.raises(SpecError, match="SchedulerConfig"):
         SchedulerConfig(**wrong)  # type: ignore[arg-type]

@@ -13,11 +13,10 @@ from streamtag.errors import CapacityError
 from streamtag.inference.batch import SessionPool
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame
-from streamtag.scheduler.admission import Busy
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.registry import Busy
+from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
 from tests.scheduler.scheduler_room import (
     HOP,
     PLAIN,
@@ -45,7 +44,7 @@ class Evening:
     def __init__(self, model: Path, producers: int, cost_s: float, spec: SchedulerConfig | None = None) -> None:
         self.clock = Clock()
         echo = Echo(50, self._take_time)
-        spec = spec or SchedulerConfig(patience_s=0, max_streams=32)
+        spec = spec or SchedulerConfig(batch_window_s=0, max_streams=32)
         self.room = Room(model, slots=32, echo=echo, spec=spec, clock=self.clock)
         self.echo = echo
         self.cost_s = cost_s
@@ -99,7 +98,7 @@ def test_what_can_be_done_in_time_loses_nothing(model: Path) -> None:
     evening = Evening(model, 10, cost_s=0.01)
     evening.go_on(20)
     evening.end()
-    assert not evening.room.engine.load.degraded
+    assert not evening.room.engine.stats.is_degraded
     for n, sound in enumerate(evening.sounds):
         assert not evening.room.ears.gaps(str(n))
         assert missing(evening.room.ears.frames(str(n)), [], evening.seconds) == []
@@ -111,8 +110,8 @@ def test_what_comes_too_late_is_shed_and_every_gap_is_told(model: Path, times: f
     """More work than there is time for, by so many times."""
     evening = Evening(model, 10, cost_s=0.0256 * times)
     evening.go_on(30)
-    load = evening.room.engine.load
-    assert load.degraded
+    load = evening.room.engine.stats
+    assert load.is_degraded
     assert load.room == 0
     assert evening.most_waiting <= 4.0 + CHUNK / RATE
     evening.end()
@@ -163,7 +162,7 @@ def test_a_stall_of_the_producer_is_no_reason_to_shed(model: Path) -> None:
     feed.push(sound[5 * RATE : 9 * RATE].tobytes())
     room.work()
     assert not room.ears.gaps("mic")
-    assert not room.engine.load.degraded
+    assert not room.engine.stats.is_degraded
     assert all(shows(frame, sound) for frame in room.ears.frames("mic"))
 
 
@@ -175,14 +174,14 @@ def test_a_file_is_never_shed_and_waits_instead(model: Path) -> None:
     file = evening.room.open("file")
     room_left = True
     for _ in range(150):
-        while room_left or "file" in evening.room.woken:
-            evening.room.woken.clear()
+        while room_left or "file" in evening.room.on_writable:
+            evening.room.on_writable.clear()
             room_left = file.push(data[at : at + 20_000])
             at += 20_000
             assert at < len(data)
         evening.go_on(0.1)
     waiting = next(stream for stream in evening.room.engine.streams if stream.name == "file")
-    assert not waiting.live
+    assert not waiting.is_live
     assert 0 < waiting.waiting_s <= 4 + 20_000 / 4 / RATE
     frames = evening.room.ears.frames("file")
     assert frames
@@ -212,7 +211,7 @@ def test_live_streams_do_not_wait_for_files(model: Path) -> None:
 
 
 def test_files_take_turns(model: Path) -> None:
-    room = Room(model, slots=30, spec=SchedulerConfig(patience_s=0, max_streams=30))
+    room = Room(model, slots=30, spec=SchedulerConfig(batch_window_s=0, max_streams=30))
     data = noise(RATE * 4).tobytes()
     for n in range(20):
         room.open(str(n)).push(data)
@@ -245,33 +244,33 @@ def test_one_message_of_any_size_is_taken_whole(model: Path) -> None:
     room = Room(model)
     feed, sound = room.open("mic"), noise(30 * RATE)
     assert not feed.push(sound.tobytes())
-    assert room.woken == []
+    assert room.on_writable == []
     room.work()
-    assert room.woken == ["mic"]
+    assert room.on_writable == ["mic"]
     room.end("mic", feed)
     assert not room.ears.gaps("mic")
     assert len(room.ears.frames("mic")) == 118
 
 
 def test_there_is_room_for_so_many_and_no_more(model: Path) -> None:
-    room = Room(model, slots=8, spec=SchedulerConfig(patience_s=0, max_streams=3))
+    room = Room(model, slots=8, spec=SchedulerConfig(batch_window_s=0, max_streams=3))
     feeds = [room.open(str(n)) for n in range(3)]
-    assert room.engine.load.room == 0
+    assert room.engine.stats.room == 0
     with pytest.raises(Busy, match="busy: there is room for 3 streams") as caught:
         room.open("3")
     assert isinstance(caught.value, CapacityError)
     assert caught.value.retry_after_s >= 1
-    feeds[0].away()
+    feeds[0].disconnect()
     with pytest.raises(Busy):
         room.open("3")  # who is away holds its place
     room.open("0", position=0)
     room.end("1", feeds[1])
-    assert room.engine.load.room == 1
+    assert room.engine.stats.room == 1
     room.open("3")
 
 
 def test_no_more_than_the_pool_has_slots(model: Path) -> None:
-    room = Room(model, slots=2, spec=SchedulerConfig(patience_s=0, max_streams=100))
+    room = Room(model, slots=2, spec=SchedulerConfig(batch_window_s=0, max_streams=100))
     room.open("0")
     room.open("1")
     with pytest.raises(Busy):
@@ -284,13 +283,13 @@ def test_nobody_new_while_degraded_but_old_friends_come_back(model: Path) -> Non
     with pytest.raises(Busy, match="in time") as caught:
         evening.room.open("new")
     assert 1 <= caught.value.retry_after_s <= 5
-    evening.feeds[0].away()
+    evening.feeds[0].disconnect()
     evening.room.open("0")
     for feed in evening.feeds[1:]:
         feed.end()
     evening.room.work()
     evening.clock.now += 5.1
-    assert not evening.room.engine.load.degraded
+    assert not evening.room.engine.stats.is_degraded
     evening.room.open("new")
 
 
@@ -300,12 +299,12 @@ def test_room_again_is_told_once_there_is(model: Path) -> None:
     sound = noise(RATE).tobytes()
     while feed.push(sound):
         pass
-    assert room.woken == []
+    assert room.on_writable == []
     assert not feed.push(b"")
     assert room.once()
-    assert room.woken == []
+    assert room.on_writable == []
     room.work()
-    assert room.woken == ["mic"]
+    assert room.on_writable == ["mic"]
     assert feed.push(sound)
 
 
@@ -319,7 +318,7 @@ def test_the_largest_format_does_not_fill_the_memory(model: Path) -> None:
         pushed += 1
     assert pushed * len(block) <= 8 << 20
     room.work()
-    assert room.woken == ["mic"]
+    assert room.on_writable == ["mic"]
 
 
 def test_what_is_passed_over_joins_what_comes_before_with_what_comes_after(model: Path) -> None:
@@ -353,10 +352,10 @@ class Watcher:
         self.steps: list[tuple[int, float, list[float], int]] = []
         self.shed_s = 0.0
 
-    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         self.steps.append((streams, seconds, list(lags_s), missed))
 
-    def shed(self, seconds: float) -> None:
+    def on_shed(self, seconds: float) -> None:
         self.shed_s += seconds
 
 
@@ -379,7 +378,7 @@ def test_an_observer_is_told_of_every_step(model: Path, cost_s: float, late: boo
 
 def test_an_observer_that_fails_stops_nobody(model: Path) -> None:
     class Failing(Watcher):
-        def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+        def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
             raise RuntimeError(f"blind: {streams}, {seconds}, {lags_s}, {missed}")
 
     tagger, ears, bell = loaded(model), Ears(), Bell()
@@ -388,7 +387,7 @@ def test_an_observer_that_fails_stops_nobody(model: Path) -> None:
         feed = engine.open("mic", PLAIN, None, bell)
         feed.push(noise(30_000).tobytes())
         feed.end()
-        while not feed.ended:
+        while not feed.has_ended:
             bell.wait()
     assert len(ears.frames("mic")) == 8
 

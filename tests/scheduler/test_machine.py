@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from streamtag.protocol.messages import Frame, Gap
-from streamtag.scheduler.producer_handle import ProducerHandle
+from streamtag.scheduler.scheduler import ProducerHandle
 from tests.scheduler.scheduler_room import HOP, RATE, Clock, Room, Sound, noise, shows
 
 MOST = 8  # streams of an engine
@@ -59,7 +59,7 @@ class Streams(RuleBasedStateMachine):
         self.lives: list[Life] = []
 
     def has_room(self, room: Room) -> bool:
-        return room.engine.load.room > 0
+        return room.engine.stats.room > 0
 
     @precondition(lambda self: self.has_room(self.rooms[0]))
     @rule(target=live)
@@ -90,14 +90,14 @@ class Streams(RuleBasedStateMachine):
     def stumble(self, life: Life, lost: int, counts: bool, half: bytes) -> Life:
         """Breaks off and comes back at once."""
         life.feed.push(half)
-        life.feed.away()
+        life.feed.disconnect()
         self._return(life, lost, counts)
         return life
 
     @rule(target=away, life=consumes(live), half=st.binary(max_size=3))
     def break_off(self, life: Life, half: bytes) -> Life:
         life.feed.push(half)
-        life.feed.away()
+        life.feed.disconnect()
         return life
 
     @rule(
@@ -116,7 +116,7 @@ class Streams(RuleBasedStateMachine):
             begin = max(0, life.sent + move)
         else:
             (load,) = [stream for stream in life.room.engine.streams if stream.name == life.name]
-            assert load.away
+            assert load.is_disconnected
             since = life.room.engine._desk.roster.find(life.name)
             assert since is not None
             assert since.away_since is not None
@@ -164,7 +164,7 @@ class Streams(RuleBasedStateMachine):
     @invariant()
     def nobody_holds_a_slot_without_a_stream(self) -> None:
         for room in self.rooms:
-            assert len(room.pool) <= room.engine.load.streams
+            assert len(room.pool) <= room.engine.stats.streams
 
     def teardown(self) -> None:
         for life in list(self.lives):
@@ -172,7 +172,7 @@ class Streams(RuleBasedStateMachine):
                 life.feed = life.room.open(life.name, position=life.sent)
             self.end(life)
         for room in self.rooms:
-            assert room.engine.load.streams == len(room.pool) == 0
+            assert room.engine.stats.streams == len(room.pool) == 0
 
     def _move(self, life: Life) -> Life:
         """To the other engine; its producer sends again what is not in the state."""
@@ -181,9 +181,9 @@ class Streams(RuleBasedStateMachine):
             return life
         connected = not life.feed._over
         life.room.work()  # what waits is too much of the past for this test: gaps that were told are told once
-        future = life.room.engine.state(life.name)
+        future = life.room.engine.export_state(life.name)
         life.room.work()
-        adoption = there.engine.adopt(life.name, future.result(0))
+        adoption = there.engine.import_state(life.name, future.result(0))
         there.work()
         position = adoption.result(0)
         assert position <= life.sent
@@ -198,7 +198,7 @@ class Streams(RuleBasedStateMachine):
         life.feed = there.open(life.name, position=position)
         life.feed.push(life.sound[position : life.sent].tobytes())
         if not connected:
-            life.feed.away()
+            life.feed.disconnect()
         return life
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from streamtag.inference.batch import SessionPool
 from streamtag.protocol.messages import Event
-from streamtag.scheduler.admission import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
+from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
 from tests.scheduler.scheduler_room import (
     CLOSE,
@@ -119,7 +119,7 @@ def test_the_state_of_a_stream_that_is_away_or_has_not_begun(model: Path) -> Non
     feed = room.open("mic")
     assert adopted(there, "new", exported(room, "mic")) == 0
     feed.push(music(1, PLAIN))
-    feed.away()
+    feed.disconnect()
     room.work()
     assert adopted(there, "away", exported(room, "mic")) > 0
 
@@ -132,7 +132,7 @@ def test_the_state_of_a_stream_in_the_middle_of_a_gap(model: Path) -> None:
         feed = room.open("mic")
         feed.push(data[:60_000])
         room.work()
-        feed.away()
+        feed.disconnect()
         feed = room.open("mic", position=50_000)
         if room is whole:
             feed.push(data[200_000:])
@@ -161,7 +161,7 @@ def test_a_stream_that_lost_sound_moves_as_well(model: Path, format: PcmFormat) 
         feed = room.open("mic", format)
         feed.push(data[: cut * size])
         room.work()
-        feed.away()
+        feed.disconnect()
         feed = room.open("mic", format, on)
         if room is whole:
             feed.push(data[on * size :])
@@ -183,7 +183,7 @@ def test_whoever_asks_for_a_state_does_not_wait_for_all_that_waits(model: Path) 
     room = Room(model)
     room.open("file").push(noise(60 * 16000).tobytes())
     room.once()
-    future = room.engine.state("file")
+    future = room.engine.export_state("file")
     room.once()
     assert future.done()
     assert room.engine.streams[0].waiting_s > 50
@@ -192,42 +192,42 @@ def test_whoever_asks_for_a_state_does_not_wait_for_all_that_waits(model: Path) 
 def test_an_adopted_stream_waits_for_its_producer_and_no_longer(model: Path) -> None:
     room = Room(model)
     adopted(room, "mic", a_state(model, echo=True))
-    assert [stream.away for stream in room.engine.streams] == [True]
-    assert room.engine.load.away == 1
+    assert [stream.is_disconnected for stream in room.engine.streams] == [True]
+    assert room.engine.stats.disconnected == 1
     room.clock.now += 10.1
     room.work()
-    assert room.engine.load.streams == len(room.pool) == 0
+    assert room.engine.stats.streams == len(room.pool) == 0
     assert len(room.ears.ends("mic")) == 1
 
 
 def test_what_is_not_there_has_no_state(model: Path) -> None:
     room = Room(model)
     with pytest.raises(UnknownStream, match="nobody"):
-        room.engine.state("nobody")
+        room.engine.export_state("nobody")
     feed = room.open("mic")
     feed.push(music(1, PLAIN))
     feed.end()
-    future = room.engine.state("mic")  # asked in time, but it ends
+    future = room.engine.export_state("mic")  # asked in time, but it ends
     room.work()
     assert future.exception(0) is None or isinstance(future.exception(0), UnknownStream)
-    assert feed.ended
+    assert feed.has_ended
     with pytest.raises(UnknownStream):
-        room.engine.state("mic")
+        room.engine.export_state("mic")
 
 
 def test_names_and_places_are_asked_for_at_once(model: Path) -> None:
     data = a_state(model, echo=True)
-    room = Room(model, spec=SchedulerConfig(patience_s=0, max_streams=2))
+    room = Room(model, spec=SchedulerConfig(batch_window_s=0, max_streams=2))
     feed = room.open("mic")
     with pytest.raises(NameTaken):
-        room.engine.adopt("mic", data)
-    first = room.engine.adopt("other", data)
+        room.engine.import_state("mic", data)
+    first = room.engine.import_state("other", data)
     with pytest.raises(NameTaken):
-        room.engine.adopt("other", data)
+        room.engine.import_state("other", data)
     with pytest.raises(Busy):
         room.open("other")  # on its way here
     with pytest.raises(Busy):
-        room.engine.adopt("third", data)
+        room.engine.import_state("third", data)
     room.work()
     first.result(0)
     room.end("mic", feed)
@@ -236,12 +236,12 @@ def test_names_and_places_are_asked_for_at_once(model: Path) -> None:
 
 def test_an_adoption_that_nobody_waits_for_any_more(model: Path) -> None:
     room = Room(model)
-    future = room.engine.adopt("mic", a_state(model, echo=True))
+    future = room.engine.import_state("mic", a_state(model, echo=True))
     assert future.cancel()
     room.work()
-    assert room.engine.load.streams == len(room.pool) == 0
+    assert room.engine.stats.streams == len(room.pool) == 0
     room.open("mic")
-    asked = room.engine.state("mic")
+    asked = room.engine.export_state("mic")
     assert asked.cancel()
     room.work()
     assert exported(room, "mic")
@@ -277,14 +277,14 @@ def test_a_move_between_engines_that_work(model: Path) -> None:
         pusher = threading.Thread(target=push)
         pusher.start()
         assert pushed.wait(PATIENCE_S)
-        position = there.adopt("mic", here.state("mic").result(PATIENCE_S)).result(PATIENCE_S)
+        position = there.import_state("mic", here.export_state("mic").result(PATIENCE_S)).result(PATIENCE_S)
         pusher.join(PATIENCE_S)
         moved = there.open("mic", format, position, bell)
         for start in range(position * size, len(data), 50_000):
             if not moved.push(data[start : start + 50_000]):
                 bell.wait()
         moved.end()
-        while not moved.ended:
+        while not moved.has_ended:
             bell.wait()
     after = ears[1].frames("mic")
     before = [frame for frame in ears[0].frames("mic") if frame.frame < after[0].frame]

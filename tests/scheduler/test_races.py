@@ -14,13 +14,14 @@ import pytest
 
 from streamtag.inference.batch import SessionPool
 from streamtag.protocol.messages import Event
-from streamtag.scheduler.admission import Busy, UnknownStream
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.registry import Busy, UnknownStream
+from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
 from tests.scheduler.scheduler_room import PATIENCE_S, PLAIN, Bell, Ears, Echo, loaded, noise, shows
 
-SPEC = SchedulerConfig(workers=4, batch=5, patience_s=0.001, max_streams=60, away_s=60, degraded_s=0.001, farewell_s=20)
+SPEC = SchedulerConfig(
+    workers=4, batch=5, batch_window_s=0.001, max_streams=60, reconnect_grace_s=60, degraded_s=0.001, drain_timeout_s=20
+)
 
 
 def echo_engine(
@@ -61,17 +62,17 @@ class Producer(threading.Thread):
             at = min(len(data), at + size)
             chance = self.rng.random()
             if chance < 0.04:
-                feed.away()
+                feed.disconnect()
                 position = max(0, feed.position - int(self.rng.integers(0, 3000)))
                 feed = self._open(name, position, bell)
                 at, room = 4 * position, True
             elif chance < 0.08:
-                assert self.engine.state(name).result(PATIENCE_S)
+                assert self.engine.export_state(name).result(PATIENCE_S)
                 self.states += 1
             if not room:
                 bell.wait()
         feed.end()
-        while not feed.ended:
+        while not feed.has_ended:
             bell.wait()
 
     def _open(self, name: str, position: int | None, bell: Bell) -> ProducerHandle:
@@ -95,7 +96,7 @@ def test_many_threads_do_everything_at_once(model: Path) -> None:
             producer.join(120)
             assert not producer.is_alive()
         assert [producer.failure for producer in producers] == [None] * 8
-        assert engine.load.streams == 0
+        assert engine.stats.streams == 0
     assert sum(producer.states for producer in producers) > 100
     told = {message.stream for message in ears.messages if not isinstance(message, Event)}  # type: ignore[attr-defined]
     sounds = {name: sound for producer in producers for name, sound in producer.sounds.items()}
@@ -136,7 +137,7 @@ def test_the_engine_is_left_while_everybody_pushes(model: Path) -> None:
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
     assert not failures
-    assert all(feed.ended for feed in feeds)
+    assert all(feed.has_ended for feed in feeds)
     for n, sound in enumerate(sounds):
         (end,) = ears.ends(str(n))
         assert ears.of(str(n))[-1] is end
@@ -147,9 +148,9 @@ def test_the_engine_is_left_while_everybody_pushes(model: Path) -> None:
     with pytest.raises(Busy, match="about to end"):
         engine.open("late", PLAIN, None, lambda: None)
     with pytest.raises(UnknownStream):
-        engine.state("0")
+        engine.export_state("0")
     with pytest.raises(Busy):
-        engine.adopt("late", b"")
+        engine.import_state("late", b"")
 
 
 def test_an_engine_whose_step_hangs_is_left_all_the_same(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ def test_an_engine_whose_step_hangs_is_left_all_the_same(model: Path, monkeypatc
         hangs.set()
         let_go.wait(PATIENCE_S)
 
-    spec = SchedulerConfig(workers=1, patience_s=0, max_streams=5, farewell_s=0.1)
+    spec = SchedulerConfig(workers=1, batch_window_s=0, max_streams=5, drain_timeout_s=0.1)
     bell = Bell()
     try:
         with echo_engine(model, ears, spec, hang) as engine:
@@ -171,10 +172,10 @@ def test_an_engine_whose_step_hangs_is_left_all_the_same(model: Path, monkeypatc
             first.push(noise(5000).tobytes())
             assert hangs.wait(PATIENCE_S)
             second.push(noise(9000).tobytes())
-            state: Future[bytes] = engine.state("second")
-            adoption: Future[int] = engine.adopt("third", b"junk")
-        assert first.ended
-        assert second.ended
+            state: Future[bytes] = engine.export_state("second")
+            adoption: Future[int] = engine.import_state("third", b"junk")
+        assert first.has_ended
+        assert second.has_ended
         bell.wait()
         assert isinstance(state.exception(1), UnknownStream)
         assert adoption.exception(1) is not None
@@ -191,7 +192,7 @@ def test_an_engine_too_slow_to_end_in_time_tells_what_it_leaves_out(model: Path)
         began.set()
         let_go.wait(PATIENCE_S)
 
-    spec = SchedulerConfig(workers=1, batch=1, patience_s=0, max_streams=5, farewell_s=0.1)
+    spec = SchedulerConfig(workers=1, batch=1, batch_window_s=0, max_streams=5, drain_timeout_s=0.1)
     timer = threading.Timer(1.0, let_go.set)
     with echo_engine(model, ears, spec, slow) as engine:
         for name in ("a", "b", "c"):
@@ -225,6 +226,6 @@ def test_messages_that_cannot_be_told_stop_nothing(model: Path) -> None:
         feed = engine.open("mic", PLAIN, None, bell)
         feed.push(noise(30_000).tobytes())
         feed.end()
-        while not feed.ended:
+        while not feed.has_ended:
             bell.wait()
     assert ears.ends("mic")

@@ -16,8 +16,7 @@ from streamtag.inference.pipeline import StreamPipeline
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
 from streamtag.sinks.base import Stream
 from streamtag.sinks.message_sink import MessageSink
 from tests.scheduler.scheduler_room import CLOSE, Bell, Ears, Room, agree, alone, music
@@ -50,7 +49,7 @@ def push_all(feed: ProducerHandle, bell: Bell, data: bytes, seed: int) -> None:
             bell.wait()
             room = True
     feed.end()
-    while not feed.ended:
+    while not feed.has_ended:
         bell.wait()
 
 
@@ -71,7 +70,7 @@ def run_all(tagger: Tagger, sounds: dict[str, tuple[PcmFormat, bytes]], threads:
         for pusher in pushers:
             pusher.join(60)
             assert not pusher.is_alive()
-        assert engine.load.streams == 0
+        assert engine.stats.streams == 0
     return ears
 
 
@@ -163,10 +162,10 @@ def test_the_end_of_a_stream_of_any_length(model: Path, tagger: Tagger, samples:
     room = Room(model, echo=False, slots=1)
     feed = room.open("mic", FORMATS[0])
     feed.push(data)
-    assert not feed.ended
+    assert not feed.has_ended
     room.end("mic", feed)
     agree(room.ears.frames("mic"), alone(tagger, FORMATS[0], data))
-    assert room.woken[-1:] == ["mic"]
+    assert room.on_writable[-1:] == ["mic"]
     assert len(room.pool) == 0
 
 
@@ -213,7 +212,7 @@ def test_what_comes_after_the_end_is_not_heard(model: Path) -> None:
     feed.push(music(1, FORMATS[0]))
     feed.end()
     assert feed.push(music(1, FORMATS[0], 1))
-    feed.away()
+    feed.disconnect()
     room.work()
     assert room.ears.ends("mic")[0].seconds == 1.0
 
@@ -225,9 +224,9 @@ def test_leaving_an_engine_ends_all_its_streams(tagger: Tagger) -> None:
         feeds = [engine.open(str(n), FORMATS[0], None, bell) for n, bell in enumerate(bells)]
         for n, feed in enumerate(feeds):
             feed.push(music(0.3 * n, FORMATS[0], n))
-        feeds[4].away()
+        feeds[4].disconnect()
     for n, feed in enumerate(feeds):
-        assert feed.ended
+        assert feed.has_ended
         assert isinstance(ears.of(str(n))[-1], End)
         data = music(0.3 * n, FORMATS[0], n)
         agree(ears.frames(str(n)), alone(tagger, FORMATS[0], data))
@@ -239,7 +238,7 @@ def test_leaving_an_engine_ends_all_its_streams(tagger: Tagger) -> None:
 def test_the_engine_says_how_many_it_can_hold(tagger: Tagger) -> None:
     pool = SessionPool(tagger, 400)
     with Scheduler(pool, tagger.tags, tagger.thresholds, Ears(), SchedulerConfig(workers=2, measure_s=0.5)) as engine:
-        load_now = engine.load
+        load_now = engine.stats
         assert 1 <= load_now.capacity <= 400
         assert load_now.room == load_now.capacity
         assert len(pool) == 0
@@ -260,7 +259,7 @@ def test_a_defect_in_one_stream_ends_that_stream_and_no_other(model: Path, monke
     monkeypatch.setattr(PcmFormat, "decode", poisoned)
     bad.push(b"\x00" * 4)
     room.work()
-    assert bad.ended
+    assert bad.has_ended
     assert "broken" in room.ears.errors("bad")[0].message
     assert len(room.ears.ends("bad")) == 1
     good.push(music(0.7, FORMATS[0]))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import End, Message
-from streamtag.scheduler.admission import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.pcm_format import PcmFormat
+from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.stats import SchedulerStats, StreamStats
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def _ignore(messages: Sequence[Message]) -> None:
 class FakeFeed:
     """room: what push answers."""
 
-    def __init__(self, name: str, format: PcmFormat, position: int, woken: Callable[[], None]) -> None:
-        self.name, self.format, self.position, self.woken = name, format, position, woken
+    def __init__(self, name: str, format: PcmFormat, position: int, on_writable: Callable[[], None]) -> None:
+        self.name, self.format, self.position, self.on_writable = name, format, position, on_writable
         self.heard = bytearray()
         self.pushes = 0
         self.room = True
-        self.ended = self.end_said = self.is_away = False
+        self.has_ended = self.end_said = self.is_away = False
 
     def push(self, data: bytes) -> bool:
         assert type(data) is bytes
@@ -44,7 +44,7 @@ class FakeFeed:
     def end(self) -> None:
         self.end_said = True
 
-    def away(self) -> None:
+    def disconnect(self) -> None:
         self.is_away = True
 
 
@@ -56,7 +56,7 @@ class FakeEngine:
         self.feeds: dict[str, FakeFeed] = {}
         self.opened: list[FakeFeed] = []
         self.adopted: dict[str, bytes] = {}
-        self.load = SchedulerStats(0, 0, capacity, False, 3.2, 0, 0.0, 0.0, 0.0)
+        self.stats = SchedulerStats(0, 0, capacity, False, False, 3.2, 0, 0.0, 0.0, 0.0)
 
     @property
     def real(self) -> Scheduler:
@@ -66,14 +66,14 @@ class FakeEngine:
     def streams(self) -> tuple[StreamStats, ...]:
         return tuple(StreamStats(name, 1.5, 0.25, 0.5, 0.125, True, feed.is_away) for name, feed in self._running())
 
-    def open(self, name: str, format: PcmFormat, position: int | None, woken: Callable[[], None]) -> FakeFeed:
+    def open(self, name: str, format: PcmFormat, position: int | None, on_writable: Callable[[], None]) -> FakeFeed:
         known = dict(self._running()).get(name)
         if known is not None and not known.is_away:
             raise NameTaken(f"{name}: taken")
-        if known is None and not self.load.room:
-            raise Busy("no room", self.load.retry_after_s)
+        if known is None and not self.stats.room:
+            raise Busy("no room", self.stats.retry_after_s)
         start = 0 if known is None else position or known.position
-        feed = self.feeds[name] = FakeFeed(name, format, start, woken)
+        feed = self.feeds[name] = FakeFeed(name, format, start, on_writable)
         self.opened.append(feed)
         self._count()
         return feed
@@ -82,18 +82,18 @@ class FakeEngine:
         """As after all that was owed."""
         feed = self.feeds[name]
         self.tell([End(name, 1.0, 4, {"tag 01": 0.5})])
-        feed.ended = True
+        feed.has_ended = True
         self._count()
-        feed.woken()
+        feed.on_writable()
 
-    def state(self, name: str) -> Future[bytes]:
+    def export_state(self, name: str) -> Future[bytes]:
         if name not in dict(self._running()):
             raise UnknownStream(f"{name}: there is no stream of that name")
         future: Future[bytes] = Future()
         future.set_result(STATE)
         return future
 
-    def adopt(self, name: str, data: bytes) -> Future[int]:
+    def import_state(self, name: str, data: bytes) -> Future[int]:
         if name in self.feeds:
             raise NameTaken(f"{name}: taken")
         future: Future[int] = Future()
@@ -105,7 +105,7 @@ class FakeEngine:
         return future
 
     def _running(self) -> list[tuple[str, FakeFeed]]:
-        return [(name, feed) for name, feed in self.feeds.items() if not feed.ended]
+        return [(name, feed) for name, feed in self.feeds.items() if not feed.has_ended]
 
     def _count(self) -> None:
-        self.load = replace(self.load, streams=len(self._running()))
+        self.stats = replace(self.stats, streams=len(self._running()))

@@ -114,7 +114,7 @@ def test_a_flood_of_producers_that_vanish_leaves_nothing_behind(
         until(lambda: ask(server, "/ingest/free")[0].status == 426)
         assert all(feed.is_away for feed in engine.feeds.values())
         for feed in engine.feeds.values():
-            feed.ended = True
+            feed.has_ended = True
     assert len(engine.opened) == 200
 
 
@@ -135,7 +135,7 @@ def test_memory_stays_flat(
             engine.tell([make_frame(turn, name), make_frame(turn, "deaf"), End(name, 0.2, 1, {})])
             for _ in range(3):
                 read(reader)
-            engine.feeds[name].ended = True
+            engine.feeds[name].has_ended = True
             plug.close()
             engine.opened.clear()
             del engine.feeds[name]

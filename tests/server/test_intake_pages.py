@@ -84,7 +84,7 @@ def test_a_server_that_hears_nothing_takes_no_sound(start: Start, connect: Conne
 
 def test_health_tells_how_much_room_there_is(start_intake: Start, engine: FakeEngine, ask: Ask) -> None:
     server = start_intake(token="read")
-    load = engine.load = replace(engine.load, streams=60, away=2, lag_s=0.0314)
+    load = engine.stats = replace(engine.stats, streams=60, disconnected=2, lag_s=0.0314)
     health = json.loads(ask(server, "/health")[1])
     assert health == {
         "status": "ready",
@@ -99,7 +99,7 @@ def test_health_tells_how_much_room_there_is(start_intake: Start, engine: FakeEn
         "lag_s": 0.031,
     }
     assert "streams" in json.loads(ask(server, "/health?token=read")[1])
-    engine.load = replace(load, degraded=True)
+    engine.stats = replace(load, is_degraded=True)
     health = json.loads(ask(server, "/health")[1])
     assert (health["status"], health["room"], health["retry_after_s"]) == ("degraded", 0, 3.2)
     server.hear_with(None)
@@ -112,8 +112,8 @@ def test_metrics_tell_of_the_engine_and_each_of_its_streams(start_intake: Start,
     name = 'a "quoted" \\ name'
     connect(server, "/ingest/" + "a%20%22quoted%22%20%5C%20name")
     for lags in ([0.01, 0.02, 0.3], [0.04]):
-        observer.ticked(len(lags), 0.015, lags, sum(lag > 0.256 for lag in lags))
-    observer.shed(0.768)
+        observer.on_step(len(lags), 0.015, lags, sum(lag > 0.256 for lag in lags))
+    observer.on_shed(0.768)
     families = text_string_to_metric_families(ask(server, "/metrics")[1])
     samples = [sample for family in families for sample in family.samples]
     values = {sample.name: sample.value for sample in samples if not sample.labels}
@@ -156,9 +156,9 @@ def test_why_sound_would_not_be_taken_is_told_over_plain_http(
     assert told("/ingest/mic?token=write") == (426, None)
     connect(server, "/ingest/mic?token=write")
     assert told("/ingest/mic?token=write") == (409, None)
-    engine.load = replace(engine.load, degraded=True)
+    engine.stats = replace(engine.stats, is_degraded=True)
     assert told("/ingest/other?token=write") == (503, "4")
-    engine.load = replace(engine.load, degraded=False)
+    engine.stats = replace(engine.stats, is_degraded=False)
     connect(server, "/ingest/second?token=write")
     connect(server, "/ingest/third?token=write")
     assert told("/ingest/other?token=write") == (429, "2")
@@ -210,7 +210,7 @@ def test_a_state_that_is_none_is_refused(
 def test_where_there_is_no_room_no_stream_is_taken_over(
     start_intake: Start, engine: FakeEngine, connect: Connect
 ) -> None:
-    engine.load = replace(engine.load, capacity=0)
+    engine.stats = replace(engine.stats, capacity=0)
     server = start_intake()
     with pytest.raises(InvalidStatus) as refused:
         connect(server, "/streams/new/state")

@@ -132,7 +132,7 @@ def test_a_name_that_is_in_use_is_refused_but_not_for_ever(
 def test_without_room_a_producer_is_told_when_to_come_again(
     start_intake: Start, engine: FakeEngine, connect: Connect, read: Read
 ) -> None:
-    engine.load = replace(engine.load, capacity=1)
+    engine.stats = replace(engine.stats, capacity=1)
     server = start_intake()
     client = connect(server, "/ingest/one")
     assert _refused(connect, server, "/ingest/two") == (503, "busy: no room", "4")
@@ -222,7 +222,7 @@ def test_where_there_is_no_room_nothing_is_read_until_there_is(
     assert feed.pushes == 1
     assert _refused(connect, server, "/ingest/song")[0] == 409  # it is not stale: it has to wait
     feed.room = True
-    feed.woken()
+    feed.on_writable()
     until(lambda: len(feed.heard) == 21_000)
     assert bytes(feed.heard[1000::1000]) == bytes(range(20))
     assert not engine.feeds["other"].is_away
@@ -246,7 +246,7 @@ def test_an_engine_that_ends_a_stream_without_a_word_leaves_no_connection(
     start_intake: Start, engine: FakeEngine, connect: Connect, rest: Rest
 ) -> None:
     client = connect(start_intake(stall_s=0.2), "/ingest/mic")
-    engine.feeds["mic"].ended = True
-    engine.feeds["mic"].woken()
+    engine.feeds["mic"].has_ended = True
+    engine.feeds["mic"].on_writable()
     rest(client)
     assert client.close_code == 1000

@@ -169,7 +169,7 @@ def test_sound_is_sent_encrypted_and_waits_where_there_is_no_room(
     for _ in range(8):
         client.send(bytes(100_000))
     feed.room = True
-    feed.woken()
+    feed.on_writable()
     client.send('{"type":"end"}')
     until(lambda: feed.end_said)
     assert len(feed.heard) == 8 + 800_000

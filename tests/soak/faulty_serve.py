@@ -58,8 +58,10 @@ def break_engine(wanted: Sequence[str]) -> None:
     """Every engine from now on has these faults."""
     make = Scheduler.__init__
 
-    def damaged(self: Scheduler, pool: Any, tags: Any, thresholds: Any, tell: Any, *more: Any, **others: Any) -> None:
-        make(self, pool, tags, thresholds, Faults(wanted, tell).tell, *more, **others)
+    def damaged(
+        self: Scheduler, pool: Any, tags: Any, thresholds: Any, publish: Any, *more: Any, **others: Any
+    ) -> None:
+        make(self, pool, tags, thresholds, Faults(wanted, publish).tell, *more, **others)
 
     Scheduler.__init__ = damaged  # type: ignore[method-assign]
 

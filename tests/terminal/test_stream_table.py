@@ -11,7 +11,7 @@ from streamtag.protocol.messages import End, Frame
 from streamtag.scheduler.stats import SchedulerStats, StreamStats
 from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
 
-LOAD = SchedulerStats(3, 1, 40, False, 1.0, 0, 0.0, 0.001, 0.37)
+LOAD = SchedulerStats(3, 1, 40, False, False, 1.0, 0, 0.0, 0.001, 0.37)
 MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
 
 
@@ -34,8 +34,8 @@ class Shown:
 
 def test_streams_stand_with_what_is_heard_of_them() -> None:
     shown = Shown()
-    away = replace(MIC, name="hall [2]", away=True)
-    song = replace(MIC, name="song.mp3", live=False)
+    away = replace(MIC, name="hall [2]", is_disconnected=True)
+    song = replace(MIC, name="song.mp3", is_live=False)
     late = replace(MIC, name="late", shed_s=2.25, lag_s=0.9)
     shown.room = ServerSnapshot(LOAD, [MIC, away, song, late], 2)
     shown.table.tell(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
@@ -61,7 +61,7 @@ def test_more_streams_than_lines_are_counted() -> None:
 def test_a_server_that_is_behind_says_so() -> None:
     shown = Shown()
     assert "behind" not in shown.text()
-    shown.room = ServerSnapshot(replace(LOAD, degraded=True), [], 0)
+    shown.room = ServerSnapshot(replace(LOAD, is_degraded=True), [], 0)
     assert "behind: no new streams" in shown.text()
 
 

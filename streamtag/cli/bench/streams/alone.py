@@ -19,8 +19,7 @@ from streamtag.inference.batch import SessionPool
 from streamtag.protocol.messages import Frame, Gap, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
 from streamtag.scheduler.stats import NullObserver
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Steps(NullObserver):
         self.sizes: list[int] = []
         self.seconds: list[float] = []
 
-    def ticked(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
+    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         del lags_s, missed
         self.sizes.append(streams)
         self.seconds.append(seconds)
