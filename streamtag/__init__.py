@@ -17,7 +17,7 @@ from streamtag.errors import StreamtagError
 
 if TYPE_CHECKING:
     from streamtag.api import Result, Tagger, load
-    from streamtag.audio.file_source import open_source
+    from streamtag.audio.decoder import open_source
     from streamtag.inference.batch import SessionPool
     from streamtag.inference.events import EventDetector
     from streamtag.inference.session import Session, TagFrame
@@ -45,7 +45,7 @@ _HOMES = {
     "TagFrame": "streamtag.inference.frame",
     "Tagger": "streamtag.api",
     "load": "streamtag.api",
-    "open_source": "streamtag.audio.file_source",
+    "open_source": "streamtag.audio.decoder",
 }
 
 

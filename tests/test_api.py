@@ -84,7 +84,7 @@ class TestImport:
     def test_sources_and_events_need_no_torch(self) -> None:
         code = (
             "import sys, streamtag.inference.events, streamtag.audio.files, streamtag.audio.resample\n"
-            "import streamtag.audio.prefetch, streamtag.audio.file_source\n"
+            "import streamtag.audio.prefetch, streamtag.audio.decoder\n"
             "print('torch' in sys.modules)"
         )
         assert self.run(code) == "False"

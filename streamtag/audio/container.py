@@ -20,7 +20,7 @@ import av
 import av.error
 from av.container import InputContainer
 
-from streamtag.audio.address import Address
+from streamtag.audio.files import Address
 from streamtag.errors import SourceError
 from streamtag.text import describe_os_error
 

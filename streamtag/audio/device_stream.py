@@ -7,11 +7,11 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.capture_resampler import AudioTap, CaptureResampler, peak_of
 from streamtag.audio.devices import InputDevice, SoundSystem
 from streamtag.audio.gap_detector import GapDetector
+from streamtag.audio.level_meter import SilenceMonitor
+from streamtag.audio.resample import AudioTap, CaptureResampler, peak_of
 from streamtag.audio.ring import Block, Ring
-from streamtag.audio.silence import SilenceMonitor
 from streamtag.audio.source import CaptureEvent
 from streamtag.errors import SourceError
 from streamtag.text import plural
@@ -31,7 +31,7 @@ class DeviceStream:
         channel: int | None,
         channels: int,
         pieces: deque[CaptureEvent],
-        tee: AudioTap | None,
+        tap: AudioTap | None,
     ) -> None:
         """channel: the one to hear, from 1; None: the mean of up to `channels`. pieces: where the sound goes.
 
@@ -42,7 +42,7 @@ class DeviceStream:
         wide = min(device.channels, channels) if channel is None else channel
         frames = max(1, round(BLOCK_S * device.rate))
         self.arrived: float | None = None  # when the newest sample came
-        self.intake = CaptureResampler(device.rate, pieces, tee, None if channel is None else channel - 1)
+        self.intake = CaptureResampler(device.rate, pieces, tap, None if channel is None else channel - 1)
         self._device = device
         self._pieces = pieces
         self._ring = Ring(round(RING_S / BLOCK_S), frames, wide)

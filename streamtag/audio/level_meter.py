@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.audio.source import AudioChunk
+from streamtag.audio.source import AudioChunk, SourceNotice
 
 LOWEST_DB = -100.0  # dBFS; digital silence has no level
 SILENT_DB = -50.0  # dBFS RMS; below it there is no music: a quiet room's noise is near -60
@@ -79,7 +79,7 @@ class Meter:
         """How long the stream has been below -50 dBFS, s of stream. Lost sound is no silence: it starts anew."""
         return self._silence
 
-    def heard(self, piece: AudioChunk) -> None:
+    def add_chunk(self, piece: AudioChunk) -> None:
         """The next sound of the stream."""
         samples = piece.samples
         peak = max(piece.peak, float(np.abs(samples).max(initial=0.0)))
@@ -95,21 +95,21 @@ class Meter:
                 self._peak = (decibels, now)
             self._measure(samples)
 
-    def lost(self, seconds: float) -> None:
+    def add_gap(self, seconds: float) -> None:
         """Sound of this length is missing."""
         with self._lock:
             self._gaps += 1
             self._lost_s += seconds
             self._silence, self._filled = 0.0, 0
 
-    def computed(self, seconds: float, samples: int) -> None:
+    def add_work(self, seconds: float, samples: int) -> None:
         """So much work was done for so many samples of sound."""
         keep = exp(-samples / SAMPLE_RATE / WORK_S)
         with self._lock:
             self._work = keep * self._work + seconds
             self._worked_on = keep * self._worked_on + samples / SAMPLE_RATE
 
-    def frame(self, end_s: float, latency_s: float | None, dropped: int = 0) -> None:
+    def add_frame(self, end_s: float, latency_s: float | None, dropped: int = 0) -> None:
         """A frame is out whose window ends at end_s of the stream, and before it some that never came."""
         with self._lock:
             self._newest_end = max(self._newest_end, end_s)
@@ -117,7 +117,7 @@ class Meter:
             if latency_s is not None:
                 self._latencies.append((self._clock(), latency_s))
 
-    def xruns(self, count: int) -> None:
+    def set_xruns(self, count: int) -> None:
         """How often the source lost sound so far."""
         self._xruns = count
 
@@ -179,3 +179,29 @@ def _with_latency(reading: Reading, latencies: list[float]) -> Reading:
         return reading
     p50, p95 = np.percentile(latencies, (50, 95)).tolist()
     return replace(reading, latency_p50_s=p50, latency_p95_s=p95)
+
+
+LONG_S = 30.0  # s; a real input never gives exact zeros for so long
+
+
+class SilenceMonitor:
+    """Told of every block; says once when it has lasted too long, and once when sound is back."""
+
+    def __init__(self, long_s: float = LONG_S) -> None:
+        self._long_s = long_s
+        self._silent_s = 0.0
+        self._told = False
+
+    def feed(self, peak: float, seconds: float) -> SourceNotice | None:
+        """peak: the largest absolute value of a block of so many seconds."""
+        if peak > 0:
+            self._silent_s = 0.0
+            if self._told:
+                self._told = False
+                return SourceNotice("there is sound again", is_problem=False)
+            return None
+        self._silent_s += seconds
+        if self._told or self._silent_s < self._long_s:
+            return None
+        self._told = True
+        return SourceNotice(f"nothing but digital silence for {self._long_s:g} s: muted, or the wrong input?")

@@ -8,12 +8,10 @@ from collections import deque
 import numpy as np
 
 from streamtag.audio.backoff import FIRST_S, BackoffRetry, next_delay
-from streamtag.audio.capture_resampler import AudioTap
-from streamtag.audio.closing import Closing
 from streamtag.audio.device_stream import DeviceStream
 from streamtag.audio.devices import InputDevice, PortAudio, SoundSystem, find_input
-from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
+from streamtag.audio.resample import SAMPLE_RATE, AudioTap
+from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, Closing, SourceNotice
 from streamtag.errors import SpecError
 
 CHANNELS = 2  # most that are mixed; sound servers offer 32, of which most are empty
@@ -38,7 +36,7 @@ class Microphone(Closing):
         channel: int | None = None,
         *,
         channels: int = CHANNELS,
-        tee: AudioTap | None = None,
+        tap: AudioTap | None = None,
         system: SoundSystem | None = None,
     ) -> None:
         """wanted: as for find_input. channel: the one to hear, from 1; None: the mean of up to `channels`.
@@ -48,7 +46,7 @@ class Microphone(Closing):
         if channels < 1 or (channel is not None and channel < 1):
             raise SpecError("channels of an input are counted from 1")
         self._system = PortAudio() if system is None else system
-        self._wanted, self._channel, self._channels, self._tee = wanted, channel, channels, tee
+        self._wanted, self._channel, self._channels, self._tap = wanted, channel, channels, tap
         self._pieces: deque[CaptureEvent] = deque()
         self._idle_s = 0.0  # of waiting since the last sample
         self._last_s: float | None = None  # when that came; None if none ever did
@@ -67,7 +65,7 @@ class Microphone(Closing):
         return "mic"
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         return self._about
 
     @property
@@ -75,12 +73,12 @@ class Microphone(Closing):
         return self._xruns + (0 if self._line is None else self._line.losses)
 
     @property
-    def delay_s(self) -> float:
+    def latency_s(self) -> float:
         return self._delay_s
 
-    def take(self, wait_s: float) -> CaptureEvent | None:
+    def read(self, timeout_s: float) -> CaptureEvent | None:
         """None only after close: a device that is gone is told and looked for."""
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + timeout_s
         while not self._pieces:
             if self._closed:
                 return None
@@ -120,9 +118,9 @@ class Microphone(Closing):
         lost = round(seconds * SAMPLE_RATE)
         if lost > 0:
             self._pieces.append(AudioGap(lost))
-            line.intake.tee_silence(seconds)
+            line.intake.tap_silence(seconds)
         self._gone, self._pause_s = False, FIRST_S
-        self._pieces.append(SourceNotice(f"sound again from {line.about}", trouble=False))
+        self._pieces.append(SourceNotice(f"sound again from {line.about}", is_problem=False))
 
     def _leave(self, line: DeviceStream) -> None:
         """The device is gone: all that came is passed on, and somebody looks for it."""
@@ -159,4 +157,4 @@ class Microphone(Closing):
         return self._device.name if self._wanted is not None and self._wanted.strip().isdigit() else self._wanted
 
     def _opened(self, device: InputDevice) -> DeviceStream:
-        return DeviceStream(self._system, device, self._channel, self._channels, self._pieces, self._tee)
+        return DeviceStream(self._system, device, self._channel, self._channels, self._pieces, self._tap)

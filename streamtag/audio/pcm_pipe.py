@@ -10,13 +10,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from streamtag.audio.capture_resampler import AudioTap, CaptureResampler
-from streamtag.audio.closing import Closing
 from streamtag.audio.container import standard_input
 from streamtag.audio.pcm import Pcm
-from streamtag.audio.resample import MAX_RATE
+from streamtag.audio.resample import MAX_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
-from streamtag.audio.source import AudioChunk, CaptureEvent, SourceNotice
+from streamtag.audio.source import AudioChunk, CaptureEvent, Closing, SourceNotice
 from streamtag.errors import SourceError
 from streamtag.text import plural
 
@@ -39,12 +37,12 @@ class RawSpec(Pcm):
 class PcmPipe(Closing):
     """A Capture. It ends where its input does."""
 
-    def __init__(self, spec: RawSpec, tee: AudioTap | None = None, file: BinaryIO | None = None) -> None:
+    def __init__(self, spec: RawSpec, tap: AudioTap | None = None, file: BinaryIO | None = None) -> None:
         """file: unbuffered; standard input if None. Raises SourceError if that is none, or a terminal."""
         self._spec = spec
         self._file = standard_input() if file is None else file
         self._pieces: deque[CaptureEvent] = deque()
-        self._intake = CaptureResampler(spec.rate, self._pieces, tee)
+        self._intake = CaptureResampler(spec.rate, self._pieces, tap)
         self._ready: queue.Queue[tuple[bytes, float] | Exception | None] = queue.Queue(DEPTH)
         self._rest = b""  # of a sample whose other bytes have not come
         self._heard = False
@@ -59,8 +57,8 @@ class PcmPipe(Closing):
         return "stdin"
 
     @property
-    def about(self) -> str:
-        channels = f"{plural(self._spec.channels, 'channel')}"
+    def description(self) -> str:
+        channels = plural(self._spec.channels, "channel")
         return f"standard input, {self._spec.sample}, {self._spec.rate} Hz, {channels}"
 
     @property
@@ -68,12 +66,12 @@ class PcmPipe(Closing):
         return 0
 
     @property
-    def delay_s(self) -> float:
+    def latency_s(self) -> float:
         return 0.0
 
-    def take(self, wait_s: float) -> CaptureEvent | None:
+    def read(self, timeout_s: float) -> CaptureEvent | None:
         """Raises SourceError if the input is empty, or reading fails."""
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + timeout_s
         while not self._pieces:
             if self._ended:
                 self._raise_failure()
@@ -125,10 +123,10 @@ class PcmPipe(Closing):
         self._intake.flush()
         if self._rest:
             text = f"the last {len(self._rest)} bytes of standard input are no whole sample: are --rate, --format"
-            self._pieces.append(SourceNotice(f"{text} and --channels right?", trouble=False))
+            self._pieces.append(SourceNotice(f"{text} and --channels right?", is_problem=False))
         if self._intake.repaired:
             text = f"{self._intake.repaired} samples were no finite numbers, and count as 0"
-            self._pieces.append(SourceNotice(text, trouble=False))
+            self._pieces.append(SourceNotice(text, is_problem=False))
 
     def _read(self) -> None:
         size = max(1, round(READ_S * self._spec.rate)) * self._spec.sample_bytes
@@ -136,7 +134,7 @@ class PcmPipe(Closing):
         try:
             while not self._closed.is_set() and (data := self._file.read(size)):
                 self._put((data, time.monotonic()))
-        except (OSError, ValueError) as error:  # raised again by take, in its place
+        except (OSError, ValueError) as error:  # raised again by read, in its place
             end = error
         self._put(end)
 

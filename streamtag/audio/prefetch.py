@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.closing import Closing
-from streamtag.audio.file_source import SourceInfo, open_source
+from streamtag.audio.decoder import SourceInfo, open_source
 from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.audio.source import Closing
 
 FIRST_S = 1.0  # s; small, so that the first frame comes at once
 LARGEST_S = 16.0  # s; beyond it nothing gets faster, only Ctrl-C and the view slower
@@ -51,12 +51,12 @@ class PrefetchReader(Closing):
         n = 0 when nothing came for WAIT_S, so that the taker can look after other things. Raises SourceError.
         """
         seconds = FIRST_S
-        while (samples := self.take(round(seconds * SAMPLE_RATE))) is not None:
+        while (samples := self.read(round(seconds * SAMPLE_RATE))) is not None:
             yield samples
             if len(samples):
                 seconds = min(seconds * GROWTH, LARGEST_S)
 
-    def take(self, enough: int) -> NDArray[np.float32] | None:
+    def read(self, enough: int) -> NDArray[np.float32] | None:
         """The chunks that are ready, until `enough` samples are together [n]; none if none comes for WAIT_S.
 
         None at the end. Raises SourceError where opening or reading failed, after the samples before it.
@@ -96,7 +96,7 @@ class PrefetchReader(Closing):
                             return
                 finally:
                     self.warnings = source.warnings
-        except Exception as error:  # raised again by take, in its place
+        except Exception as error:  # raised again by read, in its place
             end = error
         self._put(end)
 

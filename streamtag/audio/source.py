@@ -5,8 +5,10 @@ A capture never ends by itself unless its source does. What was lost is told, wi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +16,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """samples [n], n >= 0, float32 mono at 16 kHz. arrived: when the newest of them came, on time.monotonic().
+    """samples [n], n >= 0, float32 mono at 16 kHz. arrival_time: when the newest of them came, on time.monotonic().
 
     peak: the largest absolute value among the samples of all channels as the device gave them (1 = full scale).
     """
 
     samples: NDArray[np.float32]
-    arrived: float
+    arrival_time: float
     peak: float = 0.0
 
 
@@ -33,10 +35,10 @@ class AudioGap:
 
 @dataclass(frozen=True, slots=True)
 class SourceNotice:
-    """A line for people: what happened to the source, and what is done about it. trouble: sound is missing now."""
+    """A line for people: what happened to the source, and what is done about it. is_problem: sound is missing now."""
 
     text: str
-    trouble: bool = True
+    is_problem: bool = True
 
 
 CaptureEvent = AudioChunk | AudioGap | SourceNotice
@@ -50,7 +52,7 @@ class AudioSource(Protocol):
         """Names the stream in messages: "mic", "stdin", the address's last part."""
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         """For people: the device or address, its rate and channels; may change when the source comes back."""
 
     @property
@@ -58,13 +60,29 @@ class AudioSource(Protocol):
         """How often sound was lost on the way so far."""
 
     @property
-    def delay_s(self) -> float:
-        """What the source itself adds between sound and `arrived`, s, as far as it tells."""
+    def latency_s(self) -> float:
+        """What the source itself adds between sound and `arrival_time`, s, as far as it tells."""
 
-    def take(self, wait_s: float) -> CaptureEvent | None:
-        """The next piece, in order of time: a Heard of no samples if nothing came for wait_s; None at the end.
+    def read(self, timeout_s: float) -> CaptureEvent | None:
+        """The next piece, in order of time: an AudioChunk of no samples if nothing came for timeout_s; None at the end.
 
         Raises SourceError if the source is of no use from the start (no such device, not audio).
         """
 
     def close(self) -> None: ...
+
+
+class Closing(ABC):
+    """A context manager that closes itself."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """May be called more than once."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

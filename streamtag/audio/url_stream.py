@@ -7,14 +7,12 @@ from collections import deque
 
 import numpy as np
 
-from streamtag.audio.address import Address
 from streamtag.audio.backoff import FIRST_S, next_delay
-from streamtag.audio.capture_resampler import AudioTap, CaptureResampler
-from streamtag.audio.closing import Closing
+from streamtag.audio.files import Address
 from streamtag.audio.prefetch import PrefetchReader
-from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
-from streamtag.audio.source import AudioChunk, CaptureEvent, SourceNotice
+from streamtag.audio.source import AudioChunk, CaptureEvent, Closing, SourceNotice
 from streamtag.errors import SourceError
 from streamtag.text import plural
 
@@ -29,17 +27,17 @@ class UrlStream(Closing):
     """A Capture. An address that breaks off or ends is opened again, for ever, once it has worked.
 
     It ends where standard input does, and where an address does that told its length and kept to it.
-    tee: gets mono at 16 kHz, as it is decoded.
+    tap: gets mono at 16 kHz, as it is decoded.
     """
 
-    def __init__(self, where: str, tee: AudioTap | None = None) -> None:
+    def __init__(self, where: str, tap: AudioTap | None = None) -> None:
         """where: an http(s) address, or "-". Raises SourceError if it is neither; what is wrong with it, `take`."""
         self._address = Address.of(where)
         if self._address.kind == "file":
             raise SourceError(f"{self._address.label}: not an address: `streamtag file` reads files")
         self._where = where
         self._pieces: deque[CaptureEvent] = deque()
-        self._intake = CaptureResampler(SAMPLE_RATE, self._pieces, tee)
+        self._intake = CaptureResampler(SAMPLE_RATE, self._pieces, tap)
         self._reader: PrefetchReader | None = PrefetchReader(where)
         self._worked_s = 0.0  # of sound from this connection
         self._last_s: float | None = None  # when the newest sound came; None if none ever did
@@ -55,7 +53,7 @@ class UrlStream(Closing):
         return self._address.name
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         return self._about
 
     @property
@@ -63,12 +61,12 @@ class UrlStream(Closing):
         return self._xruns
 
     @property
-    def delay_s(self) -> float:
+    def latency_s(self) -> float:
         return 0.0
 
-    def take(self, wait_s: float) -> CaptureEvent | None:
+    def read(self, timeout_s: float) -> CaptureEvent | None:
         """Raises SourceError if it cannot be opened the first time, or standard input breaks off."""
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + timeout_s
         while not self._pieces:
             if self._ended:
                 return None
@@ -95,7 +93,7 @@ class UrlStream(Closing):
 
     def _look(self, reader: PrefetchReader, until: float) -> None:
         try:
-            samples = reader.take(round(PIECE_S * SAMPLE_RATE))
+            samples = reader.read(round(PIECE_S * SAMPLE_RATE))
         except SourceError as error:
             if self._last_s is None or self._address.kind == "pipe":
                 self._ended = True
@@ -113,7 +111,7 @@ class UrlStream(Closing):
         now, seconds = time.monotonic(), len(samples) / SAMPLE_RATE
         if not self._worked_s and reader.info is not None:
             info = reader.info
-            of = f"{plural(info.channels, 'channel')}"
+            of = plural(info.channels, "channel")
             self._about = f"{self._address.label}, {info.codec}, {info.sample_rate} Hz, {of}"
         if self._gone:
             self._bridge(now)
@@ -129,7 +127,7 @@ class UrlStream(Closing):
         if round(lost_s * SAMPLE_RATE):
             self._intake.lose(round(lost_s * SAMPLE_RATE))
         self._gone = False
-        self._pieces.append(SourceNotice(f"{self._address.label}: connected again", trouble=False))
+        self._pieces.append(SourceNotice(f"{self._address.label}: connected again", is_problem=False))
 
     def _over(self, reader: PrefetchReader) -> None:
         """The source says that there is no more."""
@@ -138,7 +136,7 @@ class UrlStream(Closing):
             self._ended = True
             self._intake.flush()
             for warning in reader.warnings:
-                self._pieces.append(SourceNotice(f"{self._address.label}: {warning}", trouble=False))
+                self._pieces.append(SourceNotice(f"{self._address.label}: {warning}", is_problem=False))
             return
         self._leave(reader, f"{self._address.label}: ended")
 

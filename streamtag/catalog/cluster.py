@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.closing import Closing
+from streamtag.audio.source import Closing
 from streamtag.catalog.actor import Actor, Attempts, Job, packed
 from streamtag.catalog.file_task import OnProgress, TaskResult
 from streamtag.catalog.files import AudioFile

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.address import Address
-from streamtag.audio.closing import Closing
-from streamtag.audio.file_source import Source, SourceSpec, open_source
+from streamtag.audio.decoder import Source, SourceSpec, open_source
+from streamtag.audio.files import Address
 from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.audio.source import Closing
 from streamtag.catalog.files import AudioFile
 from streamtag.catalog.result import FileResult
 from streamtag.errors import SourceError

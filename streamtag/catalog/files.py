@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamtag.audio.address import Address
-from streamtag.audio.files import find_files
+from streamtag.audio.files import Address, find_files
 from streamtag.errors import SourceError
 from streamtag.text import describe_os_error
 

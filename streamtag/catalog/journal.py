@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from streamtag.audio.closing import Closing
+from streamtag.audio.source import Closing
 from streamtag.catalog.files import AudioFile
 from streamtag.catalog.journal_index import ENTRIES, JournalIndex, read_lines, rewrite
 from streamtag.catalog.result import FileResult

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-from streamtag.audio.closing import Closing
+from streamtag.audio.source import Closing
 from streamtag.catalog.progress import Progress
 from streamtag.text import format_time
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from streamtag.audio.closing import Closing
+from streamtag.audio.source import Closing
 from streamtag.catalog.file_batch import FileBatch
 from streamtag.catalog.file_task import OnProgress, TaskResult
 from streamtag.catalog.files import AudioFile

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streamtag.audio.files import find_files
-from streamtag.audio.names import stream_names, target_paths
+from streamtag.audio.files import find_files, stream_names, target_paths
 from streamtag.audio.prefetch import PrefetchReader
 from streamtag.cli.hello import hello
 from streamtag.cli.reporter import Reporter

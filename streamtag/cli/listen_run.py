@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from streamtag.audio.capture_resampler import AudioTap
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.microphone import Microphone
 from streamtag.audio.pcm_pipe import PcmPipe, RawSpec
+from streamtag.audio.resample import AudioTap
 from streamtag.audio.source import AudioChunk, AudioSource, CaptureEvent, SourceNotice
 from streamtag.audio.url_stream import UrlStream
 from streamtag.cli.hello import hello
@@ -157,7 +157,7 @@ def _outputs(
     if can_draw(console) and not _shares_its_terminal(request):
         facts = StatusInfo(
             reading=lambda _: meter.reading(),
-            about=lambda: capture.about,
+            about=lambda: capture.description,
             told=lambda: tuple(tell() for tell in told),
             keys=KEYS,
         )
@@ -175,7 +175,7 @@ def _outputs(
     if request.record is not None:
         sinks.append(resources.enter_context(MessageRecorder(request.record, greeting)))
     if panel is None:
-        reporter.note(f"listening to {capture.about}")
+        reporter.note(f"listening to {capture.description}")
     say = (lambda notice: reporter.note(notice.text)) if panel is None else panel.notice
     return Outputs(meter, tuple(sinks), panel, say)
 
@@ -189,19 +189,19 @@ def _shares_its_terminal(request: ListenRequest) -> bool:
     return piped or (request.json and sys.stdout.isatty())
 
 
-def _capture(request: ListenRequest, tee: AudioTap | None) -> AudioSource:
+def _capture(request: ListenRequest, tap: AudioTap | None) -> AudioSource:
     """Raises SourceError if there is no such device, or no use in the address."""
     if request.source is None:
-        return Microphone(request.input, request.channel, tee=tee)
+        return Microphone(request.input, request.channel, tap=tap)
     if request.raw is not None:
-        return PcmPipe(request.raw, tee=tee)
-    return UrlStream(request.source, tee=tee)
+        return PcmPipe(request.raw, tap=tap)
+    return UrlStream(request.source, tap=tap)
 
 
 def _first(capture: AudioSource, interruption: SignalGuard) -> CaptureEvent | None:
     """The first piece that tells something; None if the source ends before, or a signal came."""
     while not interruption.wanted:
-        piece = capture.take(WAIT_S)
+        piece = capture.read(WAIT_S)
         if not isinstance(piece, AudioChunk) or len(piece.samples):
             return piece
     return None

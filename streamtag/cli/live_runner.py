@@ -68,12 +68,12 @@ class LiveRunner:
             key = pressed()
             if key is not None and key in keys:
                 keys[key]()
-            piece = self._capture.take(WAIT_S)
+            piece = self._capture.read(WAIT_S)
 
     def forget(self) -> None:
         """The network forgets what it heard; the stream goes on."""
         self._hearing.forget()
-        self._say(SourceNotice("the network has forgotten what it heard", trouble=False))
+        self._say(SourceNotice("the network has forgotten what it heard", is_problem=False))
 
     def _goes_on(self, piece: CaptureEvent) -> bool:
         if isinstance(piece, AudioChunk):
@@ -82,7 +82,7 @@ class LiveRunner:
             self._hearing.lose(piece.samples)
         elif isinstance(piece, SourceNotice):
             self._say(piece)
-            if piece.trouble:
+            if piece.is_problem:
                 self._hearing.complain(piece.text)
         return not self._over()
 
@@ -92,11 +92,11 @@ class LiveRunner:
         samples = piece.samples
         if self._limits.seconds is not None:
             samples = samples[: max(0, round((self._limits.seconds - self._hearing.seconds) * SAMPLE_RATE))]
-        self._meter.heard(piece)
-        self._meter.xruns(self._capture.xruns)
+        self._meter.add_chunk(piece)
+        self._meter.set_xruns(self._capture.xruns)
         before = time.perf_counter()
-        self._hearing.feed(samples, piece.arrived - self._capture.delay_s)
-        self._meter.computed(time.perf_counter() - before, len(samples))
+        self._hearing.feed(samples, piece.arrival_time - self._capture.latency_s)
+        self._meter.add_work(time.perf_counter() - before, len(samples))
         self._watch_silence()
         return not self._over()
 

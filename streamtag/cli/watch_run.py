@@ -80,7 +80,7 @@ class Lines:
 
     def notice(self, notice: SourceNotice) -> None:
         self._reporter.note(notice.text)
-        if notice.trouble and isinstance(self._sink, JsonLines):  # its readers do not see standard error
+        if notice.is_problem and isinstance(self._sink, JsonLines):  # its readers do not see standard error
             self._sink.tell(Error(notice.text))
 
     def wanted(self) -> bool:

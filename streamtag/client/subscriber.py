@@ -16,9 +16,9 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from streamtag.audio.backoff import FIRST_S, next_delay
-from streamtag.audio.retry_rules import permanent_error, transient_error
 from streamtag.audio.source import SourceNotice
 from streamtag.client.address import ServerAddress
+from streamtag.client.retry import permanent_error, transient_error
 from streamtag.errors import ProtocolError, SourceError, StreamtagError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.protocol.reader import LONGEST, parse
@@ -131,7 +131,7 @@ class SubscriberClient:
             self._known = True
             if self._told is not None:
                 self._told = None
-                self._hand_on(SourceNotice(f"{self._address.label}: connected", trouble=False))
+                self._hand_on(SourceNotice(f"{self._address.label}: connected", is_problem=False))
             self._hand_on(hello)
             damaged = False
             while (line := self._received(connection)) is not None:
@@ -139,7 +139,7 @@ class SubscriberClient:
                     message = parse(line)
                 except ProtocolError as error:
                     if not damaged:
-                        self._hand_on(SourceNotice(f"{self._address.label}: passed over: {error}", trouble=False))
+                        self._hand_on(SourceNotice(f"{self._address.label}: passed over: {error}", is_problem=False))
                     damaged = True
                     continue
                 if message is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamtag.audio.closing import Closing
+from streamtag.audio.source import Closing
 from streamtag.errors import CapacityError, SpecError
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.hop_buffer import HopBuffer, HopBufferState

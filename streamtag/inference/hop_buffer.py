@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamtag.audio.samples import as_mono_float32
+from streamtag.audio.resample import as_mono_float32
 from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
 from streamtag.spec import ScatteringSpec

@@ -112,7 +112,7 @@ def unpaced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArr
 def paced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArray[np.float32]]:
     """The same, chunk by chunk, none before it would have been played: the first sample plays now."""
     began, played = None, 0
-    while not interruption.wanted and (samples := reader.take(enough=1)) is not None:
+    while not interruption.wanted and (samples := reader.read(enough=1)) is not None:
         if not len(samples):
             continue
         began = time.monotonic() if began is None else began

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from streamtag.audio.samples import as_mono_float32
+from streamtag.audio.resample import as_mono_float32
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.hop_buffer import RECEPTIVE_FIELD_HOPS
 

@@ -15,7 +15,7 @@ class MeterSink(SilentSink):
         self._meter = meter
 
     def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
-        self._meter.frame(frame.end, frame.latency_s)
+        self._meter.add_frame(frame.end, frame.latency_s)
 
     def gap(self, gap: Gap) -> None:
-        self._meter.lost(gap.lost_s)
+        self._meter.add_gap(gap.lost_s)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from streamtag.audio.closing import Closing
+from streamtag.audio.source import Closing
 from streamtag.errors import ProtocolError, SourceError
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
 from streamtag.protocol.reader import LONGEST, parse

@@ -12,8 +12,8 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
-from streamtag.audio.closing import Closing
 from streamtag.audio.resample import SAMPLE_RATE, Resampler
+from streamtag.audio.source import Closing
 from streamtag.errors import OutputError
 from streamtag.sinks.atomic_file import cannot_write, check_target
 

@@ -139,8 +139,8 @@ class LivePanel(SilentSink):
         with self._lock:
             self._known(stream).add(number, probs, self._clock())
             self._replace_ended()
-            if self._passing and self._notice is not None and self._notice[0].trouble:
-                self._notice = (replace(self._notice[0], trouble=False), self._clock())
+            if self._passing and self._notice is not None and self._notice[0].is_problem:
+                self._notice = (replace(self._notice[0], is_problem=False), self._clock())
 
     def gone(self, stream: str) -> None:
         """A stream has ended: another takes its place as soon as there is one."""
@@ -152,7 +152,7 @@ class LivePanel(SilentSink):
     def error(self, error: Error) -> None:
         """Trouble of a stream: over when its frames come again, since nobody tells of that."""
         with self._lock:
-            if self._notice is None or not self._notice[0].trouble or self._notice[0].text != error.message:
+            if self._notice is None or not self._notice[0].is_problem or self._notice[0].text != error.message:
                 self.notice(SourceNotice(error.message))
                 self._passing = True
 
@@ -228,7 +228,7 @@ class LivePanel(SilentSink):
             facts=tuple(map(printable, self._facts.told())),
             keys=self._facts.keys,
             notice=None if notice is None else printable(notice.text),
-            trouble=notice is not None and notice.trouble,
+            trouble=notice is not None and notice.is_problem,
             waiting=waiting,
         )
 
@@ -236,4 +236,4 @@ class LivePanel(SilentSink):
         if self._notice is None:
             return None
         notice, since = self._notice
-        return notice if notice.trouble or now - since < NOTICE_S else None
+        return notice if notice.is_problem or now - since < NOTICE_S else None

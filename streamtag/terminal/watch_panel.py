@@ -55,17 +55,17 @@ class WatchPanel:
 
     def tell(self, message: Message) -> None:
         if isinstance(message, Frame):
-            self._meter(message).frame(message.end, message.latency_s, message.dropped)
+            self._meter(message).add_frame(message.end, message.latency_s, message.dropped)
             # A server may have been asked for a few of the tags: the others are not among the strongest
             probs = np.array([message.tags.get(tag, 0.0) for tag in self._selection.tags])
             self._panel.probs(message.stream, message.frame, probs)
         elif isinstance(message, Gap):
             if message.stream in self._meters:
-                self._meters[message.stream].lost(message.lost_s)
+                self._meters[message.stream].add_gap(message.lost_s)
         elif isinstance(message, End):
             self._panel.gone(message.stream)
             self._panel.notice(
-                SourceNotice(f"{message.stream}: ended after {plural(message.frames, 'frame')}", trouble=False)
+                SourceNotice(f"{message.stream}: ended after {plural(message.frames, 'frame')}", is_problem=False)
             )
         elif isinstance(message, Error):
             self._panel.error(message)

@@ -22,19 +22,19 @@ def main(seconds: float, target: Path) -> None:
     parts: list[NDArray[np.float32]] = []
     heard = first = last = 0.0
     with Microphone() as capture:
-        tell(about=capture.about, delay_s=capture.delay_s)
+        tell(about=capture.description, delay_s=capture.latency_s)
         while heard < seconds:
-            piece = capture.take(0.1)
+            piece = capture.read(0.1)
             if isinstance(piece, SourceNotice):
-                tell(notice=piece.text, trouble=piece.trouble)
+                tell(notice=piece.text, is_problem=piece.is_problem)
             elif isinstance(piece, AudioGap):
                 tell(lost_s=piece.samples / 16000, at=heard)
                 parts.append(np.full(piece.samples, np.nan, np.float32))
             elif isinstance(piece, AudioChunk) and len(piece.samples):
                 if not parts:
-                    first = piece.arrived - len(piece.samples) / 16000
+                    first = piece.arrival_time - len(piece.samples) / 16000
                     tell(begun=time.time())
-                last = piece.arrived
+                last = piece.arrival_time
                 parts.append(piece.samples)
             heard = sum(map(len, parts)) / 16000
         tell(xruns=capture.xruns, stream_s=heard, clock_s=last - first)

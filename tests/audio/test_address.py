@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamtag.audio.address import Address
+from streamtag.audio.files import Address
 
 
 @pytest.mark.parametrize(

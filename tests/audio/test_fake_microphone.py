@@ -28,7 +28,7 @@ def heard(capture: FakeMicrophone) -> tuple[NDArray[np.float32], list[tuple[int,
     losses: list[tuple[int, int]] = []
     position = 0
     until = time.monotonic() + 60
-    while (piece := capture.take(0.5)) is not None:
+    while (piece := capture.read(0.5)) is not None:
         assert time.monotonic() < until
         if isinstance(piece, AudioGap):
             losses.append((position, piece.samples))
@@ -45,7 +45,7 @@ def test_as_fast_as_it_is_taken_everything_comes_through(rate: int, channels: in
     sound = noise(25, rate, channels)  # more than the ring holds
     with FakeMicrophone(sound, rate, speed=float("inf")) as capture:
         samples, losses = heard(capture)
-        assert capture.take(0) is None
+        assert capture.read(0) is None
     expected = soxr.resample(sound.mean(axis=1), rate, 16000)
     assert losses == []
     assert capture.xruns == 0
@@ -107,11 +107,11 @@ def test_the_arrival_of_a_piece_is_that_of_its_newest_sample() -> None:
     began = time.monotonic()
     position = 0
     with FakeMicrophone(noise(0.5, 48000), 48000) as capture:
-        while (piece := capture.take(0.5)) is not None:
+        while (piece := capture.read(0.5)) is not None:
             assert isinstance(piece, AudioChunk)
             position += len(piece.samples)
             if len(piece.samples):
-                late = piece.arrived - (began + position / 16000)
+                late = piece.arrival_time - (began + position / 16000)
                 assert -0.02 < late < 0.25, position
     assert position == 8000
 
@@ -139,7 +139,7 @@ def test_a_stall_loses_nothing_and_what_was_due_comes_after_it() -> None:
 def test_when_nothing_comes_a_piece_without_samples_says_so() -> None:
     with FakeMicrophone(noise(1, 16000), mishaps=[Fault(0, stall_s=60)]) as capture:
         began = time.monotonic()
-        piece = capture.take(0.05)
+        piece = capture.read(0.05)
         assert isinstance(piece, AudioChunk)
         assert len(piece.samples) == 0
         assert 0.04 < time.monotonic() - began < 1
@@ -151,10 +151,10 @@ def test_closing_ends_a_sound_without_end() -> None:
             yield noise(1, 16000)
 
     capture = FakeMicrophone(endless(), speed=float("inf"))
-    assert isinstance(capture.take(1), AudioChunk)
+    assert isinstance(capture.read(1), AudioChunk)
     capture.close()
     began = time.monotonic()
-    while capture.take(0) is not None:  # what the ring held still comes
+    while capture.read(0) is not None:  # what the ring held still comes
         assert time.monotonic() - began < 5
 
 
@@ -172,11 +172,11 @@ def test_the_tee_gets_the_sound_with_zeros_for_what_was_lost() -> None:
     parts: list[NDArray[np.float32]] = []
     rates = set()
 
-    def tee(samples: NDArray[np.float32], rate: int) -> None:
+    def tap(samples: NDArray[np.float32], rate: int) -> None:
         parts.append(samples)
         rates.add(rate)
 
-    with FakeMicrophone(sound, 48000, speed=float("inf"), mishaps=[Fault(1, lost_s=0.25)], tee=tee) as capture:
+    with FakeMicrophone(sound, 48000, speed=float("inf"), mishaps=[Fault(1, lost_s=0.25)], tap=tap) as capture:
         heard(capture)
     expected = sound.mean(axis=1)
     expected[48000:60000] = 0
@@ -188,7 +188,7 @@ def test_the_peak_is_that_of_all_channels() -> None:
     sound = np.zeros((1600, 2), np.float32)
     sound[:, 1] = -0.75  # the mean is half of it
     with FakeMicrophone(sound, speed=float("inf")) as capture:
-        peaks = [piece.peak for piece in iter(lambda: capture.take(1), None) if isinstance(piece, AudioChunk)]
+        peaks = [piece.peak for piece in iter(lambda: capture.read(1), None) if isinstance(piece, AudioChunk)]
     assert max(peaks) == 0.75
 
 

@@ -16,7 +16,7 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from streamtag.audio.file_source import Source, SourceSpec, open_source
+from streamtag.audio.decoder import Source, SourceSpec, open_source
 from streamtag.errors import SourceError, SpecError
 
 Encode = Callable[..., Path]
@@ -155,7 +155,7 @@ class TestStandardInput:
         path = encode(tmp_path / "a.mp3", tone(2, 44100), 44100, "libmp3lame")
         code = (
             "import sys, numpy as np\n"
-            "from streamtag.audio.file_source import open_source\n"
+            "from streamtag.audio.decoder import open_source\n"
             "with open_source('-') as source:\n"
             "    assert source.info.name == 'stdin'\n"
             "    sys.stdout.buffer.write(np.concatenate(list(source)).tobytes())\n"
@@ -256,7 +256,7 @@ class TestPlaylists:
 
 LONG_WAV = """
 import struct, sys, resource
-from streamtag.audio.file_source import open_source
+from streamtag.audio.decoder import open_source
 path, seconds = sys.argv[1], int(sys.argv[2])
 one_second = struct.pack("<h", 1000) * 2 * 44100
 with open(path, "wb") as file:
@@ -315,7 +315,7 @@ def test_ffmpeg_says_nothing_on_stderr(tmp_path: Path, encode: Encode, tone: Ton
     code = (
         "import sys\n"
         "from streamtag.errors import SourceError\n"
-        "from streamtag.audio.file_source import open_source\n"
+        "from streamtag.audio.decoder import open_source\n"
         "for where in sys.argv[1:]:\n"
         "    try:\n"
         "        with open_source(where) as source: print(sum(map(len, source)), source.warnings)\n"

@@ -33,7 +33,7 @@ def _sine(seconds: float, amplitude: float, frequency: float = 440.0) -> NDArray
 
 def _hear(meter: Meter, samples: NDArray[np.float32], cut: int = 160, peak: float = 0.0) -> None:
     for start in range(0, len(samples), cut):
-        meter.heard(AudioChunk(samples[start : start + cut], 0.0, peak))
+        meter.add_chunk(AudioChunk(samples[start : start + cut], 0.0, peak))
 
 
 def _level(meter: Meter) -> Level:
@@ -76,9 +76,9 @@ def test_how_the_sound_is_cut_does_not_matter(cuts: list[int], seed: int) -> Non
     samples = np.random.default_rng(seed).standard_normal(2 * RATE).astype(np.float32) * 0.1
     samples[RATE:] *= 1e-4
     whole, parts = Meter(Clock()), Meter(Clock())
-    whole.heard(AudioChunk(samples, 0.0))
+    whole.add_chunk(AudioChunk(samples, 0.0))
     for part in np.split(samples, np.cumsum(cuts).clip(0, len(samples))):
-        parts.heard(AudioChunk(part, 0.0))
+        parts.add_chunk(AudioChunk(part, 0.0))
     assert parts.reading().elapsed_s == pytest.approx(2.0)
     assert _level(parts).rms_db == pytest.approx(_level(whole).rms_db, abs=1e-6)
     assert parts.silence_s == whole.silence_s == pytest.approx(1.0)
@@ -95,7 +95,7 @@ def test_sound_and_losses_end_a_silence() -> None:
     meter = Meter()
     _hear(meter, np.zeros(2 * RATE, np.float32))
     assert meter.silence_s == pytest.approx(2.0)
-    meter.lost(10.0)
+    meter.add_gap(10.0)
     assert meter.silence_s == 0
     _hear(meter, np.zeros(RATE, np.float32))
     assert meter.silence_s == pytest.approx(1.0)
@@ -108,10 +108,10 @@ def test_a_peak_falls_and_the_clip_light_goes_out() -> None:
     meter = Meter(clock)
     click = np.zeros(BLOCK, np.float32)
     click[5] = 1.0
-    meter.heard(AudioChunk(click, 0.0))
+    meter.add_chunk(AudioChunk(click, 0.0))
     assert _level(meter).clipped
     clock.now += 1.0
-    meter.heard(AudioChunk(np.zeros(BLOCK, np.float32), 0.0))
+    meter.add_chunk(AudioChunk(np.zeros(BLOCK, np.float32), 0.0))
     assert _level(meter).peak_db == pytest.approx(-FALL_DB)
     assert _level(meter).clipped
     clock.now += CLIP_S - 1.0
@@ -136,7 +136,7 @@ def test_the_level_falls_when_sound_stops_coming() -> None:
     clock.now += 5.0
     assert before == pytest.approx(-9.03, abs=0.1)
     assert _level(meter).rms_db < -60
-    meter.heard(AudioChunk(np.zeros(0, np.float32), 0.0))  # nothing came
+    meter.add_chunk(AudioChunk(np.zeros(0, np.float32), 0.0))  # nothing came
     assert _level(meter).rms_db < -60
 
 
@@ -144,10 +144,10 @@ def test_latency_counts_over_the_last_minute() -> None:
     clock = Clock()
     meter = Meter(clock)
     for _ in range(100):
-        meter.frame(1.0, 9.0)
+        meter.add_frame(1.0, 9.0)
     clock.now += LATENCY_S + 1
     for number in range(1, 101):
-        meter.frame(1.0, number / 100)
+        meter.add_frame(1.0, number / 100)
     reading = meter.reading()
     assert reading.latency_p50_s == pytest.approx(0.505)
     assert reading.latency_p95_s == pytest.approx(0.95, abs=0.01)
@@ -157,26 +157,26 @@ def test_latency_counts_over_the_last_minute() -> None:
 
 def test_the_real_time_factor_is_that_of_late() -> None:
     meter = Meter()
-    meter.computed(0.1, RATE)
+    meter.add_work(0.1, RATE)
     assert meter.reading().rtf == pytest.approx(0.1)
     for _ in range(200):
-        meter.computed(0.5, RATE)
+        meter.add_work(0.5, RATE)
     assert meter.reading().rtf == pytest.approx(0.5, abs=1e-3)
-    meter.computed(0.2, 0)  # work on what was there already
+    meter.add_work(0.2, 0)  # work on what was there already
     assert meter.reading().rtf == pytest.approx(0.52, abs=0.01)
 
 
 def test_what_is_lost_and_counted() -> None:
     meter = Meter()
     _hear(meter, _sine(1, 0.1))
-    meter.lost(2.5)
-    meter.frame(3.0, None, dropped=4)
-    meter.xruns(3)
+    meter.add_gap(2.5)
+    meter.add_frame(3.0, None, dropped=4)
+    meter.set_xruns(3)
     reading = meter.reading()
     assert reading.elapsed_s == pytest.approx(3.5)
     assert (reading.gaps, reading.lost_s) == (1, 2.5)
     assert (reading.dropped, reading.xruns) == (4, 3)
-    meter.frame(7.5, 0.4)  # a stream whose sound is not seen
+    meter.add_frame(7.5, 0.4)  # a stream whose sound is not seen
     assert meter.reading().elapsed_s == 7.5
 
 
@@ -207,8 +207,8 @@ def test_any_thread_may_read_while_one_writes() -> None:
     reader = threading.Thread(target=_until, args=(done, meter.reading, failures))
     reader.start()
     for number in range(3000):
-        meter.frame(float(number), 0.4)
-        meter.heard(AudioChunk(np.ones(160, np.float32), 0.0))
+        meter.add_frame(float(number), 0.4)
+        meter.add_chunk(AudioChunk(np.ones(160, np.float32), 0.0))
     done.set()
     reader.join(10)
     assert failures == []

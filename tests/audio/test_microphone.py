@@ -15,8 +15,8 @@ from streamtag.audio import backoff as retry
 from streamtag.audio import device_stream as line
 from streamtag.audio import microphone
 from streamtag.audio.devices import Callback, InputDevice, OpenInput
+from streamtag.audio.level_meter import SilenceMonitor
 from streamtag.audio.microphone import Microphone
-from streamtag.audio.silence import SilenceMonitor
 from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
 from streamtag.errors import SourceError, SpecError
 
@@ -86,7 +86,7 @@ def taken(capture: Microphone, until: Callable[[list[CaptureEvent]], bool]) -> l
     end = time.monotonic() + 15
     while not until(pieces):
         assert time.monotonic() < end, pieces
-        piece = capture.take(0.02)
+        piece = capture.read(0.02)
         assert piece is not None
         if not isinstance(piece, AudioChunk) or len(piece.samples):
             pieces.append(piece)
@@ -102,7 +102,7 @@ def notices_of(pieces: list[CaptureEvent]) -> list[SourceNotice]:
 
 
 def is_back(pieces: list[CaptureEvent]) -> bool:
-    return any(not notice.trouble for notice in notices_of(pieces))
+    return any(not notice.is_problem for notice in notices_of(pieces))
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def capture(system: PaperSystem) -> Iterator[Microphone]:
 def test_the_device_opens_at_its_own_rate_in_small_blocks(system: PaperSystem, capture: Microphone) -> None:
     assert system.opened == [(system.devices[0], 2, 480)]
     assert capture.name == "mic"
-    assert capture.about == "USB Audio, 48000 Hz, 2 channels"
-    assert capture.delay_s == 0.03
+    assert capture.description == "USB Audio, 48000 Hz, 2 channels"
+    assert capture.latency_s == 0.03
     assert capture.xruns == 0
 
 
@@ -155,7 +155,7 @@ def test_one_channel_can_be_chosen(channel: int) -> None:
     system = PaperSystem(InputDevice(0, "Mixer", "ALSA", 16000, 4, True))
     sound = noise(0.5, channel)
     with Microphone(channel=channel, system=system) as capture:
-        assert capture.about == f"Mixer, 16000 Hz, channel {channel}"
+        assert capture.description == f"Mixer, 16000 Hz, channel {channel}"
         system.play(sound)
         heard = sound_of(taken(capture, lambda pieces: len(sound_of(pieces)) >= 24000 - 160))
     np.testing.assert_array_equal(heard, sound[: len(heard), channel - 1])
@@ -223,7 +223,9 @@ def test_a_device_that_goes_is_told_looked_for_and_bridged_with_what_was_lost(ho
             system.devices = []
         pieces = taken(capture, lambda pieces: bool(notices_of(pieces)))
         (gone,) = notices_of(pieces)
-        assert gone == SourceNotice("no sound comes from USB Audio any more: waiting for it to come back", trouble=True)
+        assert gone == SourceNotice(
+            "no sound comes from USB Audio any more: waiting for it to come back", is_problem=True
+        )
         assert len(sound_of(pieces)) == 6400  # what the resampler held is not forgotten
         assert len(system.streams) == 1
         system.devices = [InputDevice(4, "USB Audio", "ALSA", 16000, 1, True)]  # it may be another now
@@ -233,10 +235,10 @@ def test_a_device_that_goes_is_told_looked_for_and_bridged_with_what_was_lost(ho
         back = time.monotonic()
         pieces = taken(capture, lambda pieces: len(sound_of(pieces)) > 3000)
         assert [type(piece) for piece in pieces[:3]] == [AudioGap, SourceNotice, AudioChunk]
-        assert pieces[1] == SourceNotice("sound again from USB Audio, 16000 Hz, 1 channel", trouble=False)
+        assert pieces[1] == SourceNotice("sound again from USB Audio, 16000 Hz, 1 channel", is_problem=False)
         assert isinstance(pieces[0], AudioGap)
         assert pieces[0].samples / 16000 == pytest.approx(back - last, abs=0.06)
-        assert capture.about == "USB Audio, 16000 Hz, 1 channel"
+        assert capture.description == "USB Audio, 16000 Hz, 1 channel"
         assert capture.xruns == 1
         assert system.refreshed > 0
         assert system.streams[0].closed
@@ -247,7 +249,7 @@ def test_a_device_that_goes_is_told_looked_for_and_bridged_with_what_was_lost(ho
 def test_a_device_that_opens_and_stays_mute_is_tried_again_without_a_word_more(system: PaperSystem) -> None:
     with Microphone(system=system) as capture:
         pieces = taken(capture, lambda _: len(system.streams) >= 3)
-        assert [notice.trouble for notice in notices_of(pieces)] == [True]
+        assert [notice.is_problem for notice in notices_of(pieces)] == [True]
         assert len(pieces) == 1
         system.play(noise(0.2))
         pieces = taken(capture, is_back)
@@ -278,10 +280,10 @@ def test_a_system_that_is_stuck_holds_neither_the_taker_nor_the_end_up(
     system.stuck.clear()
     taken(capture, lambda _: system.refreshed > 0)
     began = time.monotonic()
-    assert isinstance(capture.take(0.05), AudioChunk)
+    assert isinstance(capture.read(0.05), AudioChunk)
     capture.close()
     assert time.monotonic() - began < 5
-    assert capture.take(1) is None
+    assert capture.read(1) is None
     system.stuck.set()  # what it opens now nobody wants
     until = time.monotonic() + 10
     while not (len(system.streams) == 2 and system.streams[1].closed):
@@ -297,15 +299,17 @@ def test_digital_silence_is_told_once_and_so_is_its_end(value: float, system: Pa
         system.play(np.full((RATE, 2), value, np.float32))
         if value:
             pieces = taken(capture, lambda pieces: len(sound_of(pieces)) > 15000)
-            assert capture.take(0.0) is not None
+            assert capture.read(0.0) is not None
             assert notices_of(pieces) == []
             return
         (notice,) = notices_of(taken(capture, lambda pieces: bool(notices_of(pieces))))
-        assert notice == SourceNotice("nothing but digital silence for 0.3 s: muted, or the wrong input?", trouble=True)
+        assert notice == SourceNotice(
+            "nothing but digital silence for 0.3 s: muted, or the wrong input?", is_problem=True
+        )
         system.play(np.zeros((RATE // 2, 2), np.float32))
         system.play(noise(0.1))
         (notice,) = notices_of(taken(capture, is_back))
-        assert notice == SourceNotice("there is sound again", trouble=False)
+        assert notice == SourceNotice("there is sound again", is_problem=False)
 
 
 def test_samples_that_are_no_numbers_poison_nothing(system: PaperSystem, capture: Microphone) -> None:
@@ -322,9 +326,9 @@ def test_samples_that_are_no_numbers_poison_nothing(system: PaperSystem, capture
 def test_the_tee_gets_zeros_for_what_was_lost_but_not_a_night_of_them(
     system: PaperSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamtag.audio.capture_resampler.MAX_SILENCE_S", 0.25)
+    monkeypatch.setattr("streamtag.audio.resample.MAX_SILENCE_S", 0.25)
     parts: list[NDArray[np.float32]] = []
-    with Microphone(system=system, tee=lambda samples, rate: parts.append(samples)) as capture:  # noqa: ARG005
+    with Microphone(system=system, tap=lambda samples, rate: parts.append(samples)) as capture:  # noqa: ARG005
         system.play(noise(0.2))
         taken(capture, lambda pieces: bool(notices_of(pieces)))
         taken(capture, lambda _: len(system.streams) > 1)

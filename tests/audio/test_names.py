@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamtag.audio.names import stream_names, target_paths
+from streamtag.audio.files import stream_names, target_paths
 
 
 def test_a_stream_is_called_after_its_file() -> None:

@@ -36,7 +36,7 @@ def encoded(samples: NDArray[np.float32], spec: RawSpec) -> bytes:
 def all_of(capture: PcmPipe) -> list[CaptureEvent]:
     pieces = []
     until = time.monotonic() + 30
-    while (piece := capture.take(0.2)) is not None:
+    while (piece := capture.read(0.2)) is not None:
         assert time.monotonic() < until
         pieces.append(piece)
     return pieces
@@ -80,7 +80,7 @@ def test_every_format_comes_out_as_mono_at_16_khz(spec: RawSpec) -> None:
     sound = noise(2, spec.rate, spec.channels)
     with PcmPipe(spec, file=io.BytesIO(encoded(sound, spec))) as capture:
         heard = sound_of(all_of(capture))
-        assert capture.take(0) is None
+        assert capture.read(0) is None
     expected = soxr.resample(sound.mean(axis=1), spec.rate, 16000)
     assert len(heard) == 32000
     np.testing.assert_allclose(heard, expected, atol=2e-6 if spec.sample == "f32le" else 5e-5)
@@ -115,7 +115,7 @@ def test_samples_that_are_no_numbers_count_as_silence_and_are_told() -> None:
     heard = sound_of(pieces)
     assert np.isfinite(heard).all()
     np.testing.assert_array_equal(heard[300:], sound[300:, 0])
-    assert pieces[-1] == SourceNotice("11 samples were no finite numbers, and count as 0", trouble=False)
+    assert pieces[-1] == SourceNotice("11 samples were no finite numbers, and count as 0", is_problem=False)
 
 
 def test_a_stall_gives_pieces_without_samples_and_loses_nothing() -> None:
@@ -126,11 +126,11 @@ def test_a_stall_gives_pieces_without_samples_and_loses_nothing() -> None:
         writer.write(data[:8001])  # half a sample too much
         pieces: list[CaptureEvent] = []
         while len(sound_of(pieces)) < 4000:
-            piece = capture.take(5)
+            piece = capture.read(5)
             assert piece is not None
             pieces.append(piece)
         began = time.monotonic()
-        idle = capture.take(0.05)
+        idle = capture.read(0.05)
         assert isinstance(idle, AudioChunk)
         assert len(idle.samples) == 0
         assert time.monotonic() - began >= 0.04
@@ -187,12 +187,12 @@ def test_an_input_that_breaks_off_is_an_error_behind_its_samples() -> None:
     with PcmPipe(RawSpec(16000, "s16le"), file=Broken(data, [999])) as capture:  # type: ignore[arg-type]
         samples = 0
         while samples < 1600:
-            piece = capture.take(5)
+            piece = capture.read(5)
             assert isinstance(piece, AudioChunk)
             samples += len(piece.samples)
         with pytest.raises(SourceError, match=r"broke off: .*Input/output error"):
-            capture.take(5)
-        assert capture.take(0) is None
+            capture.read(5)
+        assert capture.read(0) is None
     assert samples == 1600
 
 
@@ -209,8 +209,8 @@ def test_closing_it_does_not_wait_for_a_pipe_that_gives_nothing() -> None:
 def test_it_says_what_it_is() -> None:
     with PcmPipe(RawSpec(48000, "f32le", 2), file=io.BytesIO(b"")) as capture:
         assert capture.name == "stdin"
-        assert capture.about == "standard input, f32le, 48000 Hz, 2 channels"
-        assert capture.delay_s == 0
+        assert capture.description == "standard input, f32le, 48000 Hz, 2 channels"
+        assert capture.latency_s == 0
 
 
 @pytest.mark.parametrize(

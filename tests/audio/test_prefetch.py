@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamtag.audio import prefetch as read_ahead
-from streamtag.audio.file_source import SourceInfo, open_source
+from streamtag.audio.decoder import SourceInfo, open_source
 from streamtag.audio.prefetch import DEPTH, FIRST_S, LARGEST_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.errors import SourceError
@@ -80,7 +80,7 @@ def test_it_is_the_same_sound(tmp_path: Path, encode: Encode, tone: Tone) -> Non
         np.testing.assert_array_equal(_joined(iter(reader)), expected)
         assert reader.info is not None
         assert reader.info.duration_s == pytest.approx(7, abs=0.01)
-        assert reader.take(1) is None  # the end stays the end
+        assert reader.read(1) is None  # the end stays the end
     assert not _readers()
 
 
@@ -89,7 +89,7 @@ def test_it_is_the_same_sound(tmp_path: Path, encode: Encode, tone: Tone) -> Non
 def test_no_sample_is_lost_or_moved(pretend: Callable[..., Pretended], sizes: list[int], enough: int) -> None:
     pretend(sizes)
     with PrefetchReader("x") as reader:
-        taken = reader.take(enough)  # by hand
+        taken = reader.read(enough)  # by hand
         slices = [] if taken is None else [taken, *reader]
         np.testing.assert_array_equal(_joined(iter(slices)), np.arange(sum(sizes)))
 
@@ -110,7 +110,7 @@ def test_a_slice_is_at_most_a_chunk_too_long(pretend: Callable[..., Pretended]) 
     with PrefetchReader("x") as reader:
         assert source.left.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
         assert len(next(iter(reader))) == 21000
-        samples = reader.take(enough=1)
+        samples = reader.read(enough=1)
         assert samples is not None
         assert len(samples) == 7000
 

@@ -77,7 +77,7 @@ def taken(capture: UrlStream, until: Callable[[list[CaptureEvent]], bool]) -> li
     end = time.monotonic() + 30
     while not until(pieces):
         assert time.monotonic() < end, [piece for piece in pieces if isinstance(piece, SourceNotice)]
-        piece = capture.take(0.05)
+        piece = capture.read(0.05)
         assert piece is not None
         if not isinstance(piece, AudioChunk) or len(piece.samples):
             pieces.append(piece)
@@ -94,11 +94,11 @@ def notices_of(pieces: list[CaptureEvent]) -> list[SourceNotice]:
 
 def test_it_plays(station: Station) -> None:
     teed: list[NDArray[np.float32]] = []
-    with UrlStream(station.address, tee=lambda samples, rate: teed.append(samples[: rate * 99])) as capture:
+    with UrlStream(station.address, tap=lambda samples, rate: teed.append(samples[: rate * 99])) as capture:
         pieces = taken(capture, lambda pieces: seconds_of(pieces) > 2.8)
         assert capture.name == "evening.aac"
-        assert capture.about == f"{station.address}, aac, 44100 Hz, 1 channel"
-        assert capture.delay_s == 0
+        assert capture.description == f"{station.address}, aac, 44100 Hz, 1 channel"
+        assert capture.latency_s == 0
     samples = np.concatenate([piece.samples for piece in pieces if isinstance(piece, AudioChunk)])
     spectrum = np.abs(np.fft.rfft(samples[8000:40000] * np.hanning(32000)))
     assert np.argmax(spectrum) / 2 == pytest.approx(440, abs=1)
@@ -111,14 +111,14 @@ def test_it_breaks_off_and_comes_back_with_what_was_lost(station: Station) -> No
         station.off = True
         gone = time.monotonic()
         (notice,) = notices_of(pieces)
-        assert notice.trouble
+        assert notice.is_problem
         assert notice.text.startswith(f"{station.address}: ")
         assert notice.text.endswith("; connecting again")
         before = station.connections
         taken(capture, lambda _: station.connections >= before + 2)  # in vain, and nothing more is said
         station.off = False
         pieces = taken(capture, lambda pieces: seconds_of(pieces) > 1)
-        assert notices_of(pieces) == [SourceNotice(f"{station.address}: connected again", trouble=False)]
+        assert notices_of(pieces) == [SourceNotice(f"{station.address}: connected again", is_problem=False)]
         (lost,) = [piece.samples / 16000 for piece in pieces if isinstance(piece, AudioGap)]
         assert pieces[0] == AudioGap(round(lost * 16000))
         assert 0 < lost < time.monotonic() - gone + 0.5
@@ -132,7 +132,7 @@ def test_attempts_come_less_and_less_often(station: Station) -> None:
         before = station.connections
         end = time.monotonic() + 1.2
         while time.monotonic() < end:
-            capture.take(0.05)
+            capture.read(0.05)
         assert 1 <= station.connections - before <= 5  # after 0.1, 0.2, 0.4, 0.8 s; every 0.05 s would be 24
 
 
@@ -140,7 +140,7 @@ def test_what_was_sent_with_its_length_ends_when_it_ends(station: Station) -> No
     station.told_length = True
     with UrlStream(station.address) as capture:
         pieces = []
-        while (piece := capture.take(1)) is not None:
+        while (piece := capture.read(1)) is not None:
             pieces.append(piece)
     assert seconds_of(pieces) == pytest.approx(3, abs=0.2)
     assert notices_of(pieces) == []
@@ -160,7 +160,7 @@ def test_what_never_worked_is_an_error_at_once(way: str, station: Station) -> No
         address, reason = "http://127.0.0.1:1/", "cannot be reached"
     with UrlStream(address) as capture, pytest.raises(SourceError, match=f"(?i){reason}"):
         taken(capture, lambda _: False)
-    assert capture.take(0) is None
+    assert capture.read(0) is None
 
 
 @pytest.mark.parametrize("where", ["song.mp3", "ftp://host/", ""])
@@ -174,20 +174,20 @@ def test_closing_it_does_not_wait_for_the_next_attempt(station: Station) -> None
         taken(capture, lambda pieces: bool(notices_of(pieces)))
         began = time.monotonic()
     assert time.monotonic() - began < 3
-    assert capture.take(1) is None
+    assert capture.read(1) is None
 
 
 FROM_STDIN = """
 import sys
 from streamtag.errors import SourceError
-from streamtag.audio.source import Heard
-from streamtag.audio.url_stream import Radio
+from streamtag.audio.source import AudioChunk
+from streamtag.audio.url_stream import UrlStream
 total = 0
 try:
-    with Radio("-") as capture:
-        while (piece := capture.take(0.2)) is not None:
-            total += len(piece.samples) if isinstance(piece, Heard) else 0
-        print(capture.name, capture.about)
+    with UrlStream("-") as capture:
+        while (piece := capture.read(0.2)) is not None:
+            total += len(piece.samples) if isinstance(piece, AudioChunk) else 0
+        print(capture.name, capture.description)
 except SourceError as error:
     print(error)
 print(total)

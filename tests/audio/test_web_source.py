@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.audio.file_source import SourceSpec, open_source
+from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError
 
 Encode = Callable[..., Path]

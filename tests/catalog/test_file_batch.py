@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamtag.api import Tagger
-from streamtag.audio.file_source import open_source
+from streamtag.audio.decoder import open_source
 from streamtag.catalog.file_batch import FileBatch
 from streamtag.catalog.file_task import TaskResult
 from streamtag.catalog.files import AudioFile, Collection

@@ -203,7 +203,7 @@ def test_a_source_that_fails_in_the_middle_still_gives_what_was_heard(
     streamtag: Run, make_sound: MakeSound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from streamtag.audio import prefetch as read_ahead
-    from streamtag.audio.file_source import Source, open_source
+    from streamtag.audio.decoder import Source, open_source
 
     class Broken:
         def __init__(self, source: Source) -> None:

@@ -54,18 +54,18 @@ class Kept(MessageSink):
 class Scripted:
     """A capture that gives these pieces, then nothing more or its end."""
 
-    name, about, xruns, delay_s = "mic", "a list", 0, 0.0
+    name, description, xruns, latency_s = "mic", "a list", 0, 0.0
 
     def __init__(self, pieces: Iterable[CaptureEvent], ends: bool = True) -> None:
         self._pieces = deque(pieces)
         self._ends = ends
 
-    def take(self, wait_s: float) -> CaptureEvent | None:
+    def read(self, timeout_s: float) -> CaptureEvent | None:
         if self._pieces:
             return self._pieces.popleft()
         if self._ends:
             return None
-        time.sleep(wait_s)
+        time.sleep(timeout_s)
         return AudioChunk(np.zeros(0, np.float32), time.monotonic())
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ def test_trouble_is_an_error_for_subscribers_and_a_line_for_people(listen: Liste
         *heard(noise(1)),
         SourceNotice("the microphone is gone: trying again"),
         AudioGap(RATE),
-        SourceNotice("the microphone is back", trouble=False),
+        SourceNotice("the microphone is back", is_problem=False),
         *heard(noise(1)),
     ]
     kept, _, said = listen(Scripted(pieces))

@@ -155,7 +155,7 @@ def test_it_comes_back_when_the_server_does(subscribe: Subscribe) -> None:
         subscription = subscribe(address)
         assert _take(subscription) == HELLO
     gone = [_take(subscription), _take(subscription)]
-    assert [notice.trouble for notice in gone if isinstance(notice, SourceNotice)] == [True, True]
+    assert [notice.is_problem for notice in gone if isinstance(notice, SourceNotice)] == [True, True]
     texts = [notice.text for notice in gone if isinstance(notice, SourceNotice)]
     assert texts[0].endswith("the connection was closed (1001): trying again") or "1001" in texts[0]
     assert texts[1].endswith("no connection (Connection refused): trying again")
@@ -163,7 +163,7 @@ def test_it_comes_back_when_the_server_does(subscribe: Subscribe) -> None:
     port = int(address.rstrip("/").rpartition(":")[2])
     with ServerThread(ServerConfig(port=port), HELLO) as server:
         back = _take(subscription)
-        assert back == SourceNotice(f"{address.replace('http', 'ws')}: connected", trouble=False)
+        assert back == SourceNotice(f"{address.replace('http', 'ws')}: connected", is_problem=False)
         assert _take(subscription) == HELLO
         server.publish(_frame(1))
         assert _take(subscription) == _frame(1)

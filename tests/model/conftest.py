@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamtag.audio.file_source import open_source
+from streamtag.audio.decoder import open_source
 from streamtag.model import (
     NetworkSpec,
     Normalization,

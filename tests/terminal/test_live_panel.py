@@ -164,7 +164,7 @@ def test_a_streams_trouble_stays_until_its_sound_comes_and_news_goes_by_itself()
     shown.panel.probs("mic", 0, LOUD)
     assert "unplugged" in shown.text(NOTICE_S / 2)  # long enough to be read
     assert "unplugged" not in shown.text(NOTICE_S)
-    shown.panel.notice(SourceNotice("sound is back", trouble=False))
+    shown.panel.notice(SourceNotice("sound is back", is_problem=False))
     assert "sound is back" in shown.text()
     assert "sound is back" not in shown.text(NOTICE_S)
 
@@ -175,7 +175,7 @@ def test_a_sources_trouble_stays_until_the_source_says_otherwise() -> None:
     shown.panel.error(Error("nothing but silence: muted?", "mic"))  # the same, told to all outputs
     shown.panel.probs("mic", 0, LOUD)
     assert "muted?" in shown.text(2 * NOTICE_S)
-    shown.panel.notice(SourceNotice("there is sound again", trouble=False))
+    shown.panel.notice(SourceNotice("there is sound again", is_problem=False))
     assert "muted?" not in shown.text()
 
 

@@ -77,7 +77,7 @@ def test_ends_errors_and_notices_are_told(shown: Shown) -> None:
     for message, said in ((Error("unplugged", "mic"), "unplugged"), (End("mic", 0.5, 1, {}), "ended after 1 frame")):
         shown.tell(message)
         assert said in shown.text()
-    shown.view.notice(SourceNotice("connected", trouble=False))
+    shown.view.notice(SourceNotice("connected", is_problem=False))
     assert "connected" in shown.text()
 
 

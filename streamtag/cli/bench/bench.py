@@ -137,7 +137,7 @@ import time; began = time.perf_counter()
 import torch; torch_s = time.perf_counter() - began
 import sys, streamtag
 tagger = streamtag.load(sys.argv[1], sys.argv[2])
-from streamtag.audio.file_source import open_source
+from streamtag.audio.decoder import open_source
 session = streamtag.Session(tagger)
 with open_source(sys.argv[3]) as source:
     for samples in source:

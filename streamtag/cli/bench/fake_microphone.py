@@ -16,11 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.capture_resampler import AudioTap, CaptureResampler
-from streamtag.audio.closing import Closing
-from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Ring
-from streamtag.audio.source import AudioChunk, CaptureEvent
+from streamtag.audio.source import AudioChunk, CaptureEvent, Closing
 from streamtag.errors import SpecError
 
 BLOCK_S = 0.01  # s of sound a block
@@ -58,7 +56,7 @@ class FakeMicrophone(Closing):
         rate: int = SAMPLE_RATE,
         speed: float = 1.0,
         mishaps: Sequence[Fault] = (),
-        tee: AudioTap | None = None,
+        tap: AudioTap | None = None,
         name: str = "mic",
         ring_s: float = RING_S,
     ) -> None:
@@ -77,7 +75,7 @@ class FakeMicrophone(Closing):
         self._script = _Script(rate, mishaps)
         self._rate, self._speed = rate, speed
         self._pieces: deque[CaptureEvent] = deque()
-        self._intake = CaptureResampler(rate, self._pieces, tee)
+        self._intake = CaptureResampler(rate, self._pieces, tap)
         block = max(1, round(BLOCK_S * rate))
         self._ring = Ring(max(2, round(ring_s * rate / block)), block, self._channels)
         self._xruns = 0
@@ -93,7 +91,7 @@ class FakeMicrophone(Closing):
         return self._name
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         pace = "as fast as it is taken" if math.isinf(self._speed) else f"{self._speed:g} times real time"
         return f"sound from memory, {self._rate} Hz, {self._channels} channels, {pace}"
 
@@ -102,12 +100,12 @@ class FakeMicrophone(Closing):
         return self._xruns
 
     @property
-    def delay_s(self) -> float:
+    def latency_s(self) -> float:
         return 0.0
 
-    def take(self, wait_s: float) -> CaptureEvent | None:
+    def read(self, timeout_s: float) -> CaptureEvent | None:
         """Raises whatever the iterable of chunks raised, in its place."""
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + timeout_s
         while not self._pieces:
             ended = self._finished.is_set()  # before the ring is looked into: what it holds then is all
             if self._drain():
@@ -146,7 +144,7 @@ class FakeMicrophone(Closing):
     def _play(self) -> None:
         try:
             self._play_all()
-        except Exception as error:  # raised again by take, in its place
+        except Exception as error:  # raised again by read, in its place
             self._failure = error
         self._finished.set()
 

@@ -88,8 +88,8 @@ def live(tagger: Tagger, seconds: float, readers: int, stalled: int, loopback: L
     out, _ = process.communicate(timeout=FAREWELL_S)  # the server has ended, so the subscribers have
     times = {int(frame): came for frame, came in json.loads(out).items()}
     return {
-        "source": source.about,
-        **_latencies(centres.made, source.delay_s, times, readers, tagger),
+        "source": source.description,
+        **_latencies(centres.made, source.latency_s, times, readers, tagger),
         "connected_at_the_end": connected,
         "cpu_percent_of_a_core": 100 * cpu / wall,
         "memory_grown_mib": grown,

@@ -60,7 +60,7 @@ def _listened(microphone: Microphone, samples: int) -> NDArray[np.float32]:
     """What it hears in the next while: [n], n at least `samples` if it works at all."""
     parts, length, until = [_NOTHING], 0, time.monotonic() + 2 * samples / SAMPLE_RATE + 2
     while length < samples and time.monotonic() < until:
-        piece = microphone.take(0.1)
+        piece = microphone.read(0.1)
         if isinstance(piece, AudioChunk):
             parts.append(piece.samples)
             length += len(piece.samples)

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidHandshake, Inval
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from streamtag.audio.retry_rules import REASON, permanent_error, transient_error
+from streamtag.client.retry import REASON, permanent_error, transient_error
 
 
 def _status(code: int, body: bytes = b"") -> InvalidStatus:
