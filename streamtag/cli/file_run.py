@@ -82,7 +82,7 @@ def _run(request: FileRequest, reporter: Reporter, interruption: SignalGuard) ->
 
     tagger = load(request.model, request.device)
     selection = Selection.of(
-        tagger.tags, tagger.thresholds, wanted=request.tags, top=request.top, threshold=request.threshold
+        tagger.tags, tagger.thresholds, names=request.tags, top=request.top, threshold=request.threshold
     )
     greeting = hello(tagger, selection.thresholds)
     with ExitStack() as resources:

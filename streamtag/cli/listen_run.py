@@ -90,7 +90,7 @@ def _run(request: ListenRequest, reporter: Reporter, interruption: SignalGuard) 
 
     tagger = load(request.model, request.device)
     selection = Selection.of(
-        tagger.tags, tagger.thresholds, wanted=request.tags, top=request.top, threshold=request.threshold
+        tagger.tags, tagger.thresholds, names=request.tags, top=request.top, threshold=request.threshold
     )
     if tagger.device == "cpu":
         torch.set_num_threads(1)  # a hop is too little work for two, which would only wait for each other, busily

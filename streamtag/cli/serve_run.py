@@ -22,8 +22,7 @@ from streamtag.protocol.messages import End, Error, Gap, Message
 from streamtag.protocol.selection import Selection
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.server.config import ServerConfig
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.sinks.atomic_file import check_targets
 from streamtag.sinks.jsonl import JsonLines, write_line
 from streamtag.sinks.recording import MessageRecorder
@@ -84,7 +83,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
 
     tagger = load(request.model, request.device)
     selection = Selection.of(
-        tagger.tags, tagger.thresholds, wanted=request.tags, top=request.top, threshold=request.threshold
+        tagger.tags, tagger.thresholds, names=request.tags, top=request.top, threshold=request.threshold
     )
     if tagger.device == "cpu":
         torch.set_num_threads(1)  # each worker; two in one operation would wait for each other, busily
@@ -113,7 +112,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
         pool.warm_up(spec.batch)
         engine = Scheduler(pool, tagger.tags, selection.thresholds, tell, spec, print_of, observer)
         with engine:
-            server.hear_with(engine)
+            server.attach(engine)
             _announce(request, server, engine, reporter)
             with ExitStack() as view:
                 table = _table(request, server, engine)
@@ -125,7 +124,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
                     _write(outlet, sinks, note, WAIT_S)
                     if table is not None:
                         table.draw()
-            server.hear_with(None)
+            server.detach()
             reporter.note(f"ending {plural(engine.stats.streams, 'stream')}")
         _write(outlet, sinks, reporter.note, 0)
 

@@ -7,18 +7,31 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from streamtag.cli.reporter import Reporter
-from streamtag.protocol.messages import Hello
+from streamtag.protocol.messages import Hello, Message
+from streamtag.sinks.message_sink import MessageSink
 
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
-    from streamtag.server.thread import ServerThread, WebSocketSink
+    from streamtag.server.thread import ServerThread
+
+
+class WebSocketSink(MessageSink):
+    """Publishes the messages of a stream."""
+
+    def __init__(self, tags: tuple[str, ...], server: ServerThread) -> None:
+        """tags: the model's, in its order [P]."""
+        super().__init__(tags)
+        self._server = server
+
+    def tell(self, message: Message) -> None:
+        self._server.publish(message)
 
 
 def serve(
     spec: ServerConfig, hello: Hello, reporter: Reporter, resources: ExitStack
 ) -> tuple[ServerThread, WebSocketSink]:
     """A server that runs until `resources` are closed, and the sink that feeds it. Raises OutputError."""
-    from streamtag.server.thread import ServerThread, WebSocketSink  # late: only who serves needs them
+    from streamtag.server.thread import ServerThread  # late: only who serves needs it
 
     server = resources.enter_context(ServerThread(spec, hello))
     reporter.told.append(server.publish)

@@ -121,13 +121,13 @@ def run(request: WatchRequest) -> int:
 
 
 def _run(request: WatchRequest, reporter: Reporter, interruption: SignalGuard) -> None:
-    address, tally, began = ServerAddress.of(request.url), Tally(), time.monotonic()
+    address, tally, began = ServerAddress.parse(request.url), Tally(), time.monotonic()
     until = began + (request.seconds or float("inf"))
     hello: Hello | None = None
     output: Output | None = None
     with SubscriberClient(address, request.token, request.ca) as subscription, ExitStack() as shown:
         while not interruption.wanted and time.monotonic() < until and (output is None or output.wanted()):
-            arrival = subscription.take(WAIT_S)
+            arrival = subscription.read(WAIT_S)
             if isinstance(arrival, Hello) and (hello is None or arrival.tags != hello.tags):
                 hello = arrival
                 shown.close()
@@ -145,11 +145,11 @@ def _run(request: WatchRequest, reporter: Reporter, interruption: SignalGuard) -
 
 def _output(request: WatchRequest, address: ServerAddress, hello: Hello, reporter: Reporter) -> Output:
     """Raises SpecError if a wanted tag is not one of the server's."""
-    selection = Selection.of(hello.tags, hello.thresholds, wanted=request.tags, top=request.top)
+    selection = Selection.of(hello.tags, hello.thresholds, names=request.tags, top=request.top)
     if request.json:
         return Lines(JsonLines(sys.stdout, selection), reporter)
     console = Console(stderr=True, highlight=False)
     if sys.stdout.isatty() and can_draw(console):
         return WatchPanel(console, selection, hello, address.label)
-    lines = PlainLines if address.one_stream else NamedLines
+    lines = PlainLines if address.is_single_stream else NamedLines
     return Lines(lines(sys.stdout, selection), reporter)

@@ -23,11 +23,11 @@ class ServerAddress:
     label: str
 
     @property
-    def secure(self) -> bool:
+    def is_secure(self) -> bool:
         return self.url.startswith("wss:")
 
     @property
-    def nearby(self) -> bool:
+    def is_loopback(self) -> bool:
         """Whether it is on this machine, which no proxy leads to."""
         host = urlsplit(self.url).hostname or ""
         try:
@@ -36,12 +36,12 @@ class ServerAddress:
             return host == "localhost"
 
     @property
-    def one_stream(self) -> bool:
+    def is_single_stream(self) -> bool:
         """Whether it gives a single stream."""
         return urlsplit(self.url).path.startswith("/streams/")
 
     @classmethod
-    def of(cls, where: str) -> Self:
+    def parse(cls, where: str) -> Self:
         """`ws://HOST:PORT/`, wss, http and https, HOST:PORT alone, or PORT of this machine.
 
         Raises SourceError if it is none of these.

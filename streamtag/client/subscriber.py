@@ -21,7 +21,7 @@ from streamtag.client.address import ServerAddress
 from streamtag.client.retry import permanent_error, transient_error
 from streamtag.errors import ProtocolError, SourceError, StreamtagError
 from streamtag.protocol.messages import Hello, Message
-from streamtag.protocol.reader import LONGEST, parse
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 from streamtag.text import printable
 
 OPEN_S, HELLO_S = 5.0, 10.0  # for a connection, and for the server's first word
@@ -45,7 +45,7 @@ def pauses() -> Iterator[float]:
 class SubscriberClient:
     """Connects in a thread of its own, and again whenever the connection breaks. A context manager.
 
-    What can only be a mistake (a wrong token, another kind of server) is raised by `take`; what may pass is told as
+    What can only be a mistake (a wrong token, another kind of server) is raised by `read`; what may pass is told as
     a Notice, once, until it has passed.
     """
 
@@ -77,13 +77,13 @@ class SubscriberClient:
         self._unwanted.set()
         self._thread.join(LEAVE_S)  # one that still waits for an answer ends by itself
 
-    def take(self, wait_s: float) -> Message | SourceNotice | None:
+    def read(self, timeout_s: float) -> Message | SourceNotice | None:
         """What comes next: a Hello at the start of each connection. None: nothing came for so long.
 
         Raises SourceError or ProtocolError if it is no use to go on.
         """
         try:
-            arrival = self._queue.get(timeout=wait_s)
+            arrival = self._queue.get(timeout=timeout_s)
         except queue.Empty:
             return None
         if isinstance(arrival, StreamtagError):
@@ -116,13 +116,13 @@ class SubscriberClient:
             self._address.url,
             ssl=self._tls,
             additional_headers=self._headers,
-            proxy=None if self._address.nearby else True,  # the system's
+            proxy=None if self._address.is_loopback else True,  # the system's
             compression=None,  # frames are small, and soon
             open_timeout=OPEN_S,
             ping_interval=PING_S,
             ping_timeout=PING_S,
             close_timeout=1,
-            max_size=LONGEST,
+            max_size=MAX_MESSAGE_CHARS,
             logger=QUIET,
         ) as connection:
             hello = self._greeting(connection)
@@ -194,7 +194,7 @@ def _checked(token: str) -> str:
 
 
 def _tls(address: ServerAddress, ca: Path | None) -> ssl.SSLContext | None:
-    if not address.secure:
+    if not address.is_secure:
         if ca is not None:
             raise SourceError(f"{address.label}: --ca is for wss:// addresses")
         return None

@@ -11,22 +11,22 @@ from streamtag.protocol.messages import End, Event, Frame, Message
 
 @dataclass(frozen=True)
 class MessageFilter:
-    """tags: only these (None: all); top: the so many strongest; least: from this probability on.
+    """tags: only these (None: all); top: the so many strongest; min_probability: from this probability on.
 
     Thins the tags of frames and summaries and, by name, the events; leaves all other messages as they are.
     """
 
     tags: frozenset[str] | None = None
     top: int | None = None
-    least: float = 0.0
+    min_probability: float = 0.0
 
     def __post_init__(self) -> None:
         if self.tags is not None and not self.tags:
             raise SpecError("no tags chosen")
         if self.top is not None and self.top < 1:
             raise SpecError(f"top must be at least 1, not {self.top}")
-        if not 0 <= self.least <= 1:
-            raise SpecError(f"min must be a probability between 0 and 1, not {self.least}")
+        if not 0 <= self.min_probability <= 1:
+            raise SpecError(f"min must be a probability between 0 and 1, not {self.min_probability}")
 
     def __call__(self, message: Message) -> Message | None:
         """The message with what is wanted of it; None if nothing of it is."""
@@ -43,7 +43,7 @@ class MessageFilter:
         kept = [
             (name, value)
             for name, value in values.items()
-            if value >= self.least and (self.tags is None or name in self.tags)
+            if value >= self.min_probability and (self.tags is None or name in self.tags)
         ]
         if self.top is not None:
             kept = sorted(kept, key=lambda item: -item[1])[: self.top]

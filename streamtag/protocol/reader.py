@@ -10,7 +10,7 @@ from streamtag.errors import ProtocolError
 from streamtag.protocol.messages import PROTOCOL, End, Error, Event, Frame, Gap, Hello, Message, Ready
 
 Value = TypeVar("Value")
-LONGEST = 1 << 20  # characters; a hello of thousands of tags is far shorter
+MAX_MESSAGE_CHARS = 1 << 20  # characters; a hello of thousands of tags is far shorter
 
 
 def parse(line: str | bytes) -> Message | None:
@@ -18,7 +18,7 @@ def parse(line: str | bytes) -> Message | None:
 
     Unknown fields are passed over, as the protocol wants it. Raises ProtocolError for anything that is no message.
     """
-    if len(line) > LONGEST:
+    if len(line) > MAX_MESSAGE_CHARS:
         raise ProtocolError(f"a message of {len(line)} characters: too long")
     try:
         values = json.loads(line)

@@ -39,20 +39,20 @@ class Selection:
         tags: Sequence[str],
         thresholds: Sequence[float],
         *,
-        wanted: Iterable[str] | None = None,
+        names: Iterable[str] | None = None,
         top: int | None = None,
         threshold: float | None = None,
     ) -> Selection:
-        """wanted: names, in any case (None: all); threshold: one for all tags in place of the model's.
+        """names: of tags, in any case (None: all); threshold: one for all tags in place of the model's.
 
-        Raises SpecError if a wanted tag is not one of the model's, or a number is out of its range.
+        Raises SpecError if a name is not one of the model's, or a number is out of its range.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise SpecError(f"a threshold is a probability between 0 and 1, not {threshold}")
-        if wanted is None:
+        if names is None:
             chosen = tuple(range(len(tags)))
         else:
-            chosen = tuple(sorted({_index(name, tags) for name in wanted if name.strip()}))
+            chosen = tuple(sorted({_index(name, tags) for name in names if name.strip()}))
         limits = tuple(thresholds) if threshold is None else (threshold,) * len(tags)
         return cls(tuple(tags), limits, chosen, top)
 
@@ -69,7 +69,7 @@ class Selection:
         return [int(index) for index in order[:limit]]
 
     @property
-    def thinning(self) -> MessageFilter:
+    def message_filter(self) -> MessageFilter:
         """The same choice for messages."""
         everything = len(self.chosen) == len(self.tags)
         return MessageFilter(None if everything else frozenset(self.names), self.top)

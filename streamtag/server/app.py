@@ -20,10 +20,9 @@ from streamtag.errors import OutputError, SpecError
 from streamtag.protocol.messages import Hello
 from streamtag.server.auth import AccessControl, HttpError
 from streamtag.server.close_reason import CLOSE_S
-from streamtag.server.config import ServerConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.connections import Connection, ConnectionLimiter
 from streamtag.server.hub import KNOWN, Hub
-from streamtag.server.ingest_config import IngestConfig
 from streamtag.server.ingest_registry import IngestRegistry
 from streamtag.server.metrics import Metrics
 from streamtag.server.origin import Origin
@@ -54,11 +53,11 @@ class WebSocketApp:
         say: Callable[[str], None] | None = None,
     ) -> None:
         """ingest: None where no sound is taken. say: is told which producers come; must not wait."""
-        streams = 0 if ingest is None else ingest.streams
+        streams = 0 if ingest is None else ingest.max_streams
         self.metrics = Metrics()
         self.hub = Hub(hello, self.metrics, max(KNOWN, REMEMBERED * streams))
         self._spec = spec
-        self._queue_of_all = max(spec.queue, LETTERS * streams)
+        self._queue_of_all = max(spec.queue_length, LETTERS * streams)
         self._access = AccessControl(spec, None if ingest is None else ingest.token)
         self._gate = ConnectionLimiter(spec.max_clients, streams, self.metrics)
         self.producers: IngestRegistry | None = None
@@ -92,7 +91,7 @@ class WebSocketApp:
                 close_timeout=CLOSE_S,
                 ping_interval=PING_S,
                 ping_timeout=PONG_S,
-                max_size=self._spec.message_size,
+                max_size=self._spec.max_message_bytes,
                 max_queue=1,
                 write_limit=UNBUFFERED,
                 server_header=None,
@@ -176,7 +175,7 @@ class WebSocketApp:
             if not self._gate.admit(connection):
                 text = f"there are {self._spec.max_clients} subscribers already, and no more may be"
                 raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "full", text, [("Retry-After", str(RETRY_S))])
-            queue = self._queue_of_all if wish.stream is None else self._spec.queue
+            queue = self._queue_of_all if wish.stream is None else self._spec.queue_length
             connection.guest = Subscriber(connection, wish, self.hub, self._spec, queue, self.metrics)
 
         return admit

@@ -11,18 +11,19 @@ from streamtag.errors import SpecError
 from streamtag.server.origin import Origin
 
 HOST = "127.0.0.1"  # nobody else on the network, unless it is asked for
+MIB = 1 << 20
 NO_ORIGIN = "null"  # what a page opened from a file is known by
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Where to listen, and what a subscriber may cost.
+    """Hold where a server listens, who may connect, and what one subscriber may cost.
 
-    port: 0 for any free one. token: what a subscriber must show; None: nothing. origins: of web pages elsewhere that
-    may subscribe, as in "https://example.org", or "null" for pages opened from files; a page's own server always
-    may. tls_cert, tls_key: PEM files; the key may lie in the certificate's. queue: messages that wait for one
-    subscriber at most. stall_s: how long one of them may wait for the socket. message_size: bytes of what a
-    subscriber sends, which should be nothing.
+    port: 0 for any free port. token: what subscribers must present; None: nothing. origins: pages elsewhere that may
+    subscribe, as in "https://example.org", or "null" for pages opened from files; the server's own page always may.
+    tls_cert, tls_key: PEM files; the key may be in the certificate's file. queue_length: the most frames that wait for
+    one subscriber, and the most other messages. stall_timeout_s: how long one message may wait for the socket.
+    max_message_bytes: the size of what a subscriber may send, which should be nothing.
     """
 
     host: str = HOST
@@ -32,21 +33,21 @@ class ServerConfig:
     origins: tuple[str, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    queue: int = 64
-    stall_s: float = 10.0
-    message_size: int = 4096
+    queue_length: int = 64
+    stall_timeout_s: float = 10.0
+    max_message_bytes: int = 4096
 
     def __post_init__(self) -> None:
         if not self.host or any(c.isspace() or c in "/[]@" for c in self.host):
             raise SpecError(f"{self.host!r}: not a host to listen on")
         if not 0 <= self.port <= 65535:
             raise SpecError(f"{self.port}: ports go from 0 to 65535")
-        check_token(self.token)
-        for name in ("max_clients", "queue", "message_size"):
+        _check_token(self.token)
+        for name in ("max_clients", "queue_length", "max_message_bytes"):
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 < self.stall_s < float("inf"):
-            raise SpecError(f"stall_s must be a number of seconds above 0, not {self.stall_s}")
+        if not 0 < self.stall_timeout_s < float("inf"):
+            raise SpecError(f"stall_timeout_s must be a number of seconds above 0, not {self.stall_timeout_s}")
         if self.tls_key is not None and self.tls_cert is None:
             raise SpecError("a TLS key needs its certificate")
         for origin in self.origins:
@@ -74,7 +75,37 @@ class ServerConfig:
         return frozenset(Origin.of(origin.rstrip("/")) for origin in self.origins if origin != NO_ORIGIN)
 
 
-def check_token(token: str | None) -> None:
+@dataclass(frozen=True)
+class IngestConfig:
+    """Hold who may send audio, and how much.
+
+    token: what producers must present; None: the subscribers' token. max_per_client: streams at a time from an address.
+    max_streams: streams at a time; queues and remembered streams are sized for them. max_message_bytes: of one audio
+    message. idle_timeout_s: a producer that sends no audio for so long is disconnected. stale_after_s: a producer that
+    sends none for this long loses its stream to a new connection of the same name, since the old connection of a client
+    whose network changed still looks open. reconnect_grace_s: how long a stream without a connection counts for the
+    address that it came from.
+    """
+
+    token: str | None = None
+    max_per_client: int = 64
+    max_streams: int = 256
+    max_message_bytes: int = MIB
+    idle_timeout_s: float = 60.0
+    stale_after_s: float = 3.0
+    reconnect_grace_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_token(self.token)
+        for name in ("max_per_client", "max_streams", "max_message_bytes"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("idle_timeout_s", "stale_after_s", "reconnect_grace_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise SpecError(f"{name} must be a number of seconds above 0, not {getattr(self, name)}")
+
+
+def _check_token(token: str | None) -> None:
     """Raises SpecError for a word that cannot be shown in a header."""
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SpecError("a token is one or more ASCII characters without spaces")

@@ -14,10 +14,10 @@ from websockets.frames import Frame, Opcode
 from streamtag.protocol.messages import End, Ready
 from streamtag.scheduler.scheduler import ProducerHandle
 from streamtag.server.close_reason import BAD_TEXT, ENDED, OVER, REPLACED, SILENT, CloseReason
-from streamtag.server.config import ServerConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.connections import Connection
 from streamtag.server.hub import Hub
-from streamtag.server.ingest_config import IngestConfig, IngestWish
+from streamtag.server.ingest_config import IngestWish
 from streamtag.server.metrics import Metrics
 from streamtag.server.queues import EncodedMessage
 from streamtag.server.send_queue import SendQueue
@@ -50,10 +50,10 @@ class IngestConnection:
         self._visitor = visitor
         self._hub = hub
         self._spec = spec
-        self._stall_s = serve.stall_s
+        self._stall_s = serve.stall_timeout_s
         self._released = released
         self._gone = gone
-        self._outbox = SendQueue(visitor, wish.thinning, serve.queue, None, metrics)
+        self._outbox = SendQueue(visitor, wish.message_filter, serve.queue_length, None, metrics)
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._feed: ProducerHandle | None = None  # until it is released
@@ -72,7 +72,7 @@ class IngestConnection:
     def stale(self) -> bool:
         """No sound came for long, although it could have."""
         quiet_s = self._loop.time() - self._heard
-        return not (self._paused or self._end_said) and quiet_s > self._spec.stale_s
+        return not (self._paused or self._end_said) and quiet_s > self._spec.stale_after_s
 
     @property
     def _paused(self) -> bool:
@@ -87,7 +87,7 @@ class IngestConnection:
         """It is let in: from here on sound may come."""
         self._feed, self._position = feed, feed.position
         self._visitor.guest = self._visitor.taker = self
-        self._visitor.protocol.max_message_size = self._spec.message_size
+        self._visitor.protocol.max_message_size = self._spec.max_message_bytes
         self._visitor.ping_interval = None  # its sound is its sign of life; who waits to be heard cannot answer
         plug = self._visitor.transport.get_extra_info("socket")
         if plug is not None:
@@ -216,11 +216,11 @@ class IngestConnection:
     def _watch(self) -> None:
         """Closes it when no sound has come for too long."""
         quiet_s = 0.0 if self._paused or self._end_said else self._loop.time() - self._heard
-        if quiet_s >= self._spec.idle_s:
+        if quiet_s >= self._spec.idle_timeout_s:
             self._metrics.silent.inc()
             self.leave(SILENT)
         else:
-            self._later("watch", self._spec.idle_s - quiet_s, self._watch)
+            self._later("watch", self._spec.idle_timeout_s - quiet_s, self._watch)
 
     def _later(self, what: str, seconds: float, call: Callable[[], None]) -> None:
         """Unless the connection is gone by then."""

@@ -10,43 +10,12 @@ from streamtag.errors import SpecError
 from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import Hello
 from streamtag.scheduler.pcm_format import PcmFormat, Sample
-from streamtag.server.config import check_token
 from streamtag.server.query import STREAMS, RequestTarget, decoded, thinning
 
 INGEST = "/ingest/"
 STATE = "/state"  # behind a stream's address
 LONGEST_NAME = 64  # characters
 PARAMETERS = ("rate", "format", "channels", "position")
-MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class IngestConfig:
-    """token: what a producer must show; None: what a subscriber must. max_per_client: streams at a time from one
-    address. streams: how many there may be at a time; what waits and is remembered has room for them.
-
-    message_size: bytes of one message of sound. idle_s: a producer that sends no sound for so long is closed.
-    stale_s: one that sends none for so long loses its stream to another connection that asks for it: of a producer
-    whose network changed, the old connection looks as if it were still there. away_s: how long a stream without a
-    connection has its place, and counts for the address that it came from.
-    """
-
-    token: str | None = None
-    max_per_client: int = 64
-    streams: int = 256
-    message_size: int = MIB
-    idle_s: float = 60.0
-    stale_s: float = 3.0
-    away_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        check_token(self.token)
-        for name in ("max_per_client", "streams", "message_size"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("idle_s", "stale_s", "away_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise SpecError(f"{name} must be a number of seconds above 0, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +28,7 @@ class IngestWish:
     stream: str
     format: PcmFormat
     position: int | None
-    thinning: MessageFilter
+    message_filter: MessageFilter
 
     @classmethod
     def of(cls, target: RequestTarget, hello: Hello) -> Self:

@@ -18,11 +18,11 @@ from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.server.auth import AccessControl, HttpError
-from streamtag.server.config import ServerConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.connections import Connection, ConnectionLimiter
 from streamtag.server.hub import Hub
 from streamtag.server.ingest import IngestConnection
-from streamtag.server.ingest_config import IngestConfig, IngestWish, is_ingest, is_state, named_by_state
+from streamtag.server.ingest_config import IngestWish, is_ingest, is_state, named_by_state
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import RequestTarget, check_known
 from streamtag.server.routes import respond
@@ -152,7 +152,7 @@ class IngestRegistry:
         address = visitor.address
         self._clients[address] += 1
         self._gate.pass_through(visitor)
-        StateImport(visitor, name, engine, self._spec.message_size, partial(self._adopted, name, address))
+        StateImport(visitor, name, engine, self._spec.max_message_bytes, partial(self._adopted, name, address))
 
     def _running(self) -> Scheduler:
         if self.engine is None:
@@ -195,7 +195,7 @@ class IngestRegistry:
     def _wait_for(self, name: str, address: str) -> None:
         """The stream is counted with the address for as long as it may wait."""
         self._wait_no_more(name)
-        timer = asyncio.get_running_loop().call_later(self._spec.away_s, self._wait_no_more, name)
+        timer = asyncio.get_running_loop().call_later(self._spec.reconnect_grace_s, self._wait_no_more, name)
         self._waiting[name] = Waiting(address, timer)
 
     def _wait_no_more(self, name: str) -> None:

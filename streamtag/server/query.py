@@ -46,7 +46,7 @@ class SubscribeQuery:
     """What a subscriber wants to hear. stream: its name; None: all of them."""
 
     stream: str | None
-    thinning: MessageFilter
+    message_filter: MessageFilter
 
     @classmethod
     def of(cls, target: RequestTarget, hello: Hello) -> Self | None:
@@ -93,5 +93,5 @@ def thinning(parameters: Mapping[str, str], hello: Hello, others: Collection[str
         floor = 0.0 if least is None else float(least)
     except ValueError:
         raise SpecError(f"min must be a probability between 0 and 1, not {least!r}") from None
-    chosen = Selection.of(hello.tags, hello.thresholds, wanted=tags, top=most).thinning
-    return replace(chosen, least=floor)
+    chosen = Selection.of(hello.tags, hello.thresholds, names=tags, top=most).message_filter
+    return replace(chosen, min_probability=floor)

@@ -18,20 +18,20 @@ class EncodedMessage:
         self.message = message
         self._texts: dict[MessageFilter, bytes | None] = {}
 
-    def text(self, thinning: MessageFilter) -> bytes | None:
+    def text(self, message_filter: MessageFilter) -> bytes | None:
         """UTF-8 JSON of what is wanted of the message; None if nothing is.
 
         Raises ValueError for a message that has no JSON (one with a probability that is no number).
         """
-        if thinning not in self._texts:
-            wanted = thinning(self.message)
+        if message_filter not in self._texts:
+            wanted = message_filter(self.message)
             # A replayed recording may hold halves of surrogate pairs
-            self._texts[thinning] = None if wanted is None else wanted.to_json().encode(errors="replace")
-        return self._texts[thinning]
+            self._texts[message_filter] = None if wanted is None else wanted.to_json().encode(errors="replace")
+        return self._texts[message_filter]
 
 
 class DropOldestQueue:
-    """At most `length` letters, in order. Where there is no room the newest wins: the oldest frame goes, or, if
+    """At most `length` messages, in order. Where there is no room the newest wins: the oldest frame goes, or, if
     there is none, the oldest letter. The next frame of its stream that is taken tells how many went (`dropped`).
     """
 

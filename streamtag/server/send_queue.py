@@ -25,15 +25,15 @@ class SendQueue:
     def __init__(
         self,
         connection: ServerConnection,
-        thinning: MessageFilter,
+        message_filter: MessageFilter,
         length: int,
-        stall_s: float | None,
+        stall_timeout_s: float | None,
         metrics: Metrics,
     ) -> None:
-        """length: letters that wait at most. stall_s: how long one may wait for the socket; None: for ever."""
+        """length: letters that wait at most. stall_timeout_s: how long one may wait for the socket; None: for ever."""
         self._connection = connection
-        self._thinning = thinning
-        self._stall_s = stall_s
+        self._message_filter = message_filter
+        self._stall_s = stall_timeout_s
         self._metrics = metrics
         self._mailbox = DropOldestQueue(length)
         self._news = asyncio.Event()
@@ -41,7 +41,7 @@ class SendQueue:
 
     def offer(self, letter: EncodedMessage) -> None:
         """Queues what is wanted of it. Raises ValueError as Letter.text does."""
-        if letter.text(self._thinning) is None:
+        if letter.text(self._message_filter) is None:
             return
         if not self._mailbox.put(letter):
             self._metrics.dropped.inc()
@@ -56,7 +56,7 @@ class SendQueue:
         """The greeting, then what is offered, until the end. Raises TimeoutError (stalled) and ConnectionClosed."""
         _limit_send_buffer(self._connection)
         for letter in greeting:
-            if (text := letter.text(self._thinning)) is not None:
+            if (text := letter.text(self._message_filter)) is not None:
                 await self._send([text])
         while not (self._finished and not self._mailbox):
             self._news.clear()
@@ -69,7 +69,7 @@ class SendQueue:
         """What waits, or some of it."""
         texts: list[bytes] = []
         while len(texts) < TOGETHER and (letter := self._mailbox.take()) is not None:
-            if (text := letter.text(self._thinning)) is not None:
+            if (text := letter.text(self._message_filter)) is not None:
                 texts.append(text)
         return texts
 

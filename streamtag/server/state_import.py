@@ -28,7 +28,7 @@ class StateImport:
     """Owned by the event loop. The other side sends one binary message, hears `ready` or `error`, and is closed."""
 
     def __init__(
-        self, visitor: Connection, stream: str, engine: Scheduler, message_size: int, gone: Callable[[bool], None]
+        self, visitor: Connection, stream: str, engine: Scheduler, max_message_bytes: int, gone: Callable[[bool], None]
     ) -> None:
         """gone: called when the connection is no more, with whether the stream was taken."""
         self._visitor = visitor
@@ -37,7 +37,7 @@ class StateImport:
         self._gone = gone
         self._taken = False
         visitor.guest = self
-        visitor.protocol.max_message_size = message_size
+        visitor.protocol.max_message_size = max_message_bytes
 
     async def attend(self) -> None:
         with suppress(ConnectionClosed):

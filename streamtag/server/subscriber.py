@@ -34,7 +34,7 @@ class Subscriber:
         self._wish = wish
         self._hub = hub
         self._metrics = metrics
-        self._outbox = SendQueue(connection, wish.thinning, queue, spec.stall_s, metrics)
+        self._outbox = SendQueue(connection, wish.message_filter, queue, spec.stall_timeout_s, metrics)
         self._writing: asyncio.Task[CloseReason | None] | None = None
         self.offer = self._outbox.offer
         self.finish = self._outbox.finish

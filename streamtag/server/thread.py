@@ -15,12 +15,11 @@ from streamtag.errors import OutputError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.app import WebSocketApp
-from streamtag.server.config import ServerConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.hub import EVERYTHING
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.ingest_registry import IngestRegistry
 from streamtag.server.queues import DropOldestQueue, EncodedMessage
 from streamtag.server.scheduler_metrics import SchedulerCollector, SchedulerMetrics
-from streamtag.sinks.message_sink import MessageSink
 
 INBOX = 1024  # messages that wait for the event loop at most
 EACH = 8  # or, if that is more, so many of each stream that there may be
@@ -30,25 +29,25 @@ TURNS = 4  # so often subscribers have their turn while as many letters are told
 class ServerThread:
     """Serves from a thread of its own, once; every other thread may publish.
 
-    with Server(ServeSpec.parse("8765"), hello) as server:
+    with ServerThread(ServerConfig.parse("8765"), hello) as server:
         server.publish(frame)
     """
 
     def __init__(
         self,
-        spec: ServerConfig,
+        config: ServerConfig,
         hello: Hello,
         ingest: IngestConfig | None = None,
-        say: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> None:
         """ingest: how sound is taken, once there is an engine to hear it; None: not at all.
 
-        say: is told which producers come, by the server's thread; must not wait.
+        on_message: called by the server's thread with a line for people when a producer comes; must not block.
         """
-        self._spec = spec
-        self._service = WebSocketApp(spec, hello, ingest, say)
-        self._inbox = DropOldestQueue(max(INBOX, EACH * (ingest.streams if ingest else 0)))
-        self._together = max(1, spec.queue // TURNS)
+        self._config = config
+        self._service = WebSocketApp(config, hello, ingest, on_message)
+        self._inbox = DropOldestQueue(max(INBOX, EACH * (ingest.max_streams if ingest else 0)))
+        self._together = max(1, config.queue_length // TURNS)
         self._lock = threading.Lock()  # of the inbox, whether the loop knows of it, and the loop
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None  # while it runs
@@ -74,15 +73,17 @@ class ServerThread:
 
     def observer(self) -> SchedulerMetrics:
         """What an engine's work is counted with, for /metrics; once."""
-        assert self._service.producers is not None, "it takes no sound"
-        door, registry = self._service.producers, self._service.metrics.registry
-        registry.register(SchedulerCollector(lambda: door.engine))
+        ingest, registry = self._ingest, self._service.metrics.registry
+        registry.register(SchedulerCollector(lambda: ingest.engine))
         return SchedulerMetrics(registry)
 
-    def hear_with(self, engine: Scheduler | None) -> None:
-        """From now on producers are let in; with None, no more of them. The engine tells `publish_all`."""
-        assert self._service.producers is not None, "it takes no sound"
-        self._service.producers.engine = engine
+    def attach(self, scheduler: Scheduler) -> None:
+        """Accept producers from now on. The scheduler must publish to `publish_all`."""
+        self._ingest.engine = scheduler
+
+    def detach(self) -> None:
+        """Accept no more producers."""
+        self._ingest.engine = None
 
     def publish(self, message: Message) -> None:
         """Hands it to whoever listens; never waits. A server that has ended takes no notice."""
@@ -95,6 +96,11 @@ class ServerThread:
             with suppress(ValueError):  # the hub will say so
                 letter.text(EVERYTHING)
         self._post(letters)
+
+    @property
+    def _ingest(self) -> IngestRegistry:
+        assert self._service.producers is not None, "this server was made without an IngestConfig"
+        return self._service.producers
 
     def _post(self, letters: Sequence[EncodedMessage]) -> None:
         with self._lock:
@@ -110,7 +116,7 @@ class ServerThread:
     def __enter__(self) -> Self:
         """Raises OutputError if the address cannot be served, or the certificate is of no use."""
         started: Future[str] = Future()
-        arguments = (_tls(self._spec), started)
+        arguments = (_tls(self._config), started)
         self._thread = threading.Thread(target=self._run, args=arguments, name="streamtag-serve", daemon=True)
         self._thread.start()
         self._address = started.result()
@@ -165,18 +171,6 @@ class ServerThread:
                 letters.append(letter)
             self._woken = bool(letters)
         return letters
-
-
-class WebSocketSink(MessageSink):
-    """Publishes what a stream gives."""
-
-    def __init__(self, tags: tuple[str, ...], server: ServerThread) -> None:
-        """tags: the model's, in its order [P]."""
-        super().__init__(tags)
-        self._server = server
-
-    def tell(self, message: Message) -> None:
-        self._server.publish(message)
 
 
 def _tls(spec: ServerConfig) -> ssl.SSLContext | None:

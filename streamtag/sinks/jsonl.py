@@ -15,7 +15,7 @@ class JsonLines(MessageSink):
     def __init__(self, file: TextIO, selection: Selection) -> None:
         super().__init__(selection.tags)
         self._file = file
-        self._thin = selection.thinning
+        self._thin = selection.message_filter
 
     def tell(self, message: Message) -> None:
         wanted = self._thin(message)

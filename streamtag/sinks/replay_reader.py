@@ -12,7 +12,7 @@ from typing import BinaryIO
 from streamtag.audio.source import Closing
 from streamtag.errors import ProtocolError, SourceError
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
-from streamtag.protocol.reader import LONGEST, parse
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 from streamtag.text import describe_os_error, printable
 
 LATEST_S = 1e9  # 30 years: a later time is a damaged one
@@ -67,7 +67,7 @@ class Recording(Closing):
             try:
                 message = parse(line)
             except ProtocolError:
-                self.damaged += line.endswith(b"\n") or len(line) > LONGEST
+                self.damaged += line.endswith(b"\n") or len(line) > MAX_MESSAGE_CHARS
                 continue
             if message is not None:
                 yield TimedMessage(clock.at(message, _at(line)), message)
@@ -92,12 +92,12 @@ class Recording(Closing):
         while line := self._read():
             if line.strip():
                 yield line
-            while len(line) > LONGEST and not line.endswith(b"\n"):
+            while len(line) > MAX_MESSAGE_CHARS and not line.endswith(b"\n"):
                 line = self._read()
 
     def _read(self) -> bytes:
         try:
-            return self._file.readline(LONGEST + 1)
+            return self._file.readline(MAX_MESSAGE_CHARS + 1)
         except OSError as error:
             raise SourceError(f"{self._label}: {_reason(error)}") from None
 

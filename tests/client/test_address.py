@@ -28,7 +28,7 @@ from streamtag.errors import SourceError
     ],
 )
 def test_what_is_an_address(where: str, url: str, label: str) -> None:
-    address = ServerAddress.of(where)
+    address = ServerAddress.parse(where)
     assert (address.url, address.label) == (url, label)
     parse_uri(address.url)  # the library takes it
 
@@ -51,29 +51,31 @@ def test_what_is_an_address(where: str, url: str, label: str) -> None:
 )
 def test_what_is_none(where: str) -> None:
     with pytest.raises(SourceError):
-        ServerAddress.of(where)
+        ServerAddress.parse(where)
 
 
 @pytest.mark.parametrize("where", ["ftp://user:secret@h/?token=secret", "ws://user:secret@h:x/?token=secret"])
 def test_an_error_tells_no_secret(where: str) -> None:
     with pytest.raises(SourceError) as caught:
-        ServerAddress.of(where)
+        ServerAddress.parse(where)
     assert "secret" not in str(caught.value)
 
 
 def test_what_it_is_like() -> None:
-    assert ServerAddress.of("wss://h/").secure
-    assert not ServerAddress.of("h").secure
-    assert ServerAddress.of("h/streams/mic").one_stream
-    assert not ServerAddress.of("h/").one_stream
-    assert all(ServerAddress.of(where).nearby for where in ("localhost:1", "127.1.2.3:1", "[::1]:1"))
-    assert not any(ServerAddress.of(where).nearby for where in ("example.org", "192.168.0.2:1", "localhost.example"))
+    assert ServerAddress.parse("wss://h/").is_secure
+    assert not ServerAddress.parse("h").is_secure
+    assert ServerAddress.parse("h/streams/mic").is_single_stream
+    assert not ServerAddress.parse("h/").is_single_stream
+    assert all(ServerAddress.parse(where).is_loopback for where in ("localhost:1", "127.1.2.3:1", "[::1]:1"))
+    assert not any(
+        ServerAddress.parse(where).is_loopback for where in ("example.org", "192.168.0.2:1", "localhost.example")
+    )
 
 
 @given(st.text(max_size=40) | st.text("ws:/[]@?#%.a1\n", max_size=40))
 def test_any_text_is_an_address_or_a_source_error(where: str) -> None:
     try:
-        label = ServerAddress.of(where).label
+        label = ServerAddress.parse(where).label
     except SourceError as error:
         label = str(error)
     assert label.isprintable()

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from websockets.http11 import Request, Response
+from websockets.sync.server import Server as StubServer
 from websockets.sync.server import ServerConnection, serve
-from websockets.sync.server import ServerThread as StubServer
 
 from streamtag.audio.source import SourceNotice
 from streamtag.client.address import ServerAddress
@@ -45,7 +45,7 @@ def _take(subscription: SubscriberClient) -> Message | SourceNotice:
     """What comes next; fails if nothing does."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        arrival = subscription.take(0.05)
+        arrival = subscription.read(0.05)
         if arrival is not None:
             return arrival
     raise AssertionError("nothing came")
@@ -62,7 +62,7 @@ def subscribe() -> Iterator[Subscribe]:
     with ExitStack() as stack:
 
         def subscribe(where: int | str, **others: Any) -> SubscriberClient:
-            address = ServerAddress.of(where if isinstance(where, str) else f"127.0.0.1:{where}")
+            address = ServerAddress.parse(where if isinstance(where, str) else f"127.0.0.1:{where}")
             return stack.enter_context(SubscriberClient(address, pauses=_soon, **others))
 
         yield subscribe
@@ -146,7 +146,7 @@ def test_messages_come_as_they_were_told(subscribe: Subscribe) -> None:
         for message in told:
             server.publish(message)
         assert [_take(subscription) for _ in told] == told
-        assert subscription.take(0.01) is None
+        assert subscription.read(0.01) is None
 
 
 def test_it_comes_back_when_the_server_does(subscribe: Subscribe) -> None:
@@ -159,7 +159,7 @@ def test_it_comes_back_when_the_server_does(subscribe: Subscribe) -> None:
     texts = [notice.text for notice in gone if isinstance(notice, SourceNotice)]
     assert texts[0].endswith("the connection was closed (1001): trying again") or "1001" in texts[0]
     assert texts[1].endswith("no connection (Connection refused): trying again")
-    assert subscription.take(0.3) is None  # the same trouble is told once
+    assert subscription.read(0.3) is None  # the same trouble is told once
     port = int(address.rstrip("/").rpartition(":")[2])
     with ServerThread(ServerConfig(port=port), HELLO) as server:
         back = _take(subscription)
@@ -188,9 +188,9 @@ def test_a_wish_that_the_server_does_not_understand_is_told(subscribe: Subscribe
 def test_a_token_that_no_header_can_hold_is_refused_before(token: str) -> None:
     if token:
         with pytest.raises(SourceError, match="ASCII"):
-            SubscriberClient(ServerAddress.of("h"), token)
+            SubscriberClient(ServerAddress.parse("h"), token)
     else:
-        SubscriberClient(ServerAddress.of("h"), "x" * 100)
+        SubscriberClient(ServerAddress.parse("h"), "x" * 100)
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_once_known_a_server_may_say_what_it_likes_while_it_is_away(stub: Stub, 
 def test_a_server_that_never_answers_does_not_hold_it_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         began = time.monotonic()
-        with SubscriberClient(ServerAddress.of(f"127.0.0.1:{listener.getsockname()[1]}")) as subscription:
-            assert subscription.take(0.05) is None
+        with SubscriberClient(ServerAddress.parse(f"127.0.0.1:{listener.getsockname()[1]}")) as subscription:
+            assert subscription.read(0.05) is None
         assert time.monotonic() - began < 10
 
 
@@ -366,10 +366,10 @@ def test_a_plain_connection_to_a_tls_server_is_told(certificate: Certificate, su
 
 def test_a_certificate_file_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.pem").write_text("nothing")
-    secure = ServerAddress.of("wss://h/")
+    secure = ServerAddress.parse("wss://h/")
     with pytest.raises(SourceError, match=r"a\.pem: no certificate in it"):
         SubscriberClient(secure, ca=tmp_path / "a.pem")
     with pytest.raises(SourceError, match=r"b\.pem: No such file"):
         SubscriberClient(secure, ca=tmp_path / "b.pem")
     with pytest.raises(SourceError, match="--ca is for wss"):
-        SubscriberClient(ServerAddress.of("ws://h/"), ca=tmp_path / "a.pem")
+        SubscriberClient(ServerAddress.parse("ws://h/"), ca=tmp_path / "a.pem")

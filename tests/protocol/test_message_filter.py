@@ -11,7 +11,7 @@ from streamtag.protocol.messages import End, Error, Event, Frame, Gap
 FRAME = Frame("mic", 3, 0.5, 1.0, {"guitar": 0.2, "slow": 0.05, "drums": 0.9}, latency_s=0.4)
 
 
-def test_without_wishes_messages_stay_as_they_are() -> None:
+def test_an_empty_filter_leaves_messages_unchanged() -> None:
     for message in (FRAME, Event("mic", "slow", "on", 1.0), Gap("mic", 1.0, 0.1), End("mic", 1.0, 4, FRAME.tags)):
         assert MessageFilter()(message) == message
 
@@ -24,10 +24,10 @@ def test_top_gives_the_strongest_first_and_keeps_the_rest_of_the_frame() -> None
 
 
 def test_only_what_is_strong_enough_is_left() -> None:
-    thinned = MessageFilter(least=0.2)(FRAME)
+    thinned = MessageFilter(min_probability=0.2)(FRAME)
     assert isinstance(thinned, Frame)
     assert list(thinned.tags) == ["guitar", "drums"]
-    nothing = MessageFilter(least=1.0)(FRAME)
+    nothing = MessageFilter(min_probability=1.0)(FRAME)
     assert isinstance(nothing, Frame)  # a frame without tags still tells the time
     assert not nothing.tags
 
@@ -45,8 +45,15 @@ def test_names_hold_for_frames_summaries_and_events_but_gaps_concern_all() -> No
 
 
 @pytest.mark.parametrize(
-    "wishes", [{"tags": frozenset()}, {"top": 0}, {"least": 1.5}, {"least": -0.1}, {"least": float("nan")}]
+    "fields",
+    [
+        {"tags": frozenset()},
+        {"top": 0},
+        {"min_probability": 1.5},
+        {"min_probability": -0.1},
+        {"min_probability": float("nan")},
+    ],
 )
-def test_wishes_that_leave_nothing_are_refused(wishes: dict[str, object]) -> None:
+def test_filters_that_leave_nothing_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(SpecError):
-        MessageFilter(**wishes)  # type: ignore[arg-type]
+        MessageFilter(**fields)  # type: ignore[arg-type]

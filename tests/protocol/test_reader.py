@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamtag.errors import ProtocolError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message, Ready
-from streamtag.protocol.reader import LONGEST, parse
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
 MESSAGES = [
@@ -84,7 +84,7 @@ def test_what_is_no_message_is_refused(line: str | bytes) -> None:
 
 def test_a_line_without_end_is_not_even_looked_at() -> None:
     with pytest.raises(ProtocolError, match="too long"):
-        parse(" " * (LONGEST + 1))
+        parse(" " * (MAX_MESSAGE_CHARS + 1))
 
 
 @given(

@@ -16,7 +16,9 @@ PROBS = np.array([0.2, 0.1, 0.9, 0.6])
 
 def thin(selection: Selection) -> dict[str, float]:
     """What is left of PROBS in a message."""
-    thinned = selection.thinning(Frame("song.mp3", 0, -0.256, 0.256, dict(zip(TAGS, PROBS.tolist(), strict=True))))
+    thinned = selection.message_filter(
+        Frame("song.mp3", 0, -0.256, 0.256, dict(zip(TAGS, PROBS.tolist(), strict=True)))
+    )
     assert isinstance(thinned, Frame)
     return dict(thinned.tags)
 
@@ -36,13 +38,13 @@ def test_top_keeps_the_strongest_first() -> None:
 
 
 def test_tags_are_found_in_any_case_and_kept_in_the_models_order() -> None:
-    chosen = Selection.of(TAGS, THRESHOLDS, wanted=[" Male Vocal", "GUITAR", "guitar", ""])
+    chosen = Selection.of(TAGS, THRESHOLDS, names=[" Male Vocal", "GUITAR", "guitar", ""])
     assert chosen.names == ("guitar", "male vocal")
     assert thin(chosen) == {"guitar": 0.2, "male vocal": 0.6}
 
 
 def test_top_picks_among_the_wanted_tags_only() -> None:
-    assert thin(Selection.of(TAGS, THRESHOLDS, wanted=["slow", "guitar"], top=1)) == {"guitar": 0.2}
+    assert thin(Selection.of(TAGS, THRESHOLDS, names=["slow", "guitar"], top=1)) == {"guitar": 0.2}
 
 
 def test_equal_tags_keep_the_models_order() -> None:
@@ -61,12 +63,12 @@ def test_one_threshold_stands_in_for_the_models() -> None:
 
 def test_an_unknown_tag_is_named_with_its_nearest_neighbour() -> None:
     with pytest.raises(SpecError, match=r"^guitarr: not a tag of this model \(did you mean 'guitar'\?\)"):
-        Selection.of(TAGS, THRESHOLDS, wanted=["guitarr"])
+        Selection.of(TAGS, THRESHOLDS, names=["guitarr"])
     with pytest.raises(SpecError, match=r"^xyzzy: not a tag of this model; "):
-        Selection.of(TAGS, THRESHOLDS, wanted=["xyzzy"])
+        Selection.of(TAGS, THRESHOLDS, names=["xyzzy"])
 
 
-@pytest.mark.parametrize("settings", [{"wanted": [" "]}, {"top": 0}, {"threshold": 1.5}, {"threshold": float("nan")}])
+@pytest.mark.parametrize("settings", [{"names": [" "]}, {"top": 0}, {"threshold": 1.5}, {"threshold": float("nan")}])
 def test_settings_that_choose_nothing_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(SpecError):
         Selection.of(TAGS, THRESHOLDS, **settings)  # type: ignore[arg-type]

@@ -18,8 +18,7 @@ from websockets.sync.client import connect as connect_client
 
 from streamtag.protocol.messages import Frame, Hello, Message
 from streamtag.protocol.reader import parse
-from streamtag.server.config import ServerConfig
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeEngine
 
@@ -111,7 +110,7 @@ def start_intake(engine: FakeEngine) -> Iterator[Start]:
             spec = ServerConfig(**{"port": 0, **settings})
             server = servers.enter_context(ServerThread(spec, HELLO, ingest or IngestConfig()))
             engine.tell = server.publish_all
-            server.hear_with(engine.real)
+            server.attach(engine.real)
             return server
 
         yield start

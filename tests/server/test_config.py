@@ -65,11 +65,11 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         {"token": "two words"},
         {"token": "schlüssel"},
         {"max_clients": 0},
-        {"queue": 0},
-        {"message_size": 0},
-        {"stall_s": 0.0},
-        {"stall_s": float("nan")},
-        {"stall_s": float("inf")},
+        {"queue_length": 0},
+        {"max_message_bytes": 0},
+        {"stall_timeout_s": 0.0},
+        {"stall_timeout_s": float("nan")},
+        {"stall_timeout_s": float("inf")},
         {"tls_key": Path("key.pem")},
         {"origins": ("example.org",)},
         {"origins": ("https://example.org/page",)},
@@ -126,7 +126,7 @@ def test_any_stream_can_be_asked_for_by_its_name(name: str) -> None:
     wish = SubscribeQuery.of(RequestTarget.of(f"/streams/{quote(name, safe='')}?top=1"), HELLO)
     assert wish is not None
     assert wish.stream == name
-    assert wish.thinning.top == 1
+    assert wish.message_filter.top == 1
     assert wish.wants(Frame(name, 0, 0.0, 0.5, {}))
     assert wish.wants(Error("for all"))
     assert not wish.wants(Event(f"{name}x", "guitar", "on", 0.1))
@@ -146,8 +146,8 @@ def test_tags_are_found_in_any_case_and_all_of_them_is_everything() -> None:
     def thinning(parameters: str) -> Any:
         wish = SubscribeQuery.of(RequestTarget.of(f"/?{parameters}"), HELLO)
         assert wish is not None
-        return wish.thinning
+        return wish.message_filter
 
     assert thinning("tags=GUITAR&min=0.25").tags == {"guitar"}
-    assert thinning("tags=GUITAR&min=0.25").least == 0.25
+    assert thinning("tags=GUITAR&min=0.25").min_probability == 0.25
     assert thinning("tags=male+vocal,guitar") == thinning("token=x") == thinning("")

@@ -56,7 +56,7 @@ def _still_heard(server: ServerThread, listener: ClientConnection, read: Read) -
 def test_a_subscriber_that_speaks_is_closed(
     start: Start, connect: Connect, read: Read, message: str | bytes, code: int
 ) -> None:
-    server = start(message_size=200)
+    server = start(max_message_bytes=200)
     speaker, listener = connect(server), connect(server)
     assert read(speaker) == read(listener)
     speaker.send(message)
@@ -74,7 +74,7 @@ def test_pings_are_answered(start: Start, connect: Connect) -> None:
 def test_one_who_pings_and_never_reads_is_not_listened_to(
     start: Start, connect: Connect, plug_in: PlugIn, read: Read
 ) -> None:
-    server = start(stall_s=1)
+    server = start(stall_timeout_s=1)
     listener, plug = connect(server), plug_in(server, "/", receive_buffer=4096)
     read(listener)
     plug.settimeout(0.5)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import End, Frame, Message
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeEngine
 
@@ -103,7 +103,7 @@ def test_sound_in_any_parts_comes_whole_up_to_the_first_mistake(
 def test_a_flood_of_producers_that_vanish_leaves_nothing_behind(
     start_intake: Start, plug_in: PlugIn, engine: FakeEngine, until: Until, ask: Ask, what: bytes
 ) -> None:
-    server = start_intake(IngestConfig(max_per_client=100, away_s=0.01))
+    server = start_intake(IngestConfig(max_per_client=100, reconnect_grace_s=0.01))
     for turn in range(5):
         plugs = [plug_in(server, f"/ingest/{turn}-{number}") for number in range(40)]
         for plug in plugs:  # no close frame, not even an end: reset
@@ -122,7 +122,7 @@ def test_memory_stays_flat(
     start_intake: Start, connect: Connect, plug_in: PlugIn, read: Read, make_frame: MakeFrame, engine: FakeEngine
 ) -> None:
     """With producers that come and go under ever new names, and one that never reads."""
-    server = start_intake(queue=20)
+    server = start_intake(queue_length=20)
     plug_in(server, "/ingest/deaf", receive_buffer=4096)
     reader = connect(server, "/?top=1")
     read(reader)

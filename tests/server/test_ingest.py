@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import Hello
 from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.server.ingest_config import IngestConfig, IngestWish, is_ingest, is_state, named_by_state
+from streamtag.server.config import IngestConfig
+from streamtag.server.ingest_config import IngestWish, is_ingest, is_state, named_by_state
 from streamtag.server.query import RequestTarget
 from streamtag.server.token_bucket import BURST, RATE, TokenBucket
 
@@ -29,9 +30,9 @@ def test_a_producer_says_what_it_sends_and_what_it_wants_to_hear() -> None:
     )
     assert wish.stream == "Halle 2 – Müller"
     assert wish.format == PcmFormat(48000, "f32le", 2)
-    assert (wish.position, wish.thinning.top) == (96000, 1)
+    assert (wish.position, wish.message_filter.top) == (96000, 1)
     plain = _wish("/ingest/mic")
-    assert (plain.format, plain.position, plain.thinning.top) == (PcmFormat(16000, "s16le", 1), None, None)
+    assert (plain.format, plain.position, plain.message_filter.top) == (PcmFormat(16000, "s16le", 1), None, None)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +115,10 @@ def test_a_stream_s_state_has_an_address_of_its_own() -> None:
         {"token": ""},
         {"token": "two words"},
         {"max_per_client": 0},
-        {"streams": 0},
-        {"message_size": 0},
-        {"idle_s": 0.0},
-        {"stale_s": float("nan")},
+        {"max_streams": 0},
+        {"max_message_bytes": 0},
+        {"idle_timeout_s": 0.0},
+        {"stale_after_s": float("nan")},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:

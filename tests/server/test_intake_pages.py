@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Error, Frame, Message, Ready
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import STATE, FakeEngine
 
@@ -102,7 +102,7 @@ def test_health_tells_how_much_room_there_is(start_intake: Start, engine: FakeEn
     engine.stats = replace(load, is_degraded=True)
     health = json.loads(ask(server, "/health")[1])
     assert (health["status"], health["room"], health["retry_after_s"]) == ("degraded", 0, 3.2)
-    server.hear_with(None)
+    server.detach()
     assert json.loads(ask(server, "/health")[1])["status"] == "waiting"
 
 
@@ -138,7 +138,7 @@ def test_metrics_tell_of_the_engine_and_each_of_its_streams(start_intake: Start,
     assert {sample.labels["stream"] for sample in of_streams.values()} == {name}
     assert of_streams["streamtag_stream_lag_seconds"].value == 0.25
     assert of_streams["streamtag_stream_waiting_seconds"].value == 0.5
-    server.hear_with(None)
+    server.detach()
     assert "streamtag_capacity" not in ask(server, "/metrics")[1]
 
 
@@ -221,7 +221,7 @@ def test_where_there_is_no_room_no_stream_is_taken_over(
 def test_one_who_leaves_before_the_state_came_is_forgotten(
     start_intake: Start, connect: Connect, rest: Rest, ask: Ask, until: Until
 ) -> None:
-    server = start_intake(IngestConfig(max_per_client=1, away_s=0.5))
+    server = start_intake(IngestConfig(max_per_client=1, reconnect_grace_s=0.5))
     client = connect(server, "/streams/new/state")
     assert ask(server, "/ingest/free")[0].status == 429
     client.close()

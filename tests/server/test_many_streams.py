@@ -7,7 +7,7 @@ from collections.abc import Callable
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import End, Frame, Message
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeEngine
 
@@ -20,7 +20,7 @@ MakeFrame = Callable[..., Frame]
 def test_late_subscribers_of_hundreds_of_streams_hear_of_them_all(
     start_intake: Start, engine: FakeEngine, connect: Connect, read: Read, make_frame: MakeFrame
 ) -> None:
-    server = start_intake(IngestConfig(streams=600))
+    server = start_intake(IngestConfig(max_streams=600))
     everything = connect(server, "/?top=1")
     read(everything)
     engine.tell([make_frame(0, f"stream {number}") for number in range(600)])

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Event, Frame, Hello, Message, Ready
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeEngine
 
@@ -110,7 +110,7 @@ def test_one_who_breaks_off_is_away_and_may_come_back(
 def test_a_name_that_is_in_use_is_refused_but_not_for_ever(
     start_intake: Start, engine: FakeEngine, connect: Connect, rest: Rest, until: Until, count: Count
 ) -> None:
-    server = start_intake(IngestConfig(stale_s=0.4))
+    server = start_intake(IngestConfig(stale_after_s=0.4))
     old = connect(server, "/ingest/mic")
     old.send(b"1234")
     status, text, _ = _refused(connect, server, "/ingest/mic")
@@ -143,14 +143,14 @@ def test_without_room_a_producer_is_told_when_to_come_again(
 
 def test_before_and_after_the_engine_nobody_is_let_in(start_intake: Start, connect: Connect) -> None:
     server = start_intake()
-    server.hear_with(None)
+    server.detach()
     assert _refused(connect, server, "/ingest/mic") == (503, "busy: the server begins or ends", "2")
 
 
 def test_there_are_as_many_from_one_address_as_there_may_be(
     start_intake: Start, engine: FakeEngine, connect: Connect, until: Until, ask: Ask
 ) -> None:
-    server = start_intake(IngestConfig(max_per_client=2, away_s=0.7))
+    server = start_intake(IngestConfig(max_per_client=2, reconnect_grace_s=0.7))
     one = connect(server, "/ingest/one")
     connect(server, "/ingest/two")
     status, text, retry = _refused(connect, server, "/ingest/three")
@@ -207,7 +207,7 @@ def test_who_cannot_shake_hands_opens_no_stream(start_intake: Start, engine: Fak
 def test_where_there_is_no_room_nothing_is_read_until_there_is(
     start_intake: Start, engine: FakeEngine, connect: Connect, until: Until
 ) -> None:
-    server = start_intake(IngestConfig(idle_s=0.3, stale_s=0.1))
+    server = start_intake(IngestConfig(idle_timeout_s=0.3, stale_after_s=0.1))
     client = connect(server, "/ingest/song")
     other = connect(server, "/ingest/other")
     until(lambda: len(engine.feeds) == 2)
@@ -233,7 +233,7 @@ def test_when_the_server_ends_producers_get_their_end(
 ) -> None:
     server = start_intake()
     client, other = connect(server, "/ingest/mic"), connect(server, "/ingest/without")
-    server.hear_with(None)
+    server.detach()
     engine.end("mic")
     server.__exit__(None, None, None)
     assert [message.type for message in rest(client)] == ["hello", "ready", "end"]
@@ -245,7 +245,7 @@ def test_when_the_server_ends_producers_get_their_end(
 def test_an_engine_that_ends_a_stream_without_a_word_leaves_no_connection(
     start_intake: Start, engine: FakeEngine, connect: Connect, rest: Rest
 ) -> None:
-    client = connect(start_intake(stall_s=0.2), "/ingest/mic")
+    client = connect(start_intake(stall_timeout_s=0.2), "/ingest/mic")
     engine.feeds["mic"].has_ended = True
     engine.feeds["mic"].on_writable()
     rest(client)

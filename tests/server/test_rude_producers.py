@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Frame, Message
-from streamtag.server.ingest_config import IngestConfig
+from streamtag.server.config import IngestConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeEngine
 
@@ -60,7 +60,7 @@ def test_other_words_and_messages_too_long_end_the_connection_and_nothing_else(
 def test_one_who_sends_no_sound_is_closed(
     start_intake: Start, engine: FakeEngine, connect: Connect, rest: Rest, until: Until, count: Count
 ) -> None:
-    server = start_intake(IngestConfig(idle_s=0.5))
+    server = start_intake(IngestConfig(idle_timeout_s=0.5))
     silent, busy = connect(server, "/ingest/silent"), connect(server, "/ingest/busy")
     began = time.monotonic()
     while time.monotonic() < began + 1.0:
@@ -80,7 +80,7 @@ def test_one_who_never_reads_loses_messages_and_is_heard_on(
     start_intake: Start, engine: FakeEngine, plug_in: PlugIn, connect: Connect, read: Read,
     make_frame: MakeFrame, until: Until, count: Count,
 ) -> None:  # fmt: skip
-    server = start_intake(queue=10, stall_s=0.3)
+    server = start_intake(queue_length=10, stall_timeout_s=0.3)
     plug = plug_in(server, "/ingest/deaf", receive_buffer=4096)
     reader = connect(server, "/streams/deaf?top=1")
     read(reader)
@@ -108,7 +108,7 @@ def test_one_who_never_reads_loses_messages_and_is_heard_on(
 def test_a_slow_producer_that_has_ended_is_not_waited_for_long(
     start_intake: Start, engine: FakeEngine, plug_in: PlugIn, make_frame: MakeFrame, until: Until
 ) -> None:
-    server = start_intake(queue=10, stall_s=0.3)
+    server = start_intake(queue_length=10, stall_timeout_s=0.3)
     plug = plug_in(server, "/ingest/deaf", receive_buffer=4096)
     for number in range(100):
         engine.tell([make_frame(number, "deaf")])

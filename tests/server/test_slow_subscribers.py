@@ -44,7 +44,7 @@ def _small(server: ServerThread) -> dict[str, Any]:
 def test_a_slow_reader_loses_the_oldest_frames_and_each_frame_tells_how_many(
     start: Start, connect: Connect, read: Read, make_frame: MakeFrame, until: Until, count: Count
 ) -> None:
-    server = start(queue=20)
+    server = start(queue_length=20)
     client = connect(server, **_small(server))
     read(client)
     events = [Event("mic", "tag 01", "on" if number % 2 else "off", number) for number in range(10)]
@@ -70,7 +70,7 @@ def test_a_slow_reader_loses_the_oldest_frames_and_each_frame_tells_how_many(
 def test_one_who_does_not_read_is_closed_with_try_again_later(
     start: Start, connect: Connect, read: Read, rest: Rest, make_frame: MakeFrame, until: Until, count: Count
 ) -> None:
-    server = start(stall_s=0.5)
+    server = start(stall_timeout_s=0.5)
     client, other = connect(server, **_small(server)), connect(server, "/?top=1")
     assert read(client) == read(other)
     for number in range(300):
@@ -88,7 +88,7 @@ def test_one_who_does_not_read_is_closed_with_try_again_later(
 def test_one_who_reads_slowly_and_one_for_whom_nothing_waits_stay(
     start: Start, connect: Connect, read: Read, make_frame: MakeFrame, count: Count
 ) -> None:
-    server = start(stall_s=0.5, queue=5)
+    server = start(stall_timeout_s=0.5, queue_length=5)
     client, idle = connect(server, **_small(server)), connect(server, "/streams/elsewhere", **_small(server))
     read(client)
     read(idle)
@@ -136,7 +136,7 @@ def test_of_two_hundred_subscribers_199_do_not_notice_one_that_does_not_read(
     start: Start, make_frame: MakeFrame
 ) -> None:
     for attempts_left in (2, 1, 0):  # a machine that is busy elsewhere delays some, one in the way all of them
-        late = asyncio.run(_two_hundred(start(queue=8), make_frame, 200))
+        late = asyncio.run(_two_hundred(start(queue_length=8), make_frame, 200))
         assert [len(times) for times in late] == [40] * 199  # nobody missed one
         if max(map(max, late)) < HOP_S:
             return
@@ -155,7 +155,7 @@ def test_memory_stays_flat(hello: Hello, connect: Connect, plug_in: PlugIn, read
         gc.collect()  # connections are cycles
         return tracemalloc.get_traced_memory()[0]
 
-    with ServerThread(ServerConfig(port=0, stall_s=600), hello) as server:
+    with ServerThread(ServerConfig(port=0, stall_timeout_s=600), hello) as server:
         connect(server, **_small(server))
         reader = connect(server, "/?top=1")
         read(reader)

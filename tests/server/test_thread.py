@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
 from collections.abc import Callable
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.errors import OutputError
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
 from streamtag.server.config import ServerConfig
-from streamtag.server.thread import ServerThread, WebSocketSink
-from streamtag.sinks.base import Stream
+from streamtag.server.thread import ServerThread
 
 Start = Callable[..., ServerThread]
 Connect = Callable[..., ClientConnection]
@@ -50,28 +44,6 @@ def test_a_subscriber_gets_hello_and_then_every_message_as_it_is_on_the_wire(
     for message in messages:
         server.publish(message)
     assert [client.recv(timeout=WAIT_S) for _ in messages] == [message.to_json() for message in messages]
-
-
-def test_the_sink_publishes_what_json_lines_would_hold(
-    start: Start, connect: Connect, hello: Hello, read: Read
-) -> None:
-    server = start()
-    client = connect(server)
-    assert read(client) == hello
-    probs: NDArray[np.float32] = np.linspace(0, 1, len(hello.tags), dtype=np.float32)
-    timeline, frame = Timeline("mic", hello.tags), TagFrame(3, 0.512, 1.024, probs, latency_s=0.4)
-    timeline.add(frame)
-    timeline.seconds = 1.0
-    sink = WebSocketSink(hello.tags, server)
-    sink.begin(Stream("mic"))
-    sink.frame(Stream("mic"), frame)
-    sink.gap(Gap("mic", 1.0, 0.2))
-    sink.end(Stream("mic"), timeline)
-    got = [json.loads(client.recv(timeout=WAIT_S)) for _ in range(3)]
-    assert [message["type"] for message in got] == ["frame", "gap", "end"]
-    assert list(got[0]["tags"]) == list(hello.tags)
-    assert list(got[0]["tags"].values()) == pytest.approx(probs.tolist(), abs=5e-5)
-    assert (got[0]["latency_s"], got[2]["frames"]) == (0.4, 1)
 
 
 def test_a_late_subscriber_is_told_of_a_gap_that_its_frames_have_not_passed_yet(
@@ -184,7 +156,7 @@ def test_where_nothing_is_streamed_there_is_no_subscribing(start: Start, connect
 def test_many_messages_at_once_overrun_no_queue(
     start: Start, connect: Connect, read: Read, make_frame: MakeFrame
 ) -> None:
-    server = start(queue=4)
+    server = start(queue_length=4)
     client = connect(server, "/?top=1")  # 20 kB: the sockets' buffers hold it all
     read(client)
     for number in range(200):  # as from a file that is heard faster than it plays
@@ -218,7 +190,7 @@ def test_leaving_sends_what_waits_and_closes_with_going_away(
 def test_leaving_waits_for_those_who_do_not_read_but_not_long(
     hello: Hello, make_frame: MakeFrame, plug_in: PlugIn, connect: Connect, rest: Rest, until: Until
 ) -> None:
-    with ServerThread(ServerConfig(port=0, queue=1000), hello) as server:
+    with ServerThread(ServerConfig(port=0, queue_length=1000), hello) as server:
         for _ in range(3):
             plug_in(server, "/", receive_buffer=4096)
         plug_in(server)  # and for one that never says what it wants, not at all

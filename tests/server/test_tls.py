@@ -113,7 +113,7 @@ def test_those_who_speak_no_tls_leave_the_others_alone(
 def test_a_reader_that_does_not_read_is_closed_over_tls_too(
     start: Start, connect: Connect, read: Read, make_frame: Callable[..., Message], pair: dict[str, Path]
 ) -> None:
-    server = start(tls_cert=pair["cert"], tls_key=pair["key"], stall_s=0.5)
+    server = start(tls_cert=pair["cert"], tls_key=pair["key"], stall_timeout_s=0.5)
     client = connect(server, ssl=ssl.create_default_context(cafile=pair["cert"]), max_queue=1)
     other = connect(server, "/?top=1", ssl=ssl.create_default_context(cafile=pair["cert"]))
     assert read(client) == read(other)

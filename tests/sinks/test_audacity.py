@@ -39,7 +39,7 @@ def test_what_never_goes_off_lasts_to_the_end(tmp_path: Path, selection: Selecti
 
 
 def test_other_tags_are_left_out_and_an_empty_track_is_an_empty_file(tmp_path: Path, selection: Selection) -> None:
-    only = Selection.of(selection.tags, selection.thresholds, wanted=["piano"])
+    only = Selection.of(selection.tags, selection.thresholds, names=["piano"])
     assert _written(tmp_path / "a.txt", [("harp", "on", 8.0), ("slow", "off", 9.0)], only) == ""
 
 

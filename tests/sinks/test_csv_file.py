@@ -44,7 +44,7 @@ def test_chosen_tags_are_the_columns_and_top_does_not_count(
     tmp_path: Path, make_frames: MakeFrames, probs: NDArray[np.float64]
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
-    chosen = Selection.of(tags, (0.5,) * 6, wanted=["harp", "slow"], top=1)
+    chosen = Selection.of(tags, (0.5,) * 6, names=["harp", "slow"], top=1)
     path = tmp_path / "tags.csv"
     with CsvFile(path, chosen) as table:
         table.frame(Stream("a"), make_frames(probs)[30])

@@ -75,7 +75,7 @@ def test_top_and_tags_thin_frames_summaries_and_events(
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
     file = io.StringIO()
-    lines = JsonLines(file, Selection.of(tags, (0.5,) * 6, wanted=["guitar", "drums", "harp"], top=2))
+    lines = JsonLines(file, Selection.of(tags, (0.5,) * 6, names=["guitar", "drums", "harp"], top=2))
     lines.frame(STREAM, make_frames(probs)[-1])
     lines.event(Event("song.mp3", "slow", "on", 1.0))
     lines.event(Event("song.mp3", "harp", "on", 1.0))

@@ -96,7 +96,7 @@ def test_only_chosen_tags_are_sent_and_always_all_of_them(
     receiver: Receiver, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
-    selection = Selection.of(tags, (0.5,) * 6, wanted=["harp", "guitar"], top=1)
+    selection = Selection.of(tags, (0.5,) * 6, names=["harp", "guitar"], top=1)
     with OscSink(receiver.target, selection) as osc:
         osc.frame(STREAM, make_frames(probs)[0])
         assert [message[0] for message in receiver.take(3)] == [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streamtag.errors import SourceError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
-from streamtag.protocol.reader import LONGEST
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS
 from streamtag.sinks.replay_reader import Recording, TimedMessage
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
@@ -92,7 +92,13 @@ def test_a_noted_time_that_makes_no_sense_is_none(tmp_path: Path, at: Any) -> No
 
 @pytest.mark.parametrize(
     "damage",
-    [b"nonsense\n", b'{"type":"frame"}\n', b"\xff\xfe\x00\n", b"[" * 100_000 + b"\n", b"x" * (3 * LONGEST) + b"\n"],
+    [
+        b"nonsense\n",
+        b'{"type":"frame"}\n',
+        b"\xff\xfe\x00\n",
+        b"[" * 100_000 + b"\n",
+        b"x" * (3 * MAX_MESSAGE_CHARS) + b"\n",
+    ],
 )
 def test_damaged_lines_are_skipped_and_counted(tmp_path: Path, damage: bytes) -> None:
     lines = [_line(HELLO), damage, _line(_frame(0)), damage, _line(_frame(1))]
@@ -137,7 +143,7 @@ def test_a_pass_sees_what_was_added_since(tmp_path: Path) -> None:
         (b"ID3\x03\x00" + bytes(range(256)) * 40, "not a message: no JSON"),
         (_line(HELLO)[:40], "not a message: no JSON"),
         (_line(HELLO).replace(b'"protocol": 1', b'"protocol": 2'), "speaks protocol 2"),
-        (b"x" * (2 * LONGEST), "too long"),
+        (b"x" * (2 * MAX_MESSAGE_CHARS), "too long"),
     ],
 )
 def test_what_is_no_recording_is_refused_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:

@@ -28,12 +28,13 @@ from streamtag.cli.bench.fake_microphone import FakeMicrophone, Fault
 from streamtag.cli.bench.measure import music, one_thread, resident_mib
 from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
+from streamtag.cli.serving import WebSocketSink
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.server.config import ServerConfig
-from streamtag.server.thread import ServerThread, WebSocketSink
+from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SilentSink, Stream
 from streamtag.sinks.meter_sink import MeterSink
 

@@ -42,8 +42,8 @@ def test_a_line_a_second_with_the_mean_of_its_frames_strongest_first() -> None:
 
 
 def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
-    for wanted, count in (({}, TAGS), ({"wanted": ["harp", "piano"]}, 2)):
-        lines, file = _lines(**wanted)
+    for chosen, count in (({}, TAGS), ({"names": ["harp", "piano"]}, 2)):
+        lines, file = _lines(**chosen)
         for number in range(6):
             lines.tell(_frame(number))
         (line,) = file.getvalue().splitlines()
@@ -84,7 +84,7 @@ def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
 
 
 def test_events_of_tags_that_nobody_wants_are_left_out() -> None:
-    lines, file = _lines(wanted=["harp"])
+    lines, file = _lines(names=["harp"])
     lines.tell(Event("mic", "guitar", "on", 0.3))
     lines.tell(Event("mic", "harp", "off", 0.3))
     lines.tell(Hello("streamtag", "m", NAMES, 16000, 0.256, 0.512, 0.384, (0.5,) * 6))

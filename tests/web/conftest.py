@@ -120,7 +120,7 @@ def start() -> Iterator[Callable[..., ServerThread]]:
     with ExitStack() as stack:
 
         def start(port: int = 0, hello: Hello = HELLO, **fields: Any) -> ServerThread:
-            return stack.enter_context(ServerThread(ServerConfig(port=port, queue=4096, **fields), hello))
+            return stack.enter_context(ServerThread(ServerConfig(port=port, queue_length=4096, **fields), hello))
 
         yield start
 

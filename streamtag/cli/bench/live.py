@@ -30,10 +30,11 @@ from streamtag.cli.bench.loopback import Loopback
 from streamtag.cli.bench.measure import Figures, machine, music, one_thread, resident_mib, say, show
 from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
+from streamtag.cli.serving import WebSocketSink
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.server.config import ServerConfig
-from streamtag.server.thread import ServerThread, WebSocketSink
+from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SilentSink, Stream
 
 RATE = 48000  # Hz, of the paced source: most sound cards' own
