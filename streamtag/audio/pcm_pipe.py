@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from streamtag.audio.container import standard_input
-from streamtag.audio.pcm import Pcm
-from streamtag.audio.resample import MAX_RATE, AudioTap, CaptureResampler
+from streamtag.audio.pcm import PcmDecoder, PcmFormat
+from streamtag.audio.resample import AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
 from streamtag.audio.source import AudioChunk, CaptureEvent, Closing, SourceNotice
 from streamtag.errors import SourceError
@@ -27,24 +27,17 @@ FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
 _NOTHING = np.zeros(0, np.float32)
 
 
-class RawSpec(Pcm):
-    """What standard input may bring."""
-
-    HIGHEST_RATE = MAX_RATE
-    MOST_CHANNELS = 64
-
-
 class PcmPipe(Closing):
     """A Capture. It ends where its input does."""
 
-    def __init__(self, spec: RawSpec, tap: AudioTap | None = None, file: BinaryIO | None = None) -> None:
+    def __init__(self, spec: PcmFormat, tap: AudioTap | None = None, file: BinaryIO | None = None) -> None:
         """file: unbuffered; standard input if None. Raises SourceError if that is none, or a terminal."""
         self._spec = spec
         self._file = standard_input() if file is None else file
         self._pieces: deque[CaptureEvent] = deque()
         self._intake = CaptureResampler(spec.rate, self._pieces, tap)
         self._ready: queue.Queue[tuple[bytes, float] | Exception | None] = queue.Queue(DEPTH)
-        self._rest = b""  # of a sample whose other bytes have not come
+        self._decoder = PcmDecoder(spec)
         self._heard = False
         self._ended = False
         self._failure: Exception | None = None
@@ -59,7 +52,7 @@ class PcmPipe(Closing):
     @property
     def description(self) -> str:
         channels = plural(self._spec.channels, "channel")
-        return f"standard input, {self._spec.sample}, {self._spec.rate} Hz, {channels}"
+        return f"standard input, {self._spec.encoding}, {self._spec.rate} Hz, {channels}"
 
     @property
     def xruns(self) -> int:
@@ -92,7 +85,7 @@ class PcmPipe(Closing):
 
     def _look(self, wait_s: float) -> bool:
         """All reads that wait, up to MOST of them, as one. -> False if none came in time."""
-        parts, newest = [self._rest], 0.0
+        parts, newest = [b""], 0.0
         while len(parts) <= MOST:
             try:
                 item = self._ready.get(block=len(parts) == 1, timeout=max(0.0, wait_s))
@@ -108,11 +101,10 @@ class PcmPipe(Closing):
         return len(parts) > 1
 
     def _take(self, data: bytes, arrived: float) -> None:
-        whole = len(data) - len(data) % self._spec.sample_bytes
-        self._rest = data[whole:]
-        if whole:
+        samples = self._decoder.decode(data)
+        if len(samples):
             self._heard = True
-            self._intake.take(Block(self._spec.decode(data[:whole]), arrived))
+            self._intake.take(Block(samples, arrived))
 
     def _end(self, failure: Exception | None) -> None:
         self._ended, self._failure = True, failure
@@ -121,8 +113,8 @@ class PcmPipe(Closing):
         if not self._heard:
             raise SourceError("standard input: is empty")
         self._intake.flush()
-        if self._rest:
-            text = f"the last {len(self._rest)} bytes of standard input are no whole sample: are --rate, --format"
+        if pending := len(self._decoder.pending):
+            text = f"the last {pending} bytes of standard input are no whole sample: are --rate, --format"
             self._pieces.append(SourceNotice(f"{text} and --channels right?", is_problem=False))
         if self._intake.repaired:
             text = f"{self._intake.repaired} samples were no finite numbers, and count as 0"

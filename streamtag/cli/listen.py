@@ -62,7 +62,7 @@ def _listen(
         raise typer.BadParameter("--channels goes with --rate and --format")
 
     def work() -> int:
-        from streamtag.audio.pcm_pipe import RawSpec
+        from streamtag.audio.pcm import PcmFormat
         from streamtag.cli.listen_run import ListenRequest, run
         from streamtag.sinks.osc import OscTarget
 
@@ -70,7 +70,7 @@ def _listen(
             input=input,
             channel=channel,
             source=source,
-            raw=None if rate is None or format is None else RawSpec(rate, format.value, channels or 1),
+            raw=None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1),
             name=name,
             json=json,
             top=top,

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.microphone import Microphone
-from streamtag.audio.pcm_pipe import PcmPipe, RawSpec
+from streamtag.audio.pcm import PcmFormat
+from streamtag.audio.pcm_pipe import PcmPipe
 from streamtag.audio.resample import AudioTap
 from streamtag.audio.source import AudioChunk, AudioSource, CaptureEvent, SourceNotice
 from streamtag.audio.url_stream import UrlStream
@@ -59,7 +60,7 @@ class ListenRequest:
     input: str | None = None
     channel: int | None = None
     source: str | None = None
-    raw: RawSpec | None = None
+    raw: PcmFormat | None = None
     name: str | None = None
     json: bool = False
     top: int | None = None

@@ -167,7 +167,7 @@ From = Annotated[
 ]
 Rate = Annotated[
     int | None,
-    typer.Option("--rate", metavar="HZ", min=1000, max=768_000, help="Sample rate of bare samples on standard input."),
+    typer.Option("--rate", metavar="HZ", min=1000, max=384_000, help="Sample rate of bare samples on standard input."),
 ]
 Format = Annotated[
     SampleFormat | None,

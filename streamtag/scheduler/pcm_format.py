@@ -1,14 +1,8 @@
-"""Bare samples as they come over a network."""
+"""The format of a producer's samples: `streamtag.audio.pcm.PcmFormat` under its old address."""
 
 from __future__ import annotations
 
-from streamtag.audio.pcm import Pcm, Sample
+from streamtag.audio.pcm import Encoding as Sample
+from streamtag.audio.pcm import PcmFormat
 
 __all__ = ["PcmFormat", "Sample"]
-
-
-class PcmFormat(Pcm):
-    """What a producer may send: no sound card goes further."""
-
-    HIGHEST_RATE = 384_000
-    MOST_CHANNELS = 8

@@ -50,7 +50,7 @@ class StreamState:
             "model": model,
             "position": self.position,
             "track": self.session.track.numbers(),
-            "pcm": {"rate": intake.format.rate, "sample": intake.format.sample, "channels": intake.format.channels},
+            "pcm": {"rate": intake.format.rate, "sample": intake.format.encoding, "channels": intake.format.channels},
             "intake": {name: getattr(intake, name) for name in ("began", "came", "gone", "first")},
             "row": {"time": row.time, "frames": row.frames},
         }
@@ -70,7 +70,9 @@ class StreamState:
             tensors = load(data)
             arrays = {name.removeprefix(SESSION): a for name, a in tensors.items() if name.startswith(SESSION)}
             track = HopBufferState.of(numbers["track"], _samples(tensors["pending"]))
-            intake = IntakeState(PcmFormat(**numbers["pcm"]), recent=_samples(tensors["recent"]), **numbers["intake"])
+            pcm = numbers["pcm"]
+            format = PcmFormat(pcm["rate"], pcm["sample"], pcm["channels"])
+            intake = IntakeState(format, recent=_samples(tensors["recent"]), **numbers["intake"])
             on: dict[str, Any] = {name: tensors["row." + name] for name in ROW}
             row = RowState(**on, **numbers["row"])
             state = cls(SessionState(track, arrays), intake, row, numbers["position"])

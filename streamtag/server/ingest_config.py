@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Self, cast, get_args
+from typing import Self
 
+from streamtag.audio.pcm import PcmFormat, parse_whole_number
 from streamtag.errors import SpecError
 from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import Hello
-from streamtag.scheduler.pcm_format import PcmFormat, Sample
 from streamtag.server.query import STREAMS, RequestTarget, decoded, thinning
 
 INGEST = "/ingest/"
 STATE = "/state"  # behind a stream's address
 LONGEST_NAME = 64  # characters
+MAX_INGEST_CHANNELS = 8
 PARAMETERS = ("rate", "format", "channels", "position")
 
 
@@ -35,16 +35,13 @@ class IngestWish:
         """Raises SpecError for what nobody can want."""
         parameters = target.parameters
         stream = checked_name(target.path.removeprefix(INGEST))
-        sample = parameters.get("format", "s16le")
-        if sample not in get_args(Sample):
-            raise SpecError(f"format must be {' or '.join(get_args(Sample))}, not {sample!r}")
-        rate = _whole(parameters.get("rate", "16000"), "rate")
-        channels = _whole(parameters.get("channels", "1"), "channels")
-        position = None if "position" not in parameters else _whole(parameters["position"], "position")
-        try:
-            format = PcmFormat(rate, cast(Sample, sample), channels)
-        except SpecError as error:
-            raise SpecError(str(error).removeprefix("PcmFormat: ")) from None
+        format = PcmFormat.parse(
+            parameters.get("rate", "16000"),
+            parameters.get("format", "s16le"),
+            parameters.get("channels", "1"),
+            MAX_INGEST_CHANNELS,
+        )
+        position = parse_whole_number("position", parameters["position"]) if "position" in parameters else None
         return cls(stream, format, position, thinning(parameters, hello, PARAMETERS))
 
 
@@ -70,9 +67,3 @@ def checked_name(part: str) -> str:
     if not name.isprintable() or "/" in name or name != name.strip():
         raise SpecError("a stream's name is made of characters that can be seen, without / and without outer spaces")
     return name
-
-
-def _whole(text: str, what: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise SpecError(f"{what} must be a whole number, not {text[:40]!r}")
-    return int(text)

@@ -143,7 +143,7 @@ class IngestRegistry:
         self._gate.pass_through(visitor)
         self._metrics.producers.set(len(self))
         producer.begin(feed)
-        self._say(f"{name}: sound from {producer.address}, {wish.format.rate} Hz {wish.format.sample}")
+        self._say(f"{name}: sound from {producer.address}, {wish.format.rate} Hz {wish.format.encoding}")
 
     def _let_adopt(self, visitor: Connection, name: str) -> None:
         self._check_place(visitor.address, name)

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamtag.audio.pcm_pipe import DEPTH, PcmPipe, RawSpec
+from streamtag.audio.pcm import PcmFormat
+from streamtag.audio.pcm_pipe import DEPTH, PcmPipe
 from streamtag.audio.source import AudioChunk, CaptureEvent, SourceNotice
-from streamtag.errors import SourceError, SpecError
+from streamtag.errors import SourceError
 
 
 def noise(seconds: float, rate: int, channels: int) -> NDArray[np.float32]:
@@ -27,8 +28,8 @@ def noise(seconds: float, rate: int, channels: int) -> NDArray[np.float32]:
     return (0.2 * random.standard_normal((round(seconds * rate), channels))).astype(np.float32)
 
 
-def encoded(samples: NDArray[np.float32], spec: RawSpec) -> bytes:
-    if spec.sample == "s16le":
+def encoded(samples: NDArray[np.float32], spec: PcmFormat) -> bytes:
+    if spec.encoding == "s16le":
         return np.round(samples * 32768).clip(-32768, 32767).astype("<i2").tobytes()
     return samples.astype("<f4").tobytes()
 
@@ -69,21 +70,21 @@ def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
 @pytest.mark.parametrize(
     "spec",
     [
-        RawSpec(16000, "s16le"),
-        RawSpec(44100, "s16le", 2),
-        RawSpec(48000, "f32le", 2),
-        RawSpec(8000, "f32le", 1),
-        RawSpec(96000, "f32le", 6),
+        PcmFormat(16000, "s16le"),
+        PcmFormat(44100, "s16le", 2),
+        PcmFormat(48000, "f32le", 2),
+        PcmFormat(8000, "f32le", 1),
+        PcmFormat(96000, "f32le", 6),
     ],
 )
-def test_every_format_comes_out_as_mono_at_16_khz(spec: RawSpec) -> None:
+def test_every_format_comes_out_as_mono_at_16_khz(spec: PcmFormat) -> None:
     sound = noise(2, spec.rate, spec.channels)
     with PcmPipe(spec, file=io.BytesIO(encoded(sound, spec))) as capture:
         heard = sound_of(all_of(capture))
         assert capture.read(0) is None
     expected = soxr.resample(sound.mean(axis=1), spec.rate, 16000)
     assert len(heard) == 32000
-    np.testing.assert_allclose(heard, expected, atol=2e-6 if spec.sample == "f32le" else 5e-5)
+    np.testing.assert_allclose(heard, expected, atol=2e-6 if spec.encoding == "f32le" else 5e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -93,7 +94,7 @@ def test_every_format_comes_out_as_mono_at_16_khz(spec: RawSpec) -> None:
     format=st.sampled_from(["s16le", "f32le"]),
 )
 def test_how_the_bytes_come_does_not_matter_and_an_odd_end_is_told(sizes: list[int], odd: int, format: Any) -> None:
-    spec = RawSpec(16000, format, 2)
+    spec = PcmFormat(16000, format, 2)
     sound = noise(0.1, 16000, 2)
     data = encoded(sound, spec) + b"\x01" * odd
     with PcmPipe(spec, file=Trickle(data, sizes)) as capture:  # type: ignore[arg-type]
@@ -109,7 +110,7 @@ def test_samples_that_are_no_numbers_count_as_silence_and_are_told() -> None:
     sound = noise(0.5, 16000, 1)
     sound[100:110] = np.nan
     sound[200] = np.inf
-    spec = RawSpec(16000, "f32le")
+    spec = PcmFormat(16000, "f32le")
     with PcmPipe(spec, file=io.BytesIO(encoded(sound, spec))) as capture:
         pieces = all_of(capture)
     heard = sound_of(pieces)
@@ -119,7 +120,7 @@ def test_samples_that_are_no_numbers_count_as_silence_and_are_told() -> None:
 
 
 def test_a_stall_gives_pieces_without_samples_and_loses_nothing() -> None:
-    spec = RawSpec(16000, "s16le")
+    spec = PcmFormat(16000, "s16le")
     sound = noise(0.5, 16000, 1)
     data = encoded(sound, spec)
     with pipe() as (reader, writer), PcmPipe(spec, file=reader) as capture:
@@ -142,7 +143,7 @@ def test_a_stall_gives_pieces_without_samples_and_loses_nothing() -> None:
 
 
 def test_a_writer_that_is_too_fast_waits_and_memory_stays_bounded() -> None:
-    spec = RawSpec(16000, "s16le")
+    spec = PcmFormat(16000, "s16le")
     second = encoded(noise(1, 16000, 1), spec)
     written = []
 
@@ -169,7 +170,7 @@ def test_a_writer_that_is_too_fast_waits_and_memory_stays_bounded() -> None:
 
 def test_an_empty_input_is_an_error() -> None:
     with (
-        PcmPipe(RawSpec(16000, "s16le"), file=io.BytesIO()) as capture,
+        PcmPipe(PcmFormat(16000, "s16le"), file=io.BytesIO()) as capture,
         pytest.raises(SourceError, match="standard input: is empty"),
     ):
         all_of(capture)
@@ -183,8 +184,8 @@ def test_an_input_that_breaks_off_is_an_error_behind_its_samples() -> None:
                 raise OSError(5, "Input/output error")
             return data
 
-    data = encoded(noise(0.1, 16000, 1), RawSpec(16000, "s16le"))
-    with PcmPipe(RawSpec(16000, "s16le"), file=Broken(data, [999])) as capture:  # type: ignore[arg-type]
+    data = encoded(noise(0.1, 16000, 1), PcmFormat(16000, "s16le"))
+    with PcmPipe(PcmFormat(16000, "s16le"), file=Broken(data, [999])) as capture:  # type: ignore[arg-type]
         samples = 0
         while samples < 1600:
             piece = capture.read(5)
@@ -198,7 +199,7 @@ def test_an_input_that_breaks_off_is_an_error_behind_its_samples() -> None:
 
 def test_closing_it_does_not_wait_for_a_pipe_that_gives_nothing() -> None:
     with pipe() as (reader, writer):
-        capture = PcmPipe(RawSpec(16000, "s16le"), file=reader)
+        capture = PcmPipe(PcmFormat(16000, "s16le"), file=reader)
         began = time.monotonic()
         capture.close()
         assert time.monotonic() - began < 3
@@ -207,22 +208,7 @@ def test_closing_it_does_not_wait_for_a_pipe_that_gives_nothing() -> None:
 
 
 def test_it_says_what_it_is() -> None:
-    with PcmPipe(RawSpec(48000, "f32le", 2), file=io.BytesIO(b"")) as capture:
+    with PcmPipe(PcmFormat(48000, "f32le", 2), file=io.BytesIO(b"")) as capture:
         assert capture.name == "stdin"
         assert capture.description == "standard input, f32le, 48000 Hz, 2 channels"
         assert capture.latency_s == 0
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ((0, "s16le", 1), "rate must lie between"),
-        ((99_000_000, "s16le", 1), "rate must lie between"),
-        ((16000, "mp3", 1), "format must be one of s16le, f32le"),
-        ((16000, "s16le", 0), "channels must lie between"),
-        ((16000, "s16le", 65), "channels must lie between"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(values: Any, reason: str) -> None:
-    with pytest.raises(SpecError, match=reason):
-        RawSpec(*values)

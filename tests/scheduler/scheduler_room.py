@@ -172,7 +172,7 @@ def music(seconds: float, format: PcmFormat, seed: int = 0) -> bytes:
     samples = round(seconds * format.rate)
     swell = np.interp(np.arange(samples), np.linspace(0, samples, 9), rng.uniform(0, 0.5, 9))
     sound = rng.standard_normal((samples, format.channels)) * swell[:, None]
-    if format.sample == "s16le":
+    if format.encoding == "s16le":
         return (np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes()
     return sound.astype("<f4").tobytes()
 

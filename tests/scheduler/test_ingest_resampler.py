@@ -149,7 +149,7 @@ def test_formats_that_make_no_sense(name: str, value: object) -> None:
 
 
 def test_samples_of_another_kind_are_refused() -> None:
-    with pytest.raises(SpecError, match="s16le, f32le"):
+    with pytest.raises(SpecError, match="s16le or f32le"):
         PcmFormat(16000, "u8")  # type: ignore[arg-type]
 
 

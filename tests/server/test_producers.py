@@ -47,7 +47,7 @@ def test_a_producer_is_greeted_and_its_bytes_come_as_they_were_sent(
     feed = engine.feeds["Halle 2"]
     until(lambda: feed.heard.endswith(b"parts"))
     assert bytes(feed.heard) == b"".join(pieces) + b"in three parts"
-    assert (feed.format.rate, feed.format.sample, feed.format.channels) == (48000, "f32le", 2)
+    assert (feed.format.rate, feed.format.encoding, feed.format.channels) == (48000, "f32le", 2)
 
 
 def test_each_hears_its_own_stream_thinned_as_it_wishes_and_subscribers_hear_all(

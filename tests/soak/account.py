@@ -55,7 +55,7 @@ class Sound:
     def data(self, start: int, end: int) -> bytes:
         """As it goes over the wire."""
         samples = self.samples(start, end)
-        if self.format.sample == "f32le":
+        if self.format.encoding == "f32le":
             return samples.astype("<f4").tobytes()
         return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
 

@@ -87,7 +87,7 @@ class Line:
     async def open(self, position: int | None = None, deaf: bool = False) -> int:
         """-> the position that the server gives. deaf: it reads nothing until `listen`. Raises RefusedError."""
         format = self._account.sound.format
-        query = f"rate={format.rate}&format={format.sample}&channels={format.channels}"
+        query = f"rate={format.rate}&format={format.encoding}&channels={format.channels}"
         if position is not None:
             query += f"&position={position}"
         url = f"{self._address}/ingest/{quote(self._account.name, safe='')}?{query}"

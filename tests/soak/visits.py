@@ -139,7 +139,7 @@ async def sends_noise(visit: Visit) -> None:
     await visit.line.open()
     await visit.play(0.3)
     await visit.line.say(visit.chance.randbytes(4 * visit.account.sound.format.channels * 8000))
-    visit.line.count(8000 if visit.account.sound.format.sample == "f32le" else 16000)
+    visit.line.count(8000 if visit.account.sound.format.encoding == "f32le" else 16000)
     await visit.play(0.3)
     await visit.line.end()
 
