@@ -24,17 +24,17 @@ class HopNetwork(Protocol):
     """Steps streams and owns their states: BatchedTagger in this process, HopWorkers in others."""
 
     @property
-    def nbytes(self) -> int: ...
+    def row_bytes(self) -> int: ...
 
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
     def reset(self, rows: NDArray[np.int64]) -> None: ...
 
-    def forget(self, rows: NDArray[np.int64]) -> None: ...
+    def reset_context(self, rows: NDArray[np.int64]) -> None: ...
 
-    def export(self, row: int) -> dict[str, NDArray[Any]]: ...
+    def save_row(self, row: int) -> dict[str, NDArray[Any]]: ...
 
-    def adopt(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None: ...
+    def load_row(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class SessionPool(Closing):
         self.spec = tagger.network.spec
         self._workers = None if processes is None else WorkerPool(tagger.network, slots, precision, processes)
         self._network: HopNetwork = self._workers or BatchedTagger(
-            tagger.network, slots, precision, turn=threading.Lock()
+            tagger.network, slots, precision, lock=threading.Lock()
         )
         self._lock = threading.Lock()  # of the two below
         self._free = list(range(slots))[::-1]
@@ -106,7 +106,7 @@ class SessionPool(Closing):
     @property
     def slot_bytes(self) -> int:
         """What a stream needs of the device's memory."""
-        return self._network.nbytes
+        return self._network.row_bytes
 
     def add(self, state: SessionState | None = None) -> PooledSession:
         """A new stream, or one that goes on where another pool's stood.
@@ -141,7 +141,7 @@ class SessionPool(Closing):
                 batch.append(session)
                 hops.append(hop)
         if forgetful:
-            self._network.forget(np.array(forgetful))
+            self._network.reset_context(np.array(forgetful))
         if not batch:
             return []
         probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
@@ -182,7 +182,7 @@ class PooledSession:
         if state is None:
             network.reset(np.array([slot]))
         else:
-            network.adopt(slot, state.arrays)
+            network.load_row(slot, state.arrays)
 
     @property
     def seconds(self) -> float:
@@ -239,5 +239,5 @@ class PooledSession:
         if self._track.ready:
             raise ValueError("a stream's state can be taken only when all its hops are done")
         if self._track.next_hop()[1]:
-            self._network.forget(np.array([self._slot]))
-        return SessionState(self._track.state(), self._network.export(self._slot))
+            self._network.reset_context(np.array([self._slot]))
+        return SessionState(self._track.state(), self._network.save_row(self._slot))

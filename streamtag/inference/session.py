@@ -81,7 +81,7 @@ class Session:
     def reset_context(self) -> None:
         """The network forgets what it heard, as for a new song; the clock and the frames go on."""
         if self._state is not None:
-            self._state = self._network.forget(self._state)
+            self._state = self._network.reset_context(self._state)
 
     def _check_open(self) -> None:
         if self._ended:

@@ -28,7 +28,7 @@ def main(lanes: Sequence[Connection], memory: mmap.mmap) -> None:
     way of any lane."""
     from streamtag.model.batched import BatchedTagger
     from streamtag.model.model_file import deserialize
-    from streamtag.model.shared_memory import SharedBufferAllocator  # late: torch
+    from streamtag.model.states import SharedBufferAllocator  # late: torch
 
     settings = json.loads(lanes[0].recv_bytes())
     spec, precision = SharedHopBufferSpec(*settings["exchange"]), settings["precision"]

@@ -40,9 +40,13 @@ class WorkerPool:
         """Starts them. Raises SpecError if there is no such precision, or this system cannot share memory so,
         DeviceError if they do not start."""
         from streamtag.model.model_file import serialize
-        from streamtag.model.packed_gru import check_precision
-        from streamtag.model.shared_memory import SharedBufferAllocator, aligned  # late: torch
-        from streamtag.model.states import StreamStates, arena_bytes
+        from streamtag.model.recurrent import check_precision
+        from streamtag.model.states import (  # late: torch
+            SharedBufferAllocator,
+            StreamStates,
+            aligned_size,
+            shared_state_bytes,
+        )
 
         check_precision(precision)
         if not available():
@@ -50,7 +54,7 @@ class WorkerPool:
         self.hop = network.spec.hop
         self._rows, self._precision, self._model = rows, precision, serialize(network)
         self._exchange = SharedHopBufferSpec(min(MOST, rows), self.hop, network.head.out_features)
-        self._offset, self._apart = arena_bytes(network, rows), aligned(self._exchange.nbytes)
+        self._offset, self._apart = shared_state_bytes(network, rows), aligned_size(self._exchange.nbytes)
         self._shared = os.memfd_create("streamtag")
         os.truncate(self._shared, self._offset + processes * LANES * self._apart)
         self._memory = mmap.mmap(self._shared, 0)
@@ -68,9 +72,9 @@ class WorkerPool:
             raise
 
     @property
-    def nbytes(self) -> int:
+    def row_bytes(self) -> int:
         """Bytes of memory that a stream needs."""
-        return self._states.nbytes
+        return self._states.row_bytes
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -98,14 +102,14 @@ class WorkerPool:
         """As BatchedTagger.reset; so the others."""
         self._states.reset(rows)
 
-    def forget(self, rows: NDArray[np.int64]) -> None:
-        self._states.forget(rows)
+    def reset_context(self, rows: NDArray[np.int64]) -> None:
+        self._states.reset_context(rows)
 
-    def export(self, row: int) -> dict[str, NDArray[Any]]:
-        return self._states.export(row)
+    def save_row(self, row: int) -> dict[str, NDArray[Any]]:
+        return self._states.save_row(row)
 
-    def adopt(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._states.adopt(row, arrays)
+    def load_row(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._states.load_row(row, arrays)
 
     def close(self) -> None:
         """Ends the processes. Nothing may be stepped from now on."""

@@ -1,4 +1,4 @@
-"""One hop of many streams at once: the audio of whichever rows have one in, their probabilities out."""
+"""One hop of many streams at once: audio of any rows in, their probabilities out."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from torch import Tensor
 
 from streamtag.model.cuda_graphs import CudaGraphBatcher, CudaGraphs, GraphCapture
 from streamtag.model.network import TaggerNetwork
-from streamtag.model.packed_gru import packed
-from streamtag.model.state_table import Allocate, Arrays
-from streamtag.model.states import StreamStates
+from streamtag.model.recurrent import pack_gru
+from streamtag.model.states import Allocate, Arrays, StreamStates
 from streamtag.model.streaming import where
 
-SLICE = 16  # streams whose scattering is computed together on a CPU: what they need fits its caches
-LARGE = 31 << 20  # bytes: more than any tensor of a slice, and the most that glibc can be taught to keep
+CPU_BATCH = 16  # streams whose scattering is computed together on a CPU: the intermediate tensors fit its caches
+MALLOC_PROBE_BYTES = 31 << 20  # larger than any tensor of such a batch, and just below glibc's limit of 32 MiB
 
 
 class BatchedTagger:
-    """Owns the states of `rows` streams, all of which stand between two hops.
+    """Own the states of `rows` streams, all of which are between two hops, and step any of them.
 
-    On a CPU several threads may use it at once, but no row two of them. On a GPU work is recorded once and then
-    repeated in batches of fixed sizes (see FixedBatches), by one thread at a time.
+    On a CPU several threads may use it at once, but no two of them the same row. On a GPU the work is captured once
+    and then replayed in batches of fixed sizes (see CudaGraphBatcher), by one thread at a time.
     """
 
     def __init__(
@@ -33,92 +32,95 @@ class BatchedTagger:
         network: TaggerNetwork,
         rows: int,
         precision: str = "float32",
-        turn: AbstractContextManager[Any] | None = None,
-        recorder: GraphCapture | None = None,
+        lock: AbstractContextManager[Any] | None = None,
+        capture: GraphCapture | None = None,
         allocate: Allocate | None = None,
     ) -> None:
-        """precision: of the GRU's products. turn: a lock, held wherever one thread at a time may work; None: there is
-        but one. recorder: how work is recorded; None: as CUDA graphs on a GPU, on a CPU not at all. allocate: memory
-        for the states, as HopStates has it.
+        """Allocate the states and pack the GRU's weights.
 
-        Raises SpecError if there is no such precision.
+        precision: of the GRU's products. lock: held wherever only one thread may work at a time; None: there is only
+        one thread. capture: how work is captured; None: as CUDA graphs on a GPU, not at all on a CPU. allocate:
+        memory for the states, see StateTable. Raises SpecError for an unknown precision.
         """
         self._network = network
-        self._gru = packed(network.gru, precision)
+        self._gru = pack_gru(network.gru, precision)
         self._device = network.head.weight.device
         self.hop = network.spec.hop
-        self._batches: CudaGraphBatcher | None = None
-        self._turn: AbstractContextManager[Any] = nullcontext()
+        self._batcher: CudaGraphBatcher | None = None
+        self._lock: AbstractContextManager[Any] = nullcontext()
         with torch.inference_mode():
-            if recorder is None and self._device.type == "cuda":
-                recorder = CudaGraphs(self._device)
-            if recorder is not None:
-                self._turn = turn or nullcontext()
+            if capture is None and self._device.type == "cuda":
+                capture = CudaGraphs(self._device)
+            if capture is not None:
+                self._lock = lock or nullcontext()
                 shape = self.hop, network.head.out_features
-                self._batches = CudaGraphBatcher(self._recorded, shape, rows, self._device, recorder)
-                rows += 1  # the spare one
+                self._batcher = CudaGraphBatcher(self.step_tensors, shape, rows, self._device, capture)
+                rows += 1  # the padding row
             else:
-                # glibc returns large freed blocks to the system, and fetches them anew, page by page, a moment later.
-                # Having seen one of a size freed it keeps what is smaller (mallopt(3): its thresholds are dynamic).
-                torch.empty(LARGE, dtype=torch.uint8)
+                # glibc returns large freed blocks to the system and soon requests them again, page by page. After one
+                # block of a size was freed, it keeps all smaller ones (mallopt(3): dynamic thresholds).
+                torch.empty(MALLOC_PROBE_BYTES, dtype=torch.uint8)
             self._states = StreamStates(network, rows, allocate)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the device that a stream needs."""
-        return self._states.nbytes
+    def row_bytes(self) -> int:
+        """Bytes of the device's memory that one stream needs."""
+        return self._states.row_bytes
+
+    @property
+    def captured_sizes(self) -> list[int]:
+        """Batch sizes captured so far, ascending; none on a CPU."""
+        return [] if self._batcher is None else self._batcher.sizes
 
     @torch.inference_mode()
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """audio [M, hop], finite, of the rows [M], all different -> probabilities [M, tags].
+        """Return probabilities [M, tags] for finite audio [M, hop] of the rows [M], which are all different.
 
-        A stream begins with half a hop of silence. What its first hop gives stands for the time before its start.
+        A stream begins with half a hop of silence. The result of its first hop belongs to the time before its start
+        and must be ignored.
         """
-        if self._batches is not None:
-            with self._turn:
-                return self._batches(audio, rows)
-        where, sound = self._there(rows), self._there(audio)
-        parts = zip(torch.split(sound, SLICE), torch.split(where, SLICE), strict=True)
+        if self._batcher is not None:
+            with self._lock:
+                return self._batcher(audio, rows)
+        indices, samples = torch.from_numpy(rows).to(self._device), torch.from_numpy(audio).to(self._device)
+        parts = zip(torch.split(samples, CPU_BATCH), torch.split(indices, CPU_BATCH), strict=True)
         frames, starting = (torch.cat(part) for part in zip(*(self._scatter(*part) for part in parts), strict=True))
-        return self._tag(frames, starting, where).numpy()
+        return self._tag(frames, starting, indices).numpy()
 
     def reset(self, rows: NDArray[np.int64]) -> None:
-        """They begin anew."""
-        with self._turn:
+        """Restart the rows as new streams."""
+        with self._lock:
             self._states.reset(rows)
 
-    def forget(self, rows: NDArray[np.int64]) -> None:
-        """They go on, but the GRU knows nothing of what it heard."""
-        with self._turn:
-            self._states.forget(rows)
+    def reset_context(self, rows: NDArray[np.int64]) -> None:
+        """Reset the GRU's state of the rows; their audio history stays."""
+        with self._lock:
+            self._states.reset_context(rows)
 
-    def export(self, row: int) -> dict[str, NDArray[Any]]:
-        """All that a row remembers, by name."""
-        with self._turn:
-            return self._states.export(row)
+    def save_row(self, row: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of everything that a row holds, by name."""
+        with self._lock:
+            return self._states.save_row(row)
 
-    def adopt(self, row: int, arrays: Arrays) -> None:
-        """The row goes on where the exported one stood. Raises SpecError if it is not of this model's shapes."""
-        with self._turn:
-            self._states.adopt(row, arrays)
+    def load_row(self, row: int, arrays: Arrays) -> None:
+        """Restore a saved row. Raises SpecError if the arrays do not have this model's shapes."""
+        with self._lock:
+            self._states.load_row(row, arrays)
 
-    def _recorded(self, audio: Tensor, rows: Tensor) -> Tensor:
-        """A whole hop that asks the host for nothing."""
+    def step_tensors(self, audio: Tensor, rows: Tensor) -> Tensor:
+        """Return probabilities [M, tags] as `step` does, on the device, without ever waiting for a value of it."""
         return self._tag(*self._scatter(audio, rows), rows)
 
     def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """audio [M, hop] -> frames [M, 1, paths], and which streams have just begun [M]."""
-        before = self._states.scattering.gather_rows(rows)
+        """Return frames [M, 1, paths] for audio [M, hop], and which streams have just begun, bool [M]."""
+        before = self._states.scattering.gather(rows)
         frames, after = self._network.scattering.step(audio, before)
-        self._states.scattering.put(rows, after)
+        self._states.scattering.scatter(rows, after)
         return frames, before.index < 0
 
     def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
-        """frames [M, 1, paths] -> probabilities [M, tags]. Nothing is heard before a stream's start."""
-        network, hidden = self._network, self._states.hidden.gather_rows(rows)
-        y, moved = self._gru.frame(network.normalization(frames[:, 0]), hidden)
-        self._states.hidden.put(rows, where(starting, hidden, moved))
+        """Return probabilities [M, tags] for frames [M, 1, paths]. Frames before a stream's start change no state."""
+        network, hidden = self._network, self._states.hidden.gather(rows)
+        y, new_hidden = self._gru.frame(network.normalization(frames[:, 0]), hidden)
+        self._states.hidden.scatter(rows, where(starting, hidden, new_hidden))
         return torch.sigmoid(network.head(y))
-
-    def _there(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)

@@ -1,7 +1,7 @@
-"""Hops in batches of a few fixed sizes, so that a device repeats recorded work instead of being told it anew.
+"""Hops in batches of a few fixed sizes, so that a GPU replays captured work instead of launching it anew.
 
-A hop is some two hundred small kernels, and to ask a GPU for them takes longer than they do. A graph holds them all,
-but always the same ones over the same memory: hence fixed sizes, and tensors that stay where they are.
+A hop is about two hundred small kernels, and launching them takes longer than running them. A CUDA graph holds them
+all, but always the same ones over the same memory: hence fixed sizes, and tensors that stay where they are.
 """
 
 from __future__ import annotations
@@ -14,52 +14,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-LARGEST = 512  # streams in one batch: they fill any GPU, and their intermediate tensors take a gigabyte or two
-WARM_UP = 3  # times that work runs before it is recorded: FFT plans and matrix products' workspaces come to be then
+MAX_BATCH = 512  # streams in one batch: they fill any GPU, and their intermediate tensors take one or two gigabytes
+WARM_UP_RUNS = 3  # runs before a capture, in which FFT plans and workspaces of matrix products are created
 
 Work = Callable[[], None]
+StepFunction = Callable[[Tensor, Tensor], Tensor]  # audio [B, hop], rows [B] -> results [B, outputs]
 
 
 class GraphCapture(Protocol):
-    """How work on tensors that stay where they are is recorded."""
+    """Captures work on tensors that stay where they are."""
 
-    def record(self, work: Work) -> Work:
-        """-> what does the same again. `work` itself runs some times for warming up."""
+    def capture(self, work: Work) -> Work:
+        """Return a function that repeats `work`. Runs `work` a few times to warm up."""
 
     def wait(self) -> None:
-        """Until all that was asked for has been done."""
+        """Wait until all requested work is done."""
 
 
 class CudaGraphs:
-    """Recorded as CUDA graphs, which share the memory of what they need in between. Used by one thread at a time."""
+    """Capture work as CUDA graphs, which share the memory of their intermediate tensors. For one thread at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         with torch.cuda.device(device):
-            # the default stream cannot be recorded
-            self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            # the thread sleeps while it waits for it
+            # the default stream cannot be captured
+            self._capture_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            # blocking: the thread sleeps while it waits
             self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._memory = torch.cuda.graph_pool_handle()
 
-    def record(self, work: Work) -> Work:
+    def capture(self, work: Work) -> Work:
         with torch.cuda.device(self._device):
             current = torch.cuda.current_stream()
-            self._aside.wait_stream(current)
-            with torch.cuda.stream(self._aside):
-                for _ in range(WARM_UP):
+            self._capture_stream.wait_stream(current)
+            with torch.cuda.stream(self._capture_stream):
+                for _ in range(WARM_UP_RUNS):
                     work()
-            current.wait_stream(self._aside)
+            current.wait_stream(self._capture_stream)
             graph = torch.cuda.CUDAGraph()
-            # what other threads ask of the device meanwhile is no part of it, and no error
-            with torch.cuda.graph(graph, self._memory, self._aside, capture_error_mode="thread_local"):
+            # requests of other threads meanwhile are no part of the graph, and no error
+            with torch.cuda.graph(graph, self._memory, self._capture_stream, capture_error_mode="thread_local"):
                 work()
 
-        def repeat() -> None:
+        def replay() -> None:
             with torch.cuda.device(self._device):
                 graph.replay()
 
-        return repeat
+        return replay
 
     def wait(self) -> None:
         with torch.cuda.device(self._device):
@@ -67,83 +68,84 @@ class CudaGraphs:
             self._done.synchronize()
 
 
-class Batch:
-    """Work of one size over tensors of its own: parcels [B, hop + 1] in, results [B, outputs] out."""
+class _Batch:
+    """Captured work of one batch size over its own tensors: inputs [B, hop + 1], results [B, outputs]."""
 
-    def __init__(self, parcels: Tensor, results: Tensor, hop: Hop, recorder: GraphCapture) -> None:
-        self._parcels, self._results = parcels, results
-        self._repeat = recorder.record(lambda: self._work(hop))
+    def __init__(self, inputs: Tensor, results: Tensor, step: StepFunction, capture: GraphCapture) -> None:
+        self._inputs, self._results = inputs, results
+        self._replay = capture.capture(lambda: self._work(step))
 
-    def __call__(self, parcels: Tensor, results: Tensor) -> None:
-        self._parcels.copy_(parcels)
-        self._repeat()
+    def __call__(self, inputs: Tensor, results: Tensor) -> None:
+        self._inputs.copy_(inputs)
+        self._replay()
         results.copy_(self._results)
 
-    def _work(self, hop: Hop) -> None:
-        # copied inside: nothing that another graph may overwrite is needed after this one
-        self._results.copy_(hop(self._parcels[:, :-1], self._parcels[:, -1].view(torch.int32).long()))
-
-
-Hop = Callable[[Tensor, Tensor], Tensor]  # audio [B, hop], rows [B] -> results [B, outputs]
+    def _work(self, step: StepFunction) -> None:
+        # copied inside: afterwards nothing is needed that another graph may overwrite
+        self._results.copy_(step(self._inputs[:, :-1], self._inputs[:, -1].view(torch.int32).long()))
 
 
 class CudaGraphBatcher:
-    """Any number of streams' hops, as batches of sizes that are powers of two up to LARGEST, with one copy to the
-    device and one back. Used by one thread at a time.
+    """Step any number of streams in batches whose sizes are powers of two up to MAX_BATCH. For one thread at a time.
 
-    A parcel is a hop's samples and, in one more float's place, the number of its row, so that both are one copy.
-    Where a batch is larger than what there is to do, its last parcels are silence for the `spare` row.
+    One row of the inputs is a hop's samples followed by the number of its row in place of one more float, so that
+    one copy to the device carries both. The last inputs of a batch that is not full are silence for `padding_row`.
     """
 
     def __init__(
-        self, hop: Hop, shape: tuple[int, int], spare: int, device: torch.device, recorder: GraphCapture
+        self,
+        step: StepFunction,
+        shape: tuple[int, int],
+        padding_row: int,
+        device: torch.device,
+        capture: GraphCapture,
     ) -> None:
-        """shape: samples of a hop, and results of one; spare: the row that no stream has, after all that have one."""
+        """shape: samples of a hop, and values of a result. padding_row: follows the rows of all streams."""
         samples, outputs = shape
-        self._hop, self._spare, self._recorder = hop, spare, recorder
-        self._batches: dict[int, Batch] = {}
-        most = sum(parts(spare))
+        self._step, self._padding_row, self._capture = step, padding_row, capture
+        self._batches: dict[int, _Batch] = {}
+        capacity = sum(batch_sizes(padding_row))
         pinned = device.type == "cuda"
-        self._sent = torch.zeros(most, samples + 1, pin_memory=pinned)
-        self._got = torch.zeros(most, outputs, pin_memory=pinned)
-        self._there_in = self._sent.to(device, copy=True)
-        self._there_out = self._got.to(device, copy=True)
+        self._host_inputs = torch.zeros(capacity, samples + 1, pin_memory=pinned)
+        self._host_results = torch.zeros(capacity, outputs, pin_memory=pinned)
+        self._device_inputs = self._host_inputs.to(device, copy=True)
+        self._device_results = self._host_results.to(device, copy=True)
 
     @property
     def sizes(self) -> list[int]:
-        """Those recorded so far."""
+        """Batch sizes captured so far, ascending."""
         return sorted(self._batches)
 
     def __call__(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """audio [M, hop] of the rows [M] -> results [M, outputs]."""
-        count, sizes = len(rows), parts(len(rows))
+        """Return results [M, outputs] for audio [M, hop] of the rows [M]."""
+        count, sizes = len(rows), batch_sizes(len(rows))
         total = sum(sizes)
-        parcels = self._sent.numpy()
-        parcels[:count, :-1], parcels[count:total, :-1] = audio, 0.0
-        numbers = parcels[:, -1:].view(np.int32)[:, 0]
-        numbers[:count], numbers[count:total] = rows, self._spare
-        self._there_in[:total].copy_(self._sent[:total], non_blocking=True)
+        inputs = self._host_inputs.numpy()
+        inputs[:count, :-1], inputs[count:total, :-1] = audio, 0.0
+        row_column = inputs[:, -1:].view(np.int32)[:, 0]
+        row_column[:count], row_column[count:total] = rows, self._padding_row
+        self._device_inputs[:total].copy_(self._host_inputs[:total], non_blocking=True)
         start = 0
         for size in sizes:
             part = slice(start, start + size)
-            self._batch(size)(self._there_in[part], self._there_out[part])
+            self._batch(size)(self._device_inputs[part], self._device_results[part])
             start += size
-        self._got[:count].copy_(self._there_out[:count], non_blocking=True)
-        self._recorder.wait()
-        results: NDArray[np.float32] = self._got[:count].numpy().copy()
+        self._host_results[:count].copy_(self._device_results[:count], non_blocking=True)
+        self._capture.wait()
+        results: NDArray[np.float32] = self._host_results[:count].numpy().copy()
         return results
 
-    def _batch(self, size: int) -> Batch:
+    def _batch(self, size: int) -> _Batch:
         if size not in self._batches:
-            # warming up steps the spare row alone
-            parcels = torch.zeros(size, self._there_in.shape[1], device=self._there_in.device)
-            parcels[:, -1].view(torch.int32).fill_(self._spare)
-            results = torch.zeros(size, self._there_out.shape[1], device=self._there_out.device)
-            self._batches[size] = Batch(parcels, results, self._hop, self._recorder)
+            # warming up steps only the padding row
+            inputs = torch.zeros(size, self._device_inputs.shape[1], device=self._device_inputs.device)
+            inputs[:, -1].view(torch.int32).fill_(self._padding_row)
+            results = torch.zeros(size, self._device_results.shape[1], device=self._device_results.device)
+            self._batches[size] = _Batch(inputs, results, self._step, self._capture)
         return self._batches[size]
 
 
-def parts(count: int) -> list[int]:
-    """The sizes of the batches for `count` streams, the largest first: 1300 -> 512, 512, 512; 5 -> 8."""
-    whole, rest = divmod(count, LARGEST)
-    return [LARGEST] * whole + ([1 << (rest - 1).bit_length()] if rest else [])
+def batch_sizes(count: int) -> list[int]:
+    """Return the batch sizes for `count` streams, the largest first: 512, 512, 512 for 1300; 8 for 5."""
+    full, remaining = divmod(count, MAX_BATCH)
+    return [MAX_BATCH] * full + ([1 << (remaining - 1).bit_length()] if remaining else [])

@@ -1,4 +1,4 @@
-"""The whole network: audio in, probabilities of the tags out, with one state for all of it."""
+"""The whole network as one streaming module: audio in, probabilities of the tags out."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from streamtag.spec import ScatteringSpec
 
 @dataclass(frozen=True)
 class TaggerState:
-    """Scattering's state and the GRU's [N, layers, hidden]; both stay on the network's device."""
+    """Hold the scattering's state and the GRU's, [N, layers, hidden]; both stay on the network's device."""
 
     scattering: ScatteringState
     hidden: Tensor
 
 
 class TaggerNetwork(nn.Module):
-    """audio [N, T] at 16 kHz -> probabilities [N, F, tags], one frame a hop.
+    """audio [N, T] at 16 kHz -> probabilities [N, F, tags], one frame per hop.
 
-    `thresholds` are the probabilities from which each tag counts as present; `card` says where the weights come
-    from. Raises SpecError if the parts do not fit each other.
+    `thresholds` are the probabilities from which each tag counts as present; `card` states the origin of the weights.
+    Raises SpecError if the parts do not fit each other.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TaggerNetwork(nn.Module):
 
     @property
     def latency_s(self) -> float:
-        """Algorithmic latency in seconds: from a frame's centre to the last sample that it waits for."""
+        """Algorithmic latency in seconds, from a frame's centre to the last sample that it waits for."""
         return self.scattering.latency_s
 
     def initial_state(self, streams: int) -> TaggerState:
@@ -65,38 +65,38 @@ class TaggerNetwork(nn.Module):
 
     @torch.no_grad()
     def step(self, audio: Tensor, state: TaggerState) -> tuple[Tensor, TaggerState]:
-        """audio [N, n] for any n >= 0 -> probabilities [N, f, tags] of the frames that are complete, new state.
+        """Return probabilities [N, f, tags] of the frames that audio [N, n], n >= 0, completes, and the new state.
 
-        Samples that are no numbers count as silence. A stream that was reset while the batch ran has no frame
-        in the first hop after that: its probabilities there are NaN.
+        Non-finite samples count as silence. A stream that was reset while the batch ran has no frame in the first
+        hop after that: its probabilities there are NaN.
         """
         before = state.scattering
         frames, scattering = self.scattering.step(_finite(audio), before)
         x, hidden = self.normalization(frames), state.hidden
         starting = before.index < 0
         if before.warm and x.shape[1] and bool(starting.any()):
-            y, moved = self.gru.step(x[:, :1], hidden)
-            hidden = where(starting, hidden, moved)
+            y, new_hidden = self.gru.step(x[:, :1], hidden)
+            hidden = where(starting, hidden, new_hidden)
             first = self._probabilities(y).masked_fill(starting[:, None, None], torch.nan)
             y, hidden = self.gru.step(x[:, 1:], hidden)
             return torch.cat([first, self._probabilities(y)], dim=1), TaggerState(scattering, hidden)
         y, hidden = self.gru.step(x, hidden)
         return self._probabilities(y), TaggerState(scattering, hidden)
 
-    def forget(self, state: TaggerState) -> TaggerState:
-        """The streams go on, but the GRU knows nothing of what it heard: no frame is lost, none is late."""
+    def reset_context(self, state: TaggerState) -> TaggerState:
+        """Return the state with the GRU's part reset: the audio history stays, so no frame is lost or delayed."""
         return replace(state, hidden=self.gru.initial_state(state.hidden.shape[0]))
 
     @torch.no_grad()
     def flush(self, state: TaggerState) -> tuple[Tensor, TaggerState]:
-        """The frames still owed when the streams end here [N, f, tags], and a state as before the first sample."""
+        """Return the remaining frames of streams that end here, [N, f, tags], and the state before the first sample."""
         frames, _ = self.scattering.flush(state.scattering)
         y, _ = self.gru.step(self.normalization(frames), state.hidden)
         return self._probabilities(y), self.initial_state(state.hidden.shape[0])
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:
-        """audio [N, T] -> probabilities [N, ceil(T / hop), tags]."""
+        """Return probabilities [N, ceil(T / hop), tags] for audio [N, T]."""
         return self._probabilities(self.gru(self.normalization(self.scattering(_finite(audio)))))
 
     def _probabilities(self, y: Tensor) -> Tensor:

@@ -1,17 +1,23 @@
-"""The stacked GRU, frame by frame or over a whole sequence."""
+"""The stacked GRU: over a whole sequence, or frame by frame with weights packed for fast products on a CPU."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from streamtag.errors import SpecError
 from streamtag.spec import NetworkSpec
+
+PRECISIONS = ("float32", "bfloat16")
+ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from 1 to 64 took 77 MB
 
 
 class StackedGRU(nn.Module):
-    """x [N, F, inputs] -> [N, F, hidden]. The state is [N, layers, hidden]: streams first, as everywhere.
+    """x [N, F, inputs] -> [N, F, hidden]. The state is [N, layers, hidden].
 
-    Over many frames it goes layer by layer, so each layer's input weights are read once for all of them.
+    Many frames are computed layer by layer, so each layer's input weights are read once for all of them.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -24,15 +30,18 @@ class StackedGRU(nn.Module):
         return weight.new_zeros(streams, self.spec.layers, self.spec.hidden)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """x [N, F, inputs] for any F >= 0 -> y [N, F, hidden], new state."""
+        """Return y [N, F, hidden] for x [N, F, inputs] with any F >= 0, and the new state."""
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         y, hidden = self.gru(x, state.transpose(0, 1).contiguous())
         return y, hidden.transpose(0, 1).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One frame x [N, inputs] -> y [N, hidden], new state: as `step`, but of single cells, which unlike cuDNN's
-        GRU can be recorded, and are in full single precision on every device."""
+        """Return y [N, hidden] for one frame x [N, inputs], and the new state.
+
+        Equals `step`, but uses single cells: unlike cuDNN's GRU they can be captured in a CUDA graph, and they
+        compute in full single precision on every device.
+        """
         hidden = []
         for layer, weights in enumerate(self.gru.all_weights):
             x = torch.gru_cell(x, state[:, layer], *weights)
@@ -40,8 +49,80 @@ class StackedGRU(nn.Module):
         return x, torch.stack(hidden, dim=1)
 
     def flush(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Nothing is owed: y [N, 0, hidden], and a state as before the first frame."""
+        """Return no frames, y [N, 0, hidden], and the state before the first frame."""
         return state.new_empty(state.shape[0], 0, self.spec.hidden), self.initial_state(state.shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.step(x, self.initial_state(x.shape[0]))[0]
+
+
+class FrameGRU(Protocol):
+    """x [N, inputs], state [N, layers, hidden] -> y [N, hidden], new state."""
+
+    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def pack_gru(gru: StackedGRU, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameGRU:
+    """Return the fastest equivalent of `gru.frame` with products of that precision. Copies the current weights.
+
+    row_multiple: batches are padded to a multiple of it. Raises SpecError for an unknown precision.
+    """
+    check_precision(precision)
+    if precision == "bfloat16":
+        return _PackedGRU(gru, BFloat16Linear, row_multiple)
+    on_cpu = next(gru.parameters()).device.type == "cpu"
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return _PackedGRU(gru, OneDnnLinear, row_multiple) if on_cpu and has_onednn else gru
+
+
+def check_precision(precision: str) -> None:
+    """Raise SpecError for an unknown precision."""
+    if precision not in PRECISIONS:
+        raise SpecError(f"precision is {' or '.join(PRECISIONS)}, not {precision}")
+
+
+class OneDnnLinear:
+    """x [N, inputs] -> W x + b [N, outputs] in float32 by oneDNN: on some CPUs 1.7 times as fast as MKL."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight, self._bias = weight.float().to_mkldnn(), bias.float().to_mkldnn()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.contiguous().to_mkldnn(), self._weight, self._bias).to_dense()
+
+
+class BFloat16Linear:
+    """x [N, inputs] -> W x + b [N, outputs], multiplied in bfloat16: half the memory traffic.
+
+    Takes half the time on CPUs with units for it (avx512_bf16, amx_bf16), two to four times as long on others.
+    A product is summed in float32, then rounded. The order of summation depends on the batch size, so batches equal
+    single streams less closely than in float32.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight, self._bias = weight.bfloat16(), bias.float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.bfloat16(), self._weight).float().add_(self._bias)
+
+
+class _PackedGRU:
+    """A GRU by any kind of product. State, gates and biases are float32, so that small changes of the state remain."""
+
+    def __init__(self, gru: StackedGRU, linear: type[OneDnnLinear] | type[BFloat16Linear], row_multiple: int) -> None:
+        self._layers = [(linear(w_ih, b_ih), linear(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in gru.gru.all_weights]
+        self._row_multiple = row_multiple
+
+    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        streams = len(x)
+        if padding := -streams % self._row_multiple:
+            x, state = nn.functional.pad(x, (0, 0, 0, padding)), nn.functional.pad(state, (0, 0, 0, 0, 0, padding))
+        new_state, hidden = torch.empty_like(state), state.shape[-1]
+        for layer, (input_product, state_product) in enumerate(self._layers):
+            previous = state[:, layer]
+            new, old = input_product(x), state_product(previous)
+            gates = new[:, : 2 * hidden].add_(old[:, : 2 * hidden]).sigmoid_()  # reset, update
+            candidate = new[:, 2 * hidden :].addcmul_(gates[:, :hidden], old[:, 2 * hidden :]).tanh_()
+            x = torch.lerp(candidate, previous, gates[:, hidden:])
+            new_state[:, layer] = x
+        return x[:streams], new_state[:streams]

@@ -1,72 +1,161 @@
-"""What the network remembers of many streams, all of which stand between two hops."""
+"""The states of many streams in preallocated tables: a stream is a row. Several processes may share the memory."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamtag.errors import SpecError
 from streamtag.model.network import TaggerNetwork
 from streamtag.model.scattering import ScatteringState
-from streamtag.model.shared_memory import aligned
-from streamtag.model.state_table import Allocate, Arrays, StateTable, leaves
+from streamtag.model.streaming import State, gather_rows, leaves, tree_map
 
-SCATTERING, HIDDEN = "scattering.", "gru."  # whose part of a row an exported array is
+Arrays = Mapping[str, NDArray[Any]]
+Allocate = Callable[[torch.Size, torch.dtype], Tensor]
+
+SCATTERING, HIDDEN = "scattering.", "gru."  # prefixes of a saved row's array names
+CACHE_LINE = 64  # bytes; tensors start on one, so that no two processes write to the same line
+
+
+class StateTable(Generic[State]):
+    """Preallocated states of one stage. Several threads may use it at once, but no two of them the same row."""
+
+    def __init__(self, first: State, rows: int, allocate: Allocate | None = None) -> None:
+        """Fill all rows with `first`, the state of one stream before its first sample, on the device.
+
+        allocate: returns memory for the rows, the same memory for the same requests in another process. Its content
+        is left as it is, so a row must be reset before it is used. None: ordinary memory of the device.
+        """
+        self._first = first
+        if allocate is None:
+            device = next(iter(leaves(first).values())).device
+            self._state: State = gather_rows(first, torch.zeros(rows, dtype=torch.int64, device=device))
+        else:
+            self._state = tree_map(lambda leaf: allocate(torch.Size((rows, *leaf.shape[1:])), leaf.dtype), first)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return sum(tensor.nbytes for tensor in leaves(self._first).values())
+
+    def gather(self, rows: Tensor) -> State:
+        """Return a copy of the states of the rows (integers, [M])."""
+        return gather_rows(self._state, rows)
+
+    def scatter(self, rows: Tensor, state: State) -> None:
+        """Replace the states of the rows (integers, [M])."""
+        for leaf, new in zip(leaves(self._state).values(), leaves(state).values(), strict=True):
+            leaf.index_copy_(0, rows, new)
+
+    def reset(self, rows: Tensor) -> None:
+        """Set the rows to the state before the first sample."""
+        self.scatter(rows, gather_rows(self._first, torch.zeros_like(rows)))
+
+    def save_row(self, row: int) -> dict[str, NDArray[Any]]:
+        """Return copies of one row's tensors by name."""
+        return {name: tensor[row].cpu().numpy().copy() for name, tensor in leaves(self._state).items()}
+
+    def load_row(self, row: int, arrays: Arrays) -> None:
+        """Restore a saved row. Raises SpecError if the arrays do not have this stage's shapes or are not finite."""
+        own = leaves(self._state)
+        if arrays.keys() != own.keys():
+            raise SpecError("a stream's state has other parts than this model's")
+        for name, leaf in own.items():
+            array = arrays[name]
+            if array.shape != tuple(leaf.shape[1:]) or array.dtype.kind != ("f" if leaf.is_floating_point() else "i"):
+                raise SpecError(f"a stream's state does not fit this model: {name} is another array")
+            if not np.isfinite(array).all():
+                raise SpecError(f"a stream's state holds values that are not finite: {name}")
+        for name, leaf in own.items():
+            leaf[row] = torch.as_tensor(arrays[name].copy())
 
 
 class StreamStates:
-    """A row for each stream, in one slab for the front end and one for the GRU. No row is for two threads at once."""
+    """One row per stream in two tables, the front end's and the GRU's. All streams are between two hops.
+
+    Several threads may use it at once, but no two of them the same row.
+    """
 
     def __init__(self, network: TaggerNetwork, rows: int, allocate: Allocate | None = None) -> None:
-        """allocate: memory that other processes share; a row there must be reset before it is used. None: the
-        network's device's own, all rows as before the first sample."""
+        """Allocate the rows; see StateTable for `allocate`."""
         self._device = network.head.weight.device
         with torch.inference_mode():
-            self.scattering = StateTable(_aligned(network), rows, allocate)
+            self.scattering = StateTable(_state_between_hops(network), rows, allocate)
             self.hidden = StateTable(network.gru.initial_state(1), rows, allocate)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of a row."""
-        return self.scattering.nbytes + self.hidden.nbytes
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.scattering.row_bytes + self.hidden.row_bytes
 
     @torch.inference_mode()
     def reset(self, rows: NDArray[Any]) -> None:
-        """They begin anew."""
-        where = torch.from_numpy(rows).to(self._device)
-        self.scattering.reset(where)
-        self.hidden.reset(where)
+        """Restart the rows (integers, [M]) as new streams."""
+        indices = torch.from_numpy(rows).to(self._device)
+        self.scattering.reset(indices)
+        self.hidden.reset(indices)
 
     @torch.inference_mode()
-    def forget(self, rows: NDArray[Any]) -> None:
-        """They go on, but the GRU knows nothing of what it heard."""
+    def reset_context(self, rows: NDArray[Any]) -> None:
+        """Reset the GRU's state of the rows (integers, [M]); the audio history stays."""
         self.hidden.reset(torch.from_numpy(rows).to(self._device))
 
     @torch.inference_mode()
-    def export(self, row: int) -> dict[str, NDArray[Any]]:
-        """All that a row remembers, by name."""
+    def save_row(self, row: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of everything that a row holds, by name."""
         parts = ((SCATTERING, self.scattering), (HIDDEN, self.hidden))
-        return {prefix + name: array for prefix, slab in parts for name, array in slab.export(row).items()}
+        return {prefix + name: array for prefix, table in parts for name, array in table.save_row(row).items()}
 
     @torch.inference_mode()
-    def adopt(self, row: int, arrays: Arrays) -> None:
-        """The row goes on where the exported one stood. Raises SpecError if it is not of this model's shapes."""
+    def load_row(self, row: int, arrays: Arrays) -> None:
+        """Restore a saved row. Raises SpecError if the arrays do not have this model's shapes."""
         if not all(name.startswith((SCATTERING, HIDDEN)) for name in arrays):
             raise SpecError("a stream's state has other parts than this model's")
-        for prefix, slab in ((HIDDEN, self.hidden), (SCATTERING, self.scattering)):
-            slab.adopt(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
+        for prefix, table in ((HIDDEN, self.hidden), (SCATTERING, self.scattering)):
+            table.load_row(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
 
 
-def arena_bytes(network: TaggerNetwork, rows: int) -> int:
-    """What HopStates takes of an arena."""
-    parts = [*leaves(_aligned(network)).values(), *leaves(network.gru.initial_state(1)).values()]
-    return sum(aligned(rows * leaf.nbytes) for leaf in parts)
+class SharedBufferAllocator:
+    """Tensors one after the other in a buffer.
+
+    The same requests in the same order over the same memory return the same tensors in every process.
+    """
+
+    def __init__(self, buffer: Any) -> None:
+        """buffer: a writable object with bytes, such as a memory map. The tensors keep it alive."""
+        self._buffer = buffer
+        self._used = 0
+
+    def allocate(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Return the next tensor; its content is left as it is. Raises ValueError if the buffer is too small."""
+        count = math.prod(shape)
+        tensor = torch.frombuffer(self._buffer, dtype=dtype, count=count, offset=self._used)
+        self._used += aligned_size(count * dtype.itemsize)
+        return tensor.view(shape)
 
 
-def _aligned(network: TaggerNetwork) -> ScatteringState:
-    """At a hop's end, where every stream's state has the same shape: the half hop before it is the caller's to send."""
+def aligned_size(size: int) -> int:
+    """Return the bytes that a tensor of `size` bytes takes of a SharedBufferAllocator."""
+    return -(-size // CACHE_LINE) * CACHE_LINE
+
+
+def shared_state_bytes(network: TaggerNetwork, rows: int) -> int:
+    """Return the bytes that StreamStates takes of a SharedBufferAllocator."""
+    parts = [*leaves(_state_between_hops(network)).values(), *leaves(network.gru.initial_state(1)).values()]
+    return sum(aligned_size(rows * leaf.nbytes) for leaf in parts)
+
+
+def _state_between_hops(network: TaggerNetwork) -> ScatteringState:
+    """Return the state of one stream at a hop's end, where every stream's state has the same shape.
+
+    The caller has to feed the half hop of silence before it.
+    """
     state = network.scattering.initial_state(1)
     return replace(state, recent=state.recent[:, -network.scattering.tail :].clone(), warm=True)

@@ -1,13 +1,13 @@
-"""What every stage of the network has in common, and what can be done with any stage's state.
+"""The interface that every stage of the network shares, and functions of any stage's state.
 
-A stage is a pure step: `y, state = step(x, state)`. Streams are axis 0 of every tensor in a state, so what
-happens to single streams of a batch (joining, leaving, holding, starting anew) is written here once.
+A stage is a pure step: `y, state = step(x, state)`. Streams are axis 0 of every tensor in a state, so adding,
+removing, holding and resetting single streams of a batch are implemented once, here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -17,9 +17,9 @@ State = TypeVar("State")
 
 
 class StreamingModule(Protocol[State]):
-    """A causal function of endless signals, one signal a row.
+    """A causal function of endless signals, one signal per row.
 
-    `forward(x)` is the same function of a whole signal as `step` over its pieces and a final `flush`.
+    `forward(x)` is the same function of a whole signal as `step` over its pieces followed by `flush`.
     """
 
     def initial_state(self, streams: int) -> State: ...
@@ -32,29 +32,29 @@ class StreamingModule(Protocol[State]):
 
 
 def where(rows: Tensor, yes: State, no: State) -> State:
-    """The state whose stream n is that of `yes` where rows[n] (bool, [N]) is true and that of `no` elsewhere.
+    """Return the state whose stream n is that of `yes` where rows[n] (bool, [N]) is true and that of `no` elsewhere.
 
-    With `yes` the initial state this resets streams; with `yes` the state before a step it holds them.
-    Raises ValueError if the two do not stand at the same place between two hops.
+    With the initial state as `yes` this resets streams; with the state before a step as `yes` it holds them.
+    Raises ValueError if the two states are not at the same position between two hops.
     """
 
-    def pick(a: Tensor, b: Tensor) -> Tensor:
+    def select(a: Tensor, b: Tensor) -> Tensor:
         if a.shape != b.shape:
             raise ValueError("states can be mixed only at the same place between two hops")
         return torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b)
 
-    chosen: State = tree_map(pick, yes, no)
-    return chosen
+    selected: State = tree_map(select, yes, no)
+    return selected
 
 
 def gather_rows(state: State, rows: Tensor) -> State:
-    """The state of the streams with the numbers `rows` (integers, [M]) alone."""
-    taken: State = tree_map(lambda a: a[rows], state)
-    return taken
+    """Return the state of the streams `rows` (integers, [M]) only."""
+    gathered: State = tree_map(lambda leaf: leaf[rows], state)
+    return gathered
 
 
 def tree_map(function: Callable[..., Tensor], *states: Any) -> Any:
-    """`function` of every tensor; what is no tensor belongs to the whole batch and stays as in the last state."""
+    """Apply `function` to every tensor of the states. Other fields apply to the whole batch: the last state's stay."""
     last = states[-1]
     if isinstance(last, Tensor):
         return function(*states)
@@ -62,3 +62,16 @@ def tree_map(function: Callable[..., Tensor], *states: Any) -> Any:
         names = [f.name for f in dataclasses.fields(last)]
         return dataclasses.replace(last, **{n: tree_map(function, *(getattr(s, n) for s in states)) for n in names})
     return last
+
+
+def leaves(state: Any) -> dict[str, Tensor]:
+    """Return the tensors of a state by name."""
+    return dict(_named_leaves(state, "state"))
+
+
+def _named_leaves(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(state, Tensor):
+        yield name, state
+    elif dataclasses.is_dataclass(state):
+        for field in dataclasses.fields(state):
+            yield from _named_leaves(getattr(state, field.name), field.name)

@@ -308,7 +308,7 @@ def test_the_parts_of_a_hop_are_timed_and_make_up_the_time_of_the_workers(tagger
 class Again:
     """Records nothing: does the work anew, as a GPU's graphs would."""
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         return work
 
     def wait(self) -> None:
@@ -316,7 +316,7 @@ class Again:
 
 
 def test_where_work_would_be_recorded_its_halves_are_timed_by_themselves_and_do_the_same(tagger: Tagger) -> None:
-    plain, timed = BatchedTagger(tagger.network, 3), TimedHopStep(tagger.network, 3, recorder=Again())
+    plain, timed = BatchedTagger(tagger.network, 3), TimedHopStep(tagger.network, 3, capture=Again())
     sound = music(1.0)[: 3 * 4096].reshape(3, 4096)
     for _ in range(3):
         np.testing.assert_allclose(

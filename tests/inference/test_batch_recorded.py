@@ -22,7 +22,7 @@ from tests.model.test_cuda_graphs import Again
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Again:
     """Of all pools made meanwhile."""
     recorder = Again()
-    monkeypatch.setattr("streamtag.model.batched.BatchedTagger", functools.partial(BatchedTagger, recorder=recorder))
+    monkeypatch.setattr("streamtag.model.batched.BatchedTagger", functools.partial(BatchedTagger, capture=recorder))
     return recorder
 
 

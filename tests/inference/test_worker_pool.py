@@ -72,10 +72,10 @@ def test_any_process_steps_any_stream_as_one_alone_would(tagger: Tagger, workers
         for network in (alone, workers):
             if turn % 4 == 2:
                 network.reset(rows[:3])
-                network.forget(rows[3:5])
+                network.reset_context(rows[3:5])
             if turn % 4 == 3:
-                network.adopt(int(rows[0]), network.export(int(rows[-1])))
-    moved, never = alone.export(0), BatchedTagger(tagger.network, 1).export(0)
+                network.load_row(int(rows[0]), network.save_row(int(rows[-1])))
+    moved, never = alone.save_row(0), BatchedTagger(tagger.network, 1).save_row(0)
     assert any(np.abs(moved[name] - never[name]).max() > 1e-3 for name in moved)  # or nothing was remembered at all
 
 

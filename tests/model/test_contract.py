@@ -169,7 +169,7 @@ def test_states_between_hops_cannot_be_mixed(scattering: Scattering) -> None:
 def test_forgetting_changes_what_the_network_knows_and_nothing_else(tagger: TaggerNetwork) -> None:
     audio = torch.randn(2, 12 * HOP, generator=torch.Generator().manual_seed(5)) * 0.1
     _, heard = tagger.step(audio, tagger.initial_state(2))
-    forgotten = tagger.forget(heard)
+    forgotten = tagger.reset_context(heard)
     assert forgotten.scattering is heard.scattering
     assert not forgotten.hidden.any()
     assert heard.hidden.any()  # the old state is as it was

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamtag.model import BatchedTagger, TaggerNetwork
-from streamtag.model.cuda_graphs import LARGEST, WARM_UP, CudaGraphBatcher, CudaGraphs, Work, parts
+from streamtag.model.cuda_graphs import MAX_BATCH, WARM_UP_RUNS, CudaGraphBatcher, CudaGraphs, Work, batch_sizes
 
 HOP = 4096
 SLOTS = 12
@@ -28,9 +28,9 @@ class Again:
     def __init__(self) -> None:
         self.recorded = self.repeated = self.waited = 0
 
-    def record(self, work: Work) -> Work:
+    def capture(self, work: Work) -> Work:
         self.recorded += 1
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP_RUNS):
             work()
 
         def repeat() -> None:
@@ -51,10 +51,10 @@ def rows(*numbers: int) -> NDArray[np.int64]:
     return np.array(numbers, np.int64)
 
 
-@given(st.integers(0, 10 * LARGEST))
+@given(st.integers(0, 10 * MAX_BATCH))
 def test_batches_are_few_powers_of_two_that_hold_all_and_waste_less_than_half_of_one(count: int) -> None:
-    sizes = parts(count)
-    assert all(size & (size - 1) == 0 and 1 <= size <= LARGEST for size in sizes)
+    sizes = batch_sizes(count)
+    assert all(size & (size - 1) == 0 and 1 <= size <= MAX_BATCH for size in sizes)
     assert sizes == sorted(sizes, reverse=True)
     assert sum(sizes) >= count
     assert not sizes or sum(sizes) - count < max(1, sizes[-1] / 2)
@@ -65,14 +65,14 @@ def test_streams_that_come_and_go_get_what_they_get_without_recording(
     tagger: TaggerNetwork, precision: str, tolerance: float
 ) -> None:
     recorder = Again()
-    plain, fixed = BatchedTagger(tagger, SLOTS, precision), BatchedTagger(tagger, SLOTS, precision, recorder=recorder)
+    plain, fixed = BatchedTagger(tagger, SLOTS, precision), BatchedTagger(tagger, SLOTS, precision, capture=recorder)
     rng = np.random.default_rng(1)
     largest = 0.0
     for tick in range(40):
         chosen = rng.permutation(SLOTS)[: rng.integers(1, SLOTS + 1)]
         if tick % 5 == 4:
             for hop in (plain, fixed):
-                (hop.reset if tick % 2 else hop.forget)(chosen[:2])
+                (hop.reset if tick % 2 else hop.reset_context)(chosen[:2])
         sound = audio(len(chosen), tick) * rng.uniform(0, 3, (len(chosen), 1)).astype(np.float32)
         expected, got = plain.step(sound, chosen), fixed.step(sound, chosen)
         np.testing.assert_allclose(got, expected, atol=tolerance)
@@ -83,22 +83,21 @@ def test_streams_that_come_and_go_get_what_they_get_without_recording(
 
 def test_a_size_is_recorded_once_when_it_is_first_needed(tagger: TaggerNetwork) -> None:
     recorder = Again()
-    hop = BatchedTagger(tagger, SLOTS, recorder=recorder)
+    hop = BatchedTagger(tagger, SLOTS, capture=recorder)
     assert recorder.recorded == 0
     for streams in (3, 4, 3, 1, 12, 9):
         hop.step(audio(streams, streams), np.arange(streams))
     assert recorder.recorded == 3
-    assert hop._batches is not None
-    assert hop._batches.sizes == [1, 4, 16]
+    assert hop.captured_sizes == [1, 4, 16]
 
 
 def test_those_that_are_not_in_a_batch_stay_as_they_were(tagger: TaggerNetwork) -> None:
     """Neither the warming up nor the silence that fills a batch touches a stream."""
-    hop = BatchedTagger(tagger, SLOTS, recorder=Again())
+    hop = BatchedTagger(tagger, SLOTS, capture=Again())
     hop.step(audio(SLOTS, 0), np.arange(SLOTS))
-    before = [hop.export(row) for row in range(SLOTS)]
+    before = [hop.save_row(row) for row in range(SLOTS)]
     hop.step(audio(5, 1), rows(0, 2, 4, 6, 8))
-    after = [hop.export(row) for row in range(SLOTS)]
+    after = [hop.save_row(row) for row in range(SLOTS)]
     for row in range(SLOTS):
         same = all(np.array_equal(before[row][name], after[row][name]) for name in before[row])
         assert same == (row not in (0, 2, 4, 6, 8))
@@ -106,7 +105,7 @@ def test_those_that_are_not_in_a_batch_stay_as_they_were(tagger: TaggerNetwork) 
 
 def test_more_streams_than_the_largest_batch_holds() -> None:
     """Work of which one sees whose parcel it got: every row's own samples come back, with its number."""
-    slots = 2 * LARGEST + 100
+    slots = 2 * MAX_BATCH + 100
     seen = []
 
     def work(sound: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -115,20 +114,20 @@ def test_more_streams_than_the_largest_batch_holds() -> None:
 
     recorder = Again()
     batches = CudaGraphBatcher(work, (8, 3), slots, torch.device("cpu"), recorder)
-    for count, seed in ((slots, 0), (LARGEST + 1, 1), (slots - 3, 2)):
+    for count, seed in ((slots, 0), (MAX_BATCH + 1, 1), (slots - 3, 2)):
         rng = np.random.default_rng(seed)
         chosen, sound = rng.permutation(slots)[:count], rng.standard_normal((count, 8)).astype(np.float32)
         np.testing.assert_array_equal(
             batches(sound, chosen), np.stack([sound[:, 0], sound[:, -1], chosen.astype(np.float32)], axis=1)
         )
-    assert batches.sizes == [1, 128, LARGEST]
-    assert len({place for size, place, _ in seen if size == LARGEST}) == 1, "the same tensors every time"
+    assert batches.sizes == [1, 128, MAX_BATCH]
+    assert len({place for size, place, _ in seen if size == MAX_BATCH}) == 1, "the same tensors every time"
     assert recorder.waited == 3, "one wait a tick"
     assert max(number for _, _, number in seen) == slots, "what fills a batch goes to the spare row"
 
 
 def test_a_result_is_not_overwritten_by_the_next(tagger: TaggerNetwork) -> None:
-    hop = BatchedTagger(tagger, 2, recorder=Again())
+    hop = BatchedTagger(tagger, 2, capture=Again())
     first = hop.step(audio(2, 0), rows(0, 1))
     kept = first.copy()
     hop.step(audio(2, 1), rows(1, 0))
@@ -141,9 +140,9 @@ def test_what_is_recorded_asks_the_host_for_nothing(tagger: TaggerNetwork) -> No
     sound = torch.empty(3, HOP, device="meta")
     numbers = torch.empty(3, dtype=torch.int64, device="meta")
     with torch.inference_mode():
-        assert hop._recorded(sound, numbers).shape == (3, 5)
+        assert hop.step_tensors(sound, numbers).shape == (3, 5)
         with pytest.raises((RuntimeError, NotImplementedError)):  # the control
-            hop._recorded(sound[numbers > 0], numbers)
+            hop.step_tensors(sound[numbers > 0], numbers)
 
 
 def test_one_thread_at_a_time_where_work_is_recorded_and_no_lock_elsewhere(tagger: TaggerNetwork) -> None:
@@ -155,11 +154,11 @@ def test_one_thread_at_a_time_where_work_is_recorded_and_no_lock_elsewhere(tagge
 
     for recorder, expected in ((None, 0), (Again(), 5)):
         Turn.taken = 0
-        hop = BatchedTagger(tagger, 2, turn=Turn(), recorder=recorder)
+        hop = BatchedTagger(tagger, 2, lock=Turn(), capture=recorder)
         hop.step(audio(1, 0), rows(0))
         hop.reset(rows(0))
-        hop.forget(rows(0))
-        hop.adopt(1, hop.export(0))
+        hop.reset_context(rows(0))
+        hop.load_row(1, hop.save_row(0))
         assert Turn.taken == expected
 
 
@@ -199,10 +198,16 @@ def test_a_graph_is_recorded_aside_after_warming_up_and_in_order(monkeypatch: py
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     recorder = CudaGraphs(torch.device("cuda:0"))
-    repeat = recorder.record(lambda: said.append("work"))
+    repeat = recorder.capture(lambda: said.append("work"))
     captured = "graph in memory on aside, thread_local"
     assert said == [
-        *("aside waits for current", "enter aside", *["work"] * WARM_UP, "leave aside", "current waits for aside"),
+        *(
+            "aside waits for current",
+            "enter aside",
+            *["work"] * WARM_UP_RUNS,
+            "leave aside",
+            "current waits for aside",
+        ),
         *(f"enter {captured}", "work", f"leave {captured}"),
     ]
     said.clear()
@@ -218,18 +223,17 @@ def on_gpu(tagger: TaggerNetwork, need: Need) -> TaggerNetwork:
 
 
 def test_cuda_graphs_give_what_the_cpu_gives(tagger: TaggerNetwork, on_gpu: TaggerNetwork) -> None:
-    here, there = BatchedTagger(tagger, SLOTS), BatchedTagger(on_gpu, SLOTS, turn=threading.Lock())
+    here, there = BatchedTagger(tagger, SLOTS), BatchedTagger(on_gpu, SLOTS, lock=threading.Lock())
     rng = np.random.default_rng(2)
     for tick in range(40):
         chosen = rng.permutation(SLOTS)[: rng.integers(1, SLOTS + 1)]
         if tick % 5 == 4:
             for hop in (here, there):
-                (hop.reset if tick % 2 else hop.forget)(chosen[:2])
-                hop.adopt(0, here.export(1))
+                (hop.reset if tick % 2 else hop.reset_context)(chosen[:2])
+                hop.load_row(0, here.save_row(1))
         sound = audio(len(chosen), tick)
         np.testing.assert_allclose(there.step(sound, chosen), here.step(sound, chosen), atol=1e-4)
-    assert there._batches is not None
-    assert there._batches.sizes == [1, 2, 4, 8, 16]
+    assert there.captured_sizes == [1, 2, 4, 8, 16]
 
 
 def test_a_cuda_graph_reads_what_lies_there_when_it_is_repeated(need: Need) -> None:
@@ -240,7 +244,7 @@ def test_a_cuda_graph_reads_what_lies_there_when_it_is_repeated(need: Need) -> N
     def work() -> None:
         y.copy_(2 * x)
 
-    repeat = recorder.record(work)
+    repeat = recorder.capture(work)
     x.fill_(21)
     repeat()
     recorder.wait()

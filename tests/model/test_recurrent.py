@@ -1,11 +1,40 @@
-"""The stacked GRU against torch.nn.GRU."""
+"""The stacked GRU against torch.nn.GRU; packed for a CPU it is the same in float32 and close to it in bfloat16."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import subprocess
+import sys
 
-from streamtag.model import NetworkSpec, StackedGRU
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import streamtag
+from streamtag.errors import SpecError
+from streamtag.model import BatchedTagger, NetworkSpec, StackedGRU, TaggerNetwork
+from streamtag.model.recurrent import ROW_MULTIPLE, pack_gru
+
+HOP = 4096
+
+
+@pytest.fixture(scope="module")
+def shipped() -> TaggerNetwork:
+    return streamtag.load(device="cpu").network
+
+
+def probabilities(
+    network: TaggerNetwork, audio: NDArray[np.float32], precision: str, reset_context: bool = False
+) -> NDArray[np.float32]:
+    """Return [F, N, tags] of the whole hops of audio [N, T]."""
+    tagger, rows = BatchedTagger(network, len(audio), precision), np.arange(len(audio))
+    frames = []
+    for start in range(0, audio.shape[1] - HOP + 1, HOP):
+        if reset_context:
+            tagger.reset_context(rows)
+        frames.append(tagger.step(np.ascontiguousarray(audio[:, start : start + HOP]), rows))
+    return np.stack(frames)
 
 
 def test_steps_equal_nn_gru_over_the_whole_sequence() -> None:
@@ -23,24 +52,105 @@ def test_steps_equal_nn_gru_over_the_whole_sequence() -> None:
     torch.testing.assert_close(state, hidden.transpose(0, 1), atol=1e-6, rtol=1e-5)
 
 
-def test_other_weights_give_other_outputs() -> None:
-    torch.manual_seed(0)
-    spec = NetworkSpec(inputs=7, hidden=16, layers=3, outputs=2)
-    x = torch.randn(1, 5, 7)
-    assert not torch.allclose(StackedGRU(spec)(x), StackedGRU(spec)(x), atol=1e-3)
-
-
-def test_the_state_has_streams_first_and_no_frames_change_nothing() -> None:
-    gru = StackedGRU(NetworkSpec(inputs=7, hidden=16, layers=3, outputs=2))
-    state = gru.initial_state(5)
-    assert state.shape == (5, 3, 16)
-    y, same = gru.step(torch.zeros(5, 0, 7), state)
-    assert y.shape == (5, 0, 16)
-    assert torch.equal(same, state)
-
-
 def test_five_layers_of_512_have_the_published_number_of_weights() -> None:
-    """Song et al. 2018, Table 2: 7776 K for 433 inputs, with one bias a gate (nn.GRU has two)."""
+    """Song et al. 2018, Table 2: 7776 K for 433 inputs, with one bias per gate (nn.GRU has two)."""
     gru = StackedGRU(NetworkSpec(inputs=433))
     total = sum(p.numel() for p in gru.parameters()) + 50 * 513
     assert total - 5 * 3 * 512 == 7_776_306
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("streams", [1, 9, 64])
+def test_a_frame_equals_a_step_of_one_frame(gru: StackedGRU, precision: str, tolerance: float, streams: int) -> None:
+    torch.manual_seed(0)
+    x, state = torch.randn(streams, 374), 0.5 * torch.randn(streams, 3, 32)
+    kept = state.clone()
+    expected, expected_state = gru.step(x[:, None], state)
+    for stage in (pack_gru(gru, precision), gru):
+        y, new_state = stage.frame(x, state)
+        assert y.dtype == new_state.dtype == torch.float32
+        assert torch.equal(state, kept)
+        assert torch.equal(y, new_state[:, -1])
+        torch.testing.assert_close(y, expected[:, 0], atol=tolerance, rtol=0)
+        torch.testing.assert_close(new_state, expected_state, atol=tolerance, rtol=0)
+    other, _ = pack_gru(gru, precision).frame(x, torch.zeros_like(state))  # control: the state matters
+    assert float((other - expected[:, 0]).abs().max()) > 5e-2
+
+
+MEMORY_OF_ALL_SIZES = """
+import sys, torch
+from pathlib import Path
+from streamtag.model import NetworkSpec, StackedGRU
+from streamtag.model.recurrent import pack_gru
+gru = pack_gru(StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)), sys.argv[2], int(sys.argv[1]))
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) / 256
+with torch.inference_mode():
+    def frame(streams):
+        gru.frame(torch.zeros(streams, 374), torch.zeros(streams, 5, 512))
+    frame(1), frame(64)
+    before = resident_mib()
+    for streams in range(1, 65):
+        frame(streams)
+print(resident_mib() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_batches_of_every_size_take_little_memory(precision: str) -> None:
+    """In processes of their own, which have not seen any batch size before."""
+
+    def growth_mib(row_multiple: int) -> float:
+        command = [sys.executable, "-c", MEMORY_OF_ALL_SIZES, str(row_multiple), precision]
+        return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
+
+    assert growth_mib(ROW_MULTIPLE) < 25
+    assert growth_mib(1) > 40  # the control
+
+
+def test_without_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: pytest.MonkeyPatch) -> None:
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    assert (pack_gru(gru, "float32") is not gru) == available
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert pack_gru(gru, "float32") is gru
+
+
+def test_bfloat16_changes_the_shipped_models_probabilities_little(shipped: TaggerNetwork, song: Tensor) -> None:
+    """The allowed mean difference is 0.005."""
+    audio = song.numpy()[None, : 60 * HOP]
+    exact, fast = probabilities(shipped, audio, "float32"), probabilities(shipped, audio, "bfloat16")
+    difference = np.abs(fast - exact)
+    assert 0 < difference.mean() < 5e-4
+    assert difference.max() < 1e-2
+    without_memory = probabilities(shipped, audio, "bfloat16", reset_context=True)  # control: another answer
+    assert np.abs(without_memory - exact).mean() > 2e-2
+
+
+def test_bfloat16_batches_equal_single_streams_up_to_rounding(shipped: TaggerNetwork, song: Tensor) -> None:
+    audio = song.numpy()[: 6 * 10 * HOP].reshape(6, -1)
+    batch = probabilities(shipped, audio, "bfloat16")
+    single = np.concatenate([probabilities(shipped, row[None], "bfloat16") for row in audio], 1)
+    assert np.abs(single - batch).mean() < 1e-4
+    assert np.abs(single - batch).max() < 5e-3
+    assert np.abs(np.diff(batch, axis=1)).mean() > 1e-2, "the streams differ"
+
+
+def test_a_saved_row_continues_in_another_precision(tagger: TaggerNetwork) -> None:
+    audio = (0.1 * np.random.default_rng(0).standard_normal((8, 1, HOP))).astype(np.float32)
+    source, target, fresh = (BatchedTagger(tagger, 1, p) for p in ("float32", "bfloat16", "bfloat16"))
+    row = np.array([0])
+    for hop in audio[:4]:
+        source.step(hop, row)
+    target.load_row(0, source.save_row(0))
+    for hop in audio[4:]:
+        expected, continued, other = source.step(hop, row), target.step(hop, row), fresh.step(hop, row)
+    np.testing.assert_allclose(continued, expected, atol=5e-3)
+    assert np.abs(other - expected).max() > 2e-2
+    assert all(weight.dtype == torch.float32 for weight in tagger.parameters()), "the network itself is unchanged"
+
+
+@pytest.mark.parametrize("precision", ["int8", "float16", "", "BFLOAT16"])
+def test_other_precisions_are_refused(tagger: TaggerNetwork, precision: str) -> None:
+    with pytest.raises(SpecError, match="precision is float32 or bfloat16"):
+        BatchedTagger(tagger, 1, precision)

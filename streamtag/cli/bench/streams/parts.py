@@ -35,10 +35,10 @@ class TimedHopStep(BatchedTagger):
 
     @torch.inference_mode()
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        if self._batches is None:
+        if self._batcher is None:
             return super().step(audio, rows)
-        where = self._there(rows)
-        return self._recorded(self._there(audio), where).cpu().numpy()
+        device = self._device
+        return self.step_tensors(torch.from_numpy(audio).to(device), torch.from_numpy(rows).to(device)).cpu().numpy()
 
     def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         began = _spent(audio)
