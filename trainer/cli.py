@@ -9,10 +9,11 @@ from pkgutil import iter_modules
 import typer
 
 from streamtag.errors import StreamtagError
-from trainer import commands, manifest
+from trainer import commands
+from trainer.data import dataset
 
 ORDER = ("download", "prepare", "systems", "train", "evaluate", "report", "reproduce", "export", "bench")
-FORMAT = "\n\n".join("\b\n" + part for part in (manifest.__doc__ or "").strip().split("\n\n"))
+FORMAT = "\n\n".join("\b\n" + part for part in (dataset.__doc__ or "").strip().split("\n\n"))
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -9,14 +9,14 @@ from typing import Any
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model import Scattering, TaggerNetwork
 from streamtag.spec import ScatteringSpec
-from trainer import metrics
-from trainer.checkpoint import load
-from trainer.config import TrainConfig
-from trainer.fronts import front_end
-from trainer.manifest import Array, Manifest
-from trainer.run_folder import BEST, load_run
+from trainer.data.manifest import Array, Manifest
+from trainer.evaluate import metrics
+from trainer.features.frontends import frontend
+from trainer.run import BEST, load_run
 from trainer.systems import SYSTEMS
 from trainer.targets import clip_targets
+from trainer.train.checkpoint import load
+from trainer.train.config import TrainConfig
 
 PER_TAG = ("positives", "roc_auc", "pr_auc", "difference", "correlation")  # figures on the card
 
@@ -30,7 +30,7 @@ def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[
     trained = load_run(run, later)
     if trained.tags != manifest.tags:
         raise ManifestError(f"{run}: its tags are not those of {manifest.root}")
-    spec = front_end(trained.system.front).spec
+    spec = frontend(trained.system.front).spec
     if trained.system.cell != "GRU" or not trained.system.streams or not isinstance(spec, ScatteringSpec):
         raise SpecError(
             f"{run}: a model file holds scattering and a stack of GRUs, and this is {trained.system.name}: of the "

@@ -17,17 +17,17 @@ from typing import Any
 import torch
 
 from streamtag.errors import SpecError
-from trainer.config import TrainConfig, with_settings
-from trainer.data import load_data
-from trainer.evaluation import figures
-from trainer.evaluation.subject import of_run
-from trainer.features import Cache
-from trainer.journal import Epoch
-from trainer.manifest import Manifest
-from trainer.recipes import recipe
+from trainer.data.manifest import Manifest
+from trainer.evaluate import figures
+from trainer.evaluate.evaluated_model import of_run
+from trainer.features.cache import Cache
 from trainer.report import document
-from trainer.run_folder import load_run
-from trainer.train import SETTINGS, Run
+from trainer.run import load_run
+from trainer.train.config import TrainConfig, with_settings
+from trainer.train.data import load_data
+from trainer.train.log import Epoch
+from trainer.train.loop import SETTINGS, Run
+from trainer.train.recipes import recipe
 
 EVALUATION = "evaluation"
 
@@ -58,7 +58,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Place:
+class ReproduceConfig:
     """Where it happens. passes: augmented ones to learn from; None: all that are prepared."""
 
     data: Manifest
@@ -71,7 +71,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class News:
+class TaskUpdate:
     """What has just happened to a task: an epoch, figures, or neither: the time was up."""
 
     task: Task
@@ -90,13 +90,13 @@ def tasks(out: Path, systems: Sequence[str], seeds: Sequence[int], name: str, se
     return made
 
 
-def carry_out(
+def run_tasks(
     wanted: Sequence[Task],
-    place: Place,
+    place: ReproduceConfig,
     budget_s: float | None = None,
     tell: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[News]:
+) -> Iterator[TaskUpdate]:
     """Train and evaluate what is not done, until the budget is spent: no epoch begins after that.
 
     What was begun goes on where it was stopped. Raises SpecError, before anything is trained, if a folder holds
@@ -108,7 +108,7 @@ def carry_out(
         _check(task)
     for task in open_ones:
         if budget_s is not None and clock() - began >= budget_s:
-            yield News(task)
+            yield TaskUpdate(task)
             return
         cache = Cache(place.cache, place.data, task.config.plan.front, place.cache_seed)
         tell(f"{task.name}: reading")
@@ -120,11 +120,11 @@ def carry_out(
         }  # fmt: skip
         (task.folder / "data.json").write_text(json.dumps(facts) + "\n")
         for epoch in run.epochs():
-            yield News(task, epoch)
+            yield TaskUpdate(task, epoch)
             if budget_s is not None and clock() - began >= budget_s and not _finished(run):
-                yield News(task)
+                yield TaskUpdate(task)
                 return
-        yield News(task, result=_evaluate(task, cache, place, tell))
+        yield TaskUpdate(task, result=_evaluate(task, cache, place, tell))
 
 
 def _finished(run: Run) -> bool:
@@ -142,7 +142,7 @@ def _check(task: Task) -> None:
             raise SpecError(f"{task.folder}: holds a run with {name} = {found.get(name)}, not {wanted}: name another")
 
 
-def _evaluate(task: Task, cache: Cache, place: Place, tell: Callable[[str], None]) -> dict[str, Any]:
+def _evaluate(task: Task, cache: Cache, place: ReproduceConfig, tell: Callable[[str], None]) -> dict[str, Any]:
     trained = load_run(task.folder).to(place.device)
     subject = of_run(trained, cache, task.folder, task.name)
     told = figures.evaluate(

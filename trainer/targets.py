@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import Recipe
-from trainer.manifest import Array, Manifest
+from trainer.data.manifest import Array, Manifest
+from trainer.features.augmentation import AudioAugmentation
 
 KNOWN_TRUE = 0.9  # a true fact has at least this probability
 KNOWN_FALSE = 0.03  # a false one at most this
@@ -46,7 +46,7 @@ def at_times(manifest: Manifest, index: int, seconds: NDArray[np.floating], modu
 def frame_targets(
     manifest: Manifest,
     index: int,
-    recipe: Recipe,
+    recipe: AudioAugmentation,
     partner: int | None,
     frames: int,
     hop_s: float,

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from tests.trainer.mini import Mini, write_mini
-from trainer.audio import encode
-from trainer.config import TrainConfig
-from trainer.extraction import prepare
-from trainer.features import Cache
-from trainer.manifest import Manifest, read_dataset
+from trainer.data.dataset import read_dataset
+from trainer.data.manifest import Manifest
+from trainer.features.audio import encode
+from trainer.features.cache import Cache
+from trainer.features.extraction import prepare
+from trainer.train.config import TrainConfig
 
 TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
 RATE = 16000

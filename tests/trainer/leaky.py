@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.evaluation.figures import Options, evaluate
-from trainer.evaluation.subject import Subject, of_listener
-from trainer.manifest import Clip, Manifest
+from trainer.data.manifest import Clip, Manifest
+from trainer.evaluate.evaluated_model import EvaluatedModel, of_listener
+from trainer.evaluate.figures import Options, evaluate
 
 HOP_S, FRAMES, LOOKAHEAD_S = 0.256, 114, 0.384
 
@@ -46,7 +46,7 @@ def silent_set(clips: int, tags: Sequence[str], seed: int = 0, about: str = "mad
     return Manifest(Path("nowhere"), tuple(tags), listed, given[None], None, np.zeros(given.shape, np.int8), about)
 
 
-def subject(manifest: Manifest, keep: float, name: str, strength: float = 0.35, seed: int = 1) -> Subject:
+def subject(manifest: Manifest, keep: float, name: str, strength: float = 0.35, seed: int = 1) -> EvaluatedModel:
     """Leaky on noise with each tag's own level in it; the first two tags lean on each other."""
     rng = np.random.default_rng(seed)
     given = manifest.teachers[0]

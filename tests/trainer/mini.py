@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.audio import encode
+from trainer.features.audio import encode
 
 RATE = 16000
 BIT_RATE = 32000

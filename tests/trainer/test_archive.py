@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamtag.errors import ManifestError, OutputError
-from trainer.archive import LARGEST, Joined, unpack
+from trainer.data.archive import LARGEST, Joined, unpack
 
 MEMBERS = {"0/a.mp3": b"first" * 300, "0/b.mp3": b"", "f/c d.mp3": bytes(range(256)) * 20}
 

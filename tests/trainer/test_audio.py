@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamtag.errors import SourceError
-from trainer.audio import decode, encode, reencode
+from trainer.features.audio import decode, encode, reencode
 
 
 def tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainer import augment
-from trainer.augment import Recipe
+from trainer.features import augmentation
+from trainer.features.augmentation import AudioAugmentation
 
 RATE = 16000
-NOTHING = Recipe()
+NOTHING = AudioAugmentation()
 
 
 def noise(seconds: float = 2.0) -> np.ndarray:
@@ -22,8 +22,8 @@ def tone(hz: float, seconds: float = 2.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-def applied(recipe: Recipe, samples: np.ndarray, partner: np.ndarray | None = None) -> np.ndarray:
-    return augment.apply(recipe, samples, partner, np.random.default_rng(2), RATE)
+def applied(recipe: AudioAugmentation, samples: np.ndarray, partner: np.ndarray | None = None) -> np.ndarray:
+    return augmentation.apply(recipe, samples, partner, np.random.default_rng(2), RATE)
 
 
 def rms(samples: np.ndarray) -> float:
@@ -121,8 +121,8 @@ def test_codec_keeps_what_is_heard(codec: str) -> None:
 def test_draws_are_seeded_and_differ() -> None:
     others = [f"clip-{i}" for i in range(9)]
 
-    def recipe(seed: int, passage: int, name: str) -> Recipe:
-        return augment.draw(augment.chance(seed, passage, name), others)
+    def recipe(seed: int, passage: int, name: str) -> AudioAugmentation:
+        return augmentation.draw(augmentation.chance(seed, passage, name), others)
 
     assert recipe(1, 1, "a") == recipe(1, 1, "a")
     assert len({recipe(1, 1, "a"), recipe(2, 1, "a"), recipe(1, 2, "a"), recipe(1, 1, "b")}) == 4
@@ -131,7 +131,7 @@ def test_draws_are_seeded_and_differ() -> None:
 def test_every_drawn_recipe_gives_finite_sound_of_the_right_length() -> None:
     samples, partner = noise(3.0), tone(700, 1.0)
     for passage in range(40):
-        recipe = augment.draw(augment.chance(1, passage, "a"), ["b"])
+        recipe = augmentation.draw(augmentation.chance(1, passage, "a"), ["b"])
         heard = applied(replace(recipe, codec=None), samples, partner)
         assert np.isfinite(heard).all()
         assert np.abs(heard).max() <= 1.0 + 1e-6
@@ -141,7 +141,7 @@ def test_every_drawn_recipe_gives_finite_sound_of_the_right_length() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 100])
 def test_very_short_and_silent_sounds(length: int) -> None:
-    everything = Recipe(
+    everything = AudioAugmentation(
         0.0, 1.1, "b", -3.0, 1.0, 100.0, 4000.0, ((500.0, 1.0, 3.0),), 0.3, 0.3, 2.0, 20.0, 1.0, gain_db=3.0
     )
     heard = applied(everything, np.zeros(length, dtype=np.float32), tone(500))

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from streamtag.errors import SpecError
-from trainer.batches import Batch, Batches
-from trainer.config import TrainConfig
-from trainer.data import Data
-from trainer.library import Frames, Library, Piece, Row
-from trainer.normalization import Standardization
-from trainer.processes import Group
+from trainer.features.normalization import Standardization
+from trainer.train.batches import Batch, Batches
+from trainer.train.config import TrainConfig
+from trainer.train.data import Data
+from trainer.train.dataset import FeatureDataset, Frames, Row, Segment
+from trainer.train.distributed import Group
 
 PLAIN = TrainConfig(
     system="Mel-1L-8H-GRU-by-time", batch=4, frames=10, carry=0.0, cut=0.0, mixup=0.0, gain_db=0.0, tilt_db=0.0,
@@ -25,7 +25,7 @@ WIDTH, SCALE = 24, 2.0
 CPU = torch.device("cpu")
 
 
-def library(clips: int = 8, frames: int = 12, moving: bool = False) -> Library:
+def library(clips: int = 8, frames: int = 12, moving: bool = False) -> FeatureDataset:
     """Features tell clip (x // 100) and frame (% 100), times 2 as they are stored; targets tell the clip (/ 10), and
     the frame if they move."""
     values = (100 * np.arange(clips)[:, None] + np.arange(frames)).reshape(-1, 1).repeat(WIDTH, axis=1)
@@ -35,16 +35,16 @@ def library(clips: int = 8, frames: int = 12, moving: bool = False) -> Library:
         if moving:
             y[:, 0] = np.arange(frames) / 100
         rows.append((Row(0, clip * frames, frames, y),))
-    return Library(((values * SCALE).astype(np.float16),), SCALE, tuple(rows))
+    return FeatureDataset(((values * SCALE).astype(np.float16),), SCALE, tuple(rows))
 
 
-def data(source: Library) -> Data:
+def data(source: FeatureDataset) -> Data:
     targets = np.zeros((1, 3), dtype=np.float32)
     offsets = np.zeros((2, WIDTH), dtype=np.float32)
     return Data(source, source, ("a", "b", "c"), targets, 0.256, Standardization(WIDTH), offsets)
 
 
-def batches(config: TrainConfig, source: Library | None = None, group: Group | None = None) -> list[Batch]:
+def batches(config: TrainConfig, source: FeatureDataset | None = None, group: Group | None = None) -> list[Batch]:
     made = Batches(data(source or library()), config, Standardization(WIDTH), CPU, group or Group())
     return list(made.epoch(1))
 
@@ -91,7 +91,7 @@ def test_a_step_that_cannot_be_shared_is_refused(batch: int, size: int) -> None:
 def test_whole_clips_of_any_length() -> None:
     parts = [library(clips=3, frames=frames) for frames in (5, 7)]
     rows = (*parts[0].rows, *((replace(row, source=1),) for (row,) in parts[1].rows))
-    mixed = Library((parts[0].sources[0], parts[1].sources[0]), SCALE, rows)
+    mixed = FeatureDataset((parts[0].sources[0], parts[1].sources[0]), SCALE, rows)
     batches = Frames(mixed, CPU).clips(2)
     seen = {number: clip for numbers, x in batches for number, clip in zip(numbers, x, strict=True)}
     assert sorted(seen) == list(range(6))
@@ -108,9 +108,9 @@ def test_frames_kept_on_the_device_are_the_same(tmp_path: Path) -> None:
         sources.append(np.memmap(path, np.float16, "r", shape=(70_000, 2)))
     y = np.zeros((1, 3), dtype=np.float16)
     rows = [Row(number % 2, first, 30, y) for number, first in enumerate((0, 60_000, 69_970, 65_520))]
-    library = Library(tuple(sources), SCALE, tuple((row,) for row in rows))
-    pieces = [Piece(0, 0, rows[0], 3, 10), Piece(1, 2, rows[1], 0, 8), Piece(2, 0, rows[2], 29, 1)]
-    pieces += [Piece(2, 1, rows[3], 5, 4)]
+    library = FeatureDataset(tuple(sources), SCALE, tuple((row,) for row in rows))
+    pieces = [Segment(0, 0, rows[0], 3, 10), Segment(1, 2, rows[1], 0, 8), Segment(2, 0, rows[2], 29, 1)]
+    pieces += [Segment(2, 1, rows[3], 5, 4)]
     mapped, kept = Frames(library, CPU), Frames(library, CPU, keep=True)
     assert mapped.resident is None
     assert kept.resident is not None

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.changes import Changes, Sequences, neighbours
-from trainer.config import TrainConfig
+from trainer.train.augmentation import FeatureAugmentation, Sequences, neighbours
+from trainer.train.config import TrainConfig
 
 PLAIN = TrainConfig(
     mixup=0.0, gain_db=0.0, tilt_db=0.0, noise=0.0, time_masks=0, path_masks=0, input_dropout=0.0
@@ -26,7 +26,7 @@ def sequences(slots: int = SLOTS) -> Sequences:
 def changed(config: TrainConfig, seed: int = 1, part: slice = slice(0, SLOTS)) -> Sequences:
     own = sequences()
     cut = Sequences(own.x[part], own.y[part], own.weight[part])
-    return Changes(config, OFFSETS).apply(cut, SLOTS, part, seed)
+    return FeatureAugmentation(config, OFFSETS).apply(cut, SLOTS, part, seed)
 
 
 def test_the_empty_recipe_changes_nothing() -> None:
@@ -60,7 +60,7 @@ def test_loudness_and_tilt_move_whole_sequences_along_their_offsets() -> None:
 def test_masks_hide_stretches_of_time_and_of_features() -> None:
     def hidden(config: TrainConfig) -> Tensor:
         own = Sequences(torch.ones(400, FRAMES, WIDTH), torch.zeros(400, FRAMES, 1), torch.ones(400, FRAMES))
-        return Changes(config, OFFSETS).apply(own, 400, slice(0, 400), 1).x == 0
+        return FeatureAugmentation(config, OFFSETS).apply(own, 400, slice(0, 400), 1).x == 0
 
     in_time, in_paths = hidden(replace(PLAIN, time_masks=1)), hidden(replace(PLAIN, path_masks=1))
     assert (in_time.all(2) == in_time.any(2)).all(), "a moment is hidden as a whole"
@@ -77,7 +77,7 @@ def test_masks_hide_stretches_of_time_and_of_features() -> None:
 
 def test_dropped_features_keep_the_mean() -> None:
     own = Sequences(torch.ones(400, 2, WIDTH), torch.zeros(400, 2, 1), torch.ones(400, 2))
-    x = Changes(replace(PLAIN, input_dropout=0.25), OFFSETS).apply(own, 400, slice(0, 400), 1).x
+    x = FeatureAugmentation(replace(PLAIN, input_dropout=0.25), OFFSETS).apply(own, 400, slice(0, 400), 1).x
     assert float(x.mean()) == pytest.approx(1.0, abs=0.02)
     assert float((x == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
     assert torch.equal(x[:, 0], x[:, 1]), "for the whole sequence"

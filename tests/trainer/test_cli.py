@@ -14,7 +14,7 @@ import torch
 from streamtag.errors import SpecError
 from streamtag.model.model_file import load_tagger
 from trainer import cli
-from trainer.config import TrainConfig, with_settings
+from trainer.train.config import TrainConfig, with_settings
 
 SETTINGS = "epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
 

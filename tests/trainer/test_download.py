@@ -15,13 +15,13 @@ import pytest
 from streamtag.errors import ManifestError, SourceError, SpecError
 from tests.trainer.mini import Mini, publish
 from tests.trainer.site import Site
-from trainer import download
-from trainer.download import ARCHIVE, TABLES, Remote
-from trainer.fetch import Patience
-from trainer.manifest import read_dataset
+from trainer.data import download
+from trainer.data.dataset import read_dataset
+from trainer.data.download import ARCHIVE, TABLES, Remote
+from trainer.data.fetch import RetryPolicy
 
 PARTS = ARCHIVE.parts
-PATIENCE = Patience(timeout_s=5.0, attempts=3, pause_s=0.01)
+PATIENCE = RetryPolicy(timeout_s=5.0, attempts=3, pause_s=0.01)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_all_files_are_on_their_way_at_once(site: Site, tmp_path: Path) -> None:
     """One silent part does not keep the others from coming."""
     site.tricks[PARTS[0]].add("silent")
     with pytest.raises(SourceError, match=PARTS[0]):
-        download.fetch(tmp_path / "in", site.url, (*TABLES, ARCHIVE), quiet, Patience(1.0, attempts=1))
+        download.fetch(tmp_path / "in", site.url, (*TABLES, ARCHIVE), quiet, RetryPolicy(1.0, attempts=1))
     assert {path.name for path in (tmp_path / "in").iterdir()} >= {*PARTS[1:], TABLES[0].name, TABLES[1].name}
 
 

@@ -12,14 +12,14 @@ import torch
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model.model_file import save_tagger
 from trainer import export
-from trainer.checkpoint import load
-from trainer.config import TrainConfig
-from trainer.data import load_data
-from trainer.evaluation.figures import Options, evaluate
-from trainer.evaluation.subject import decodable, open_subject
-from trainer.features import Cache
-from trainer.manifest import Manifest
-from trainer.train import Run
+from trainer.data.manifest import Manifest
+from trainer.evaluate.evaluated_model import decodable, open_model
+from trainer.evaluate.figures import Options, evaluate
+from trainer.features.cache import Cache
+from trainer.train.checkpoint import load
+from trainer.train.config import TrainConfig
+from trainer.train.data import load_data
+from trainer.train.loop import Run
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache:
     """Half precision in the file and in the cache, and frames from sound: no more than that lies between them."""
     path = tmp_path / "model.safetensors"
     save_tagger(export.build(runs / "first", manifest, {}), path)
-    of_model, _ = open_subject(path, manifest, cache.root, 1, torch.device("cpu"))
-    of_run, _ = open_subject(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+    of_model, _ = open_model(path, manifest, cache.root, 1, torch.device("cpu"))
+    of_run, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
     clips = manifest.split("valid")[:6]
     for model, run in zip(of_model.say(clips), of_run.say(clips), strict=True):
         assert model == pytest.approx(run, abs=0.01)
@@ -99,7 +99,7 @@ def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache:
 
 def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache) -> None:
     tagger = export.build(runs / "first", manifest, {"licence": "CC0-1.0"})
-    subject, _ = open_subject(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+    subject, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
     result, heard = evaluate(subject, manifest, "valid", Options(draws=10, minutes=()))
     finished = export.finish(tagger, manifest, heard.mean(), result)
     assert finished.card["licence"] == "CC0-1.0"

@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from streamtag.errors import DeviceError, OutputError, SourceError
-from trainer import extraction
-from trainer.extraction import Job, Passage, prepare
-from trainer.features import Cache
-from trainer.frame_store import Entry
-from trainer.manifest import Manifest
+from trainer.data.manifest import Manifest
+from trainer.features import extraction
+from trainer.features.cache import Cache
+from trainer.features.extraction import AugmentedPass, Job, prepare
+from trainer.features.frame_store import Entry
 
 Need = Callable[[str, bool, str], None]
 
@@ -214,7 +214,7 @@ def test_a_batch_of_sounds_of_several_lengths_gives_the_same_frames(
 ) -> None:
     bad = tmp_path / "bad.mp3"
     bad.write_text("not a sound")
-    passages = tuple(Passage(number, cache.recipe(number, "clip-000"), None, (1, 0, "")) for number in (0, 1))
+    passages = tuple(AugmentedPass(number, cache.recipe(number, "clip-000"), None, (1, 0, "")) for number in (0, 1))
     jobs = [Job(clip.clip_id, 0, clip.path, front, passages) for clip in manifest.clips[:3]]
     jobs.insert(1, replace(jobs[0], clip_id="bad", sound=bad))
     together = list(extraction._together([extraction._sounds(job) for job in jobs], torch.device("cpu")))

@@ -14,10 +14,10 @@ import torch
 from streamtag.errors import ManifestError, OutputError, SpecError
 from streamtag.model import Scattering
 from streamtag.spec import ScatteringSpec
-from trainer import augment
-from trainer.audio import decode
-from trainer.features import Cache
-from trainer.manifest import Manifest
+from trainer.data.manifest import Manifest
+from trainer.features import augmentation
+from trainer.features.audio import decode
+from trainer.features.cache import Cache
 
 SPEC = ScatteringSpec()
 
@@ -37,7 +37,7 @@ def test_only_training_clips_are_augmented(cache: Cache, manifest: Manifest) -> 
     assert set(cache.frames(0).spans) == names
     assert set(cache.frames(1).spans) == {clip.clip_id for clip in manifest.clips if clip.split == "train"}
     name = manifest.clips[0].clip_id
-    assert cache.recipe(0, name) == augment.Recipe()
+    assert cache.recipe(0, name) == augmentation.AudioAugmentation()
     recipe = cache.recipe(1, name)
     samples = len(decode(manifest.clips[0].path, SPEC.sample_rate))
     heard = (samples - recipe.start_s * SPEC.sample_rate) / recipe.speed

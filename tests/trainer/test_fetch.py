@@ -12,11 +12,11 @@ import pytest
 
 from streamtag.errors import OutputError, SourceError, StreamtagError
 from tests.trainer.site import Site
-from trainer.fetch import Fetch, Patience, StoppedError
+from trainer.data.fetch import Fetch, RetryPolicy, StoppedError
 
 NAME = "file.bin"
 SIZE = 1_000_000
-PATIENCE = Patience(timeout_s=5.0, attempts=4, pause_s=0.01)
+PATIENCE = RetryPolicy(timeout_s=5.0, attempts=4, pause_s=0.01)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ class Sink:
         self.part = self.path.with_name(f"{NAME}.part")
         self.stop = threading.Event()
 
-    def fetch(self, patience: Patience = PATIENCE) -> None:
+    def fetch(self, patience: RetryPolicy = PATIENCE) -> None:
         with httpx.Client(timeout=patience.timeout_s) as client:
             Fetch(client, self.site.url + NAME, self.path, patience).run(self.tell, self.stop)
 
@@ -74,7 +74,7 @@ def test_a_host_that_breaks_off_is_asked_for_the_rest(site: Site, sink: Sink) ->
 def test_what_was_fetched_before_a_kill_is_not_fetched_again(site: Site, sink: Sink) -> None:
     site.break_off[NAME] = 600_000
     with pytest.raises(SourceError, match="600,000 bytes are kept"):
-        sink.fetch(Patience(5.0, attempts=1))
+        sink.fetch(RetryPolicy(5.0, attempts=1))
     del site.break_off[NAME]
     sink.fetch()
     assert sink.right()
@@ -104,7 +104,7 @@ def test_a_rest_that_does_not_fit_is_not_used(site: Site, sink: Sink, trick: str
 def test_a_version_that_changes_meanwhile_is_taken_from_the_start(site: Site, sink: Sink) -> None:
     site.break_off[NAME] = 600_000
     with pytest.raises(SourceError):
-        sink.fetch(Patience(5.0, attempts=1))
+        sink.fetch(RetryPolicy(5.0, attempts=1))
     site.break_off.clear()
     (site.folder / NAME).write_bytes(b"another" * 100_000)
     site.tricks[NAME].add("changing")
@@ -153,7 +153,7 @@ def test_a_host_that_stays_busy_or_silent_is_given_up(site: Site, sink: Sink) ->
     site.say.clear()
     site.tricks[NAME].add("silent")
     with pytest.raises(SourceError, match="cannot be fetched"):
-        sink.fetch(Patience(timeout_s=0.2, attempts=2, pause_s=0.01))
+        sink.fetch(RetryPolicy(timeout_s=0.2, attempts=2, pause_s=0.01))
 
 
 def test_compressed_bytes_are_refused(site: Site, sink: Sink) -> None:
@@ -183,7 +183,7 @@ def test_it_stops_when_told(site: Site, sink: Sink) -> None:
         sink.fetch()
     site.say[NAME] = [503] * 9
     with pytest.raises(StoppedError):
-        sink.fetch(Patience(5.0, attempts=9, pause_s=60.0))  # in the pause
+        sink.fetch(RetryPolicy(5.0, attempts=9, pause_s=60.0))  # in the pause
 
 
 def test_no_room_and_no_folder(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamtag.errors import ManifestError, OutputError
-from trainer.frame_store import Entry, FrameStore, Half
+from trainer.features.frame_store import Entry, FrameStore, Half
 
 SIZE = 3
 

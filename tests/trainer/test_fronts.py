@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
-from trainer.fronts import FRONTS, CqtSpec, MelSpec, front_end
+from trainer.features.frontends import FRONTENDS, CqtSpec, MelSpec, frontend
 
 SECONDS_29 = 464_000  # samples: what the paper trims its clips to
 
@@ -19,7 +19,7 @@ def tone(hz: float, samples: int = 32000) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "size", "frames"), [("scattering", 374, 114), ("mel", 96, 1813), ("cqt", 84, 1813)])
 def test_a_clip_has_the_frames_of_the_paper(name: str, size: int, frames: int) -> None:
-    front = front_end(name)
+    front = frontend(name)
     torch.manual_seed(0)
     found = front.compute(torch.randn(1, SECONDS_29) * 0.1)
     assert found.shape == (1, frames, size)
@@ -29,9 +29,9 @@ def test_a_clip_has_the_frames_of_the_paper(name: str, size: int, frames: int) -
     assert bool(found.isfinite().all())
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", FRONTENDS)
 def test_frames_do_not_depend_on_padding_or_neighbours(name: str) -> None:
-    front = front_end(name)
+    front = frontend(name)
     torch.manual_seed(0)
     audio = torch.randn(3, 20_000) * 0.1
     alone = front.compute(audio[:1, :17_001])
@@ -41,9 +41,9 @@ def test_frames_do_not_depend_on_padding_or_neighbours(name: str) -> None:
     assert (front.compute(audio)[:1, : front.frame_count(17_001)] - alone).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", FRONTENDS)
 def test_silence_and_the_shortest_sound_are_finite(name: str) -> None:
-    front = front_end(name)
+    front = frontend(name)
     for audio in (torch.zeros(1, 9000), torch.ones(1, 1), torch.zeros(2, 300)):
         found = front.compute(audio)
         assert found.shape == (len(audio), front.frame_count(audio.shape[-1]), front.size)
@@ -75,11 +75,11 @@ def test_mel_is_the_logarithm_of_slaneys_mel_spectrogram() -> None:
     frames = [padded[k * spec.hop : k * spec.hop + spec.n_fft] * window for k in range(32)]
     power = np.abs(np.fft.rfft(np.stack(frames))) ** 2 @ triangles(spec).T
     expected = 0.5 * np.log(np.maximum(power, spec.floor**2))
-    np.testing.assert_allclose(front_end("mel").compute(torch.from_numpy(audio)[None])[0], expected, atol=2e-3)
+    np.testing.assert_allclose(frontend("mel").compute(torch.from_numpy(audio)[None])[0], expected, atol=2e-3)
 
 
 def test_cqt_hears_semitones_from_c1_on_at_one_loudness() -> None:
-    spec, front = CqtSpec(), front_end("cqt")
+    spec, front = CqtSpec(), frontend("cqt")
     levels = []
     for number in (12, 40, 57, 75):
         frames = front.compute(tone(spec.lowest_hz * 2 ** (number / 12)))[0, 40:-40]
@@ -93,11 +93,11 @@ def test_cqt_hears_semitones_from_c1_on_at_one_loudness() -> None:
 
 @pytest.mark.parametrize("name", ["mel", "cqt"])
 def test_logarithms_follow_the_level(name: str) -> None:
-    front = front_end(name)
+    front = frontend(name)
     loud, soft = (front.compute(tone(440.0) * level)[0, 40:-40].amax(-1) for level in (1.0, 0.1))
     torch.testing.assert_close(loud - soft, torch.full_like(loud, float(np.log(10))), rtol=0, atol=1e-3)
 
 
 def test_names_that_are_none() -> None:
     with pytest.raises(SpecError, match="no front end 'mfcc'"):
-        front_end("mfcc")
+        frontend("mfcc")

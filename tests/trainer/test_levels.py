@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from streamtag.spec import NormalizationSpec
-from trainer.fronts import front_end
-from trainer.levels import level_offsets
-from trainer.normalization import fit, normalizer
+from trainer.features.frontends import frontend
+from trainer.features.levels import level_offsets
+from trainer.features.normalization import fit, normalizer
 
 RATE = 16000
 
@@ -18,7 +18,7 @@ RATE = 16000
 def test_ten_decibels_more_are_ten_times_the_offset(name: str) -> None:
     rng = np.random.default_rng(1)
     audio = torch.from_numpy((0.05 * rng.standard_normal(2 * RATE)).astype(np.float32))[None]
-    front = front_end(name)
+    front = frontend(name)
     normalize = normalizer(name, NormalizationSpec())
     frames = front.compute(audio)[0]
     fit(normalize, [frames.numpy()])
@@ -38,7 +38,7 @@ def test_ten_decibels_more_are_ten_times_the_offset(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["scattering", "mel", "cqt"])
 def test_tilt_leaves_one_kilohertz_and_follows_the_octaves(name: str) -> None:
-    front = front_end(name)
+    front = frontend(name)
     ones = np.ones(front.size, dtype=np.float32)
     loud, tilt = level_offsets(front, ones, "log")
     octaves = tilt / np.where(loud > 0, loud, 1.0)
@@ -52,5 +52,5 @@ def test_tilt_leaves_one_kilohertz_and_follows_the_octaves(name: str) -> None:
 
 
 def test_without_logarithms_loudness_is_no_sum() -> None:
-    front = front_end("scattering")
+    front = frontend("scattering")
     assert not level_offsets(front, np.ones(front.size, dtype=np.float32), "none").any()

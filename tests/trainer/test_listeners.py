@@ -10,26 +10,26 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trainer.config import TrainConfig
-from trainer.library import Library, Piece, Row
-from trainer.listeners import Listeners, Plan
+from trainer.train.config import TrainConfig
+from trainer.train.dataset import FeatureDataset, Row, Segment
+from trainer.train.sampler import Plan, SequenceSampler
 
 PLAIN = TrainConfig(batch=4, frames=10, carry=0.0, cut=0.0, ramp_s=0.0)
 
 
-def library(lengths: list[int], passes: int = 1) -> Library:
+def library(lengths: list[int], passes: int = 1) -> FeatureDataset:
     rows = tuple(
         tuple(Row(p, 100 * clip, frames, np.zeros((1, 2), dtype=np.float16)) for p in range(passes))
         for clip, frames in enumerate(lengths)
     )
-    return Library((), 1.0, rows)
+    return FeatureDataset((), 1.0, rows)
 
 
-def plans(config: TrainConfig, source: Library, seed: int = 1) -> list[Plan]:
-    return list(Listeners(source, config, 0.256).epoch(seed))
+def plans(config: TrainConfig, source: FeatureDataset, seed: int = 1) -> list[Plan]:
+    return list(SequenceSampler(source, config, 0.256).epoch(seed))
 
 
-def clip(piece: Piece) -> int:
+def clip(piece: Segment) -> int:
     return piece.row.first // 100
 
 
@@ -106,7 +106,7 @@ def test_whatever_the_lengths_all_that_is_heard_was_there(
     lengths: list[int], batch: int, frames: int, carry: float, cut: float, seed: int
 ) -> None:
     config = replace(PLAIN, batch=batch, frames=frames, carry=carry, cut=cut, ramp_s=0.0)
-    before: dict[int, Piece] = {}
+    before: dict[int, Segment] = {}
     for step in plans(config, library(lengths), seed):
         told = np.zeros(step.weight.shape)
         for piece in step.pieces:

@@ -12,9 +12,10 @@ import pytest
 
 from streamtag.errors import ManifestError
 from tests.trainer.mini import BROKEN, TOP, Mini
-from trainer import magnatagatune
-from trainer.magnatagatune import ANNOTATIONS, CLIP_INFO, CLIPS, TAGGED
-from trainer.manifest import Manifest, read_dataset
+from trainer.data import magnatagatune
+from trainer.data.dataset import read_dataset
+from trainer.data.magnatagatune import ANNOTATIONS, CLIP_INFO, CLIPS, TAGGED
+from trainer.data.manifest import Manifest
 
 Rows = list[list[str]]
 

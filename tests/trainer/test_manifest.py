@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamtag.errors import ManifestError
-from trainer.manifest import read_dataset
+from trainer.data.dataset import read_dataset
 
 Arrays = dict[str, np.ndarray]
 

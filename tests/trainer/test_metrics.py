@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import metrics
-from trainer.manifest import Array
+from trainer.data.manifest import Array
+from trainer.evaluate import metrics
 
 
 def targets() -> Array:

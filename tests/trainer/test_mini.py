@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from tests.trainer.mini import BROKEN, FOLDERS, RATE, TOP, Mini, publish, write_mini
-from trainer.audio import decode
+from trainer.features.audio import decode
 
 
 def test_the_format_is_the_published_one(mini: Mini) -> None:

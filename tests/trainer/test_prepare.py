@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from streamtag.errors import ManifestError, SpecError
 from tests.trainer.mini import Mini
 from trainer.cli import app
-from trainer.features import Cache
-from trainer.manifest import read_dataset
+from trainer.data.dataset import read_dataset
+from trainer.features.cache import Cache
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import torch
 from streamtag.errors import DeviceError
 from tests.conftest import Need
 from tests.trainer.last_threads import TASKS
-from trainer.checkpoint import load
-from trainer.features import Cache
-from trainer.processes import Group, open_device
+from trainer.features.cache import Cache
+from trainer.train.checkpoint import load
+from trainer.train.distributed import Group, open_device
 
 SETTINGS = (
     "epochs=2 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0 input_dropout=0.1 mixup=0.5 noise=0.1"

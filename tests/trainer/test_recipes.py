@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from streamtag.errors import SpecError
-from trainer import metrics
-from trainer.config import TrainConfig
-from trainer.data import Data
-from trainer.fronts import front_end
-from trainer.library import Library, Row
-from trainer.normalization import Normalizer, fit, normalizer
-from trainer.recipes import RECIPES, recipe
+from trainer.evaluate import metrics
+from trainer.features.frontends import frontend
+from trainer.features.normalization import Normalizer, fit, normalizer
 from trainer.systems import SYSTEMS, named
-from trainer.train import Run
+from trainer.train.config import TrainConfig
+from trainer.train.data import Data
+from trainer.train.dataset import FeatureDataset, Row
+from trainer.train.loop import Run
+from trainer.train.recipes import RECIPES, recipe
 
 
 @pytest.fixture(autouse=True)
@@ -68,15 +68,17 @@ SMALL = (
 )
 
 
-def planted(front: str, clips: int, frames: int, seed: int) -> tuple[Library, np.ndarray]:
+def planted(front: str, clips: int, frames: int, seed: int) -> tuple[FeatureDataset, np.ndarray]:
     """Random features: the first tag is loudness in the upper half of them, the second is chance."""
-    rng, size = np.random.default_rng(seed), front_end(front).size
+    rng, size = np.random.default_rng(seed), frontend(front).size
     y = rng.integers(0, 2, (clips, 2)).astype(np.float16)
     x = rng.standard_normal((clips, frames, size)).astype(np.float32)
     x[:, :, size // 2 :] += y[:, None, :1]
     stored = np.exp(0.5 * x) * 0.01 * 4096 if front == "scattering" else x
     rows = tuple((Row(0, clip * frames, frames, y[clip : clip + 1]),) for clip in range(clips))
-    return Library((stored.reshape(-1, size).astype(np.float16),), front_end(front).scale, rows), y.astype(np.float32)
+    return FeatureDataset((stored.reshape(-1, size).astype(np.float16),), frontend(front).scale, rows), y.astype(
+        np.float32
+    )
 
 
 def data(front: str, config: TrainConfig, frames: int) -> Data:
@@ -84,8 +86,8 @@ def data(front: str, config: TrainConfig, frames: int) -> Data:
     valid, targets = planted(front, 40, frames, 2)
     normalize: Normalizer = normalizer(front, config.normalization)
     fit(normalize, [training.sources[0].astype(np.float32) / training.scale])
-    offsets = np.zeros((2, front_end(front).size), dtype=np.float32)
-    return Data(training, valid, ("loud above", "chance"), targets, front_end(front).hop_s, normalize, offsets)
+    offsets = np.zeros((2, frontend(front).size), dtype=np.float32)
+    return Data(training, valid, ("loud above", "chance"), targets, frontend(front).hop_s, normalize, offsets)
 
 
 @pytest.mark.parametrize(

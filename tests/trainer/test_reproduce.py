@@ -12,9 +12,9 @@ import torch
 
 from streamtag.errors import ManifestError, SpecError
 from trainer import reproduce
-from trainer.evaluation.figures import Options
-from trainer.features import Cache
-from trainer.manifest import Manifest
+from trainer.data.manifest import Manifest
+from trainer.evaluate.figures import Options
+from trainer.features.cache import Cache
 from trainer.report import document
 from trainer.systems import TABLE_2
 
@@ -31,19 +31,19 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def place(manifest: Manifest, cache: Cache) -> reproduce.Place:
+def place(manifest: Manifest, cache: Cache) -> reproduce.ReproduceConfig:
     options = Options(draws=10, minutes=(2,), streams=4)
-    return reproduce.Place(manifest, cache.root, 1, 0, torch.device("cpu"), "valid", options)
+    return reproduce.ReproduceConfig(manifest, cache.root, 1, 0, torch.device("cpu"), "valid", options)
 
 
 def wanted(out: Path, settings: list[str] = SMALL) -> list[reproduce.Task]:
     return reproduce.tasks(out, NAMES, (1, 2), "best", settings)
 
 
-def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: reproduce.Place) -> None:
+def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
     tasks = wanted(tmp_path)
     assert [task.name for task in tasks] == [f"{name}, seed {seed}" for seed in (1, 2) for name in NAMES]
-    news = list(reproduce.carry_out(tasks, place))
+    news = list(reproduce.run_tasks(tasks, place))
     assert sum(each.epoch is not None for each in news) == 12
     results = reproduce.report(tasks, tmp_path)
     assert [result["name"] for result in results] == [task.name for task in tasks]
@@ -52,58 +52,62 @@ def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: 
     assert (tmp_path / NAMES[0] / "seed-2" / "evaluation" / "report.html").exists()
     row = next(line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if NAMES[1] in line[:20])
     assert row
-    assert list(reproduce.carry_out(tasks, place)) == [], "what is done is not done again"
+    assert list(reproduce.run_tasks(tasks, place)) == [], "what is done is not done again"
 
 
-def test_after_a_stop_it_ends_like_an_undisturbed_one(tmp_path: Path, place: reproduce.Place) -> None:
+def test_after_a_stop_it_ends_like_an_undisturbed_one(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
     whole, stopped = (wanted(tmp_path / name)[:2] for name in ("whole", "stopped"))
-    list(reproduce.carry_out(whole, place))
-    for _ in itertools.islice(reproduce.carry_out(stopped, place), 2):
+    list(reproduce.run_tasks(whole, place))
+    for _ in itertools.islice(reproduce.run_tasks(stopped, place), 2):
         pass  # stopped after two of three epochs
     assert stopped[0].epochs >= 1
     assert stopped[0].result() is None
-    list(reproduce.carry_out(stopped, place))
+    list(reproduce.run_tasks(stopped, place))
     for one, other in zip(whole, stopped, strict=True):
         assert one.result() == other.result()
 
 
-def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, place: reproduce.Place) -> None:
+def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
     hours = itertools.count(0.0, 3600.0)  # every look at the clock costs an hour
     tasks = wanted(tmp_path)
-    news = list(reproduce.carry_out(tasks, place, budget_s=2.5 * 3600, clock=lambda: next(hours)))
+    news = list(reproduce.run_tasks(tasks, place, budget_s=2.5 * 3600, clock=lambda: next(hours)))
     assert [each.epoch is not None for each in news] == [True, True, False]
     assert news[-1].task is tasks[0]
     assert [task.result() for task in tasks] == [None] * 4
     assert [task.epochs for task in tasks] == [2, 0, 0, 0]
     assert reproduce.report(tasks, tmp_path) == []
-    again = list(reproduce.carry_out(tasks[:1], place))
+    again = list(reproduce.run_tasks(tasks[:1], place))
     assert [each.epoch is not None for each in again] == [True, False]
     assert again[-1].result is not None
 
 
-def test_without_time_nothing_begins(tmp_path: Path, place: reproduce.Place) -> None:
-    (news,) = reproduce.carry_out(wanted(tmp_path), place, budget_s=0.0)
+def test_without_time_nothing_begins(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
+    (news,) = reproduce.run_tasks(wanted(tmp_path), place, budget_s=0.0)
     assert (news.epoch, news.result) == (None, None)
     assert not (tmp_path / NAMES[0]).exists()
 
 
-def test_results_of_other_settings_are_refused_with_the_difference(tmp_path: Path, place: reproduce.Place) -> None:
-    list(reproduce.carry_out(wanted(tmp_path)[:1], place))
+def test_results_of_other_settings_are_refused_with_the_difference(
+    tmp_path: Path, place: reproduce.ReproduceConfig
+) -> None:
+    list(reproduce.run_tasks(wanted(tmp_path)[:1], place))
     with pytest.raises(SpecError, match=r"trained with rate = 0.01, not 0.02"):
         wanted(tmp_path, [*SMALL, "rate=0.02"])[0].result()
 
 
-def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(tmp_path: Path, place: reproduce.Place) -> None:
-    next(reproduce.carry_out(wanted(tmp_path)[1:2], place))
+def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
+    tmp_path: Path, place: reproduce.ReproduceConfig
+) -> None:
+    next(reproduce.run_tasks(wanted(tmp_path)[1:2], place))
     begun = wanted(tmp_path, [*SMALL, "rate=0.02"])
     with pytest.raises(SpecError, match=r"Scat-1L-8H-LSTM.*holds a run with rate = 0.01, not 0.02"):
-        list(reproduce.carry_out(begun, place))
+        list(reproduce.run_tasks(begun, place))
     assert not (tmp_path / NAMES[0]).exists()
 
 
-def test_train_can_go_on_with_its_runs(tmp_path: Path, place: reproduce.Place, manifest: Manifest) -> None:
+def test_train_can_go_on_with_its_runs(tmp_path: Path, place: reproduce.ReproduceConfig, manifest: Manifest) -> None:
     task = wanted(tmp_path)[0]
-    next(reproduce.carry_out([task], place))
+    next(reproduce.run_tasks([task], place))
     facts = json.loads((task.folder / "data.json").read_text())
     assert facts == {"data": str(manifest.root.resolve()), "front": "scattering", "seed": 1, "passes": 0}
 

@@ -11,14 +11,14 @@ import torch
 
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model import Scattering, ScatteringSpec, TaggerNetwork, where
-from trainer.checkpoint import load, save
-from trainer.config import TrainConfig
-from trainer.data import Data, load_data
-from trainer.features import Cache
-from trainer.manifest import Manifest
-from trainer.run_folder import BEST, TrainedSystem, load_run, save_run
+from trainer.data.manifest import Manifest
+from trainer.features.cache import Cache
+from trainer.run import BEST, TrainedSystem, load_run, save_run
 from trainer.systems import Memory
-from trainer.train import Run
+from trainer.train.checkpoint import load, save
+from trainer.train.config import TrainConfig
+from trainer.train.data import Data, load_data
+from trainer.train.loop import Run
 
 STREAMING = ["Scat-2L-16H-GRU", "Scat-2L-16H-LSTM", "Scat-2L-16H-BN-LSTM"]
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from trainer.config import TrainConfig
-from trainer.data import Data
-from trainer.library import Library, Row
-from trainer.manifest import Array
-from trainer.normalization import Standardization
-from trainer.run_folder import load_run
-from trainer.train import Run
+from trainer.data.manifest import Array
+from trainer.features.normalization import Standardization
+from trainer.run import load_run
+from trainer.train.config import TrainConfig
+from trainer.train.data import Data
+from trainer.train.dataset import FeatureDataset, Row
+from trainer.train.loop import Run
 
 FRAMES, WIDTH, SONGS = 20, 96, 12
 
@@ -38,10 +38,10 @@ def songs(count: int, seed: int) -> tuple[Array, Array]:
     return x, given
 
 
-def library(count: int, seed: int) -> Library:
+def library(count: int, seed: int) -> FeatureDataset:
     x, given = songs(count, seed)
     rows = tuple((Row(0, n * FRAMES, FRAMES, given[n : n + 1].astype(np.float16)),) for n in range(count))
-    return Library((x.reshape(-1, WIDTH).astype(np.float16),), 1.0, rows)
+    return FeatureDataset((x.reshape(-1, WIDTH).astype(np.float16),), 1.0, rows)
 
 
 def soon_after_a_change(carry: float, folder: Path) -> float:

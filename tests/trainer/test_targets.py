@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trainer import targets
-from trainer.augment import Recipe
-from trainer.manifest import Clip, Manifest, Windows
+from trainer.data.manifest import Clip, Manifest, Windows
+from trainer.features.augmentation import AudioAugmentation
 
 
 def manifest(facts: list[list[int]] | None = None) -> Manifest:
@@ -42,22 +42,22 @@ def test_windows_move_the_frames_around_the_mean() -> None:
     assert flat[:, 0] == pytest.approx(0.5)
 
 
-def change(recipe: Recipe, partner: int | None = None, lag_s: float = 0.0) -> float:
+def change(recipe: AudioAugmentation, partner: int | None = None, lag_s: float = 0.0) -> float:
     """The second at which the first tag of clip 0 comes on."""
     track = targets.frame_targets(manifest(), 0, recipe, partner, 114, 0.256, 0.5, lag_s)[:, 0]
     return float(np.argmax(track > track[[0, -1]].mean()) * 0.256)
 
 
 def test_targets_follow_start_speed_and_lag() -> None:
-    middle = change(Recipe())
+    middle = change(AudioAugmentation())
     assert middle == pytest.approx(9 * 1.5 + 1.5 - 0.75, abs=0.3)  # halfway between two windows' centres
-    assert change(Recipe(start_s=2.0)) == pytest.approx(middle - 2.0, abs=0.3)
-    assert change(Recipe(speed=1.25)) == pytest.approx(middle / 1.25, abs=0.3)
-    assert change(Recipe(), lag_s=1.0) == pytest.approx(middle + 1.0, abs=0.3)
+    assert change(AudioAugmentation(start_s=2.0)) == pytest.approx(middle - 2.0, abs=0.3)
+    assert change(AudioAugmentation(speed=1.25)) == pytest.approx(middle / 1.25, abs=0.3)
+    assert change(AudioAugmentation(), lag_s=1.0) == pytest.approx(middle + 1.0, abs=0.3)
 
 
 def test_mixtures_share_by_amplitude() -> None:
-    recipe = Recipe(partner="b", partner_db=0.0)
+    recipe = AudioAugmentation(partner="b", partner_db=0.0)
     mixed = targets.frame_targets(manifest(), 0, recipe, 1, 114, 0.256, 0.0, 0.0)
     np.testing.assert_allclose(mixed[0], [0.5, 0.1], atol=1e-6)
 

@@ -14,12 +14,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from streamtag.errors import ManifestError, OutputError, SpecError
-from trainer import checkpoint
-from trainer.config import TrainConfig
-from trainer.data import Data, load_data
-from trainer.features import Cache
-from trainer.run_folder import load_run
-from trainer.train import Run, loss_of
+from trainer.features.cache import Cache
+from trainer.run import load_run
+from trainer.train import checkpoint
+from trainer.train.config import TrainConfig
+from trainer.train.data import Data, load_data
+from trainer.train.loop import Run, loss_of
 
 
 @pytest.fixture(autouse=True)

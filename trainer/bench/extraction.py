@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from streamtag.text import usable_cores
-from trainer.audio import decode, encode
 from trainer.bench.clock import medians, threads
-from trainer.extraction import prepare
-from trainer.features import Cache
-from trainer.fronts import FRONTS
-from trainer.manifest import Clip, Manifest
+from trainer.data.manifest import Clip, Manifest
+from trainer.features.audio import decode, encode
+from trainer.features.cache import Cache
+from trainer.features.extraction import prepare
+from trainer.features.frontends import FRONTENDS
 
 CLIP_S, CUT_S, RATE, BIT_RATE = 29.1, 29.0, 16000, 32000
 KYMATIO = {"J": 10, "Q": 8, "T": 1024}
@@ -34,7 +34,7 @@ def extraction(clips: int, loop_clips: int, device: str = "cpu", repeats: int = 
     """
     with _clips(clips) as manifest:
         loop = kymatio_loop([clip.path for clip in manifest.clips[:loop_clips]])
-        for front in FRONTS:
+        for front in FRONTENDS:
             yield (
                 f"features: {front}, from MP3",
                 _pipeline(manifest, front, device, loop if front == "scattering" else None),
@@ -89,7 +89,7 @@ def kymatio_loop(paths: list[Path]) -> Callable[[], int] | None:
 
 def _alone(sounds: torch.Tensor, repeats: int) -> Figures:
     theirs = _kymatio(sounds.shape[1])
-    functions: list[Callable[[], object]] = [lambda: [FRONTS["scattering"].compute(sound[None]) for sound in sounds]]
+    functions: list[Callable[[], object]] = [lambda: [FRONTENDS["scattering"].compute(sound[None]) for sound in sounds]]
     if theirs is not None:
         functions.append(lambda: [theirs(sound) for sound in sounds])
     with threads(1), torch.inference_mode():

@@ -21,15 +21,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainer.bench import roofline
 from trainer.bench.clock import wait
-from trainer.config import TrainConfig
-from trainer.data import Data, load_data
-from trainer.features import Cache
-from trainer.frame_store import Entry
-from trainer.magnatagatune import TAGGED, TAGS
-from trainer.manifest import Clip, Manifest
-from trainer.recipes import recipe
+from trainer.data.magnatagatune import TAGGED, TAGS
+from trainer.data.manifest import Clip, Manifest
+from trainer.features.cache import Cache
+from trainer.features.frame_store import Entry
 from trainer.systems import named
-from trainer.train import PRECISIONS, Run
+from trainer.train.config import TrainConfig
+from trainer.train.data import Data, load_data
+from trainer.train.loop import PRECISIONS, Run
+from trainer.train.recipes import recipe
 
 CLIPS = TAGGED["train"]
 SAMPLES = 465_600  # of a clip of 29.1 s

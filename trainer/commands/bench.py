@@ -31,8 +31,8 @@ def command(
     """
     import torch
 
-    from trainer.processes import open_device
     from trainer.systems import SYSTEMS, named
+    from trainer.train.distributed import open_device
 
     torch.set_num_threads(threads)
     names = list(SYSTEMS) if systems == "all" else [word.strip() for word in systems.split(",") if word.strip()]

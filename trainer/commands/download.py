@@ -20,8 +20,8 @@ def command(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from streamtag.errors import ManifestError
-    from trainer import download
     from trainer.commands.progress import progress_bar
+    from trainer.data import download
 
     console = Console(stderr=True)
     remotes = download.wanted(folder)

@@ -34,15 +34,15 @@ def command(
     from rich.console import Console
 
     from trainer.commands.tables import print_result
-    from trainer.evaluation import figures
-    from trainer.evaluation.subject import open_subject
-    from trainer.manifest import read_dataset
-    from trainer.processes import open_device
+    from trainer.data.dataset import read_dataset
+    from trainer.evaluate import figures
+    from trainer.evaluate.evaluated_model import open_model
     from trainer.report import document
+    from trainer.train.distributed import open_device
 
     data = read_dataset(folder)
     store = options.cache_folder(folder, cache)
-    subject, data = open_subject(what, data, store, seed, open_device(device))
+    subject, data = open_model(what, data, store, seed, open_device(device))
     wanted = figures.Options.up_to(minutes, draws, streams)
     with Console(stderr=True).status("evaluating") as status:
         result, _ = figures.evaluate(subject, data, split or figures.final_split(data), wanted, status.update)

@@ -29,9 +29,9 @@ def command(
     from streamtag.model.model_file import save_tagger
     from trainer import export
     from trainer.commands.tables import print_result
-    from trainer.evaluation import figures
-    from trainer.evaluation.subject import decodable, of_tagger
-    from trainer.manifest import read_dataset
+    from trainer.data.dataset import read_dataset
+    from trainer.evaluate import figures
+    from trainer.evaluate.evaluated_model import decodable, of_tagger
 
     data = decodable(read_dataset(folder or Path(_read_json(run / "data.json")["data"])))
     words = _read_json(card) if card else {}

@@ -11,7 +11,7 @@ import typer
 from trainer.commands import options
 
 if TYPE_CHECKING:
-    from trainer.features import Cache
+    from trainer.features.cache import Cache
 
 
 def command(
@@ -30,12 +30,12 @@ def command(
     Clips that do not decode are left out and listed, here and in the cache.
     """
     from trainer.commands.progress import progress_bar
-    from trainer.extraction import prepare
-    from trainer.features import Cache
-    from trainer.fronts import front_end
-    from trainer.manifest import read_dataset
+    from trainer.data.dataset import read_dataset
+    from trainer.features.cache import Cache
+    from trainer.features.extraction import prepare
+    from trainer.features.frontends import frontend
 
-    names = [front_end(name).name for name in front or ["scattering"]]
+    names = [frontend(name).name for name in front or ["scattering"]]
     data = read_dataset(folder)
     with progress_bar() as progress:
         say = progress.console.print

@@ -12,7 +12,7 @@ from trainer.commands import options
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from trainer.reproduce import News
+    from trainer.reproduce import TaskUpdate
 
 
 def command(
@@ -46,23 +46,23 @@ def command(
     from trainer import reproduce
     from trainer.commands.progress import progress_bar
     from trainer.commands.tables import print_reproduction
-    from trainer.evaluation import figures
-    from trainer.manifest import read_dataset
-    from trainer.processes import open_device
+    from trainer.data.dataset import read_dataset
+    from trainer.evaluate import figures
     from trainer.systems import TABLE_2
+    from trainer.train.distributed import open_device
 
     torch.set_num_threads(threads)
     data = read_dataset(folder)
     names = _words(systems) if systems else list(TABLE_2)
     wanted = reproduce.tasks(out, names, [_number(word) for word in _words(seeds)], recipe, setting or [])
-    place = reproduce.Place(
+    place = reproduce.ReproduceConfig(
         data, options.cache_folder(folder, cache), seed, passes, open_device(device),
         split or figures.final_split(data), figures.Options.up_to(minutes, draws),
     )  # fmt: skip
     with progress_bar() as progress:
         bar = progress.add_task("systems", total=len(wanted), completed=sum(t.result() is not None for t in wanted))
         spent = None if budget is None else 3600 * budget
-        for news in reproduce.carry_out(wanted, place, spent, lambda words: progress.update(bar, description=words)):
+        for news in reproduce.run_tasks(wanted, place, spent, lambda words: progress.update(bar, description=words)):
             _say(news, progress, bar)
     results = reproduce.report(wanted, out)
     print_reproduction(results, {task.name: task.epochs for task in wanted if task.result() is None})
@@ -70,7 +70,7 @@ def command(
         Console(stderr=True).print(f"report: {out / 'report' / 'report.html'}", soft_wrap=True)
 
 
-def _say(news: News, progress: Progress, bar: TaskID) -> None:
+def _say(news: TaskUpdate, progress: Progress, bar: TaskID) -> None:
     name, epoch = news.task.name, news.epoch
     if epoch:
         words = f"{name}: epoch {epoch.epoch} of {news.task.config.epochs}"

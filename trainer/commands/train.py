@@ -34,8 +34,8 @@ def command(
     Several GPUs or machines: `torchrun --nproc-per-node 4 -m trainer train ...`, with RUN in a folder that all see.
     """
     from trainer.commands.training import TrainRequest, run
-    from trainer.config import with_settings
-    from trainer.recipes import recipe as recipe_of
+    from trainer.train.config import with_settings
+    from trainer.train.recipes import recipe as recipe_of
 
     config = with_settings(recipe_of(recipe, system), setting or [])
     run(TrainRequest(folder, options.cache_folder(folder, cache), seed, passes, out, config, device, threads, start))

@@ -11,13 +11,13 @@ from rich.progress import Progress
 
 from streamtag.errors import OutputError, SpecError
 from trainer.commands.progress import progress_bar
-from trainer.config import TrainConfig
-from trainer.data import load_data
-from trainer.features import Cache
-from trainer.journal import Epoch
-from trainer.manifest import read_dataset
-from trainer.processes import joined, open_device
-from trainer.train import Run
+from trainer.data.dataset import read_dataset
+from trainer.features.cache import Cache
+from trainer.train.config import TrainConfig
+from trainer.train.data import load_data
+from trainer.train.distributed import distributed_group, open_device
+from trainer.train.log import Epoch
+from trainer.train.loop import Run
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(request: TrainRequest) -> None:
     passes = store.passes() if request.passes is None else request.passes
     facts = Facts(str(request.folder.resolve()), front, request.seed, passes)
     progress = progress_bar()
-    with joined(device) as group:
+    with distributed_group(device) as group:
         _keep(facts, request, group.first)
         progress.disable = not group.first  # before it begins: one that is silenced later never ends its thread
         with progress:

@@ -24,7 +24,7 @@ LAYERS: dict[str, type[GRULayer | LSTMLayer | BNLSTMLayer]] = {
     "LSTM": LSTMLayer,
     "BN-LSTM": BNLSTMLayer,
 }
-FRONTS: dict[str, tuple[Front, int]] = {"Scat": ("scattering", 433), "Mel": ("mel", 96), "CQT": ("cqt", 84)}
+FRONTENDS: dict[str, tuple[Front, int]] = {"Scat": ("scattering", 433), "Mel": ("mel", 96), "CQT": ("cqt", 84)}
 
 
 @dataclass(frozen=True)
@@ -94,5 +94,5 @@ def from_name(name: str) -> System:
             f"system {name!r}: not in the table of `python -m trainer systems`, nor of a form like"
             " Scat-2L-128H-GRU or Mel-2L-128H-LSTM-by-time"
         )
-    front, inputs = FRONTS[found[1]]
+    front, inputs = FRONTENDS[found[1]]
     return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), found[4])

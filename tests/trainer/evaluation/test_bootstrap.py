@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trainer import metrics
-from trainer.evaluation.bootstrap import intervals, weighted
+from trainer.evaluate import metrics
+from trainer.evaluate.bootstrap import intervals, weighted
 
 
 @settings(max_examples=60, deadline=None)

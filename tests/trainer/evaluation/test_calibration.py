@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluation.calibration import calibration
+from trainer.evaluate.calibration import calibration
 
 
 def drawn(n: int = 40000) -> tuple[np.ndarray, np.ndarray]:

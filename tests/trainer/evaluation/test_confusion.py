@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluation.confusion import confusion
+from trainer.evaluate.confusion import confusion
 
 
 def clips() -> np.ndarray:

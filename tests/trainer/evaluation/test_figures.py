@@ -12,10 +12,10 @@ import pytest
 
 from streamtag.errors import ManifestError
 from tests.trainer import leaky
-from trainer import magnatagatune
-from trainer.evaluation.figures import Options, comparable, evaluate
-from trainer.evaluation.subject import Subject
-from trainer.manifest import Manifest
+from trainer.data import magnatagatune
+from trainer.data.manifest import Manifest
+from trainer.evaluate.evaluated_model import EvaluatedModel
+from trainer.evaluate.figures import Options, comparable, evaluate
 
 TAGS = ("a", "b", "c")
 SHORT = Options(draws=20, minutes=(2,), streams=8)
@@ -87,7 +87,7 @@ def test_what_hears_whole_clips_has_no_streaming_figures(data: Manifest) -> None
         for clip in clips:
             yield data.teachers[0, clip][None] * 0.8 + 0.1
 
-    whole = Subject({"name": "whole clips"}, say, hop_s=29.1, lookahead_s=0.0)
+    whole = EvaluatedModel({"name": "whole clips"}, say, hop_s=29.1, lookahead_s=0.0)
     found = evaluate(whole, data, "test", SHORT)[0]
     assert found["scores"]["mean"]["roc_auc"] == 1.0
     assert found["streaming"] == {"missing": "it hears whole clips"}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer import metrics
-from trainer.evaluation import pooling
-from trainer.evaluation.predictions import Predictions, collect
+from trainer.evaluate import metrics, pooling
+from trainer.evaluate.predictions import Predictions, collect
 
 
 def clips(where: str, n: int = 300, frames: int = 20, seed: int = 0) -> tuple[Predictions, np.ndarray]:

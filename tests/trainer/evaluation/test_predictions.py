@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluation.predictions import collect
+from trainer.evaluate.predictions import collect
 
 
 def clip(*values: float) -> np.ndarray:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tests.trainer.leaky import Leaky
-from trainer.evaluation import listening, streaming
-from trainer.evaluation.predictions import Predictions, collect
+from trainer.evaluate import stream_inference, streaming
+from trainer.evaluate.predictions import Predictions, collect
 
 HOP_S, FRAMES, CLIPS = 0.25, 40, 200
 
@@ -42,7 +42,7 @@ collected = partial(collect, hop_s=HOP_S, lookahead_s=0.5, every_s=HOP_S)
 
 
 def alone(listener: Leaky, sounds: np.ndarray) -> Predictions:
-    return collected(list(listening.fresh(listener, sounds.__getitem__, ALL)))
+    return collected(list(stream_inference.fresh(listener, sounds.__getitem__, ALL)))
 
 
 def test_more_is_known_the_more_is_heard(sounds: np.ndarray, targets: np.ndarray) -> None:
@@ -58,7 +58,7 @@ def test_more_is_known_the_more_is_heard(sounds: np.ndarray, targets: np.ndarray
 def test_a_song_change_takes_as_long_as_the_memory(keep: float, sounds: np.ndarray, targets: np.ndarray) -> None:
     listener = Leaky(keep)
     before = streaming.songs_before(ALL, [""] * CLIPS, seed=1)
-    carried = collected(list(listening.after(listener, sounds.__getitem__, ALL, before)))
+    carried = collected(list(stream_inference.after(listener, sounds.__getitem__, ALL, before)))
     found = streaming.change(carried, alone(listener, sounds), targets, 1)
     if keep == 0.0:
         assert np.array_equal(found.carried, found.fresh), "without a memory nothing is left of the song before"
@@ -107,9 +107,9 @@ def test_clips_of_different_lengths_are_heard_as_if_alone() -> None:
     rng = np.random.default_rng(2)
     sounds = [rng.normal(size=(length, 2)).astype(np.float32) for length in (5, 9, 3)]
     listener, rows = Leaky(0.5), np.arange(3)
-    after = list(listening.after(listener, sounds.__getitem__, rows, np.array([1, 2, 0])))
+    after = list(stream_inference.after(listener, sounds.__getitem__, rows, np.array([1, 2, 0])))
     assert [len(said) for said in after] == [5, 9, 3]
-    one_by_one = list(listening.fresh(listener, sounds.__getitem__, rows))
+    one_by_one = list(stream_inference.fresh(listener, sounds.__getitem__, rows))
     for said, clip in zip(one_by_one, sounds, strict=True):
         expected = listener.step(torch.from_numpy(clip)[None], listener.initial_state(1))[0][0].numpy()
         assert said == pytest.approx(expected, abs=1e-6)

@@ -13,7 +13,7 @@ import pytest
 
 from streamtag.errors import ManifestError, OutputError
 from tests.trainer import leaky
-from trainer.manifest import Manifest
+from trainer.data.manifest import Manifest
 from trainer.report import document, published, sections
 
 

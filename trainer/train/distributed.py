@@ -1,0 +1,75 @@
+"""Several processes that train one model together, started by torchrun: one a GPU, on one machine or more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor, distributed
+
+from streamtag.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process is number `rank` of `size`; number 0 writes the files."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Over all processes."""
+        if self.size > 1:
+            distributed.all_reduce(value)
+        return value
+
+    def agree(self, value: Tensor) -> Tensor:
+        """What process 0 has."""
+        if self.size > 1:
+            distributed.broadcast(value, src=0)
+        return value
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+def open_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda`; of several GPUs the one of this process. Raises DeviceError if there is none."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise DeviceError("device cuda: no GPU that this torch can use")
+    if name == "cpu" or not there:
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuDNN's recurrent layers vary from run to run
+    torch.backends.cudnn.deterministic = True
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+@contextmanager
+def distributed_group(device: torch.device) -> Iterator[Group]:
+    """The group that torchrun has started, or this process alone. What holds the group (a DistributedDataParallel)
+    has to be gone at the end: only then do the group's own threads end with it, and one that still lives when the
+    interpreter ends can abort the process."""
+    if "WORLD_SIZE" not in os.environ:
+        yield Group()
+        return
+    import_module("torch.distributed.nn")  # loaded later, its functions would hold the group as their default for ever
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Group(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
