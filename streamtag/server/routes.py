@@ -1,11 +1,12 @@
-"""What the server answers to plain HTTP: the page, its health, its counters."""
+"""Answers to plain HTTP requests: the web page, /health and /metrics."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from importlib.resources import files
@@ -21,111 +22,141 @@ from streamtag.server.metrics import Metrics
 from streamtag.server.origin import Origin
 from streamtag.server.query import RequestTarget
 
-PAGE = "static/index.html"
-NONCE = "__NONCE__"  # in the page's <style> and <script>
+STATIC, INDEX = "static", "index.html"
+CONTENT_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+}
 TEXT = "text/plain; charset=utf-8"
-METHODS = "GET, HEAD"
-HEADERS = (
-    ("Cache-Control", "no-store"),
+METHODS = ("GET", "HEAD")
+Fields = Sequence[tuple[str, str]]
+HEADERS: Fields = (
     ("Connection", "close"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Referrer-Policy", "no-referrer"),  # an address may hold the token
+    ("Referrer-Policy", "no-referrer"),  # a page's address may contain the token
     ("X-Content-Type-Options", "nosniff"),
 )
-NOTHING = (("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),)
+UNCACHED: Fields = (("Cache-Control", "no-store"),)
+NO_CONTENT_POLICY: Fields = (("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),)
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file of the web page. etag: changes with its content."""
+
+    data: bytes
+    content_type: str
+    etag: str
 
 
 class HttpRoutes:
-    """Owned by the event loop. Every answer ends its connection."""
+    """Own the routes of plain HTTP. Belongs to the event loop; every response closes its connection."""
 
     def __init__(
-        self, hub: Hub, metrics: Metrics, access: AccessControl, load: Callable[[], SchedulerStats | None] | None = None
+        self,
+        hub: Hub,
+        metrics: Metrics,
+        access: AccessControl,
+        stats: Callable[[], SchedulerStats | None] | None = None,
     ) -> None:
-        """load: of a server that takes sound; it gives None while that begins or ends."""
+        """stats: of the scheduler, None while there is none; omitted for a server that accepts no audio."""
         self._hub = hub
         self._metrics = metrics
         self._access = access
-        self._load = load
-        page = files("streamtag.server").joinpath(PAGE)
-        self._page = page.read_text(encoding="utf-8") if page.is_file() else None
+        self._stats = stats
+        self._files = _static_files()
 
     def answer(self, request: Request, target: RequestTarget, own: Origin) -> Response:
-        """own: where the request was sent to. Raises Refusal."""
-        if request.method not in ("GET", "HEAD"):
-            text = "only GET and HEAD are understood"
-            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "method", text, [("Allow", METHODS)])
-        if target.path == "/" and self._page is not None:
-            answer = self._show(self._page, own)
+        """Return the response; own: the origin that the request was sent to. Raises HttpError."""
+        if request.method not in METHODS:
+            text = "only GET and HEAD are supported"
+            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "method", text, [("Allow", ", ".join(METHODS))])
+        if target.path in self._files:
+            response = _serve_file(self._files[target.path], request.headers, own)
         elif target.path == "/health":
-            known = self._access.knows(request.headers, target)
-            answer = respond(HTTPStatus.OK, json.dumps(self._health(known)) + "\n", "application/json")
+            is_authorized = self._access.knows(request.headers, target)
+            response = respond(HTTPStatus.OK, json.dumps(self._health(is_authorized)) + "\n", "application/json")
         elif target.path == "/metrics":
             self._access.check_token(request.headers, target)
-            answer = respond(HTTPStatus.OK, self._metrics.page(), self._metrics.content_type)
+            response = respond(HTTPStatus.OK, self._metrics.page(), self._metrics.content_type)
         else:
             raise HttpError(HTTPStatus.NOT_FOUND, "path", "there are /, /streams/NAME, /health and /metrics")
         if request.method == "HEAD":
-            answer.body = b""  # its Content-Length is that of the answer to GET
-        return answer
+            response.body = b""  # its Content-Length is that of the response to GET
+        return response
 
-    def _show(self, page: str, own: Origin) -> Response:
-        nonce = secrets.token_urlsafe(16)
-        host = f"[{own.host}]" if ":" in own.host else own.host
-        socket = (
-            f"{'wss' if own.scheme == 'https' else 'ws'}://{host}:{own.port}"  # 'self' has no sockets in old Safari
-        )
-        policy = (
-            # blob: for what the page makes itself: the code of its audio thread, a file whose length it asks for
-            f"default-src 'none'; script-src 'nonce-{nonce}' blob:; style-src 'nonce-{nonce}'; "
-            "img-src 'self' data: blob:; media-src blob:; "
-            f"connect-src 'self' {socket}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
-        body = page.replace(NONCE, nonce)
-        return respond(HTTPStatus.OK, body, "text/html; charset=utf-8", (("Content-Security-Policy", policy),))
-
-    def _health(self, known: bool) -> dict[str, Any]:
-        """known: the asker may hear the streams, so it may know what they are called."""
+    def _health(self, is_authorized: bool) -> dict[str, Any]:
+        """is_authorized: the client may subscribe, so it may see the names of the streams."""
         now = time.monotonic()
-        heard = False
+        any_frames = False
         streams = {}
         for name, stream in self._hub.streams:
-            silent = None if stream.heard is None else round(now - stream.heard, 3)
-            heard |= silent is not None
-            streams[name] = {"since_frame_s": silent, "ended": stream.end is not None}
-        about = {
-            "status": "ready" if heard else "waiting",
+            since_frame_s = None if stream.heard is None else round(now - stream.heard, 3)
+            any_frames |= since_frame_s is not None
+            streams[name] = {"since_frame_s": since_frame_s, "ended": stream.end is not None}
+        health = {
+            "status": "ready" if any_frames else "waiting",
             "version": self._hub.hello.server,
             "model": self._hub.hello.model,
             "subscribers": len(self._hub),
         }
-        return about | self._intake() | ({"streams": streams} if known else {})
+        return health | self._ingest_health() | ({"streams": streams} if is_authorized else {})
 
-    def _intake(self) -> dict[str, Any]:
-        """What producers may want to know; nothing where no sound is taken."""
-        if self._load is None:
+    def _ingest_health(self) -> dict[str, Any]:
+        """Return what producers need to know; nothing if no audio is accepted here."""
+        if self._stats is None:
             return {}
-        load = self._load()
-        if load is None:
-            return {"status": "waiting"}
+        stats = self._stats()
+        if stats is None or stats.is_starting:
+            return {"status": "starting"}
         return {
-            "status": "degraded" if load.is_degraded else "ready",
-            "capacity": load.capacity,
-            "room": load.room,
-            "retry_after_s": None if load.room else round(load.retry_after_s, 3),
-            "running": load.streams - load.disconnected,
-            "away": load.disconnected,
-            "lag_s": round(load.lag_s, 3),
+            "status": "degraded" if stats.is_degraded else "ready",
+            "capacity": stats.capacity,
+            "room": stats.room,
+            "retry_after_s": None if stats.room else round(stats.retry_after_s, 3),
+            "running": stats.streams - stats.disconnected,
+            "away": stats.disconnected,
+            "lag_s": round(stats.lag_s, 3),
         }
 
 
-def refuse(refusal: HttpError) -> Response:
-    """The answer to a request that is turned away."""
-    return respond(refusal.status, f"{refusal}\n", TEXT, (*NOTHING, *refusal.headers))
+def refuse(error: HttpError) -> Response:
+    """Return the response to a request that is refused."""
+    return respond(error.status, f"{error}\n", TEXT, (*UNCACHED, *NO_CONTENT_POLICY, *error.headers))
 
 
 def respond(
-    status: HTTPStatus, body: str | bytes, kind: str, headers: tuple[tuple[str, str], ...] = NOTHING
+    status: HTTPStatus, body: str | bytes, content_type: str, fields: Fields = (*UNCACHED, *NO_CONTENT_POLICY)
 ) -> Response:
     data = body.encode(errors="replace") if isinstance(body, str) else body
-    about = (("Date", formatdate(usegmt=True)), ("Content-Length", str(len(data))), ("Content-Type", kind))
-    return Response(status.value, status.phrase, Headers([*about, *HEADERS, *headers]), data)
+    entity = (("Date", formatdate(usegmt=True)), ("Content-Length", str(len(data))), ("Content-Type", content_type))
+    return Response(status.value, status.phrase, Headers([*entity, *HEADERS, *fields]), data)
+
+
+def _static_files() -> dict[str, StaticFile]:
+    """Return the files of the web page by path; the page itself is /."""
+    found = {}
+    for file in files("streamtag.server").joinpath(STATIC).iterdir():
+        content_type = CONTENT_TYPES.get(file.name.rpartition(".")[2])
+        if content_type is not None:
+            data = file.read_bytes()
+            path = "/" if file.name == INDEX else f"/{file.name}"
+            found[path] = StaticFile(data, content_type, f'"{hashlib.sha256(data).hexdigest()[:16]}"')
+    return found
+
+
+def _serve_file(file: StaticFile, headers: Headers, own: Origin) -> Response:
+    """A browser may keep the file, but asks every time whether it is still current."""
+    host = f"[{own.host}]" if ":" in own.host else own.host
+    socket = f"{'wss' if own.scheme == 'https' else 'ws'}://{host}:{own.port}"  # old Safari: 'self' has no sockets
+    policy = (
+        # blob: for what the page creates itself: the code of its audio thread, a file whose length it reads
+        "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
+        "img-src 'self' data: blob:; media-src blob:; "
+        f"connect-src 'self' {socket}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    fields = (("Cache-Control", "no-cache"), ("ETag", file.etag), ("Content-Security-Policy", policy))
+    if file.etag in ", ".join(headers.get_all("If-None-Match")):
+        return respond(HTTPStatus.NOT_MODIFIED, b"", file.content_type, fields)
+    return respond(HTTPStatus.OK, file.data, file.content_type, fields)

@@ -102,8 +102,10 @@ def test_health_tells_how_much_room_there_is(start_intake: Start, engine: FakeEn
     engine.stats = replace(load, is_degraded=True)
     health = json.loads(ask(server, "/health")[1])
     assert (health["status"], health["room"], health["retry_after_s"]) == ("degraded", 0, 3.2)
+    engine.stats = replace(load, is_starting=True)
+    assert json.loads(ask(server, "/health")[1])["status"] == "starting"
     server.detach()
-    assert json.loads(ask(server, "/health")[1])["status"] == "waiting"
+    assert json.loads(ask(server, "/health")[1])["status"] == "starting"
 
 
 def test_metrics_tell_of_the_engine_and_each_of_its_streams(start_intake: Start, connect: Connect, ask: Ask) -> None:

@@ -40,7 +40,7 @@ def test_a_full_server_is_asked_again_when_it_said(
 def test_a_server_that_begins_is_asked_until_it_takes_sound(
     start_stub: Callable[..., IntakeStub], open_page: Open
 ) -> None:
-    stub = start_stub(capacity=None, status="waiting")
+    stub = start_stub(capacity=None, status="starting")
     page = open_page(stub.address, lambda page: page.clock.install()).page
     page.clock.run_for(4000)
     expect(page.locator("#send-controls")).to_be_hidden()

@@ -31,7 +31,7 @@ export function createSenders(page) {
     const limits = { signal: AbortSignal.timeout(3000), cache: "no-store", credentials: "same-origin" };
     const health = await (await fetch(address("http", "health"), limits)).json();
     ingest.health = Number.isFinite(health?.capacity) ? health : null;
-    ingest.isStarting = health?.status === "waiting";
+    ingest.isStarting = health?.status === "starting";
     showIngest();
     return ingest.health;
   }
