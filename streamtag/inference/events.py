@@ -1,23 +1,29 @@
-"""When tags go on and off: hysteresis over smoothed probabilities."""
+"""Events: when a tag turns on or off, by hysteresis over smoothed probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp
+from math import isfinite
+from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
 
+Floats = NDArray[np.float64]
+MAX_FRAMES = 1 << 50  # in an imported state
+
 
 @dataclass(frozen=True)
 class EventSpec:
-    """A tag goes on above its threshold, and off below release × threshold; then it rests for hold_s.
+    """Settings of the hysteresis.
 
-    smoothing_s: time constant of the exponential smoothing, s; most of its weight lies in twice that time.
+    A tag turns on above its threshold and off below `release` times its threshold, and keeps each state for at least
+    `hold_s` seconds. smoothing_s: time constant of the exponential smoothing that precedes it, in seconds.
     """
 
     smoothing_s: float = 0.5
@@ -34,57 +40,162 @@ class EventSpec:
 
 
 class TagEvent(NamedTuple):
-    """time: stream seconds."""
+    """A tag that turned on or off. time: stream seconds."""
 
     tag: str
     state: Literal["on", "off"]
     time: float
 
 
-class EventDetector:
-    """Owns what is on. One stream, frames in order of time."""
+@dataclass(frozen=True)
+class EventDetectorState:
+    """One row of an EventDetectorBank with P tags.
 
-    def __init__(self, tags: Sequence[str], thresholds: Sequence[float], spec: EventSpec | None = None) -> None:
-        """thresholds: one a tag (rare tags never reach 0.5). Raises SpecError if the two do not fit."""
+    smooth [P]: smoothed probabilities; since [P]: time of each tag's last event in seconds, -inf before the first;
+    on [P]; sums [P]: of the probabilities of all frames; time: of the last frame in seconds; frames: how many.
+    """
+
+    smooth: Floats
+    since: Floats
+    on: NDArray[np.bool_]
+    sums: Floats
+    time: float
+    frames: int
+
+    @classmethod
+    def initial(cls, tags: int) -> EventDetectorState:
+        """Return the state before the first frame."""
+        zeros = np.zeros(tags)
+        return cls(smooth=zeros, since=np.full(tags, -np.inf), on=zeros > 0, sums=zeros, time=0.0, frames=0)
+
+    def check(self, tags: int) -> None:
+        """Raise SpecError if this cannot be the state of a detector with so many tags."""
+        floats = (self.smooth, self.since, self.sums)
+        shapes = all(array.shape == (tags,) for array in (*floats, self.on))
+        if not shapes or any(array.dtype != np.float64 for array in floats) or self.on.dtype != np.bool_:
+            raise SpecError("a stream's state is damaged: its events are of another shape")
+        finite = np.isfinite(self.smooth).all() and np.isfinite(self.sums).all() and isfinite(self.time)
+        times = np.isfinite(self.since) | np.isneginf(self.since)
+        if not finite or not times.all() or not 0 <= self.frames <= MAX_FRAMES or (self.smooth < 0).any():
+            raise SpecError("a stream's state is damaged: its events")
+        if (self.smooth > 1).any() or (self.sums < 0).any() or (self.sums > self.frames + 1).any():
+            raise SpecError("a stream's state is damaged: its means")
+
+
+class EventDetectorBank:
+    """Event detectors and mean probabilities of many streams, one row each, updated together.
+
+    Several threads may use it at once, but no two of them the same row.
+    """
+
+    def __init__(
+        self, tags: Sequence[str], thresholds: Sequence[float], rows: int, spec: EventSpec | None = None
+    ) -> None:
+        """thresholds: one per tag, since rare tags never reach 0.5. Raises SpecError if they do not fit the tags."""
         if len(tags) != len(thresholds):
             raise SpecError(f"{len(tags)} tags and {len(thresholds)} thresholds: one threshold a tag is needed")
         if not all(0 <= threshold <= 1 for threshold in thresholds):
             raise SpecError("thresholds must lie between 0 and 1")
-        self._tags = tuple(tags)
+        self.tags = tuple(tags)
         self._spec = spec or EventSpec()
-        self._rise = np.array(thresholds, np.float64)
-        self._fall = self._rise * self._spec.release
-        self._smooth: np.ndarray | None = None
-        self._time = 0.0
-        self._on = np.zeros(len(tags), bool)
-        self._since = np.full(len(tags), -np.inf)
+        self._on_above = np.array(thresholds, np.float64)
+        self._off_below = self._on_above * self._spec.release
+        self._smooth = np.zeros((rows, len(self.tags)))
+        self._since = np.zeros_like(self._smooth)
+        self._sums = np.zeros_like(self._smooth)
+        self._on = np.zeros(self._smooth.shape, np.bool_)
+        self._times = np.zeros(rows)
+        self._frames = np.zeros(rows, np.int64)
+        self._lock = Lock()  # guards _free
+        self._free = list(range(rows))[::-1]
+
+    def add(self, state: EventDetectorState | None = None) -> int:
+        """Return a free row, set to the given state or to that of a new stream.
+
+        Raises SpecError if the state is damaged, IndexError if all rows are in use.
+        """
+        if state is None:
+            state = EventDetectorState.initial(len(self.tags))
+        else:
+            state.check(len(self.tags))
+        with self._lock:
+            row = self._free.pop()
+        self._smooth[row], self._since[row], self._on[row] = state.smooth, state.since, state.on
+        self._sums[row], self._times[row], self._frames[row] = state.sums, state.time, state.frames
+        return row
+
+    def remove(self, row: int) -> None:
+        """Free the row."""
+        with self._lock:
+            self._free.append(row)
+
+    def feed(self, rows: NDArray[np.int64], probs: NDArray[np.float32], times: Floats) -> list[list[TagEvent]]:
+        """Update M different rows with one frame each and return each row's events.
+
+        rows [M]; probs [M, P]; times [M]: the frames' centres in seconds. The smoothing is exponential in time, not
+        in frames, so that a gap has its true length.
+        """
+        keep = np.zeros((len(times), 1))
+        if self._spec.smoothing_s:
+            keep[:, 0] = np.exp(-np.maximum(0.0, times - self._times[rows]) / self._spec.smoothing_s)
+            keep[self._frames[rows] == 0] = 0
+        smooth = keep * self._smooth[rows] + (1 - keep) * probs
+        on, since = self._on[rows], self._since[rows]
+        changed = np.where(on, smooth < self._off_below, smooth > self._on_above)
+        self._smooth[rows], self._times[rows] = smooth, times
+        self._sums[rows] += probs
+        self._frames[rows] += 1
+        if not changed.any():
+            return [[] for _ in rows]
+        changed &= times[:, None] - since >= self._spec.hold_s
+        on ^= changed
+        self._on[rows], self._since[rows] = on, np.where(changed, times[:, None], since)
+        events: list[list[TagEvent]] = [[] for _ in rows]
+        for n, tag in zip(*(axis.tolist() for axis in np.nonzero(changed)), strict=True):
+            events[n].append(TagEvent(self.tags[tag], "on" if on[n, tag] else "off", float(times[n])))
+        return events
+
+    def close(self, row: int, time_s: float) -> list[TagEvent]:
+        """Return an "off" event at time_s, the stream's end, for each tag that is on."""
+        return [TagEvent(self.tags[tag], "off", time_s) for tag in np.flatnonzero(self._on[row]).tolist()]
+
+    def frames(self, row: int) -> int:
+        """Return the number of frames so far."""
+        return int(self._frames[row])
+
+    def summary(self, row: int) -> dict[str, float]:
+        """Return the mean probability of each tag over the frames, or an empty dict before the first frame."""
+        frames = self.frames(row)
+        return dict(zip(self.tags, (self._sums[row] / frames).tolist(), strict=True)) if frames else {}
+
+    def export_state(self, row: int) -> EventDetectorState:
+        """Return a copy of the row's state."""
+        return EventDetectorState(
+            smooth=self._smooth[row].copy(),
+            since=self._since[row].copy(),
+            on=self._on[row].copy(),
+            sums=self._sums[row].copy(),
+            time=float(self._times[row]),
+            frames=self.frames(row),
+        )
+
+
+class EventDetector:
+    """The event detector of one stream: an EventDetectorBank with one row. Frames are fed in order of time."""
+
+    def __init__(self, tags: Sequence[str], thresholds: Sequence[float], spec: EventSpec | None = None) -> None:
+        """thresholds: one per tag. Raises SpecError if they do not fit the tags."""
+        self._bank = EventDetectorBank(tags, thresholds, 1, spec)
+        self._row = self._bank.add()
 
     def feed(self, frame: TagFrame) -> list[TagEvent]:
-        """-> what went on or off at the frame's centre."""
-        smooth, time = self._smoothed(frame), frame.time
-        rested = time - self._since >= self._spec.hold_s
-        turned = rested & np.where(self._on, smooth < self._fall, smooth > self._rise)
-        self._on ^= turned
-        self._since[turned] = time
-        return [self._event(i, time) for i in np.flatnonzero(turned).tolist()]
+        """Return the tags that turned on or off at the frame's centre."""
+        (events,) = self._bank.feed(np.array([self._row]), frame.probs[np.newaxis], np.array([frame.time]))
+        return events
 
     def close(self, time_s: float) -> list[TagEvent]:
-        """The stream ends at time_s -> "off" for all that is on. The next frame begins a new stream."""
-        open_tags = np.flatnonzero(self._on).tolist()
-        self._on[:] = False
-        self._since[:] = -np.inf
-        self._smooth = None
-        return [self._event(i, time_s) for i in open_tags]
-
-    def _smoothed(self, frame: TagFrame) -> np.ndarray:
-        """Exponential in time, not in frames, so that a gap in the stream counts as long as it was."""
-        if self._smooth is None or not self._spec.smoothing_s:
-            self._smooth = frame.probs.astype(np.float64)
-        else:
-            keep = exp(-max(0.0, frame.time - self._time) / self._spec.smoothing_s)
-            self._smooth = keep * self._smooth + (1 - keep) * frame.probs
-        self._time = frame.time
-        return self._smooth
-
-    def _event(self, index: int, time: float) -> TagEvent:
-        return TagEvent(self._tags[index], "on" if self._on[index] else "off", time)
+        """End the stream at time_s and return an "off" event for each tag that is on. The next frame starts anew."""
+        events = self._bank.close(self._row, time_s)
+        self._bank.remove(self._row)
+        self._row = self._bank.add()
+        return events

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamtag.inference.events import EventDetectorBank
 from streamtag.protocol.messages import Message
 from streamtag.scheduler.capacity import Cost
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.event_bank import EventDetectorBank
 from streamtag.scheduler.ingest_buffer import IngestBuffer
 from streamtag.scheduler.pcm_format import PcmFormat
 from streamtag.scheduler.processor import BatchProcessor

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamtag.inference.events import EventDetectorBank
 from streamtag.inference.frame import TagFrame
 from streamtag.protocol.messages import End, Error, Event, Frame, Message
-from streamtag.scheduler.event_bank import EventDetectorBank
 from streamtag.scheduler.ingest_resampler import IngestResampler
 from streamtag.scheduler.registry import UnknownStream
 from streamtag.scheduler.stream import ScheduledStream
@@ -73,11 +73,11 @@ class BatchProcessor:
     def adopt(self, stream: ScheduledStream, state: StreamState) -> None:
         """The stream, which is new, goes on there. Raises SpecError if the state is damaged."""
         intake, samples = IngestResampler.at(state.intake)
-        row = self._board.join(state.row)
+        row = self._board.add(state.row)
         try:
             session = self._pool.add(state.session)
         except BaseException:
-            self._board.leave(row)
+            self._board.remove(row)
             raise
         session.feed(samples)
         stream.begin(session, row, intake)
@@ -94,7 +94,7 @@ class BatchProcessor:
         """-> whether it has a hop ready."""
         try:
             if not stream.begun:
-                stream.begin(self._pool.add(), self._board.join())
+                stream.begin(self._pool.add(), self._board.add())
             if shed_s := stream.prepare(now, messages):
                 done.shed_s.append(shed_s)
             return stream.session.ready_hops > 0
@@ -125,7 +125,7 @@ class BatchProcessor:
             return
         messages += [Event(stream.name, *event) for event in board.close(row, stream.seconds)]
         messages.append(End(stream.name, stream.seconds, board.frames(row), board.summary(row)))
-        board.leave(row)
+        board.remove(row)
         stream.leave()
 
     def _fail(self, stream: ScheduledStream, error: Exception, messages: list[Message], done: StepResult) -> None:
@@ -149,7 +149,7 @@ class BatchProcessor:
             try:
                 if stream.ended or not stream.standing:
                     raise UnknownStream(f"{stream.name}: the stream has ended")
-                row = self._board.state(stream.row)
+                row = self._board.export_state(stream.row)
                 state = StreamState(stream.session.export_state(), stream.intake.state(), row, stream.inlet.taken)
                 future.set_result(state.to_bytes(self._model))
             except Exception as error:

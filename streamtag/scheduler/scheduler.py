@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamtag.errors import SpecError
+from streamtag.inference.events import EventDetectorBank
 from streamtag.scheduler.capacity import Capacity, Cost
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.coordination import Coordinator
-from streamtag.scheduler.event_bank import EventDetectorBank
 from streamtag.scheduler.health import RETRY_S, Health
 from streamtag.scheduler.ingest_buffer import IngestBuffer
 from streamtag.scheduler.ingest_resampler import MOST

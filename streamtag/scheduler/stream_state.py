@@ -15,8 +15,8 @@ from safetensors.numpy import load, save
 
 from streamtag.errors import SpecError
 from streamtag.inference.batch import SessionState
+from streamtag.inference.events import EventDetectorState
 from streamtag.inference.hop_buffer import HopBufferState
-from streamtag.scheduler.event_bank import RowState
 from streamtag.scheduler.ingest_resampler import MOST, IntakeState
 from streamtag.scheduler.pcm_format import PcmFormat
 from streamtag.spec import ScatteringSpec
@@ -37,7 +37,7 @@ class StreamState:
 
     session: SessionState
     intake: IntakeState
-    row: RowState
+    row: EventDetectorState
     position: int
 
     def to_bytes(self, model: str) -> bytes:
@@ -74,7 +74,7 @@ class StreamState:
             format = PcmFormat(pcm["rate"], pcm["sample"], pcm["channels"])
             intake = IntakeState(format, recent=_samples(tensors["recent"]), **numbers["intake"])
             on: dict[str, Any] = {name: tensors["row." + name] for name in ROW}
-            row = RowState(**on, **numbers["row"])
+            row = EventDetectorState(**on, **numbers["row"])
             state = cls(SessionState(track, arrays), intake, row, numbers["position"])
             state._check()
         except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
