@@ -10,6 +10,7 @@ from functools import partial
 
 from streamtag.cli import catalog, file, listen, serve, subscribe, tools  # noqa: F401  they register themselves
 from streamtag.cli.app import app, guarded
+from streamtag.cli.bench import command  # noqa: F401
 from streamtag.cli.standard_streams import standard_streams
 
 __all__ = ["main"]

@@ -42,7 +42,7 @@ def _listen(
     osc: options.Osc = None,
     record: options.Record = None,
     save_audio: options.SaveAudio = None,
-    seconds: options.For = None,
+    seconds: options.Duration = None,
     reset_on_silence: options.ResetOnSilence = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,

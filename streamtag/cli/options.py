@@ -123,7 +123,7 @@ Model = Annotated[
 ComputeDevice = Annotated[
     Device, typer.Option("--device", help="Where to compute; auto takes a CUDA GPU if there is one.")
 ]
-Products = Annotated[
+PrecisionOption = Annotated[
     Precision,
     typer.Option(
         "--precision", help="Of the network's products; bfloat16 is faster on CPUs with units for it, else slower."
@@ -186,7 +186,7 @@ SaveAudio = Annotated[
     Path | None,
     typer.Option("--save-audio", metavar="F.wav", help="Write what was heard (mono, at the input's own rate)."),
 ]
-For = Annotated[
+Duration = Annotated[
     float | None,
     typer.Option("--for", metavar="SECONDS", callback=_positive, help="Stop after so much sound; never without it."),
 ]

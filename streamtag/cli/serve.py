@@ -79,7 +79,7 @@ def _serve(
         int | None,
         typer.Option("--workers", metavar="N", min=1, max=256, help="Processes that compute; one a core without it."),
     ] = None,
-    precision: options.Products = options.Precision.float32,
+    precision: options.PrecisionOption = options.Precision.float32,
     json: Annotated[bool, typer.Option("--json", help="Print messages as JSON, one a line, as they come.")] = False,
     top: Annotated[
         int | None, typer.Option("--top", metavar="N", min=1, help="Only the N strongest tags of each JSON frame.")

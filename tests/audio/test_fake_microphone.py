@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamtag.audio.source import AudioChunk, AudioGap
-from streamtag.cli.bench.fake_microphone import FakeMicrophone, Fault
 from streamtag.errors import SpecError
+from tests.audio.fake_microphone import FakeMicrophone, Fault
 
 
 def noise(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.cli import main
-from streamtag.cli.bench.measure import music
+from streamtag.cli.bench.figures import music
 
 RATE = 16000
 

@@ -19,7 +19,7 @@ import pytest
 
 from streamtag.api import Tagger
 from streamtag.catalog.journal import Journal
-from streamtag.cli.bench.measure import music
+from streamtag.cli.bench.figures import music
 from streamtag.model.model_file import load_tagger, save_tagger
 
 Catalog = Callable[..., Any]

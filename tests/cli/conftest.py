@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.cli import main
-from streamtag.cli.bench.measure import one_thread
+from streamtag.cli.bench.figures import one_thread
 from tests.cli.serve_process import Start, started
 
 RATE = 16000

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
-from streamtag.cli.bench.fake_microphone import FakeMicrophone, Fault
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
@@ -23,6 +22,7 @@ from streamtag.protocol.messages import Frame, Gap, Message
 from streamtag.sinks.base import Stream
 from streamtag.sinks.message_sink import MessageSink
 from streamtag.sinks.meter_sink import MeterSink
+from tests.audio.fake_microphone import FakeMicrophone, Fault
 
 RATE = 16000
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamtag.api import Tagger
 from streamtag.audio.resample import Resampler
-from streamtag.cli.bench.measure import music
+from streamtag.cli.bench.figures import music
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import End, Event, Frame, Gap, Message
 from streamtag.scheduler.pcm_format import PcmFormat

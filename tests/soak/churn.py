@@ -24,9 +24,9 @@ from typing import Any, Self
 import numpy as np
 
 from streamtag.api import load
-from streamtag.cli.bench.measure import one_thread
-from streamtag.cli.bench.streams.process import program_mib, stop
-from streamtag.cli.bench.streams.sockets import Serving, serving
+from streamtag.cli.bench.figures import one_thread
+from tests.benchmarks.process import program_mib, stop
+from tests.benchmarks.sockets import Serving, serving
 from tests.soak.account import Account, compose
 from tests.soak.line import RefusedError
 from tests.soak.nuisance import annoy, ignore
@@ -163,8 +163,8 @@ def soak(model: Path, seconds: float, share: float, most: int, faults: str) -> d
         cpu_s = time.process_time() - cpu_s
         problems = [*churn.problems, *([] if faults else _emptied(server))]
         stop(server.process)
-        if server.process.returncode not in (0, 130) or "Traceback" in server.told:
-            problems.append(f"the server ended with {server.process.returncode}: {server.told[-2000:]}")
+        if server.process.returncode not in (0, 130) or "Traceback" in server.stderr:
+            problems.append(f"the server ended with {server.process.returncode}: {server.stderr[-2000:]}")
     different, compared = compare(model, churn.kept)
     return {
         "seconds": seconds,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import random
 import sys
 import threading
@@ -24,8 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter, Reading
 from streamtag.audio.source import AudioChunk
-from streamtag.cli.bench.fake_microphone import FakeMicrophone, Fault
-from streamtag.cli.bench.measure import music, one_thread, resident_mib
+from streamtag.cli.bench.figures import music, one_thread
 from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.serving import WebSocketSink
@@ -37,6 +37,8 @@ from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SilentSink, Stream
 from streamtag.sinks.meter_sink import MeterSink
+from tests.audio.fake_microphone import FakeMicrophone, Fault
+from tests.benchmarks.process import resident_mib
 
 RATE, HOP_S = 16000, 0.256
 SPEED = 60.0  # times real time
@@ -141,7 +143,7 @@ class Memory(SilentSink):
         if not self.minutes or frame.time / 60 >= self.minutes[-1] + 1:
             gc.collect(0)
             self.minutes.append(frame.time / 60)
-            self.mib.append(resident_mib())
+            self.mib.append(resident_mib(os.getpid()))
 
     @property
     def an_hour(self) -> float:

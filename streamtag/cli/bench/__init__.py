@@ -1,1 +1,1 @@
-"""What the command line does, a command a file: the wiring between sources, streams and sinks."""
+"""`streamtag bench`: the speed of the front end, a hop and a file; the latency of a live stream; stream capacity."""

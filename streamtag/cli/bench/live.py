@@ -1,10 +1,8 @@
-"""`streamtag bench live`: how late tags are, and what they cost, while a device plays in real time.
+"""The latency and the cost of one live stream that is served to subscribers in another process.
 
-    loudspeaker ─► microphone      where PortAudio has both and one hears the other
-    or a paced source              that fills the same ring by the clock
-         └─► the loop of `listen`, serving ─► subscribers in another process, who note when each frame came
+    audio by the clock ─► the loop of `listen`, serving ─► subscribers, who note when each frame arrives
 
-Latency is counted from the call of the audio callback that brought a frame's last needed sample.
+Latency counts from the moment at which the last sample that a frame needs has arrived.
 """
 
 from __future__ import annotations
@@ -14,20 +12,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from itertools import repeat
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioSource
-from streamtag.cli.bench.fake_microphone import FakeMicrophone
-from streamtag.cli.bench.loopback import Loopback
-from streamtag.cli.bench.measure import Figures, machine, music, one_thread, resident_mib, say, show
+from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections
+from streamtag.cli.bench.subscribers import ArrivalTimes
 from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.serving import WebSocketSink
@@ -37,116 +33,128 @@ from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SilentSink, Stream
 
-RATE = 48000  # Hz, of the paced source: most sound cards' own
-PIECE_S = 20.0  # s of music, again and again
-FEW, MANY = 10, 200  # subscribers
-WARM_S = 3.0  # s at the start that are not counted
-FAREWELL_S = 60.0  # s; how long the subscribers have to tell what they saw
+BLOCK = 160  # samples: 10 ms
+PIECE_S = 20.0  # s of music, repeated
+SUBSCRIBERS = (10, 200)
+WARM_UP_S = 3.0  # not counted
+REPORT_TIMEOUT_S = 60.0  # for the subscribers' report after the server has stopped
 
-Times = dict[int, list[float]]
+
+class PacedSource:
+    """An AudioSource that plays music from memory in real time, in blocks of 10 ms."""
+
+    name = "bench"
+    description = "sound from memory, 16000 Hz, in real time"
+    xruns = 0
+    latency_s = 0.0
+
+    def __init__(self, seconds: float) -> None:
+        self._piece = music(PIECE_S)
+        self._length = round(seconds * SAMPLE_RATE)
+        self._position = 0
+        self._start_time = time.monotonic()
+
+    def read(self, timeout_s: float) -> AudioChunk | None:
+        """Return all whole blocks that are due, an empty chunk if none is within timeout_s, or None at the end."""
+        if self._position >= self._length:
+            return None
+        early_s = self._start_time + (self._position + BLOCK) / SAMPLE_RATE - time.monotonic()
+        time.sleep(max(0.0, min(early_s, timeout_s)))
+        due = int((time.monotonic() - self._start_time) * SAMPLE_RATE) // BLOCK * BLOCK
+        start, self._position = self._position, max(self._position, min(due, self._length))
+        samples = self._piece.take(np.arange(start, self._position), mode="wrap")
+        return AudioChunk(samples, self._start_time + self._position / SAMPLE_RATE)
+
+    def close(self) -> None:
+        pass
 
 
 def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> int:
-    """Measures and prints; progress goes to stderr. seconds: of sound, each section. -> the exit code."""
+    """Measure so many seconds of sound for each number of subscribers, print it and return the exit code."""
     tagger = load(model, device)
+    open_source = partial(PacedSource, seconds)
+    sections = {f"live, {n} subscribers": partial(live, tagger, open_source, seconds, n) for n in SUBSCRIBERS}
     with one_thread():
-        say("looking for a loudspeaker that a microphone hears ...")
-        loopback = Loopback.find(music(3.0))
-        sections: dict[str, Callable[[], Figures]] = {
-            f"live, {FEW} subscribers": lambda: live(tagger, seconds, FEW, 0, loopback),
-            f"live, {MANY} subscribers, one of them not reading": lambda: live(tagger, seconds, MANY - 1, 1, None),
-        }
-        results: dict[str, Figures] = {}
-        for name, measure in sections.items():
-            say(f"{name}, {seconds:g} s ...")
-            results[name] = measure()
-            if not as_json:
-                show(name, results[name])
-        results["machine"] = machine(tagger.device)
-    if as_json:
-        print(json.dumps(results, indent=1))
-    else:
-        show("machine", results["machine"])
+        run_sections(sections, as_json, tagger.device)
     return 0
 
 
-def live(tagger: Tagger, seconds: float, readers: int, stalled: int, loopback: Loopback | None) -> Figures:
-    """One stream in real time with so many subscribers, and some that never read."""
-    centres, meter, greeting = Centres(), Meter(), hello(tagger, tagger.thresholds)
-    spec = ServerConfig(port=0, max_clients=readers + stalled)
+def live(
+    tagger: Tagger,
+    open_source: Callable[[], AudioSource],
+    seconds: float,
+    subscribers: int,
+    warm_up_s: float = WARM_UP_S,
+) -> Figures:
+    """Tag a source in real time, serve the messages and return the figures."""
+    centres, greeting = FrameCentres(), hello(tagger, tagger.thresholds)
     with ExitStack() as resources:
-        server = resources.enter_context(ServerThread(spec, greeting))
-        process = resources.enter_context(subscribers(server.address, readers, stalled))
+        server = resources.enter_context(ServerThread(ServerConfig(port=0, max_clients=subscribers), greeting))
+        process = resources.enter_context(_subscribers(server.address, subscribers))
         sinks = [centres, WebSocketSink(greeting.tags, server)]
-        hearing = StreamPipeline(Stream("bench"), tagger, tagger.thresholds, sinks, longest=1024)
-        source = resources.enter_context(_source(seconds, loopback))
-        listening = LiveRunner(source, hearing, meter, Limits(seconds), lambda _: None)
-        memory, cpu, wall = resident_mib(), time.process_time(), time.monotonic()
-        listening.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
-        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-        grown, connected = resident_mib() - memory, server.subscribers
-        hearing.end()
-    out, _ = process.communicate(timeout=FAREWELL_S)  # the server has ended, so the subscribers have
-    times = {int(frame): came for frame, came in json.loads(out).items()}
+        pipeline = StreamPipeline(Stream("bench"), tagger, tagger.thresholds, sinks, longest=1024)
+        source = open_source()
+        resources.callback(source.close)
+        runner = LiveRunner(source, pipeline, Meter(), Limits(seconds), lambda _: None)
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        runner.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
+        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+        connected = server.subscribers
+        pipeline.end()
+    report, _ = process.communicate(timeout=REPORT_TIMEOUT_S)
+    times = {int(frame): arrivals for frame, arrivals in json.loads(report).items()}
     return {
         "source": source.description,
-        **_latencies(centres.made, source.latency_s, times, readers, tagger),
+        **_latencies(centres.times, source.latency_s, times, subscribers, tagger, warm_up_s),
         "connected_at_the_end": connected,
-        "cpu_percent_of_a_core": 100 * cpu / wall,
-        "memory_grown_mib": grown,
+        "cpu_percent_of_a_core": 100 * cpu_s / wall_s,
         "xruns": source.xruns,
     }
 
 
-def _source(seconds: float, loopback: Loopback | None) -> AbstractContextManager[AudioSource]:
-    if loopback is not None:
-        return loopback.playing(music(PIECE_S))
-    piece = soxr.resample(music(PIECE_S), SAMPLE_RATE, RATE)
-    return closing(FakeMicrophone(repeat(piece, 1 + int(seconds / PIECE_S)), RATE, name="bench"))
-
-
-class Centres(SilentSink):
-    """For each frame, when the sound at its centre was made, on time.monotonic()."""
+class FrameCentres(SilentSink):
+    """For each frame the time on the monotonic clock at which the sound at its centre was made."""
 
     def __init__(self) -> None:
-        self.made: dict[int, float] = {}
+        self.times: dict[int, float] = {}
 
     def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
         if frame.latency_s is not None:
-            self.made[frame.index] = time.monotonic() - frame.latency_s
+            self.times[frame.index] = time.monotonic() - frame.latency_s
 
 
-def _latencies(made: dict[int, float], delay_s: float, times: Times, readers: int, tagger: Tagger) -> Figures:
-    """Percentiles over all subscribers and frames, and how many frames came late or not at all.
+def _latencies(
+    centres: dict[int, float], latency_s: float, times: ArrivalTimes, subscribers: int, tagger: Tagger, warm_up_s: float
+) -> Figures:
+    """Return percentiles over all subscribers and frames, and how many frames arrived late or not at all.
 
-    A frame's last needed sample arrived one look-ahead, and what the device adds, after the sound at its centre
-    was made; that it waited for the end of its block, 10 ms at most, counts as ours.
+    A frame's last needed sample arrives one look-ahead and the source's own delay after the sound at its centre.
     """
     spec = tagger.network.spec
-    first = min(made) + round(WARM_S / spec.hop_s)
-    counted = [frame for frame in made if frame >= first]
-    sound = np.array([came - made[frame] for frame in counted for came in times.get(frame, [])])
-    after = 1e3 * (sound - delay_s - spec.lookahead_s)
-    p50, p95, p99 = np.percentile(after, [50, 95, 99]).tolist()
+    first = min(centres) + round(warm_up_s / spec.hop_s)
+    counted = [frame for frame in centres if frame >= first]
+    delays_s = np.array([arrival - centres[frame] for frame in counted for arrival in times.get(frame, [])])
+    after_ms = 1e3 * (delays_s - latency_s - spec.lookahead_s)
+    p50, p95, p99 = np.percentile(after_ms, [50, 95, 99]).tolist()
     return {
         "frames": len(counted),
         "arrival_to_subscriber_p50_ms": p50,
         "arrival_to_subscriber_p95_ms": p95,
         "arrival_to_subscriber_p99_ms": p99,
-        "arrival_to_subscriber_max_ms": float(after.max()),
-        # a sound that just missed one frame's centre waits for the next one
-        "sound_to_message_worst_ms": 1e3 * (float(sound.max()) + spec.hop_s),
+        "arrival_to_subscriber_max_ms": float(after_ms.max()),
+        # a sound just after one frame's centre waits for the next frame
+        "sound_to_message_worst_ms": 1e3 * (float(delays_s.max()) + spec.hop_s),
         "allowed_ms": 1e3 * (spec.lookahead_s + spec.hop_s + 0.1),
-        "late_by_a_hop": int((after > 1e3 * spec.hop_s).sum()),
-        "not_delivered": len(counted) * readers - len(after),
+        "late_by_a_hop": int((after_ms > 1e3 * spec.hop_s).sum()),
+        "not_delivered": len(counted) * subscribers - len(after_ms),
     }
 
 
 @contextmanager
-def subscribers(address: str, readers: int, stalled: int) -> Iterator[subprocess.Popen[str]]:
-    """The process of the subscribers, once all are there; it ends, and tells its times, when the server does."""
+def _subscribers(address: str, count: int) -> Iterator[subprocess.Popen[str]]:
+    """Start the process of the subscribers; it reports when the server has closed their connections."""
     url = address.replace("http", "ws", 1)
-    command = [sys.executable, "-m", "streamtag.cli.bench.readers", url, str(readers), str(stalled)]
+    command = [sys.executable, "-m", "streamtag.cli.bench.subscribers", url, str(count)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":

@@ -1,46 +1,66 @@
-"""What the benches share: sounds to work on, and how figures are told."""
+"""Test signals for the benchmarks, and the printing of their results."""
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import soxr
 import torch
+from numpy.typing import NDArray
 
 from streamtag.audio.resample import SAMPLE_RATE
 
 Figures = dict[str, Any]
 
 
-def machine(device: str) -> Figures:
-    """What the figures of a run depend on."""
-    return {
+def run_sections(
+    sections: Mapping[str, Callable[[], Figures]], as_json: bool, device: str, **machine: Any
+) -> dict[str, Figures]:
+    """Run the sections in order, print their figures and return them by name; progress goes to standard error.
+
+    machine: what else the figures depend on, besides the device and PyTorch's settings.
+    """
+    results: dict[str, Figures] = {}
+    for name, measure in sections.items():
+        print_progress(f"{name} ...")
+        results[name] = measure()
+        if not as_json:
+            print_figures(name, results[name])
+    results["machine"] = {
+        **machine,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "device": device,
         "load_average": round(os.getloadavg()[0], 2),
     }
+    if as_json:
+        print(json.dumps(results, indent=1))
+    else:
+        print_figures("machine", results["machine"])
+    return results
 
 
-def resident_mib() -> float:
-    """Memory of this process: what it has now where the system tells, else the most it ever had."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+def print_figures(name: str, figures: Figures) -> None:
+    print(f"\n{name}")
+    for key, value in figures.items():
+        text = f"{value:.4g}" if isinstance(value, float) else "; ".join(value) if isinstance(value, list) else value
+        print(f"  {key.replace('_', ' '):<28} {text}")
 
 
-def music(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Plucked chords over a pulse, with a little noise: [seconds * 16000] in [-1, 1]."""
+def print_progress(text: str) -> None:
+    print(f"streamtag bench: {text}", file=sys.stderr, flush=True)
+
+
+def music(seconds: float, seed: int = 0) -> NDArray[np.float32]:
+    """Return plucked chords over a pulse with a little noise: [seconds * 16000] in [-1, 1]."""
     rng = np.random.default_rng(seed)
     sound = 0.002 * rng.standard_normal(int(seconds * SAMPLE_RATE))
     t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
@@ -54,7 +74,7 @@ def music(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
 
 
 def write_mp3(path: Path, minutes: float) -> Path:
-    """A stereo MP3 at 44.1 kHz and 128 kbit/s of a repeated half minute of music."""
+    """Write half a minute of music, repeated, as a stereo MP3 at 44.1 kHz and 128 kbit/s."""
     piece = soxr.resample(music(30.0), SAMPLE_RATE, 44100)
     samples = (np.stack([piece, piece]) * 32000).astype(np.int16).T.reshape(1, -1)
     with av.open(str(path), "w") as container:
@@ -70,21 +90,10 @@ def write_mp3(path: Path, minutes: float) -> Path:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def show(name: str, figures: Figures) -> None:
-    print(f"\n{name}")
-    for key, value in figures.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        print(f"  {key.replace('_', ' '):<28} {text}")
-
-
-def say(text: str) -> None:
-    """Progress, for people."""
-    print(f"streamtag bench: {text}", file=sys.stderr, flush=True)
