@@ -25,6 +25,7 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import Timeline
 from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork
 from streamtag.model.model_file import save_tagger
+from streamtag.protocol.messages import Frame
 from streamtag.protocol.selection import Selection
 from streamtag.spec import NetworkSpec, NormalizationSpec
 
@@ -157,6 +158,7 @@ def tone() -> Tone:
 
 SIX_TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 MakeFrames = Callable[[NDArray[np.float64]], list[TagFrame]]
+MakeMessages = Callable[..., list[Frame]]
 MakeTimeline = Callable[..., Timeline]
 
 
@@ -168,6 +170,20 @@ def _frames(probs: NDArray[np.float64]) -> list[TagFrame]:
 def make_frames() -> MakeFrames:
     """probs [F, P] -> its frames."""
     return _frames
+
+
+@pytest.fixture
+def make_messages() -> MakeMessages:
+    """Return a function: probs [F, P] -> the messages of its frames."""
+
+    def make(probs: NDArray[np.float64], stream: str = "song.mp3") -> list[Frame]:
+        tags = SIX_TAGS[: probs.shape[1]]
+        return [
+            Frame(stream, frame.index, frame.start, frame.end, dict(zip(tags, frame.probs.tolist(), strict=True)))
+            for frame in _frames(probs)
+        ]
+
+    return make
 
 
 @pytest.fixture

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from streamtag.audio.files import find_files, stream_names, target_paths
-from streamtag.audio.prefetch import PrefetchReader
+from streamtag.audio.prefetch import WAIT_S, PrefetchReader
+from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.hello import hello
 from streamtag.cli.reporter import Reporter
 from streamtag.cli.running import run_command
 from streamtag.cli.serving import serve
 from streamtag.cli.signals import SignalGuard
 from streamtag.errors import SourceError
-from streamtag.inference.pipeline import StreamPipeline, paced, unpaced
+from streamtag.inference.events import EventDetector
+from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import check_targets
 from streamtag.sinks.audacity import LabelTrack
-from streamtag.sinks.base import Sink, Stream
-from streamtag.sinks.csv_file import CsvFile
+from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
+from streamtag.sinks.csv import CsvFile
 from streamtag.sinks.jsonl import JsonLines, write_line
 from streamtag.sinks.plot import Tagogram, check_format
 from streamtag.terminal.file_view import FileProgressView
@@ -88,15 +94,17 @@ def _run(request: FileRequest, reporter: Reporter, interruption: SignalGuard) ->
     with ExitStack() as resources:
         sinks = _sinks(request, plan, selection, resources)
         if request.serve is not None:
-            sinks.append(serve(request.serve, greeting, reporter, resources)[1])
-        work = Work(tagger, selection, sinks, request.realtime, reporter, interruption)
+            sinks.append(CallbackSink(serve(request.serve, greeting, reporter, resources).publish))
+        group = SinkGroup(sinks)
+        work = Work(tagger, selection, group, request.realtime, reporter, interruption)
         if request.json:
             write_line(sys.stdout, greeting)
         for error in missing:
             reporter.error(error)
         resources.enter_context(interruption)
         for number, (source, name) in enumerate(zip(plan.sources, plan.names, strict=True)):
-            work.hear(source, Stream(name, number, len(plan.sources)))
+            work.hear(source, StreamInfo(name, number, len(plan.sources)))
+            group.raise_failure()
             if interruption.wanted:
                 reporter.note(f"interrupted in {name}: these are the results so far")
                 return
@@ -108,13 +116,15 @@ class Work:
 
     tagger: Tagger
     selection: Selection
-    sinks: Sequence[Sink]
+    sinks: SinkGroup
     realtime: bool
     reporter: Reporter
     interruption: SignalGuard
 
-    def hear(self, source: str, stream: Stream) -> None:
+    def hear(self, source: str, stream: StreamInfo) -> None:
         """One stream from its source to its end. A source that fails, even in the middle, is reported."""
+        from streamtag.inference.session import Session  # late: torch
+
         hearing: StreamPipeline | None = None
         failure: SourceError | None = None
         follow = paced if self.realtime else unpaced
@@ -123,8 +133,12 @@ class Work:
                 for samples in follow(reader, self.interruption):
                     if hearing is None:  # only now is it known that there is something to hear
                         known = replace(stream, duration_s=reader.info.duration_s if reader.info else None)
-                        hearing = StreamPipeline(known, self.tagger, self.selection.thresholds, self.sinks)
+                        detector = EventDetector(self.tagger.tags, self.selection.thresholds)
+                        hearing = StreamPipeline(stream.name, Session(self.tagger), detector, self.sinks.publish)
+                        self.sinks.begin(known, hearing.timeline)
                     hearing.feed(samples)
+                    if self.sinks.has_failed:
+                        break
             except SourceError as error:
                 failure = error
             if hearing is not None:
@@ -133,6 +147,30 @@ class Work:
                 self.reporter.note(f"{stream.name}: {warning}")
         if failure is not None:
             self.reporter.error(failure)
+
+
+def unpaced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArray[np.float32]]:
+    """Slices of a source [n], n > 0, as fast as they are decoded; ends early when a signal comes."""
+    for samples in reader:
+        if interruption.wanted:
+            return
+        if len(samples):
+            yield samples
+
+
+def paced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArray[np.float32]]:
+    """The same, chunk by chunk, none before it would have been played: the first sample plays now."""
+    began, played = None, 0
+    while not interruption.wanted and (samples := reader.read(enough=1)) is not None:
+        if not len(samples):
+            continue
+        began = time.monotonic() if began is None else began
+        played += len(samples)
+        while (early := began + played / SAMPLE_RATE - time.monotonic()) > 0:
+            if interruption.wanted:
+                return
+            time.sleep(min(early, WAIT_S))
+        yield samples
 
 
 def _expanded(arguments: Sequence[str]) -> tuple[list[str], list[SourceError]]:

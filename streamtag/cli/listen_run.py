@@ -30,13 +30,13 @@ from streamtag.cli.running import run_command
 from streamtag.cli.serving import serve
 from streamtag.cli.signals import SignalGuard
 from streamtag.errors import SourceError
+from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
-from streamtag.inference.timeline import LONGEST_ENDLESS
+from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import check_targets
-from streamtag.sinks.base import Sink, Stream
+from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
 from streamtag.sinks.jsonl import JsonLines, write_line
-from streamtag.sinks.meter_sink import MeterSink
 from streamtag.sinks.osc import OscSink, OscTarget
 from streamtag.sinks.recording import MessageRecorder
 from streamtag.sinks.wav import WavFile
@@ -44,6 +44,7 @@ from streamtag.terminal.keys import Keys
 from streamtag.terminal.lines import PlainLines
 from streamtag.terminal.live_panel import LivePanel, StatusInfo, can_draw
 from streamtag.terminal.summary import SummaryTable
+from streamtag.terminal.watch_panel import MeterSink
 from streamtag.text import plural
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _run(request: ListenRequest, reporter: Reporter, interruption: SignalGuard) 
     import torch  # late: it takes a while
 
     from streamtag.api import load
+    from streamtag.inference.session import Session
 
     tagger = load(request.model, request.device)
     selection = Selection.of(
@@ -107,24 +109,30 @@ def _run(request: ListenRequest, reporter: Reporter, interruption: SignalGuard) 
             if not interruption.wanted:
                 reporter.error(SourceError(f"{capture.name}: nothing was heard"))
             return
-        stream = Stream(request.name or capture.name)
-        hearing = StreamPipeline(stream, tagger, selection.thresholds, outputs.sinks, LONGEST_ENDLESS)
+        name, detector = request.name or capture.name, EventDetector(tagger.tags, selection.thresholds)
+        hearing = StreamPipeline(name, Session(tagger), detector, outputs.sinks.publish, MAX_LIVE_ROWS)
+        outputs.sinks.begin(StreamInfo(name), hearing.timeline)
         listening = LiveRunner(capture, hearing, outputs.meter, limits, outputs.say)
         try:
-            _listen(listening, first, outputs.panel, interruption)
+            _listen(listening, first, outputs, interruption)
         finally:
             hearing.end()
+        outputs.sinks.raise_failure()
 
 
-def _listen(listening: LiveRunner, first: CaptureEvent, panel: LivePanel | None, interruption: SignalGuard) -> None:
-    """With the view and its keys, if there is one, until it ends."""
+def _listen(listening: LiveRunner, first: CaptureEvent, outputs: Outputs, interruption: SignalGuard) -> None:
+    """With the view and its keys, if there is one, until it ends or an output fails."""
+    ended, panel, sinks = Event(), outputs.panel, outputs.sinks
+
+    def wanted() -> bool:
+        return not (interruption.wanted or ended.is_set() or sinks.has_failed)
+
     if panel is None:
-        listening.run(first, lambda: not interruption.wanted, lambda: None, {})
+        listening.run(first, wanted, lambda: None, {})
         return
-    ended = Event()
     actions = {"q": ended.set, "r": listening.forget, " ": panel.freeze}
     with panel, Keys(panel) as keys:
-        listening.run(first, lambda: not (interruption.wanted or ended.is_set()), keys.pressed, actions)
+        listening.run(first, wanted, keys.pressed, actions)
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ class Outputs:
     """Where results go. sinks: in the order in which they are told. say: where notices for people go."""
 
     meter: Meter
-    sinks: tuple[Sink, ...]
+    sinks: SinkGroup
     panel: LivePanel | None
     say: Callable[[SourceNotice], None]
 
@@ -151,8 +159,8 @@ def _outputs(
     told: list[Callable[[], str]] = [lambda: greeting.model, lambda: tagger.device]
     panel: LivePanel | None = None
     if request.serve is not None:
-        server, sink = serve(request.serve, greeting, reporter, resources)
-        sinks.append(sink)
+        server = serve(request.serve, greeting, reporter, resources)
+        sinks.append(CallbackSink(server.publish))
         told.append(lambda: f"{server.address} {plural(server.subscribers, 'subscriber')}")
     console = Console(stderr=True, highlight=False)
     if can_draw(console) and not _shares_its_terminal(request):
@@ -178,7 +186,7 @@ def _outputs(
     if panel is None:
         reporter.note(f"listening to {capture.description}")
     say = (lambda notice: reporter.note(notice.text)) if panel is None else panel.notice
-    return Outputs(meter, tuple(sinks), panel, say)
+    return Outputs(meter, SinkGroup(sinks), panel, say)
 
 
 def _shares_its_terminal(request: ListenRequest) -> bool:

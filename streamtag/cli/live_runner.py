@@ -72,18 +72,18 @@ class LiveRunner:
 
     def forget(self) -> None:
         """The network forgets what it heard; the stream goes on."""
-        self._hearing.forget()
+        self._hearing.reset_context()
         self._say(SourceNotice("the network has forgotten what it heard", is_problem=False))
 
     def _goes_on(self, piece: CaptureEvent) -> bool:
         if isinstance(piece, AudioChunk):
             return self._heard(piece)
         if isinstance(piece, AudioGap):
-            self._hearing.lose(piece.samples)
+            self._hearing.insert_gap(piece.samples)
         elif isinstance(piece, SourceNotice):
             self._say(piece)
             if piece.is_problem:
-                self._hearing.complain(piece.text)
+                self._hearing.report_error(piece.text)
         return not self._over()
 
     def _heard(self, piece: AudioChunk) -> bool:

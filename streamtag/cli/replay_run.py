@@ -120,7 +120,7 @@ def _play(request: ReplayRequest, recording: Recording, reporter: Reporter, inte
     with ExitStack() as resources:
         resources.enter_context(interruption)
         if request.serve is not None:
-            server, _ = serve(request.serve, recording.hello, reporter, resources)
+            server = serve(request.serve, recording.hello, reporter, resources)
             ways.append(server.publish)
         if request.json:
             write_line(sys.stdout, recording.hello)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -24,6 +24,7 @@ from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.sinks.atomic_file import check_targets
+from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines, write_line
 from streamtag.sinks.recording import MessageRecorder
 from streamtag.terminal.console_queue import ConsoleQueue
@@ -60,12 +61,6 @@ class ServeRequest:
     device: str = "auto"
 
 
-class Told(Protocol):
-    """Where messages are written."""
-
-    def tell(self, message: Message) -> None: ...
-
-
 def run(request: ServeRequest) -> int:
     """Serves until it is stopped. -> the exit code."""
     return run_command(request.json, partial(_run, request))
@@ -96,7 +91,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
         resources.enter_context(interruption)
         server = resources.enter_context(ServerThread(request.serve, greeting, ingest, outlet.say))
         reporter.told.append(server.publish)
-        sinks: list[Told] = []
+        sinks: list[Sink] = []
         if request.json:
             write_line(sys.stdout, greeting)
             sinks.append(JsonLines(sys.stdout, selection))
@@ -142,14 +137,14 @@ def _table(request: ServeRequest, server: ServerThread, engine: Scheduler) -> St
     )
 
 
-def _write(outlet: ConsoleQueue, sinks: Sequence[Told], note: Callable[[str], None], timeout_s: float) -> None:
+def _write(outlet: ConsoleQueue, sinks: Sequence[Sink], note: Callable[[str], None], timeout_s: float) -> None:
     """What has come in. Raises OutputError as sinks do."""
     notices, messages = outlet.take(timeout_s)
     for notice in notices:
         note(notice)
     for message in messages:
         for sink in sinks:
-            sink.tell(message)
+            sink.write(message)
         if isinstance(message, End):
             frames = plural(message.frames, "frame")
             note(f"{message.stream}: ended after {format_time(message.seconds)}, {frames}")

@@ -7,38 +7,23 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from streamtag.cli.reporter import Reporter
-from streamtag.protocol.messages import Hello, Message
-from streamtag.sinks.message_sink import MessageSink
+from streamtag.protocol.messages import Hello
 
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
     from streamtag.server.thread import ServerThread
 
 
-class WebSocketSink(MessageSink):
-    """Publishes the messages of a stream."""
-
-    def __init__(self, tags: tuple[str, ...], server: ServerThread) -> None:
-        """tags: the model's, in its order [P]."""
-        super().__init__(tags)
-        self._server = server
-
-    def tell(self, message: Message) -> None:
-        self._server.publish(message)
-
-
-def serve(
-    spec: ServerConfig, hello: Hello, reporter: Reporter, resources: ExitStack
-) -> tuple[ServerThread, WebSocketSink]:
-    """A server that runs until `resources` are closed, and the sink that feeds it. Raises OutputError."""
-    from streamtag.server.thread import ServerThread  # late: only who serves needs it
+def serve(spec: ServerConfig, hello: Hello, reporter: Reporter, resources: ExitStack) -> ServerThread:
+    """Start a server that runs until `resources` are closed. Raises OutputError."""
+    from streamtag.server.thread import ServerThread  # late: only who serves needs them
 
     server = resources.enter_context(ServerThread(spec, hello))
     reporter.told.append(server.publish)
     reporter.note(f"serving on {server.address}")
     if spec.token is None and not this_machine_alone(spec.host):
         reporter.note("whoever reaches this address can subscribe: --token WORD asks for a word")
-    return server, WebSocketSink(hello.tags, server)
+    return server
 
 
 def this_machine_alone(host: str) -> bool:

@@ -20,8 +20,8 @@ from streamtag.client.subscriber import SubscriberClient
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import Error, Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
-from streamtag.sinks.message_sink import MessageSink
 from streamtag.terminal.lines import NamedLines, PlainLines
 from streamtag.terminal.live_panel import can_draw
 from streamtag.terminal.watch_panel import WatchPanel
@@ -54,7 +54,7 @@ class Output(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def tell(self, message: Message) -> None: ...
+    def write(self, message: Message) -> None: ...
 
     def notice(self, notice: SourceNotice) -> None: ...
 
@@ -65,7 +65,7 @@ class Output(Protocol):
 class Lines:
     """Lines or messages on standard output; notices for people on standard error."""
 
-    def __init__(self, sink: MessageSink, reporter: Reporter) -> None:
+    def __init__(self, sink: Sink, reporter: Reporter) -> None:
         self._sink = sink
         self._reporter = reporter
 
@@ -75,13 +75,13 @@ class Lines:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def tell(self, message: Message) -> None:
-        self._sink.tell(message)
+    def write(self, message: Message) -> None:
+        self._sink.write(message)
 
     def notice(self, notice: SourceNotice) -> None:
         self._reporter.note(notice.text)
         if notice.is_problem and isinstance(self._sink, JsonLines):  # its readers do not see standard error
-            self._sink.tell(Error(notice.text))
+            self._sink.write(Error(notice.text))
 
     def wanted(self) -> bool:
         return True
@@ -139,7 +139,7 @@ def _run(request: WatchRequest, reporter: Reporter, interruption: SignalGuard) -
                     output.notice(arrival)
             elif arrival is not None and output is not None:
                 tally.count(arrival)
-                output.tell(arrival)
+                output.write(arrival)
     reporter.note(f"{address.label}: watched for {format_time(time.monotonic() - began)}: {tally}")
 
 

@@ -188,6 +188,11 @@ class EventDetector:
         self._bank = EventDetectorBank(tags, thresholds, 1, spec)
         self._row = self._bank.add()
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags, in the model's order [P]."""
+        return self._bank.tags
+
     def feed(self, frame: TagFrame) -> list[TagEvent]:
         """Return the tags that turned on or off at the frame's centre."""
         (events,) = self._bank.feed(np.array([self._row]), frame.probs[np.newaxis], np.array([frame.time]))

@@ -1,124 +1,90 @@
-"""One stream on its way: samples in, frames and events to every sink."""
+"""One stream from samples to protocol messages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.prefetch import WAIT_S, PrefetchReader
-from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.signals import SignalGuard
-from streamtag.inference.events import EventDetector
+from streamtag.inference.events import EventDetector, TagEvent
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Error, Event, Gap
-from streamtag.sinks.base import Sink, Stream
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 
 if TYPE_CHECKING:
-    from streamtag.api import Tagger
+    from streamtag.inference.session import Session
 
 
 class StreamPipeline:
-    """Owns what belongs to one stream: the session, what is on, and the frames so far."""
+    """Owns the session, the event detector and the timeline of one stream, and publishes its messages in order."""
 
     def __init__(
         self,
-        stream: Stream,
-        tagger: Tagger,
-        thresholds: Sequence[float],
-        sinks: Sequence[Sink],
-        longest: int | None = None,
+        name: str,
+        session: Session,
+        detector: EventDetector,
+        publish: Callable[[Message], None],
+        max_rows: int | None = None,
     ) -> None:
-        """longest: the most rows of its timeline (None: a row a frame)."""
-        from streamtag.inference.session import Session  # late: torch
-
-        self._stream = stream
-        self._sinks = sinks
-        self._session = Session(tagger)
-        self._detector = EventDetector(tagger.tags, thresholds)
-        self._timeline = Timeline(stream.name, tagger.tags, longest)
-        for sink in sinks:
-            sink.begin(stream)
+        """max_rows: of the timeline (None: one row per frame, without limit)."""
+        self.timeline = Timeline(name, detector.tags, max_rows)
+        self._name = name
+        self._session = session
+        self._detector = detector
+        self._publish = publish
 
     @property
     def seconds(self) -> float:
-        """Of the stream so far, what was lost of it included."""
+        """Length of the stream so far, gaps included."""
         return self._session.seconds
 
-    def feed(self, samples: NDArray[np.float32], since: float | None = None) -> None:
-        """samples [n]: mono at 16 kHz, the next of the stream.
+    def feed(self, samples: NDArray[np.float32], captured_at: float | None = None) -> None:
+        """Process the next samples [n], mono at the model's sample rate.
 
-        since: when the sound of the newest sample was made, on time.monotonic(), if it is a live stream's.
+        captured_at: when the newest sample of a live stream sounded, on time.monotonic(); frames then have a latency.
         """
         frames = self._session.feed(samples)
-        if since is not None:
-            began = since - self.seconds  # of the stream, by the clock
+        if captured_at is not None:
+            began = captured_at - self.seconds
             frames = [replace(frame, latency_s=time.monotonic() - (began + frame.time)) for frame in frames]
-        self._tell(frames)
+        self._publish_frames(frames)
 
-    def lose(self, samples: int) -> None:
-        """Sound of so many samples, more than 0, is missing here: told as a gap, passed over as silence."""
-        gap = Gap(self._stream.name, self.seconds, samples / SAMPLE_RATE)
+    def insert_gap(self, samples: int) -> None:
+        """Publish that this many samples, more than 0, are missing here, and continue as after silence."""
+        start = self.seconds
         frames = self._session.insert_gap(samples)
-        for sink in self._sinks:
-            sink.gap(gap)
-        self._tell(frames)
+        self._publish(Gap(self._name, start, self.seconds - start))
+        self._publish_frames(frames)
 
-    def forget(self) -> None:
-        """The network forgets what it heard; the stream goes on."""
+    def reset_context(self) -> None:
+        """Reset the network's state; the stream goes on."""
         self._session.reset_context()
 
-    def complain(self, text: str) -> None:
-        """Something is wrong with the stream's source: every output is told."""
-        for sink in self._sinks:
-            sink.error(Error(text, self._stream.name))
+    def report_error(self, text: str) -> None:
+        """Publish a problem of the stream's source."""
+        self._publish(Error(text, self._name))
 
     def end(self) -> None:
-        """What the session still owes, then the end."""
-        self._tell(self._session.flush())
-        seconds = self._timeline.seconds = self._session.seconds
-        for event in self._detector.close(seconds):
-            self._tell_event(Event(self._stream.name, *event))
-        for sink in self._sinks:
-            sink.end(self._stream, self._timeline)
+        """Publish the remaining frames, "off" for all tags that are on, and the end."""
+        self._publish_frames(self._session.flush())
+        timeline, seconds = self.timeline, self._session.seconds
+        timeline.seconds = seconds
+        self._publish_events(self._detector.close(seconds))
+        summary = dict(zip(timeline.tags, timeline.means.tolist(), strict=True)) if len(timeline) else {}
+        self._publish(End(self._name, seconds, len(timeline), summary))
 
-    def _tell(self, frames: Sequence[TagFrame]) -> None:
+    def _publish_frames(self, frames: Sequence[TagFrame]) -> None:
+        tags = self.timeline.tags
         for frame in frames:
-            self._timeline.add(frame)
-            for sink in self._sinks:
-                sink.frame(self._stream, frame)
-            for event in self._detector.feed(frame):
-                self._tell_event(Event(self._stream.name, *event))
+            self.timeline.add(frame)
+            probs = dict(zip(tags, frame.probs.tolist(), strict=True))
+            self._publish(Frame(self._name, frame.index, frame.start, frame.end, probs, frame.latency_s))
+            self._publish_events(self._detector.feed(frame))
 
-    def _tell_event(self, event: Event) -> None:
-        for sink in self._sinks:
-            sink.event(event)
-
-
-def unpaced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArray[np.float32]]:
-    """Slices of a source [n], n > 0, as fast as they are decoded; ends early when a signal comes."""
-    for samples in reader:
-        if interruption.wanted:
-            return
-        if len(samples):
-            yield samples
-
-
-def paced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArray[np.float32]]:
-    """The same, chunk by chunk, none before it would have been played: the first sample plays now."""
-    began, played = None, 0
-    while not interruption.wanted and (samples := reader.read(enough=1)) is not None:
-        if not len(samples):
-            continue
-        began = time.monotonic() if began is None else began
-        played += len(samples)
-        while (early := began + played / SAMPLE_RATE - time.monotonic()) > 0:
-            if interruption.wanted:
-                return
-            time.sleep(min(early, WAIT_S))
-        yield samples
+    def _publish_events(self, events: Sequence[TagEvent]) -> None:
+        for event in events:
+            self._publish(Event(self._name, *event))

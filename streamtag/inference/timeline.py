@@ -1,47 +1,64 @@
-"""All frames of one stream, as they come: what summaries and pictures are made from."""
+"""All frames of one stream, for summaries and plots."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.inference.frame import TagFrame
 
-FIRST_ROWS = 1024
-LONGEST_ENDLESS = 1 << 15  # rows: more than two hours of single frames, 6.5 MB for 50 tags
+INITIAL_ROWS = 1024
+MAX_LIVE_ROWS = 1 << 15  # more than two hours without merging, 6.5 MB for 50 tags
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What is known of a stream before its first frame. number: its place among `count` inputs, from 0.
+
+    duration_s: None if unknown.
+    """
+
+    name: str
+    number: int = 0
+    count: int = 1
+    duration_s: float | None = None
 
 
 class Timeline:
-    """Probabilities over time. 200 bytes a row for 50 tags: 2.8 MB for an hour.
+    """Probabilities over time: 200 bytes per row for 50 tags, 2.8 MB for an hour.
 
-    name: the stream's; tags: the columns [P]; seconds: how much audio the frames stand for. longest: the most rows
-    that are kept, an even number (None: no end): beyond it neighbours become one row, their mean, again and again,
-    so that an endless stream needs no more memory. Means and peaks stay those of all frames.
+    name: the stream's. tags: the columns [P]. seconds: length of the stream. peaks, peak_times: [P], each tag's
+    highest probability and where it occurred [s]. With `max_rows`, pairs of rows are merged into their mean whenever
+    the limit is reached, so that memory stays bounded; means and peaks remain those of all frames.
     """
 
-    def __init__(self, name: str, tags: tuple[str, ...], longest: int | None = None) -> None:
+    def __init__(self, name: str, tags: tuple[str, ...], max_rows: int | None = None) -> None:
+        """max_rows: an even number (None: no limit)."""
         self.name = name
         self.tags = tags
         self.seconds = 0.0
-        self.peaks = np.zeros(len(tags), np.float32)  # [P]
-        self.peak_times = np.zeros(len(tags))  # [P] s
-        self._longest = longest
+        self.peaks = np.zeros(len(tags), np.float32)
+        self.peak_times = np.zeros(len(tags))
+        self._max_rows = max_rows
         self._frames = 0
         self._sums = np.zeros(len(tags), np.float64)
-        self._merged = 1  # frames a row
-        self._pending = 0  # frames in the row that is not complete yet
+        self._frames_per_row = 1
+        self._pending = 0  # frames in the incomplete row
         self._rows = 0  # complete ones
-        first = FIRST_ROWS if longest is None else min(FIRST_ROWS, longest)
-        self._probs = np.zeros((first, len(tags)), np.float32)
-        self._times = np.zeros(first, np.float64)
+        initial = INITIAL_ROWS if max_rows is None else min(INITIAL_ROWS, max_rows)
+        self._probs = np.zeros((initial, len(tags)), np.float32)
+        self._times = np.zeros(initial, np.float64)
 
     def add(self, frame: TagFrame) -> None:
+        """Append a frame."""
         if self._rows == len(self._times):
             self._make_room()
         self._probs[self._rows] += (frame.probs - self._probs[self._rows]) / (self._pending + 1)
         self._times[self._rows] += (frame.time - self._times[self._rows]) / (self._pending + 1)
         self._pending += 1
-        if self._pending == self._merged:
+        if self._pending == self._frames_per_row:
             self._rows, self._pending = self._rows + 1, 0
         higher = frame.probs > self.peaks
         self.peaks[higher] = frame.probs[higher]
@@ -50,9 +67,9 @@ class Timeline:
         self._frames += 1
 
     def _make_room(self) -> None:
-        """Twice the rows, or, where there are as many as there may be, half of them, each the mean of two."""
-        if self._longest is None or len(self._times) < self._longest:
-            size = 2 * len(self._times) if self._longest is None else min(2 * len(self._times), self._longest)
+        """Double the capacity; at the limit, merge pairs of rows instead."""
+        if self._max_rows is None or len(self._times) < self._max_rows:
+            size = 2 * len(self._times) if self._max_rows is None else min(2 * len(self._times), self._max_rows)
             probs, times = np.zeros((size, len(self.tags)), np.float32), np.zeros(size)
             probs[: self._rows], times[: self._rows] = self._probs, self._times
         else:
@@ -60,16 +77,16 @@ class Timeline:
             probs, times = np.zeros_like(self._probs), np.zeros_like(self._times)
             probs[: self._rows] = (self._probs[::2] + self._probs[1::2]) / 2
             times[: self._rows] = (self._times[::2] + self._times[1::2]) / 2
-            self._merged *= 2
+            self._frames_per_row *= 2
         self._probs, self._times = probs, times
 
     def __len__(self) -> int:
-        """Frames so far."""
+        """Return the number of frames so far."""
         return self._frames
 
     @property
     def probs(self) -> NDArray[np.float32]:
-        """[rows, P], a view; a row is a frame where none had to be merged."""
+        """[rows, P], a view; one row per frame unless rows were merged."""
         return self._probs[: self._rows + (self._pending > 0)]
 
     @property
@@ -79,5 +96,15 @@ class Timeline:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """[P] mean of each tag over the frames; zeros where there are none."""
+        """[P] mean of each tag over the frames; zeros without frames."""
         return self._sums / max(1, self._frames)
+
+
+def interval_means(values: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+    """Return the means of `count` equal intervals of values [F]; fewer where F is smaller."""
+    count = min(count, len(values))
+    if count == 0:
+        return np.zeros(0)
+    edges = np.arange(count + 1) * len(values) // count
+    sums = np.add.reduceat(values.astype(np.float64), edges[:-1])
+    return np.asarray(sums / np.diff(edges))

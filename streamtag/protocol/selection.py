@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
 from streamtag.protocol.message_filter import MessageFilter
+from streamtag.protocol.messages import Frame
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Selection:
         chosen = np.asarray(self.chosen)
         order = chosen[np.argsort(-np.asarray(probs)[chosen], kind="stable")]
         return [int(index) for index in order[:limit]]
+
+    def probs(self, frame: Frame) -> NDArray[np.float64]:
+        """Return the frame's probabilities in the model's order [P]; 0 for tags that it lacks."""
+        return np.array([frame.tags.get(tag, 0.0) for tag in self.tags])
 
     @property
     def message_filter(self) -> MessageFilter:

@@ -1,4 +1,4 @@
-"""Streams for subscribers: a WebSocket server, and the sink that feeds it."""
+"""Streams for subscribers: a WebSocket server in a thread of its own."""
 
 from __future__ import annotations
 

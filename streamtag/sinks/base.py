@@ -1,61 +1,79 @@
-"""What a stream's results are handed to. Each output is one of these; the wiring knows no other kind."""
+"""The interface of all outputs, and the group that gives every message to each of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Error, Event, Gap
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One input before it is heard. number: its place among all, from 0; duration_s: None if unknown."""
-
-    name: str
-    number: int = 0
-    count: int = 1
-    duration_s: float | None = None
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import Message
 
 
 class Sink(Protocol):
-    """begin, then frames, events, gaps and errors in order of time, then end; once per stream, streams one by one.
+    """An output of streams. Implement `write`, and override the others where there is something to do.
 
-    A method raises OutputError when what it writes to fails, BrokenPipeError when nobody reads any more.
+    `begin` precedes a stream's messages, which come in order of time; the last one is its `End`. Methods raise
+    OutputError when writing fails, and BrokenPipeError when the reader has closed the pipe.
     """
 
-    def begin(self, stream: Stream) -> None: ...
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
+        """Prepare for a stream. The timeline grows with its frames and is complete when `End` is written."""
+        return  # not abstract, unlike an empty body
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None: ...
+    @abstractmethod
+    def write(self, message: Message) -> None:
+        """Write one message. Frames contain all tags, in the model's order, in full precision."""
 
-    def event(self, event: Event) -> None: ...
-
-    def gap(self, gap: Gap) -> None: ...
-
-    def error(self, error: Error) -> None: ...
-
-    def end(self, stream: Stream, timeline: Timeline) -> None: ...
+    def close(self) -> None:
+        """Write what is pending and release resources."""
+        return
 
 
-class SilentSink:
-    """A sink that does nothing: the base of those that need only some of the calls."""
+class CallbackSink(Sink):
+    """A sink that passes messages to a callable, such as `ServerThread.publish`."""
 
-    def begin(self, stream: Stream) -> None:
-        pass
+    def __init__(self, write: Callable[[Message], None]) -> None:
+        self._write = write
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:
-        pass
+    def write(self, message: Message) -> None:
+        self._write(message)
 
-    def event(self, event: Event) -> None:
-        pass
 
-    def gap(self, gap: Gap) -> None:
-        pass
+class SinkGroup:
+    """Gives each message to all sinks. A sink that fails gets nothing more; the others still get everything.
 
-    def error(self, error: Error) -> None:
-        pass
+    The owner checks `has_failed` to stop early, and calls `raise_failure` once the stream has ended.
+    """
 
-    def end(self, stream: Stream, timeline: Timeline) -> None:
-        pass
+    def __init__(self, sinks: Iterable[Sink]) -> None:
+        self._sinks = tuple(sinks)
+        self._failure: Exception | None = None  # the first one
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a sink has failed."""
+        return self._failure is not None
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        for sink in self._sinks:
+            try:
+                sink.begin(stream, timeline)
+            except Exception as error:
+                self._drop(sink, error)
+
+    def publish(self, message: Message) -> None:
+        for sink in self._sinks:
+            try:
+                sink.write(message)
+            except Exception as error:
+                self._drop(sink, error)
+
+    def raise_failure(self) -> None:
+        """Raise the error of the sink that failed first, if any."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _drop(self, sink: Sink, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._sinks = tuple(other for other in self._sinks if other is not sink)

@@ -6,24 +6,23 @@ from typing import TextIO
 
 from streamtag.protocol.messages import Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.message_sink import MessageSink
+from streamtag.sinks.base import Sink
 
 
-class JsonLines(MessageSink):
-    """Prints the protocol's messages, thinned by the selection as a subscriber's `?top=` and `?tags=` thin."""
+class JsonLines(Sink):
+    """Prints messages, filtered by the selection as a subscriber's `?top=` and `?tags=` filter them."""
 
     def __init__(self, file: TextIO, selection: Selection) -> None:
-        super().__init__(selection.tags)
         self._file = file
-        self._thin = selection.message_filter
+        self._filter = selection.message_filter
 
-    def tell(self, message: Message) -> None:
-        wanted = self._thin(message)
-        if wanted is not None:
-            write_line(self._file, wanted)
+    def write(self, message: Message) -> None:
+        filtered = self._filter(message)
+        if filtered is not None:
+            write_line(self._file, filtered)
 
 
 def write_line(file: TextIO, message: Message) -> None:
-    """One message, one line, flushed: whoever reads the pipe has it at once."""
+    """Write one message as one line and flush it, so that the reader of a pipe has it at once."""
     file.write(message.to_json() + "\n")
     file.flush()

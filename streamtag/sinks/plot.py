@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Event
+from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
+from streamtag.protocol.messages import End, Event, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile
 from streamtag.sinks.audacity import Label, TagIntervals
-from streamtag.sinks.base import SilentSink, Stream
-from streamtag.terminal.sparkline import levels
+from streamtag.sinks.base import Sink
 from streamtag.text import format_time
 
 if TYPE_CHECKING:
@@ -37,25 +36,29 @@ GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilitie
 TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seconds
 
 
-class Tagogram(SilentSink):
+class Tagogram(Sink):
     """Draws one picture per stream when it ends. paths: its file, by the stream's name."""
 
     def __init__(self, paths: Mapping[str, Path], selection: Selection) -> None:
-        """Raises OutputError if a path's suffix names no format that can be drawn."""
+        """Raises OutputError if a path's suffix is not a supported format."""
         for path in paths.values():
             check_format(path)
         self._paths = paths
         self._selection = selection
-        self._stretches = TagIntervals(selection)
+        self._intervals = TagIntervals(selection)
+        self._timeline = Timeline("", selection.tags)
 
-    def event(self, event: Event) -> None:
-        self._stretches.switch(event)
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
+        self._timeline = timeline
 
-    def end(self, stream: Stream, timeline: Timeline) -> None:
-        path = self._paths[stream.name]
-        labels = self._stretches.close(timeline.seconds)
-        with AtomicFile(path) as result:
-            result.file.buffer.write(draw(timeline, labels, self._selection, path.suffix[1:].lower()))
+    def write(self, message: Message) -> None:
+        if isinstance(message, Event):
+            self._intervals.add(message)
+        elif isinstance(message, End):
+            path = self._paths[message.stream]
+            labels = self._intervals.finish(message.seconds)
+            with AtomicFile(path) as output:
+                output.file.buffer.write(draw(self._timeline, labels, self._selection, path.suffix[1:].lower()))
 
 
 def check_format(path: Path) -> None:
@@ -149,7 +152,7 @@ def _means(axes: Axes, timeline: Timeline, selection: Selection, order: list[int
 
 def course(probs: NDArray[np.floating]) -> NDArray[np.float64]:
     """[COLUMNS] one tag's probabilities [F] over the width: means where frames are many, else lines."""
-    means = levels(probs, COLUMNS)
+    means = interval_means(probs, COLUMNS)
     if not len(means):
         return np.zeros(COLUMNS)
     at = (np.arange(COLUMNS) + 0.5) / COLUMNS * len(means) - 0.5

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
+from streamtag.audio.source import Closing
+from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import JSON, TIME_DECIMALS, Hello, Message
 from streamtag.sinks.atomic_file import cannot_write, check_targets
-from streamtag.sinks.base import Stream
-from streamtag.sinks.message_sink import MessageSink
+from streamtag.sinks.base import Sink
 
 
-class MessageRecorder(MessageSink):
+class MessageRecorder(Closing, Sink):
     """Writes hello, then each message as one line of JSON, with `at`: seconds by the clock since hello.
 
     Unlike other results the file is in its place from the start and each line is handed to the system at once: it
@@ -28,7 +28,6 @@ class MessageRecorder(MessageSink):
 
         Raises OutputError if the file cannot be written, as far as one can tell before.
         """
-        super().__init__(hello.tags)
         check_targets([path], inputs)
         self._path = path
         self._hello = hello
@@ -36,11 +35,11 @@ class MessageRecorder(MessageSink):
         self._began = 0.0
         self._file: TextIO | None = None
 
-    def begin(self, stream: Stream) -> None:  # noqa: ARG002
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         if self._file is None:
             self._open()
 
-    def tell(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
         """Raises OutputError when the disk is full or the file is out of reach."""
         file = self._file or self._open()
         line = {**message.to_dict(), "at": round(self._clock() - self._began, TIME_DECIMALS)}
@@ -50,20 +49,14 @@ class MessageRecorder(MessageSink):
         except OSError as error:
             raise cannot_write(self._path, error) from None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Raises OutputError if the system could not keep what it took, unless something else went wrong first."""
+    def close(self) -> None:
+        """Raises OutputError if the system could not keep what was written."""
         if self._file is None:
             return
         try:
             self._file.close()
-        except OSError as failure:
-            if kind is None:
-                raise cannot_write(self._path, failure) from None
+        except OSError as error:
+            raise cannot_write(self._path, error) from None
 
     def _open(self) -> TextIO:
         try:
@@ -71,5 +64,5 @@ class MessageRecorder(MessageSink):
         except OSError as error:
             raise cannot_write(self._path, error) from None
         self._began = self._clock()
-        self.tell(self._hello)
+        self.write(self._hello)
         return self._file

@@ -12,10 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import SilentSink, Stream
 from streamtag.terminal.bars import QUIET, WIDEST, Smoother, bar, strokes_for
 from streamtag.text import format_time
 
@@ -60,8 +59,8 @@ class Progress:
         return text
 
 
-class FileProgressView(SilentSink):
-    """Draws on a terminal while a stream is heard, at its own rate, and wipes itself away at the end."""
+class FileProgressView:
+    """A sink that draws on a terminal while a stream is processed, at its own rate, and erases itself at the end."""
 
     def __init__(self, console: Console, selection: Selection, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -69,12 +68,12 @@ class FileProgressView(SilentSink):
         self._clock = clock
         self._strokes = strokes_for(console.encoding)
         self._live: Live | None = None
-        self._stream = Stream("")
+        self._stream = StreamInfo("")
         self._smoothed = Smoother(len(selection.tags))
         self._began = self._looked = 0.0
         self._position = 0.0
 
-    def begin(self, stream: Stream) -> None:
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._stream = stream
         self._smoothed = Smoother(len(self._selection.tags))
         self._began = self._looked = self._clock()
@@ -90,12 +89,12 @@ class FileProgressView(SilentSink):
         )
         self._live.start()
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
-        self._smoothed.add(frame.probs)
-        self._position = frame.end
-
-    def end(self, stream: Stream, timeline: Timeline) -> None:  # noqa: ARG002
-        self.close()
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self._smoothed.add(self._selection.probs(message))
+            self._position = message.end
+        elif isinstance(message, End):
+            self.close()
 
     def close(self) -> None:
         """Wipes the view away, if there is one."""

@@ -7,9 +7,9 @@ from typing import TextIO
 
 import numpy as np
 
+from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.message_sink import MessageSink
 from streamtag.text import format_time, plural, printable
 
 TAGS = 5  # in a line, where the user sets no --top
@@ -33,20 +33,25 @@ class Second:
         return self._sum / max(1, self._count)
 
 
-class PlainLines(MessageSink):
+class PlainLines:
     """`0:12  guitar 0.91  rock 0.40`: a line a second of the stream, the mean of its frames, strongest first.
 
     What happens in between has lines of its own. Each line is flushed as it comes.
     """
 
     def __init__(self, file: TextIO, selection: Selection) -> None:
-        super().__init__(selection.tags)
         self._file = file
         self._selection = selection
         self._seconds: dict[str, Second] = {}
         self._chosen = frozenset(selection.names)
 
-    def tell(self, message: Message) -> None:
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def write(self, message: Message) -> None:
         if isinstance(message, Frame):
             self._frame(message)
         elif isinstance(message, Event):
@@ -75,16 +80,16 @@ class PlainLines(MessageSink):
             self._tell_second(frame.stream)
             second = None
         if second is None:
-            second = self._seconds[frame.stream] = Second(number, len(self._tags))
+            second = self._seconds[frame.stream] = Second(number, len(self._selection.tags))
             if len(self._seconds) > STREAMS:
                 del self._seconds[next(iter(self._seconds))]
-        second.add(np.array([frame.tags.get(tag, 0.0) for tag in self._tags]))
+        second.add(self._selection.probs(frame))
 
     def _tell_second(self, stream: str) -> None:
         second = self._seconds.pop(stream, None)
         if second is not None:
             mean = second.mean
-            tags = (f"{self._tags[i]} {mean[i]:.2f}" for i in self._selection.strongest(mean, TAGS))
+            tags = (f"{self._selection.tags[i]} {mean[i]:.2f}" for i in self._selection.strongest(mean, TAGS))
             self._line(stream, second.number, "  ".join(tags))
 
     def _line(self, stream: str, seconds: float, text: str) -> None:

@@ -17,10 +17,9 @@ from rich.live import Live
 
 from streamtag.audio.level_meter import Reading
 from streamtag.audio.source import SourceNotice
-from streamtag.inference.frame import TagFrame
-from streamtag.protocol.messages import Error
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Error, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import SilentSink, Stream
 from streamtag.terminal.bars import Smoother, strokes_for
 from streamtag.terminal.history import History
 from streamtag.terminal.live_view import ViewModel, draw
@@ -73,7 +72,7 @@ class StreamView:
         self.smoothed.look(1e9)
 
 
-class LivePanel(SilentSink):
+class LivePanel:
     """Shows one of the streams that it is told of. Entered, it covers the terminal; left, the screen is as before.
 
     hide and show: the same for a while, as when the program is stopped. Any thread may tell it something.
@@ -127,12 +126,20 @@ class LivePanel(SilentSink):
 
     # --- what is told -------------------------------------------------------------------------------------------
 
-    def begin(self, stream: Stream) -> None:
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         with self._lock:
             self._known(stream.name)
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:
-        self.probs(stream.name, frame.index, frame.probs)
+    def close(self) -> None:
+        self.hide()
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self.probs(message.stream, message.frame, self._selection.probs(message))
+        elif isinstance(message, End):
+            self.gone(message.stream)
+        elif isinstance(message, Error):
+            self.error(message)
 
     def probs(self, stream: str, number: int, probs: NDArray[np.floating]) -> None:
         """probs [P] of one frame of a stream."""

@@ -9,16 +9,6 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.:-=+*#"  # the same eight heights for terminals and files that know no blocks
 
 
-def levels(values: NDArray[np.floating], cells: int) -> NDArray[np.float64]:
-    """The mean of each of `cells` equal stretches of values [F] (fewer cells where F is smaller)."""
-    cells = min(cells, len(values))
-    if cells == 0:
-        return np.zeros(0)
-    edges = np.arange(cells + 1) * len(values) // cells
-    sums = np.add.reduceat(values.astype(np.float64), edges[:-1])
-    return np.asarray(sums / np.diff(edges))
-
-
 def sparkline(heights: NDArray[np.floating], full: float, characters: str = BLOCKS) -> str:
     """One character per height; `full` and above is the tallest."""
     steps = np.clip(heights / max(full, 1e-9) * len(characters), 0, len(characters) - 1).astype(int)

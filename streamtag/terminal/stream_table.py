@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.scheduler.stats import SchedulerStats, StreamStats
 from streamtag.text import format_time, plural
@@ -66,7 +67,13 @@ class StreamsTable:
     def note(self, text: str) -> None:
         self._console.print(Text(f"streamtag: {text}"), soft_wrap=True)
 
-    def tell(self, message: Message) -> None:
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def write(self, message: Message) -> None:
         if isinstance(message, Frame):
             self._frames[message.stream] = message
         elif isinstance(message, End):

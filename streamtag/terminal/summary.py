@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamtag.inference.timeline import Timeline
+from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
+from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import SilentSink, Stream
-from streamtag.terminal.sparkline import characters_for, levels, sparkline
+from streamtag.terminal.sparkline import characters_for, sparkline
 from streamtag.text import format_time, plural
 
 ROWS = 10  # where the user sets no --top
@@ -57,23 +57,34 @@ def rows(timeline: Timeline, selection: Selection) -> list[Row]:
             peak=float(timeline.peaks[index]),
             peak_time=float(timeline.peak_times[index]),
             threshold=selection.thresholds[index],
-            course=levels(timeline.probs[:, index], CELLS),
+            course=interval_means(timeline.probs[:, index], CELLS),
         )
         result.append(row)
     return result
 
 
-class SummaryTable(SilentSink):
-    """Prints the table of each stream when it ends. Tags whose mean reaches their threshold are marked."""
+class SummaryTable:
+    """A sink that prints the table of each stream when it ends. Tags whose mean reaches their threshold are marked."""
 
     def __init__(self, file: TextIO, selection: Selection) -> None:
         self._console = results_console(file)
         self._selection = selection
+        self._timeline = Timeline("", selection.tags)
         self._characters = characters_for(file.encoding)
 
-    def end(self, stream: Stream, timeline: Timeline) -> None:
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
+        self._timeline = timeline
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, End):
+            self._print(self._timeline)
+
+    def close(self) -> None:
+        pass
+
+    def _print(self, timeline: Timeline) -> None:
         frames = plural(len(timeline), "frame")
-        title = Text.assemble((stream.name, "bold"), (f"  {format_time(timeline.seconds)}  {frames}", ABSENT))
+        title = Text.assemble((timeline.name, "bold"), (f"  {format_time(timeline.seconds)}  {frames}", ABSENT))
         self._console.print(title, soft_wrap=True)
         if len(timeline):
             self._console.print(self._table(rows(timeline, self._selection)))

@@ -5,18 +5,37 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Self
 
-import numpy as np
 from rich.console import Console
 
 from streamtag.audio.level_meter import Meter, Reading
 from streamtag.audio.source import SourceNotice
-from streamtag.protocol.messages import End, Error, Frame, Gap, Hello, Message
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.live_panel import STREAMS, LivePanel, StatusInfo
 from streamtag.text import plural
 
 KEYS = "q quit   n next stream   space freeze"
+
+
+class MeterSink:
+    """A sink that counts a stream's frames and gaps in its meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        pass
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self._meter.add_frame(message.end, message.latency_s, message.dropped)
+        elif isinstance(message, Gap):
+            self._meter.add_gap(message.lost_s)
+
+    def close(self) -> None:
+        pass
 
 
 class WatchPanel:
@@ -53,22 +72,21 @@ class WatchPanel:
     def notice(self, notice: SourceNotice) -> None:
         self._panel.notice(notice)
 
-    def tell(self, message: Message) -> None:
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        self._panel.begin(stream, timeline)
+
+    def close(self) -> None:
+        self._entered.close()
+
+    def write(self, message: Message) -> None:
         if isinstance(message, Frame):
-            self._meter(message).add_frame(message.end, message.latency_s, message.dropped)
-            # A server may have been asked for a few of the tags: the others are not among the strongest
-            probs = np.array([message.tags.get(tag, 0.0) for tag in self._selection.tags])
-            self._panel.probs(message.stream, message.frame, probs)
-        elif isinstance(message, Gap):
-            if message.stream in self._meters:
-                self._meters[message.stream].add_gap(message.lost_s)
-        elif isinstance(message, End):
-            self._panel.gone(message.stream)
-            self._panel.notice(
-                SourceNotice(f"{message.stream}: ended after {plural(message.frames, 'frame')}", is_problem=False)
-            )
-        elif isinstance(message, Error):
-            self._panel.error(message)
+            MeterSink(self._meter(message)).write(message)
+        elif isinstance(message, Gap) and message.stream in self._meters:
+            MeterSink(self._meters[message.stream]).write(message)
+        self._panel.write(message)
+        if isinstance(message, End):
+            text = f"{message.stream}: ended after {plural(message.frames, 'frame')}"
+            self._panel.notice(SourceNotice(text, is_problem=False))
 
     def _meter(self, frame: Frame) -> Meter:
         """The stream's; a new one where the stream begins anew."""

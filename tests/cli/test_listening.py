@@ -15,26 +15,25 @@ from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.errors import SpecError
+from streamtag.inference.events import EventDetector
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Gap, Message
-from streamtag.sinks.base import Stream
-from streamtag.sinks.message_sink import MessageSink
-from streamtag.sinks.meter_sink import MeterSink
+from streamtag.sinks.base import Sink, SinkGroup
+from streamtag.terminal.watch_panel import MeterSink
 from tests.audio.fake_microphone import FakeMicrophone, Fault
 
 RATE = 16000
 
 
-class Kept(MessageSink):
+class Kept(Sink):
     """Keeps what it is told."""
 
-    def __init__(self, tags: tuple[str, ...]) -> None:
-        super().__init__(tags)
+    def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    def tell(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
         self.messages.append(message)
 
     @property
@@ -88,8 +87,9 @@ def listen(tagger: Tagger) -> Listen:
         pressed: Iterable[str | None] = (),
         wanted: Callable[[], bool] = lambda: True,
     ) -> tuple[Kept, Meter, list[str]]:
-        kept, meter, said, keys = Kept(tagger.tags), Meter(lambda: 0.0), [], iter(pressed)
-        hearing = StreamPipeline(Stream("mic"), tagger, tagger.thresholds, [MeterSink(meter), kept], longest=64)
+        kept, meter, said, keys = Kept(), Meter(lambda: 0.0), [], iter(pressed)
+        sinks, detector = SinkGroup([MeterSink(meter), kept]), EventDetector(tagger.tags, tagger.thresholds)
+        hearing = StreamPipeline("mic", Session(tagger), detector, sinks.publish, max_rows=64)
         listening = LiveRunner(capture, hearing, meter, limits or Limits(), lambda notice: said.append(notice.text))
         first = AudioChunk(np.zeros(0, np.float32), time.monotonic())
         listening.run(first, wanted, lambda: next(keys, None), {"r": listening.forget})

@@ -24,7 +24,7 @@ HELLO = Hello("streamtag", "small", ("guitar",), 16000, 0.256, 0.512, 0.384, (0.
 def test_a_server_that_others_can_reach_without_a_word_says_so(host: str, token: str | None, warned: bool) -> None:
     said = io.StringIO()
     with ExitStack() as resources:
-        server, _ = serve(ServerConfig(host, 0, token), HELLO, Reporter(said), resources)
+        server = serve(ServerConfig(host, 0, token), HELLO, Reporter(said), resources)
         lines = said.getvalue().splitlines()
         assert lines[0] == f"streamtag: serving on {server.address}"
         assert [line for line in lines if "--token" in line] == lines[1:]
@@ -34,7 +34,7 @@ def test_a_server_that_others_can_reach_without_a_word_says_so(host: str, token:
 def test_errors_of_the_command_reach_subscribers() -> None:
     reporter = Reporter(io.StringIO())
     with ExitStack() as resources:
-        server, _ = serve(ServerConfig(port=0), HELLO, reporter, resources)
+        server = serve(ServerConfig(port=0), HELLO, reporter, resources)
         with connect(server.address.replace("http", "ws", 1), compression=None) as subscriber:
             assert subscriber.recv(timeout=20) == HELLO.to_json()
             reporter.error(SourceError("a.mp3: no such file"))

@@ -9,14 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from streamtag.inference.frame import TagFrame
 from streamtag.protocol.messages import Error, Event, Frame, Gap, Hello
 from streamtag.protocol.selection import Selection
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from streamtag.sinks.base import Stream
 from streamtag.sinks.osc import OscSink, OscTarget
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -57,17 +53,16 @@ def test_the_osc_receiver_prints_the_strongest_tag_and_events() -> None:
     with _started("osc_receiver.py", "0") as process:
         port = int(_line(process).removeprefix("listening on port "))
         selection = Selection.of(TAGS, (0.5,) * 4)
-        stream = Stream("mic")
         with OscSink(OscTarget("127.0.0.1", port), selection) as osc:
-            osc.frame(stream, TagFrame(12, 2.816, 3.328, np.array([0.25, 0.9, 0.015, 0.5], np.float32)))
+            osc.write(Frame("mic", 12, 2.816, 3.328, dict(zip(TAGS, (0.25, 0.9, 0.015, 0.5), strict=True))))
             assert _line(process) == "mic     3.07 s  female_vocal 90%"
-            osc.event(Event("mic", "female vocal", "off", 3.584))
+            osc.write(Event("mic", "female vocal", "off", 3.584))
             assert _line(process) == "mic     3.58 s  female vocal off"
-            osc.gap(Gap("mic", 4.0, 0.5))
+            osc.write(Gap("mic", 4.0, 0.5))
             assert _line(process) == "/streamtag/gap mic 4.0 0.5"
-            osc.error(Error("unplugged", "mic"))
+            osc.write(Error("unplugged", "mic"))
             assert _line(process) == "/streamtag/error mic unplugged"
-            osc.frame(stream, TagFrame(20, 4.864, 5.376, np.array([0.625, 0.25, 0.015, 0.5], np.float32)))
+            osc.write(Frame("mic", 20, 4.864, 5.376, dict(zip(TAGS, (0.625, 0.25, 0.015, 0.5), strict=True))))
             assert _line(process) == "mic     5.12 s  guitar 62%"
 
 

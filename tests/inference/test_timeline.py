@@ -7,9 +7,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import FIRST_ROWS, Timeline
+from streamtag.inference.timeline import INITIAL_ROWS, Timeline, interval_means
 
 
 def _filled(frames: int, tags: int = 3) -> tuple[Timeline, np.ndarray]:
@@ -20,7 +22,7 @@ def _filled(frames: int, tags: int = 3) -> tuple[Timeline, np.ndarray]:
     return timeline, probs
 
 
-@pytest.mark.parametrize("frames", [1, FIRST_ROWS - 1, FIRST_ROWS, FIRST_ROWS + 1, 5 * FIRST_ROWS])
+@pytest.mark.parametrize("frames", [1, INITIAL_ROWS - 1, INITIAL_ROWS, INITIAL_ROWS + 1, 5 * INITIAL_ROWS])
 def test_what_goes_in_comes_out(frames: int) -> None:
     timeline, probs = _filled(frames)
     assert len(timeline) == frames
@@ -53,7 +55,7 @@ def test_an_hour_is_a_few_megabytes_and_no_object_per_frame() -> None:
 @pytest.mark.parametrize("frames", [40, 63, 64, 65, 1000, 4097])
 def test_an_endless_stream_keeps_its_course_its_means_and_its_peaks_in_few_rows(frames: int) -> None:
     probs = np.random.default_rng(6).random((frames, 2), np.float32)
-    timeline = Timeline("mic", ("a", "b"), longest=64)
+    timeline = Timeline("mic", ("a", "b"), max_rows=64)
     for index, row in enumerate(probs):
         timeline.add(TagFrame(index, 0.256 * index - 0.256, 0.256 * index + 0.256, row))
     assert len(timeline) == frames
@@ -68,3 +70,19 @@ def test_an_endless_stream_keeps_its_course_its_means_and_its_peaks_in_few_rows(
     expected = probs[:full].reshape(-1, merged, 2).mean(axis=1)
     np.testing.assert_allclose(timeline.probs[: len(expected)], expected, rtol=1e-4)
     np.testing.assert_allclose(timeline.times[0], 0.128 * (merged - 1))
+
+
+def test_interval_means_are_means_of_equal_intervals() -> None:
+    np.testing.assert_allclose(interval_means(np.array([0.0, 1.0, 2.0, 4.0]), 2), [0.5, 3.0])
+
+
+@given(st.integers(0, 200), st.integers(1, 60))
+def test_every_value_counts_once(count: int, cells: int) -> None:
+    values = np.random.default_rng(count).random(count)
+    heights = interval_means(values, cells)
+    assert len(heights) == min(count, cells)
+    if count:
+        assert values.min() - 1e-12 <= heights.min()
+        assert heights.max() <= values.max() + 1e-12
+        edges = np.arange(len(heights) + 1) * count // len(heights)
+        assert (heights * np.diff(edges)).sum() == pytest.approx(values.sum())

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from streamtag.api import Tagger, load
 from streamtag.inference.batch import SessionPool
+from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.session import Session
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.pcm_format import PcmFormat
 from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
-from streamtag.sinks.base import Stream
-from streamtag.sinks.message_sink import MessageSink
 from tests.scheduler.scheduler_room import CLOSE, Bell, Ears, Room, agree, alone, music
 
 FORMATS = [
@@ -101,27 +101,19 @@ def test_the_shipped_model_in_an_engine_gives_what_a_session_gives() -> None:
         agree(ears.frames(name), alone(tagger, format, data))
 
 
-class Told(MessageSink):
-    def __init__(self, tags: tuple[str, ...]) -> None:
-        super().__init__(tags)
-        self.messages: list[Message] = []
-
-    def tell(self, message: Message) -> None:
-        self.messages.append(message)
-
-
 def test_the_messages_are_those_that_listening_to_the_sound_alone_gives(model: Path, tagger: Tagger) -> None:
     """Frames, events and the end, in their order."""
     data = music(12, FORMATS[0], 5)
-    sink = Told(tagger.tags)
-    hearing = StreamPipeline(Stream("mic", 0), tagger, tagger.thresholds, [sink])
+    alone_messages: list[Message] = []
+    detector = EventDetector(tagger.tags, tagger.thresholds)
+    hearing = StreamPipeline("mic", Session(tagger), detector, alone_messages.append)
     hearing.feed(np.frombuffer(data, "<f4").copy())
     hearing.end()
     room = Room(model, echo=False)
     feed = room.open("mic")
     feed.push(data)
     room.end("mic", feed)
-    expected = [message.to_dict() for message in sink.messages]
+    expected = [message.to_dict() for message in alone_messages]
     assert {message["type"] for message in expected} == {"frame", "event", "end"}
     mine = [message.to_dict() for message in room.ears.of("mic")]
     assert [(m["type"], m.get("frame"), m.get("tag"), m.get("state"), m.get("time")) for m in mine] == [

@@ -6,27 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Event
+from streamtag.protocol.messages import End, Event
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.audacity import LabelTrack
-from streamtag.sinks.base import Stream
-
-STREAM = Stream("song.mp3")
 
 
 def _written(path: Path, events: list[tuple[str, str, float]], selection: Selection, seconds: float = 10) -> str:
     track = LabelTrack({"song.mp3": path}, selection)
-    track.begin(STREAM)
     for tag, state, time in events:
-        track.event(Event("song.mp3", tag, state, time))  # type: ignore[arg-type]
-    timeline = Timeline("song.mp3", selection.tags)
-    timeline.seconds = seconds
-    track.end(STREAM, timeline)
+        track.write(Event("song.mp3", tag, state, time))  # type: ignore[arg-type]
+    track.write(End("song.mp3", seconds, 40, {}))
     return path.read_text(encoding="utf-8")
 
 
-def test_stretches_sorted_by_their_start(tmp_path: Path, selection: Selection) -> None:
+def test_labels_are_sorted_by_their_start(tmp_path: Path, selection: Selection) -> None:
     events = [("drums", "on", 0.256), ("guitar", "on", 1.0), ("guitar", "off", 2.5), ("drums", "off", 3.0)]
     events += [("guitar", "on", 4.0), ("guitar", "off", 5.0)]
     assert _written(tmp_path / "a.txt", events, selection) == (
@@ -34,7 +27,7 @@ def test_stretches_sorted_by_their_start(tmp_path: Path, selection: Selection) -
     )
 
 
-def test_what_never_goes_off_lasts_to_the_end(tmp_path: Path, selection: Selection) -> None:
+def test_a_tag_that_stays_on_ends_with_the_stream(tmp_path: Path, selection: Selection) -> None:
     assert _written(tmp_path / "a.txt", [("harp", "on", 8.0)], selection) == "8.000000\t10.000000\tharp\n"
 
 
@@ -55,11 +48,8 @@ def test_streams_do_not_mix(tmp_path: Path, selection: Selection) -> None:
     paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
     track = LabelTrack(paths, selection)
     for name, tag in (("a", "harp"), ("b", "piano")):
-        track.begin(Stream(name))
-        track.event(Event(name, tag, "on", 0.0))
-        timeline = Timeline(name, selection.tags)
-        timeline.seconds = 2.0
-        track.end(Stream(name), timeline)
+        track.write(Event(name, tag, "on", 0.0))
+        track.write(End(name, 2.0, 8, {}))
     assert [path.read_text(encoding="utf-8").split("\t")[2] for path in paths.values()] == [
         "harp\n",
         "piano\n",

@@ -8,17 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Event
+from streamtag.protocol.messages import End, Event, Frame
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Stream
 from streamtag.sinks.jsonl import JsonLines
-
-STREAM = Stream("song.mp3")
 
 
 class Unflushed(io.StringIO):
@@ -40,19 +34,17 @@ def _parsed(file: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_frames_events_and_the_end_in_their_order(
-    make_frames: Callable[..., list[TagFrame]],
-    make_timeline: Callable[..., Timeline],
+    make_messages: Callable[..., list[Frame]],
     selection: Selection,
     probs: NDArray[np.float64],
 ) -> None:
     file = Unflushed()
     lines = JsonLines(file, selection)
-    lines.begin(STREAM)
-    for frame in make_frames(probs[:2]):
-        lines.frame(STREAM, frame)
+    for frame in make_messages(probs[:2]):
+        lines.write(frame)
         assert file.pending == 0  # the reader of a pipe has it
-    lines.event(Event("song.mp3", "guitar", "on", 0.256))
-    lines.end(STREAM, make_timeline(probs[:2], seconds=0.4))
+    lines.write(Event("song.mp3", "guitar", "on", 0.256))
+    lines.write(End("song.mp3", 0.4, 2, {"guitar": 0.21, "harp": 0.12}))
     first, _, event, end = _parsed(file)
     assert first["start"] == -0.256
     assert first["tags"] == {
@@ -65,28 +57,21 @@ def test_frames_events_and_the_end_in_their_order(
     }
     assert event == {"type": "event", "stream": "song.mp3", "tag": "guitar", "state": "on", "time": 0.256}
     assert (end["frames"], end["seconds"]) == (2, 0.4)
-    assert end["summary"]["guitar"] == pytest.approx(probs[:2, 0].mean(), abs=1e-4)
+    assert end["summary"] == {"guitar": 0.21, "harp": 0.12}
 
 
 def test_top_and_tags_thin_frames_summaries_and_events(
-    make_frames: Callable[..., list[TagFrame]],
-    make_timeline: Callable[..., Timeline],
+    make_messages: Callable[..., list[Frame]],
     probs: NDArray[np.float64],
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
     file = io.StringIO()
     lines = JsonLines(file, Selection.of(tags, (0.5,) * 6, names=["guitar", "drums", "harp"], top=2))
-    lines.frame(STREAM, make_frames(probs)[-1])
-    lines.event(Event("song.mp3", "slow", "on", 1.0))
-    lines.event(Event("song.mp3", "harp", "on", 1.0))
-    lines.end(STREAM, make_timeline(probs))
+    lines.write(make_messages(probs)[-1])
+    lines.write(Event("song.mp3", "slow", "on", 1.0))
+    lines.write(Event("song.mp3", "harp", "on", 1.0))
+    lines.write(End("song.mp3", 10.0, 40, {"harp": 0.1, "guitar": 0.5, "slow": 0.9, "drums": 0.4}))
     frame, event, end = _parsed(file)
     assert list(frame["tags"]) == ["guitar", "harp"]
     assert event["tag"] == "harp"
     assert list(end["summary"]) == ["guitar", "drums"]
-
-
-def test_a_stream_without_frames_has_an_empty_summary(selection: Selection) -> None:
-    file = io.StringIO()
-    JsonLines(file, selection).end(STREAM, Timeline("song.mp3", selection.tags))
-    assert _parsed(file)[0]["summary"] == {}

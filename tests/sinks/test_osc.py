@@ -15,14 +15,9 @@ from numpy.typing import NDArray
 from pythonosc.osc_message import OscMessage
 
 from streamtag.errors import OutputError, SpecError
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Error, Event, Gap
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Stream
 from streamtag.sinks.osc import PREFIX, OscSink, OscTarget, addresses
-
-STREAM = Stream("mic")
 
 
 class Receiver:
@@ -49,12 +44,11 @@ def receiver() -> Iterator[Receiver]:
 def test_a_frame_is_a_number_a_tag_and_then_its_place(
     receiver: Receiver,
     selection: Selection,
-    make_frames: Callable[..., list[TagFrame]],
+    make_messages: Callable[..., list[Frame]],
     probs: NDArray[np.float64],
 ) -> None:
     with OscSink(receiver.target, selection) as osc:
-        osc.begin(STREAM)
-        osc.frame(STREAM, make_frames(probs)[30])
+        osc.write(make_messages(probs, "mic")[30])
         got = receiver.take(7)
         assert (osc.sent, osc.failed) == (7, 0)
     assert [message[0] for message in got] == [
@@ -65,18 +59,13 @@ def test_a_frame_is_a_number_a_tag_and_then_its_place(
     assert got[-1] == ("/streamtag/frame", "mic", 30, pytest.approx(7.68))
 
 
-def test_the_rest_of_a_stream_is_told_too(
-    receiver: Receiver,
-    selection: Selection,
-    make_timeline: Callable[..., Timeline],
-    probs: NDArray[np.float64],
-) -> None:
+def test_the_rest_of_a_stream_is_told_too(receiver: Receiver, selection: Selection) -> None:
     with OscSink(receiver.target, selection) as osc:
-        osc.event(Event("mic", "male vocal", "on", 3))
-        osc.gap(Gap("mic", 7.5, 0.25))
-        osc.error(Error("unplugged", "mic"))
-        osc.error(Error("no stream's"))
-        osc.end(STREAM, make_timeline(probs, seconds=10.25))
+        osc.write(Event("mic", "male vocal", "on", 3))
+        osc.write(Gap("mic", 7.5, 0.25))
+        osc.write(Error("unplugged", "mic"))
+        osc.write(Error("no stream's"))
+        osc.write(End("mic", 10.25, 40, {}))
         assert receiver.take(5) == [
             ("/streamtag/event", "mic", "male vocal", "on", 3.0),
             ("/streamtag/gap", "mic", 7.5, 0.25),
@@ -88,17 +77,17 @@ def test_the_rest_of_a_stream_is_told_too(
 
 def test_a_hostile_name_is_plain_text(receiver: Receiver, selection: Selection) -> None:
     with OscSink(receiver.target, selection) as osc:
-        osc.gap(Gap("a\0b\ud800\n", 1.0, 0.5))
+        osc.write(Gap("a\0b\ud800\n", 1.0, 0.5))
         assert receiver.take(1) == [("/streamtag/gap", "a?b??", 1.0, 0.5)]
 
 
 def test_only_chosen_tags_are_sent_and_always_all_of_them(
-    receiver: Receiver, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+    receiver: Receiver, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
     selection = Selection.of(tags, (0.5,) * 6, names=["harp", "guitar"], top=1)
     with OscSink(receiver.target, selection) as osc:
-        osc.frame(STREAM, make_frames(probs)[0])
+        osc.write(make_messages(probs)[0])
         assert [message[0] for message in receiver.take(3)] == [
             "/streamtag/guitar",
             "/streamtag/harp",
@@ -109,7 +98,7 @@ def test_only_chosen_tags_are_sent_and_always_all_of_them(
 def test_times_and_numbers_are_32_bits_wide_after_months_too(receiver: Receiver, selection: Selection) -> None:
     """Receivers that know no 64-bit types would drop the whole message."""
     with OscSink(receiver.target, selection) as osc:
-        osc.frame(STREAM, TagFrame(2**40, 1e9, 1e9 + 0.512, np.zeros(6, np.float32)))
+        osc.write(Frame("mic", 2**40, 1e9, 1e9 + 0.512, dict.fromkeys(selection.tags, 0.0)))
         raw = [receiver.socket.recv(4096) for _ in range(7)]
     assert b",sif\0" in raw[-1]
     assert OscMessage(raw[-1]).params[1] == 2**31 - 1
@@ -117,24 +106,24 @@ def test_times_and_numbers_are_32_bits_wide_after_months_too(receiver: Receiver,
 
 
 def test_what_cannot_be_sent_is_counted_and_harms_nothing(
-    selection: Selection, receiver: Receiver, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+    selection: Selection, receiver: Receiver, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
 ) -> None:
     with OscSink(receiver.target, selection) as osc:
-        osc.error(Error("x" * 100_000))  # no datagram is that long
+        osc.write(Error("x" * 100_000))  # no datagram is that long
         assert (osc.sent, osc.failed) == (0, 1)
-        osc.frame(STREAM, make_frames(probs)[0])
+        osc.write(make_messages(probs)[0])
         assert len(receiver.take(7)) == 7
         assert (osc.sent, osc.failed) == (7, 1)
 
 
 def test_a_receiver_that_is_not_there_harms_nothing(
-    selection: Selection, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+    selection: Selection, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
 ) -> None:
     gone = Receiver(socket.AF_INET, "127.0.0.1")
     gone.socket.close()
     with OscSink(gone.target, selection) as osc:
-        for frame in make_frames(probs):
-            osc.frame(STREAM, frame)
+        for frame in make_messages(probs):
+            osc.write(frame)
         assert osc.sent + osc.failed == 40 * 7
 
 
@@ -149,7 +138,7 @@ def test_a_name_is_looked_up_once(receiver: Receiver, selection: Selection, monk
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     with OscSink(OscTarget("localhost", receiver.target.port), selection) as osc:
         for number in range(20):
-            osc.gap(Gap("mic", number, 0.5))
+            osc.write(Gap("mic", number, 0.5))
         assert len(receiver.take(20)) == 20  # at the IPv4 address, where receivers listen
     assert asked.count("localhost") == 1
 
@@ -160,7 +149,7 @@ def test_ipv6_reaches_its_receiver(selection: Selection) -> None:
     except OSError:
         pytest.skip("needs IPv6 on this machine")
     with receiver.socket, OscSink(OscTarget.parse(f"[::1]:{receiver.target.port}"), selection) as osc:
-        osc.gap(Gap("mic", 1.0, 0.5))
+        osc.write(Gap("mic", 1.0, 0.5))
         assert receiver.take(1) == [("/streamtag/gap", "mic", 1.0, 0.5)]
 
 

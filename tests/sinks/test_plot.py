@@ -13,11 +13,10 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Event
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Event
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.audacity import Label
-from streamtag.sinks.base import Stream
 from streamtag.sinks.plot import COLUMNS, PAPER, PRESENT, Tagogram, course, draw, figure, time_ticks
 from streamtag.text import format_time
 
@@ -84,9 +83,10 @@ def test_the_underlines_are_those_of_the_label_track(
 
     monkeypatch.setattr("streamtag.sinks.plot.draw", record)
     sink = Tagogram({"song.mp3": tmp_path / "t.png"}, selection)
+    sink.begin(StreamInfo("song.mp3"), make_timeline(np.zeros((40, 6))))
     for event in (Event("song.mp3", "harp", "on", 1.0), Event("song.mp3", "harp", "off", 2.0)):
-        sink.event(event)
-    sink.end(Stream("song.mp3"), make_timeline(np.zeros((40, 6))))
+        sink.write(event)
+    sink.write(End("song.mp3", 10.24, 40, {}))
     assert drawn == [Label(1.0, 2.0, "harp")]
 
 
@@ -113,7 +113,9 @@ def test_the_suffix_is_the_format(
     magic: bytes,
 ) -> None:
     path = tmp_path / f"tags.{suffix}"
-    Tagogram({"song.mp3": path}, selection).end(Stream("song.mp3"), make_timeline(probs))
+    sink = Tagogram({"song.mp3": path}, selection)
+    sink.begin(StreamInfo("song.mp3"), make_timeline(probs))
+    sink.write(End("song.mp3", 10.24, 40, {}))
     assert path.read_bytes().startswith(magic)
 
 

@@ -16,16 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
-from streamtag.protocol.messages import Error, Event, Gap, Hello
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.reader import parse
-from streamtag.sinks.base import Stream
 from streamtag.sinks.recording import MessageRecorder
 
 TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * 6)
-STREAM = Stream("mic")
+STREAM = StreamInfo("mic")
+TIMELINE = Timeline("mic", TAGS)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -34,18 +33,17 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def test_every_message_is_there_with_its_time(
     tmp_path: Path,
-    make_frames: Callable[..., list[TagFrame]],
-    make_timeline: Callable[..., Timeline],
+    make_messages: Callable[..., list[Frame]],
     probs: NDArray[np.float64],
 ) -> None:
     path, clock = tmp_path / "r.jsonl", count(100.0, 0.25)
     with MessageRecorder(path, HELLO, clock=lambda: next(clock)) as record:
-        record.begin(STREAM)
-        record.frame(STREAM, make_frames(probs)[0])
-        record.event(Event("mic", "guitar", "on", 0.256))
-        record.gap(Gap("mic", 7.1, 0.3))
-        record.error(Error("unplugged", "mic"))
-        record.end(STREAM, make_timeline(probs))
+        record.begin(STREAM, TIMELINE)
+        record.write(make_messages(probs)[0])
+        record.write(Event("mic", "guitar", "on", 0.256))
+        record.write(Gap("mic", 7.1, 0.3))
+        record.write(Error("unplugged", "mic"))
+        record.write(End("mic", 10.0, 40, {}))
     lines = _lines(path)
     assert [line["type"] for line in lines] == ["hello", "frame", "event", "gap", "error", "end"]
     assert [line["at"] for line in lines] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
@@ -55,14 +53,14 @@ def test_every_message_is_there_with_its_time(
 
 
 def test_it_can_be_read_while_it_grows(
-    tmp_path: Path, make_frames: Callable[..., list[TagFrame]], probs: NDArray[np.float64]
+    tmp_path: Path, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
 ) -> None:
     path = tmp_path / "r.jsonl"
     with MessageRecorder(path, HELLO) as record:
-        record.begin(STREAM)
+        record.begin(STREAM, TIMELINE)
         assert [line["type"] for line in _lines(path)] == ["hello"]
-        for number, frame in enumerate(make_frames(probs[:3])):
-            record.frame(STREAM, frame)
+        for number, frame in enumerate(make_messages(probs[:3])):
+            record.write(frame)
             assert len(_lines(path)) == number + 2
 
 
@@ -70,15 +68,15 @@ def test_one_hello_is_enough_for_many_streams(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with MessageRecorder(path, HELLO) as record:
         for name in ("a", "b"):
-            record.begin(Stream(name))
-            record.gap(Gap(name, 1.0, 0.5))
+            record.begin(StreamInfo(name), TIMELINE)
+            record.write(Gap(name, 1.0, 0.5))
     assert [line["type"] for line in _lines(path)] == ["hello", "gap", "gap"]
 
 
 def test_what_is_told_before_any_stream_begins_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with MessageRecorder(path, HELLO) as record:
-        record.tell(Error("no such device"))
+        record.write(Error("no such device"))
     assert [line["type"] for line in _lines(path)] == ["hello", "error"]
 
 
@@ -89,7 +87,7 @@ def test_an_older_recording_stays_until_a_stream_begins(tmp_path: Path) -> None:
         pass
     assert path.read_text(encoding="utf-8") == "old"
     with MessageRecorder(path, HELLO) as record:
-        record.begin(STREAM)
+        record.begin(STREAM, TIMELINE)
     assert [line["type"] for line in _lines(path)] == ["hello"]
 
 
@@ -99,10 +97,10 @@ def test_a_process_that_is_killed_leaves_whole_lines(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from streamtag.protocol.messages import Gap, Hello
-from streamtag.sinks.recording import Record
-record = Record(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)))
+from streamtag.sinks.recording import MessageRecorder
+record = MessageRecorder(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)))
 for number in range(50):
-    record.tell(Gap("mic", number, 0.5))
+    record.write(Gap("mic", number, 0.5))
 os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60)
@@ -132,7 +130,7 @@ def test_a_place_that_is_gone_when_the_stream_begins_is_an_output_error(tmp_path
     with MessageRecorder(folder / "r.jsonl", HELLO) as record:
         folder.rmdir()
         with pytest.raises(OutputError, match="cannot write"):
-            record.begin(STREAM)
+            record.begin(STREAM, TIMELINE)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -141,4 +139,4 @@ def test_a_full_disk_is_an_output_error() -> None:
         pytest.raises(OutputError, match="/dev/full: cannot write: no space left on device"),
         MessageRecorder(Path("/dev/full"), HELLO) as record,
     ):
-        record.begin(STREAM)
+        record.begin(STREAM, TIMELINE)

@@ -28,15 +28,15 @@ from streamtag.audio.source import AudioChunk
 from streamtag.cli.bench.figures import music, one_thread
 from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
-from streamtag.cli.serving import WebSocketSink
-from streamtag.inference.frame import TagFrame
+from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.session import Session
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from streamtag.sinks.base import SilentSink, Stream
-from streamtag.sinks.meter_sink import MeterSink
+from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
+from streamtag.terminal.watch_panel import MeterSink
 from tests.audio.fake_microphone import FakeMicrophone, Fault
 from tests.benchmarks.process import resident_mib
 
@@ -132,17 +132,17 @@ def _follows(frame: Frame, before: Frame, gaps: list[Gap]) -> bool:
     return frame.frame > before.frame and len(heard) == frame.dropped
 
 
-class Memory(SilentSink):
+class Memory(Sink):
     """How much there was after each minute of the stream, MiB."""
 
     def __init__(self) -> None:
         self.minutes: list[float] = []
         self.mib: list[float] = []
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
-        if not self.minutes or frame.time / 60 >= self.minutes[-1] + 1:
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame) and (not self.minutes or message.end / 60 >= self.minutes[-1] + 1):
             gc.collect(0)
-            self.minutes.append(frame.time / 60)
+            self.minutes.append(message.end / 60)
             self.mib.append(resident_mib(os.getpid()))
 
     @property
@@ -153,25 +153,27 @@ class Memory(SilentSink):
         return float(60 * slope)
 
 
-class Leak(SilentSink):
+class Leak(Sink):
     """Keeps every frame, and then some: the negative control."""
 
     def __init__(self) -> None:
         self.kept: list[NDArray[np.float32]] = []
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
-        self.kept.append(np.ones((64, len(frame.probs)), np.float32))
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self.kept.append(np.ones((64, len(message.tags)), np.float32))
 
 
-def soak(tagger: Tagger, seconds: float, more: list[SilentSink]) -> tuple[Crowd, Reading, Memory, int]:
+def soak(tagger: Tagger, seconds: float, more: list[Sink]) -> tuple[Crowd, Reading, Memory, int]:
     """-> the subscribers, the meter, the memory, and the device's xruns after so much sound."""
     piece = music(20.0)
     sound = (piece for _ in range(round(seconds / 20.0)))
     mishaps = [Fault(at_s=(n + 1) * seconds / (LOSSES + 1), lost_s=1.5) for n in range(LOSSES)]
     memory, meter, greeting = Memory(), Meter(), hello(tagger, tagger.thresholds)
     with ServerThread(ServerConfig(port=0), greeting) as server:
-        sinks = [MeterSink(meter), WebSocketSink(greeting.tags, server), memory, *more]
-        hearing = StreamPipeline(Stream("soak"), tagger, tagger.thresholds, sinks, longest=1024)
+        sinks = SinkGroup([MeterSink(meter), CallbackSink(server.publish), memory, *more])
+        detector = EventDetector(tagger.tags, tagger.thresholds)
+        hearing = StreamPipeline("soak", Session(tagger), detector, sinks.publish, max_rows=1024)
         url = server.address.replace("http", "ws", 1)
         with (
             Crowd(url) as crowd,
@@ -180,6 +182,7 @@ def soak(tagger: Tagger, seconds: float, more: list[SilentSink]) -> tuple[Crowd,
             listening = LiveRunner(capture, hearing, meter, Limits(), lambda _: None)
             listening.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
             hearing.end()
+            sinks.raise_failure()
             xruns = capture.xruns
     return crowd, meter.reading(), memory, xruns
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -11,13 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Frame
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Stream
 from streamtag.terminal.file_view import REDRAWS, FileProgressView, Progress
 
-MakeFrames = Callable[..., list[TagFrame]]
+MakeMessages = Callable[..., list[Frame]]
+
+
+TIMELINE = Timeline("song.mp3", ())
 
 
 class Clock:
@@ -73,15 +74,14 @@ def test_the_share_that_is_done() -> None:
 
 
 def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
-    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+    make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     console, clock = _console(), Clock()
     panel = FileProgressView(console, selection, clock)
-    stream = Stream("song [live].mp3", 1, 3, duration_s=20.48)
-    panel.begin(stream)
+    panel.begin(StreamInfo("song [live].mp3", 1, 3, duration_s=20.48), TIMELINE)
     try:
-        for frame in make_frames(probs):
-            panel.frame(stream, frame)
+        for frame in make_messages(probs):
+            panel.write(frame)
         clock.now += 2.0
         lines = _text(panel, console)
     finally:
@@ -96,14 +96,14 @@ def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 5), (200, 60)])
 def test_it_fits_the_terminal(
-    make_frames: MakeFrames, width: int, height: int, probs: NDArray[np.float64], selection: Selection
+    make_messages: MakeMessages, width: int, height: int, probs: NDArray[np.float64], selection: Selection
 ) -> None:
     console, clock = _console(width, height), Clock()
     many = Selection.of(selection.tags, selection.thresholds, top=6)
     panel = FileProgressView(console, many, clock)
-    panel.begin(Stream("a very long name of a song " * 5, duration_s=None))
+    panel.begin(StreamInfo("a very long name of a song " * 5), TIMELINE)
     try:
-        panel.frame(Stream(""), make_frames(probs)[0])
+        panel.write(make_messages(probs)[0])
         clock.now += 1
         lines = _text(panel, console)
     finally:
@@ -113,16 +113,16 @@ def test_it_fits_the_terminal(
 
 
 def test_a_terminal_of_ascii_gets_ascii(
-    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+    make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     file = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
     console = Console(file=file, force_terminal=True, width=80, height=24, legacy_windows=False)
     clock = Clock()
     panel = FileProgressView(console, selection, clock)
-    panel.begin(Stream("song.mp3", duration_s=10.24))
+    panel.begin(StreamInfo("song.mp3", duration_s=10.24), TIMELINE)
     try:
-        for frame in make_frames(probs):
-            panel.frame(Stream("song.mp3"), frame)
+        for frame in make_messages(probs):
+            panel.write(frame)
         clock.now += 2.0
         text = "\n".join(_text(panel, console))
     finally:
@@ -135,25 +135,10 @@ def test_a_terminal_of_ascii_gets_ascii(
 def test_nothing_of_it_is_left_on_the_screen(selection: Selection) -> None:
     console = _console()
     panel = FileProgressView(console, selection)
-    panel.begin(Stream("song.mp3"))
-    panel.end(Stream("song.mp3"), Timeline("song.mp3", selection.tags))
+    panel.begin(StreamInfo("song.mp3"), TIMELINE)
+    panel.write(End("song.mp3", 1.0, 4, {}))
     panel.close()  # a second time does no harm
     output = console.file.getvalue()  # type: ignore[attr-defined]
     assert "song.mp3" in output
     assert output.rstrip("\n").rstrip("\r").endswith("\x1b[2K")  # its lines are erased,
     assert "\x1b[?25h" in output  # and the cursor is back
-
-
-def test_frames_cost_next_to_nothing(make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]) -> None:
-    frames = make_frames(np.tile(probs, (100, 1)))  # 4000: sixteen minutes of sound
-    panel = FileProgressView(_console(), selection)
-    stream = Stream("song.mp3", duration_s=1024.0)
-    panel.begin(stream)
-    try:
-        began = time.perf_counter()
-        for frame in frames:
-            panel.frame(stream, frame)
-        took = time.perf_counter() - began
-    finally:
-        panel.close()
-    assert took < 0.5  # of the ten seconds that such a file has at a hundred times real time

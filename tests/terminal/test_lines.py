@@ -36,7 +36,7 @@ def _lines(**wanted: object) -> tuple[PlainLines, Flushed]:
 def test_a_line_a_second_with_the_mean_of_its_frames_strongest_first() -> None:
     lines, file = _lines(top=2)
     for number in range(12):  # up to 2.8 s
-        lines.tell(_frame(number, scale=1.0 if number % 4 < 2 else 0.5))
+        lines.write(_frame(number, scale=1.0 if number % 4 < 2 else 0.5))
     assert file.getvalue().splitlines() == ["0:00  guitar 0.68  drums 0.45", "0:01  guitar 0.68  drums 0.45"]
     assert file.flushes == 2
 
@@ -45,7 +45,7 @@ def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
     for chosen, count in (({}, TAGS), ({"names": ["harp", "piano"]}, 2)):
         lines, file = _lines(**chosen)
         for number in range(6):
-            lines.tell(_frame(number))
+            lines.write(_frame(number))
         (line,) = file.getvalue().splitlines()
         assert len(line.split("  ")) == count + 1
         assert ("piano 0.30  harp 0.05" in line) == (count == 2)
@@ -53,12 +53,12 @@ def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
 
 def test_what_happens_in_between_has_its_own_lines_in_order() -> None:
     lines, file = _lines(top=1)
-    lines.tell(_frame(0))
-    lines.tell(Event("mic", "guitar", "on", 0.3))
-    lines.tell(Gap("mic", 0.5, 61.25))
-    lines.tell(_frame(243))
-    lines.tell(Error("unplugged: trying again", "mic"))
-    lines.tell(End("mic", 62.5, 3, {}))
+    lines.write(_frame(0))
+    lines.write(Event("mic", "guitar", "on", 0.3))
+    lines.write(Gap("mic", 0.5, 61.25))
+    lines.write(_frame(243))
+    lines.write(Error("unplugged: trying again", "mic"))
+    lines.write(End("mic", 62.5, 3, {}))
     assert file.getvalue().splitlines() == [
         "0:00  guitar on",
         "0:00  guitar 0.90",
@@ -71,10 +71,10 @@ def test_what_happens_in_between_has_its_own_lines_in_order() -> None:
 
 def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
     lines, file = _lines(top=1)
-    lines.tell(_frame(4))  # at 1.024 s
-    lines.tell(Event("mic", "guitar", "on", 1.024))
-    lines.tell(Event("mic", "guitar", "off", 2.0))
-    lines.tell(End("mic", 2.0, 1, {}))
+    lines.write(_frame(4))  # at 1.024 s
+    lines.write(Event("mic", "guitar", "on", 1.024))
+    lines.write(Event("mic", "guitar", "off", 2.0))
+    lines.write(End("mic", 2.0, 1, {}))
     assert file.getvalue().splitlines() == [
         "0:01  guitar on",
         "0:01  guitar 0.90",
@@ -85,9 +85,9 @@ def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
 
 def test_events_of_tags_that_nobody_wants_are_left_out() -> None:
     lines, file = _lines(names=["harp"])
-    lines.tell(Event("mic", "guitar", "on", 0.3))
-    lines.tell(Event("mic", "harp", "off", 0.3))
-    lines.tell(Hello("streamtag", "m", NAMES, 16000, 0.256, 0.512, 0.384, (0.5,) * 6))
+    lines.write(Event("mic", "guitar", "on", 0.3))
+    lines.write(Event("mic", "harp", "off", 0.3))
+    lines.write(Hello("streamtag", "m", NAMES, 16000, 0.256, 0.512, 0.384, (0.5,) * 6))
     assert file.getvalue() == "0:00  harp off\n"
 
 
@@ -95,24 +95,24 @@ def test_streams_of_one_server_are_kept_apart() -> None:
     file = Flushed()
     lines = NamedLines(file, Selection.of(NAMES, (0.5,) * 6, top=1))
     for number in range(6):
-        lines.tell(_frame(number, "a"))
-        lines.tell(_frame(number, "b", 0.5))
-    lines.tell(Error("full"))
+        lines.write(_frame(number, "a"))
+        lines.write(_frame(number, "b", 0.5))
+    lines.write(Error("full"))
     assert file.getvalue().splitlines() == ["a  0:00  guitar 0.90", "b  0:00  guitar 0.45", "full"]
 
 
 def test_a_frame_of_few_tags_and_names_that_would_command_the_terminal() -> None:
     lines, file = _lines(top=1)
-    lines.tell(Frame("mic", 0, -0.256, 0.256, {"harp": 0.4, "unheard of": 1.0}))
-    lines.tell(Error("\x1b[2J\ngone", "\x07mic"))
-    lines.tell(End("mic", 0.3, 1, {}))
+    lines.write(Frame("mic", 0, -0.256, 0.256, {"harp": 0.4, "unheard of": 1.0}))
+    lines.write(Error("\x1b[2J\ngone", "\x07mic"))
+    lines.write(End("mic", 0.3, 1, {}))
     assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame\n"
 
 
 def test_streams_without_end_keep_memory_bounded() -> None:
     lines, _ = _lines()
     for number in range(3 * STREAMS):
-        lines.tell(_frame(0, f"stream {number}"))
+        lines.write(_frame(0, f"stream {number}"))
     assert len(lines._seconds) <= STREAMS
 
 
@@ -123,4 +123,4 @@ def test_a_reader_that_has_gone_is_the_callers_business() -> None:
 
     lines = PlainLines(Gone(), Selection.of(NAMES, (0.5,) * 6))
     with pytest.raises(BrokenPipeError):
-        lines.tell(Error("x"))
+        lines.write(Error("x"))

@@ -13,10 +13,9 @@ from rich.console import Console
 
 from streamtag.audio.level_meter import Reading
 from streamtag.audio.source import SourceNotice
-from streamtag.inference.frame import TagFrame
-from streamtag.protocol.messages import Error
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import Error, Frame
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Stream
 from streamtag.terminal.live_panel import NOTICE_S, REDRAWS, STALE_S, STREAMS, LivePanel, StatusInfo, can_draw
 
 TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
@@ -71,9 +70,9 @@ def test_before_the_first_stream_it_waits() -> None:
 
 def test_frames_become_bars_and_their_order_is_by_strength() -> None:
     shown = Shown()
-    shown.panel.begin(Stream("mic"))
+    shown.panel.begin(StreamInfo("mic"), Timeline("mic", TAGS))
     for number in range(8):
-        shown.panel.frame(Stream("mic"), TagFrame(number, 0.0, 0.5, LOUD, 0.4))
+        shown.panel.write(Frame("mic", number, 0.0, 0.5, dict(zip(TAGS, LOUD.tolist(), strict=True)), 0.4))
         lines = shown.lines(0.256)
     assert lines[0].startswith("mic")
     assert "waiting" not in lines[0]
@@ -210,7 +209,7 @@ def test_a_terminal_of_ascii_gets_ascii() -> None:
 
 def test_it_takes_the_second_screen_and_gives_the_first_back() -> None:
     shown = Shown()
-    shown.panel.begin(Stream("mic"))
+    shown.panel.begin(StreamInfo("mic"), Timeline("mic", TAGS))
     with shown.panel:
         shown.panel.show()  # a second time does no harm
     shown.panel.hide()
@@ -263,7 +262,7 @@ def test_frames_cost_next_to_nothing() -> None:
     with shown.panel:
         began = time.perf_counter()
         for number in range(4000):  # seventeen minutes of sound
-            shown.panel.frame(Stream("mic"), TagFrame(number, 0.0, 0.5, LOUD, 0.4))
+            shown.panel.write(Frame("mic", number, 0.0, 0.5, dict(zip(TAGS, LOUD.tolist(), strict=True)), 0.4))
         took = time.perf_counter() - began
     assert took < 2.0  # of a thousand seconds
 

@@ -38,14 +38,14 @@ def test_streams_stand_with_what_is_heard_of_them() -> None:
     song = replace(MIC, name="song.mp3", is_live=False)
     late = replace(MIC, name="late", shed_s=2.25, lag_s=0.9)
     shown.room = ServerSnapshot(LOAD, [MIC, away, song, late], 2)
-    shown.table.tell(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
+    shown.table.write(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
     lines = [" ".join(line.split()) for line in shown.text().splitlines()]
     assert lines[0] == "http://h:1/ 3 of 40 streams 2 subscribers 37% busy"
     assert lines[2] == "mic 1:03 31 ms harp 91% slow 50% drums 40%"
     assert lines[3] == "hall [2] 1:03 away"
     assert lines[4] == "song.mp3 1:03 31 ms file"
     assert lines[5] == "late 1:03 900 ms 2.2 s lost"
-    shown.table.tell(End("mic", 63.2, 200, {}))
+    shown.table.write(End("mic", 63.2, 200, {}))
     assert "harp" not in shown.text()
 
 

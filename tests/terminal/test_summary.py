@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.inference.timeline import Timeline
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Stream
 from streamtag.terminal.summary import CELLS, ROWS, SummaryTable, results_console, rows
 
 MakeTimeline = Callable[..., Timeline]
@@ -36,7 +36,9 @@ def _a_plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _printed(file: io.StringIO, timeline: Timeline, selection: Selection) -> str:
-    SummaryTable(file, selection).end(Stream(timeline.name), timeline)
+    table = SummaryTable(file, selection)
+    table.begin(StreamInfo(timeline.name), timeline)
+    table.write(End(timeline.name, timeline.seconds, len(timeline), {}))
     return file.getvalue()
 
 

@@ -30,7 +30,7 @@ class Shown:
 
     def tell(self, *messages: Message) -> None:
         for message in messages:
-            self.view.tell(message)
+            self.view.write(message)
 
     def text(self) -> str:
         plain = Console(file=io.StringIO(), width=80, height=24, color_system=None)

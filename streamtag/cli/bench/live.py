@@ -26,12 +26,13 @@ from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections
 from streamtag.cli.bench.subscribers import ArrivalTimes
 from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
-from streamtag.cli.serving import WebSocketSink
-from streamtag.inference.frame import TagFrame
+from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.session import Session
+from streamtag.protocol.messages import Frame, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from streamtag.sinks.base import SilentSink, Stream
+from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
 
 BLOCK = 160  # samples: 10 ms
 PIECE_S = 20.0  # s of music, repeated
@@ -91,8 +92,9 @@ def live(
     with ExitStack() as resources:
         server = resources.enter_context(ServerThread(ServerConfig(port=0, max_clients=subscribers), greeting))
         process = resources.enter_context(_subscribers(server.address, subscribers))
-        sinks = [centres, WebSocketSink(greeting.tags, server)]
-        pipeline = StreamPipeline(Stream("bench"), tagger, tagger.thresholds, sinks, longest=1024)
+        sinks = SinkGroup([centres, CallbackSink(server.publish)])
+        detector = EventDetector(tagger.tags, tagger.thresholds)
+        pipeline = StreamPipeline("bench", Session(tagger), detector, sinks.publish, max_rows=1024)
         source = open_source()
         resources.callback(source.close)
         runner = LiveRunner(source, pipeline, Meter(), Limits(seconds), lambda _: None)
@@ -101,6 +103,7 @@ def live(
         cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
         connected = server.subscribers
         pipeline.end()
+        sinks.raise_failure()
     report, _ = process.communicate(timeout=REPORT_TIMEOUT_S)
     times = {int(frame): arrivals for frame, arrivals in json.loads(report).items()}
     return {
@@ -112,15 +115,15 @@ def live(
     }
 
 
-class FrameCentres(SilentSink):
+class FrameCentres(Sink):
     """For each frame the time on the monotonic clock at which the sound at its centre was made."""
 
     def __init__(self) -> None:
         self.times: dict[int, float] = {}
 
-    def frame(self, stream: Stream, frame: TagFrame) -> None:  # noqa: ARG002
-        if frame.latency_s is not None:
-            self.times[frame.index] = time.monotonic() - frame.latency_s
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame) and message.latency_s is not None:
+            self.times[message.frame] = time.monotonic() - message.latency_s
 
 
 def _latencies(

@@ -11,12 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
-from streamtag.inference.frame import TagFrame
+from streamtag.protocol.messages import Frame
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Stream
-from streamtag.sinks.csv_file import CsvFile
+from streamtag.sinks.csv import CsvFile
 
-MakeFrames = Callable[..., list[TagFrame]]
+MakeMessages = Callable[..., list[Frame]]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -25,13 +24,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_one_row_a_frame_one_column_a_tag(
-    tmp_path: Path, make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+    tmp_path: Path, make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     path = tmp_path / "tags.csv"
     with CsvFile(path, selection) as table:
         for name in ('a, "b".mp3', "c.mp3"):
-            for frame in make_frames(probs):
-                table.frame(Stream(name), frame)
+            for frame in make_messages(probs, name):
+                table.write(frame)
     rows = _rows(path)
     assert list(rows[0]) == ["stream", "time", "start", "end", *selection.tags]
     assert [row["stream"] for row in rows] == ['a, "b".mp3'] * 40 + ["c.mp3"] * 40
@@ -41,13 +40,13 @@ def test_one_row_a_frame_one_column_a_tag(
 
 
 def test_chosen_tags_are_the_columns_and_top_does_not_count(
-    tmp_path: Path, make_frames: MakeFrames, probs: NDArray[np.float64]
+    tmp_path: Path, make_messages: MakeMessages, probs: NDArray[np.float64]
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
     chosen = Selection.of(tags, (0.5,) * 6, names=["harp", "slow"], top=1)
     path = tmp_path / "tags.csv"
     with CsvFile(path, chosen) as table:
-        table.frame(Stream("a"), make_frames(probs)[30])
+        table.write(make_messages(probs)[30])
     assert list(_rows(path)[0].items())[4:] == [("slow", "0.0500"), ("harp", "0.3000")]
 
 
@@ -63,12 +62,12 @@ def test_rows_are_kept_when_only_standard_output_was_closed(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_an_output_error(
-    make_frames: MakeFrames, selection: Selection, probs: NDArray[np.float64]
+    make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     def write() -> None:
         with CsvFile(Path("/dev/full"), selection) as table:
-            for frame in make_frames(np.tile(probs, (20, 1))):
-                table.frame(Stream("a"), frame)
+            for frame in make_messages(np.tile(probs, (20, 1))):
+                table.write(frame)
 
     with pytest.raises(OutputError, match="no space left"):
         write()
