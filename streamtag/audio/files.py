@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -16,6 +16,7 @@ from streamtag.text import describe_os_error, printable, unique
 
 STANDARD_INPUT = "-"
 Kind = Literal["file", "url", "pipe"]
+OnUnreadable = Callable[[OSError], None]
 
 
 @dataclass(frozen=True)
@@ -94,31 +95,32 @@ _VIDEO = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
 SUFFIXES = frozenset(f".{suffix}" for suffix in f"{_AUDIO} {_VIDEO}".split())
 
 
-def find_files(arguments: Sequence[str]) -> list[str]:
+def find_files(arguments: Sequence[str], on_unreadable: OnUnreadable | None = None) -> list[str]:
     """Every sound that the arguments name, in their order, each once; those of a folder sorted by path.
 
     Folders are searched recursively for the suffixes of audio and video; hidden files and folders are passed
     over. A pattern (`*`, `?`, `[...]`, `**`) is one only if no file has that very name. Addresses and "-"
-    pass through. Raises SourceError for a missing path, and a pattern or folder without audio.
+    pass through. Raises SourceError for a missing path, and a pattern or folder without audio. on_unreadable: called
+    for folders below that cannot be read.
     """
     found: dict[str, None] = {}
     for argument in arguments:
-        found.update(dict.fromkeys(_expand(argument)))
+        found.update(dict.fromkeys(_expand(argument, on_unreadable)))
     return list(found)
 
 
-def _expand(argument: str) -> Iterator[str]:
+def _expand(argument: str, on_unreadable: OnUnreadable | None) -> Iterator[str]:
     address = Address.of(argument)
     if address.kind != "file":
         yield argument
         return
     path = Path(argument)
     if _exists(path, address.label):
-        yield from _of_path(path, address.label)
+        yield from _of_path(path, address.label, on_unreadable)
     elif glob.has_magic(argument):
         # glob's own function, since Path.glob takes no absolute patterns
         matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207
-        found = [file for match in matches for file in _of_match(match)]
+        found = [file for match in matches for file in _of_match(match, on_unreadable)]
         if not found:
             raise SourceError(f"{address.label}: no audio file fits this pattern")
         yield from found
@@ -136,7 +138,7 @@ def _exists(path: Path, label: str) -> bool:
     return True
 
 
-def _of_path(path: Path, label: str) -> Iterator[str]:
+def _of_path(path: Path, label: str, on_unreadable: OnUnreadable | None) -> Iterator[str]:
     if not path.is_dir():
         yield str(path)
         return
@@ -144,23 +146,23 @@ def _of_path(path: Path, label: str) -> Iterator[str]:
         os.scandir(path).close()  # os.walk would pass over a folder that it may not read
     except OSError as error:
         raise SourceError(f"{label}: {describe_os_error(error)}") from None
-    sounds = list(_sounds_below(path))
+    sounds = list(_sounds_below(path, on_unreadable))
     if not sounds:
         raise SourceError(f"{label}: no audio files in this folder")
     yield from sounds
 
 
-def _of_match(path: Path) -> Iterator[str]:
+def _of_match(path: Path, on_unreadable: OnUnreadable | None) -> Iterator[str]:
     """A pattern's match: its folders are searched like others, but may well be without audio."""
     if path.is_dir():
-        yield from _sounds_below(path)
+        yield from _sounds_below(path, on_unreadable)
     elif path.suffix.lower() in SUFFIXES:
         yield str(path)
 
 
-def _sounds_below(folder: Path) -> Iterator[str]:
+def _sounds_below(folder: Path, on_unreadable: OnUnreadable | None) -> Iterator[str]:
     files: list[Path] = []
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=on_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += (Path(root, name) for name in names if not name.startswith("."))
     yield from (str(file) for file in sorted(files) if file.suffix.lower() in SUFFIXES and file.is_file())

@@ -1,70 +1,75 @@
-"""What runs on the machines of a cluster: a listener on a core or GPU of its own, and a count of attempts.
+"""The code that runs on the machines of a cluster: an actor per core or GPU, and a counter of attempts.
 
-A file that brings down the process that decodes it would be tried without end, and with it its whole parcel. So a
-parcel that was begun several times is heard file by file, and a file that was begun so several times is left out.
+A file that crashes the process that decodes it would be tried without end, and with it its whole shard. So a shard
+that was begun several times is tagged file by file, and a file that was begun several times is left out.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-from streamtag.catalog.file_batch import FileBatch
 from streamtag.catalog.file_task import TaskResult
 from streamtag.catalog.files import AudioFile
-from streamtag.catalog.fingerprint import fingerprint
-from streamtag.catalog.result import FileResult
-from streamtag.catalog.runner import FILES
+from streamtag.catalog.result import FINGERPRINT_DIGITS, FileResult
+from streamtag.catalog.runner import MAX_OPEN_FILES, FileBatch
 from streamtag.errors import ModelFileError
 
-ATTEMPTS = 2  # of a parcel at once, and then of each of its files
-DEADLY = "whatever reads it dies: a defect of the decoder, or too little memory"
+if TYPE_CHECKING:
+    from streamtag.inference.session import HasNetwork
+
+MAX_ATTEMPTS = 2  # at a shard, and then at each of its files
+CRASHES_READER = "whatever reads it dies: a defect of the decoder, or too little memory"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every actor needs to know. model: its path; model_print: the fingerprint that it must have there."""
+    """What every actor needs. load: returns the tagger of a model file on a device. model: path of the file.
 
+    fingerprint: the first digits of the one that the model must have on every machine.
+    """
+
+    load: Callable[[Path, str], HasNetwork]
     model: Path
-    model_print: str
+    fingerprint: str
     device: str
     keep_frames: bool
 
 
-class Count(Protocol):
-    """Of what was begun, by name."""
+class AttemptCount(Protocol):
+    """Counts attempts by name."""
 
     def begin(self, name: str) -> int:
-        """It is begun now -> how often it was without coming to its end, now included."""
+        """Count an attempt, and return the number of attempts that have not ended, including this one."""
         ...
 
     def end(self, name: str) -> None:
-        """It has come to its end."""
+        """Forget the attempts."""
         ...
 
 
-class Attempts:
-    """A count in an actor of its own: it outlives those that it counts for."""
+class AttemptCounter:
+    """A counter in an actor of its own: it outlives those whose attempts it counts."""
 
     def __init__(self) -> None:
-        self._begun: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
 
     def begin(self, name: str) -> int:
-        self._begun[name] += 1
-        return self._begun[name]
+        self._attempts[name] += 1
+        return self._attempts[name]
 
     def end(self, name: str) -> None:
-        del self._begun[name]
+        del self._attempts[name]
 
 
-class FarAttempts:
-    """The same from another actor. handle: Ray's."""
+class RemoteAttemptCounter:
+    """The counter of another actor, by Ray's handle of it."""
 
     def __init__(self, handle: Any) -> None:
         import ray
@@ -79,54 +84,53 @@ class FarAttempts:
 
 
 class Actor:
-    """For Ray Data: a parcel of files in, what they came to out."""
+    """A callable for Ray Data: a shard of files in, their results out."""
 
     def __init__(self, job: Job, attempts: Any) -> None:
-        """attempts: the handle of the actor. Raises StreamtagError if the model or the device is not there."""
-        import torch
-
-        from streamtag.api import load
+        """attempts: Ray's handle of the counter. Raises StreamtagError if the model or the device is missing."""
         from streamtag.inference.batch import SessionPool
+        from streamtag.model.batched import set_torch_threads
+        from streamtag.model.model_file import fingerprint
 
-        torch.set_num_threads(1)
-        tagger = load(job.model, job.device)
-        if fingerprint(tagger.path) != job.model_print:
-            raise ModelFileError(f"{tagger.path}: on this machine of the cluster it is another model")
-        pool = SessionPool(tagger, slots=FILES)
-        self._job = job
-        self._listener = FileBatch(pool, FILES, job.model_print, job.keep_frames, lambda *_: None)
-        self._attempts = FarAttempts(attempts)
+        set_torch_threads(1)
+        tagger = job.load(job.model, job.device)
+        if fingerprint(job.model)[:FINGERPRINT_DIGITS] != job.fingerprint:
+            raise ModelFileError(f"{job.model}: on this machine of the cluster it is another model")
+        pool = SessionPool(tagger, slots=MAX_OPEN_FILES)
+        self._fingerprint = job.fingerprint
+        self._batch = FileBatch(pool, MAX_OPEN_FILES, job.fingerprint, job.keep_frames, lambda *_: None)
+        self._attempts = RemoteAttemptCounter(attempts)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """batch: one parcel. -> its entries as JSON, and the bytes of their frames."""
-        (parcel,) = batch["parcel"].tolist()
-        heard = list(heard_with_care(unpacked(parcel), self._listener, self._job.model_print, self._attempts))
+        """Return the results of one shard as JSON, and the bytes of their frames."""
+        (shard,) = batch["shard"].tolist()
+        results = list(tag_with_retry(deserialize_shard(shard), self._batch, self._fingerprint, self._attempts))
         return {
-            "entries": [entry.to_json() for entry, _ in heard],
-            "frames": [b"" if frames is None else frames.tobytes() for _, frames in heard],
+            "results": [result.to_json() for result, _ in results],
+            "frames": [b"" if frames is None else frames.tobytes() for _, frames in results],
         }
 
 
-def heard_with_care(
-    sounds: Sequence[AudioFile], listener: FileBatch, model: str, attempts: Count
+def tag_with_retry(
+    files: Sequence[AudioFile], batch: FileBatch, model: str, attempts: AttemptCount
 ) -> Iterator[TaskResult]:
-    """All at once, unless that was tried often enough: then one after the other, without those that were, too."""
-    if attempts.begin(f"parcel of {sounds[0].place}") <= ATTEMPTS:
-        yield from listener.hear(iter(sounds))
+    """Tag all files at once; after too many attempts one by one, without those that had too many themselves."""
+    if attempts.begin(f"shard of {files[0].abspath}") <= MAX_ATTEMPTS:
+        yield from batch.run(iter(files))
         return
-    for sound in sounds:
-        if attempts.begin(sound.place) <= ATTEMPTS:
-            yield from listener.hear(iter([sound]))
-            attempts.end(sound.place)
+    for file in files:
+        if attempts.begin(file.abspath) <= MAX_ATTEMPTS:
+            yield from batch.run(iter([file]))
+            attempts.end(file.abspath)
         else:
-            yield replace(FileResult.of(sound, model), error=DEADLY), None
+            yield replace(FileResult.of(file, model), error=CRASHES_READER), None
 
 
-def packed(sounds: Sequence[AudioFile]) -> str:
-    """As text that any name survives."""
-    return json.dumps([(sound.place, sound.size, sound.mtime_ns) for sound in sounds])
+def serialize_shard(files: Sequence[AudioFile]) -> str:
+    """Return text that any file name survives."""
+    return json.dumps([(file.abspath, file.size, file.mtime_ns) for file in files])
 
 
-def unpacked(parcel: str) -> list[AudioFile]:
-    """The opposite, without what actors need not know."""
-    return [AudioFile(place, place, size, mtime_ns, (0, 0)) for place, size, mtime_ns in json.loads(parcel)]
+def deserialize_shard(shard: str) -> list[AudioFile]:
+    """Return the files, without what actors need not know."""
+    return [AudioFile(abspath, abspath, size, mtime_ns, (0, 0)) for abspath, size, mtime_ns in json.loads(shard)]

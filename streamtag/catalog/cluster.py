@@ -1,7 +1,7 @@
-"""The same work on a Ray cluster: Ray Data hands parcels of files to actors, one a core or one a GPU.
+"""Files tagged on a Ray cluster: Ray Data hands shards of files to actors, one per core or one per GPU.
 
-Files and the model must lie at the same paths on every machine. An actor that dies is started again, and its parcel
-heard again; a parcel comes back whole or not at all, so nothing is there twice.
+Files and the model must be at the same paths on every machine. An actor that dies is restarted, and its shard tagged
+again. A shard comes back whole or not at all, so no file is there twice.
 """
 
 from __future__ import annotations
@@ -23,186 +23,174 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.audio.source import Closing
-from streamtag.catalog.actor import Actor, Attempts, Job, packed
+from streamtag.catalog.actor import Actor, AttemptCounter, Job, serialize_shard
 from streamtag.catalog.file_task import OnProgress, TaskResult
 from streamtag.catalog.files import AudioFile
 from streamtag.catalog.result import FileResult
-from streamtag.catalog.runner import WAIT_S, largest_first
+from streamtag.catalog.runner import Results, collect, largest_first
 from streamtag.errors import DeviceError, StreamtagError
 from streamtag.text import describe_os_error
 
-PARCEL = 128  # files at most: what one actor is given, and what its death costs
-PARCELS = 4  # for each actor at least, if there are files enough: whoever is quicker gets more
-QUIET = {  # read when Ray is imported: it tells nobody anything, and its users no more than they need
+MAX_SHARD_FILES = 128  # what the death of an actor costs
+MIN_SHARDS_PER_ACTOR = 4  # if there are enough files: faster actors get more of them
+CONNECT_TIMEOUT_S = 5.0
+JOIN_TIMEOUT_S = 5.0
+LOCAL_STORE_BYTES = 1 << 28  # shared memory for the results of a Ray of this machine only
+ENVIRONMENT = {  # read when Ray is imported: no usage reports, and few messages
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # else what still runs when it is shut down would start another
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else what still runs during the shutdown would start another Ray
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
-ANSWER_S = 5.0  # s
-ALONE = {  # of a Ray of this machine alone
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too: only 127.0.0.1 is listened to
+LOCAL_ENVIRONMENT = {  # of a Ray of this machine only
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too: it listens to 127.0.0.1 only
     "RAY_AUTH_MODE": "token",
 }
-LOCAL_STORE = 1 << 28  # bytes of shared memory for results, of a Ray of this machine alone
 
 
 class Cluster(Closing):
-    """Connected to a Ray cluster, or to one of its own that ends with it. Used once."""
+    """A connection to a Ray cluster, or to one of its own that ends with it. A Runner that is used once."""
 
-    def __init__(self, address: str | None, size: int | None, job: Job, moved: OnProgress) -> None:
-        """address: as ray.init takes it; None: a new Ray on this machine alone, which nobody else can reach.
+    def __init__(self, address: str | None, actors: int | None, job: Job, on_progress: OnProgress) -> None:
+        """address: for ray.init; None: a new Ray on this machine only, which nobody else can reach.
 
-        size: actors; None: as many as the cluster has cores, or GPUs if they are what job.device asks for.
-        Raises DeviceError if Ray is missing, cannot be reached, or has not what is needed.
+        actors: None: as many as the cluster has cores, or GPUs if job.device asks for them.
+        Raises DeviceError if Ray is missing, cannot be reached, or lacks what is needed.
         """
         if importlib.util.find_spec("ray") is None:
             raise DeviceError("--ray needs Ray: pip install 'streamtag[ray]'")
-        self._moved = moved
-        self._results: queue.Queue[TaskResult | Exception | None] = queue.Queue()
-        self._stopped = False
+        self._on_progress = on_progress
+        self._results: Results = queue.Queue()
+        self._is_closed = False
         self._thread: threading.Thread | None = None
         with ExitStack() as resources:
-            there = _connected(address, size, resources)
-            gpu = job.device == "cuda" or (job.device == "auto" and there.get("GPU", 0.0) >= 1)
-            self._job = replace(job, device="cuda" if gpu else "cpu")
-            count = int(there.get("GPU" if gpu else "CPU", 0.0))
+            available = _connect(address, actors, resources)
+            on_gpu = job.device == "cuda" or (job.device == "auto" and available.get("GPU", 0.0) >= 1)
+            self._job = replace(job, device="cuda" if on_gpu else "cpu")
+            count = int(available.get("GPU" if on_gpu else "CPU", 0.0))
             if count < 1:
-                raise DeviceError(f"ray: the cluster has no {'GPU' if gpu else 'CPU'}")
-            self.size = min(size or count, count)
+                raise DeviceError(f"ray: the cluster has no {'GPU' if on_gpu else 'CPU'}")
+            self._actors = min(actors or count, count)
             self._resources = resources.pop_all()
 
-    def hear(self, sounds: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
-        """What each came to, as it is there; None now and then, so that the taker can look after other things."""
-        parcels = [packed(parcel) for parcel in parcels_of(sounds, self.size)]
-        self._thread = threading.Thread(target=self._run, args=(parcels,), name="streamtag-ray", daemon=True)
+    def run(self, files: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
+        """Yield the results; None regularly. Raises DeviceError if the cluster fails."""
+        shards = [serialize_shard(shard) for shard in make_shards(files, self._actors)]
+        self._thread = threading.Thread(target=self._work, args=(shards,), name="streamtag-ray", daemon=True)
         self._thread.start()
-        while True:
-            try:
-                result = self._results.get(timeout=WAIT_S)
-            except queue.Empty:
-                yield None
-                continue
-            if result is None:
-                return
-            if isinstance(result, Exception):
-                raise result
-            self._moved(result[0].seconds, result[0].size)
-            yield result
+        for item in collect(self._results, 1):
+            if item is not None:
+                self._on_progress(item[0].seconds, item[0].size)
+            yield item
 
     def close(self) -> None:
-        """Ends the actors, and the cluster if it is its own."""
-        self._stopped = True
+        """End the actors, and the cluster if it is its own."""
+        self._is_closed = True
         self._resources.close()
         if self._thread is not None:
-            self._thread.join(timeout=5.0)
+            self._thread.join(timeout=JOIN_TIMEOUT_S)
 
-    def _run(self, parcels: Sequence[str]) -> None:
+    def _work(self, shards: Sequence[str]) -> None:
         end: Exception | None = None
         try:
-            for batch in _dataset(parcels, self._job, self.size):
-                for line, frames in zip(batch["entries"], batch["frames"], strict=True):
-                    entry = FileResult.of_json(str(line))
-                    self._results.put((entry, _unpacked(entry, bytes(frames)) if self._job.keep_frames else None))
+            for batch in _run_actors(shards, self._job, self._actors):
+                for line, frames in zip(batch["results"], batch["frames"], strict=True):
+                    result = FileResult.from_json(str(line))
+                    self._results.put((result, _frames(result, bytes(frames)) if self._job.keep_frames else None))
         except Exception as error:
-            end = None if self._stopped else DeviceError(f"ray: {_reason(error)}")
+            end = None if self._is_closed else DeviceError(f"ray: {_reason(error)}")
         self._results.put(end)
 
 
-def _connected(address: str | None, size: int | None, resources: ExitStack) -> dict[str, float]:
-    """-> what the cluster has."""
+def _connect(address: str | None, cores: int | None, resources: ExitStack) -> dict[str, float]:
+    """Connect to a cluster, or start one with so many cores. Returns what it has, by name."""
     if address is not None:
-        _check_there(address)
+        _check_reachable(address)
     else:
-        os.environ.update(ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    for name, value in QUIET.items():
+        os.environ.update(LOCAL_ENVIRONMENT, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
     if address is None:
-        quiet |= {
+        folder = tempfile.TemporaryDirectory(prefix="st-ray-", ignore_cleanup_errors=True)
+        options |= {
             "address": "local",
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
-            "_temp_dir": resources.enter_context(
-                tempfile.TemporaryDirectory(prefix="st-ray-", ignore_cleanup_errors=True)
-            ),
-            "object_store_memory": LOCAL_STORE,
-            "num_cpus": size,
+            "_temp_dir": resources.enter_context(folder),
+            "object_store_memory": LOCAL_STORE_BYTES,
+            "num_cpus": cores,
         }
-    else:
-        quiet["address"] = address
     resources.callback(ray.shutdown)
     try:
-        with _hushed():
-            ray.init(**quiet)
-        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    except Exception as error:  # ConnectionError, RuntimeError, ValueError, ...: whatever the address was
+        with _silent_stderr():
+            ray.init(**options)
+        available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    except Exception as error:  # ConnectionError, RuntimeError, ValueError, ...: depends on the address
         raise DeviceError(f"ray: {_reason(error)}") from None
-    return there
+    return available
 
 
-def _check_there(address: str) -> None:
-    """Raises DeviceError if nobody answers: Ray itself would try for half a minute."""
+def _check_reachable(address: str) -> None:
+    """Raise DeviceError if nobody answers: Ray itself would try for half a minute."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdecimal()):
         return  # "auto": Ray knows
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
-        reason = describe_os_error(error)
-        raise DeviceError(f"ray: {address}: nobody answers there: {reason}") from None
+        raise DeviceError(f"ray: {address}: nobody answers there: {describe_os_error(error)}") from None
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """What Ray's own processes and its C++ print while they start goes nowhere; errors come as exceptions."""
+def _silent_stderr() -> Iterator[None]:
+    """Discard what Ray's processes and its C++ code print while they start. Errors come as exceptions."""
     sys.stderr.flush()
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
-def _dataset(parcels: Sequence[str], job: Job, size: int) -> Iterator[dict[str, Any]]:
-    """What the actors answer."""
+def _run_actors(shards: Sequence[str], job: Job, actors: int) -> Iterator[dict[str, Any]]:
+    """Return what the actors answer."""
     import ray.data
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    items = ray.data.from_items([{"parcel": parcel} for parcel in parcels], override_num_blocks=len(parcels))
-    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
-    gpu = job.device == "cuda"
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    items = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(AttemptCounter).remote()
+    on_gpu = job.device == "cuda"
     answers = items.map_batches(
         Actor,
         fn_constructor_args=(job, attempts),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(size, len(parcels))),
-        num_cpus=None if gpu else 1,
-        num_gpus=1 if gpu else None,
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(shards))),
+        num_cpus=None if on_gpu else 1,
+        num_gpus=1 if on_gpu else None,
     )
     return iter(answers.iter_batches(batch_size=None, prefetch_batches=0))
 
 
-def parcels_of(sounds: Sequence[AudioFile], actors: int) -> list[list[AudioFile]]:
-    """Alike in size, none larger than PARCEL, and PARCELS for each actor where there are sounds enough."""
-    count = min(len(sounds), max(PARCELS * actors, -(-len(sounds) // PARCEL)))
-    ordered = largest_first(sounds)
+def make_shards(files: Sequence[AudioFile], actors: int) -> list[list[AudioFile]]:
+    """Return shards of similar size: at most MAX_SHARD_FILES each, MIN_SHARDS_PER_ACTOR if there are enough files."""
+    count = min(len(files), max(MIN_SHARDS_PER_ACTOR * actors, -(-len(files) // MAX_SHARD_FILES)))
+    ordered = largest_first(files)
     return [ordered[first::count] for first in range(count)]
 
 
-def _unpacked(entry: FileResult, data: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(data, np.float32).reshape(entry.frames, -1 if entry.frames else 0)
+def _frames(result: FileResult, data: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(data, np.float32).reshape(result.frames, -1 if result.frames else 0)
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: Ray's errors hold whole stories."""
+    """Return the last line of the cause that says something: Ray's errors are long."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""One file on its way: opened, decoded as its session needs it, and what its frames come to."""
+"""One file being tagged: opened, decoded as its session needs it, and the sums of its frames."""
 
 from __future__ import annotations
 
@@ -23,39 +23,46 @@ from streamtag.inference.frame import TagFrame
 if TYPE_CHECKING:
     from streamtag.inference.batch import PooledSession
 
-SPEC = SourceSpec(chunk_s=1.0)  # s; the largest: nobody waits for the first frame
+SPEC = SourceSpec(chunk_s=1.0)  # the largest: nobody waits for the first frame
 
-TaskResult = tuple[FileResult, NDArray[np.float32] | None]  # the frames [n, tags] if they are kept
-OnProgress = Callable[[float, float], None]  # so many seconds more were heard, which is about so many bytes
+TaskResult = tuple[FileResult, NDArray[np.float32] | None]  # with the frames [n, tags] if they are kept
+OnProgress = Callable[[float, float], None]  # seconds of audio since the last call, and about as many bytes
+OpenSource = Callable[[str, SourceSpec], Source]
 
 
 class FileTask(Closing):
     """Owned by one thread. A file that fails, even in the middle, ends where it failed."""
 
     def __init__(
-        self, sound: AudioFile, session: PooledSession, model: str, keep_frames: bool, moved: OnProgress
+        self,
+        file: AudioFile,
+        session: PooledSession,
+        model: str,
+        keep_frames: bool,
+        on_progress: OnProgress,
+        open_file: OpenSource = open_source,
     ) -> None:
-        self._entry = FileResult.of(sound, model)
+        self._result = FileResult.of(file, model)
         self._session = session
-        self._moved = moved
+        self._on_progress = on_progress
         self._kept: list[NDArray[np.float32]] | None = [] if keep_frames else None
         self._sums: NDArray[np.float64] | None = None
         self._frames = 0
-        self._bytes = 0.0  # of the file, about, that were told as done
+        self._bytes = 0.0  # of the file, about, that were reported as done
         self._error: str | None = None
         self._resources = ExitStack()
         self._source: Source | None = None
         self._chunks: Iterator[NDArray[np.float32]] = iter(())
-        self._rate = 0.0  # bytes a second
+        self._bytes_per_s = 0.0
         try:
-            self._source = self._resources.enter_context(open_source(sound.place, SPEC))
+            self._source = self._resources.enter_context(open_file(file.abspath, SPEC))
             self._chunks = iter(self._source)
-            self._rate = sound.size / (self._source.info.duration_s or math.inf)
+            self._bytes_per_s = file.size / (self._source.info.duration_s or math.inf)
         except Exception as error:
             self._fail(error)
 
-    def fill(self) -> None:
-        """Decodes until a hop is ready, or the file has come to its end."""
+    def decode(self) -> None:
+        """Decode until a hop is ready or the file ends."""
         while not (self._session.ready_hops or self._session.is_finished):
             try:
                 chunk = next(self._chunks, None)
@@ -67,12 +74,12 @@ class FileTask(Closing):
                 return
             self._session.feed(chunk)
             seconds = len(chunk) / SAMPLE_RATE
-            more = min(seconds * self._rate, self._entry.size - self._bytes)
-            self._bytes += more
-            self._moved(seconds, more)
+            size = min(seconds * self._bytes_per_s, self._result.size - self._bytes)
+            self._bytes += size
+            self._on_progress(seconds, size)
 
-    def take(self, frames: Sequence[TagFrame]) -> None:
-        """The next frames of this file."""
+    def add_frames(self, frames: Sequence[TagFrame]) -> None:
+        """Add the next frames of this file."""
         for frame in frames:
             self._sums = frame.probs + (np.float64(0) if self._sums is None else self._sums)
             if self._kept is not None:
@@ -80,19 +87,19 @@ class FileTask(Closing):
         self._frames += len(frames)
 
     @property
-    def done(self) -> bool:
+    def is_finished(self) -> bool:
         return self._session.is_finished
 
     def close(self) -> None:
-        """Gives the file and the session's slot back."""
+        """Close the file and free the session's slot."""
         self._resources.close()
         self._session.remove()
 
-    def heard(self) -> TaskResult:
-        """What it came to, when it is done."""
-        self._moved(0.0, self._entry.size - self._bytes)
-        entry = replace(
-            self._entry,
+    def result(self) -> TaskResult:
+        """Return the result once the task is done."""
+        self._on_progress(0.0, self._result.size - self._bytes)
+        result = replace(
+            self._result,
             seconds=self._session.seconds,
             frames=self._frames,
             means=None if self._sums is None else (self._sums / self._frames).astype(np.float32),
@@ -100,11 +107,11 @@ class FileTask(Closing):
             error=self._error,
         )
         if self._kept is None:
-            return entry, None
-        return entry, np.stack(self._kept) if self._kept else np.zeros((0, 0), np.float32)
+            return result, None
+        return result, np.stack(self._kept) if self._kept else np.zeros((0, 0), np.float32)
 
     def _fail(self, error: Exception) -> None:
-        """A SourceError tells what is wrong; anything else is a defect, but no reason to leave the others unheard."""
+        """Any error but SourceError is a defect, which must not stop the other files either."""
         reason = str(error) if isinstance(error, SourceError) else f"cannot be decoded: {type(error).__name__}: {error}"
-        self._error = reason.removeprefix(f"{Address.of(self._entry.place).label}: ")
+        self._error = reason.removeprefix(f"{Address.of(self._result.abspath).label}: ")
         self._session.flush()

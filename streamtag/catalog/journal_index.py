@@ -1,4 +1,4 @@
-"""The files of a journal as they are found: which lines hold, which are replaced or damaged, and how to renew them."""
+"""The files of a journal as they are found: which lines are current, replaced or damaged; and how to rewrite them."""
 
 from __future__ import annotations
 
@@ -18,83 +18,96 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class JournalIndex:
-    """places: where the line of each file begins, and its length, in bytes. frames: the file of frames, the number'th.
+    """lines: for each path the offset and length of its current line, in bytes. frames: the file of frames, which has
+    this number.
 
-    damaged: a line is none, or its frames are not there. live_bytes, dead_bytes: of lines and frames that hold, and
-    of those that are replaced.
+    is_damaged: a line is invalid, or its frames are missing. live_bytes, dead_bytes: of current and of replaced lines
+    and frames; frames that several names of a file share count once.
     """
 
-    places: dict[str, tuple[int, int]]
+    lines: dict[str, tuple[int, int]]
     frames: Path
     number: int
-    damaged: bool
+    is_damaged: bool
     live_bytes: int
     dead_bytes: int
 
 
-def read_lines(folder: Path) -> JournalIndex:
-    """Makes the files if there are none. Raises OutputError if they are of another kind or version, and OSError."""
+def read_index(folder: Path) -> JournalIndex:
+    """Read the files, and create them if there are none.
+
+    Raises OutputError if they are of another kind or version, and OSError.
+    """
     path = folder / ENTRIES
     if not path.exists():
-        _put(path, [_header(1)])
-    places: dict[str, tuple[int, int]] = {}
-    weights: dict[str, int] = {}
-    damaged = False
+        _write_atomically(path, [_header(1)])
+    lines: dict[str, tuple[int, int]] = {}
+    blocks: dict[str, tuple[int, int]] = {}  # offset and size of each path's frames
+    is_damaged = False
     with path.open("rb") as file:
-        number = _number(folder, file.readline())
+        number = _read_number(folder, file.readline())
         frames = _frames_path(folder, number)
         frames.touch()
-        kept = frames.stat().st_size
+        frames_size = frames.stat().st_size
         first = start = file.tell()
         for line in file:
-            entry = _entry(line, kept)
-            if entry is None:
-                damaged = True
+            result = _parse(line, frames_size)
+            if result is None:
+                is_damaged = True
             else:
-                places[entry.place] = start, len(line)
-                weights[entry.place] = len(line) + (0 if entry.frames_at is None else _frame_bytes(entry))
+                lines[result.abspath] = start, len(line)
+                blocks[result.abspath] = result.frames_offset or 0, _frame_bytes(result)
             start += len(line)
-    live = sum(weights.values())
-    return JournalIndex(places, frames, number, damaged, live, start - first + kept - live)
+    shared = {offset: size for offset, size in blocks.values() if size}
+    live = sum(length for _, length in lines.values()) + sum(shared.values())
+    return JournalIndex(lines, frames, number, is_damaged, live, start - first + frames_size - live)
 
 
-def rewrite(folder: Path, lines: JournalIndex) -> None:
-    """Only what holds, in a new pair of files. Raises OSError. Killed anywhere, the old pair or the new one holds."""
-    number = lines.number + 1
+def rewrite(folder: Path, index: JournalIndex) -> None:
+    """Write the current lines and frames to a new pair of files. Raises OSError.
+
+    A kill at any moment leaves either the old pair or the new one.
+    """
+    number = index.number + 1
     with (
-        (folder / ENTRIES).open("rb") as old,
-        lines.frames.open("rb") as frames,
-        _frames_path(folder, number).open("wb") as fresh,
+        (folder / ENTRIES).open("rb") as entries,
+        index.frames.open("rb") as old_frames,
+        _frames_path(folder, number).open("wb") as new_frames,
     ):
-        _put(folder / ENTRIES, [_header(number)], _moved(lines, old, frames, fresh), after=fresh)
+        lines = _move_frames(index, entries, old_frames, new_frames)
+        _write_atomically(folder / ENTRIES, [_header(number)], lines, sync_before=new_frames)
 
 
-def _moved(lines: JournalIndex, old: BinaryIO, frames: BinaryIO, fresh: BinaryIO) -> Iterator[bytes]:
-    """The lines that hold, in order, and their frames moved to the fresh file."""
-    for start, length in lines.places.values():
-        old.seek(start)
-        line = old.read(length)
-        entry = FileResult.of_json(line)
-        if entry.frames_at is not None:
-            frames.seek(entry.frames_at)
-            entry = replace(entry, frames_at=fresh.tell())
-            fresh.write(frames.read(_frame_bytes(entry)))
-            line = entry.to_json().encode() + b"\n"
+def _move_frames(index: JournalIndex, entries: BinaryIO, old: BinaryIO, new: BinaryIO) -> Iterator[bytes]:
+    """Yield the current lines in order after copying their frames, those of several names once."""
+    moved: dict[int, int] = {}  # old offset to new one
+    for start, length in index.lines.values():
+        entries.seek(start)
+        line = entries.read(length)
+        result = FileResult.from_json(line)
+        if result.frames_offset is not None:
+            offset, size = new.tell(), _frame_bytes(result)
+            if size:
+                offset = moved.setdefault(result.frames_offset, offset)
+                if offset == new.tell():
+                    old.seek(result.frames_offset)
+                    new.write(old.read(size))
+            line = replace(result, frames_offset=offset).to_json().encode() + b"\n"
         yield line
 
 
-def _put(path: Path, *parts: Iterable[bytes], after: BinaryIO | None = None) -> None:
-    """Whole or not at all. after: a file that must be on the disk before."""
+def _write_atomically(path: Path, *parts: Iterable[bytes], sync_before: BinaryIO | None = None) -> None:
+    """Replace the file by these lines. sync_before: a file that must be on the disk before it."""
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         for lines in parts:
             file.writelines(lines)
-        for each in (after, file):
+        for each in (sync_before, file):
             if each is not None:
                 each.flush()
                 os.fsync(each.fileno())
     part.replace(path)
-    if hasattr(os, "O_DIRECTORY"):  # where a folder can be opened: its new name, too, is on the disk
+    if hasattr(os, "O_DIRECTORY"):  # where a folder can be opened: the new name must be on the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -106,7 +119,7 @@ def _header(number: int) -> bytes:
     return json.dumps({"streamtag catalogue": _VERSION, "frames": number}).encode() + b"\n"
 
 
-def _number(folder: Path, line: bytes) -> int:
+def _read_number(folder: Path, line: bytes) -> int:
     try:
         header = json.loads(line)
         number = header["frames"]
@@ -121,17 +134,19 @@ def _frames_path(folder: Path, number: int) -> Path:
     return folder / f"frames-{number}.f32"
 
 
-def _entry(line: bytes, kept: int) -> FileResult | None:
-    """kept: bytes of frames that are there."""
+def _parse(line: bytes, frames_size: int) -> FileResult | None:
+    """Return the result of a line; None if it is invalid, or not all its frames are in the file of that size."""
     if not line.endswith(b"\n"):
         return None
     try:
-        entry = FileResult.of_json(line)
+        result = FileResult.from_json(line)
     except OutputError:
         return None
-    there = entry.frames_at is None or 0 <= entry.frames_at <= kept - _frame_bytes(entry)
-    return entry if there else None
+    is_whole = result.frames_offset is None or 0 <= result.frames_offset <= frames_size - _frame_bytes(result)
+    return result if is_whole else None
 
 
-def _frame_bytes(entry: FileResult) -> int:
-    return 0 if entry.means is None else 4 * entry.frames * entry.means.size
+def _frame_bytes(result: FileResult) -> int:
+    if result.means is None or result.frames_offset is None:
+        return 0
+    return 4 * result.frames * result.means.size

@@ -1,9 +1,9 @@
-"""What is known of one file: whether it can be heard, and the mean of each tag over all its frames."""
+"""The result of one file: the mean of each tag over all its frames, or why it could not be tagged."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from streamtag.catalog.files import AudioFile
 from streamtag.errors import OutputError
 
+FINGERPRINT_DIGITS = 16  # of the model's fingerprint: enough to tell models apart in a table
+
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """place, size, mtime_ns: of the file as it was found; model: fingerprint of what heard it.
+    """abspath, size, mtime_ns: of the file as it was found. model: the first digits of the model's fingerprint.
 
-    seconds and frames: as far as it was heard; means [tags] float32, None without a frame. warnings: what was damaged
-    and passed over; error: why it was not heard, or not to its end. frames_at: where the journal keeps its frames.
+    seconds and frames: up to where it was decoded. means [tags] float32, None without a frame. warnings: damage that
+    was skipped. error: why it could not be tagged, or not to its end. frames_offset: where the journal keeps its
+    frames.
     """
 
-    place: str
+    abspath: str
     size: int
     mtime_ns: int
     model: str
@@ -30,59 +33,50 @@ class FileResult:
     means: NDArray[np.float32] | None = None
     warnings: str = ""
     error: str | None = None
-    frames_at: int | None = None
+    frames_offset: int | None = None
 
     @classmethod
-    def of(cls, sound: AudioFile, model: str) -> FileResult:
-        """Of a file that nothing is known of yet."""
-        return cls(sound.place, sound.size, sound.mtime_ns, model)
+    def of(cls, file: AudioFile, model: str) -> FileResult:
+        """Return the empty result of a file that has not been tagged."""
+        return cls(file.abspath, file.size, file.mtime_ns, model)
 
-    def stands_for(self, sound: AudioFile, model: str) -> bool:
-        """Whether the file is still the one that was heard, by this model."""
-        return (self.size, self.mtime_ns, self.model) == (sound.size, sound.mtime_ns, model)
+    def is_valid_for(self, file: AudioFile, model: str) -> bool:
+        """Return whether the file is unchanged and the model the same."""
+        return (self.size, self.mtime_ns, self.model) == (file.size, file.mtime_ns, model)
 
-    def of_twin(self, sound: AudioFile) -> FileResult:
-        """Another name of the same file."""
-        return replace(self, place=sound.place)
+    def for_link(self, file: AudioFile) -> FileResult:
+        """Return the result of another name of the same file."""
+        return replace(self, abspath=file.abspath)
 
     def to_json(self) -> str:
-        """One line of ASCII, so that names in no encoding come back as they were."""
-        means = None if self.means is None else [float(f"{mean:.9g}") for mean in self.means.tolist()]  # exact
-        return json.dumps(
-            {
-                "place": self.place,
-                "size": self.size,
-                "mtime_ns": self.mtime_ns,
-                "model": self.model,
-                "seconds": self.seconds,
-                "frames": self.frames,
-                "means": means,
-                "warnings": self.warnings,
-                "error": self.error,
-                "frames_at": self.frames_at,
-            },
-            separators=(",", ":"),
-            allow_nan=False,
-        )
+        """Return one line of ASCII, so that names in no encoding survive."""
+        values = {_JSON_KEYS.get(name, name): getattr(self, name) for name in _NAMES}
+        if self.means is not None:
+            values["means"] = [float(f"{mean:.9g}") for mean in self.means.tolist()]  # 9 digits are exact for float32
+        return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def of_json(cls, text: str | bytes) -> FileResult:
-        """Raises OutputError for anything but a whole entry."""
+    def from_json(cls, text: str | bytes) -> FileResult:
+        """Parse a line of `to_json`. Raises OutputError for anything but a whole result."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            means = fields.pop("means")
-            entry = cls(**fields, means=None if means is None else np.array(means, np.float32))
-            right = all(isinstance(getattr(entry, name), kind) for name, kind in _KINDS.items())
-            right = right and (entry.means is None or (entry.means.ndim == 1 and bool(np.isfinite(entry.means).all())))
+            values: dict[str, Any] = json.loads(text)
+            result = cls(**{name: values.pop(_JSON_KEYS.get(name, name)) for name in _NAMES})
+            if result.means is not None:
+                result = replace(result, means=np.array(result.means, np.float32))
+            valid = not values and all(isinstance(getattr(result, name), kind) for name, kind in _TYPES.items())
+            means = result.means
+            valid = valid and (means is None or (means.ndim == 1 and bool(np.isfinite(means).all())))
         except (ValueError, TypeError, KeyError, AttributeError):
-            right = False
-        if not right:
+            valid = False
+        if not valid:
             raise OutputError("a damaged entry")
-        return entry
+        return result
 
 
-_KINDS: dict[str, Any] = {
-    "place": str,
+_NAMES = tuple(field.name for field in fields(FileResult))
+_JSON_KEYS = {"abspath": "place", "frames_offset": "frames_at"}  # the journal's names
+_TYPES: dict[str, Any] = {
+    "abspath": str,
     "size": int,
     "mtime_ns": int,
     "model": str,
@@ -90,5 +84,5 @@ _KINDS: dict[str, Any] = {
     "frames": int,
     "warnings": str,
     "error": str | None,
-    "frames_at": int | None,
+    "frames_offset": int | None,
 }

@@ -1,112 +1,175 @@
-"""Listeners in threads of this process, one a core, which share one model and one pool."""
+"""Files in batches by threads of this process, one per core, which share one model and one pool."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-
+from streamtag.audio.decoder import open_source
 from streamtag.audio.source import Closing
-from streamtag.catalog.file_batch import FileBatch
-from streamtag.catalog.file_task import OnProgress, TaskResult
+from streamtag.catalog.file_task import FileTask, OnProgress, OpenSource, TaskResult
 from streamtag.catalog.files import AudioFile
-from streamtag.inference.batch import SessionPool
 from streamtag.text import usable_cores
 
 if TYPE_CHECKING:
-    from streamtag.api import Tagger
+    from streamtag.inference.batch import PooledSession, SessionPool
 
-FILES = 32  # open at a time for each listener: a hop then costs little more than in a batch without end
-GPU_LISTENERS = 8  # that decode for one GPU
-WAIT_S = 0.2  # s; how often whoever waits looks around
-DEPTH = 64  # results on their way to the journal
+MAX_OPEN_FILES = 32  # per thread: a hop then costs little more than in a batch of any size
+MAX_GPU_THREADS = 8  # that decode for one GPU
+MAX_PENDING_RESULTS = 64  # on their way to the journal
+POLL_INTERVAL_S = 0.2
+
+Results = queue.Queue[TaskResult | Exception | None]  # None: a producer has ended
 
 
-def listeners(device: str) -> int:
-    """As many as there are cores for this process."""
-    cores = usable_cores()
-    return cores if device == "cpu" else min(cores, GPU_LISTENERS)
+class Runner(Protocol):
+    """Tags files: threads of this process, or actors of a cluster."""
+
+    def run(self, files: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
+        """Yield the results in any order, and None regularly so that the caller can do something else."""
+
+
+class FileBatch:
+    """Up to `max_files` open files that one thread decodes and steps together.
+
+    Where one ends the next begins, so the batch stays full to the end. Decoding takes a fifth of the time, so the
+    thread that steps does it: nothing is handed over and nothing waits.
+    """
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        max_files: int,
+        model: str,
+        keep_frames: bool,
+        on_progress: OnProgress,
+        open_file: OpenSource = open_source,
+    ) -> None:
+        """pool: may be shared with other batches; has slots for all. model: the fingerprint for the results."""
+        self._pool = pool
+        self._max_files = max_files
+        self._model = model
+        self._keep_frames = keep_frames
+        self._on_progress = on_progress
+        self._open_file = open_file
+
+    def run(self, files: Iterator[AudioFile]) -> Iterator[TaskResult]:
+        """Yield the result of each file once, in the order in which they end. Closing the iterator closes the files."""
+        tasks: dict[PooledSession, FileTask] = {}
+        try:
+            while True:
+                while len(tasks) < self._max_files and (file := next(files, None)) is not None:
+                    session = self._pool.add()
+                    tasks[session] = FileTask(
+                        file, session, self._model, self._keep_frames, self._on_progress, self._open_file
+                    )
+                if not tasks:
+                    return
+                for task in tasks.values():
+                    task.decode()
+                for session, frames in self._pool.step(tasks):
+                    tasks[session].add_frames(frames)
+                for session in [session for session, task in tasks.items() if task.is_finished]:
+                    with tasks.pop(session) as task:
+                        result = task.result()
+                    yield result
+        finally:
+            for task in tasks.values():
+                task.close()
 
 
 class ThreadedRunner(Closing):
-    """Hears sounds, the largest first, so that no long one is left alone at the end. Used once."""
+    """Tags files, the largest first, so that no long one is left alone at the end. Used once."""
 
-    def __init__(self, tagger: Tagger, size: int, model: str, keep_frames: bool, moved: OnProgress) -> None:
-        """size: of the crew. model: the fingerprint that entries get. moved: called by all its threads."""
-        pool = SessionPool(tagger, slots=size * FILES)
-        self._crew = [FileBatch(pool, FILES, model, keep_frames, moved) for _ in range(size)]
-        self._results: queue.Queue[TaskResult | Exception | None] = queue.Queue(DEPTH)
+    def __init__(self, pool: SessionPool, threads: int, model: str, keep_frames: bool, on_progress: OnProgress) -> None:
+        """pool: with MAX_OPEN_FILES slots per thread. model: the fingerprint. on_progress: called by all threads."""
+        self._batches = [FileBatch(pool, MAX_OPEN_FILES, model, keep_frames, on_progress) for _ in range(threads)]
+        self._results: Results = queue.Queue(MAX_PENDING_RESULTS)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._torch_threads = torch.get_num_threads()
+        self._torch_threads: int | None = None
 
-    def hear(self, sounds: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
-        """What each came to, as it is there; None now and then, so that the taker can look after other things."""
-        torch.set_num_threads(1)  # several would only disturb each other
-        work = Work(sounds)
-        for number, listener in enumerate(self._crew):
-            thread = threading.Thread(target=self._run, args=(listener, work), name=f"streamtag-catalog-{number}")
+    def run(self, files: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
+        """Yield the results; None regularly. Raises what broke in a thread."""
+        from streamtag.model.batched import set_torch_threads  # late: torch
+
+        self._torch_threads = set_torch_threads(1)  # several would only disturb each other
+        shared = _SharedFiles(files)
+        for number, batch in enumerate(self._batches):
+            thread = threading.Thread(target=self._work, args=(batch, shared), name=f"streamtag-catalog-{number}")
             self._threads.append(thread)
             thread.start()
-        busy = len(self._threads)
-        while busy:
-            try:
-                result = self._results.get(timeout=WAIT_S)
-            except queue.Empty:
-                yield None
-                continue
-            if isinstance(result, Exception):
-                raise result
-            if result is None:
-                busy -= 1
-            else:
-                yield result
+        yield from collect(self._results, len(self._threads))
 
     def close(self) -> None:
-        """Ends the threads, each after its step; what they have not finished is lost."""
+        """End the threads, each after its step. Files that are not finished are lost."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        torch.set_num_threads(self._torch_threads)
+        if self._torch_threads is not None:
+            from streamtag.model.batched import set_torch_threads
 
-    def _run(self, listener: FileBatch, work: Work) -> None:
+            set_torch_threads(self._torch_threads)
+
+    def _work(self, batch: FileBatch, files: _SharedFiles) -> None:
         end: Exception | None = None
         try:
-            for heard in listener.hear(work):
-                if not self._put(heard):
+            for result in batch.run(files):
+                if not self._put(result):
                     return
-        except Exception as error:  # raised again by hear
+        except Exception as error:  # raised again by run
             end = error
         self._put(end)
 
     def _put(self, item: TaskResult | Exception | None) -> bool:
-        """Whether anyone still wants it."""
+        """Return whether it was put before the runner was closed."""
         while not self._stop.is_set():
             try:
-                self._results.put(item, timeout=WAIT_S)
+                self._results.put(item, timeout=POLL_INTERVAL_S)
             except queue.Full:
                 continue
             return True
         return False
 
 
-class Work:
-    """Sounds, each given to whichever thread asks first: the largest ones first."""
+class _SharedFiles:
+    """An iterator of files for several threads, the largest first."""
 
-    def __init__(self, sounds: Sequence[AudioFile]) -> None:
+    def __init__(self, files: Sequence[AudioFile]) -> None:
         self._lock = threading.Lock()
-        self._sounds = iter(largest_first(sounds))
+        self._files = iter(largest_first(files))
 
     def __iter__(self) -> Iterator[AudioFile]:
         return self
 
     def __next__(self) -> AudioFile:
         with self._lock:
-            return next(self._sounds)
+            return next(self._files)
 
 
-def largest_first(sounds: Sequence[AudioFile]) -> list[AudioFile]:
-    return sorted(sounds, key=lambda sound: sound.size, reverse=True)
+def collect(results: Results, producers: int) -> Iterator[TaskResult | None]:
+    """Yield results until every producer has ended, and None regularly. Raises the first error among them."""
+    while producers:
+        try:
+            item = results.get(timeout=POLL_INTERVAL_S)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(item, Exception):
+            raise item
+        if item is None:
+            producers -= 1
+        else:
+            yield item
+
+
+def default_threads(device: str) -> int:
+    """Return the number of threads that use the device fully."""
+    cores = usable_cores()
+    return cores if device == "cpu" else min(cores, MAX_GPU_THREADS)
+
+
+def largest_first(files: Sequence[AudioFile]) -> list[AudioFile]:
+    return sorted(files, key=lambda file: file.size, reverse=True)

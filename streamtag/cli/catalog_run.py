@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streamtag.catalog.files import AudioFile, Collection
-from streamtag.catalog.fingerprint import fingerprint
+from streamtag.catalog.files import AudioFile, Collection, hard_links
 from streamtag.catalog.journal import Journal
-from streamtag.catalog.progress import Progress, ProgressTracker
-from streamtag.catalog.progress_bar import ProgressBar, hours
-from streamtag.catalog.table import check_format
+from streamtag.catalog.progress import Progress, ProgressBar, ProgressTracker, format_duration
+from streamtag.catalog.result import FINGERPRINT_DIGITS
+from streamtag.catalog.table_formats import check_format
 from streamtag.cli.reporter import Reporter
 from streamtag.cli.running import run_command
 from streamtag.cli.signals import SignalGuard
@@ -26,10 +25,10 @@ from streamtag.text import format_time, printable
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
-    from streamtag.catalog.file_task import TaskResult
-    from streamtag.catalog.output import Written
+    from streamtag.catalog.runner import Runner
+    from streamtag.catalog.tables import TableSummary
 
-FAILURES_TOLD = 20  # the rest stand in the table
+MAX_FAILURES_SHOWN = 20  # the others are in the table only
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,6 @@ class CatalogRequest:
     device: str = "auto"
 
 
-class Workers(Protocol):
-    """Who hears: threads of this process, or actors of a cluster."""
-
-    def hear(self, sounds: Sequence[AudioFile]) -> Iterator[TaskResult | None]: ...
-
-
 def run(request: CatalogRequest) -> int:
     """Does it. -> the exit code: 1 also if a file could not be heard."""
     return run_command(False, partial(_run, request))
@@ -69,36 +62,37 @@ def _run(request: CatalogRequest, reporter: Reporter, interruption: SignalGuard)
     tables = [*request.outs, *([request.frames] if request.frames else [])]
     for path in tables:
         check_format(path)
-    collection = Collection.of(request.paths)
-    check_targets(tables, [sound.path for sound in collection.sounds])
-    for error in collection.missing:
+    collection = Collection.find(request.paths)
+    check_targets(tables, [file.path for file in collection.files])
+    for error in collection.errors:
         reporter.error(error)
-    if not collection.sounds:
+    if not collection.files:
         return
 
     from streamtag.api import load  # late: torch
-    from streamtag.catalog.output import write_tables
+    from streamtag.catalog.tables import TableRequest, write_tables
+    from streamtag.model.model_file import fingerprint
 
     tagger = load(request.model, "cpu" if request.ray else request.device)
-    model = fingerprint(tagger.path)
+    model = fingerprint(tagger.path)[:FINGERPRINT_DIGITS]
     first = request.outs[0]
     with ExitStack() as resources:
         journal = resources.enter_context(Journal(first.with_name(f"{first.name}.journal")))
         work = Work(request, tagger, model, journal, reporter, interruption)
-        progress = work.hear(collection.sounds)
-        written = write_tables(
-            journal, collection.sounds, tagger, model, request.top, request.outs, request.frames, FAILURES_TOLD
-        )
-    for sound, reason in written.failures:
-        reporter.error(SourceError(f"{printable(sound.path)}: {reason}"))
-    if written.failed > len(written.failures):
-        reporter.note(f"{written.failed - len(written.failures):,} more failed: see the column `error`")
-    reporter.note(_told(request, collection, progress, written))
+        progress = work.run(collection.files)
+        hop_s = tagger.network.spec.hop_s
+        table_request = TableRequest(tagger.tags, hop_s, request.outs, request.frames, request.top, MAX_FAILURES_SHOWN)
+        summary = write_tables(table_request, journal, collection.files, model)
+    for file, reason in summary.failures:
+        reporter.error(SourceError(f"{printable(file.path)}: {reason}"))
+    if summary.failed > len(summary.failures):
+        reporter.note(f"{summary.failed - len(summary.failures):,} more failed: see the column `error`")
+    reporter.note(_summary(request, collection, progress, summary))
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one run hears, and where it keeps it."""
+    """What one run tags, and where it keeps the results."""
 
     request: CatalogRequest
     tagger: Tagger
@@ -107,70 +101,63 @@ class Work:
     reporter: Reporter
     interruption: SignalGuard
 
-    def hear(self, sounds: Sequence[AudioFile]) -> Progress:
-        """All that the journal does not know yet, or knows to have failed. What was done is kept, come what may."""
-        twins = _twins([sound for sound in sounds if self._unknown(sound)])
-        firsts = [names[0] for names in twins.values()]
-        known = len(sounds) - sum(map(len, twins.values()))
+    def run(self, files: Sequence[AudioFile]) -> Progress:
+        """Tag all files without a result in the journal, or with an error there. Results are kept, come what may."""
+        links = hard_links([file for file in files if self._needs_tagging(file)])
+        firsts = [names[0] for names in links.values()]
+        known = len(files) - sum(map(len, links.values()))
         if known:
-            self.reporter.note(f"{known:,} of {len(sounds):,} files are known from before")
-        tally = ProgressTracker(len(firsts), sum(sound.size for sound in firsts))
-        others = {names[0].place: names[1:] for names in twins.values()}
+            self.reporter.note(f"{known:,} of {len(files):,} files are known from before")
+        tracker = ProgressTracker(len(firsts), sum(file.size for file in firsts))
+        other_names = {names[0].abspath: names[1:] for names in links.values()}
         with ExitStack() as resources:
             resources.callback(self.journal.commit)
             if firsts:
-                workers = self._workers(firsts, tally, resources)
+                runner = self._runner(firsts, tracker, resources)
                 resources.enter_context(self.interruption)
                 bar = resources.enter_context(ProgressBar(Console(stderr=True, highlight=False), self.reporter.note))
-                for heard in workers.hear(firsts):
-                    if heard is not None:
-                        entry = self.journal.add(*heard)
-                        for twin in others[entry.place]:
-                            self.journal.add(entry.of_twin(twin), None)
-                        tally.heard(entry)
-                    bar.show(tally.progress())
+                for item in runner.run(firsts):
+                    if item is not None:
+                        result = self.journal.add(*item)
+                        for file in other_names[result.abspath]:
+                            self.journal.add(result.for_link(file), None)
+                        tracker.finish(result)
+                    bar.show(tracker.progress())
                     if self.interruption.wanted:
                         break
-        return tally.progress()
+        return tracker.progress()
 
-    def _unknown(self, sound: AudioFile) -> bool:
-        entry = self.journal.entry(sound, self.model)
-        if entry is None or entry.error is not None:
+    def _needs_tagging(self, file: AudioFile) -> bool:
+        result = self.journal.find(file, self.model)
+        if result is None or result.error is not None:
             return True
-        return self.request.frames is not None and entry.frames_at is None
+        return self.request.frames is not None and result.frames_offset is None
 
-    def _workers(self, sounds: Sequence[AudioFile], tally: ProgressTracker, resources: ExitStack) -> Workers:
-        request = self.request
+    def _runner(self, files: Sequence[AudioFile], tracker: ProgressTracker, resources: ExitStack) -> Runner:
+        request, keep_frames = self.request, self.request.frames is not None
         if request.ray is not None:
+            from streamtag.api import load
             from streamtag.catalog.actor import Job
             from streamtag.catalog.cluster import Cluster
 
-            job = Job(self.tagger.path.resolve(), self.model, request.device, request.frames is not None)
-            return resources.enter_context(Cluster(request.ray.address, request.workers, job, tally.moved))
-        from streamtag.catalog.runner import ThreadedRunner, listeners
+            job = Job(load, self.tagger.path.resolve(), self.model, request.device, keep_frames)
+            return resources.enter_context(Cluster(request.ray.address, request.workers, job, tracker.advance))
+        from streamtag.catalog.runner import MAX_OPEN_FILES, ThreadedRunner, default_threads
+        from streamtag.inference.batch import SessionPool
 
-        size = min(request.workers or listeners(self.tagger.device), len(sounds))
-        return resources.enter_context(
-            ThreadedRunner(self.tagger, size, self.model, request.frames is not None, tally.moved)
-        )
-
-
-def _twins(sounds: Sequence[AudioFile]) -> dict[tuple[int, int], list[AudioFile]]:
-    """All names of each file, by what it is: it is heard once."""
-    found: dict[tuple[int, int], list[AudioFile]] = {}
-    for sound in sounds:
-        found.setdefault(sound.identity, []).append(sound)
-    return found
+        threads = min(request.workers or default_threads(self.tagger.device), len(files))
+        pool = SessionPool(self.tagger, slots=threads * MAX_OPEN_FILES)
+        return resources.enter_context(ThreadedRunner(pool, threads, self.model, keep_frames, tracker.advance))
 
 
-def _told(request: CatalogRequest, collection: Collection, progress: Progress, written: Written) -> str:
-    parts = [f"{written.files:,} of {len(collection.sounds):,} files in {', '.join(map(str, request.outs))}"]
-    if written.failed:
-        parts.append(f"{written.failed:,} failed")
+def _summary(request: CatalogRequest, collection: Collection, progress: Progress, tables: TableSummary) -> str:
+    parts = [f"{tables.files:,} of {len(collection.files):,} files in {', '.join(map(str, request.outs))}"]
+    if tables.failed:
+        parts.append(f"{tables.failed:,} failed")
     if progress.seconds:
         speed = f"{progress.times_real_time:.0f} times real time"
-        parts.append(f"{hours(progress.seconds)} of sound in {format_time(progress.taken_s)}, {speed}")
-    left = len(collection.sounds) - written.files
+        parts.append(f"{format_duration(progress.seconds)} of sound in {format_time(progress.elapsed_s)}, {speed}")
+    left = len(collection.files) - tables.files
     if left:
         parts.append(f"{left:,} left: the same command goes on")
     return "; ".join(parts)

@@ -73,7 +73,7 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
 
     from streamtag.api import load
     from streamtag.inference.batch import SessionPool
-    from streamtag.scheduler.stream_state import fingerprint
+    from streamtag.model.model_file import fingerprint
     from streamtag.server.thread import ServerThread
 
     tagger = load(request.model, request.device)

@@ -1,4 +1,9 @@
-"""The mathematics: pure steps on tensors, no clock, thread or print."""
+"""The mathematics: pure steps on tensors without a clock, thread, socket or print.
+
+Contains the scattering front end, the normalization, the GRU, the whole network as one streaming module, the batched
+form of it with the states of many streams, and the model file. May import `errors`, `spec` and `text`.
+Start reading at `streaming` (the interface of all stages), then `network`; `batched` steps many streams.
+"""
 
 from streamtag.model.batched import BatchedTagger
 from streamtag.model.model_file import load_tagger, save_tagger

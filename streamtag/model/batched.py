@@ -124,3 +124,10 @@ class BatchedTagger:
         y, new_hidden = self._gru.frame(network.normalization(frames[:, 0]), hidden)
         self._states.hidden.scatter(rows, where(starting, hidden, new_hidden))
         return torch.sigmoid(network.head(y))
+
+
+def set_torch_threads(count: int) -> int:
+    """Set the number of threads that compute one torch operation, and return the previous number."""
+    previous = torch.get_num_threads()
+    torch.set_num_threads(count)
+    return previous

@@ -1,11 +1,11 @@
-"""Two orders of wavelet moduli over one window of a signal, everything as batched FFTs.
+"""Two orders of wavelet moduli over one window of a signal, as batched FFTs.
 
     window ─ FFT ─► crop·ψ1 ─ inverse FFT ─► |·| = U1 ─► dot φ = S1
                                               └ FFT ─► crop·ψ2 ─ inverse FFT ─► |·| = U2 ─► dot φ = S2
 
-Why it is fast: a band is cropped out of the spectrum at a length in proportion to its *width* (the modulus
-forgets the carrier, so the crop may start anywhere), all crops of one length are one inverse FFT whichever
-band they come from, and φ is needed once a hop only, so it is a dot product.
+It is fast because a band is cropped out of the spectrum at a length in proportion to its *width* (the modulus discards
+the carrier, so the crop may start anywhere), all crops of one length share one inverse FFT, and φ is needed only once
+per hop, so it is a dot product.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch import Tensor, nn
 from streamtag.model.filterbank import FilterBank, Floats, Wavelet, envelope_band
 from streamtag.model.wavelet_modulus import Crop, WaveletModulus, without_tails
 
-SLACK = 0.99  # a length that misses the rule by a percent is taken all the same
+SIZE_TOLERANCE = 0.99  # a length that is too short by one percent is still used
 
 
 @dataclass(frozen=True)
 class Geometry:
     """A window of `span` samples (at the signal's full rate) that arrives as `length` points.
 
-    `sizes1` and `sizes2` are the lengths in points at which bands of the two orders may be sampled. Each one costs
-    a dozen calls whatever its work, so few lengths suit few windows at a time, and many lengths many. A band of
-    width σ is sampled at `width1` σ or more in the first order, at `width2` σ in the second.
+    `sizes1` and `sizes2` are the lengths in points at which bands of the two orders may be sampled. Each length costs
+    a dozen calls whatever its work, so few lengths suit few windows at a time, and many lengths many windows. A band
+    of width σ is sampled at `width1` σ or more in the first order, at `width2` σ in the second.
     """
 
     span: int
@@ -41,15 +41,15 @@ class Geometry:
     width2: float
 
     def size(self, sizes: Sequence[int], width: float) -> int:
-        """The shortest of `sizes` points that samples a band `width` cycles a sample wide."""
-        return next((m for m in sorted(sizes) if m >= SLACK * width * self.span), max(sizes))
+        """Return the smallest of `sizes` that samples a band with a width in cycles per sample."""
+        return next((m for m in sorted(sizes) if m >= SIZE_TOLERANCE * width * self.span), max(sizes))
 
 
 @dataclass(frozen=True)
 class SpectrumSegment:
-    """A place in the pool for the spectra of `count` real rows of `size` points.
+    """A segment of the pool for the spectra of `count` real rows of `size` points.
 
-    Each row there holds `below` negative frequencies, then zero up to Nyquist.
+    Each row holds `below` negative frequencies, then zero up to Nyquist.
     """
 
     start: int
@@ -65,45 +65,45 @@ class SpectrumSegment:
     def end(self) -> int:
         return self.start + self.count * self.width
 
-    def put(self, rows: Tensor, pool: Tensor) -> None:
-        """rows [B, count, size] -> their spectra, into pool [B, points]."""
+    def write(self, rows: Tensor, pool: Tensor) -> None:
+        """Write the spectra of rows [B, count, size] to the pool [B, points]."""
         spectrum = torch.fft.rfft(rows)
-        place = pool[:, self.start : self.end].view(len(pool), self.count, self.width)
-        place[..., self.below :] = spectrum
-        place[..., : self.below] = spectrum[..., 1 : self.below + 1].conj().flip(-1)
+        segment = pool[:, self.start : self.end].view(len(pool), self.count, self.width)
+        segment[..., self.below :] = spectrum
+        segment[..., : self.below] = spectrum[..., 1 : self.below + 1].conj().flip(-1)
 
 
 class Cascade(nn.Module):
     """Both orders over windows of one geometry.
 
-    `own` are the first-order bands taken from the window itself; `guests` are bands whose envelopes come from
-    elsewhere, at `guest_size` points a window. `pairs` are the second-order paths to compute. `weights(size)`
-    gives the sets of φ for rows of `size` points: [size, C].
+    `local` are the first-order bands computed from the window itself; `external` are bands whose envelopes are
+    inputs, with `external_size` points per window. `pairs` are the second-order paths to compute. `weights(size)`
+    returns the sets of φ for rows of `size` points: [size, C].
 
-    `paths` tells the order of the outputs: (n1,) and (n1, n2); `zeros` where in the pool the spectrum of a
-    band's envelope begins, `sizes` how many points that envelope has.
+    `paths` is the order of the outputs, (n1,) and (n1, n2); `zeros` is where in the pool the spectrum of a band's
+    envelope begins, `sizes` the number of points of that envelope.
     """
 
     def __init__(
         self,
         bank: FilterBank,
         geometry: Geometry,
-        own: Sequence[int],
-        guests: Sequence[int],
-        guest_size: int,
+        local: Sequence[int],
+        external: Sequence[int],
+        external_size: int,
         pairs: Sequence[tuple[int, int]],
         weights: PhiWeights,
     ) -> None:
         super().__init__()
         self.geometry = geometry
-        rows: dict[int, list[int]] = {}  # by size; guests keep a shelf of their own, the last
-        for n1 in own:
+        rows: dict[int, list[int]] = {}  # by size; external bands have a segment of their own, the last
+        for n1 in local:
             rows.setdefault(geometry.size(geometry.sizes1, geometry.width1 * bank.first[n1].sigma), []).append(n1)
         self._first = [
             WaveletModulus(m, [_first_crop(bank.first[n1], geometry, m) for n1 in group], weights(m))
             for m, group in rows.items()
         ]
-        self.sizes = {n1: m for m, group in rows.items() for n1 in group} | dict.fromkeys(guests, guest_size)
+        self.sizes = {n1: m for m, group in rows.items() for n1 in group} | dict.fromkeys(external, external_size)
 
         cuts: dict[int, list[tuple[int, int, int]]] = {}  # by size: n1, n2, lowest bin
         for n1, n2 in pairs:
@@ -113,15 +113,15 @@ class Cascade(nn.Module):
             low = math.floor(centre * geometry.span) - size // 2
             cuts.setdefault(size, []).append((n1, n2, min(max(low, 1 - nyquist), nyquist + 1 - size)))
 
-        groups = list(rows.items()) + ([(guest_size, list(guests))] if guests else [])
-        self.shelves: list[SpectrumSegment] = []
+        groups = list(rows.items()) + ([(external_size, list(external))] if external else [])
+        self.segments: list[SpectrumSegment] = []
         self.zeros: dict[int, int] = {}
         for m, group in groups:
             below = max([-low for cut in cuts.values() for n1, _, low in cut if n1 in group], default=0)
-            start = self.shelves[-1].end if self.shelves else 0
-            shelf = SpectrumSegment(start, len(group), m, max(0, below))
-            self.zeros |= {n1: start + i * shelf.width + shelf.below for i, n1 in enumerate(group)}
-            self.shelves.append(shelf)
+            start = self.segments[-1].end if self.segments else 0
+            segment = SpectrumSegment(start, len(group), m, max(0, below))
+            self.zeros |= {n1: start + i * segment.width + segment.below for i, n1 in enumerate(group)}
+            self.segments.append(segment)
         responses = {n2: psi.response(geometry.span) for n2, psi in enumerate(bank.second)}
         self._second = [
             WaveletModulus(m, [self._second_crop(n1, responses[n2], low, m) for n1, n2, low in cut], weights(m))
@@ -131,33 +131,33 @@ class Cascade(nn.Module):
         self.paths: list[tuple[int, ...]] = [(n1,) for group in rows.values() for n1 in group]
         self.paths += [(n1, n2) for cut in cuts.values() for n1, n2, _ in cut]
 
-    def forward(self, spectrum: Tensor, guests: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
-        """spectrum [B, bins] of the windows, guests' envelopes [B, K, guest_size] -> sums [B, paths, C], pool.
+    def forward(self, spectrum: Tensor, external: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+        """Return sums [B, paths, C] and the pool [B, points] of the first order's spectra.
 
-        The pool [B, points] holds the spectra of the first order's envelopes, shelf by shelf.
+        spectrum [B, bins] of the windows; external: envelopes [B, K, external_size].
         """
-        pool = spectrum.new_empty(spectrum.shape[0], self.shelves[-1].end)
+        pool = spectrum.new_empty(spectrum.shape[0], self.segments[-1].end)
         sums = []
-        for moduli, shelf in zip(self._first, self.shelves, strict=False):
-            U1, S1 = moduli(spectrum)
-            shelf.put(U1, pool)
+        for modulus, segment in zip(self._first, self.segments, strict=False):
+            U1, S1 = modulus(spectrum)
+            segment.write(U1, pool)
             sums.append(S1)
-        for guest, shelf in zip(guests, self.shelves[len(self._first) :], strict=True):
-            shelf.put(guest, pool)
-        sums += [moduli(pool)[1] for moduli in self._second]
+        for envelopes, segment in zip(external, self.segments[len(self._first) :], strict=True):
+            segment.write(envelopes, pool)
+        sums += [modulus(pool)[1] for modulus in self._second]
         return torch.cat(sums, dim=-1).movedim(0, -1), pool
 
     def _second_crop(self, n1: int, response: Floats, low: int, size: int) -> Crop:
-        """ψ2 from bin `low` (it may be negative) of the spectrum of an envelope."""
+        """Return ψ2 from bin `low`, which may be negative, of an envelope's spectrum."""
         bins = np.arange(low, low + size) % self.geometry.span
         return Crop(self.zeros[n1] + low, response[bins] * (size / self.sizes[n1]))
 
 
 @dataclass(frozen=True)
 class LowPassWindow:
-    """φ centred at `centre`, summed over the samples start <= t < stop of a window, all from its first sample.
+    """φ centred at `centre`, over the samples start <= t < stop of a window; all count from its first sample.
 
-    Over the last `fade` samples before `stop` it falls smoothly: φ cut off at once would let every sound into S0.
+    It falls smoothly over the last `fade` samples before `stop`: an abrupt end would let all frequencies into S0.
     """
 
     centre: int
@@ -166,7 +166,7 @@ class LowPassWindow:
     fade: int = 0
 
     def weights(self, bank: FilterBank, times: Floats) -> Floats:
-        """At times in samples: [size]."""
+        """Return φ at times in samples: [size]."""
         inside = (times >= self.start) & (times < self.stop)
         end = np.clip((self.stop - times) / max(self.fade, 1), 0.0, 1.0)
         return np.asarray(np.where(inside, bank.phi(times - self.centre) * (0.5 - 0.5 * np.cos(np.pi * end)), 0.0))
@@ -174,20 +174,20 @@ class LowPassWindow:
 
 @dataclass(frozen=True)
 class PhiWeights:
-    """φ as weights for rows of any size over a window of `span` samples: a column for each place of φ."""
+    """φ as weights for rows of any size over a window of `span` samples: one column per position of φ."""
 
     bank: FilterBank
     span: int
     columns: tuple[LowPassWindow, ...]
 
     def __call__(self, size: int) -> Floats:
-        """[size, C]"""
+        """Return the weights [size, C]."""
         step = self.span / size
         times = np.asarray(np.arange(size) * step, dtype=np.float64)
         return without_tails(np.stack([step * column.weights(self.bank, times) for column in self.columns], axis=-1))
 
 
 def _first_crop(psi: Wavelet, geometry: Geometry, size: int) -> Crop:
-    """ψ1 out of the spectrum of the window itself, whose bin k is the frequency k / span."""
+    """Return ψ1 for the spectrum of the window itself, whose bin k is the frequency k / span."""
     start = max(0, round(psi.xi * geometry.span) - size // 2)
     return Crop(start, psi.response(geometry.span)[start : start + size] * (size / geometry.length))

@@ -1,7 +1,7 @@
-"""The wavelets: kymatio's Morlet filter banks, and how slowly each band may be sampled.
+"""The wavelets: kymatio's Morlet filter banks, and the bandwidths that determine sampling rates.
 
-Letters as in the scattering literature: ξ centre frequency and σ width of a Gaussian band, both in cycles a
-sample; ψ1 and ψ2 the band-passes of the two orders, φ the low-pass, j the octave.
+Letters as in the scattering literature: ξ is the centre frequency and σ the width of a Gaussian band, both in cycles
+per sample; ψ1 and ψ2 are the band-passes of the two orders, φ is the low-pass, j the octave.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from streamtag.spec import ScatteringSpec
 
 Floats = npt.NDArray[np.float64]
 
-SIGMA0 = 0.1  # kymatio's width of the low-pass at T = 1, in cycles a sample
-ALPHA = 5.0  # kymatio's tolerance that fixes j
+SIGMA0 = 0.1  # kymatio's width of the low-pass at T = 1, in cycles per sample
+ALPHA = 5.0  # kymatio's tolerance that determines j
 R_PSI = math.sqrt(0.5)  # kymatio's overlap of neighbouring wavelets
 
 
 @dataclass(frozen=True)
 class Wavelet:
-    """One ψ: centre ξ, width σ (cycles a sample) and octave j."""
+    """One ψ: centre ξ, width σ (cycles per sample) and octave j."""
 
     xi: float
     sigma: float
@@ -32,17 +32,17 @@ class Wavelet:
 
     @property
     def sigma_t(self) -> float:
-        """Width in time, in samples: a Gaussian's two widths multiply to 1 / 2π."""
-        return duration(self.sigma)
+        """Width in time, in samples."""
+        return width_in_time(self.sigma)
 
     def response(self, size: int) -> Floats:
-        """Values at the frequencies 0, 1/size, ..., (size - 1)/size: [size]. Real: the phase is zero."""
+        """Return the real response at the frequencies 0, 1/size, ..., (size - 1)/size: [size]."""
         return np.asarray(morlet_1d(size, self.xi, self.sigma), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class FilterBank:
-    """Both orders' wavelets, the low-pass, and the scattering paths in kymatio's order."""
+    """The wavelets of both orders, the low-pass, and the scattering paths in kymatio's order."""
 
     first: tuple[Wavelet, ...]
     second: tuple[Wavelet, ...]
@@ -59,7 +59,7 @@ class FilterBank:
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Second-order paths (n1, n2): only envelopes slower than the band that carries them."""
+        """Second-order paths (n1, n2): only envelopes that are slower than the band that carries them."""
         return tuple(
             (n1, n2) for n1, psi1 in enumerate(self.first) for n2, psi2 in enumerate(self.second) if psi2.j > psi1.j
         )
@@ -69,31 +69,31 @@ class FilterBank:
         return 1 + len(self.first) + len(self.pairs)
 
     def phi(self, times: Floats) -> Floats:
-        """The low-pass at times in samples, of unit sum over whole samples (kymatio's Gaussian)."""
-        width = duration(self.sigma_low)
+        """Return kymatio's Gaussian low-pass at times in samples; its sum over whole samples is 1."""
+        width = width_in_time(self.sigma_low)
         return np.asarray(np.exp(-0.5 * (times / width) ** 2) / (width * math.sqrt(2 * math.pi)), dtype=np.float64)
 
 
-def duration(sigma: float) -> float:
-    """Standard deviation in samples of the Gaussian whose spectrum has width `sigma` (cycles a sample)."""
+def width_in_time(sigma: float) -> float:
+    """Return the standard deviation in samples of the Gaussian whose spectrum has width `sigma`, cycles per sample."""
     return 1 / (2 * math.pi * sigma)
 
 
 def envelope_band(psi1: Wavelet, psi2: Wavelet) -> tuple[float, float]:
-    """Centre and width of the band that |x*ψ1| * ψ2 really fills, in cycles a sample.
+    """Return centre and width of the band that |x*ψ1| * ψ2 really fills, in cycles per sample.
 
-    The envelope of a band of width σ1 has a spectrum around zero of width √2 σ1 (two such bands, correlated);
-    its product with ψ2 is a Gaussian again, narrower than both.
+    The envelope of a band of width σ1 has a spectrum around zero of width √2 σ1 (the correlation of two such bands).
+    Its product with ψ2 is a Gaussian again, narrower than both.
     """
     spread, width = 2 * psi1.sigma**2, psi2.sigma**2
     return psi2.xi * spread / (spread + width), math.sqrt(spread * width / (spread + width))
 
 
 def low_pass_response(size: int, count: int, edge: float, rate: float) -> Floats:
-    """An anti-aliasing low-pass at the frequencies 0, 1/size, ..., (count - 1)/size: [count].
+    """Return an anti-aliasing low-pass at the frequencies 0, 1/size, ..., (count - 1)/size: [count].
 
-    Flat up to `edge`, then falling as a Gaussian's integral, so that what folds back at the sampling `rate`
-    (both in cycles a sample) stays above `edge`; its support in time is as short as that allows.
+    It is flat up to `edge` and then falls as a Gaussian's integral, so that aliases at the sampling `rate` (both in
+    cycles per sample) stay above `edge`. Its support in time is as short as that allows.
     """
     frequencies = np.arange(count) / size
     middle = rate / 2
@@ -101,6 +101,6 @@ def low_pass_response(size: int, count: int, edge: float, rate: float) -> Floats
     return np.array([0.5 * math.erfc((f - middle) / (width * math.sqrt(2))) for f in frequencies])
 
 
-def falling(size: int) -> Floats:
-    """Half a cosine from 1 to 0: [size]."""
+def fade_out(size: int) -> Floats:
+    """Return half a cosine from 1 to 0: [size]."""
     return np.asarray(0.5 + 0.5 * np.cos(np.pi * (np.arange(size) + 0.5) / size), dtype=np.float64)

@@ -1,12 +1,13 @@
-"""A tagger as one safetensors file that describes itself: weights, settings, tags, thresholds, card.
+"""A tagger as one self-describing safetensors file: weights, settings, tags, thresholds, card.
 
-The header's metadata holds JSON texts; loading takes a path and nothing else, and runs no code of the file.
+The header's metadata holds JSON texts. Loading takes a path and nothing else, and runs no code from the file.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from streamtag.model.normalization import Normalization
 from streamtag.model.recurrent import StackedGRU
 from streamtag.model.scattering import Scattering
 from streamtag.spec import NetworkSpec, NormalizationSpec, ScatteringSpec
+from streamtag.text import describe_os_error
 
 FORMAT = "streamtag-model-1"
-MAX_PARAMETERS = 100_000_000  # what a file may ask for before anything is allocated
+MAX_PARAMETERS = 100_000_000  # that a file may request before anything is allocated
+READ_SIZE = 1 << 20  # bytes
+_KEYS = ("scattering", "normalization", "network", "tags", "thresholds", "card")
 
 
 def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork:
-    """The tagger of a model file, on `device`, in single precision.
+    """Load a model file onto a device, in single precision.
 
     Raises ModelFileError if the file is missing, truncated, no model, or does not fit its own settings.
     """
@@ -36,28 +40,17 @@ def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork
         raise ModelFileError(f"{path}: not a streamtag model file of this version")
     try:
         description = {key: json.loads(metadata[key]) for key in _KEYS}
-        return _assembled(str(path), description, tensors).to(device)
+        return _build(str(path), description, tensors).to(device)
     except (KeyError, TypeError, ValueError, SpecError) as error:
         raise ModelFileError(f"{path}: damaged model description: {error}") from error
 
 
-def serialize(tagger: TaggerNetwork) -> tuple[str, bytes]:
-    """All that makes a tagger, for another process: its settings as JSON, and its weights as they are."""
-    description, tensors = _described(tagger)
-    return json.dumps(description), save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-
-
-def deserialize(description: str, weights: bytes) -> TaggerNetwork:
-    """The opposite, on the CPU. Raises ModelFileError if they do not fit each other."""
-    return _assembled("the model", json.loads(description), load(weights))
-
-
 def save_tagger(tagger: TaggerNetwork, path: Path) -> None:
-    """Write the tagger to `path`, weights in half precision, the constants of normalisation in single.
+    """Write a model file: weights in half precision, the constants of the normalization in single precision.
 
     Raises ModelFileError if a weight is not finite in half precision, OutputError if the file cannot be written.
     """
-    description, weights = _described(tagger)
+    description, weights = _describe(tagger)
     tensors = {}
     for name, tensor in weights.items():
         half = not name.startswith("normalization.")
@@ -71,7 +64,27 @@ def save_tagger(tagger: TaggerNetwork, path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error}") from error
 
 
-_KEYS = ("scattering", "normalization", "network", "tags", "thresholds", "card")
+def serialize(tagger: TaggerNetwork) -> tuple[str, bytes]:
+    """Return a tagger for another process: its settings as JSON, and its weights in full precision."""
+    description, tensors = _describe(tagger)
+    return json.dumps(description), save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def deserialize(description: str, weights: bytes) -> TaggerNetwork:
+    """Return the tagger of `serialize` on the CPU. Raises ModelFileError if the weights do not fit the settings."""
+    return _build("the model", json.loads(description), load(weights))
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a model file: equal for equal weights and settings. Raises ModelFileError."""
+    digest = sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(READ_SIZE):
+                digest.update(block)
+    except OSError as error:
+        raise ModelFileError(f"{path}: {describe_os_error(error)}") from None
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -84,8 +97,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ModelFileError(f"{path}: not a model file, or damaged: {error}") from error
 
 
-def _described(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Its settings, which JSON can hold, and its weights by name."""
+def _describe(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the settings, for JSON, and the weights by name."""
     description = {
         "scattering": tagger.spec.to_dict(),
         "normalization": tagger.normalization.spec.to_dict(),
@@ -97,30 +110,33 @@ def _described(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]
     return description, _tensors(tagger.normalization, tagger.gru, tagger.head)
 
 
-def _assembled(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> TaggerNetwork:
-    """name: of the file, for errors. Raises KeyError, TypeError, ValueError, SpecError for a damaged description."""
+def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> TaggerNetwork:
+    """Build a network. name: of the file, for errors.
+
+    Raises KeyError, TypeError, ValueError or SpecError for a damaged description, ModelFileError for the weights.
+    """
     scattering = ScatteringSpec.from_dict(description["scattering"])
     normalization = NormalizationSpec.from_dict(description["normalization"])
     network = NetworkSpec.from_dict(description["network"])
-    tags, thresholds, card = _description(description)
-    if _parameters(network) > MAX_PARAMETERS:
+    tags, thresholds, card = _parse_description(description)
+    if _parameter_count(network) > MAX_PARAMETERS:
         raise ModelFileError(f"{name}: a network of more than {MAX_PARAMETERS:,} parameters")
     try:
-        with torch.device("meta"):  # nothing is allocated or drawn at random before the weights come
+        with torch.device("meta"):  # nothing is allocated or initialised before the weights are assigned
             gru, head = StackedGRU(network), nn.Linear(network.hidden, network.outputs)
-        parts = Scattering(scattering), Normalization(normalization, scattering)
-        _check(name, tensors, _tensors(parts[1], gru, head))
+        front_end = Scattering(scattering), Normalization(normalization, scattering)
+        _check_tensors(name, tensors, _tensors(front_end[1], gru, head))
         weights = {name: tensor.float() for name, tensor in tensors.items()}
-        for prefix, module in _modules(parts[1], gru, head).items():
+        for prefix, module in _modules(front_end[1], gru, head).items():
             own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
             module.load_state_dict(own, assign=True)
-        return TaggerNetwork(*parts, gru, head, tags, thresholds, card)
+        return TaggerNetwork(*front_end, gru, head, tags, thresholds, card)
     except SpecError as error:
         raise ModelFileError(f"{name}: settings that do not fit: {error}") from error
 
 
-def _description(described: dict[str, Any]) -> tuple[list[str], list[float], dict[str, Any]]:
-    tags, thresholds, card = described["tags"], described["thresholds"], described["card"]
+def _parse_description(description: dict[str, Any]) -> tuple[list[str], list[float], dict[str, Any]]:
+    tags, thresholds, card = description["tags"], description["thresholds"], description["card"]
     if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
         raise ValueError("tags must be a list of names")
     if not isinstance(thresholds, list) or not all(_is_probability(t) for t in thresholds):
@@ -134,7 +150,7 @@ def _is_probability(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
 
 
-def _parameters(spec: NetworkSpec) -> int:
+def _parameter_count(spec: NetworkSpec) -> int:
     inputs = spec.inputs + (spec.layers - 1) * spec.hidden
     return 3 * spec.hidden * (inputs + spec.layers * (spec.hidden + 2)) + spec.outputs * (spec.hidden + 1)
 
@@ -148,7 +164,7 @@ def _tensors(normalization: nn.Module, gru: StackedGRU, head: nn.Module) -> dict
     return {prefix + name: t for prefix, module in modules.items() for name, t in module.state_dict().items()}
 
 
-def _check(path: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def _check_tensors(path: str, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     if tensors.keys() != expected.keys():
         names = sorted(tensors.keys() ^ expected.keys())
         raise ModelFileError(f"{path}: missing or unknown tensors: {', '.join(names[:4])}")

@@ -1,4 +1,4 @@
-"""Scattering frames as the network wants them: relative, compressed, standardised."""
+"""Scattering frames as the network's inputs: relative, compressed, standardised."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from streamtag.model.filterbank import FilterBank
 from streamtag.spec import NormalizationSpec, ScatteringSpec
 
-RATIO_FLOOR = 1e-3  # a ratio S2/S1 below this is no modulation
+MIN_RATIO = 1e-3  # a ratio S2/S1 below this is no modulation
 
 
 class Normalization(nn.Module):
     """frames [..., paths] -> network inputs [..., paths].
 
-    S2 is divided by its S1 (Eq. 4 of Song et al. 2018; the ratio does not depend on loudness), all are
-    compressed if the spec says so, then standardised with the training set's mean and deviation per path.
+    S2 is divided by its S1 (Eq. 4 of Song et al. 2018; the ratio does not depend on loudness). All paths are
+    compressed if the spec says so, then standardised with the training set's mean and standard deviation.
     """
 
     mean: Tensor
@@ -35,15 +35,15 @@ class Normalization(nn.Module):
         return (self.raw(frames) - self.mean) / self.std
 
     def raw(self, frames: Tensor) -> Tensor:
-        """Ratios and compression alone: [..., paths] -> [..., paths]. S0 counts by its size."""
+        """Return ratios and compressed values [..., paths] before standardisation. S0 counts by its absolute value."""
         floor = self.spec.floor
         levels = frames[..., : 1 + self.first].abs()
         ratios = frames[..., 1 + self.first :].clamp_min(0.0) / (frames[..., self.parents].clamp_min(0.0) + floor)
         if self.spec.compression == "log":
-            levels, ratios = torch.log(levels + floor), torch.log(ratios + RATIO_FLOOR)
+            levels, ratios = torch.log(levels + floor), torch.log(ratios + MIN_RATIO)
         return torch.cat([levels, ratios], dim=-1)
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the mean and standard deviation [paths] of `raw` frames; a constant path gets deviation 1."""
+        """Set the mean and standard deviation [paths] of `raw` frames. A constant path gets deviation 1."""
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))

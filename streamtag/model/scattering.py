@@ -1,17 +1,17 @@
 """The scattering transform of an endless signal, hop by hop, and of a whole signal.
 
-A frame needs the envelopes within about ±2.5 hops of its centre, weighted by φ. Short wavelets and long ones
-are treated apart:
+A frame needs the envelopes within about ±2.5 hops of its centre, weighted by φ. Short and long wavelets are computed
+separately:
 
-    audio ─┬─► High: windows of 1.25 hops at the full rate, once a hop. What they tell is final but for the last
-           │   margin; only partial sums with φ are kept, for the hop's own frame and the next three.
-           │        │ the same bands' envelopes, at 1/32 of the rate
-           └─ 1/8 ──┴─► Low: windows of 5 hops, anew for every frame, at rates so low that this is cheap.
+    audio ─┬─► HighRateBranch: windows of 1.25 hops at the full rate, once per hop. Results are final except for the
+           │   last margin. Only partial sums with φ are kept, for the hop's own frame and the next three.
+           │        │ the envelopes of the same bands, at 1/32 of the rate
+           └─ 1/8 ──┴─► LowRateBranch: windows of 5 hops, recomputed for every frame, cheap because of low rates.
 
-A signal is silent before its first and after its last sample. `forward` knows the audio that follows a frame's
-look-ahead, `step` does not. That is their only difference beyond rounding and aliasing: 1e-3 of the norm, but for
-the slowest envelopes (ψ2 below 8 Hz, whose support is longer than the look-ahead), which bring it to 4e-3 in the
-second order of rhythmic music.
+The signal is silent before its first and after its last sample. The offline transform (`forward`) knows the audio
+after a frame's look-ahead, the online transform (`step`) does not. Otherwise they differ by rounding and aliasing
+only: 1e-3 of the norm. The slowest envelopes (ψ2 below 8 Hz, whose support is longer than the look-ahead) bring the
+difference to 4e-3 in the second order of rhythmic music.
 """
 
 from __future__ import annotations
@@ -23,38 +23,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from streamtag.model.filterbank import FilterBank, falling
-from streamtag.model.high_rate import HighRateBranch, Hops
-from streamtag.model.layout import AFTER, AUDIO_RATE, BAND_RATE, BEFORE, Layout, Parts
-from streamtag.model.low_rate import LowRateBranch
+from streamtag.model.filterbank import FilterBank, fade_out
+from streamtag.model.layout import AUDIO_RATE, BAND_RATE, HOPS_AFTER, HOPS_BEFORE, BandLengths, Layout
+from streamtag.model.multirate import HighRateBranch, HighRateOutput, LowRateBranch
 from streamtag.spec import ScatteringSpec
 
-# windows computed at once, where all are known: on a CPU what they need should fit its caches, a GPU wants to be full
-ROWS_CPU, ROWS_GPU = 48, 480
-GROUP = 12  # frames that share a long window where the audio is known at once
+# windows computed at once, where all are known: on a CPU the intermediate tensors should fit its caches, a GPU
+# should be full
+MAX_CPU_WINDOWS, MAX_GPU_WINDOWS = 48, 480
+OFFLINE_FRAMES = 12  # that share a long window where all the audio is known
 
-# Lengths of bands as parts of a window, by order: few for a stream, where each length costs a dozen calls whatever
-# its work; more for whole signals. Both ends of a hop must fall on points of the short windows, or its sums with φ
-# are off by parts of a point: lengths there are multiples of ten.
-LIVE_HIGH = (1 / 4, 1 / 8, 3 / 64), (1 / 8, 5 / 64, 5 / 128)
-LIVE_LOW = (1 / 64, 1 / 160), (1 / 64, 3 / 320, 3 / 640, 3 / 1280)
-WHOLE_HIGH = (1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16, 1 / 32), (1 / 8, 3 / 32, 1 / 16, 3 / 64, 1 / 32, 1 / 64)
-WHOLE_LOW = (1 / 64, 1 / 128, 1 / 256), (1 / 64, 1 / 128, 1 / 256, 1 / 512)
+# Lengths of bands as fractions of a window, by order: few for a stream, since each length costs a dozen calls whatever
+# its work; more for whole signals. Both ends of a hop must be points of the short windows, or its sums with φ are
+# wrong by fractions of a point: lengths there are multiples of ten.
+ONLINE_HIGH = (1 / 4, 1 / 8, 3 / 64), (1 / 8, 5 / 64, 5 / 128)
+ONLINE_LOW = (1 / 64, 1 / 160), (1 / 64, 3 / 320, 3 / 640, 3 / 1280)
+OFFLINE_HIGH = (1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16, 1 / 32), (1 / 8, 3 / 32, 1 / 16, 3 / 64, 1 / 32, 1 / 64)
+OFFLINE_LOW = (1 / 64, 1 / 128, 1 / 256), (1 / 64, 1 / 128, 1 / 256, 1 / 512)
 
-# which column of a hop's sums goes into the frames that it meets, from the newest hop on
-LIVE = (5, 2, 3, 4)  # a frame whose own hop has just arrived
-WHOLE = (0, 1, 2, 3, 4)  # a frame that waited for the hop after its own
+# columns of the hops' sums that make up a frame, from the newest hop on
+ONLINE_COLUMNS = (5, 2, 3, 4)  # a frame whose own hop has just arrived
+OFFLINE_COLUMNS = (0, 1, 2, 3, 4)  # a frame that waited for the hop after its own
 
 
 @dataclass(frozen=True)
 class ScatteringState:
-    """What a stream must remember. Streams are axis 0 of every tensor; h is the hop in samples.
+    """The state of streams, which are axis 0 of every tensor; h is the hop in samples.
 
-    recent [N, h/4 + p]: the p < h samples that do not fill a hop yet, and the samples before them;
-    of the last three hops: sums [N, 3, paths, 6] with φ, and what the long windows hold, bands [N, K, 3h/32] and
-    audio [N, 3h/8];
+    recent [N, h/4 + p]: the p < h samples that do not fill a hop yet, and the samples before them. Of the last three
+    hops: sums [N, 3, paths, 6] with φ, and the content of the long windows, bands [N, K, 3h/32] and audio [N, 3h/8].
     index [N]: the frame that the next hop completes; -1 while the look-ahead fills for the first time.
-    warm: whether a hop was done since the start of the batch (same for all streams).
+    warm: a hop was computed since the start of the batch (the same for all streams).
     """
 
     recent: Tensor
@@ -66,23 +65,24 @@ class ScatteringState:
 
 
 class Transform(nn.Module):
-    """Both kinds of windows with bands of the same lengths, and the way from their paths to kymatio's order."""
+    """Both branches for bands of certain lengths, and the permutation of their paths to kymatio's order."""
 
     order: Tensor
 
-    def __init__(self, layout: Layout, high: Parts, low: Parts, frames: int) -> None:
+    def __init__(self, layout: Layout, high: BandLengths, low: BandLengths, frames: int) -> None:
         super().__init__()
         self.high, self.low = HighRateBranch(layout, high), LowRateBranch(layout, low, frames)
-        wanted = [(), *((n,) for n in range(len(layout.bank.first))), *layout.bank.pairs]
+        paths = [(), *((n,) for n in range(len(layout.bank.first))), *layout.bank.pairs]
         computed = [*self.high.paths, *self.low.paths]
-        self.register_buffer("order", torch.tensor([computed.index(p) for p in wanted]), persistent=False)
+        self.register_buffer("order", torch.tensor([computed.index(p) for p in paths]), persistent=False)
 
     def join(self, high: Tensor, low: Tensor) -> Tensor:
+        """Return frames [..., paths] of both branches in kymatio's order."""
         return torch.cat([high, low], dim=-1)[..., self.order]
 
 
 class Scattering(nn.Module):
-    """kymatio's Scattering1D(J, Q, T) with unit gain: one frame a hop, in kymatio's path order.
+    """kymatio's Scattering1D(J, Q, T) with unit gain: one frame per hop, in kymatio's path order.
 
     Frame k is centred at sample hop·k. No gradient flows through it.
     """
@@ -94,30 +94,30 @@ class Scattering(nn.Module):
         self.spec = spec
         layout = Layout(spec, FilterBank.build(spec))
         self.block = layout.block
-        # hops end half a hop after a multiple of the hop, since the look-ahead is one and a half
+        # hops end half a hop after a multiple of the hop, since the look-ahead is one and a half hops
         self.tail = layout.block - spec.hop
         self.start = spec.hop // 2 + self.tail
         self.path_count = layout.bank.path_count
         self._layout = layout
-        self.live = Transform(layout, LIVE_HIGH, LIVE_LOW, 1)
-        self._whole: Transform | None = None  # built by the first `forward`, so that a stream starts sooner
-        fade = torch.tensor(falling(layout.margin // 2 // AUDIO_RATE), dtype=torch.float32)
+        self.online = Transform(layout, ONLINE_HIGH, ONLINE_LOW, 1)
+        self._offline: Transform | None = None  # built by the first `forward`, so that a stream starts sooner
+        fade = torch.tensor(fade_out(layout.margin // 2 // AUDIO_RATE), dtype=torch.float32)
         self.register_buffer("fade", fade, persistent=False)
 
     @property
-    def whole(self) -> Transform:
-        if self._whole is None:
-            self._whole = Transform(self._layout, WHOLE_HIGH, WHOLE_LOW, GROUP).to(self.fade.device)
-        return self._whole
+    def offline(self) -> Transform:
+        if self._offline is None:
+            self._offline = Transform(self._layout, OFFLINE_HIGH, OFFLINE_LOW, OFFLINE_FRAMES).to(self.fade.device)
+        return self._offline
 
     @property
     def latency_s(self) -> float:
-        """Algorithmic latency in seconds: from a frame's centre to the last sample that it waits for."""
+        """Algorithmic latency in seconds, from a frame's centre to the last sample that it waits for."""
         return self.spec.lookahead_s
 
     def initial_state(self, streams: int) -> ScatteringState:
-        """The state of `streams` streams before their first sample: silence."""
-        return self._silence(streams, BEFORE)
+        """Return the state of `streams` streams before their first sample: silence."""
+        return self._silence(streams, HOPS_BEFORE)
 
     def _silence(self, streams: int, hops: int) -> ScatteringState:
         hop, device = self.spec.hop, self.fade.device
@@ -127,75 +127,77 @@ class Scattering(nn.Module):
 
         return ScatteringState(
             recent=zeros(self.start),
-            sums=zeros(hops, len(self.live.high.paths), self.live.high.columns),
-            bands=zeros(len(self.live.high.cascade.zeros), hops * hop // BAND_RATE),
+            sums=zeros(hops, len(self.online.high.paths), self.online.high.columns),
+            bands=zeros(len(self.online.high.cascade.zeros), hops * hop // BAND_RATE),
             audio=zeros(hops * hop // AUDIO_RATE),
             index=torch.full((streams,), -1, device=device),
         )
 
     @torch.no_grad()
     def step(self, audio: Tensor, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
-        """audio [N, n] for any n >= 0 -> the frames whose look-ahead has now arrived [N, f, paths], new state.
+        """Return the frames [N, f, paths] whose look-ahead has now arrived, and the new state.
 
-        A stream whose index was -1 in a batch that runs already (it was reset) gives a frame -1 first, which
-        stands for the time before its start and is to be ignored.
+        audio [N, n] for any n >= 0. A stream whose index was -1 in a batch that is already warm (it was reset) first
+        returns a frame -1, which belongs to the time before its start and must be ignored.
         """
         audio = torch.cat([state.recent, audio], dim=-1)
         used = max(0, audio.shape[-1] - self.tail) // self.spec.hop * self.spec.hop
-        state, started = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
+        state, was_warm = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
         frames = []
-        for windows in self._parts(audio, 1):
-            hops = self.live.high(windows)
-            sums, bands, low_audio = self._history(hops, state)
-            known = self._known_bands(bands, hops.bands), self._known_audio(low_audio, hops.audio)
-            frames.append(self.live.join(_meet(sums, LIVE), self.live.low(*known)))
-            state = self._moved(state, windows.shape[1], sums, bands, low_audio)
+        for windows in self._split_windows(audio, 1):
+            hops = self.online.high(windows)
+            sums, bands, low_audio = self._append(state, hops)
+            known = self._extend_bands(bands, hops.bands), self._extend_audio(low_audio, hops.audio)
+            frames.append(self.online.join(_overlap_add(sums, ONLINE_COLUMNS), self.online.low(*known)))
+            state = self._advance(state, windows.shape[1], sums, bands, low_audio)
         if not frames:
             return audio.new_empty(audio.shape[0], 0, self.path_count), state
         result = torch.cat(frames, dim=1) if len(frames) > 1 else frames[0]
-        return result if started else result[:, 1:], state
+        return result if was_warm else result[:, 1:], state
 
     def flush(self, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
-        """The frames still owed when the streams end here [N, f, paths], and a state as before the first sample."""
+        """Return the remaining frames of streams that end here [N, f, paths], and the state before the first sample."""
         streams, recent = state.recent.shape
-        started = state.warm or recent > self.start
+        has_started = state.warm or recent > self.start
         hops = 2 if recent > self.start else 1
-        owed = hops * self.spec.hop - (recent - self.tail) if started else 0
-        frames, _ = self.step(state.recent.new_zeros(streams, owed), state)
+        missing = hops * self.spec.hop - (recent - self.tail) if has_started else 0
+        frames, _ = self.step(state.recent.new_zeros(streams, missing), state)
         return frames, self.initial_state(streams)
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:
-        """audio [N, T] -> [N, ceil(T / hop), paths], each frame from all the audio that it depends on."""
+        """Return [N, ceil(T / hop), paths] for audio [N, T], each frame from all the audio that it depends on."""
         hop, (streams, samples) = self.spec.hop, audio.shape
         count = self.spec.frame_count(samples)
-        hops = -(-(count + 1 + AFTER) // GROUP) * GROUP  # before frame 0 there is the one that fills the look-ahead
+        # the frame before frame 0 is the one that fills the look-ahead
+        hops = -(-(count + 1 + HOPS_AFTER) // OFFLINE_FRAMES) * OFFLINE_FRAMES
         audio = nn.functional.pad(audio, (self.start, self.tail + hops * hop - self.start - samples))
-        # one hop of history more than a live stream keeps, since frames wait for one hop more
-        state = self._silence(streams, BEFORE + AFTER)
+        # one hop of history more than an online stream keeps, since frames wait for one hop more
+        state = self._silence(streams, HOPS_BEFORE + HOPS_AFTER)
         frames = []
-        for windows in self._parts(audio, GROUP):
-            sums, bands, low_audio = self._history(self.whole.high(windows), state)
-            low = self.whole.low(
-                _stretches(bands, hop // BAND_RATE, self.whole.low.span // hop, GROUP),
-                _stretches(low_audio, hop // AUDIO_RATE, self.whole.low.span // hop, GROUP),
+        for windows in self._split_windows(audio, OFFLINE_FRAMES):
+            sums, bands, low_audio = self._append(state, self.offline.high(windows))
+            span = self.offline.low.span // hop
+            low = self.offline.low(
+                _sliding_windows(bands, hop // BAND_RATE, span, OFFLINE_FRAMES),
+                _sliding_windows(low_audio, hop // AUDIO_RATE, span, OFFLINE_FRAMES),
             )
-            frames.append(self.whole.join(_meet(sums, WHOLE), low))
-            state = self._moved(state, windows.shape[1], sums, bands, low_audio)
-        first = 1 + AFTER
+            frames.append(self.offline.join(_overlap_add(sums, OFFLINE_COLUMNS), low))
+            state = self._advance(state, windows.shape[1], sums, bands, low_audio)
+        first = 1 + HOPS_AFTER
         return torch.cat(frames, dim=1)[:, first : first + count]
 
-    def _parts(self, audio: Tensor, group: int) -> Iterator[Tensor]:
-        """audio [N, t] -> the hops' windows [N, F, block], a few at a time, F a multiple of `group`."""
+    def _split_windows(self, audio: Tensor, multiple: int) -> Iterator[Tensor]:
+        """Yield the hops' windows [N, F, block] of audio [N, t], a few at a time, F a multiple of `multiple`."""
         if audio.shape[-1] >= self.block:
             windows = audio.unfold(-1, self.block, self.spec.hop)
-            rows = ROWS_CPU if audio.device.type == "cpu" else ROWS_GPU
-            few = max(1, rows // max(1, audio.shape[0]) // group) * group
-            for start in range(0, windows.shape[1], few):
-                yield windows[:, start : start + few]
+            most = MAX_CPU_WINDOWS if audio.device.type == "cpu" else MAX_GPU_WINDOWS
+            count = max(1, most // max(1, audio.shape[0]) // multiple) * multiple
+            for start in range(0, windows.shape[1], count):
+                yield windows[:, start : start + count]
 
-    def _history(self, hops: Hops, state: ScatteringState) -> tuple[Tensor, Tensor, Tensor]:
-        """The kept hops and the new ones on one time axis: sums [N, H + F, ...], bands [N, K, t], audio [N, t]."""
+    def _append(self, state: ScatteringState, hops: HighRateOutput) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the kept and the new hops on one time axis: sums [N, H + F, ...], bands [N, K, t], audio [N, t]."""
         hop = self.spec.hop
         bands = hops.bands[..., : hop // BAND_RATE].movedim(1, 2).flatten(-2)
         audio = hops.audio[..., : hop // AUDIO_RATE].flatten(1)
@@ -205,8 +207,10 @@ class Scattering(nn.Module):
             torch.cat([state.audio, audio], dim=-1),
         )
 
-    def _moved(self, state: ScatteringState, count: int, sums: Tensor, bands: Tensor, audio: Tensor) -> ScatteringState:
-        """The state `count` hops later."""
+    def _advance(
+        self, state: ScatteringState, count: int, sums: Tensor, bands: Tensor, audio: Tensor
+    ) -> ScatteringState:
+        """Return the state `count` hops later."""
         return dataclasses.replace(
             state,
             sums=sums[:, count:].clone(),
@@ -216,23 +220,23 @@ class Scattering(nn.Module):
             warm=True,
         )
 
-    def _known_bands(self, bands: Tensor, hops: Tensor) -> Tensor:
-        """[N, F, K, span/32]: after what is known, envelopes go on as a mirror image, so that ψ2 meets no step."""
+    def _extend_bands(self, bands: Tensor, hops: Tensor) -> Tensor:
+        """Return [N, F, K, span/32]: unknown envelopes mirror the known ones, so that ψ2 meets no step."""
         hop = self.spec.hop // BAND_RATE
-        known = torch.cat([_stretches(bands, hop, BEFORE + 1, 1), hops[..., hop:]], dim=-1)
-        missing = self.live.low.span // BAND_RATE - known.shape[-1]
+        known = torch.cat([_sliding_windows(bands, hop, HOPS_BEFORE + 1, 1), hops[..., hop:]], dim=-1)
+        missing = self.online.low.span // BAND_RATE - known.shape[-1]
         return torch.cat([known, known[..., -missing:].flip(-1)], dim=-1)
 
-    def _known_audio(self, audio: Tensor, hops: Tensor) -> Tensor:
-        """[N, F, span/8]: the audio fades out into silence, since a sudden end would sound in the lowest bands."""
+    def _extend_audio(self, audio: Tensor, hops: Tensor) -> Tensor:
+        """Return [N, F, span/8]: audio fades out into silence, since an abrupt end would excite the lowest bands."""
         hop, fade = self.spec.hop // AUDIO_RATE, self.fade.shape[-1]
-        past = _stretches(audio, hop, BEFORE + 1, 1)
+        past = _sliding_windows(audio, hop, HOPS_BEFORE + 1, 1)
         known = torch.cat([past, hops[..., hop:-fade], hops[..., -fade:] * self.fade], dim=-1)
-        return nn.functional.pad(known, (0, self.live.low.span // AUDIO_RATE - known.shape[-1]))
+        return nn.functional.pad(known, (0, self.online.low.span // AUDIO_RATE - known.shape[-1]))
 
 
-def _meet(sums: Tensor, columns: tuple[int, ...]) -> Tensor:
-    """Sums of hops [N, H + F, P, C] -> frames [N, F, P]: column i of the hop i before the newest."""
+def _overlap_add(sums: Tensor, columns: tuple[int, ...]) -> Tensor:
+    """Return frames [N, F, P] of the hops' sums [N, H + F, P, C]: column i of the hop i before the newest."""
     history = len(columns) - 1
     count = sums.shape[1] - history
     frames = sums[:, history:, :, columns[0]].clone()
@@ -241,6 +245,6 @@ def _meet(sums: Tensor, columns: tuple[int, ...]) -> Tensor:
     return frames
 
 
-def _stretches(rows: Tensor, hop: int, length: int, apart: int) -> Tensor:
-    """rows [N, ..., t] -> stretches of `length` hops, `apart` hops from each other: [N, F, ..., length * hop]."""
-    return rows.unfold(-1, length * hop, apart * hop).movedim(-2, 1)
+def _sliding_windows(rows: Tensor, hop: int, length: int, step: int) -> Tensor:
+    """Return windows of `length` hops at every `step` hops of rows [N, ..., t]: [N, F, ..., length * hop]."""
+    return rows.unfold(-1, length * hop, step * hop).movedim(-2, 1)

@@ -1,4 +1,4 @@
-"""Pieces cut out of a pool of spectra, all of one length at once: envelopes of bands, low-passed rows."""
+"""Crops of a pool of spectra, all of one length at once: envelopes of bands, and low-passed rows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 from streamtag.model.filterbank import Floats
 
-TINY = 1e-9  # the part of a Gaussian's height where it ends: its far tail would be slow denormal numbers
+MIN_RELATIVE_HEIGHT = 1e-9  # below this part of its peak a Gaussian counts as zero: denormal numbers are slow
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One filter: where its band starts in a row of spectra, and its real response there: [size]."""
+    """One filter: where its band starts in a row of spectra, and its real response there, [size]."""
 
     start: int
     response: Floats
 
 
 class WaveletModulus(nn.Module):
-    """Envelopes |x * ψ| of many bands that share one crop length M, and their sums with C sets of weights.
+    """Envelopes |x * ψ| of many bands with one crop length M, and their sums with C sets of weights.
 
-    pool [B, points] complex -> envelopes [B, K, M] of M samples a window, sums [C, B, K].
+    pool [B, points] complex -> envelopes [B, K, M] with M samples per window, sums [C, B, K].
     """
 
     starts: Tensor
@@ -37,12 +37,12 @@ class WaveletModulus(nn.Module):
         self.size = size
         response = without_tails(np.stack([crop.response for crop in crops]))
         self.register_buffer("starts", torch.tensor([crop.start for crop in crops]), persistent=False)
-        self.register_buffer("response", _twice(response), persistent=False)
-        # weights first: so the product of few sets is three times faster
+        self.register_buffer("response", _interleave_complex(response), persistent=False)
+        # weights first: the product of few sets is three times as fast this way
         self.register_buffer("weights", torch.tensor(weights.T, dtype=torch.float32).contiguous(), persistent=False)
 
     def forward(self, pool: Tensor) -> tuple[Tensor, Tensor]:
-        bands = torch.fft.ifft(_cropped(pool, self.size, self.starts, self.response))
+        bands = torch.fft.ifft(_crop_and_filter(pool, self.size, self.starts, self.response))
         # torch.abs of complex numbers is several times slower than these three passes
         real, imaginary = torch.view_as_real(bands).square_().unbind(-1)
         envelopes = torch.add(real, imaginary).sqrt_()
@@ -53,7 +53,7 @@ class WaveletModulus(nn.Module):
 class LowPass(nn.Module):
     """Low-passed rows at a lower rate: pool [B, points] complex -> [B, K, M] real.
 
-    `starts` [K] are the places of frequency zero in the pool; `response` [K, bins] holds the gain from there on.
+    `starts` [K] are the positions of frequency zero in the pool; `response` [K, bins] is the gain from there on.
     """
 
     starts: Tensor
@@ -64,25 +64,25 @@ class LowPass(nn.Module):
         self.size = size
         self.register_buffer("starts", torch.tensor(starts), persistent=False)
         self.bins = response.shape[-1]
-        self.register_buffer("response", _twice(response), persistent=False)
+        self.register_buffer("response", _interleave_complex(response), persistent=False)
 
     def forward(self, pool: Tensor) -> Tensor:
-        low: Tensor = torch.fft.irfft(_cropped(pool, self.bins, self.starts, self.response), n=self.size)
+        low: Tensor = torch.fft.irfft(_crop_and_filter(pool, self.bins, self.starts, self.response), n=self.size)
         return low
 
 
-def _twice(response: Floats) -> Tensor:
-    """[K, M] real -> [K, M, 2]: for both parts of complex numbers. To multiply them by complex ones takes longer."""
+def _interleave_complex(response: Floats) -> Tensor:
+    """Return [K, M, 2] for [K, M] real: one factor for each part of a complex number. Complex factors are slower."""
     return torch.tensor(np.stack([response, response], axis=-1), dtype=torch.float32)
 
 
-def _cropped(pool: Tensor, size: int, starts: Tensor, response: Tensor) -> Tensor:
-    """pool [B, points] complex -> [B, K, size]: K pieces times their responses [K, size, 2] (see _twice)."""
-    pieces = pool.unfold(-1, size, 1)[:, starts]
-    torch.view_as_real(pieces).mul_(response)
-    return pieces
+def _crop_and_filter(pool: Tensor, size: int, starts: Tensor, response: Tensor) -> Tensor:
+    """Return K crops of the pool [B, points] times their responses [K, size, 2]: [B, K, size] complex."""
+    crops = pool.unfold(-1, size, 1)[:, starts]
+    torch.view_as_real(crops).mul_(response)
+    return crops
 
 
 def without_tails(values: Floats) -> Floats:
-    """Far tails as zeros."""
-    return np.where(np.abs(values) < TINY * np.abs(values).max(), 0.0, values)
+    """Replace far tails by zeros."""
+    return np.where(np.abs(values) < MIN_RELATIVE_HEIGHT * np.abs(values).max(), 0.0, values)

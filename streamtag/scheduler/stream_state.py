@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -90,15 +88,6 @@ class StreamState:
         together = track.samples == intake.gone and len(track.pending) == (track.samples + hop // 2) % hop
         if not together or track.frames * hop > track.samples:
             raise SpecError("a stream's state is damaged: its parts are not of one stream")
-
-
-def fingerprint(model: Path) -> str:
-    """Of a model file: the same for the same weights and settings. Raises OSError."""
-    with model.open("rb") as file:
-        digest = sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _numbers(data: bytes) -> dict[str, Any]:

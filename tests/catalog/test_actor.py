@@ -1,4 +1,4 @@
-"""What an actor does with a parcel, and with one that kills whoever hears it."""
+"""Shards of files, and a shard that crashes whoever reads it."""
 
 from __future__ import annotations
 
@@ -9,72 +9,78 @@ from pathlib import Path
 import pytest
 
 from streamtag.api import Tagger
-from streamtag.catalog.actor import DEADLY, Attempts, heard_with_care, packed, unpacked
-from streamtag.catalog.cluster import PARCEL, PARCELS, parcels_of
-from streamtag.catalog.file_batch import FileBatch
+from streamtag.catalog.actor import (
+    CRASHES_READER,
+    AttemptCounter,
+    deserialize_shard,
+    serialize_shard,
+    tag_with_retry,
+)
+from streamtag.catalog.cluster import MAX_SHARD_FILES, MIN_SHARDS_PER_ACTOR, make_shards
 from streamtag.catalog.file_task import TaskResult
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.result import FileResult
+from streamtag.catalog.runner import FileBatch
 from streamtag.inference.batch import SessionPool
 
 
-class Died(BaseException):
-    """As if the process had."""
+class Crash(BaseException):
+    """Stands for the end of the process."""
 
 
-class Deadly(FileBatch):
-    """Dies of one file."""
+class CrashingBatch(FileBatch):
+    """Crashes at one file."""
 
-    def __init__(self, pool: SessionPool, place: str) -> None:
+    def __init__(self, pool: SessionPool, abspath: str) -> None:
         super().__init__(pool, 4, "m", False, lambda *_: None)
-        self._place = place
+        self._abspath = abspath
 
-    def hear(self, sounds: Iterator[AudioFile]) -> Iterator[TaskResult]:
+    def run(self, files: Iterator[AudioFile]) -> Iterator[TaskResult]:
         def checked() -> Iterator[AudioFile]:
-            for sound in sounds:
-                if sound.place == self._place:
-                    raise Died
-                yield sound
+            for file in files:
+                if file.abspath == self._abspath:
+                    raise Crash
+                yield file
 
-        return super().hear(checked())
+        return super().run(checked())
 
 
-def test_a_file_that_kills_whoever_hears_it_costs_no_other(sounds: Path, tagger: Tagger) -> None:
-    parcel = Collection.of([str(sounds)]).sounds
-    listener, attempts = Deadly(SessionPool(tagger, slots=4), parcel[1].place), Attempts()
-    deaths, heard = 0, list[FileResult]()
-    while not heard:
+def test_a_file_that_crashes_its_reader_costs_no_other_file(sounds: Path, tagger: Tagger) -> None:
+    shard = Collection.find([str(sounds)]).files
+    batch, attempts = CrashingBatch(SessionPool(tagger, slots=4), shard[1].abspath), AttemptCounter()
+    crashes, results = 0, list[FileResult]()
+    while not results:
         try:
-            heard = [entry for entry, _ in heard_with_care(parcel, listener, "m", attempts)]
-        except Died:
-            deaths += 1
-    assert deaths == 4  # twice all together, twice alone
-    assert [(entry.place, entry.error) for entry in heard] == [
-        (sound.place, DEADLY if sound is parcel[1] else None) for sound in parcel
+            results = [result for result, _ in tag_with_retry(shard, batch, "m", attempts)]
+        except Crash:
+            crashes += 1
+    assert crashes == 4  # twice as a shard, twice alone
+    assert [(result.abspath, result.error) for result in results] == [
+        (file.abspath, CRASHES_READER if file is shard[1] else None) for file in shard
     ]
 
 
-def test_a_parcel_that_was_only_unlucky_is_heard_whole(sounds: Path, tagger: Tagger) -> None:
-    parcel = Collection.of([str(sounds)]).sounds
-    listener, attempts = Deadly(SessionPool(tagger, slots=4), "none of them"), Attempts()
-    attempts.begin(f"parcel of {parcel[0].place}")  # by an actor that was killed
-    heard = list(heard_with_care(parcel, listener, "m", attempts))
-    assert sorted(entry.place for entry, _ in heard) == sorted(sound.place for sound in parcel)
-    assert not any(entry.error for entry, _ in heard)
+def test_a_shard_whose_actor_was_killed_is_tagged_again(sounds: Path, tagger: Tagger) -> None:
+    shard = Collection.find([str(sounds)]).files
+    batch, attempts = CrashingBatch(SessionPool(tagger, slots=4), "none of them"), AttemptCounter()
+    attempts.begin(f"shard of {shard[0].abspath}")  # by an actor that was killed
+    results = list(tag_with_retry(shard, batch, "m", attempts))
+    assert sorted(result.abspath for result, _ in results) == sorted(file.abspath for file in shard)
+    assert not any(result.error for result, _ in results)
 
 
-def test_any_name_survives_the_way_to_an_actor() -> None:
-    places = ["/a.wav", os.fsdecode(b"/caf\xe9\n.wav"), "/音楽.wav", '/"quote".wav']
-    there = [AudioFile("spelt as it was", place, 3, 4, (5, 6)) for place in places]
-    back = unpacked(packed(there))
-    assert [(sound.place, sound.size, sound.mtime_ns) for sound in back] == [(place, 3, 4) for place in places]
+def test_any_file_name_survives_serialization() -> None:
+    names = ["/a.wav", os.fsdecode(b"/caf\xe9\n.wav"), "/音楽.wav", '/"quote".wav']
+    files = [AudioFile("as written", name, 3, 4, (5, 6)) for name in names]
+    back = deserialize_shard(serialize_shard(files))
+    assert [(file.abspath, file.size, file.mtime_ns) for file in back] == [(name, 3, 4) for name in names]
 
 
-@pytest.mark.parametrize(("files", "actors"), [(1, 2), (7, 2), (100, 2), (1000, 3), (5000, 1)])
-def test_every_file_is_in_one_parcel_and_parcels_are_alike(files: int, actors: int) -> None:
-    sounds = [AudioFile(str(n), str(n), n * n, 0, (0, n)) for n in range(files)]
-    parcels = parcels_of(sounds, actors)
-    assert sorted(int(sound.place) for parcel in parcels for sound in parcel) == list(range(files))
-    assert len(parcels) >= min(files, PARCELS * actors)
-    assert max(map(len, parcels)) - min(map(len, parcels)) <= 1
-    assert max(map(len, parcels)) <= PARCEL
+@pytest.mark.parametrize(("count", "actors"), [(1, 2), (7, 2), (100, 2), (1000, 3), (5000, 1)])
+def test_every_file_is_in_one_shard_and_shards_are_alike(count: int, actors: int) -> None:
+    files = [AudioFile(str(n), str(n), n * n, 0, (0, n)) for n in range(count)]
+    shards = make_shards(files, actors)
+    assert sorted(int(file.abspath) for shard in shards for file in shard) == list(range(count))
+    assert len(shards) >= min(count, MIN_SHARDS_PER_ACTOR * actors)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+    assert max(map(len, shards)) <= MAX_SHARD_FILES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamtag.catalog.files import AudioFile
 from streamtag.catalog.journal import Journal
-from streamtag.catalog.journal_index import read_lines
+from streamtag.catalog.journal_index import read_index
 from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
 
@@ -29,7 +30,7 @@ def _sound(number: int, size: int = 10) -> AudioFile:
 def _entry(number: int, size: int = 10) -> tuple[FileResult, NDArray[np.float32]]:
     frames = np.random.default_rng(number * 100 + size).random((number % 4 + 1, TAGS), dtype=np.float32)
     sound = _sound(number, size)
-    return FileResult(sound.place, size, sound.mtime_ns, MODEL, 1.5, len(frames), frames.mean(axis=0)), frames
+    return FileResult(sound.abspath, size, sound.mtime_ns, MODEL, 1.5, len(frames), frames.mean(axis=0)), frames
 
 
 def _fill(folder: Path, numbers: range, size: int = 10) -> None:
@@ -41,7 +42,7 @@ def _fill(folder: Path, numbers: range, size: int = 10) -> None:
 
 def _holds(journal: Journal, number: int, size: int = 10) -> bool:
     """Whether it is there; it must be right if it is."""
-    found = journal.entry(_sound(number, size), MODEL)
+    found = journal.find(_sound(number, size), MODEL)
     if found is None:
         return False
     entry, frames = _entry(number, size)
@@ -56,8 +57,8 @@ def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
         assert all(_holds(journal, number) for number in range(10))
         assert not _holds(journal, 10)
-        assert journal.entry(_sound(3, size=11), MODEL) is None
-        assert journal.entry(_sound(3), "another model") is None
+        assert journal.find(_sound(3, size=11), MODEL) is None
+        assert journal.find(_sound(3), "another model") is None
 
 
 def test_what_was_not_committed_is_not(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_names_in_no_encoding_come_back(tmp_path: Path) -> None:
         journal.add(FileResult.of(sound, MODEL), None)
         journal.commit()
     with Journal(tmp_path / "j") as journal:
-        assert journal.entry(sound, MODEL) == FileResult.of(sound, MODEL)
+        assert journal.find(sound, MODEL) == FileResult.of(sound, MODEL)
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,7 +86,7 @@ def test_cut_anywhere_it_holds_what_came_before_the_cut(cut: int, frames_cut: in
         _fill(folder, range(8))
         path = folder / "entries.jsonl"
         whole = path.read_bytes()
-        kept = len(read_lines(folder).frames.read_bytes()) - frames_cut
+        kept = len(read_index(folder).frames.read_bytes()) - frames_cut
         header = whole.index(b"\n") + 1
         left = whole[: max(header, len(whole) - cut)]
         path.write_bytes(left)
@@ -137,7 +138,7 @@ def test_a_line_that_is_no_entry_is_left_out(tmp_path: Path, line: bytes) -> Non
     with Journal(tmp_path / "j") as journal:
         assert _holds(journal, 0)
         assert _holds(journal, 1)
-    assert not read_lines(tmp_path / "j").damaged
+    assert not read_index(tmp_path / "j").is_damaged
 
 
 def test_what_is_replaced_is_removed_once_it_is_the_larger_part(tmp_path: Path) -> None:
@@ -152,6 +153,25 @@ def test_what_is_replaced_is_removed_once_it_is_the_larger_part(tmp_path: Path) 
         assert all(_holds(journal, number, 12) for number in range(50))
     assert sorted(path.name for path in folder.iterdir()) == ["entries.jsonl", "frames-2.f32", "lock"]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 0.4 * before
+
+
+def test_frames_that_several_names_share_count_once(tmp_path: Path) -> None:
+    """Else a journal of hard links would never be compacted, and grow without end."""
+    folder, links = tmp_path / "j", range(1, 20)
+    frames = np.random.default_rng(0).random((2000, TAGS), dtype=np.float32)
+    for size in (10, 11, 12):
+        with Journal(folder) as journal:
+            result = FileResult.of(_sound(0, size), MODEL)
+            result = journal.add(replace(result, frames=len(frames), means=frames.mean(axis=0)), frames)
+            for number in links:
+                journal.add(result.for_link(_sound(number, size)), None)
+            journal.commit()
+    with Journal(folder) as journal:
+        assert (folder / "frames-2.f32").read_bytes() == frames.tobytes()
+        for number in (0, *links):
+            found = journal.find(_sound(number, 12), MODEL)
+            assert found is not None
+            np.testing.assert_array_equal(next(journal.frames(found, TAGS)), frames)
 
 
 def test_killed_while_it_is_renewed_the_old_files_hold(tmp_path: Path) -> None:

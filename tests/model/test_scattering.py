@@ -6,6 +6,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from torch import Tensor
 from streamtag.errors import SpecError
 from streamtag.model import Scattering, ScatteringSpec
 from streamtag.model.filterbank import FilterBank
-from streamtag.model.layout import Layout, Parts, sizes
-from streamtag.model.scattering import LIVE_HIGH, WHOLE_HIGH
+from streamtag.model.layout import BandLengths, Layout, lengths_in_points
+from streamtag.model.scattering import OFFLINE_HIGH, ONLINE_HIGH
 
 HOP = 4096
 T = 100 * HOP  # kymatio's padding then is a whole number of its own hops
@@ -174,10 +175,10 @@ def test_float32_batches_equal_single_streams(scattering: Scattering, signals: T
         assert float(error) < 1e-6
 
 
-@pytest.mark.parametrize("parts", [LIVE_HIGH, WHOLE_HIGH])
-def test_the_ends_of_a_hop_fall_on_points_of_every_length(scattering: Scattering, parts: Parts) -> None:
+@pytest.mark.parametrize("lengths", [ONLINE_HIGH, OFFLINE_HIGH])
+def test_the_ends_of_a_hop_fall_on_points_of_every_length(scattering: Scattering, lengths: BandLengths) -> None:
     layout = Layout(scattering.spec, FilterBank.build(scattering.spec))
-    for size in (*sizes(layout.block, parts[0]), *sizes(layout.block, parts[1])):
+    for size in chain(*lengths_in_points(layout.block, lengths)):
         assert layout.margin * size % layout.block == 0
 
 

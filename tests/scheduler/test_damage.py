@@ -14,7 +14,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
 from streamtag.errors import SpecError, StreamtagError
-from streamtag.scheduler.stream_state import MOST_BYTES, fingerprint
+from streamtag.model.model_file import fingerprint
+from streamtag.scheduler.stream_state import MOST_BYTES
 from tests.scheduler.scheduler_room import ODD, Room, a_state, adopted, music
 
 STATES: dict[str, bytes] = {}  # of a model, made once

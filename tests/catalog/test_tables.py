@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from streamtag.catalog.parquet_table import ParquetTable
 from streamtag.catalog.result import FileResult
-from streamtag.catalog.table import FILE_COLUMNS, check_format, file_block, in_blocks, strongest, tag_columns
+from streamtag.catalog.table_formats import ParquetTable, check_format, tag_columns
+from streamtag.catalog.tables import FILE_COLUMNS, blocks_of, file_block, strongest_tags
 from streamtag.errors import OutputError
 
 TAGS = ("rock", "path", "slow")
@@ -26,16 +26,16 @@ def test_a_tag_that_is_called_like_another_column_gets_a_number() -> None:
 
 
 def test_the_strongest_come_first_and_of_equal_ones_the_first() -> None:
-    assert strongest(_entry(0.2, 0.9, 0.2), TAGS, 2) == ["path", "rock"]
-    assert strongest(_entry(0.2, 0.9, 0.2), TAGS, 9) == ["path", "rock", "slow"]
-    assert strongest(FileResult("/a", 1, 1, "m"), TAGS, 2) == []
+    assert strongest_tags(_entry(0.2, 0.9, 0.2), TAGS, 2) == ["path", "rock"]
+    assert strongest_tags(_entry(0.2, 0.9, 0.2), TAGS, 9) == ["path", "rock", "slow"]
+    assert strongest_tags(FileResult("/a", 1, 1, "m"), TAGS, 2) == []
 
 
 def test_a_mean_comes_back_from_the_table_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    rows = [(str(n), FileResult.of_json(_entry(*rng.random(3, dtype=np.float32)).to_json())) for n in range(50)]
+    rows = [(str(n), FileResult.from_json(_entry(*rng.random(3, dtype=np.float32)).to_json())) for n in range(50)]
     with ParquetTable(tmp_path / "t.parquet", FILE_COLUMNS, TAGS) as table:
-        for part in in_blocks(rows, 7):
+        for part in blocks_of(rows, 7):
             table.write(file_block(part, TAGS, 1))
     back = pq.read_table(tmp_path / "t.parquet")
     rng = np.random.default_rng(3)

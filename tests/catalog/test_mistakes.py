@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from streamtag.catalog.files import Collection
 
 Catalog = Callable[..., Any]
 
@@ -64,6 +67,19 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_not_passed_over_unseen(
     assert answer.code == 1
     assert f"streamtag: {collection / 'b'}: permission denied\n" in answer.err
     assert "1 of 1 files" in answer.err
+
+
+def test_every_folder_is_read_once(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, real = Counter[str](), os.scandir
+
+    def scandir(path: Any) -> Any:
+        reads[str(path)] += 1
+        return real(path)
+
+    (collection / "b" / "c").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(Collection.find([str(collection)]).files) == 4
+    assert reads[str(collection / "b")] == reads[str(collection / "b" / "c")] == 1
 
 
 @pytest.mark.parametrize(

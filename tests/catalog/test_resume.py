@@ -214,7 +214,7 @@ def test_a_file_that_grows_while_it_is_heard_is_heard_again(
     add, grown = Journal.add, collection / "a.wav"
 
     def add_and_grow(journal: Journal, entry: Any, frames: Any) -> Any:
-        if entry.place == str(grown):
+        if entry.abspath == str(grown):
             data = (music(1.0) * 30000).astype("<i2").tobytes()
             grown.write_bytes(grown.read_bytes() + data)
         return add(journal, entry, frames)

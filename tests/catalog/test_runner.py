@@ -1,0 +1,116 @@
+"""Many files in one batch: each gets its own result, and few are open at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamtag.api import Tagger
+from streamtag.audio.decoder import Source, SourceSpec, open_source
+from streamtag.catalog.file_task import OpenSource, TaskResult
+from streamtag.catalog.files import AudioFile, Collection
+from streamtag.catalog.runner import FileBatch, ThreadedRunner
+from streamtag.inference.batch import SessionPool
+
+
+def _ignore(seconds: float, size: float) -> None:
+    del seconds, size
+
+
+def _results(
+    tagger: Tagger, files: Sequence[AudioFile], max_files: int, open_file: OpenSource = open_source
+) -> dict[str, TaskResult]:
+    batch = FileBatch(SessionPool(tagger, slots=max_files), max_files, "m", True, _ignore, open_file)
+    return {item[0].abspath: item for item in batch.run(iter(files))}
+
+
+@pytest.mark.parametrize("max_files", [1, 3, 16])
+def test_a_batch_of_any_size_gives_each_file_its_own_result(sounds: Path, tagger: Tagger, max_files: int) -> None:
+    files = Collection.find([str(sounds)]).files
+    found = _results(tagger, files, max_files)
+    assert len(found) == len(files)
+    for abspath, (result, frames) in found.items():
+        alone = tagger.tag(abspath)
+        assert frames is not None
+        assert result.means is not None
+        np.testing.assert_allclose(frames, alone.probs, atol=1e-5)
+        np.testing.assert_allclose(result.means, list(alone.summary.values()), atol=1e-5)
+
+
+def test_no_more_files_are_open_than_allowed(many: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = most = 0
+
+    def open_file(path: str, spec: SourceSpec) -> Source:
+        nonlocal now, most
+        source = open_source(path, spec)
+        close = source.close
+
+        def count_close() -> None:
+            nonlocal now
+            now -= 1
+            close()
+
+        monkeypatch.setattr(source, "close", count_close)
+        now += 1
+        most = max(most, now)
+        return source
+
+    _results(tagger, Collection.find([str(many)]).files[:12], 5, open_file)
+    assert (now, most) == (0, 5)
+
+
+def test_a_file_that_fails_frees_its_place_for_the_next(tmp_path: Path, sounds: Path, tagger: Tagger) -> None:
+    (tmp_path / "bad.mp3").write_bytes(b"no sound" * 100)
+    good = Collection.find([str(sounds)]).files
+    bad = Collection.find([str(tmp_path)]).files
+    found = _results(tagger, [*bad, *good, *bad], 2)
+    assert [result.error is None for result, _ in found.values()].count(False) == 1
+    assert len(found) == len(good) + 1
+
+
+def test_an_unexpected_error_in_one_file_does_not_stop_the_others(sounds: Path, tagger: Tagger) -> None:
+    def open_file(path: str, spec: SourceSpec) -> Source:
+        if path.endswith("a.wav"):
+            raise ValueError("odd")
+        return open_source(path, spec)
+
+    found = _results(tagger, Collection.find([str(sounds)]).files, 2, open_file)
+    errors = {Path(path).name: result.error for path, (result, _) in found.items()}
+    assert errors.pop("a.wav") == "cannot be decoded: ValueError: odd"
+    assert errors == {"mono.mp3": None, "short.wav": None, "stereo.mp3": None}
+
+
+def test_closing_a_runner_early_ends_its_threads(many: Path, tagger: Tagger) -> None:
+    files = Collection.find([str(many)]).files
+    before = threading.active_count()
+    with ThreadedRunner(SessionPool(tagger, slots=64), 2, "m", False, _ignore) as runner:
+        assert next(item for item in runner.run(files) if item is not None)[0].error is None
+    assert threading.active_count() == before
+
+
+def test_an_error_in_a_thread_is_raised_by_run(sounds: Path, tagger: Tagger) -> None:
+    class BrokenPool(SessionPool):
+        def step(self, *_: Any) -> Any:
+            raise ArithmeticError("the network is broken")
+
+    with (
+        ThreadedRunner(BrokenPool(tagger, slots=64), 2, "m", False, _ignore) as runner,
+        pytest.raises(ArithmeticError, match="network is broken"),
+    ):
+        list(runner.run(Collection.find([str(sounds)]).files))
+
+
+def test_the_reported_progress_adds_up_to_the_files(sounds: Path, tagger: Tagger) -> None:
+    files, total = Collection.find([str(sounds)]).files, np.zeros(2)
+
+    def add(seconds: float, size: float) -> None:
+        total[:] += seconds, size
+
+    batch = FileBatch(SessionPool(tagger, slots=4), 4, "m", False, add)
+    seconds = sum(result.seconds for result, _ in batch.run(iter(files)))
+    np.testing.assert_allclose(total, [seconds, sum(file.size for file in files)], rtol=1e-6)
