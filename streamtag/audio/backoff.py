@@ -1,4 +1,4 @@
-"""Tries something again and again in a thread of its own, less and less often."""
+"""Exponential back-off: an attempt is repeated in a thread of its own, less and less often, until it succeeds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Generic, Protocol, TypeVar
 
 from streamtag.errors import StreamtagError
 
-FIRST_S = 0.5  # s before the first attempt
-LAST_S = 10.0  # s; twice as long each time until this, then so for ever
-FAREWELL_S = 1.0  # s; how long closing waits for an attempt that may be stuck
+FIRST_DELAY_S = 0.5  # before the first attempt
+MAX_DELAY_S = 10.0  # the delay doubles until it reaches this
+JOIN_TIMEOUT_S = 1.0  # how long `close` waits for an attempt that may be stuck
+
+Wait = Callable[[threading.Event, float], bool]  # as threading.Event.wait
 
 
 class Closable(Protocol):
@@ -21,62 +23,72 @@ T = TypeVar("T", bound=Closable)
 
 
 class BackoffRetry(Generic[T]):
-    """Attempts until one does not raise a StreamtagError. Whoever waits looks at `result` now and then.
+    """A thread that repeats an attempt until it raises no StreamtagError.
 
-    An attempt that succeeds when nobody wants it any more is closed.
+    A result that nobody fetched is closed with the retry. delay_s: the one before the current or latest attempt.
     """
 
-    def __init__(self, attempt: Callable[[], T], pause_s: float = FIRST_S) -> None:
-        """pause_s: s before the first attempt."""
-        self.pause_s = pause_s  # before the attempt that comes, or came, last
-        self.reason: str | None = None  # why the last attempt failed
+    def __init__(
+        self,
+        attempt: Callable[[], T],
+        delay_s: float = FIRST_DELAY_S,
+        join_timeout_s: float = JOIN_TIMEOUT_S,
+        wait: Wait = threading.Event.wait,
+    ) -> None:
+        """delay_s: before the first attempt. wait: how the thread waits, for tests without a clock."""
+        self.delay_s = delay_s
         self._attempt = attempt
+        self._join_timeout_s = join_timeout_s
+        self._wait = wait
         self._closed = threading.Event()
+        self._done = threading.Event()
         self._lock = threading.Lock()
-        self._found: T | None = None
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._try, name="streamtag-retry", daemon=True)
+        self._result: T | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="streamtag-retry", daemon=True)
         self._thread.start()
 
-    def result(self) -> T | None:
-        """What the attempt gave; from then on it belongs to the caller. Raises what was no StreamtagError."""
+    def result(self, timeout_s: float = 0.0) -> T | None:
+        """Return what the attempt returned, once, or None if there is nothing within timeout_s.
+
+        Raises the attempt's exception if it was no StreamtagError.
+        """
+        self._done.wait(timeout_s)
         with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            found, self._found = self._found, None
-            return found
+            if self._error is not None:
+                raise self._error
+            result, self._result = self._result, None
+        return result
 
     def close(self) -> None:
-        self._closed.set()
-        self._thread.join(FAREWELL_S)
-        found = self.result()
-        if found is not None:
-            found.close()
+        """End the thread; an attempt that is stuck closes its own result when it returns. Raises nothing."""
+        with self._lock:
+            self._closed.set()
+            result, self._result = self._result, None
+        if result is not None:
+            result.close()
+        self._thread.join(self._join_timeout_s)
 
-    def _try(self) -> None:
-        while not self._closed.wait(self.pause_s):
+    def _run(self) -> None:
+        while not self._wait(self._closed, self.delay_s):
             try:
-                found = self._attempt()
-            except StreamtagError as error:
-                self.reason = str(error)
-                self.pause_s = next_delay(self.pause_s)
+                result = self._attempt()
+            except StreamtagError:
+                self.delay_s = next_delay(self.delay_s)
                 continue
-            except Exception as error:
-                self._failure = error
+            except Exception as error:  # a defect: raised again by `result`
+                self._error = error
+                self._done.set()
                 return
             with self._lock:
-                self._found = found
-            if self._closed.is_set():
-                self._close_late()
+                if not self._closed.is_set():
+                    self._result = result
+                    self._done.set()
+                    return
+            result.close()
             return
 
-    def _close_late(self) -> None:
-        """The attempt came to its end after nobody waited for it any more."""
-        with self._lock:
-            found, self._found = self._found, None
-        if found is not None:
-            found.close()
 
-
-def next_delay(pause_s: float) -> float:
-    return min(2 * pause_s, LAST_S)
+def next_delay(delay_s: float) -> float:
+    """Return the delay after one that was in vain, s."""
+    return min(2 * delay_s, MAX_DELAY_S)

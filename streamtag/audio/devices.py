@@ -41,8 +41,8 @@ class OpenInput(Protocol):
         """From sound to callback, as far as it tells."""
 
     @property
-    def active(self) -> bool:
-        """Whether it still expects to call back."""
+    def is_active(self) -> bool:
+        """Whether the callback will be called again."""
 
     def close(self) -> None: ...
 
@@ -55,8 +55,8 @@ class SoundSystem(Protocol):
 
     def inputs(self) -> list[InputDevice]: ...
 
-    def open(self, device: InputDevice, channels: int, frames: int, heard: Callback) -> OpenInput:
-        """Starts it at its own rate; `heard` is called with `frames` samples at a time. Raises SourceError."""
+    def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
+        """Starts it at its own rate; `callback` is called with `frames` samples at a time. Raises SourceError."""
 
     def refresh(self) -> None:
         """Looks for devices anew: what came since is not seen otherwise. Only while nothing is open."""
@@ -89,9 +89,9 @@ class PortAudio:
         except self._library.PortAudioError as error:
             raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
 
-    def open(self, device: InputDevice, channels: int, frames: int, heard: Callback) -> OpenInput:
-        def callback(indata: NDArray[np.float32], count: int, times: object, status: Any) -> None:  # noqa: ARG001
-            heard(indata, status.input_overflow)
+    def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
+        def on_block(indata: NDArray[np.float32], count: int, times: object, status: Any) -> None:  # noqa: ARG001
+            callback(indata, status.input_overflow)
 
         try:
             stream = self._library.InputStream(
@@ -101,7 +101,7 @@ class PortAudio:
                 channels=channels,
                 dtype="float32",
                 latency="low",  # PulseAudio: 10 ms, with "high" 20 at once; under load neither loses anything
-                callback=callback,
+                callback=on_block,
             )
             stream.start()
         except (self._library.PortAudioError, ValueError) as error:
@@ -127,7 +127,7 @@ class _Running:
         return float(self._stream.latency)
 
     @property
-    def active(self) -> bool:
+    def is_active(self) -> bool:
         try:
             return not self._closed and bool(self._stream.active)
         except Exception:  # what is left of a device that was pulled out

@@ -1,160 +1,232 @@
-"""Endless sound from an input of this machine, which may be pulled out and come back."""
+"""A sound input of this machine, which may be unplugged and come back."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamtag.audio.backoff import FIRST_S, BackoffRetry, next_delay
-from streamtag.audio.device_stream import DeviceStream
+from streamtag.audio.backoff import FIRST_DELAY_S
 from streamtag.audio.devices import InputDevice, PortAudio, SoundSystem, find_input
-from streamtag.audio.resample import SAMPLE_RATE, AudioTap
-from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, Closing, SourceNotice
-from streamtag.errors import SpecError
+from streamtag.audio.gap_detector import GapDetector
+from streamtag.audio.level_meter import SilenceMonitor
+from streamtag.audio.live_source import ReconnectingSource
+from streamtag.audio.resample import MAX_TAP_SILENCE_S, SAMPLE_RATE, AudioTap, CaptureResampler
+from streamtag.audio.ring import Block, Ring
+from streamtag.audio.source import AudioGap, CaptureEvent
+from streamtag.errors import SourceError, SpecError
+from streamtag.text import plural
 
-CHANNELS = 2  # most that are mixed; sound servers offer 32, of which most are empty
-POLL_S = 0.004  # s; a callback can wake nobody, since that takes a lock: so the taker looks
-POLL_MOST_S = 0.1  # s of waiting that one look counts for: whoever was stopped meanwhile has not waited
-DEAD_S = 2.0  # s without a callback, then the device counts as gone
-START_S = 6.0  # s, for its first; a sink that nobody used before takes 2 s
-
-_NOTHING = np.zeros(0, np.float32)
+MAX_CHANNELS = 2  # that are mixed; sound servers offer 32, of which most are empty
+BLOCK_S = 0.01  # of audio in a callback
+MAX_READ_S = 1.0  # of audio that is read from the ring at once
+POLL_INTERVAL_S = 0.004  # a callback must not take a lock, so it cannot wake the reader
+MAX_POLL_S = 0.1  # of waiting that one poll counts for: a process that was stopped meanwhile did not wait
 
 
-class Microphone(Closing):
-    """A Capture. It never ends by itself.
+@dataclass(frozen=True)
+class MicrophoneLimits:
+    """Times in s. start_timeout_s: until the first block of a device; a sink that nobody used before takes 2 s.
 
-    The device runs at its own rate and in its own thread, which does no more than fill a ring. When it is gone,
-    another thread looks for it, since PortAudio may be stuck for a while with a device that is half there.
+    block_timeout_s: without a block, then the device counts as gone. ring_s: of audio that waits for a reader that is
+    held up. digital_silence_s: of exact zeros, then a notice; a real input never gives them for so long.
+    """
+
+    start_timeout_s: float = 6.0
+    block_timeout_s: float = 2.0
+    ring_s: float = 10.0
+    digital_silence_s: float = 30.0
+    first_retry_s: float = FIRST_DELAY_S
+    max_tap_silence_s: float = MAX_TAP_SILENCE_S
+
+
+class DeviceStream:
+    """One open device: the callback fills a ring, `read` turns what is in it into events.
+
+    Owned by the thread that reads, but for the callback. arrival_time: of the newest sample that was read, or None.
     """
 
     def __init__(
         self,
-        wanted: str | None = None,
-        channel: int | None = None,
-        *,
-        channels: int = CHANNELS,
-        tap: AudioTap | None = None,
-        system: SoundSystem | None = None,
+        system: SoundSystem,
+        device: InputDevice,
+        channel: int | None,
+        max_channels: int,
+        tap: AudioTap | None,
+        limits: MicrophoneLimits,
     ) -> None:
-        """wanted: as for find_input. channel: the one to hear, from 1; None: the mean of up to `channels`.
-
-        system: PortAudio if None. Raises SourceError if there is no such input or it cannot be opened.
-        """
-        if channels < 1 or (channel is not None and channel < 1):
-            raise SpecError("channels of an input are counted from 1")
-        self._system = PortAudio() if system is None else system
-        self._wanted, self._channel, self._channels, self._tap = wanted, channel, channels, tap
-        self._pieces: deque[CaptureEvent] = deque()
-        self._idle_s = 0.0  # of waiting since the last sample
-        self._last_s: float | None = None  # when that came; None if none ever did
-        self._gone = False  # that the device is gone was told, and not yet that it is back
-        self._xruns = 0  # those of lines that are gone
-        self._pause_s = FIRST_S
-        self._closed = False
-        self._retry: BackoffRetry[DeviceStream] | None = None
-        self._old: DeviceStream | None = None  # closed by the retry, or with it
-        self._device = find_input(wanted, self._system.inputs())
-        self._line: DeviceStream | None = self._opened(self._device)
-        self._about, self._delay_s = self._line.about, self._line.latency_s
+        """channel: the one to use, from 1; None: the mean of up to max_channels. Raises SourceError."""
+        if channel is not None and channel > device.channels:
+            raise SourceError(f"input {device.name}: has {device.channels} channels, so no channel {channel}")
+        channels = min(device.channels, max_channels) if channel is None else channel
+        frames = max(1, round(BLOCK_S * device.rate))
+        used = plural(channels, "channel") if channel is None else f"channel {channel}"
+        self.description = f"{device.name}, {device.rate} Hz, {used}"
+        self.arrival_time: float | None = None
+        selected = None if channel is None else channel - 1
+        self.resampler = CaptureResampler(device.rate, tap, selected, limits.max_tap_silence_s)
+        self._device = device
+        self._ring = Ring(round(limits.ring_s / BLOCK_S), frames, channels)
+        self._gaps = GapDetector(device.rate)
+        self._silence = SilenceMonitor(limits.digital_silence_s)
+        self._overruns = 0
+        self._stream = system.open(device, channels, frames, self._callback)
 
     @property
-    def name(self) -> str:
-        return "mic"
-
-    @property
-    def description(self) -> str:
-        return self._about
-
-    @property
-    def xruns(self) -> int:
-        return self._xruns + (0 if self._line is None else self._line.losses)
+    def losses(self) -> int:
+        """How often audio was lost on the way."""
+        return self._overruns + self._gaps.losses
 
     @property
     def latency_s(self) -> float:
-        return self._delay_s
+        return self._stream.latency_s
 
-    def read(self, timeout_s: float) -> CaptureEvent | None:
-        """None only after close: a device that is gone is told and looked for."""
-        until = time.monotonic() + timeout_s
-        while not self._pieces:
-            if self._closed:
-                return None
-            if self._look():
-                continue
-            before = time.monotonic()
-            if before >= until:
-                return AudioChunk(_NOTHING, before)
-            time.sleep(min(POLL_S, until - before))
-            self._idle_s += min(time.monotonic() - before, POLL_MOST_S)
-        return self._pieces.popleft()
+    @property
+    def is_active(self) -> bool:
+        return self._stream.is_active or len(self._ring) > 0
+
+    @property
+    def first_sample_time(self) -> float | None:
+        """When the oldest sample in the ring was recorded, on time.monotonic()."""
+        block = self._ring.peek()
+        return None if block is None else block.arrival_time - len(block.samples) / self._device.rate
+
+    def read(self) -> list[CaptureEvent]:
+        """Return the events of what is in the ring, up to MAX_READ_S of it."""
+        clear: list[Block] = []
+        seconds = 0.0
+        while seconds < MAX_READ_S and (block := self._ring.read()) is not None:
+            self._overruns += block.lost > 0
+            self.arrival_time = block.arrival_time
+            seconds += len(block.samples) / self._device.rate
+            clear += self._gaps.feed(block)
+        return self._events(clear)
+
+    def finish(self) -> list[CaptureEvent]:
+        """Return the events of all that has come. The device is not closed, since that may take its time."""
+        events: list[CaptureEvent] = []
+        while len(self._ring):
+            events += self.read()
+        return [*events, *self._events(self._gaps.flush()), *self.resampler.flush()]
 
     def close(self) -> None:
-        self._closed = True
-        if self._retry is not None:
-            self._retry.close()
-        for line in (self._line, self._old):
-            if line is not None:
-                line.close()
+        self._stream.close()
 
-    def _look(self) -> bool:
-        """-> whether something has happened."""
-        if self._line is None:
-            return self._is_back()
-        if self._gone and (begins := self._line.begins) is not None:
-            self._bridge(self._line, 0.0 if self._last_s is None else begins - self._last_s)
-        if self._line.drain():
-            self._idle_s, self._last_s = 0.0, self._line.arrived
-            return True
-        if self._line.active and self._idle_s < (START_S if self._line.arrived is None else DEAD_S):
-            return False
-        self._leave(self._line)
-        return True
+    def _callback(self, indata: NDArray[np.float32], flagged: bool) -> None:
+        """PortAudio's thread: no more than this."""
+        self._ring.write(indata, 0, flagged)
 
-    def _bridge(self, line: DeviceStream, seconds: float) -> None:
-        """The first sound of a device that is back comes so long after the last of the one before."""
-        lost = round(seconds * SAMPLE_RATE)
-        if lost > 0:
-            self._pieces.append(AudioGap(lost))
-            line.intake.tap_silence(seconds)
-        self._gone, self._pause_s = False, FIRST_S
-        self._pieces.append(SourceNotice(f"sound again from {line.about}", is_problem=False))
+    def _events(self, blocks: list[Block]) -> list[CaptureEvent]:
+        """As few events as the losses allow, since each costs its reader something."""
+        events: list[CaptureEvent] = []
+        start = 0
+        for end in range(1, len(blocks) + 1):
+            if end == len(blocks) or blocks[end].lost:
+                joined = blocks[start:end]
+                samples = np.concatenate([block.samples for block in joined])
+                events += self.resampler.feed(Block(samples, joined[-1].arrival_time, joined[0].lost))
+                notice = self._silence.feed(self.resampler.peak, len(samples) / self._device.rate)
+                if notice is not None:
+                    events.append(notice)
+                start = end
+        return events
 
-    def _leave(self, line: DeviceStream) -> None:
-        """The device is gone: all that came is passed on, and somebody looks for it."""
-        line.end()
-        self._last_s = self._last_s if line.arrived is None else line.arrived
-        self._xruns += line.losses + 1
-        self._line, self._old, self._idle_s = None, line, 0.0
-        if not self._gone:
-            self._gone = True
-            text = f"no sound comes from {self._device.name} any more: waiting for it to come back"
-            self._pieces.append(SourceNotice(text))
-        self._retry = BackoffRetry(lambda: self._found(line), self._pause_s)
 
-    def _found(self, before: DeviceStream) -> DeviceStream:
-        """In the thread of the retry. Raises SourceError as long as there is no such device."""
-        before.close()
+class Microphone(ReconnectingSource[DeviceStream]):
+    """An AudioSource. It never ends by itself.
+
+    The device runs at its own rate and in its own thread, which only fills a ring. When it is gone, another thread
+    looks for it, since PortAudio may be stuck for a while with a device that is half there.
+    """
+
+    def __init__(
+        self,
+        selector: str | None = None,
+        channel: int | None = None,
+        *,
+        tap: AudioTap | None = None,
+        system: SoundSystem | None = None,
+        limits: MicrophoneLimits | None = None,
+    ) -> None:
+        """selector: as for find_input. channel: the one to use, from 1; None: the mean of up to MAX_CHANNELS.
+
+        system: PortAudio if None. Raises SourceError if there is no such input or it cannot be opened.
+        """
+        if channel is not None and channel < 1:
+            raise SpecError("channels of an input are counted from 1")
+        self._system = PortAudio() if system is None else system
+        self._selector, self._channel, self._tap = selector, channel, tap
+        self._limits = limits or MicrophoneLimits()
+        self._idle_s = 0.0  # of waiting since the last sample
+        self._lost_before = 0  # losses of devices that are gone
+        self._gone: DeviceStream | None = None  # the device that is gone; closed by the retry's thread, or at the end
+        self._device = find_input(selector, self._system.inputs())
+        stream = self._open(self._device)
+        super().__init__("mic", stream.description, stream, self._limits.first_retry_s)
+        self._connected(stream)
+
+    @property
+    def xruns(self) -> int:
+        return self._outages + self._lost_before + (0 if self._connection is None else self._connection.losses)
+
+    def close(self) -> None:
+        super().close()
+        if self._gone is not None:
+            self._gone.close()
+
+    def _open(self, device: InputDevice) -> DeviceStream:
+        return DeviceStream(self._system, device, self._channel, MAX_CHANNELS, self._tap, self._limits)
+
+    def _connect(self) -> DeviceStream:
+        """Open the device again. Raises SourceError as long as it is not there."""
+        if self._gone is not None:
+            self._gone.close()
         self._system.refresh()
         inputs = self._system.inputs()
+        if self._selector is None:  # the default input is whichever is that now
+            return self._open(find_input(None, inputs))
         same = [d for d in inputs if (d.name, d.host_api) == (self._device.name, self._device.host_api)]
-        # an index may be another device's by now; the default one is whichever is that now
-        device = same[0] if same and self._wanted is not None else find_input(self._wanted_now(), inputs)
-        return self._opened(device)
+        # an index may be another device's by now
+        name = self._device.name if self._selector.strip().isdigit() else self._selector
+        return self._open(same[0] if same else find_input(name, inputs))
 
-    def _is_back(self) -> bool:
-        line = None if self._retry is None else self._retry.result()
-        if self._retry is None or line is None:
-            return False
-        self._pause_s = next_delay(self._retry.pause_s)  # until it is heard, that was one more attempt in vain
-        self._line, self._retry, self._idle_s = line, None, 0.0
-        self._about, self._delay_s = line.about, line.latency_s
-        return True
+    def _connected(self, connection: DeviceStream) -> None:
+        self.description, self.latency_s = connection.description, connection.latency_s
 
-    def _wanted_now(self) -> str | None:
-        return self._device.name if self._wanted is not None and self._wanted.strip().isdigit() else self._wanted
+    def _receive(self, connection: DeviceStream, timeout_s: float) -> list[CaptureEvent]:
+        events: list[CaptureEvent] = []
+        if self._is_lost and (first := connection.first_sample_time) is not None:
+            events += self._bridge(connection, 0.0 if self._newest is None else first - self._newest)
+        previous = connection.arrival_time
+        events += connection.read()
+        if connection.arrival_time != previous:
+            self._idle_s, self._newest = 0.0, connection.arrival_time
+            return events
+        timeout = self._limits.start_timeout_s if previous is None else self._limits.block_timeout_s
+        if not connection.is_active or self._idle_s >= timeout:
+            return events + self._leave(connection)
+        start = time.monotonic()
+        time.sleep(min(POLL_INTERVAL_S, timeout_s))
+        self._idle_s += min(time.monotonic() - start, MAX_POLL_S)
+        return events
 
-    def _opened(self, device: InputDevice) -> DeviceStream:
-        return DeviceStream(self._system, device, self._channel, self._channels, self._pieces, self._tap)
+    def _bridge(self, connection: DeviceStream, seconds: float) -> list[CaptureEvent]:
+        """The first sample of a device that is back was recorded so long after the last of the one before."""
+        events: list[CaptureEvent] = []
+        if (lost := round(seconds * SAMPLE_RATE)) > 0:
+            events.append(AudioGap(lost))
+            connection.resampler.tap_silence(seconds)
+        self._reset_delay()
+        return [*events, self._recover(f"sound again from {connection.description}")]
+
+    def _leave(self, connection: DeviceStream) -> list[CaptureEvent]:
+        """The device is gone: return all that came, and look for it."""
+        events = connection.finish()
+        if connection.arrival_time is not None:
+            self._newest = connection.arrival_time
+        self._lost_before += connection.losses
+        self._gone, self._idle_s = connection, 0.0
+        text = f"no sound comes from {self._device.name} any more: waiting for it to come back"
+        return events + self._reconnect(text)

@@ -1,139 +1,76 @@
-"""Bare samples on standard input, as `arecord`, `ffmpeg -f s16le` or `sox` write them."""
+"""Raw PCM on standard input, as `arecord`, `ffmpeg -f s16le` or `sox` write it."""
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections import deque
+from collections.abc import Generator
 from typing import BinaryIO
 
-import numpy as np
-
 from streamtag.audio.container import standard_input
+from streamtag.audio.live_source import LiveSource
 from streamtag.audio.pcm import PcmDecoder, PcmFormat
+from streamtag.audio.prefetch import ThreadedIterator
 from streamtag.audio.resample import AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
-from streamtag.audio.source import AudioChunk, CaptureEvent, Closing, SourceNotice
+from streamtag.audio.source import CaptureEvent, SourceNotice
 from streamtag.errors import SourceError
 from streamtag.text import plural
 
-READ_S = 0.1  # s of sound a read at most; a read gives what is there already
-DEPTH = 64  # reads that wait for the taker; then whoever writes into the pipe waits too, and nothing is lost
-MOST = 10  # reads that are given out as one piece
-WAIT_S = 0.1  # s; how often the reader looks whether anybody still wants it
-FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
-
-_NOTHING = np.zeros(0, np.float32)
+MAX_READ_S = 0.1  # of audio; a read returns what is there
+MAX_WAITING_READS = 64  # then whoever writes into the pipe waits, and nothing is lost
+MAX_JOINED_READS = 10  # that become one chunk
 
 
-class PcmPipe(Closing):
-    """A Capture. It ends where its input does."""
+class PcmPipe(LiveSource):
+    """An AudioSource that ends where its input does."""
 
-    def __init__(self, spec: PcmFormat, tap: AudioTap | None = None, file: BinaryIO | None = None) -> None:
-        """file: unbuffered; standard input if None. Raises SourceError if that is none, or a terminal."""
-        self._spec = spec
+    def __init__(self, format: PcmFormat, tap: AudioTap | None = None, file: BinaryIO | None = None) -> None:
+        """file: unbuffered; None: standard input. Raises SourceError if there is none, or it is a terminal."""
+        description = f"standard input, {format.encoding}, {format.rate} Hz, {plural(format.channels, 'channel')}"
+        super().__init__("stdin", description)
         self._file = standard_input() if file is None else file
-        self._pieces: deque[CaptureEvent] = deque()
-        self._intake = CaptureResampler(spec.rate, self._pieces, tap)
-        self._ready: queue.Queue[tuple[bytes, float] | Exception | None] = queue.Queue(DEPTH)
-        self._decoder = PcmDecoder(spec)
-        self._heard = False
-        self._ended = False
-        self._failure: Exception | None = None
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="streamtag-stdin", daemon=True)
-        self._thread.start()
-
-    @property
-    def name(self) -> str:
-        return "stdin"
-
-    @property
-    def description(self) -> str:
-        channels = plural(self._spec.channels, "channel")
-        return f"standard input, {self._spec.encoding}, {self._spec.rate} Hz, {channels}"
-
-    @property
-    def xruns(self) -> int:
-        return 0
-
-    @property
-    def latency_s(self) -> float:
-        return 0.0
-
-    def read(self, timeout_s: float) -> CaptureEvent | None:
-        """Raises SourceError if the input is empty, or reading fails."""
-        until = time.monotonic() + timeout_s
-        while not self._pieces:
-            if self._ended:
-                self._raise_failure()
-                return None
-            if not self._look(until - time.monotonic()):
-                return AudioChunk(_NOTHING, time.monotonic())
-        return self._pieces.popleft()
+        self._decoder = PcmDecoder(format)
+        self._resampler = CaptureResampler(format.rate, tap)
+        self._is_empty = True
+        self._reads = ThreadedIterator(self._read(), MAX_WAITING_READS, "streamtag-stdin")
 
     def close(self) -> None:
-        """Ends the reader; one that waits for a stalled pipe ends when that gives it something."""
-        self._closed.set()
-        self._thread.join(FAREWELL_S)
+        self._reads.close()
 
-    def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise SourceError(f"standard input: broke off: {failure}") from None
-
-    def _look(self, wait_s: float) -> bool:
-        """All reads that wait, up to MOST of them, as one. -> False if none came in time."""
-        parts, newest = [b""], 0.0
-        while len(parts) <= MOST:
-            try:
-                item = self._ready.get(block=len(parts) == 1, timeout=max(0.0, wait_s))
-            except queue.Empty:
-                break
-            if not isinstance(item, tuple):
-                self._take(b"".join(parts), newest)
-                self._end(item)
-                return True
-            parts.append(item[0])
-            newest = item[1]
-        self._take(b"".join(parts), newest)
-        return len(parts) > 1
-
-    def _take(self, data: bytes, arrived: float) -> None:
-        samples = self._decoder.decode(data)
+    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
+        parts: list[bytes] = []
+        arrival_time = 0.0
+        while len(parts) < MAX_JOINED_READS and (read := self._reads.get(0 if parts else timeout_s)) is not None:
+            parts.append(read[0])
+            arrival_time = read[1]
+        samples = self._decoder.decode(b"".join(parts))
+        events: list[CaptureEvent] = []
         if len(samples):
-            self._heard = True
-            self._intake.take(Block(samples, arrived))
+            self._is_empty = False
+            events = self._resampler.feed(Block(samples, arrival_time))
+        if not self._reads.has_ended or (self._reads.error is not None and parts):
+            return events  # an error is raised by the next call, behind the samples before it
+        self._has_ended = True
+        if self._reads.error is not None:
+            raise SourceError(f"standard input: broke off: {self._reads.error}") from None
+        return events + self._finish()
 
-    def _end(self, failure: Exception | None) -> None:
-        self._ended, self._failure = True, failure
-        if failure is not None:
-            return
-        if not self._heard:
+    def _finish(self) -> list[CaptureEvent]:
+        """Raises SourceError if there was not one sample."""
+        if self._is_empty:
             raise SourceError("standard input: is empty")
-        self._intake.flush()
+        events = self._resampler.flush()
         if pending := len(self._decoder.pending):
             text = f"the last {pending} bytes of standard input are no whole sample: are --rate, --format"
-            self._pieces.append(SourceNotice(f"{text} and --channels right?", is_problem=False))
-        if self._intake.repaired:
-            text = f"{self._intake.repaired} samples were no finite numbers, and count as 0"
-            self._pieces.append(SourceNotice(text, is_problem=False))
+            events.append(SourceNotice(f"{text} and --channels right?", is_problem=False))
+        if repaired := self._resampler.repaired:
+            text = f"{repaired} samples were no finite numbers, and count as 0"
+            events.append(SourceNotice(text, is_problem=False))
+        return events
 
-    def _read(self) -> None:
-        size = max(1, round(READ_S * self._spec.rate)) * self._spec.sample_bytes
-        end: Exception | None = None
-        try:
-            while not self._closed.is_set() and (data := self._file.read(size)):
-                self._put((data, time.monotonic()))
-        except (OSError, ValueError) as error:  # raised again by read, in its place
-            end = error
-        self._put(end)
-
-    def _put(self, item: tuple[bytes, float] | Exception | None) -> None:
-        while not self._closed.is_set():
-            try:
-                self._ready.put(item, timeout=WAIT_S)
-            except queue.Full:
-                continue
-            return
+    def _read(self) -> Generator[tuple[bytes, float], None, None]:
+        """The body of the thread."""
+        format = self._decoder.format
+        size = max(1, round(MAX_READ_S * format.rate)) * format.sample_bytes
+        while data := self._file.read(size):
+            yield data, time.monotonic()

@@ -1,109 +1,142 @@
-"""A source that is read by a thread of its own and handed over in slices for the network."""
+"""Reading ahead in a thread of its own: nobody waits for a stalled input, and decoding overlaps with the network."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.decoder import SourceInfo, open_source
+from streamtag.audio.decoder import Source, SourceInfo, open_source
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.audio.source import Closing
+from streamtag.audio.source import NO_SAMPLES, Closing
 
-FIRST_S = 1.0  # s; small, so that the first frame comes at once
-LARGEST_S = 16.0  # s; beyond it nothing gets faster, only Ctrl-C and the view slower
-GROWTH = 2.0
-DEPTH = 120  # chunks: half a minute of sound, 2 MB
-WAIT_S = 0.1  # s; how often whoever is held up looks around
-FAREWELL_S = 0.5  # s; how long closing waits for a reader that may be stalled
+FIRST_SLICE_S = 1.0  # small, so that the first frame comes at once
+MAX_SLICE_S = 16.0  # beyond it nothing gets faster, only Ctrl-C and the view slower
+SLICE_GROWTH = 2.0
+MAX_CHUNKS = 120  # half a minute of audio, 2 MB
+POLL_INTERVAL_S = 0.1  # how often a thread that waits looks around
+JOIN_TIMEOUT_S = 0.5  # how long closing waits for a reader that may be stalled
 
-_NOTHING = np.zeros(0, np.float32)
+T = TypeVar("T")
 
 
-class PrefetchReader(Closing):
-    """Opens and decodes ahead, up to DEPTH chunks; closing it ends the thread.
+class ThreadedIterator(Closing, Generic[T]):
+    """Runs an iteration ahead in a thread, up to max_items. Owned by the thread that calls `get`.
 
-    Decoding overlaps with the network, and nobody has to wait for a stalled connection. Who takes gets what
-    is there: small slices of a live stream, large ones, which are cheaper, of a file.
-
-        with ReadAhead("song.mp3") as reader:
-            for samples in reader:    # [n], n >= 0
-                ...
+    has_ended: every item was returned, and no further one comes. error: what ended the iteration, if an exception did.
     """
 
-    def __init__(self, where: str) -> None:
-        self.info: SourceInfo | None = None  # known with the first samples
-        self.warnings: list[str] = []  # complete at the end
-        self._where = where
-        self._ready: queue.Queue[NDArray[np.float32] | Exception | None] = queue.Queue(DEPTH)
+    def __init__(self, items: Generator[T, None, None], max_items: int, name: str) -> None:
+        """items: run and closed in the thread. name: of the thread."""
+        self.has_ended = False
+        self.error: Exception | None = None
+        self._items = items
+        self._queue: queue.Queue[tuple[T] | Exception | None] = queue.Queue(max_items)
         self._closed = threading.Event()
-        self._end: Exception | None = None
-        self._ended = False
-        self._thread = threading.Thread(target=self._read, name="streamtag-read", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Slices [n] of at most about FIRST_S, then twice that, and so on to LARGEST_S.
-
-        n = 0 when nothing came for WAIT_S, so that the taker can look after other things. Raises SourceError.
-        """
-        seconds = FIRST_S
-        while (samples := self.read(round(seconds * SAMPLE_RATE))) is not None:
-            yield samples
-            if len(samples):
-                seconds = min(seconds * GROWTH, LARGEST_S)
-
-    def read(self, enough: int) -> NDArray[np.float32] | None:
-        """The chunks that are ready, until `enough` samples are together [n]; none if none comes for WAIT_S.
-
-        None at the end. Raises SourceError where opening or reading failed, after the samples before it.
-        """
-        parts: list[NDArray[np.float32]] = []
-        length = 0
-        while not self._ended and length < enough:
-            try:
-                item = self._ready.get(block=not parts, timeout=WAIT_S)
-            except queue.Empty:
-                break
-            if isinstance(item, np.ndarray):
-                parts.append(item)
-                length += len(item)
-            else:
-                self._ended, self._end = True, item
-        if parts:
-            return np.concatenate(parts)
-        if self._end is not None:
-            raise self._end
-        return None if self._ended else _NOTHING
+    def get(self, timeout_s: float) -> T | None:
+        """Return the next item, or None if there is none within timeout_s."""
+        if self.has_ended:
+            return None
+        try:
+            item = self._queue.get(block=timeout_s > 0, timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if isinstance(item, tuple):
+            return item[0]
+        self.has_ended, self.error = True, item
+        return None
 
     def close(self) -> None:
-        """Ends the thread; one that waits for a stalled source ends when that gives it something, or up."""
+        """End the thread; if it waits for a stalled input, it ends when that returns."""
         self._closed.set()
-        self._thread.join(FAREWELL_S)
+        self._thread.join(JOIN_TIMEOUT_S)
 
-    def _read(self) -> None:
+    def _run(self) -> None:
         end: Exception | None = None
         try:
-            with open_source(self._where) as source:
-                self.info = source.info
-                try:
-                    for chunk in source:
-                        self._put(chunk)
-                        if self._closed.is_set():
-                            return
-                finally:
-                    self.warnings = source.warnings
-        except Exception as error:  # raised again by read, in its place
+            with closing(self._items) as items:
+                for item in items:
+                    self._put((item,))
+                    if self._closed.is_set():
+                        break
+        except Exception as error:  # for `error`, in its place
             end = error
         self._put(end)
 
-    def _put(self, item: NDArray[np.float32] | Exception | None) -> None:
+    def _put(self, item: tuple[T] | Exception | None) -> None:
         while not self._closed.is_set():
             try:
-                self._ready.put(item, timeout=WAIT_S)
+                self._queue.put(item, timeout=POLL_INTERVAL_S)
             except queue.Full:
                 continue
             return
+
+
+class PrefetchReader(Closing):
+    """Opens and decodes a file, a web address or standard input in a thread, up to max_chunks ahead.
+
+    A read returns what is there: small slices of a live stream, large ones, which are cheaper, of a file.
+
+        with PrefetchReader("song.mp3") as reader:
+            for samples in reader:    # [n], n >= 0
+                ...
+
+    info: of the container, known with the first samples. warnings: complete at the end.
+    """
+
+    def __init__(
+        self, where: str, open_source: Callable[[str], Source] = open_source, max_chunks: int = MAX_CHUNKS
+    ) -> None:
+        """open_source: called with `where` in the thread."""
+        self.info: SourceInfo | None = None
+        self.warnings: list[str] = []
+        self._where = where
+        self._open_source = open_source
+        self._chunks = ThreadedIterator(self._decode(), max_chunks, "streamtag-read")
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Yield slices [n] of at most about FIRST_SLICE_S, then twice that, and so on to MAX_SLICE_S.
+
+        n = 0 when nothing came for POLL_INTERVAL_S, so that the caller can do other things. Raises SourceError.
+        """
+        seconds = FIRST_SLICE_S
+        while (samples := self.read(round(seconds * SAMPLE_RATE))) is not None:
+            yield samples
+            if len(samples):
+                seconds = min(seconds * SLICE_GROWTH, MAX_SLICE_S)
+
+    def read(self, enough: int, timeout_s: float = POLL_INTERVAL_S) -> NDArray[np.float32] | None:
+        """Return the chunks that are ready, until `enough` samples are together; none if none comes in time.
+
+        Return None at the end. Raises SourceError where opening or reading failed, after the samples before it.
+        """
+        parts: list[NDArray[np.float32]] = []
+        length = 0
+        while length < enough and (chunk := self._chunks.get(0 if parts else timeout_s)) is not None:
+            parts.append(chunk)
+            length += len(chunk)
+        if parts:
+            return np.concatenate(parts)
+        if self._chunks.error is not None:
+            raise self._chunks.error
+        return None if self._chunks.has_ended else NO_SAMPLES
+
+    def close(self) -> None:
+        self._chunks.close()
+
+    def _decode(self) -> Generator[NDArray[np.float32], None, None]:
+        """The body of the thread."""
+        with self._open_source(self._where) as source:
+            self.info = source.info
+            try:
+                yield from source
+            finally:
+                self.warnings = source.warnings

@@ -10,22 +10,37 @@ import soxr
 from numpy.typing import ArrayLike, NDArray
 
 from streamtag.audio.ring import Block
-from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent
+from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioGap, CaptureEvent
 from streamtag.errors import SpecError
 
-SAMPLE_RATE = 16000  # Hz, what the front end hears
-MIN_RATE, MAX_RATE = (
-    1000,
-    4_000_000,
-)  # Hz; a rate outside is a damaged header, and would ask soxr for absurd buffers
-LIMIT = 8.0  # of full scale: float files may exceed 1 a little, but one stray 1e30 would ring for seconds
+SAMPLE_RATE = 16000  # Hz, of the front end
+MIN_RATE, MAX_RATE = 1000, 4_000_000  # Hz; outside is a damaged header, and would ask soxr for absurd buffers
+MAX_AMPLITUDE = 8.0  # of full scale: float files may exceed 1 a little, but one stray 1e30 would ring for seconds
+MAX_TAP_SILENCE_S = 60.0  # for one gap, so that a night without a device fills no disk
+TAP_SLICE_S = 1.0  # of that silence at a time, so that it needs no memory
+
+Samples = NDArray[np.float32]
+AudioTap = Callable[[Samples, int], None]  # mono samples [n] and their rate
+
+
+def as_mono_float32(samples: ArrayLike) -> Samples:
+    """Return a finite, contiguous copy [n]: the caller may reuse its buffer. Raises ValueError."""
+    audio = np.asarray(samples)
+    if audio.ndim != 1:
+        raise ValueError(f"samples must be one-dimensional (mono), not of shape {list(audio.shape)}")
+    if audio.dtype.kind != "f":
+        raise ValueError(f"samples must be floating-point numbers between -1 and 1, not {audio.dtype}")
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf, and that 0
+        audio = audio.astype(np.float32)
+    audio[~np.isfinite(audio)] = 0
+    return audio
 
 
 class Resampler:
-    """Mean of the channels, then soxr ("HQ"), as a stream: how the input is cut does not change the output.
+    """The mean of the channels, then soxr ("HQ"), as a stream: how the input is cut does not change the output.
 
-    Samples that are not finite become 0 (`repaired` counts them) and all are clipped to ±LIMIT, so that
-    nothing poisons what follows. Mono input at the target rate passes through otherwise untouched.
+    Samples that are not finite become 0 (`repaired` counts them) and all are clipped to ±MAX_AMPLITUDE, so that
+    nothing poisons what follows. Mono input at the target rate is otherwise unchanged.
     The number of channels may change from chunk to chunk. Owned by one thread.
     """
 
@@ -39,140 +54,132 @@ class Resampler:
         same = rate == target
         self._soxr = None if same else soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
 
-    def feed(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-        """chunk [n, channels] (or [n]) -> [m], what can be given out already; m may be 0."""
+    def feed(self, chunk: Samples) -> Samples:
+        """Return what can be output after the next chunk [n, channels] or [n]: [m], m >= 0."""
         if chunk.ndim not in (1, 2) or 0 in chunk.shape[1:]:
             raise ValueError(f"a chunk must be [samples, channels], not {list(chunk.shape)}")
-        mono = self._mono(chunk)
+        return self.resample(mix(self.repair(chunk)))
+
+    def repair(self, chunk: Samples) -> Samples:
+        """Return the chunk with 0 for what is not finite. The first step of `feed`."""
+        bad = ~np.isfinite(chunk)
+        if not bad.any():
+            return chunk
+        self.repaired += int(np.count_nonzero(bad))
+        return np.where(bad, np.float32(0), chunk)
+
+    def resample(self, mono: Samples) -> Samples:
+        """Return what can be output after the next mixed samples [n]. The last step of `feed`."""
         if self._soxr is None or not len(mono):
             return mono
-        out: NDArray[np.float32] = self._soxr.resample_chunk(mono)
+        out: Samples = self._soxr.resample_chunk(mono)
         return out
 
-    def flush(self) -> NDArray[np.float32]:
-        """-> [m], what was still owed. The next feed begins a new stream."""
+    def flush(self) -> Samples:
+        """Return the output that was held back, [m]. The next feed begins a new stream."""
         if self._soxr is None:
-            return np.zeros(0, np.float32)
-        out: NDArray[np.float32] = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
+            return NO_SAMPLES
+        out: Samples = self._soxr.resample_chunk(NO_SAMPLES, last=True)
         self._soxr.clear()
         return out
 
-    def _mono(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, channels] -> [n], finite and bounded. Always a copy: the caller may reuse its buffer."""
-        bad = ~np.isfinite(chunk)
-        if bad.any():
-            self.repaired += int(np.count_nonzero(bad))
-            chunk = np.where(bad, np.float32(0), chunk)
-        clean = np.clip(chunk, -LIMIT, LIMIT).astype(np.float32, copy=False)
-        if clean.ndim == 1:
-            return clean
-        if clean.shape[1] == 1:
-            return np.ascontiguousarray(clean[:, 0])
-        # column by column: the same sum for every cut, and faster than a reduction over so short an axis
-        total = clean[:, 0].copy()
-        for channel in range(1, clean.shape[1]):
-            total += clean[:, channel]
-        total /= np.float32(clean.shape[1])
-        return total
 
-
-def as_mono_float32(samples: ArrayLike) -> NDArray[np.float32]:
-    """-> [n], float32, contiguous, finite: a copy, since the caller may reuse its buffer."""
-    audio = np.asarray(samples)
-    if audio.ndim != 1:
-        raise ValueError(f"samples must be one-dimensional (mono), not of shape {list(audio.shape)}")
-    if audio.dtype.kind != "f":
-        raise ValueError(f"samples must be floating-point numbers between -1 and 1, not {audio.dtype}")
-    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf, and that 0
-        audio = audio.astype(np.float32)
-    audio[~np.isfinite(audio)] = 0
-    return audio
-
-
-AudioTap = Callable[[NDArray[np.float32], int], None]
-
-MAX_SILENCE_S = 60.0  # s; most that a tap is given for one loss, so that a night without a device fills no disk
-_SILENCE_S = 1.0  # s; and in slices, so that it needs no memory
+def mix(chunk: Samples) -> Samples:
+    """Return the bounded mean [n] of finite [n, channels] or [n]. Always a copy: the caller may reuse its buffer."""
+    bounded = np.clip(chunk, -MAX_AMPLITUDE, MAX_AMPLITUDE).astype(np.float32, copy=False)
+    if bounded.ndim == 1:
+        return bounded
+    if bounded.shape[1] == 1:
+        return np.ascontiguousarray(bounded[:, 0])
+    # column by column: the same sum for every cut, and faster than a reduction over so short an axis
+    total = bounded[:, 0].copy()
+    for channel in range(1, bounded.shape[1]):
+        total += bounded[:, channel]
+    total /= np.float32(bounded.shape[1])
+    return total
 
 
 class CaptureResampler:
-    """Owned by the thread that takes. Pieces are put into `pieces`, for whoever takes them out.
+    """Turns the blocks of one input into events: mono, at 16 kHz, every sample in its place.
 
-    Position n of the device is position round(n * 16000 / rate) of the stream, however much was lost on the way:
-    at a loss the resampler gives what it still holds, and begins anew behind it.
+    Sample n of the input is sample round(n * 16000 / rate) of the stream, however much was lost before: at a gap the
+    resampler is flushed, and begins anew behind it. Owned by the thread that reads.
 
-    tap: gets the mono samples [n] as they came, before resampling, with their rate, and zeros for what was lost
-    (MAX_SILENCE_S of them at most for one loss). channel: which one is heard, from 0; None: the mean of all.
+    tap: gets the mono samples before resampling, and zeros for a gap (at most max_tap_silence_s). channel: the one to
+    use, from 0; None: the mean of all. peak: of the newest block, over all its channels.
     """
 
     def __init__(
-        self, rate: int, pieces: deque[CaptureEvent], tap: AudioTap | None = None, channel: int | None = None
+        self,
+        rate: int,
+        tap: AudioTap | None = None,
+        channel: int | None = None,
+        max_tap_silence_s: float = MAX_TAP_SILENCE_S,
     ) -> None:
-        """rate: Hz, the device's. Raises SpecError if it makes no sense."""
+        """rate: Hz, of the input. Raises SpecError if it makes no sense."""
         self.rate = rate
-        self._pieces = pieces
+        self.peak = 0.0
         self._tap = tap
         self._channel = channel
-        self._mixer = Resampler(rate, rate)  # mono, finite and bounded
+        self._max_tap_silence_s = max_tap_silence_s
         self._resampler = Resampler(rate)
-        self._came = 0  # samples of the device, those that were lost included
-        self._gone = 0  # samples of the stream, likewise
-        self._arrivals: deque[tuple[int, float]] = deque()  # up to which sample of the device came when
-        self._peak = 0.0  # of what the resampler has not given back yet
-
-    def take(self, block: Block) -> None:
-        """The next block, and the loss before it."""
-        if block.lost:
-            self.lose(block.lost)
-        chosen = block.samples if self._channel is None else block.samples[:, self._channel]
-        mono = self._mixer.feed(chosen)
-        if self._tap is not None:
-            self._tap(mono, self.rate)
-        self._came += len(mono)
-        self._arrivals.append((self._came, block.arrived))
-        self._peak = max(self._peak, peak_of(block.samples))
-        self._heard(self._resampler.feed(mono))
-
-    def lose(self, samples: int) -> None:
-        """samples of the device, more than 0, are missing here."""
-        self.flush()
-        self._came += samples
-        lost = round(self._came * SAMPLE_RATE / self.rate) - self._gone
-        if lost > 0:
-            self._gone += lost
-            self._pieces.append(AudioGap(lost))
-        self.tap_silence(samples / self.rate)
-
-    def flush(self) -> None:
-        """What the resampler still holds; what comes next begins anew."""
-        tail = self._resampler.flush()
-        owed = round(self._came * SAMPLE_RATE / self.rate) - self._gone
-        self._heard(tail[: max(owed, 0)])
-
-    def tap_silence(self, seconds: float) -> None:
-        """Zeros in place of what was lost, for the tap only."""
-        left = round(min(seconds, MAX_SILENCE_S) * self.rate)
-        while self._tap is not None and left > 0:
-            count = min(left, round(_SILENCE_S * self.rate))
-            self._tap(np.zeros(count, np.float32), self.rate)
-            left -= count
+        self._input_position = 0  # samples of the input, gaps included
+        self._output_position = 0  # samples of the stream, likewise
+        self._arrivals: deque[tuple[int, float]] = deque()  # input positions, and when they were reached
+        self._chunk_peak = 0.0  # of what has not come out of the resampler yet
 
     @property
     def repaired(self) -> int:
-        """Samples that were no finite numbers, and count as 0."""
-        return self._mixer.repaired
+        """Samples that were not finite, and count as 0."""
+        return self._resampler.repaired
 
-    def _heard(self, samples: NDArray[np.float32]) -> None:
-        """Their newest came with the block that holds it, which need not be the newest block."""
-        self._gone += len(samples)
+    def feed(self, block: Block) -> list[CaptureEvent]:
+        """Return what the next block, and the loss before it, make ready."""
+        events = self.insert_gap(block.lost) if block.lost else []
+        samples = self._resampler.repair(block.samples)
+        self.peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+        mono = mix(samples if self._channel is None else samples[:, self._channel])
+        if self._tap is not None:
+            self._tap(mono, self.rate)
+        self._input_position += len(mono)
+        self._arrivals.append((self._input_position, block.arrival_time))
+        self._chunk_peak = max(self._chunk_peak, self.peak)
+        return events + self._chunk(self._resampler.resample(mono))
+
+    def insert_gap(self, samples: int) -> list[CaptureEvent]:
+        """So many samples of the input, more than 0, are missing here."""
+        events = self.flush()
+        self._input_position += samples
+        lost = self._due()
+        if lost > 0:
+            self._output_position += lost
+            events.append(AudioGap(lost))
+        self.tap_silence(samples / self.rate)
+        return events
+
+    def flush(self) -> list[CaptureEvent]:
+        """Return what the resampler held back; what comes next begins anew."""
+        return self._chunk(self._resampler.flush()[: max(self._due(), 0)])
+
+    def tap_silence(self, seconds: float) -> None:
+        """Give the tap zeros in place of what is missing."""
+        remaining = round(min(seconds, self._max_tap_silence_s) * self.rate)
+        while self._tap is not None and remaining > 0:
+            count = min(remaining, round(TAP_SLICE_S * self.rate))
+            self._tap(np.zeros(count, np.float32), self.rate)
+            remaining -= count
+
+    def _due(self) -> int:
+        """Samples by which the stream is behind the input."""
+        return round(self._input_position * SAMPLE_RATE / self.rate) - self._output_position
+
+    def _chunk(self, samples: Samples) -> list[CaptureEvent]:
+        """Its newest sample arrived with the block that contains it, which need not be the newest block."""
         if not len(samples):
-            return
-        while len(self._arrivals) > 1 and self._arrivals[0][0] * SAMPLE_RATE < self._gone * self.rate:
+            return []
+        self._output_position += len(samples)
+        while len(self._arrivals) > 1 and self._arrivals[0][0] * SAMPLE_RATE < self._output_position * self.rate:
             self._arrivals.popleft()
-        self._pieces.append(AudioChunk(samples, self._arrivals[0][1], self._peak))
-        self._peak = 0.0
-
-
-def peak_of(samples: NDArray[np.float32]) -> float:
-    """The largest absolute value among those that are numbers; 0 if there are none."""
-    return float(np.abs(samples).max(where=np.isfinite(samples), initial=0.0))
+        chunk = AudioChunk(samples, self._arrivals[0][1], self._chunk_peak)
+        self._chunk_peak = 0.0
+        return [chunk]

@@ -1,6 +1,7 @@
-"""Endless sound as it happens, in pieces: what a microphone, a radio stream or a pipe of samples gives.
+"""What a live audio source promises, and what it returns: chunks of audio, gaps and notices.
 
-A capture never ends by itself unless its source does. What was lost is told, with its length, in its place.
+A microphone, a web stream and a pipe of samples are such sources. They end only where their input does, and report
+lost audio with its length, in its place.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+NO_SAMPLES = np.zeros(0, np.float32)
+NO_SAMPLES.flags.writeable = False
+
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """samples [n], n >= 0, float32 mono at 16 kHz. arrival_time: when the newest of them came, on time.monotonic().
+    """samples [n], n >= 0, float32 mono at 16 kHz, finite.
 
-    peak: the largest absolute value among the samples of all channels as the device gave them (1 = full scale).
+    arrival_time: when the newest of them arrived, on time.monotonic(). peak: the largest absolute value in all
+    channels of the input (1 = full scale).
     """
 
     samples: NDArray[np.float32]
@@ -28,14 +33,14 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class AudioGap:
-    """Sound of this length is missing here: samples at 16 kHz, more than 0."""
+    """Audio that is missing here. samples: its length at 16 kHz, more than 0."""
 
     samples: int
 
 
 @dataclass(frozen=True, slots=True)
 class SourceNotice:
-    """A line for people: what happened to the source, and what is done about it. is_problem: sound is missing now."""
+    """One line for people about the state of the source. is_problem: audio is missing until further notice."""
 
     text: str
     is_problem: bool = True
@@ -45,28 +50,29 @@ CaptureEvent = AudioChunk | AudioGap | SourceNotice
 
 
 class AudioSource(Protocol):
-    """Owned by the thread that takes; a context manager that closes the source."""
+    """A live source. It is owned by the thread that reads it."""
 
     @property
     def name(self) -> str:
-        """Names the stream in messages: "mic", "stdin", the address's last part."""
+        """The name of its stream in messages: "mic", "stdin", the last part of a URL."""
 
     @property
     def description(self) -> str:
-        """For people: the device or address, its rate and channels; may change when the source comes back."""
+        """The device or address with its rate and channels, for people. It may change when the source reconnects."""
 
     @property
     def xruns(self) -> int:
-        """How often sound was lost on the way so far."""
+        """How often audio was lost before it could be read."""
 
     @property
     def latency_s(self) -> float:
-        """What the source itself adds between sound and `arrival_time`, s, as far as it tells."""
+        """The time from sound to `arrival_time` that the source itself adds, s, as far as it is known."""
 
     def read(self, timeout_s: float) -> CaptureEvent | None:
-        """The next piece, in order of time: an AudioChunk of no samples if nothing came for timeout_s; None at the end.
+        """Return the next event in order of time, or None at the end.
 
-        Raises SourceError if the source is of no use from the start (no such device, not audio).
+        If there is none within timeout_s, return an AudioChunk without samples. Raises SourceError if the source
+        cannot be used at all: no such device, not audio.
         """
 
     def close(self) -> None: ...
@@ -77,7 +83,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """May be called more than once."""
+        """Release everything. May be called more than once."""
 
     def __enter__(self) -> Self:
         return self

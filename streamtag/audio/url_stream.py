@@ -1,151 +1,97 @@
-"""A web address that plays without end, or any container on standard input."""
+"""A web address that plays endlessly, or any container on standard input."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamtag.audio.backoff import FIRST_S, next_delay
+from streamtag.audio.backoff import FIRST_DELAY_S
+from streamtag.audio.decoder import open_source
 from streamtag.audio.files import Address
+from streamtag.audio.live_source import ReconnectingSource
 from streamtag.audio.prefetch import PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
-from streamtag.audio.source import AudioChunk, CaptureEvent, Closing, SourceNotice
+from streamtag.audio.source import CaptureEvent, SourceNotice
 from streamtag.errors import SourceError
 from streamtag.text import plural
 
-PIECE_S = 1.0  # s; most that one piece holds
-STEADY_S = 10.0  # s of sound after which a connection counts as good
-NEAR_S = 1.0  # s; so close to the length that was announced, a sound has come to its end
-
-_NOTHING = np.zeros(0, np.float32)
+MAX_CHUNK_S = 1.0  # of audio in one event
+STEADY_S = 10.0  # of audio after which a connection counts as good
+MAX_MISSING_S = 1.0  # so close to the length that was announced, a sound is complete
 
 
-class UrlStream(Closing):
-    """A Capture. An address that breaks off or ends is opened again, for ever, once it has worked.
+class UrlStream(ReconnectingSource[PrefetchReader]):
+    """An AudioSource. An address that breaks off or ends is opened again, for ever, once it has worked.
 
-    It ends where standard input does, and where an address does that told its length and kept to it.
-    tap: gets mono at 16 kHz, as it is decoded.
+    It ends where standard input does, and where an address does that announced its length and kept to it.
     """
 
-    def __init__(self, where: str, tap: AudioTap | None = None) -> None:
-        """where: an http(s) address, or "-". Raises SourceError if it is neither; what is wrong with it, `take`."""
+    def __init__(self, where: str, tap: AudioTap | None = None, first_delay_s: float = FIRST_DELAY_S) -> None:
+        """where: a web address, or "-". tap: gets mono at 16 kHz. first_delay_s: before it is opened again.
+
+        Raises SourceError if `where` is neither; `read` raises it if it cannot be opened the first time.
+        """
         self._address = Address.of(where)
         if self._address.kind == "file":
             raise SourceError(f"{self._address.label}: not an address: `streamtag file` reads files")
-        self._where = where
-        self._pieces: deque[CaptureEvent] = deque()
-        self._intake = CaptureResampler(SAMPLE_RATE, self._pieces, tap)
-        self._reader: PrefetchReader | None = PrefetchReader(where)
-        self._worked_s = 0.0  # of sound from this connection
-        self._last_s: float | None = None  # when the newest sound came; None if none ever did
-        self._pause_s = FIRST_S
-        self._again_s = 0.0  # when to connect again, on time.monotonic()
-        self._gone = False  # that it broke off was told, and not yet that it is back
-        self._xruns = 0
-        self._ended = False
-        self._about = self._address.label
-
-    @property
-    def name(self) -> str:
-        return self._address.name
-
-    @property
-    def description(self) -> str:
-        return self._about
+        self._resampler = CaptureResampler(SAMPLE_RATE, tap)
+        self._connection_s = 0.0  # of audio from this connection
+        super().__init__(self._address.name, self._address.label, PrefetchReader(where), first_delay_s)
 
     @property
     def xruns(self) -> int:
-        return self._xruns
+        return self._outages
 
-    @property
-    def latency_s(self) -> float:
-        return 0.0
+    def _connect(self) -> PrefetchReader:
+        source = open_source(self._address.where)
+        return PrefetchReader(self._address.where, lambda _: source)
 
-    def read(self, timeout_s: float) -> CaptureEvent | None:
-        """Raises SourceError if it cannot be opened the first time, or standard input breaks off."""
-        until = time.monotonic() + timeout_s
-        while not self._pieces:
-            if self._ended:
-                return None
-            if self._reader is None:
-                self._reopen(until)
-            else:
-                self._look(self._reader, until)
-            if not self._pieces and not self._ended and time.monotonic() >= until:
-                return AudioChunk(_NOTHING, time.monotonic())
-        return self._pieces.popleft()
+    def _connected(self, connection: PrefetchReader) -> None:  # noqa: ARG002
+        self._connection_s = 0.0
 
-    def close(self) -> None:
-        self._ended = True
-        if self._reader is not None:
-            self._reader.close()
-
-    def _reopen(self, until: float) -> None:
-        """Waits for its time, but no longer than `until`."""
-        now = time.monotonic()
-        if now < self._again_s:
-            time.sleep(max(0.0, min(self._again_s, until) - now))
-        if time.monotonic() >= self._again_s:
-            self._reader, self._worked_s = PrefetchReader(self._where), 0.0
-
-    def _look(self, reader: PrefetchReader, until: float) -> None:
+    def _receive(self, connection: PrefetchReader, timeout_s: float) -> list[CaptureEvent]:
         try:
-            samples = reader.read(round(PIECE_S * SAMPLE_RATE))
+            samples = connection.read(round(MAX_CHUNK_S * SAMPLE_RATE), timeout_s)
         except SourceError as error:
-            if self._last_s is None or self._address.kind == "pipe":
-                self._ended = True
+            if self._newest is None or self._address.kind == "pipe":
+                self._has_ended = True
                 raise
-            self._leave(reader, str(error))
-            return
+            return self._leave(connection, str(error))
         if samples is None:
-            self._over(reader)
-        elif len(samples):
-            self._heard(reader, samples)
-        elif self._pieces or time.monotonic() < until:
-            return
+            return self._end(connection)
+        return self._events(connection, samples) if len(samples) else []
 
-    def _heard(self, reader: PrefetchReader, samples: np.ndarray) -> None:
-        now, seconds = time.monotonic(), len(samples) / SAMPLE_RATE
-        if not self._worked_s and reader.info is not None:
-            info = reader.info
-            of = plural(info.channels, "channel")
-            self._about = f"{self._address.label}, {info.codec}, {info.sample_rate} Hz, {of}"
-        if self._gone:
-            self._bridge(now)
-        self._worked_s += seconds
-        self._last_s = now
-        if self._worked_s >= STEADY_S:
-            self._pause_s = FIRST_S
-        self._intake.take(Block(samples[:, np.newaxis], now))
+    def _events(self, connection: PrefetchReader, samples: NDArray[np.float32]) -> list[CaptureEvent]:
+        """The next samples [n], n > 0, and before them what happened."""
+        now = time.monotonic()
+        events: list[CaptureEvent] = []
+        if not self._connection_s and (info := connection.info) is not None:
+            channels = plural(info.channels, "channel")
+            self.description = f"{self._address.label}, {info.codec}, {info.sample_rate} Hz, {channels}"
+        if self._is_lost:  # what it played meanwhile is lost, by the clock
+            lost = 0 if self._newest is None else round((now - self._newest) * SAMPLE_RATE)
+            if lost > 0:
+                events += self._resampler.insert_gap(lost)
+            events.append(self._recover(f"{self._address.label}: connected again"))
+        self._connection_s += len(samples) / SAMPLE_RATE
+        self._newest = now
+        if self._connection_s >= STEADY_S:
+            self._reset_delay()
+        return events + self._resampler.feed(Block(samples[:, np.newaxis], now))
 
-    def _bridge(self, now: float) -> None:
-        """What it played while nobody was connected is lost, by the clock."""
-        lost_s = 0.0 if self._last_s is None else now - self._last_s
-        if round(lost_s * SAMPLE_RATE):
-            self._intake.lose(round(lost_s * SAMPLE_RATE))
-        self._gone = False
-        self._pieces.append(SourceNotice(f"{self._address.label}: connected again", is_problem=False))
-
-    def _over(self, reader: PrefetchReader) -> None:
+    def _end(self, connection: PrefetchReader) -> list[CaptureEvent]:
         """The source says that there is no more."""
-        length = None if reader.info is None else reader.info.duration_s
-        if self._address.kind == "pipe" or (length is not None and self._worked_s >= length - NEAR_S):
-            self._ended = True
-            self._intake.flush()
-            for warning in reader.warnings:
-                self._pieces.append(SourceNotice(f"{self._address.label}: {warning}", is_problem=False))
-            return
-        self._leave(reader, f"{self._address.label}: ended")
+        length = None if connection.info is None else connection.info.duration_s
+        is_complete = length is not None and self._connection_s >= length - MAX_MISSING_S
+        if self._address.kind != "pipe" and not is_complete:
+            return self._leave(connection, f"{self._address.label}: ended")
+        self._has_ended = True
+        warnings = [f"{self._address.label}: {warning}" for warning in connection.warnings]
+        return [*self._resampler.flush(), *(SourceNotice(text, is_problem=False) for text in warnings)]
 
-    def _leave(self, reader: PrefetchReader, reason: str) -> None:
-        reader.close()
-        self._reader = None
-        self._again_s = time.monotonic() + self._pause_s
-        self._pause_s = next_delay(self._pause_s)
-        if not self._gone:
-            self._gone = True
-            self._xruns += 1
-            self._pieces.append(SourceNotice(f"{reason}; connecting again"))
+    def _leave(self, connection: PrefetchReader, reason: str) -> list[CaptureEvent]:
+        connection.close()
+        return self._reconnect(f"{reason}; connecting again")

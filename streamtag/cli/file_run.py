@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from streamtag.audio.files import find_files, stream_names, target_paths
-from streamtag.audio.prefetch import WAIT_S, PrefetchReader
+from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.hello import hello
 from streamtag.cli.reporter import Reporter
@@ -169,7 +169,7 @@ def paced(reader: PrefetchReader, interruption: SignalGuard) -> Iterator[NDArray
         while (early := began + played / SAMPLE_RATE - time.monotonic()) > 0:
             if interruption.wanted:
                 return
-            time.sleep(min(early, WAIT_S))
+            time.sleep(min(early, POLL_INTERVAL_S))
         yield samples
 
 

@@ -15,7 +15,7 @@ from typing import Self
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from streamtag.audio.backoff import FIRST_S, next_delay
+from streamtag.audio.backoff import FIRST_DELAY_S, next_delay
 from streamtag.audio.source import SourceNotice
 from streamtag.client.address import ServerAddress
 from streamtag.client.retry import permanent_error, transient_error
@@ -36,7 +36,7 @@ QUIET.addHandler(logging.NullHandler())
 
 def pauses() -> Iterator[float]:
     """Between two tries, s: half a second, doubled up to ten, then ten for ever."""
-    pause = FIRST_S
+    pause = FIRST_DELAY_S
     while True:
         yield pause
         pause = next_delay(pause)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.audio.live_source import LiveSource
 from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Ring
-from streamtag.audio.source import AudioChunk, CaptureEvent, Closing
+from streamtag.audio.source import NO_SAMPLES, CaptureEvent
 from streamtag.errors import SpecError
 
 BLOCK_S = 0.01  # s of sound a block
@@ -27,8 +28,6 @@ MOST_S = 1.0  # s; most that one piece holds, so that a taker that was late can 
 POLL_S = 0.002  # s
 EARLY_S = 0.001  # s; waits shorter than this are not worth their while
 FAREWELL_S = 1.0  # s; how long closing waits for the thread
-
-_NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class Fault:
             raise SpecError("Mishap: times must be 0 or more, in seconds")
 
 
-class FakeMicrophone(Closing):
-    """A Capture. It ends where the sound does."""
+class FakeMicrophone(LiveSource):
+    """An AudioSource. It ends where the sound does."""
 
     def __init__(
         self,
@@ -62,89 +61,59 @@ class FakeMicrophone(Closing):
     ) -> None:
         """sound: [n] or [n, channels] at `rate` Hz, or an iterable of such, all with the same channels.
 
-        speed: in times real time. inf: as fast as it is taken, and nothing is lost but by the script; at any
-        other speed what the taker leaves for longer than ring_s of sound is lost. Raises SpecError.
+        speed: in times real time. inf: as fast as it is read, and nothing is lost but by the script; at any other
+        speed what is not read for longer than ring_s of sound is lost. Raises SpecError.
         """
         if not speed > 0:
             raise SpecError(f"a speed of {speed:g} times real time: must be above 0")
         chunks = iter([sound] if isinstance(sound, np.ndarray) else sound)
-        first = next(chunks, _NOTHING)
-        self._name = name
-        self._channels = _as_columns(first).shape[1]
+        first = next(chunks, NO_SAMPLES)
+        channels = _as_columns(first).shape[1]
+        pace = "as fast as it is taken" if math.isinf(speed) else f"{speed:g} times real time"
+        super().__init__(name, f"sound from memory, {rate} Hz, {channels} channels, {pace}")
         self._blocks = _cut(first, chunks, max(1, round(BLOCK_S * rate)))
         self._script = _Script(rate, mishaps)
         self._rate, self._speed = rate, speed
-        self._pieces: deque[CaptureEvent] = deque()
-        self._intake = CaptureResampler(rate, self._pieces, tap)
+        self._resampler = CaptureResampler(rate, tap)
         block = max(1, round(BLOCK_S * rate))
-        self._ring = Ring(max(2, round(ring_s * rate / block)), block, self._channels)
-        self._xruns = 0
+        self._ring = Ring(max(2, round(ring_s * rate / block)), block, channels)
+        self._losses = 0
         self._finished = threading.Event()
         self._closed = threading.Event()
-        self._flushed = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._play, name="streamtag-paced", daemon=True)
         self._thread.start()
 
     @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def description(self) -> str:
-        pace = "as fast as it is taken" if math.isinf(self._speed) else f"{self._speed:g} times real time"
-        return f"sound from memory, {self._rate} Hz, {self._channels} channels, {pace}"
-
-    @property
     def xruns(self) -> int:
-        return self._xruns
-
-    @property
-    def latency_s(self) -> float:
-        return 0.0
-
-    def read(self, timeout_s: float) -> CaptureEvent | None:
-        """Raises whatever the iterable of chunks raised, in its place."""
-        until = time.monotonic() + timeout_s
-        while not self._pieces:
-            ended = self._finished.is_set()  # before the ring is looked into: what it holds then is all
-            if self._drain():
-                continue
-            if ended:
-                return self._last()
-            if self._closed.is_set() or (left := until - time.monotonic()) <= 0:
-                return AudioChunk(_NOTHING, time.monotonic())
-            time.sleep(min(POLL_S, left))
-        return self._pieces.popleft()
+        return self._losses
 
     def close(self) -> None:
         self._closed.set()
         self._thread.join(FAREWELL_S)
 
-    def _drain(self) -> bool:
-        """Moves what waits in the ring into the pieces. -> whether there was anything."""
-        block = self._ring.read(most=round(MOST_S * self._rate))
-        if block is None:
-            return False
-        self._xruns += block.lost > 0
-        self._intake.take(block)
-        return True
-
-    def _last(self) -> CaptureEvent | None:
+    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
+        """Raises whatever the iterable of chunks raised, in its place."""
+        ended = self._finished.is_set()  # before the ring is looked into: what it holds then is all
+        if (block := self._ring.read(max_samples=round(MOST_S * self._rate))) is not None:
+            self._losses += block.lost > 0
+            return self._resampler.feed(block)
+        if not ended:
+            time.sleep(min(POLL_S, timeout_s))
+            return []
         if self._failure is not None:
             raise self._failure
-        if not self._flushed:
-            self._flushed = True
-            self._intake.flush()
-            if self._ring.owed:
-                self._xruns += 1
-                self._intake.lose(self._ring.owed)
-        return self._pieces.popleft() if self._pieces else None
+        self._has_ended = True
+        events = self._resampler.flush()
+        if self._ring.unreported_loss:
+            self._losses += 1
+            events += self._resampler.insert_gap(self._ring.unreported_loss)
+        return events
 
     def _play(self) -> None:
         try:
             self._play_all()
-        except Exception as error:  # raised again by read, in its place
+        except Exception as error:  # raised again by `read`, in its place
             self._failure = error
         self._finished.set()
 
@@ -155,7 +124,7 @@ class FakeMicrophone(Closing):
             came += len(block)
             early = stall_s
             if math.isinf(self._speed):
-                while self._ring.full and not self._closed.is_set():
+                while self._ring.is_full and not self._closed.is_set():
                     self._closed.wait(POLL_S)
             else:
                 early = max(early, began + came / (self._rate * self._speed) - time.monotonic())

@@ -22,7 +22,7 @@ def main(seconds: float, target: Path) -> None:
     parts: list[NDArray[np.float32]] = []
     heard = first = last = 0.0
     with Microphone() as capture:
-        tell(about=capture.description, delay_s=capture.latency_s)
+        tell(description=capture.description, latency_s=capture.latency_s)
         while heard < seconds:
             piece = capture.read(0.1)
             if isinstance(piece, SourceNotice):

@@ -1,19 +1,17 @@
-"""Attempts go on until one works, less and less often, and leave nothing open that nobody wants."""
+"""An attempt is repeated until it succeeds, less and less often, and leaves nothing open that nobody fetched."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
-from streamtag.audio import backoff as retry
-from streamtag.audio.backoff import LAST_S, BackoffRetry, next_delay
+from streamtag.audio.backoff import FIRST_DELAY_S, MAX_DELAY_S, BackoffRetry
 from streamtag.errors import SourceError
 
 
-class Thing:
+class Connection:
     def __init__(self) -> None:
         self.closed = threading.Event()
 
@@ -21,107 +19,83 @@ class Thing:
         self.closed.set()
 
 
-def waited(check: Callable[[], object]) -> None:
-    until = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < until
-        time.sleep(0.002)
+class FakeWait:
+    """Waits by noting how long it should have waited."""
+
+    def __init__(self) -> None:
+        self.delays: list[float] = []
+
+    def __call__(self, closed: threading.Event, seconds: float) -> bool:
+        self.delays.append(seconds)
+        return closed.is_set()
 
 
-def test_it_goes_on_until_an_attempt_works_and_waits_twice_as_long_each_time() -> None:
-    thing, times = Thing(), []
+def failing(times: int, connection: Connection) -> Callable[[], Connection]:
+    failures = iter(range(times))
 
-    def attempt() -> Thing:
-        times.append(time.monotonic())
-        if len(times) < 4:
-            raise SourceError(f"not yet ({len(times)})")
-        return thing
+    def attempt() -> Connection:
+        if next(failures, None) is not None:
+            raise SourceError("not yet")
+        return connection
 
-    began = time.monotonic()
-    trying: BackoffRetry[Thing] = BackoffRetry(attempt, pause_s=0.02)
-    results: list[Thing | None] = [None]
-
-    def fetched() -> bool:
-        results.append(trying.result())
-        return results[-1] is not None
-
-    waited(fetched)
-    assert results[-1] is thing
-    assert trying.result() is None  # given once
-    assert trying.reason == "not yet (3)"
-    pauses = [after - before for before, after in zip([began, *times], times, strict=False)]
-    assert all(pause >= 0.02 * 2**turn for turn, pause in enumerate(pauses))
-    trying.close()
-    assert not thing.closed.is_set()
+    return attempt
 
 
-def test_the_pause_has_an_end() -> None:
-    pause = retry.FIRST_S
-    for _ in range(20):
-        pause = next_delay(pause)
-    assert pause == LAST_S
+def test_the_delay_doubles_up_to_a_limit_until_an_attempt_succeeds() -> None:
+    connection, wait = Connection(), FakeWait()
+    retry = BackoffRetry(failing(7, connection), wait=wait)
+    assert retry.result(10) is connection
+    assert retry.result() is None  # returned once
+    assert wait.delays == [FIRST_DELAY_S, 1, 2, 4, 8, MAX_DELAY_S, MAX_DELAY_S, MAX_DELAY_S]
+    assert retry.delay_s == MAX_DELAY_S
+    retry.close()
+    assert not connection.closed.is_set()
 
 
-def test_closing_it_ends_the_attempts() -> None:
-    attempts = []
-
-    def attempt() -> Thing:
-        attempts.append(1)
+def test_closing_ends_the_attempts() -> None:
+    def never() -> Connection:
         raise SourceError("never")
 
-    trying: BackoffRetry[Thing] = BackoffRetry(attempt, pause_s=0.01)
-    waited(lambda: len(attempts) >= 2)
-    trying.close()
-    count = len(attempts)
+    retry = BackoffRetry(never, delay_s=3600)
+    assert retry.result() is None
+    retry.close()
     assert not any(thread.name == "streamtag-retry" for thread in threading.enumerate())
-    assert len(attempts) == count
 
 
-def test_what_was_found_and_not_fetched_is_closed() -> None:
-    thing, made = Thing(), threading.Event()
+def test_a_result_that_was_not_fetched_is_closed() -> None:
+    connection, finished = Connection(), threading.Event()
 
-    def attempt() -> Thing:
-        made.set()
-        return thing
+    def attempt() -> Connection:
+        finished.set()
+        return connection
 
-    trying: BackoffRetry[Thing] = BackoffRetry(attempt, pause_s=0.0)
-    assert made.wait(10)
-    trying.close()
-    assert thing.closed.wait(10)
+    retry = BackoffRetry(attempt, delay_s=0)
+    assert finished.wait(10)
+    retry.close()
+    assert connection.closed.wait(10)
 
 
-def test_an_attempt_that_is_stuck_holds_nobody_up_and_is_closed_when_it_comes_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(retry, "FAREWELL_S", 0.05)
-    thing, begun, go = Thing(), threading.Event(), threading.Event()
+def test_a_stuck_attempt_does_not_hold_up_closing_and_its_late_result_is_closed() -> None:
+    connection, begun, go_on = Connection(), threading.Event(), threading.Event()
 
-    def attempt() -> Thing:
+    def attempt() -> Connection:
         begun.set()
-        assert go.wait(10)
-        return thing
+        assert go_on.wait(10)
+        return connection
 
-    trying: BackoffRetry[Thing] = BackoffRetry(attempt, pause_s=0.0)
+    retry = BackoffRetry(attempt, delay_s=0, join_timeout_s=0.01)
     assert begun.wait(10)
-    began = time.monotonic()
-    trying.close()
-    assert time.monotonic() - began < 5
-    assert not thing.closed.is_set()
-    go.set()
-    assert thing.closed.wait(10)
+    retry.close()
+    assert not connection.closed.is_set()
+    go_on.set()
+    assert connection.closed.wait(10)
 
 
-def test_a_defect_is_not_taken_for_a_failed_attempt() -> None:
-    def attempt() -> Thing:
+def test_a_defect_is_raised_by_result_and_not_by_close() -> None:
+    def attempt() -> Connection:
         raise ZeroDivisionError
 
-    trying: BackoffRetry[Thing] = BackoffRetry(attempt, pause_s=0.0)
-
-    def raises() -> bool:
-        try:
-            trying.result()
-        except ZeroDivisionError:
-            return True
-        return False
-
-    waited(raises)
+    retry = BackoffRetry(attempt, delay_s=0)
+    with pytest.raises(ZeroDivisionError):
+        retry.result(10)
+    retry.close()

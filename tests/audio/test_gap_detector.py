@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamtag.audio.gap_detector import HOLD_S, LATE_S, GapDetector
+from streamtag.audio.gap_detector import MAX_HOLD_S, MIN_LATE_S, GapDetector
 from streamtag.audio.ring import Block
 
 RATE, SIZE = 48000, 480  # blocks of 10 ms
@@ -81,7 +81,7 @@ def test_a_sound_card_whose_clock_is_a_little_off_loses_nothing(drift: float) ->
     """300 ppm, worse than any real one, are 0.36 s after 20 minutes: more than would count as late."""
     device, continuity = Device(drift), GapDetector(RATE)
     assert losses(clear(continuity, device.blocks(1200))) == []
-    assert 1200 * abs(drift) > 3 * LATE_S
+    assert 1200 * abs(drift) > 3 * MIN_LATE_S
 
 
 @pytest.mark.parametrize("stall_s", [0.15, 1.0, 12.0])
@@ -145,7 +145,7 @@ def test_a_loss_that_the_ring_told_is_not_found_again() -> None:
     blocks = clear(continuity, device.blocks(3))
     device.lose(2)
     first, *rest = device.blocks(3)
-    blocks += clear(continuity, [Block(first.samples, first.arrived, lost=2 * RATE), *rest])
+    blocks += clear(continuity, [Block(first.samples, first.arrival_time, lost=2 * RATE), *rest])
     ((place, length),) = losses(blocks)
     assert place == pytest.approx(3)
     assert length == 2
@@ -166,11 +166,11 @@ def test_a_device_that_catches_up_slowly_holds_nothing_back_for_long() -> None:
     waits = []
     for raw in device.late(6, pace=1.3):
         out = continuity.feed(raw)
-        waits += [raw.arrived - block.arrived for block in out]
+        waits += [raw.arrival_time - block.arrival_time for block in out]
         blocks += out
     blocks += clear(continuity, device.blocks(2))
     assert losses(blocks) == []
-    assert max(waits) <= HOLD_S + 0.02
+    assert max(waits) <= MAX_HOLD_S + 0.02
 
 
 def test_what_is_held_when_the_device_goes_is_not_forgotten() -> None:
@@ -180,7 +180,7 @@ def test_what_is_held_when_the_device_goes_is_not_forgotten() -> None:
     raw = list(device.blocks(0.1))
     assert clear(continuity, raw) == []
     held = continuity.flush()
-    assert [block.arrived for block in held] == [block.arrived for block in raw]
+    assert [block.arrival_time for block in held] == [block.arrival_time for block in raw]
     ((place, length),) = losses(held)
     assert place == 0  # before the first of them
     assert length == pytest.approx(1, abs=0.005)

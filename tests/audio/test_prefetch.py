@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamtag.audio import prefetch as read_ahead
 from streamtag.audio.decoder import SourceInfo, open_source
-from streamtag.audio.prefetch import DEPTH, FIRST_S, LARGEST_S, PrefetchReader
+from streamtag.audio.prefetch import FIRST_SLICE_S, MAX_CHUNKS, MAX_SLICE_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.errors import SourceError
 
@@ -24,7 +23,7 @@ Encode = Callable[..., Path]
 Tone = Callable[..., Samples]
 
 
-class Pretended:
+class FakeSource:
     """A source of chunks of `sizes` samples, numbered through; `ready` of them at once, the others with `go`."""
 
     info = SourceInfo("x", None, SAMPLE_RATE, 1, "none")
@@ -33,15 +32,15 @@ class Pretended:
     def __init__(self, sizes: Sequence[int], ready: int | None = None, failure: Exception | None = None) -> None:
         self.go = threading.Semaphore(len(sizes) if ready is None else ready)
         self.made = 0
-        self.left = threading.Event()
+        self.closed = threading.Event()
         self._sizes = sizes
         self._failure = failure
 
-    def __enter__(self) -> Pretended:
+    def __enter__(self) -> FakeSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.left.set()
+        self.closed.set()
 
     def __iter__(self) -> Iterator[Samples]:
         sent = 0
@@ -54,14 +53,8 @@ class Pretended:
             raise self._failure
 
 
-@pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pretended]:
-    def pretend(sizes: Sequence[int], ready: int | None = None, failure: Exception | None = None) -> Pretended:
-        source = Pretended(sizes, ready, failure)
-        monkeypatch.setattr(read_ahead, "open_source", lambda _: source)
-        return source
-
-    return pretend
+def reading(source: FakeSource) -> PrefetchReader:
+    return PrefetchReader("x", lambda _: source)  # type: ignore[arg-type, return-value]
 
 
 def _readers() -> list[threading.Thread]:
@@ -72,7 +65,7 @@ def _joined(slices: Iterator[Samples]) -> Samples:
     return np.concatenate([*slices, np.zeros(0, np.float32)])
 
 
-def test_it_is_the_same_sound(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+def test_the_samples_are_those_of_the_source(tmp_path: Path, encode: Encode, tone: Tone) -> None:
     path = str(encode(tmp_path / "a.wav", tone(7, 16000), 16000, "pcm_s16le"))
     with open_source(path) as source:
         expected = np.concatenate(list(source))
@@ -84,41 +77,41 @@ def test_it_is_the_same_sound(tmp_path: Path, encode: Encode, tone: Tone) -> Non
     assert not _readers()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, SAMPLE_RATE), max_size=100), st.integers(1, 5 * SAMPLE_RATE))
-def test_no_sample_is_lost_or_moved(pretend: Callable[..., Pretended], sizes: list[int], enough: int) -> None:
-    pretend(sizes)
-    with PrefetchReader("x") as reader:
-        taken = reader.read(enough)  # by hand
-        slices = [] if taken is None else [taken, *reader]
+def test_no_sample_is_lost_or_moved(sizes: list[int], enough: int) -> None:
+    source = FakeSource(sizes)
+    with reading(source) as reader:
+        samples = reader.read(enough)  # by hand
+        slices = [] if samples is None else [samples, *reader]
         np.testing.assert_array_equal(_joined(iter(slices)), np.arange(sum(sizes)))
 
 
-def test_slices_of_what_is_there_grow_from_small_to_bounded(pretend: Callable[..., Pretended]) -> None:
-    chunk, count = SAMPLE_RATE // 2, DEPTH - 2  # all fit into the queue
-    source = pretend([chunk] * count)
-    with PrefetchReader("x") as reader:
-        assert source.left.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
+def test_slices_grow_up_to_a_limit() -> None:
+    chunk, count = SAMPLE_RATE // 2, MAX_CHUNKS - 2  # all fit into the queue
+    source = FakeSource([chunk] * count)
+    with reading(source) as reader:
+        assert source.closed.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
         lengths = [len(samples) / SAMPLE_RATE for samples in reader]
-    assert lengths[:5] == [FIRST_S, 2, 4, 8, LARGEST_S]
-    assert max(lengths) == LARGEST_S
+    assert lengths[:5] == [FIRST_SLICE_S, 2, 4, 8, MAX_SLICE_S]
+    assert max(lengths) == MAX_SLICE_S
     assert sum(lengths) == count / 2
 
 
-def test_a_slice_is_at_most_a_chunk_too_long(pretend: Callable[..., Pretended]) -> None:
-    source = pretend([7000] * 100)
-    with PrefetchReader("x") as reader:
-        assert source.left.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
+def test_a_slice_is_at_most_a_chunk_too_long() -> None:
+    source = FakeSource([7000] * 100)
+    with reading(source) as reader:
+        assert source.closed.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
         assert len(next(iter(reader))) == 21000
         samples = reader.read(enough=1)
         assert samples is not None
         assert len(samples) == 7000
 
 
-def test_a_live_stream_comes_in_small_slices(pretend: Callable[..., Pretended]) -> None:
+def test_a_live_stream_comes_in_small_slices() -> None:
     """However long it goes on, nobody waits for a slice to fill."""
-    source = pretend([4000] * 40, ready=0)
-    with PrefetchReader("x") as reader:
+    source = FakeSource([4000] * 40, ready=0)
+    with reading(source) as reader:
         slices = iter(reader)
         for _ in range(40):
             source.go.release()
@@ -126,30 +119,30 @@ def test_a_live_stream_comes_in_small_slices(pretend: Callable[..., Pretended]) 
         assert len(_joined(slices)) == 0
 
 
-def test_nothing_yet_is_no_samples_and_not_the_end(pretend: Callable[..., Pretended]) -> None:
-    source = pretend([10], ready=0)
-    with PrefetchReader("x") as reader:
+def test_an_empty_slice_is_not_the_end() -> None:
+    source = FakeSource([10], ready=0)
+    with reading(source) as reader:
         slices = iter(reader)
         assert len(next(slices)) == 0
         source.go.release()
         assert len(_joined(slices)) == 10
 
 
-def test_an_error_comes_after_the_samples_before_it(pretend: Callable[..., Pretended]) -> None:
-    source = pretend([10] * 3, failure=SourceError("x: broke off"))
-    heard = 0
-    with PrefetchReader("x") as reader:
+def test_an_error_comes_after_the_samples_before_it() -> None:
+    source = FakeSource([10] * 3, failure=SourceError("x: broke off"))
+    count = 0
+    with reading(source) as reader:
         slices = iter(reader)
-        while heard < 30:
-            heard += len(next(slices))
+        while count < 30:
+            count += len(next(slices))
         with pytest.raises(SourceError, match="broke off"):
             _joined(slices)
         assert list(reader.warnings) == ["noise"]
-    assert source.left.is_set()
+    assert source.closed.is_set()
     assert not _readers()
 
 
-def test_a_missing_file_is_an_error_of_the_taker(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_for_the_reader(tmp_path: Path) -> None:
     with (
         pytest.raises(SourceError, match="no such file"),
         PrefetchReader(str(tmp_path / "no.wav")) as reader,
@@ -157,22 +150,20 @@ def test_a_missing_file_is_an_error_of_the_taker(tmp_path: Path) -> None:
         list(reader)
 
 
-def test_it_reads_no_further_ahead_than_it_may_and_ends_when_the_taker_stops(
-    pretend: Callable[..., Pretended],
-) -> None:
-    source = pretend([10] * 10 * DEPTH)
-    with PrefetchReader("x") as reader:
-        assert not source.left.wait(0.3)  # held up
-        assert source.made == DEPTH + 1  # one more in its hand
+def test_reading_ahead_is_bounded_and_ends_on_close() -> None:
+    source = FakeSource([10] * 10 * MAX_CHUNKS)
+    with reading(source) as reader:
+        assert not source.closed.wait(0.3)  # held up
+        assert source.made == MAX_CHUNKS + 1  # one more in its hand
         next(iter(reader))
-    assert source.left.is_set()
-    assert source.made < 10 * DEPTH
+    assert source.closed.is_set()
+    assert source.made < 10 * MAX_CHUNKS
     assert not _readers()
 
 
-def test_closing_does_not_wait_for_a_stalled_source(pretend: Callable[..., Pretended]) -> None:
-    source = pretend([10], ready=0)
-    with PrefetchReader("x"):
+def test_closing_does_not_wait_for_a_stalled_source() -> None:
+    source = FakeSource([10], ready=0)
+    with reading(source):
         pass
     stalled = _readers()
     source.go.release()
@@ -181,11 +172,11 @@ def test_closing_does_not_wait_for_a_stalled_source(pretend: Callable[..., Prete
     assert not _readers()
 
 
-def test_ctrl_c_reaches_a_taker_that_waits(pretend: Callable[..., Pretended]) -> None:
-    source = pretend([10], ready=0)
+def test_ctrl_c_reaches_a_reader_that_waits() -> None:
+    source = FakeSource([10], ready=0)
     timer = threading.Timer(0.2, _thread.interrupt_main)
     try:
-        with PrefetchReader("x") as reader:
+        with reading(source) as reader:
             timer.start()
             with pytest.raises(KeyboardInterrupt):
                 list(reader)

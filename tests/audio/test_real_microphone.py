@@ -58,12 +58,12 @@ def test_what_is_played_is_heard_and_stream_time_is_the_clocks(
     sound = noise(60)
     wav = encode(tmp_path / "noise.wav", sound, 16000, "pcm_s16le")
     with virtual_microphone.playing(wav), listening(virtual_microphone, 6, tmp_path / "heard.npy") as process:
-        about = told(process.stdout, "about")
+        start = told(process.stdout, "description")
         end = told(process.stdout, "xruns")
         assert process.wait(30) == 0
-    assert about["about"].endswith("Hz, 2 channels")
-    assert "16000" not in about["about"]  # the device's own rate
-    assert 0 < about["delay_s"] < 0.5
+    assert start["description"].endswith("Hz, 2 channels")
+    assert "16000" not in start["description"]  # the device's own rate
+    assert 0 < start["latency_s"] < 0.5
     assert end["xruns"] == 0
     assert end["stream_s"] == pytest.approx(end["clock_s"], abs=0.1)
     heard = np.load(tmp_path / "heard.npy", allow_pickle=False)
@@ -91,9 +91,9 @@ def test_a_sound_server_that_is_killed_and_comes_back_leaves_a_gap_of_true_lengt
             back = told(process.stdout, "notice")
             end = told(process.stdout, "xruns")
             assert process.wait(30) == 0
-    assert gone["trouble"]
+    assert gone["is_problem"]
     assert "no sound comes from" in gone["notice"]
-    assert not back["trouble"]
+    assert not back["is_problem"]
     assert "sound again from" in back["notice"]
     assert lost["lost_s"] > 0.3
     assert end["xruns"] >= 1

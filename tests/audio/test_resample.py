@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamtag.audio.resample import LIMIT, SAMPLE_RATE, Resampler
+from streamtag.audio.resample import MAX_AMPLITUDE, SAMPLE_RATE, Resampler
 from streamtag.errors import SpecError
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000]
@@ -104,7 +104,9 @@ def test_what_is_no_number_becomes_silence(rate: int) -> None:
 
 def test_absurd_values_are_clipped() -> None:
     samples = np.array([[1e30, 1e38], [-1e38, -1e38], [0.5, 0.5]], np.float32)
-    np.testing.assert_array_equal(Resampler(SAMPLE_RATE).feed(samples), np.array([LIMIT, -LIMIT, 0.5], np.float32))
+    np.testing.assert_array_equal(
+        Resampler(SAMPLE_RATE).feed(samples), np.array([MAX_AMPLITUDE, -MAX_AMPLITUDE, 0.5], np.float32)
+    )
 
 
 def test_the_number_of_channels_may_change_on_the_way() -> None:

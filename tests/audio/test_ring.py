@@ -35,7 +35,7 @@ def test_what_is_written_is_read_in_order() -> None:
         assert block is not None
         np.testing.assert_array_equal(block.samples, ramp(start, length, 2))
         assert block.lost == 0
-        assert before <= block.arrived <= time.monotonic()
+        assert before <= block.arrival_time <= time.monotonic()
     assert ring.read() is None
 
 
@@ -52,10 +52,10 @@ def test_blocks_are_read_as_one_up_to_a_length() -> None:
     ring = Ring(8, 2, 1)
     for start in range(0, 10, 2):
         ring.write(ramp(start, 2))
-    block = ring.read(most=5)
+    block = ring.read(max_samples=5)
     assert block is not None
     np.testing.assert_array_equal(block.samples, ramp(0, 6))
-    rest = ring.read(most=100)
+    rest = ring.read(max_samples=100)
     assert rest is not None
     np.testing.assert_array_equal(rest.samples, ramp(6, 4))
 
@@ -64,13 +64,13 @@ def test_a_full_ring_loses_the_newest_and_tells_before_the_next_that_fits() -> N
     ring = Ring(2, 3, 1)
     for start in (0, 3, 6, 9):
         ring.write(ramp(start, 3))
-    assert ring.full
+    assert ring.is_full
     assert ring.overruns == 2
-    assert ring.owed == 6
+    assert ring.unreported_loss == 6
     first = ring.read()
     ring.write(ramp(12, 3), lost=5)
-    assert ring.owed == 0
-    second, third = ring.read(most=100), ring.read(most=100)
+    assert ring.unreported_loss == 0
+    second, third = ring.read(max_samples=100), ring.read(max_samples=100)
     assert first is not None
     assert second is not None
     assert third is not None
@@ -81,10 +81,10 @@ def test_a_full_ring_loses_the_newest_and_tells_before_the_next_that_fits() -> N
 def test_a_write_that_is_longer_than_a_slot_takes_several_or_loses_its_end() -> None:
     ring = Ring(2, 3, 1)
     ring.write(ramp(0, 8))
-    block = ring.read(most=100)
+    block = ring.read(max_samples=100)
     assert block is not None
     np.testing.assert_array_equal(block.samples, ramp(0, 6))
-    assert ring.owed == 2
+    assert ring.unreported_loss == 2
     assert ring.overruns == 1
 
 
@@ -131,7 +131,7 @@ def test_no_sample_is_lost_untold_doubled_or_out_of_place(
             while left and len(model) < slots:
                 model.append(min(left, frames))
                 left -= model[-1]
-        elif (block := ring.read(most=length)) is None:
+        elif (block := ring.read(max_samples=length)) is None:
             assert not model
         else:
             read += block.lost
@@ -144,7 +144,7 @@ def test_no_sample_is_lost_untold_doubled_or_out_of_place(
         assert len(ring) == len(model)
     while (block := ring.read()) is not None:
         read += block.lost + len(block.samples)
-    assert read + ring.owed == position
+    assert read + ring.unreported_loss == position
 
 
 @pytest.mark.parametrize("slots", [2, 7, 64])
@@ -168,7 +168,7 @@ def test_two_threads_agree_on_every_sample(slots: int) -> None:
     writer.start()
     while True:
         ended = done.is_set()
-        block = ring.read(most=64)
+        block = ring.read(max_samples=64)
         if block is None:
             if ended:
                 break
@@ -178,7 +178,7 @@ def test_two_threads_agree_on_every_sample(slots: int) -> None:
         position += len(block.samples)
     writer.join()
     assert not torn
-    assert total <= position + ring.owed < total + 16
+    assert total <= position + ring.unreported_loss < total + 16
 
 
 def test_writing_makes_nothing_that_stays() -> None:

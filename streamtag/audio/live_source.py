@@ -1,0 +1,105 @@
+"""The read loop that all live sources share, and reconnection for those whose input may vanish."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections import deque
+from typing import Generic
+
+from streamtag.audio.backoff import FIRST_DELAY_S, BackoffRetry, T, next_delay
+from streamtag.audio.source import NO_SAMPLES, AudioChunk, CaptureEvent, Closing, SourceNotice
+
+
+class LiveSource(Closing):
+    """Base of an AudioSource: owns the events that were not read yet, the timeout and the end."""
+
+    def __init__(self, name: str, description: str) -> None:
+        self.name = name
+        self.description = description
+        self.latency_s = 0.0
+        self._has_ended = False
+        self._queue: deque[CaptureEvent] = deque()
+
+    @property
+    def xruns(self) -> int:
+        return 0
+
+    def read(self, timeout_s: float) -> CaptureEvent | None:
+        """Return the next event, an empty AudioChunk after timeout_s without one, or None at the end."""
+        deadline = time.monotonic() + timeout_s
+        while not self._queue:
+            if self._has_ended:
+                return None
+            remaining = deadline - time.monotonic()
+            self._queue.extend(self._poll(max(0.0, remaining)))
+            if remaining <= 0 and not self._queue and not self._has_ended:
+                return AudioChunk(NO_SAMPLES, time.monotonic())
+        return self._queue.popleft()
+
+    @abstractmethod
+    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
+        """Return the events that there are now; wait for them no longer than timeout_s. Raises SourceError."""
+
+
+class ReconnectingSource(LiveSource, Generic[T]):
+    """Base of a source that reads from a connection (T) and, when that is lost, looks for another one.
+
+    The loss is reported once, and so is the recovery, however many attempts lie between them.
+    """
+
+    def __init__(self, name: str, description: str, connection: T, first_delay_s: float = FIRST_DELAY_S) -> None:
+        super().__init__(name, description)
+        self._connection: T | None = connection
+        self._retry: BackoffRetry[T] | None = None
+        self._is_lost = False  # the loss was reported, and no audio has come since
+        self._newest: float | None = None  # when the newest audio arrived, on time.monotonic()
+        self._first_delay_s = self._delay_s = first_delay_s
+        self._outages = 0
+
+    def close(self) -> None:
+        self._has_ended = True
+        if self._retry is not None:
+            self._retry.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    @abstractmethod
+    def _connect(self) -> T:
+        """Return a new connection. Runs in a thread of its own, and may take its time. Raises SourceError."""
+
+    def _connected(self, connection: T) -> None:
+        """Called with each new connection, by the thread that reads."""
+
+    @abstractmethod
+    def _receive(self, connection: T, timeout_s: float) -> list[CaptureEvent]:
+        """Return the events of a connection, as `_poll` does."""
+
+    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
+        if self._connection is None and self._retry is not None:
+            self._connection = self._retry.result(timeout_s)
+            if self._connection is None:
+                return []
+            self._delay_s = next_delay(self._retry.delay_s)  # until it proves itself, it counts as a failed attempt
+            self._retry = None
+            self._connected(self._connection)
+        return [] if self._connection is None else self._receive(self._connection, timeout_s)
+
+    def _reconnect(self, notice: str) -> list[CaptureEvent]:
+        """The connection is lost: look for another one. Return the notice, unless it was given before."""
+        self._connection = None
+        self._retry = BackoffRetry(self._connect, self._delay_s)
+        if self._is_lost:
+            return []
+        self._is_lost = True
+        self._outages += 1
+        return [SourceNotice(notice)]
+
+    def _recover(self, notice: str) -> SourceNotice:
+        """Audio has come again."""
+        self._is_lost = False
+        return SourceNotice(notice, is_problem=False)
+
+    def _reset_delay(self) -> None:
+        """The connection has proved itself."""
+        self._delay_s = self._first_delay_s
