@@ -35,6 +35,7 @@ from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import check_targets
+from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
 from streamtag.sinks.jsonl import JsonLines, write_line
 from streamtag.sinks.osc import OscSink, OscTarget
@@ -174,19 +175,27 @@ def _outputs(
         sinks.append(panel)
     if request.json:
         write_line(sys.stdout, greeting)
-        sinks.append(JsonLines(sys.stdout, selection))
-    else:
-        if panel is None or not sys.stdout.isatty():
-            sinks.append(PlainLines(sys.stdout, selection))
-        sinks.append(SummaryTable(sys.stdout, selection))
+    printed: list[Sink] = [JsonLines(sys.stdout, selection)] if request.json else [SummaryTable(sys.stdout, selection)]
+    if not request.json and (panel is None or not sys.stdout.isatty()):
+        printed.insert(0, PlainLines(sys.stdout, selection))
+    sinks.append(resources.enter_context(BackgroundSink(printed)))
     if request.osc is not None:
         sinks.append(resources.enter_context(OscSink(request.osc, selection)))
     if request.record is not None:
-        sinks.append(resources.enter_context(MessageRecorder(request.record, greeting)))
+        recorder = MessageRecorder(request.record, greeting, partial(_report, reporter, panel))
+        sinks.append(resources.enter_context(recorder))
     if panel is None:
         reporter.note(f"listening to {capture.description}")
     say = (lambda notice: reporter.note(notice.text)) if panel is None else panel.notice
     return Outputs(meter, SinkGroup(sinks), panel, say)
+
+
+def _report(reporter: Reporter, panel: LivePanel | None, text: str) -> None:
+    """Show a problem where the user sees it now."""
+    if panel is not None and panel.is_shown:
+        panel.notice(SourceNotice(text))
+    else:
+        reporter.note(text)
 
 
 def _shares_its_terminal(request: ListenRequest) -> bool:

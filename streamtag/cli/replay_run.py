@@ -23,7 +23,7 @@ from streamtag.cli.signals import SignalGuard
 from streamtag.errors import SourceError, SpecError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.sinks.jsonl import write_line
-from streamtag.sinks.replay_reader import Recording
+from streamtag.sinks.recording import Recording
 from streamtag.text import format_time, plural, printable
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.sinks.atomic_file import check_targets
-from streamtag.sinks.base import Sink
+from streamtag.sinks.background import BackgroundSink
+from streamtag.sinks.base import Sink, SinkGroup
 from streamtag.sinks.jsonl import JsonLines, write_line
 from streamtag.sinks.recording import MessageRecorder
 from streamtag.terminal.console_queue import ConsoleQueue
@@ -92,11 +93,14 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
         server = resources.enter_context(ServerThread(request.serve, greeting, ingest, outlet.say))
         reporter.told.append(server.publish)
         sinks: list[Sink] = []
+        note: Callable[[str], None] = reporter.note
         if request.json:
             write_line(sys.stdout, greeting)
-            sinks.append(JsonLines(sys.stdout, selection))
+            printed = BackgroundSink([JsonLines(sys.stdout, selection)], EACH * slots)
+            sinks.append(resources.enter_context(printed))
         if request.record is not None:
-            sinks.append(resources.enter_context(MessageRecorder(request.record, greeting)))
+            recorder = MessageRecorder(request.record, greeting, lambda text: note(text))
+            sinks.append(resources.enter_context(recorder))
 
         def tell(messages: Sequence[Message]) -> None:
             server.publish_all(messages)
@@ -114,14 +118,16 @@ def _run(request: ServeRequest, reporter: Reporter, interruption: SignalGuard) -
                 if table is not None:
                     view.enter_context(table)
                     sinks.append(table)
-                note = reporter.note if table is None else table.note
-                while not interruption.wanted:
-                    _write(outlet, sinks, note, WAIT_S)
+                    note = table.note
+                group = SinkGroup(sinks)
+                while not (interruption.wanted or group.has_failed):
+                    _write(outlet, group, note, WAIT_S)
                     if table is not None:
                         table.draw()
             server.detach()
             reporter.note(f"ending {plural(engine.stats.streams, 'stream')}")
-        _write(outlet, sinks, reporter.note, 0)
+        _write(outlet, group, reporter.note, 0)
+        group.raise_failure()
 
 
 def _table(request: ServeRequest, server: ServerThread, engine: Scheduler) -> StreamsTable | None:
@@ -137,14 +143,13 @@ def _table(request: ServeRequest, server: ServerThread, engine: Scheduler) -> St
     )
 
 
-def _write(outlet: ConsoleQueue, sinks: Sequence[Sink], note: Callable[[str], None], timeout_s: float) -> None:
-    """What has come in. Raises OutputError as sinks do."""
+def _write(outlet: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], None], timeout_s: float) -> None:
+    """What has come in."""
     notices, messages = outlet.take(timeout_s)
     for notice in notices:
         note(notice)
     for message in messages:
-        for sink in sinks:
-            sink.write(message)
+        sinks.publish(message)
         if isinstance(message, End):
             frames = plural(message.frames, "frame")
             note(f"{message.stream}: ended after {format_time(message.seconds)}, {frames}")

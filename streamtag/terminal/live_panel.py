@@ -104,6 +104,11 @@ class LivePanel:
     ) -> None:
         self.hide()
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether it covers the terminal now."""
+        return self._live is not None
+
     def show(self) -> None:
         """On the terminal's second screen: what is there stays right when the window changes its size."""
         if self._live is not None:

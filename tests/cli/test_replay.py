@@ -20,7 +20,7 @@ from streamtag.cli.replay_run import Player, ReplayRequest, run
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import End, Frame, Hello, Message
 from streamtag.protocol.reader import parse
-from streamtag.sinks.replay_reader import Recording
+from streamtag.sinks.recording import Recording
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
 OTHER = Hello("streamtag 0.1.0", "other", ("drums",), 16000, 0.256, 0.512, 0.384, (0.3,))

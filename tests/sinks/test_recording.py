@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def test_every_message_is_there_with_its_time(
     probs: NDArray[np.float64],
 ) -> None:
     path, clock = tmp_path / "r.jsonl", count(100.0, 0.25)
-    with MessageRecorder(path, HELLO, clock=lambda: next(clock)) as record:
+    with MessageRecorder(path, HELLO, pytest.fail, clock=lambda: next(clock)) as record:
         record.begin(STREAM, TIMELINE)
         record.write(make_messages(probs)[0])
         record.write(Event("mic", "guitar", "on", 0.256))
@@ -46,7 +46,7 @@ def test_every_message_is_there_with_its_time(
         record.write(End("mic", 10.0, 40, {}))
     lines = _lines(path)
     assert [line["type"] for line in lines] == ["hello", "frame", "event", "gap", "error", "end"]
-    assert [line["at"] for line in lines] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+    assert [line["at"] for line in lines] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
     assert list(lines[1]["tags"]) == list(TAGS)
     # `at` is a new field: whoever reads the protocol reads a recording
     assert parse(path.read_bytes().splitlines()[0]) == HELLO
@@ -56,7 +56,7 @@ def test_it_can_be_read_while_it_grows(
     tmp_path: Path, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
 ) -> None:
     path = tmp_path / "r.jsonl"
-    with MessageRecorder(path, HELLO) as record:
+    with MessageRecorder(path, HELLO, pytest.fail) as record:
         record.begin(STREAM, TIMELINE)
         assert [line["type"] for line in _lines(path)] == ["hello"]
         for number, frame in enumerate(make_messages(probs[:3])):
@@ -66,7 +66,7 @@ def test_it_can_be_read_while_it_grows(
 
 def test_one_hello_is_enough_for_many_streams(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with MessageRecorder(path, HELLO) as record:
+    with MessageRecorder(path, HELLO, pytest.fail) as record:
         for name in ("a", "b"):
             record.begin(StreamInfo(name), TIMELINE)
             record.write(Gap(name, 1.0, 0.5))
@@ -75,7 +75,7 @@ def test_one_hello_is_enough_for_many_streams(tmp_path: Path) -> None:
 
 def test_what_is_told_before_any_stream_begins_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with MessageRecorder(path, HELLO) as record:
+    with MessageRecorder(path, HELLO, pytest.fail) as record:
         record.write(Error("no such device"))
     assert [line["type"] for line in _lines(path)] == ["hello", "error"]
 
@@ -83,10 +83,10 @@ def test_what_is_told_before_any_stream_begins_is_recorded(tmp_path: Path) -> No
 def test_an_older_recording_stays_until_a_stream_begins(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text("old", encoding="utf-8")
-    with MessageRecorder(path, HELLO):
+    with MessageRecorder(path, HELLO, pytest.fail):
         pass
     assert path.read_text(encoding="utf-8") == "old"
-    with MessageRecorder(path, HELLO) as record:
+    with MessageRecorder(path, HELLO, pytest.fail) as record:
         record.begin(STREAM, TIMELINE)
     assert [line["type"] for line in _lines(path)] == ["hello"]
 
@@ -98,7 +98,7 @@ import os
 from pathlib import Path
 from streamtag.protocol.messages import Gap, Hello
 from streamtag.sinks.recording import MessageRecorder
-record = MessageRecorder(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)))
+record = MessageRecorder(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)), print)
 for number in range(50):
     record.write(Gap("mic", number, 0.5))
 os.kill(os.getpid(), 9)
@@ -113,30 +113,86 @@ def test_its_own_source_is_not_written_over(tmp_path: Path) -> None:
     path.write_bytes(b"sound")
     os.link(path, link)
     with pytest.raises(OutputError, match="is one of the inputs"):
-        MessageRecorder(path, HELLO, inputs=[str(link)])
+        MessageRecorder(path, HELLO, pytest.fail, inputs=[str(link)])
     assert path.read_bytes() == b"sound"
-    MessageRecorder(path, HELLO, inputs=[str(tmp_path / "other.wav")])  # any other input is none of its business
+    MessageRecorder(
+        path, HELLO, pytest.fail, inputs=[str(tmp_path / "other.wav")]
+    )  # any other input is none of its business
 
 
 @pytest.mark.parametrize("name", ["", "no/such/folder/r.jsonl", "x" * 300])
 def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="cannot write"):
-        MessageRecorder(tmp_path / name, HELLO)
+        MessageRecorder(tmp_path / name, HELLO, pytest.fail)
 
 
-def test_a_place_that_is_gone_when_the_stream_begins_is_an_output_error(tmp_path: Path) -> None:
-    folder = tmp_path / "stick"
-    folder.mkdir()
-    with MessageRecorder(folder / "r.jsonl", HELLO) as record:
-        folder.rmdir()
-        with pytest.raises(OutputError, match="cannot write"):
-            record.begin(STREAM, TIMELINE)
+@pytest.fixture
+def limit_file_size() -> Iterator[Callable[[int | None], None]]:
+    """Return a function that makes the disk full beyond this many bytes of any file (None: no longer)."""
+    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_an_output_error() -> None:
-    with (
-        pytest.raises(OutputError, match="/dev/full: cannot write: no space left on device"),
-        MessageRecorder(Path("/dev/full"), HELLO) as record,
-    ):
+@pytest.mark.parametrize("cut_at", [0, 1, 40])
+def test_recording_pauses_while_the_disk_is_full(
+    tmp_path: Path, limit_file_size: Callable[[int | None], None], cut_at: int
+) -> None:
+    """cut_at: bytes of the next line for which there is space."""
+    path, reports = tmp_path / "r.jsonl", list[str]()
+    with MessageRecorder(path, HELLO, reports.append) as record:
+        record.write(Gap("mic", 0.0, 0.5))
+        whole = path.read_bytes()
+        limit_file_size(len(whole) + cut_at)
+        for start in (1.0, 2.0, 3.0):
+            record.write(Gap("mic", start, 0.5))
+            limit_file_size(None)
+            assert path.read_bytes() == whole  # no half line
+            limit_file_size(len(whole) + cut_at)
+        assert record.unrecorded == 3
+        limit_file_size(None)
+        record.write(Gap("mic", 4.0, 0.5))
+        limit_file_size(path.stat().st_size)
+        record.write(End("mic", 5.0, 9, {}))
+        limit_file_size(None)
+    assert [line.get("start") for line in _lines(path)] == [None, 0.0, 4.0]
+    assert record.unrecorded == 4
+    assert reports == [
+        f"{path}: cannot write: file too large; recording resumes when it can be written again",
+        f"{path}: 4 messages could not be recorded",
+    ]
+
+
+def test_hello_comes_first_if_the_disk_was_full_from_the_start(
+    tmp_path: Path, limit_file_size: Callable[[int | None], None]
+) -> None:
+    path, reports = tmp_path / "r.jsonl", list[str]()
+    limit_file_size(50)
+    with MessageRecorder(path, HELLO, reports.append) as record:
         record.begin(STREAM, TIMELINE)
+        record.write(Gap("mic", 1.0, 0.5))
+        limit_file_size(None)
+        record.write(Gap("mic", 2.0, 0.5))
+    assert [(line["type"], line.get("start")) for line in _lines(path)] == [("hello", None), ("gap", 2.0)]
+    assert (record.unrecorded, len(reports)) == (1, 2)
+
+
+def test_a_folder_that_is_gone_is_reported_and_recording_begins_when_it_is_back(tmp_path: Path) -> None:
+    folder, reports = tmp_path / "stick", list[str]()
+    folder.mkdir()
+    path = folder / "r.jsonl"
+    with MessageRecorder(path, HELLO, reports.append) as record:
+        folder.rmdir()
+        record.begin(STREAM, TIMELINE)
+        record.write(Gap("mic", 1.0, 0.5))
+        folder.mkdir()
+        record.write(Gap("mic", 2.0, 0.5))
+        record.close()
+    assert [line.get("start") for line in _lines(path)] == [None, 2.0]
+    assert "no such file" in reports[0]
+    assert reports[1:] == [f"{path}: 1 message could not be recorded"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streamtag.errors import SourceError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
 from streamtag.protocol.reader import MAX_MESSAGE_CHARS
-from streamtag.sinks.replay_reader import Recording, TimedMessage
+from streamtag.sinks.recording import Recording, TimedMessage
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
 
