@@ -14,7 +14,7 @@ from streamtag.protocol.messages import Frame, Hello
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.conftest import Need
-from tests.web.intake_stub import IntakeStub
+from tests.web.ingest_stub import IngestStub
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
@@ -33,7 +33,7 @@ HELLO = Hello("streamtag 0.1.0", "a small model", TAGS, 16000, 0.256, 0.512, 0.3
 expect.set_options(timeout=15_000)
 
 
-class Watch:
+class PageMonitor:
     """What a page did that it should not: complaints on its console, errors, and requests to other places."""
 
     def __init__(self, page: Page, address: str) -> None:
@@ -60,17 +60,17 @@ class Watch:
 
 
 class Opened:
-    """A page and its watch; complaints fail the test unless it forgives them."""
+    """A page and its monitor; complaints fail the test unless it ignores them."""
 
-    def __init__(self, page: Page, watch: Watch) -> None:
+    def __init__(self, page: Page, monitor: PageMonitor) -> None:
         self.page = page
-        self.watch = watch
+        self.monitor = monitor
 
-    def forgive(self) -> list[str]:
+    def ignore_complaints(self) -> list[str]:
         """The complaints so far, which count no more."""
         if not self.page.is_closed():
             self.page.wait_for_timeout(1)  # what the browser has said by now is heard
-        complaints, self.watch.complaints = self.watch.complaints, []
+        complaints, self.monitor.complaints = self.monitor.complaints, []
         return complaints
 
 
@@ -126,18 +126,18 @@ def start() -> Iterator[Callable[..., ServerThread]]:
 
 
 @pytest.fixture
-def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., IntakeStub]]:
-    """start_stub(**its health's fields) -> a server that takes sound, with the real page, until the test ends."""
+def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., IngestStub]]:
+    """start_stub(**its health's fields) -> a server that connections sound, with the real page, until the test ends."""
     with ExitStack() as stack:
 
-        def start_stub(**health: Any) -> IntakeStub:
-            return stack.enter_context(IntakeStub(HELLO, start().address, make_frame, **health))
+        def start_stub(**health: Any) -> IngestStub:
+            return stack.enter_context(IngestStub(HELLO, start().address, make_frame, **health))
 
         yield start_stub
 
 
 @pytest.fixture
-def stub(start_stub: Callable[..., IntakeStub]) -> IntakeStub:
+def stub(start_stub: Callable[..., IngestStub]) -> IngestStub:
     return start_stub()
 
 
@@ -160,7 +160,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         ) -> Opened:
             context = stack.enter_context(browser.new_context(**options))
             page = context.new_page()
-            opened.append(Opened(page, Watch(page, address.partition("?")[0])))
+            opened.append(Opened(page, PageMonitor(page, address.partition("?")[0])))
             if before is not None:
                 before(page)
             page.goto(address)
@@ -172,7 +172,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         for each in opened:
             if not each.page.is_closed():
                 each.page.wait_for_timeout(1)  # what the browser has said by now is heard
-    complaints = [complaint for each in opened for complaint in each.watch.complaints]
+    complaints = [complaint for each in opened for complaint in each.monitor.complaints]
     assert complaints == []
 
 

@@ -36,7 +36,7 @@ def write_wav(path: Path, channels: Sound, rate: int = 44100) -> Path:
     return path
 
 
-def likeness(part: Sound, whole: Sound) -> float:
+def correlation(part: Sound, whole: Sound) -> float:
     """The highest correlation of `part` [n] with any stretch of its length of `whole` [m], n <= m."""
     part = part - part.mean()
     products = correlate(whole, part, mode="valid", method="fft")

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.conftest import Need
 from tests.web.conftest import Open, running_browser
-from tests.web.intake_stub import IntakeStub
-from tests.web.sound import Sound, likeness, make_sound, write_wav
+from tests.web.ingest_stub import IngestStub
+from tests.web.sound import Sound, correlation, make_sound, write_wav
 
 RATE = 44100
 SECONDS = 20
@@ -31,7 +31,7 @@ def browser(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
 
 
 @pytest.fixture
-def page(stub: IntakeStub, open_page: Open) -> Page:
+def page(stub: IngestStub, open_page: Open) -> Page:
     return open_page(stub.address).page
 
 
@@ -49,31 +49,36 @@ def start(page: Page) -> None:
     page.get_by_role("button", name="Tag my microphone").click()
 
 
-def test_it_hears_what_is_played_and_nothing_else(page: Page, stub: IntakeStub) -> None:
+def test_it_hears_what_is_played_and_nothing_else(page: Page, stub: IngestStub) -> None:
     start(page)
-    take = stub.wait_for(1)
-    assert (take.name, take.query["format"], take.query["channels"], take.query["position"]) == (
+    connection = stub.wait_for(1)
+    assert (
+        connection.name,
+        connection.query["format"],
+        connection.query["channels"],
+        connection.query["position"],
+    ) == (
         "mic",
         "s16le",
         "1",
         "0",
     )
-    stub.wait_until(lambda: len(take.sound) > 4 * take.rate)
+    stub.wait_until(lambda: len(connection.sound) > 4 * connection.rate)
     page.get_by_role("button", name="Stop: mic").click()
-    assert take.over.wait(10)
-    assert take.told_end
-    assert take.rate == page.evaluate("new AudioContext().sampleRate")
-    heard = take.sound[take.rate : 4 * take.rate]
-    assert likeness(heard, played(take.rate)) > 0.95
-    assert likeness(heard, played(take.rate, SEED + 1)) < 0.3
-    assert len(take.sound) / take.pieces == pytest.approx(take.rate / 10, rel=0.01)
+    assert connection.closed.wait(10)
+    assert connection.sent_end
+    assert connection.rate == page.evaluate("new AudioContext().sampleRate")
+    heard = connection.sound[connection.rate : 4 * connection.rate]
+    assert correlation(heard, played(connection.rate)) > 0.95
+    assert correlation(heard, played(connection.rate, SEED + 1)) < 0.3
+    assert len(connection.sound) / connection.messages == pytest.approx(connection.rate / 10, rel=0.01)
     expect(source(page).locator(".words")).to_have_text(
         re.compile(r"^stopped after 0:0\d · guitar 0.81, drums 0.40, piano 0.12$")
     )
     expect(page).to_have_title("mic · streamtag")
 
 
-def test_its_sound_is_left_as_it_is(stub: IntakeStub, open_page: Open) -> None:
+def test_its_sound_is_left_as_it_is(stub: IngestStub, open_page: Open) -> None:
     page = open_page(
         stub.address,
         lambda page: page.add_init_script(
@@ -91,7 +96,7 @@ def test_its_sound_is_left_as_it_is(stub: IntakeStub, open_page: Open) -> None:
         assert switches == [False, False, False]
 
 
-def test_the_level_moves_and_the_time_runs(page: Page, stub: IntakeStub) -> None:
+def test_the_level_moves_and_the_time_runs(page: Page, stub: IngestStub) -> None:
     start(page)
     stub.wait_for(1)
     meter = source(page).get_by_role("meter")
@@ -102,7 +107,7 @@ def test_the_level_moves_and_the_time_runs(page: Page, stub: IntakeStub) -> None
     expect(meter).to_have_attribute("aria-valuetext", "none")
 
 
-def test_a_connection_that_breaks_off_for_a_moment_costs_no_sound(stub: IntakeStub, open_page: Open) -> None:
+def test_a_connection_that_breaks_off_for_a_moment_costs_no_sound(stub: IngestStub, open_page: Open) -> None:
     opened = open_page(stub.address)
     start(opened.page)
     first = stub.wait_for(1)
@@ -114,13 +119,13 @@ def test_a_connection_that_breaks_off_for_a_moment_costs_no_sound(stub: IntakeSt
     assert second.name == first.name
     assert 0 < at <= len(first.sound)
     whole = np.concatenate([first.sound[:at], second.sound])
-    assert likeness(whole[first.rate :], played(first.rate)) > 0.95  # in one piece
+    assert correlation(whole[first.rate :], played(first.rate)) > 0.95  # in one piece
     cut = np.concatenate([first.sound[:at], second.sound[first.rate // 2 :]])
-    assert likeness(cut[first.rate :], played(first.rate)) < 0.9
-    opened.forgive()
+    assert correlation(cut[first.rate :], played(first.rate)) < 0.9
+    opened.ignore_complaints()
 
 
-def test_a_server_that_has_not_noticed_the_break_is_asked_until_it_has(stub: IntakeStub, open_page: Open) -> None:
+def test_a_server_that_has_not_noticed_the_break_is_asked_until_it_has(stub: IngestStub, open_page: Open) -> None:
     """As after a change of networks: the old connection still looks alive there."""
     opened = open_page(stub.address)
     start(opened.page)
@@ -132,10 +137,10 @@ def test_a_server_that_has_not_noticed_the_break_is_asked_until_it_has(stub: Int
     assert second.name == first.name == "mic"
     assert 0 < int(second.query["position"]) <= len(first.sound)
     expect(source(opened.page)).to_have_attribute("data-phase", "live")
-    opened.forgive()
+    opened.ignore_complaints()
 
 
-def test_after_too_long_a_time_away_it_begins_anew(stub: IntakeStub, open_page: Open) -> None:
+def test_after_too_long_a_time_away_it_begins_anew(stub: IngestStub, open_page: Open) -> None:
     opened = open_page(stub.address)
     page = opened.page
     start(page)
@@ -152,10 +157,10 @@ def test_after_too_long_a_time_away_it_begins_anew(stub: IntakeStub, open_page: 
     second = stub.wait_for(2)
     assert second.query["position"] == "0"
     expect(source(page)).to_have_attribute("data-phase", "live")
-    opened.forgive()
+    opened.ignore_complaints()
 
 
-def test_a_pause_of_the_browser_s_is_a_gap_of_its_length(stub: IntakeStub, open_page: Open) -> None:
+def test_a_pause_of_the_browser_s_is_a_gap_of_its_length(stub: IngestStub, open_page: Open) -> None:
     """As during a call on a phone. The page asks to go on at once, and is let after a second and a half."""
     opened = open_page(
         stub.address,
@@ -179,7 +184,7 @@ def test_a_pause_of_the_browser_s_is_a_gap_of_its_length(stub: IntakeStub, open_
     expect(source(page).locator(".words")).not_to_contain_text("not let it be heard")
 
 
-def test_a_microphone_that_is_taken_away_ends_its_stream(page: Page, stub: IntakeStub, open_page: Open) -> None:
+def test_a_microphone_that_is_taken_away_ends_its_stream(page: Page, stub: IngestStub, open_page: Open) -> None:
     page = open_page(
         stub.address,
         lambda page: page.add_init_script(
@@ -188,33 +193,33 @@ def test_a_microphone_that_is_taken_away_ends_its_stream(page: Page, stub: Intak
         ),
     ).page
     start(page)
-    take = stub.wait_for(1)
-    stub.wait_until(lambda: len(take.sound) > take.rate)
+    connection = stub.wait_for(1)
+    stub.wait_until(lambda: len(connection.sound) > connection.rate)
     page.evaluate("media.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
     expect(source(page).locator(".words")).to_contain_text("The microphone was taken away. stopped after 0:0")
-    assert take.told_end
+    assert connection.sent_end
 
 
-def test_leaving_the_page_ends_the_stream(page: Page, stub: IntakeStub) -> None:
+def test_leaving_the_page_ends_the_stream(page: Page, stub: IngestStub) -> None:
     start(page)
-    take = stub.wait_for(1)
-    stub.wait_until(lambda: len(take.sound) > take.rate)
+    connection = stub.wait_for(1)
+    stub.wait_until(lambda: len(connection.sound) > connection.rate)
     page.goto("about:blank")
-    assert take.over.wait(10)
-    assert take.told_end
+    assert connection.closed.wait(10)
+    assert connection.sent_end
 
 
-def test_another_input_can_be_chosen_while_it_runs(page: Page, stub: IntakeStub) -> None:
+def test_another_input_can_be_chosen_while_it_runs(page: Page, stub: IngestStub) -> None:
     start(page)
-    take = stub.wait_for(1)
+    connection = stub.wait_for(1)
     picker = source(page).get_by_role("combobox", name="Which microphone")
     expect(picker).to_be_visible()
     labels = picker.locator("option").all_inner_texts()
     picker.select_option(label=labels[-1])
     expect(picker).to_have_value(picker.locator("option").last.get_attribute("value") or "")
-    came = len(take.sound)
-    stub.wait_until(lambda: len(take.sound) > came + 2 * take.rate)
-    assert len(stub.takes) == 1
+    came = len(connection.sound)
+    stub.wait_until(lambda: len(connection.sound) > came + 2 * connection.rate)
+    assert len(stub.connections) == 1
 
 
 DENIED = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{}'))"
@@ -229,17 +234,17 @@ DENIED = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMExce
         ("AbortError", "The microphone cannot be opened"),
     ],
 )
-def test_why_there_is_no_microphone_is_told(stub: IntakeStub, open_page: Open, error: str, words: str) -> None:
+def test_why_there_is_no_microphone_is_told(stub: IngestStub, open_page: Open, error: str, words: str) -> None:
     page = open_page(stub.address, lambda page: page.add_init_script(DENIED.format(error))).page
     start(page)
     expect(source(page).locator(".words")).to_contain_text(words)
     expect(source(page)).to_have_attribute("data-phase", "failed")
-    assert stub.takes == []
+    assert stub.connections == []
 
 
-def test_a_page_over_plain_http_from_elsewhere_is_told_why(stub: IntakeStub, open_page: Open) -> None:
+def test_a_page_over_plain_http_from_elsewhere_is_told_why(stub: IngestStub, open_page: Open) -> None:
     page = open_page(stub.address.replace("127.0.0.1", ELSEWHERE)).page
     assert page.evaluate("isSecureContext") is False
     start(page)
     expect(source(page).locator(".words")).to_contain_text("over https (streamtag serve --tls-cert)")
-    assert stub.takes == []
+    assert stub.connections == []

@@ -160,7 +160,7 @@ def test_a_token_for_producers_is_asked_for(serve: Serve, open_page: Open, playe
     page.locator("#files").set_input_files(played)
     field = page.get_by_label("Token for sending sound")
     expect(field).to_be_visible()
-    assert len(opened.forgive()) == 2  # the handshake, and the question why
+    assert len(opened.ignore_complaints()) == 2  # the handshake, and the question why
     field.fill("send")
     field.press("Enter")
     expect(source(page).locator(".words")).to_contain_text("heard in", timeout=60_000)
@@ -187,4 +187,4 @@ def test_a_connection_that_breaks_off_leaves_no_gap(serve: Serve, open_page: Ope
     told = [line["frame"] for line in lines if line["type"] == "frame"]
     assert told == list(range(len(told)))
     assert [line for line in lines if line["type"] in ("gap", "error")] == []
-    opened.forgive()
+    opened.ignore_complaints()

@@ -1,4 +1,4 @@
-"""What the page makes of a server that will not take its sound, or not under this name, or not yet."""
+"""What the page makes of a server that rejects its audio, the name or the token, or is full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import FileChooser, Locator, Page, expect
 
 from tests.web.conftest import Open, make_frame
-from tests.web.intake_stub import IntakeStub
+from tests.web.ingest_stub import IngestStub
 from tests.web.sound import make_sound, write_wav
 
 
@@ -25,20 +25,20 @@ def words(page: Page) -> Locator:
 
 
 def test_a_full_server_is_asked_again_when_it_said(
-    start_stub: Callable[..., IntakeStub], open_page: Open, song: Path
+    start_stub: Callable[..., IngestStub], open_page: Open, song: Path
 ) -> None:
     stub = start_stub(capacity=80, room=0, retry_after_s=2)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(song)
     expect(words(page)).to_have_text(re.compile(r"^The server is full: it holds 80 streams. Again in [12] s.$"))
-    assert stub.takes == []
+    assert stub.connections == []
     stub.health["room"] = 1
-    assert stub.wait_for(1).over.wait(10)
+    assert stub.wait_for(1).closed.wait(10)
     expect(words(page)).to_contain_text("heard in")
 
 
 def test_a_server_that_begins_is_asked_until_it_takes_sound(
-    start_stub: Callable[..., IntakeStub], open_page: Open
+    start_stub: Callable[..., IngestStub], open_page: Open
 ) -> None:
     stub = start_stub(capacity=None, status="starting")
     page = open_page(stub.address, lambda page: page.clock.install()).page
@@ -49,26 +49,26 @@ def test_a_server_that_begins_is_asked_until_it_takes_sound(
     expect(page.locator("#send-controls")).to_be_visible()
 
 
-def test_a_server_that_is_behind_says_so(start_stub: Callable[..., IntakeStub], open_page: Open, song: Path) -> None:
+def test_a_server_that_is_behind_says_so(start_stub: Callable[..., IngestStub], open_page: Open, song: Path) -> None:
     stub = start_stub(status="degraded", retry_after_s=30)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(song)
-    expect(words(page)).to_have_text(re.compile(r"takes no new stream now. Again in \d\d s.$"))
+    expect(words(page)).to_have_text(re.compile(r"connections no new stream now. Again in \d\d s.$"))
     page.get_by_role("button", name="Cancel").click()
     expect(words(page)).to_have_text("cancelled")
 
 
-def test_busy_at_the_last_moment_is_waited_for_too(stub: IntakeStub, open_page: Open, song: Path) -> None:
+def test_busy_at_the_last_moment_is_waited_for_too(stub: IngestStub, open_page: Open, song: Path) -> None:
     opened = open_page(stub.address)
     stub.refusals = [HTTPStatus.SERVICE_UNAVAILABLE]
     opened.page.locator("#files").set_input_files(song)
     expect(words(opened.page)).to_contain_text("Again in 1 s")
-    assert stub.wait_for(1).over.wait(10)
-    assert len(opened.forgive()) == 2  # the handshake, and the question why
+    assert stub.wait_for(1).closed.wait(10)
+    assert len(opened.ignore_complaints()) == 2  # the handshake, and the question why
 
 
 @pytest.mark.parametrize("how", ["told", "kept", "refused"])
-def test_a_name_that_another_has_gets_an_ending(stub: IntakeStub, open_page: Open, song: Path, how: str) -> None:
+def test_a_name_that_another_has_gets_an_ending(stub: IngestStub, open_page: Open, song: Path, how: str) -> None:
     opened = open_page(stub.address)
     if how == "told":
         stub.health["streams"] = {"song.wav": {"ended": False}}
@@ -77,19 +77,19 @@ def test_a_name_that_another_has_gets_an_ending(stub: IntakeStub, open_page: Ope
     else:
         stub.refusals = [HTTPStatus.CONFLICT]
     opened.page.locator("#files").set_input_files(song)
-    take = stub.wait_for(2 if how == "kept" else 1)
-    assert take.over.wait(10)
-    assert re.fullmatch(r"song\.wav-[a-z0-9]{4}", take.name)
-    expect(opened.page.locator("#source-list .title")).to_have_text(take.name)
-    expect(opened.page).to_have_title(f"{take.name} · streamtag")
+    connection = stub.wait_for(2 if how == "kept" else 1)
+    assert connection.closed.wait(10)
+    assert re.fullmatch(r"song\.wav-[a-z0-9]{4}", connection.name)
+    expect(opened.page.locator("#source-list .title")).to_have_text(connection.name)
+    expect(opened.page).to_have_title(f"{connection.name} · streamtag")
     if how == "kept":
-        assert stub.takes[0].pcm == b""
-        assert not stub.takes[0].told_end
+        assert stub.connections[0].pcm == b""
+        assert not stub.connections[0].sent_end
     if how == "refused":
-        opened.forgive()
+        opened.ignore_complaints()
 
 
-def test_a_name_whose_stream_has_ended_is_free(stub: IntakeStub, open_page: Open, song: Path) -> None:
+def test_a_name_whose_stream_has_ended_is_free(stub: IngestStub, open_page: Open, song: Path) -> None:
     page = open_page(stub.address).page
     stub.health["streams"] = {"song.wav": {"ended": True}}
     page.locator("#files").set_input_files(song)
@@ -97,7 +97,7 @@ def test_a_name_whose_stream_has_ended_is_free(stub: IntakeStub, open_page: Open
     expect(words(page)).to_contain_text("heard in")
 
 
-def test_a_token_for_producers_is_asked_for_and_used(stub: IntakeStub, open_page: Open, song: Path) -> None:
+def test_a_token_for_producers_is_asked_for_and_used(stub: IngestStub, open_page: Open, song: Path) -> None:
     opened = open_page(stub.address)
     page = opened.page
     stub.refusals = [HTTPStatus.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED]
@@ -110,15 +110,15 @@ def test_a_token_for_producers_is_asked_for_and_used(stub: IntakeStub, open_page
     expect(words(page).first).to_have_text("The server does not know this token.")
     field.fill("r&ght")
     page.get_by_role("button", name="Go on").click()
-    takes = stub.wait_for(1), stub.wait_for(2)
-    assert [take.query["token"] for take in takes] == ["r&ght", "r&ght"]
+    connections = stub.wait_for(1), stub.wait_for(2)
+    assert [connection.query["token"] for connection in connections] == ["r&ght", "r&ght"]
     expect(field).to_be_hidden()
     expect(words(page).last).to_contain_text("heard in")
     assert "r&ght" not in page.evaluate("JSON.stringify(localStorage)")
-    opened.forgive()
+    opened.ignore_complaints()
 
 
-def test_the_page_s_own_token_is_shown_to_the_server(stub: IntakeStub, open_page: Open, song: Path) -> None:
+def test_the_page_s_own_token_is_shown_to_the_server(stub: IngestStub, open_page: Open, song: Path) -> None:
     page = open_page(f"{stub.address}?token=s%26t").page
     page.locator("#files").set_input_files(song)
     assert stub.wait_for(1).query["token"] == "s&t"
@@ -126,17 +126,17 @@ def test_the_page_s_own_token_is_shown_to_the_server(stub: IntakeStub, open_page
 
 @pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.TOO_MANY_REQUESTS])
 def test_what_the_server_says_against_it_is_shown(
-    stub: IntakeStub, open_page: Open, song: Path, status: HTTPStatus
+    stub: IngestStub, open_page: Open, song: Path, status: HTTPStatus
 ) -> None:
     opened = open_page(stub.address)
     stub.refusals = [status]
     opened.page.locator("#files").set_input_files(song)
     expect(words(opened.page)).to_have_text(f"{status.phrase}, says the stub")
     expect(opened.page.locator("#source-list > li")).to_have_attribute("data-phase", "failed")
-    opened.forgive()
+    opened.ignore_complaints()
 
 
-def test_a_server_that_closes_for_a_reason_is_believed(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+def test_a_server_that_closes_for_a_reason_is_believed(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     stub.reading.clear()
     page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 60)))
@@ -146,11 +146,11 @@ def test_a_server_that_closes_for_a_reason_is_believed(stub: IntakeStub, open_pa
     stub.reading.set()
 
 
-def test_all_of_it_can_be_done_by_keys(stub: IntakeStub, open_page: Open, song: Path) -> None:
+def test_all_of_it_can_be_done_by_keys(stub: IngestStub, open_page: Open, song: Path) -> None:
     page = open_page(stub.address).page
     choosers: list[FileChooser] = []
-    page.on("filechooser", lambda chooser: choosers.append(chooser))  # at once: it takes a while to be told
-    stub.tell(make_frame(0, "radio"))
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # at once: it takes a while to be reported
+    stub.publish(make_frame(0, "radio"))
     expect(page.locator("#state")).to_have_text("live")
     page.locator("#stream").focus()
     page.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""Files that are chosen or dropped on the page: decoded there, and sent as fast as the server takes them."""
+"""Files that are chosen or dropped on the page: decoded there and sent as fast as the server reads them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from streamtag.server.thread import ServerThread
 from tests.web.conftest import Open, make_frame
-from tests.web.intake_stub import IntakeStub
-from tests.web.sound import likeness, make_sound, write_wav
+from tests.web.ingest_stub import IngestStub
+from tests.web.sound import correlation, make_sound, write_wav
 
 WATCH_THE_SOCKETS = """
   const send = WebSocket.prototype.send;
@@ -57,7 +57,7 @@ def drop(page: Page, *paths: Path | str) -> None:
 
 
 def test_only_a_server_that_takes_sound_is_offered_any(
-    page: Page, server: ServerThread, stub: IntakeStub, open_page: Open
+    page: Page, server: ServerThread, stub: IngestStub, open_page: Open
 ) -> None:
     server.publish(make_frame(0))
     expect(page.locator("#state")).to_have_text("live")
@@ -71,26 +71,26 @@ def test_only_a_server_that_takes_sound_is_offered_any(
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 16000])
-def test_a_chosen_file_arrives_as_it_sounds(stub: IntakeStub, open_page: Open, tmp_path: Path, rate: int) -> None:
+def test_a_chosen_file_arrives_as_it_sounds(stub: IngestStub, open_page: Open, tmp_path: Path, rate: int) -> None:
     left, right = make_sound(1, 4, rate), make_sound(2, 4, rate)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(write_wav(tmp_path / "song.wav", np.stack([left, right], 1), rate))
-    take = stub.wait_for(1)
-    assert take.over.wait(20)
-    assert take.told_end
-    assert (take.name, take.query["format"], take.query["channels"]) == ("song.wav", "s16le", "1")
-    assert len(take.sound) == pytest.approx(4 * take.rate, abs=0.02 * take.rate)
-    heard = take.sound[: 3 * take.rate]
-    mean = np.interp(np.arange(4 * take.rate) / take.rate, np.arange(len(left)) / rate, (left + right) / 2)
-    assert likeness(heard, mean) > 0.99
-    assert abs(likeness(heard, make_sound(3, 4, take.rate))) < 0.3  # another sound
+    connection = stub.wait_for(1)
+    assert connection.closed.wait(20)
+    assert connection.sent_end
+    assert (connection.name, connection.query["format"], connection.query["channels"]) == ("song.wav", "s16le", "1")
+    assert len(connection.sound) == pytest.approx(4 * connection.rate, abs=0.02 * connection.rate)
+    heard = connection.sound[: 3 * connection.rate]
+    mean = np.interp(np.arange(4 * connection.rate) / connection.rate, np.arange(len(left)) / rate, (left + right) / 2)
+    assert correlation(heard, mean) > 0.99
+    assert abs(correlation(heard, make_sound(3, 4, connection.rate))) < 0.3  # another sound
 
 
 def test_its_summary_is_shown_at_the_end_and_its_stream_in_the_picture(
-    stub: IntakeStub, open_page: Open, tmp_path: Path
+    stub: IngestStub, open_page: Open, tmp_path: Path
 ) -> None:
     page = open_page(stub.address).page
-    stub.tell(make_frame(0, "radio", harp=0.9))
+    stub.publish(make_frame(0, "radio", harp=0.9))
     expect(page).to_have_title("radio · streamtag")
     drop(page, write_wav(tmp_path / "evening ride.wav", make_sound(1, 3)))
     expect(page).to_have_title("evening ride.wav · streamtag")
@@ -107,20 +107,20 @@ def test_its_summary_is_shown_at_the_end_and_its_stream_in_the_picture(
     assert page.evaluate("document.activeElement.id") == "tag-files"
 
 
-def test_several_files_go_one_after_another(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+def test_several_files_go_one_after_another(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     drop(page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("abc")))
-    takes = [stub.wait_for(count) for count in (1, 2, 3)]
-    assert all(take.over.wait(20) for take in takes)
-    assert [take.name for take in takes] == ["a.wav", "b.wav", "c.wav"]
-    assert likeness(takes[1].sound[:80000], make_sound(1, 2)) > 0.99
+    connections = [stub.wait_for(count) for count in (1, 2, 3)]
+    assert all(connection.closed.wait(20) for connection in connections)
+    assert [connection.name for connection in connections] == ["a.wav", "b.wav", "c.wav"]
+    assert correlation(connections[1].sound[:80000], make_sound(1, 2)) > 0.99
     expect(sources(page).filter(has_text="heard in")).to_have_count(3)
     expect(page).to_have_title("c.wav · streamtag")
 
 
-def test_who_looks_at_another_stream_is_left_there(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+def test_who_looks_at_another_stream_is_left_there(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
-    stub.tell(make_frame(0, "radio"))
+    stub.publish(make_frame(0, "radio"))
     stub.reading.clear()
     drop(page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("ab")))
     stub.wait_for(1)
@@ -132,30 +132,30 @@ def test_who_looks_at_another_stream_is_left_there(stub: IntakeStub, open_page: 
 
 
 def test_a_slow_server_is_waited_for_and_the_file_can_be_cancelled(
-    stub: IntakeStub, open_page: Open, tmp_path: Path
+    stub: IngestStub, open_page: Open, tmp_path: Path
 ) -> None:
     page = open_page(stub.address, lambda page: page.add_init_script(WATCH_THE_SOCKETS)).page
     stub.reading.clear()
     page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 120)))
-    take = stub.wait_for(1)
+    connection = stub.wait_for(1)
     until(page, lambda: page.evaluate("window.sentBytes") > 1e6)
     page.wait_for_timeout(500)
     assert page.evaluate("window.sentBytes") <= 2 * 44100 * 20.2  # of 120 s: no more ahead than that
     assert page.evaluate("window.most") < 2**18 + 25000
     stub.hold_after = 3_000_000
     stub.reading.set()
-    stub.wait_until(lambda: len(take.pcm) >= 3_000_000)
+    stub.wait_until(lambda: len(connection.pcm) >= 3_000_000)
     expect(sources(page).locator(".words")).to_have_text(re.compile(r"^\d:\d\d of 2:00( · \d+ × real time)?$"))
     page.get_by_role("button", name="Cancel: long.wav").click()
     stub.reading.set()
     expect(sources(page).locator(".words")).to_contain_text("stopped after")
-    assert take.over.wait(10)
-    assert take.told_end
-    assert len(take.pcm) < 3_000_000 + 2 * 44100 * 21
+    assert connection.closed.wait(10)
+    assert connection.sent_end
+    assert len(connection.pcm) < 3_000_000 + 2 * 44100 * 21
 
 
 def test_a_connection_that_breaks_off_costs_nothing_of_a_file(
-    stub: IntakeStub, open_page: Open, tmp_path: Path
+    stub: IngestStub, open_page: Open, tmp_path: Path
 ) -> None:
     opened = open_page(stub.address)
     opened.page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 60)))
@@ -163,17 +163,17 @@ def test_a_connection_that_breaks_off_costs_nothing_of_a_file(
     stub.wait_until(lambda: len(first.pcm) > 1e6)
     stub.cut()
     second = stub.wait_for(2)
-    assert second.over.wait(30)
+    assert second.closed.wait(30)
     at = int(second.query["position"])
     assert 0 < at <= len(first.sound)
     assert second.name == first.name
     assert at + len(second.sound) == 60 * 44100
     whole = np.concatenate([first.sound[:at], second.sound])
-    assert likeness(whole, make_sound(1, 60)) > 0.99
-    opened.forgive()
+    assert correlation(whole, make_sound(1, 60)) > 0.99
+    opened.ignore_complaints()
 
 
-def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     (tmp_path / "notes.txt").write_text("no sound at all\n" * 1000)
     cut = write_wav(tmp_path / "cut.wav", make_sound(1, 2))
@@ -184,10 +184,10 @@ def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IntakeStub, op
     for row in sources(page).all()[1:3]:
         expect(row.locator(".words")).to_have_text(re.compile("^This browser can decode no sound in it"))
         expect(row).to_have_attribute("data-phase", "failed")
-    assert [take.name for take in stub.takes] == ["good.wav"]
+    assert [connection.name for connection in stub.connections] == ["good.wav"]
 
 
-def test_too_long_a_file_is_not_decoded(stub: IntakeStub, open_page: Open, tmp_path: Path) -> None:
+def test_too_long_a_file_is_not_decoded(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     with wave.open(str(tmp_path / "day.wav"), "wb") as file:
         file.setparams((1, 1, 4000, 0, "NONE", ""))
@@ -199,7 +199,7 @@ def test_too_long_a_file_is_not_decoded(stub: IntakeStub, open_page: Open, tmp_p
 
 
 @pytest.mark.parametrize("width", [320, 390, 820, 1280])
-def test_its_rows_are_no_wider_than_the_screen(stub: IntakeStub, open_page: Open, tmp_path: Path, width: int) -> None:
+def test_its_rows_are_no_wider_than_the_screen(stub: IngestStub, open_page: Open, tmp_path: Path, width: int) -> None:
     opened = open_page(stub.address, viewport={"width": width, "height": 800})
     page = opened.page
     long = write_wav(tmp_path / f"{'unpronounceable' * 9}.wav", make_sound(1, 1))
@@ -215,10 +215,10 @@ def test_its_rows_are_no_wider_than_the_screen(stub: IntakeStub, open_page: Open
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
         assert box["height"] >= 24  # for a finger
-    opened.forgive()
+    opened.ignore_complaints()
 
 
-def test_a_file_that_is_held_over_the_page_is_invited(stub: IntakeStub, open_page: Open) -> None:
+def test_a_file_that_is_held_over_the_page_is_invited(stub: IngestStub, open_page: Open) -> None:
     page = open_page(stub.address).page
     hold = """count => {
       const carried = new DataTransfer();
@@ -246,7 +246,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_hostile_name_is_text_and_what_the_server_takes(
-    stub: IntakeStub, open_page: Open, tmp_path: Path, name: str
+    stub: IngestStub, open_page: Open, tmp_path: Path, name: str
 ) -> None:
     page = open_page(stub.address).page
     data = list(write_wav(tmp_path / "x.wav", make_sound(1, 1)).read_bytes())
@@ -260,10 +260,10 @@ def test_a_hostile_name_is_text_and_what_the_server_takes(
              document.body.dispatchEvent(event) }""",
         [np.frombuffer(name.encode("utf-16-le", "surrogatepass"), "<u2").tolist(), data],
     )
-    take = stub.wait_for(1)
-    assert take.over.wait(10)
-    assert take.name == NAMES[name]
-    assert take.name.isprintable()
-    assert take.name == take.name.strip()
+    connection = stub.wait_for(1)
+    assert connection.closed.wait(10)
+    assert connection.name == NAMES[name]
+    assert connection.name.isprintable()
+    assert connection.name == connection.name.strip()
     expect(sources(page).locator(".title")).to_have_text(NAMES[name])
     expect(sources(page).locator("img")).to_have_count(0)

@@ -133,7 +133,7 @@ def test_a_server_that_is_started_again_is_found_again(start: Callable[..., Serv
     expect(page.locator("#state")).to_have_text("live")
     expect(page.locator("#frames")).to_have_text("1")
     expect(page.locator("#retry")).to_be_hidden()
-    assert all("ERR_CONNECTION_REFUSED" in line or "WebSocket" in line for line in opened.forgive())
+    assert all("ERR_CONNECTION_REFUSED" in line or "WebSocket" in line for line in opened.ignore_complaints())
 
 
 def test_it_waits_longer_each_time_and_comes_back_by_itself(server: ServerThread, open_page: Open) -> None:
@@ -169,16 +169,16 @@ def test_a_silent_connection_is_made_anew_unseen(server: ServerThread, open_page
     page = opened.page
     server.publish(make_frame(0))
     expect(page.locator("#state")).to_have_text("live")
-    assert len(opened.watch.sockets) == 1
+    assert len(opened.monitor.sockets) == 1
     page.clock.run_for(20_000)
-    assert len(opened.watch.sockets) == 1
+    assert len(opened.monitor.sockets) == 1
     page.clock.run_for(15_000)
     expect(page.locator("#state")).to_have_text("stalled")
     for _ in range(200):  # the news of a socket comes after that of the page's text
-        if len(opened.watch.sockets) > 1:
+        if len(opened.monitor.sockets) > 1:
             break
         page.wait_for_timeout(50)
-    assert len(opened.watch.sockets) == 2
+    assert len(opened.monitor.sockets) == 2
     server.publish(make_frame(1))
     expect(page.locator("#frames")).to_have_text("2")  # the old frame, told again, is not counted again
 
@@ -189,7 +189,7 @@ def test_a_token_in_the_address_opens_the_door(start: Callable[..., ServerThread
     expect(opened.page.locator("#notice")).to_have_text(
         "The server wants a token: add ?token=… to this page's address."
     )
-    assert len(opened.forgive()) > 0
+    assert len(opened.ignore_complaints()) > 0
     opened.page.close()
     page = open_page(f"{server.address}?token=s3cret%26more").page
     expect(page.locator("#state")).to_have_text("waiting")
@@ -293,5 +293,5 @@ def test_a_page_that_broke_the_rules_would_be_stopped_and_noticed(
     opened = open_page(server.address)
     opened.page.evaluate(BREACHES[breach])
     opened.page.wait_for_timeout(100)
-    assert "Content Security Policy" in " ".join(opened.forgive())
+    assert "Content Security Policy" in " ".join(opened.ignore_complaints())
     assert opened.page.title() == "streamtag"

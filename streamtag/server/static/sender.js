@@ -568,8 +568,8 @@ export function createSenders(page) {
         size = Math.min(count, this.captured - start);
       if (start < Math.max(this.oldest, this.gone || 0)) return null;
       const chunk = new Int16Array(size);
-      for (let index = 0; index < size; index++) piece[index] = this.kept[(start + index) % this.kept.length];
-      return piece;
+      for (let index = 0; index < size; index++) chunk[index] = this.kept[(start + index) % this.kept.length];
+      return chunk;
     }
 
     release() {
@@ -675,9 +675,9 @@ export function createSenders(page) {
       for (let index = 0; index < chunk.length; index++) {
         let sum = 0;
         for (const channel of this.channels) sum += channel[from + index];
-        piece[index] = sample16(sum / this.channels.length);
+        chunk[index] = sample16(sum / this.channels.length);
       }
-      return piece;
+      return chunk;
     }
 
     release() {

@@ -1,4 +1,4 @@
-"""A server that shows the page and takes sound, with every refusal and mishap that a test wants of it."""
+"""A server that shows the page and connections sound, with every refusal and mishap that a test wants of it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SUMMARY = {"guitar": 0.81, "drums": 0.4, "piano": 0.12}
 
 
 @dataclass
-class Take:
-    """One connection of a producer. pcm: what came; told_end: it said that its sound is over."""
+class ProducerConnection:
+    """One connection of a producer. pcm: the bytes received; sent_end: the producer ended its stream."""
 
     name: str
     query: Mapping[str, str]
     pcm: bytearray = field(default_factory=bytearray)
-    told_end: bool = False
-    over: threading.Event = field(default_factory=threading.Event)
-    pieces: int = 0
+    sent_end: bool = False
+    closed: threading.Event = field(default_factory=threading.Event)
+    messages: int = 0
 
     @property
     def rate(self) -> int:
@@ -47,20 +47,20 @@ class Take:
         return np.frombuffer(bytes(self.pcm[: len(self.pcm) // 2 * 2]), "<i2").astype(np.float64) / 32768
 
 
-class IntakeStub:
-    """A context manager. Each stream is told as many frames as its sound has hops, with the same tags in all.
+class IngestStub:
+    """A context manager. Each stream gets as many frames as its audio has hops, with the same tags in all.
 
-    refusals: statuses for the next handshakes of producers, the first first. health: its answer. positions: by name,
-    where a stream that it keeps would go on. reading: while it is not set, nothing is read of any producer; it is
-    cleared once a take has `hold_after` bytes.
+    refusals: statuses for the next handshakes of producers, in order. health: the answer to /health. positions: by
+    name, where a stream that the server keeps would continue. reading: while it is not set, nothing is read from any
+    producer; it is cleared once a connection has received `hold_after` bytes.
     """
 
     def __init__(self, hello: Hello, page_of: str, make_frame: Callable[..., Message], **health: Any) -> None:
-        """page_of: the address of a server whose page, with its policy, is shown."""
+        """page_of: the address of a server whose page and policy are served."""
         self.health = {"status": "ready", "capacity": 8, "room": 8, "retry_after_s": None, "streams": {}} | health
         self.refusals: list[HTTPStatus] = []
         self.positions: dict[str, int] = {}
-        self.takes: list[Take] = []
+        self.connections: list[ProducerConnection] = []
         self.hold_after: int | None = None
         self.reading = threading.Event()
         self.reading.set()
@@ -93,18 +93,20 @@ class IntakeStub:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/"
 
-    def wait_for(self, count: int, timeout_s: float = 20) -> Take:
-        """The so manieth connection of a producer, counted from 1, once it is there."""
+    def wait_for(self, count: int, timeout_s: float = 20) -> ProducerConnection:
+        """Return connection number `count` of a producer, counted from 1, once it exists."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.takes) >= count, timeout_s), f"{len(self.takes)} takes came"
-            return self.takes[count - 1]
+            assert self._changed.wait_for(lambda: len(self.connections) >= count, timeout_s), (
+                f"{len(self.connections)} connections"
+            )
+            return self.connections[count - 1]
 
     def wait_until(self, true: Callable[[], bool], timeout_s: float = 20) -> None:
         with self._changed:
             assert self._changed.wait_for(true, timeout_s)
 
     def cut(self) -> None:
-        """All producers' connections break off, as when a cable is pulled out and in again."""
+        """Break the connections of all producers, as when a cable is unplugged."""
         for producer in list(self._producers):
             with suppress(OSError):  # it may have ended by now
                 producer.socket.shutdown(socket.SHUT_RDWR)
@@ -113,7 +115,7 @@ class IntakeStub:
         for producer in list(self._producers):
             producer.close(code, reason)
 
-    def tell(self, message: Message) -> None:
+    def publish(self, message: Message) -> None:
         for subscriber in list(self._subscribers):
             with suppress(ConnectionClosed):
                 subscriber.send(message.to_json())
@@ -124,17 +126,18 @@ class IntakeStub:
         if path.startswith("/ingest/") and self.refusals:
             status = self.refusals[0]
             if not socket_wanted:
-                self.refusals.pop(0)  # asked for the second time, by a page that wants to know why
+                self.refusals.pop(0)  # the page asks a second time to learn the reason
             return _answer(status, f"{status.phrase}, says the stub\n", "text/plain", Retry_After="1")
         if socket_wanted:
             return None
         if path == "/health":
             return _answer(HTTPStatus.OK, json.dumps(self.health), "application/json")
-        if path == "/":
-            with urlopen(self._page_of) as page:
+        if path in ("/", "/app.css", "/app.js", "/sender.js"):
+            with urlopen(self._page_of.rstrip("/") + path) as page:
                 own, theirs = urlsplit(self.address).netloc, urlsplit(self._page_of).netloc
                 policy = page.headers["Content-Security-Policy"].replace(theirs, own)
-                return _answer(HTTPStatus.OK, page.read().decode(), "text/html", Content_Security_Policy=policy)
+                kind = page.headers.get_content_type()
+                return _answer(HTTPStatus.OK, page.read().decode(), kind, Content_Security_Policy=policy)
         return _answer(HTTPStatus.NOT_FOUND, "nothing\n", "text/plain")
 
     def _attend(self, connection: ServerConnection) -> None:
@@ -147,47 +150,47 @@ class IntakeStub:
                 pass
             return
         query = {name: values[0] for name, values in parse_qs(target.query).items()}
-        take = Take(unquote(target.path.removeprefix("/ingest/"), errors="strict"), query)
+        producer = ProducerConnection(unquote(target.path.removeprefix("/ingest/"), errors="strict"), query)
         self._producers.append(connection)
         try:
             with suppress(ConnectionClosed):
-                self._take(connection, take)
+                self._receive(connection, producer)
         finally:
             self._producers.remove(connection)
-            take.over.set()
+            producer.closed.set()
             self._note()
 
-    def _take(self, connection: ServerConnection, take: Take) -> None:
-        position = self.positions.get(take.name, int(take.query["position"]))
-        connection.send(json.dumps({"type": "ready", "stream": take.name, "position": position}))
+    def _receive(self, connection: ServerConnection, producer: ProducerConnection) -> None:
+        position = self.positions.get(producer.name, int(producer.query["position"]))
+        connection.send(json.dumps({"type": "ready", "stream": producer.name, "position": position}))
         with self._changed:
-            self.takes.append(take)
+            self.connections.append(producer)
             self._changed.notify_all()
-        frames = round(int(take.query["position"]) / take.rate / HOP)
+        frames = round(int(producer.query["position"]) / producer.rate / HOP)
         while True:
             self.reading.wait()
             data = connection.recv()
             if isinstance(data, bytes):
-                take.pcm += data
-                take.pieces += 1
-                if self.hold_after is not None and len(take.pcm) >= self.hold_after:
+                producer.pcm += data
+                producer.messages += 1
+                if self.hold_after is not None and len(producer.pcm) >= self.hold_after:
                     self.hold_after = None
                     self.reading.clear()
                 self._note()
             else:
                 assert json.loads(data) == {"type": "end"}
-                take.told_end = True
-            heard_s = (int(take.query["position"]) + len(take.pcm) // 2) / take.rate
-            while frames * HOP + 0.384 < heard_s or (take.told_end and frames * HOP < heard_s):
-                self._say(connection, self._make_frame(frames, take.name, guitar=0.81, drums=0.4, piano=0.12))
+                producer.sent_end = True
+            received_s = (int(producer.query["position"]) + len(producer.pcm) // 2) / producer.rate
+            while frames * HOP + 0.384 < received_s or (producer.sent_end and frames * HOP < received_s):
+                self._send(connection, self._make_frame(frames, producer.name, guitar=0.81, drums=0.4, piano=0.12))
                 frames += 1
-            if take.told_end:
-                self._say(connection, End(take.name, heard_s, frames, SUMMARY))
+            if producer.sent_end:
+                self._send(connection, End(producer.name, received_s, frames, SUMMARY))
                 connection.close()
                 return
 
-    def _say(self, connection: ServerConnection, message: Message) -> None:
-        self.tell(message)
+    def _send(self, connection: ServerConnection, message: Message) -> None:
+        self.publish(message)
         connection.send(message.to_json())
 
     def _note(self) -> None:
