@@ -127,7 +127,7 @@ def start() -> Iterator[Callable[..., ServerThread]]:
 
 @pytest.fixture
 def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., IngestStub]]:
-    """start_stub(**its health's fields) -> a server that connections sound, with the real page, until the test ends."""
+    """start_stub(**its health's fields) -> a server that accepts audio, with the real page, until the test ends."""
     with ExitStack() as stack:
 
         def start_stub(**health: Any) -> IngestStub:

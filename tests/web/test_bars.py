@@ -41,7 +41,7 @@ def width(page: Page, tag: str) -> float:
     return found
 
 
-def test_bars_move_with_the_frames_and_only_theirs(page: Page, server: ServerThread) -> None:
+def test_bars_follow_the_frames_of_their_tag(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, guitar=0.9))
     expect(row(page, "guitar").locator(".value")).to_have_text("0.90")
     expect(row(page, "drums").locator(".value")).to_have_text("0.02")
@@ -55,7 +55,7 @@ def test_bars_move_with_the_frames_and_only_theirs(page: Page, server: ServerThr
     assert width(page, "guitar") == pytest.approx(0.3, abs=0.01)
 
 
-def test_the_mark_stands_at_the_threshold(page: Page, server: ServerThread) -> None:
+def test_the_mark_is_at_the_threshold(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     expect(page.locator("#empty")).to_be_hidden()
     for tag, threshold in (("harp", 0.1), ("guitar", 0.5)):
@@ -66,7 +66,7 @@ def test_the_mark_stands_at_the_threshold(page: Page, server: ServerThread) -> N
         assert at == pytest.approx(threshold, abs=0.01)
 
 
-def test_tags_light_up_as_events_say(page: Page, server: ServerThread) -> None:
+def test_events_highlight_tags(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     server.publish(make_frame(1, guitar=0.9, drums=0.9))
     server.publish(Event("mic", "guitar", "on", 0.256))
@@ -79,13 +79,13 @@ def test_tags_light_up_as_events_say(page: Page, server: ServerThread) -> None:
     expect(page.locator("#present")).to_have_text("nothing for certain")
 
 
-def test_who_comes_late_sees_what_is_on(server: ServerThread, open_page: Open) -> None:
+def test_a_late_subscriber_sees_the_present_tags(server: ServerThread, open_page: Open) -> None:
     server.publish(make_frame(40, guitar=0.9, harp=0.2))
     page = open_page(server.address).page
     expect(page.locator("#present > li")).to_have_text(["guitar", "harp"])  # harp's threshold is 0.1
 
 
-def test_the_strongest_stand_above_and_hold_still(page: Page, server: ServerThread) -> None:
+def test_the_strongest_tags_are_first_and_stable(page: Page, server: ServerThread) -> None:
     page.clock.install()
     server.publish(make_frame(0, other_o=0.9, other_n=0.8, drums=0.7))
     expect(row(page, "other o").locator(".value")).to_have_text("0.90")
@@ -107,7 +107,7 @@ def test_the_strongest_stand_above_and_hold_still(page: Page, server: ServerThre
     assert names(page)[:3] == ["other n", "drums", "other o"]
 
 
-def test_pins_stay_above_all_and_are_remembered(page: Page, server: ServerThread) -> None:
+def test_pinned_tags_stay_first_and_are_remembered(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, drums=0.9))
     expect(page.locator("#frames")).to_have_text("1")
     pin = page.get_by_role("button", name="piano")
@@ -131,7 +131,7 @@ def test_pins_stay_above_all_and_are_remembered(page: Page, server: ServerThread
         ("other", [tag for tag in TAGS if tag.startswith("other")]),
     ],
 )
-def test_the_filter_leaves_what_fits(page: Page, words: str, left: list[str] | None) -> None:
+def test_the_filter_keeps_matching_tags(page: Page, words: str, left: list[str] | None) -> None:
     page.locator("#filter").fill(words)
     if left is None:
         expect(page.locator("#rows > li")).to_have_count(SHOWN)
@@ -141,7 +141,7 @@ def test_the_filter_leaves_what_fits(page: Page, words: str, left: list[str] | N
     expect(page.locator("#rows > li")).to_have_count(SHOWN)
 
 
-def test_a_filter_that_nothing_fits_says_so_and_pins_stay(page: Page, server: ServerThread) -> None:
+def test_a_filter_without_matches_says_so_and_keeps_pins(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0))
     page.locator("#filter").fill("zither")
     expect(page.locator("#rows")).to_have_text("No tag has “zither” in its name.")
@@ -149,14 +149,6 @@ def test_a_filter_that_nothing_fits_says_so_and_pins_stay(page: Page, server: Se
     page.get_by_role("button", name="harp").click()
     page.locator("#filter").fill("zither")
     expect(page.locator("#rows .tag")).to_have_text(["harp"])
-
-
-def test_as_many_rows_as_asked_for(page: Page) -> None:
-    expect(page.locator("#rows > li")).to_have_count(SHOWN)
-    page.locator("#count").select_option("all tags")
-    expect(page.locator("#rows > li")).to_have_count(len(TAGS))
-    reload(page)
-    expect(page.locator("#rows > li")).to_have_count(len(TAGS))
 
 
 def test_the_end_shows_the_means(page: Page, server: ServerThread) -> None:
@@ -193,7 +185,7 @@ def test_a_tag_that_frames_leave_out_is_unknown_not_zero(page: Page, server: Ser
     assert "no such tag" not in names(page)
 
 
-def test_changes_are_said_aloud_together(page: Page, server: ServerThread) -> None:
+def test_changes_are_announced_together(page: Page, server: ServerThread) -> None:
     page.clock.install()
     server.publish(make_frame(0))
     server.publish(make_frame(1))
@@ -205,7 +197,7 @@ def test_changes_are_said_aloud_together(page: Page, server: ServerThread) -> No
     expect(page.locator("#announcer")).to_have_text("on: guitar, drums")
 
 
-def test_less_motion_for_those_who_want_less(server: ServerThread, open_page: Open) -> None:
+def test_reduced_motion_is_respected(server: ServerThread, open_page: Open) -> None:
     for motion, moves in (("reduce", False), ("no-preference", True)):
         page = open_page(server.address, reduced_motion=motion).page
         duration = page.locator(".fill").first.evaluate("fill => parseFloat(getComputedStyle(fill).transitionDuration)")

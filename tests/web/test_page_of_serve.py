@@ -20,6 +20,8 @@ from tests.conftest import Need
 from tests.web.conftest import Open, running_browser
 from tests.web.sound import make_sound, write_wav
 
+pytestmark = pytest.mark.slow
+
 RATE = 44100
 SECONDS = 12
 Serve = Callable[..., str]
@@ -57,12 +59,6 @@ def serving(model: Path) -> Iterator[Serve]:
         yield serve
 
 
-@pytest.fixture
-def serve(model: Path) -> Iterator[Serve]:
-    with serving(model) as serve:
-        yield serve
-
-
 @pytest.fixture(scope="module")
 def address(model: Path) -> Iterator[str]:
     """Of a server for tests whose streams have names of their own: a new page is told the last of each."""
@@ -94,7 +90,7 @@ def agreement(one: Tags, other: Tags) -> float:
     return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
 
 
-def test_a_dropped_file_is_tagged_as_by_the_command(
+def test_a_file_is_tagged_like_streamtag_file(
     address: str, open_page: Open, played: Path, model: Path, tmp_path: Path
 ) -> None:
     page = open_page(address).page
@@ -130,43 +126,7 @@ def test_the_microphone_is_tagged_live_and_can_be_stopped(address: str, open_pag
     assert [line for line in lines if line["type"] in ("gap", "error")] == []
 
 
-def test_a_server_without_room_is_waited_for(serve: Serve, open_page: Open, played: Path) -> None:
-    page = open_page(serve("--max-streams", "1"), lambda page: page.clock.install()).page
-    page.get_by_role("button", name="Tag my microphone").click()
-    expect(page.locator("#state")).to_have_text("live", timeout=30_000)
-    page.locator("#files").set_input_files(played)
-    file = source(page).last.locator(".words")
-    expect(file).to_have_text(re.compile(r"^The server is full: it holds 1 stream. Again in \d+ s.$"))
-    page.get_by_role("button", name="Stop: mic").click()
-    expect(source(page).first.locator(".words")).to_contain_text("stopped after")
-    expect(file).to_contain_text("Again in")
-    page.clock.fast_forward(10_000)
-    expect(file).to_contain_text("heard in", timeout=60_000)
-
-
-def test_two_pages_with_one_name_are_two_streams(serve: Serve, open_page: Open) -> None:
-    address = serve()
-    for count in (1, 2):
-        page = open_page(address).page
-        page.get_by_role("button", name="Tag my microphone").click()
-        expect(page.locator("#state")).to_have_text("live", timeout=30_000)
-        expect(source(page).locator(".title")).to_have_text(re.compile("^mic$" if count == 1 else r"^mic-[a-z0-9]{4}$"))
-
-
-def test_a_token_for_producers_is_asked_for(serve: Serve, open_page: Open, played: Path) -> None:
-    address = serve("--token", "listen", "--ingest-token", "send")
-    opened = open_page(f"{address}?token=listen")
-    page = opened.page
-    page.locator("#files").set_input_files(played)
-    field = page.get_by_label("Token for sending sound")
-    expect(field).to_be_visible()
-    assert len(opened.ignore_complaints()) == 2  # the handshake, and the question why
-    field.fill("send")
-    field.press("Enter")
-    expect(source(page).locator(".words")).to_contain_text("heard in", timeout=60_000)
-
-
-def test_a_connection_that_breaks_off_leaves_no_gap(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+def test_a_short_disconnection_leaves_no_gap(serve: Serve, open_page: Open, tmp_path: Path) -> None:
     opened = open_page(
         serve(),
         lambda page: page.add_init_script(

@@ -17,6 +17,8 @@ from tests.web.conftest import Open, make_frame
 from tests.web.ingest_stub import IngestStub
 from tests.web.sound import correlation, make_sound, write_wav
 
+pytestmark = pytest.mark.slow
+
 WATCH_THE_SOCKETS = """
   const send = WebSocket.prototype.send;
   window.most = 0; window.sentBytes = 0;
@@ -56,7 +58,7 @@ def drop(page: Page, *paths: Path | str) -> None:
     )
 
 
-def test_only_a_server_that_takes_sound_is_offered_any(
+def test_controls_appear_only_if_the_server_accepts_audio(
     page: Page, server: ServerThread, stub: IngestStub, open_page: Open
 ) -> None:
     server.publish(make_frame(0))
@@ -70,8 +72,8 @@ def test_only_a_server_that_takes_sound_is_offered_any(
     expect(other.locator("#empty-text")).to_contain_text("drop a file anywhere")
 
 
-@pytest.mark.parametrize("rate", [44100, 48000, 16000])
-def test_a_chosen_file_arrives_as_it_sounds(stub: IngestStub, open_page: Open, tmp_path: Path, rate: int) -> None:
+@pytest.mark.parametrize("rate", [44100, 16000])
+def test_a_chosen_file_arrives_unchanged(stub: IngestStub, open_page: Open, tmp_path: Path, rate: int) -> None:
     left, right = make_sound(1, 4, rate), make_sound(2, 4, rate)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(write_wav(tmp_path / "song.wav", np.stack([left, right], 1), rate))
@@ -86,9 +88,7 @@ def test_a_chosen_file_arrives_as_it_sounds(stub: IngestStub, open_page: Open, t
     assert abs(correlation(heard, make_sound(3, 4, connection.rate))) < 0.3  # another sound
 
 
-def test_its_summary_is_shown_at_the_end_and_its_stream_in_the_picture(
-    stub: IngestStub, open_page: Open, tmp_path: Path
-) -> None:
+def test_the_summary_is_shown_at_the_end(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     stub.publish(make_frame(0, "radio", harp=0.9))
     expect(page).to_have_title("radio · streamtag")
@@ -118,20 +118,7 @@ def test_several_files_go_one_after_another(stub: IngestStub, open_page: Open, t
     expect(page).to_have_title("c.wav · streamtag")
 
 
-def test_who_looks_at_another_stream_is_left_there(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
-    page = open_page(stub.address).page
-    stub.publish(make_frame(0, "radio"))
-    stub.reading.clear()
-    drop(page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("ab")))
-    stub.wait_for(1)
-    expect(page.locator("#stream")).to_have_value("stream a.wav")
-    page.locator("#stream").select_option("radio")
-    stub.reading.set()
-    expect(sources(page).filter(has_text="heard in")).to_have_count(2)
-    expect(page).to_have_title("radio · streamtag")
-
-
-def test_a_slow_server_is_waited_for_and_the_file_can_be_cancelled(
+def test_a_slow_server_is_awaited_and_the_file_can_be_cancelled(
     stub: IngestStub, open_page: Open, tmp_path: Path
 ) -> None:
     page = open_page(stub.address, lambda page: page.add_init_script(WATCH_THE_SOCKETS)).page
@@ -154,9 +141,7 @@ def test_a_slow_server_is_waited_for_and_the_file_can_be_cancelled(
     assert len(connection.pcm) < 3_000_000 + 2 * 44100 * 21
 
 
-def test_a_connection_that_breaks_off_costs_nothing_of_a_file(
-    stub: IngestStub, open_page: Open, tmp_path: Path
-) -> None:
+def test_a_disconnection_loses_nothing_of_a_file(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     opened = open_page(stub.address)
     opened.page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 60)))
     first = stub.wait_for(1)
@@ -173,7 +158,7 @@ def test_a_connection_that_breaks_off_costs_nothing_of_a_file(
     opened.ignore_complaints()
 
 
-def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
+def test_invalid_files_are_explained_and_skipped(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     (tmp_path / "notes.txt").write_text("no sound at all\n" * 1000)
     cut = write_wav(tmp_path / "cut.wav", make_sound(1, 2))
@@ -187,7 +172,7 @@ def test_what_is_no_sound_is_told_and_the_next_file_goes_on(stub: IngestStub, op
     assert [connection.name for connection in stub.connections] == ["good.wav"]
 
 
-def test_too_long_a_file_is_not_decoded(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
+def test_a_file_that_is_too_long_is_not_decoded(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
     page = open_page(stub.address).page
     with wave.open(str(tmp_path / "day.wav"), "wb") as file:
         file.setparams((1, 1, 4000, 0, "NONE", ""))
@@ -198,8 +183,8 @@ def test_too_long_a_file_is_not_decoded(stub: IngestStub, open_page: Open, tmp_p
     )
 
 
-@pytest.mark.parametrize("width", [320, 390, 820, 1280])
-def test_its_rows_are_no_wider_than_the_screen(stub: IngestStub, open_page: Open, tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize("width", [320, 820])
+def test_sender_rows_fit_the_screen(stub: IngestStub, open_page: Open, tmp_path: Path, width: int) -> None:
     opened = open_page(stub.address, viewport={"width": width, "height": 800})
     page = opened.page
     long = write_wav(tmp_path / f"{'unpronounceable' * 9}.wav", make_sound(1, 1))
@@ -218,21 +203,6 @@ def test_its_rows_are_no_wider_than_the_screen(stub: IngestStub, open_page: Open
     opened.ignore_complaints()
 
 
-def test_a_file_that_is_held_over_the_page_is_invited(stub: IngestStub, open_page: Open) -> None:
-    page = open_page(stub.address).page
-    hold = """count => {
-      const carried = new DataTransfer();
-      for (let file = 0; file < count; file++) carried.items.add(new File([], "x"));
-      if (!count) carried.setData("text/plain", "no file");
-      document.body.dispatchEvent(new DragEvent("dragover", {dataTransfer: carried, bubbles: true})) }"""
-    page.evaluate(hold, 0)
-    expect(page.locator("#drop")).to_be_hidden()
-    for count, words in ((1, "Tag this file"), (3, "Tag these 3 files")):
-        page.evaluate(hold, count)
-        expect(page.locator("#drop-words")).to_have_text(words)
-    expect(page.locator("#drop")).to_be_hidden()  # nobody holds it any more
-
-
 NAMES = {
     "<img src=x onerror=document.title='hurt'>.wav": "<img src=x onerror=document.title='hurt'>.wav",
     "../../etc/passwd": ".. .. etc passwd",
@@ -245,7 +215,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_hostile_name_is_text_and_what_the_server_takes(
+def test_hostile_file_names_become_valid_stream_names(
     stub: IngestStub, open_page: Open, tmp_path: Path, name: str
 ) -> None:
     page = open_page(stub.address).page

@@ -7,7 +7,7 @@ const MAX_STREAMS = 24;
 const MAX_GAPS = 500; // of a stream
 const MAX_TEXT = 16 * 2 ** 20; // characters of messages, for the JSON lines
 const MAX_MESSAGE_CHARS = 2 ** 20; // characters of one message
-const SPANS = [15, 30, 60, 120, 300, 600, 1800]; // seconds on the tagogram
+const SPANS = [15, 30, 60, 120, 300, 600, 1800]; // seconds of history shown
 const FIRST_WAIT_S = 0.5,
   MAX_WAIT_S = 10,
   HANDSHAKE_S = 10;
@@ -656,7 +656,7 @@ function showPins() {
     rows[tag].name.setAttribute("aria-pressed", String(view.pins.includes(hello.tags[tag])));
 }
 
-// --- time on the tagogram ------------------------------------------------------------------------------------------
+// --- time axis ------------------------------------------------------------------------------------------
 /** The stream time that plays now: it runs on between two frames, never further than the newest. */
 function playhead(stream) {
   if (!stream?.history.length) return 0;

@@ -12,6 +12,8 @@ from streamtag.protocol.messages import Error, Event, Gap, Hello
 from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, Open, make_frame, reload
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("#stream", ".above", "#present", ".tools", "#rows", "#time", "#stats", "#save-lines", "#theme")
 
 
@@ -59,7 +61,7 @@ CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_and_marks_stand_out(server: ServerThread, open_page: Open, scheme: str) -> None:
+def test_text_and_marks_have_enough_contrast(server: ServerThread, open_page: Open, scheme: str) -> None:
     page = open_page(server.address, color_scheme=scheme).page
     words, marks, focus = page.evaluate(CONTRASTS)
     assert words >= 4.5
@@ -67,7 +69,7 @@ def test_words_and_marks_stand_out(server: ServerThread, open_page: Open, scheme
     assert focus >= 3
 
 
-@pytest.mark.parametrize("width", [320, 360, 600, 768, 1024, 1920])
+@pytest.mark.parametrize("width", [320, 600, 1024])
 def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], open_page: Open, width: int) -> None:
     long = ("unpronounceable" * 6, "many words " * 12, "x", *(f"tag {k}" for k in range(12)))
     hello = Hello("streamtag 0.1.0", "modelname" * 12, long, 16000, 0.256, 0.512, 0.384, (0.5,) * len(long))
@@ -91,7 +93,7 @@ def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], op
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_jumps_whatever_comes(server: ServerThread, open_page: Open, width: int) -> None:
+def test_the_layout_does_not_shift(server: ServerThread, open_page: Open, width: int) -> None:
     sockets: list[WebSocketRoute] = []
 
     def before(page: Page) -> None:
@@ -127,14 +129,3 @@ def test_nothing_jumps_whatever_comes(server: ServerThread, open_page: Open, wid
     sockets[0].close(code=1013)
     expect(page.locator("#retry")).to_be_visible()
     assert places(page) == still
-
-
-def test_rows_keep_their_height_on_every_screen(server: ServerThread, open_page: Open) -> None:
-    for width in (360, 800, 1400):
-        page = open_page(server.address, viewport={"width": width, "height": 800}).page
-        heights = page.locator("#rows > li").evaluate_all("rows => rows.map(row => row.offsetHeight)")
-        overflow = page.locator("#rows > li").evaluate_all(
-            "rows => rows.map(row => row.scrollHeight - row.offsetHeight)"
-        )
-        assert len(set(heights)) == 1
-        assert max(overflow) <= 0

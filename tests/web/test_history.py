@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,7 +12,7 @@ from streamtag.server.thread import ServerThread
 from tests.web.conftest import Open, make_frame
 
 HOP_S = 0.256
-SPAN_S = 60.0  # on the tagogram, where the reader has not chosen
+SPAN_S = 60.0  # of history shown by default
 Colour = tuple[int, int, int, int]
 
 
@@ -49,7 +48,7 @@ def brightness(colour: Colour) -> int:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_past_is_painted_and_the_future_is_not(server: ServerThread, open_page: Open, scheme: str) -> None:
+def test_only_the_past_is_painted(server: ServerThread, open_page: Open, scheme: str) -> None:
     page = open_page(server.address, color_scheme=scheme).page
     play(server, page, 0, 40, guitar=0.05)
     assert pixel(page, "guitar", 5)[3] == 255
@@ -73,7 +72,7 @@ def test_the_picture_scrolls_when_it_is_full(page: Page, server: ServerThread) -
     assert pixel(page, "guitar", start + 59, start=start) == pixel(page, "guitar", start + 1, start=start)
 
 
-def test_where_a_tag_is_present_it_is_underlined(page: Page, server: ServerThread) -> None:
+def test_present_tags_are_underlined(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 20, guitar=0.05)
     play(server, page, 20, 1, guitar=0.9)
     server.publish(Event("mic", "guitar", "on", 20 * HOP_S))
@@ -85,7 +84,7 @@ def test_where_a_tag_is_present_it_is_underlined(page: Page, server: ServerThrea
     assert pixel(page, "drums", 8, height=0.98)[3] == 0
 
 
-def test_lost_sound_is_hatched_counted_and_named(page: Page, server: ServerThread) -> None:
+def test_gaps_are_hatched_and_counted(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.5)
     whole = {pixel(page, "guitar", 5 + k / 20) for k in range(20)}
     server.publish(Gap("mic", 10.0, 2.5))
@@ -100,7 +99,7 @@ def test_lost_sound_is_hatched_counted_and_named(page: Page, server: ServerThrea
     expect(page.locator("#bubble")).to_contain_text("2.5 s of sound lost")
 
 
-def test_frames_that_never_came_leave_a_hole(page: Page, server: ServerThread) -> None:
+def test_missing_frames_leave_a_hole(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.5)
     play(server, page, 80, 40, guitar=0.5)
     assert [pixel(page, "guitar", time)[3] for time in (8, 15, 25)] == [255, 0, 255]
@@ -110,7 +109,7 @@ def test_frames_that_never_came_leave_a_hole(page: Page, server: ServerThread) -
     expect(page.locator("#bubble")).to_have_text(re.compile(r"^0:2[45]\.\d · guitar 0\.50$"))
 
 
-def test_pointing_shows_the_values_of_then(page: Page, server: ServerThread) -> None:
+def test_pointing_shows_past_values(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     play(server, page, 40, 40, drums=0.8)
     value = page.locator("#rows > li[data-tag='guitar'] .value")
@@ -128,46 +127,7 @@ def test_pointing_shows_the_values_of_then(page: Page, server: ServerThread) -> 
     expect(page.locator("#cursor")).to_be_hidden()
 
 
-def test_a_tap_points_until_the_next_tap_elsewhere(server: ServerThread, open_page: Open) -> None:
-    page = open_page(server.address, has_touch=True, viewport={"width": 390, "height": 800}).page
-    play(server, page, 0, 200, guitar=0.9)
-    lane = page.locator("#rows > li[data-tag='guitar'] .lane")
-    box = lane.bounding_box()
-    assert box is not None
-    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + 5)
-    expect(page.locator("#bubble")).to_contain_text("guitar 0.90")
-    page.touchscreen.tap(box["x"] + 50, 20)
-    expect(page.locator("#cursor")).to_be_hidden()
-
-
-def test_more_time_or_less(page: Page, server: ServerThread) -> None:
-    play(server, page, 0, 200, guitar=0.9)
-    right = pixel(page, "guitar", 55)
-    assert right[3] == 0  # nothing there yet
-    page.locator("#span").select_option("15 s")
-    expect(page.locator("#past")).to_have_text("last 15 s")
-    page.wait_for_timeout(50)
-    assert pixel(page, "guitar", 55)[3] == 255
-    page.locator("#span").select_option("30 minutes")
-    page.wait_for_timeout(50)
-    assert pixel(page, "guitar", 1)[3] == 255
-    assert pixel(page, "guitar", 3)[3] == 0
-
-
-def test_pictures_are_as_sharp_as_the_screen(server: ServerThread, open_page: Open, tmp_path: Path) -> None:
-    for scale in (1, 2):
-        page = open_page(server.address, device_scale_factor=scale).page
-        if scale == 1:
-            play(server, page, 0, 2, guitar=0.9)
-        else:
-            expect(page.locator("#frames")).not_to_have_text("0")
-        lane = page.locator(".lane").first
-        pixels = lane.evaluate("lane => [lane.width / lane.clientWidth, lane.height / lane.clientHeight]")
-        assert pixels == pytest.approx([scale, scale], rel=0.02)
-        page.screenshot(path=tmp_path / f"{scale}.png")
-
-
-def test_what_is_kept_of_a_long_stream_is_bounded(page: Page, server: ServerThread) -> None:
+def test_the_history_is_bounded(page: Page, server: ServerThread) -> None:
     kept = 9000  # frames, at most
     for start in range(0, 12000, 1000):
         play(server, page, start, 1000, guitar=0.5)
