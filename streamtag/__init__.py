@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from streamtag.audio.decoder import open_source
     from streamtag.inference.batch import SessionPool
     from streamtag.inference.events import EventDetector
-    from streamtag.inference.session import Session, TagFrame
+    from streamtag.inference.frame import TagFrame
+    from streamtag.inference.session import Session
 
 __version__ = "0.1.0"
 

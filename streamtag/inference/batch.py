@@ -1,4 +1,4 @@
-"""Many endless streams in one batch: whichever have a hop ready are stepped together, the others are held."""
+"""Many continuous streams in one batch: those that have a hop ready are stepped together, the others are held."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from streamtag.inference.hop_buffer import HopBuffer, HopBufferState
 
 if TYPE_CHECKING:
     from streamtag.inference.session import HasNetwork
+    from streamtag.model.cuda_graphs import GraphCapture
 
 
 class HopNetwork(Protocol):
-    """Steps streams and owns their states: BatchedTagger in this process, HopWorkers in others."""
+    """Steps streams and owns their states, one row each: BatchedTagger in this process, WorkerPool in others."""
 
     @property
     def row_bytes(self) -> int: ...
@@ -39,34 +40,40 @@ class HopNetwork(Protocol):
 
 @dataclass(frozen=True)
 class SessionState:
-    """All that a stream needs to go on in another pool with the same model.
+    """Everything that a stream needs to continue in another pool with the same model.
 
-    track: where it stands; arrays: what the network remembers of it, by name.
+    buffer: its position; arrays: the network's state of it, by name.
     """
 
-    track: HopBufferState
+    buffer: HopBufferState
     arrays: dict[str, NDArray[Any]]
 
 
 class SessionPool(Closing):
-    """Owns the slots, and the processes if it has any: then it is a context manager, or must be closed. Several threads
-    may use it at once, but no session two of them.
+    """Own the slots of many streams, and worker processes if there are any; then it must be closed.
 
-    pool = SessionPool(tagger, slots=64)
-    session = pool.add()
-    session.feed(samples)
-    for session, frames in pool.step(): ...
+    Several threads may use it at once, but no two of them the same session.
+
+        pool = SessionPool(tagger, slots=64)
+        session = pool.add()
+        session.feed(samples)
+        for session, frames in pool.step(): ...
     """
 
     def __init__(
-        self, tagger: HasNetwork, slots: int = 64, precision: str = "float32", processes: int | None = None
+        self,
+        tagger: HasNetwork,
+        slots: int = 64,
+        precision: str = "float32",
+        processes: int | None = None,
+        capture: GraphCapture | None = None,
     ) -> None:
-        """slots: streams at most; their states are allocated at once (`slot_bytes` each, on the device). precision:
-        of the GRU's products, float32 or bfloat16, which is faster on CPUs with units for it, slower on others.
-        processes: that compute, on the CPU; each takes 0.3 GB. None: the threads that call `step` do it.
+        """Allocate the states of all slots on the device, `slot_bytes` each.
 
-        Raises SpecError if there are no slots, no such precision, or there can be no such processes, DeviceError if
-        they do not start.
+        precision: of the GRU's products, float32 or bfloat16; the latter is faster only on CPUs with units for it.
+        processes: worker processes that compute on the CPU, 0.3 GB each; None: the threads that call `step` compute.
+        capture: as BatchedTagger has it. Raises SpecError for settings that cannot be, DeviceError if the processes
+        do not start.
         """
         from streamtag.inference.worker_pool import WorkerPool
         from streamtag.model.batched import BatchedTagger  # late: torch
@@ -79,37 +86,37 @@ class SessionPool(Closing):
         self.spec = tagger.network.spec
         self._workers = None if processes is None else WorkerPool(tagger.network, slots, precision, processes)
         self._network: HopNetwork = self._workers or BatchedTagger(
-            tagger.network, slots, precision, lock=threading.Lock()
+            tagger.network, slots, precision, threading.Lock(), capture
         )
-        self._lock = threading.Lock()  # of the two below
+        self._lock = threading.Lock()  # guards the two below
         self._free = list(range(slots))[::-1]
         self._sessions: dict[PooledSession, None] = {}
 
     def close(self) -> None:
-        """Ends the processes, if there are any. Nothing may be stepped from now on."""
+        """End the worker processes, if there are any. Nothing may be stepped afterwards."""
         if self._workers is not None:
             self._workers.close()
 
     def __len__(self) -> int:
-        """Sessions now."""
+        """Return the number of sessions."""
         return len(self._sessions)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes' numbers."""
+        """Process IDs of the worker processes."""
         return () if self._workers is None else self._workers.pids
 
     def cpu_s(self) -> float:
-        """CPU time so far of this process and of those of the pool, s."""
+        """Return the CPU time of this process and the worker processes so far, in seconds."""
         return time.process_time() + (0.0 if self._workers is None else self._workers.cpu_s)
 
     @property
     def slot_bytes(self) -> int:
-        """What a stream needs of the device's memory."""
+        """Bytes of the device's memory that one stream needs."""
         return self._network.row_bytes
 
     def add(self, state: SessionState | None = None) -> PooledSession:
-        """A new stream, or one that goes on where another pool's stood.
+        """Begin a new stream, or continue one that was exported from another pool.
 
         Raises CapacityError if every slot is taken, SpecError if the state is damaged or another model's.
         """
@@ -128,33 +135,36 @@ class SessionPool(Closing):
         return session
 
     def step(self, sessions: Iterable[PooledSession] | None = None) -> list[tuple[PooledSession, list[TagFrame]]]:
-        """One hop of each of the sessions (None: of all) that has one ready -> those, with the frames that it gave."""
+        """Compute one hop of each given session (None: of all) that has one ready; return those with their frames."""
         if sessions is None:
             with self._lock:
                 sessions = list(self._sessions)
-        batch, hops, forgetful = [], [], []
+        batch, hops, reset_slots = [], [], []
         for session in dict.fromkeys(sessions):
-            hop, forget = session._track.next_hop()
-            if forget:
-                forgetful.append(session._slot)
+            hop, must_reset = session._buffer.next_hop()
+            if must_reset:
+                reset_slots.append(session._slot)
             if hop is not None:
                 batch.append(session)
                 hops.append(hop)
-        if forgetful:
-            self._network.reset_context(np.array(forgetful))
+        if reset_slots:
+            self._network.reset_context(np.array(reset_slots))
         if not batch:
             return []
         probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
-        return [(session, session._track.complete_hop(row)) for session, row in zip(batch, probs, strict=True)]
+        return [(session, session._buffer.complete_hop(row)) for session, row in zip(batch, probs, strict=True)]
 
-    def warm_up(self, most: int) -> None:
-        """Steps of 1, 2, 4 ... up to `most` streams of silence: the first of each size take longer, since transforms
-        are planned and a GPU's work is recorded. Raises CapacityError if not so many slots are free."""
+    def warm_up(self, max_batch: int) -> None:
+        """Step 1, 2, 4 ... and up to `max_batch` streams of silence, since the first step of each size is slow.
+
+        Raises CapacityError if not so many slots are free.
+        """
         sessions: list[PooledSession] = []
+        max_batch = min(max_batch, self.slots)
         try:
             size = 1
-            while len(sessions) < min(most, self.slots):
-                sessions += [self.add() for _ in range(min(size, most, self.slots) - len(sessions))]
+            while len(sessions) < max_batch:
+                sessions += [self.add() for _ in range(min(size, max_batch) - len(sessions))]
                 for session in sessions:
                     session.feed(np.zeros(2 * self.spec.hop, np.float32))
                 while self.step(sessions):
@@ -166,19 +176,19 @@ class SessionPool(Closing):
 
     def _remove(self, session: PooledSession) -> None:
         with self._lock:
-            if session in self._sessions:  # leaving twice gives no slot back twice
+            if session in self._sessions:  # a second call must not free the slot again
                 del self._sessions[session]
                 self._free.append(session._slot)
 
 
 class PooledSession:
-    """One stream of a pool: as Session, but what is fed waits for the pool's next steps."""
+    """One stream of a pool. It works like Session, but what is fed waits for the pool's next steps."""
 
     def __init__(self, pool: SessionPool, network: HopNetwork, slot: int, state: SessionState | None = None) -> None:
         self._pool = pool
         self._network = network
         self._slot = slot
-        self._track = HopBuffer(pool.spec, state.track if state else None)
+        self._buffer = HopBuffer(pool.spec, state.buffer if state else None)
         if state is None:
             network.reset(np.array([slot]))
         else:
@@ -186,58 +196,55 @@ class PooledSession:
 
     @property
     def seconds(self) -> float:
-        """Sound fed so far, what was lost of it included, s."""
-        return self._track.samples / self._pool.spec.sample_rate
+        """Length of the stream so far in seconds, gaps included."""
+        return self._buffer.position.seconds
 
     @property
     def ready_hops(self) -> int:
-        """Hops that wait."""
-        return self._track.ready
+        """Number of hops that wait for a step."""
+        return self._buffer.ready_hops
 
     @property
     def is_finished(self) -> bool:
-        """The stream has ended, and all its frames were given."""
-        return self._track.ended and not self._track.ready
+        """True if the stream was flushed and all its frames were returned."""
+        return self._buffer.position.has_ended and not self._buffer.ready_hops
 
     def feed(self, samples: ArrayLike) -> None:
-        """samples [n], any n >= 0, mono at 16 kHz. Samples that are not finite count as 0.
-
-        Raises ValueError if samples is not one-dimensional, or the stream was flushed and not reset.
-        """
-        self._track.feed(samples)
+        """Append samples [n], as Session.feed."""
+        self._buffer.feed(samples)
 
     def insert_gap(self, samples: int) -> None:
-        """Sound of this length, samples > 0, never came: as Session.insert_gap."""
-        self._track.insert_gap(samples)
+        """Append a gap of lost audio, samples > 0, as Session.insert_gap."""
+        self._buffer.insert_gap(samples)
 
     def skip_hops(self, hops: int) -> None:
-        """So many hops, > 0, are passed over unheard where there is no time for them: no work, and no frames.
+        """Pass over hops > 0 of audio that there is no time for: no work and no frames, but their time counts.
 
-        The sound before them meets the sound after. Their length counts for the clock.
+        The audio before them is joined to the audio after them.
         """
-        self._track.skip_hops(hops)
+        self._buffer.skip_hops(hops)
 
     def reset_context(self) -> None:
-        """The network forgets what was fed so far, as for a new song; the clock and the frames go on."""
-        self._track.reset_context()
+        """Reset the network's recurrent state after what was fed so far, as Session.reset_context."""
+        self._buffer.reset_context()
 
     def flush(self) -> None:
-        """Ends the stream: the frames that still waited for sound come with the next steps."""
-        self._track.end()
+        """End the stream: the next steps return the remaining frames."""
+        self._buffer.flush()
 
     def reset(self) -> None:
-        """Forgets everything, what waits too: the next sample is the first of a new stream."""
-        self._track = HopBuffer(self._pool.spec)
+        """Begin a new stream; everything of the old one is dropped, waiting hops included."""
+        self._buffer = HopBuffer(self._pool.spec)
         self._network.reset(np.array([self._slot]))
 
     def remove(self) -> None:
-        """Gives the slot back; the session is of no use any more."""
+        """Free the slot. The session must not be used afterwards."""
         self._pool._remove(self)
 
     def export_state(self) -> SessionState:
-        """For another pool. Raises ValueError while hops wait, or if the stream has ended."""
-        if self._track.ready:
-            raise ValueError("a stream's state can be taken only when all its hops are done")
-        if self._track.next_hop()[1]:
+        """Return what another pool needs to continue. Raises ValueError while hops wait, or if the stream has ended."""
+        if self._buffer.ready_hops:
+            raise ValueError("a stream's state can be exported only when all its hops are done")
+        if self._buffer.next_hop()[1]:
             self._network.reset_context(np.array([self._slot]))
-        return SessionState(self._track.state(), self._network.save_row(self._slot))
+        return SessionState(self._buffer.export_state(), self._network.save_row(self._slot))

@@ -1,4 +1,4 @@
-"""One endless stream of sound and the state that the network carries along it."""
+"""One continuous stream of audio, and the network's state that is carried along it."""
 
 from __future__ import annotations
 
@@ -9,117 +9,93 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from streamtag.audio.resample import as_mono_float32
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.hop_buffer import RECEPTIVE_FIELD_HOPS
+from streamtag.inference.frame import StreamPosition, TagFrame
 
 if TYPE_CHECKING:
-    from streamtag.model import TaggerNetwork as Network
+    from streamtag.model import TaggerNetwork
 
-__all__ = ["HasNetwork", "Session", "TagFrame"]
-
-SLICE_S = 16.0  # s; most that goes through the network at once, so that memory stays bounded
+MAX_STEP_S = 16.0  # audio that goes through the network at once, which bounds the memory
 
 
 class HasNetwork(Protocol):
     """What a session needs of a tagger."""
 
     @property
-    def network(self) -> Network: ...
+    def network(self) -> TaggerNetwork: ...
 
 
 class Session:
-    """Feed it sound as it comes; frames come out, each 0.384 s after its centre. Owned by one thread.
+    """One continuous stream: audio in, frames out. Each frame follows its centre by the look-ahead (0.384 s).
 
-    Input is float32 mono at 16 kHz, in chunks of any length: how they are cut does not matter.
+    The input is mono at the model's sample rate (16 kHz), in chunks of any length; chunk sizes change no result.
+    Used by one thread.
     """
 
     def __init__(self, tagger: HasNetwork) -> None:
         self._network = tagger.network
         self._spec = self._network.spec
         self._device = next((p.device for p in self._network.parameters()), torch.device("cpu"))
-        self._slice = int(SLICE_S * self._spec.sample_rate)
+        self._max_step = int(MAX_STEP_S * self._spec.sample_rate)
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything: the next sample is the first of a new stream."""
-        self._samples = 0
-        self._frames = 0
-        self._ended = False
-        self._lost: list[tuple[int, int]] = []  # first sample and end of what is missing, until its frames have passed
-        self._state: Any = None  # made by the first feed, so that a reset costs nothing
+        """Begin a new stream; everything of the old one is dropped."""
+        self._position = StreamPosition(self._spec)
+        self._state: Any = None  # allocated by the first step, so that a reset costs nothing
 
     @property
     def seconds(self) -> float:
-        """Sound fed so far, s."""
-        return self._samples / self._spec.sample_rate
+        """Length of the stream so far in seconds, gaps included."""
+        return self._position.seconds
 
     def feed(self, samples: ArrayLike) -> list[TagFrame]:
-        """samples [n], any n >= 0 -> the frames that are ready now. Samples that are not finite count as 0.
+        """Append samples [n], n >= 0, and return the frames that are complete. Samples that are not finite count as 0.
 
-        Raises ValueError if samples is not one-dimensional, or the stream was flushed and not reset.
+        Raises ValueError if samples is not a one-dimensional array of floats, or the stream was flushed.
         """
-        self._check_open()
-        return self._fed(as_mono_float32(samples))
+        self._position.check_open()
+        audio = as_mono_float32(samples)
+        self._position.samples += len(audio)
+        return self._step(audio)
 
     def insert_gap(self, samples: int) -> list[TagFrame]:
-        """Sound of this length, samples > 0, never came: it counts as silence, and the clock goes on.
+        """Append a gap of lost audio, samples > 0, and return the frames that are complete.
 
-        -> the frames that are ready now. No frame is given whose centre lies in what was lost, so their numbers
-        jump; those beside it hear the silence. A long loss costs no more than a short one.
+        The gap counts as silence. Frames whose centres lie in it are left out, so frame numbers jump.
+        Raises ValueError if samples is not positive, or the stream was flushed.
         """
-        self._check_open()
-        if samples <= 0:
-            raise ValueError(f"a loss must have more than {samples} samples")
-        self._lost.append((self._samples, self._samples + samples))
-        hop = self._spec.hop
-        skipped = max(0, samples // hop - RECEPTIVE_FIELD_HOPS)
-        frames = self._fed(np.zeros(samples - skipped * hop, np.float32))
-        self._samples += skipped * hop
-        self._frames += skipped
+        silence, skipped_hops = self._position.insert_gap(samples)
+        frames = self._step(np.zeros(silence, np.float32))
+        self._position.frames += skipped_hops
         return frames
 
     def reset_context(self) -> None:
-        """The network forgets what it heard, as for a new song; the clock and the frames go on."""
+        """Reset the network's recurrent state, as for a new song; time and frame numbers continue."""
         if self._state is not None:
             self._state = self._network.reset_context(self._state)
 
-    def _check_open(self) -> None:
-        if self._ended:
-            raise ValueError("flush() ended this stream: call reset() to begin another")
-
-    def _fed(self, audio: NDArray[np.float32]) -> list[TagFrame]:
-        frames: list[TagFrame] = []
-        for start in range(0, len(audio), self._slice):
-            frames += self._step(audio[start : start + self._slice])
-        return frames
-
     @torch.inference_mode()
     def flush(self) -> list[TagFrame]:
-        """Ends the stream: -> the frames whose centres lie inside it and that still waited for sound."""
-        if self._ended or self._state is None:
-            self._ended = True
+        """End the stream and return the remaining frames: those with centres inside it."""
+        if self._position.has_ended or self._state is None:
+            self._position.has_ended = True
             return []
-        self._ended = True
+        self._position.has_ended = True
         probs, self._state = self._network.flush(self._state)
-        return self._numbered(probs)
+        return self._number(probs)
 
     @torch.inference_mode()
     def _step(self, audio: NDArray[np.float32]) -> list[TagFrame]:
-        if self._state is None:
-            self._state = self._network.initial_state(1)
-        batch = torch.from_numpy(audio[np.newaxis]).to(self._device)
-        probs, self._state = self._network.step(batch, self._state)
-        self._samples += len(audio)
-        return self._numbered(probs)
-
-    def _numbered(self, probs: torch.Tensor) -> list[TagFrame]:
-        rows = probs[0].float().cpu().numpy()
-        first, hop = self._frames, self._spec.hop
-        self._frames += len(rows)
-        frames = [
-            TagFrame.at(index, self._spec, row)
-            for index, row in enumerate(rows, first)
-            if not any(start <= index * hop < end for start, end in self._lost)
-        ]
-        self._lost = [(start, end) for start, end in self._lost if end > self._frames * hop]
+        frames: list[TagFrame] = []
+        for start in range(0, len(audio), self._max_step):
+            if self._state is None:
+                self._state = self._network.initial_state(1)
+            batch = torch.from_numpy(audio[np.newaxis, start : start + self._max_step]).to(self._device)
+            probs, self._state = self._network.step(batch, self._state)
+            frames += self._number(probs)
         return frames
+
+    def _number(self, probs: torch.Tensor) -> list[TagFrame]:
+        """Return the frames of the stream's next probabilities [1, f, tags]."""
+        frames = map(self._position.next_frame, probs[0].float().cpu().numpy())
+        return [frame for frame in frames if frame is not None]

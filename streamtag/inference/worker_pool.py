@@ -1,7 +1,7 @@
-"""One hop of many streams at once, by several processes: each has an interpreter, and a core, of its own.
+"""One hop of many streams at once, computed by several worker processes.
 
-Threads of one process would wait for each other: a step is hundreds of short operations, and each of them has to have
-the interpreter to itself for a moment.
+Threads of one process would wait for each other: a step is hundreds of short operations, each of which needs the
+interpreter lock for a moment.
 """
 
 from __future__ import annotations
@@ -10,35 +10,56 @@ import logging
 import mmap
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import DeviceError, SpecError
-from streamtag.inference.shared_hops import SharedHopBufferSpec
-from streamtag.inference.worker_process import WorkerProcess
-from streamtag.inference.worker_slots import WorkerSlots
+from streamtag.inference.worker import WorkerProcess, WorkerSettings
 
 if TYPE_CHECKING:
     from streamtag.model.network import TaggerNetwork
 
-MOST = 64  # streams that a process steps at once
-LANES = 2  # steps that a process may be given at once: the next one is there when one is done
+MAX_BATCH = 64  # streams that a process steps at once
+LANES = 2  # steps that a process holds at once: the next one is there when the first is done
+START_TIMEOUT_S = 120.0  # to load everything, on a busy machine
+MAX_RESTART_DELAY_S = 30.0
 log = logging.getLogger("streamtag.inference")
 log.addHandler(logging.NullHandler())
 
 
-class WorkerPool:
-    """As BatchedTagger. All processes share the streams' states: any of them can step any stream.
+@dataclass
+class _Worker:
+    """A place for one worker process, which is out of service from the process's end until another one is ready."""
 
-    Any thread may use it, but no row two of them. More threads than processes use it best: while the processes work
-    for some, others prepare what comes next, and leave it at a process's door.
+    process: WorkerProcess
+    settings: WorkerSettings
+    free_lanes: list[int]
+    last_start: int = 0  # number of the step that it was last given
+    is_ready: bool = True
+    restart_failed: bool = False  # at least once, since it was last ready
+
+
+class WorkerPool:
+    """Steps streams as BatchedTagger does. All processes share the states: any of them can step any stream.
+
+    Several threads may use it at once, but no two of them the same row. More threads than processes use it best:
+    while the processes compute for some, others prepare the next steps. A process that ends is replaced in the
+    background.
     """
 
-    def __init__(self, network: TaggerNetwork, rows: int, precision: str, processes: int) -> None:
-        """Starts them. Raises SpecError if there is no such precision, or this system cannot share memory so,
-        DeviceError if they do not start."""
+    def __init__(
+        self, network: TaggerNetwork, rows: int, precision: str, processes: int, restart_delay_s: float = 1.0
+    ) -> None:
+        """Start the processes.
+
+        restart_delay_s: pause after a replacement failed to start; it doubles each time, up to MAX_RESTART_DELAY_S.
+        Raises SpecError for an unknown precision or a system that cannot share memory, DeviceError if a process does
+        not start.
+        """
         from streamtag.model.model_file import serialize
         from streamtag.model.recurrent import check_precision
         from streamtag.model.states import (  # late: torch
@@ -51,55 +72,72 @@ class WorkerPool:
         check_precision(precision)
         if not available():
             raise SpecError("worker processes need Linux: use threads")
-        self.hop = network.spec.hop
-        self._rows, self._precision, self._model = rows, precision, serialize(network)
-        self._exchange = SharedHopBufferSpec(min(MOST, rows), self.hop, network.head.out_features)
-        self._offset, self._apart = shared_state_bytes(network, rows), aligned_size(self._exchange.nbytes)
-        self._shared = os.memfd_create("streamtag")
-        os.truncate(self._shared, self._offset + processes * LANES * self._apart)
-        self._memory = mmap.mmap(self._shared, 0)
+        self._restart_delay_s = restart_delay_s
+        description, weights = serialize(network)
+        states_end = shared_state_bytes(network, rows)
+        weights_at = states_end, states_end + len(weights)
+        description_at = weights_at[1], weights_at[1] + len(description.encode())
+        shape = min(MAX_BATCH, rows), network.spec.hop, network.head.out_features
+        self._memory_fd = os.memfd_create("streamtag")
+        settings = WorkerSettings(self._memory_fd, (), description_at, weights_at, rows, precision, *shape)
+        lane_size = aligned_size(settings.lane_bytes)
+        lanes_at = aligned_size(description_at[1])
+        os.truncate(self._memory_fd, lanes_at + processes * LANES * lane_size)
+        self._memory = mmap.mmap(self._memory_fd, 0)
+        self._memory[slice(*weights_at)] = weights
+        self._memory[slice(*description_at)] = description.encode()
         self._states = StreamStates(network, rows, SharedBufferAllocator(self._memory).allocate)
-        self._lost_cpu_s = 0.0
-        self._workers: list[WorkerProcess] = []
-        self._lanes = WorkerSlots(processes, LANES)
+        self._max_batch = settings.max_batch
+        self._steps = 0
+        self._ended_cpu_s = 0.0
+        self._is_closed = False
+        self._restarts: list[Thread] = []
+        self._changed = Condition()  # guards everything mutable here and in the workers
+        self._workers: list[_Worker] = []
         try:
             for number in range(processes):
-                self._workers.append(self._start(number))
+                first = lanes_at + number * LANES * lane_size
+                own = replace(settings, lane_offsets=tuple(first + lane * lane_size for lane in range(LANES)))
+                self._workers.append(_Worker(WorkerProcess(self._memory, own), own, [*range(LANES)]))
             for worker in self._workers:
-                worker.wait_until_ready()
+                worker.process.wait_until_ready(START_TIMEOUT_S)
         except BaseException:
             self.close()
             raise
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of memory that a stream needs."""
+        """Bytes of memory that one stream needs."""
         return self._states.row_bytes
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes' numbers."""
-        return tuple(worker.pid for worker in self._workers)
+        """Process IDs of the workers, including those that have ended and were not replaced yet."""
+        return tuple(worker.process.pid for worker in self._workers)
 
     @property
-    def asked(self) -> int:
-        """Steps that they do or have before them."""
-        return self._lanes.taken
+    def running_steps(self) -> int:
+        """Number of steps that the processes compute or hold."""
+        with self._changed:
+            return sum(LANES - len(worker.free_lanes) for worker in self._workers)
 
     @property
     def cpu_s(self) -> float:
-        """The processes' CPU time so far, those that were lost included, s."""
-        return self._lost_cpu_s + sum(worker.cpu_s for worker in self._workers)
+        """CPU time of the processes so far, including those that were replaced, in seconds."""
+        with self._changed:
+            return self._ended_cpu_s + sum(worker.process.cpu_s for worker in self._workers)
 
     def step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As BatchedTagger.step. Raises DeviceError if a process fails or is lost: what the rows that it had
-        remember is then of no use. Another one takes the place of a lost one."""
-        most = self._exchange.most
-        parts = [(audio[n : n + most], rows[n : n + most]) for n in range(0, len(rows), most)]
+        """Return what BatchedTagger.step does.
+
+        Raises DeviceError if a process fails or ends, or if none is left. The states of its rows are of no use then.
+        """
+        starts = range(0, len(rows), self._max_batch)
+        parts = [(audio[n : n + self._max_batch], rows[n : n + self._max_batch]) for n in starts]
         return np.concatenate([self._step(*part) for part in parts])
 
     def reset(self, rows: NDArray[np.int64]) -> None:
-        """As BatchedTagger.reset; so the others."""
+        """Do what BatchedTagger.reset does; so do the others."""
         self._states.reset(rows)
 
     def reset_context(self, rows: NDArray[np.int64]) -> None:
@@ -112,42 +150,94 @@ class WorkerPool:
         self._states.load_row(row, arrays)
 
     def close(self) -> None:
-        """Ends the processes. Nothing may be stepped from now on."""
+        """End the processes. Nothing may be stepped afterwards."""
+        with self._changed:
+            was_closed, self._is_closed = self._is_closed, True
+            self._changed.notify_all()
+            for worker in self._workers:
+                if not worker.is_ready:
+                    worker.process.kill()
+        for thread in self._restarts:
+            thread.join()
         for worker in self._workers:
-            worker.close()
-        if self._shared >= 0:
-            os.close(self._shared)
-            self._shared = -1
+            worker.process.hang_up()
+        for worker in self._workers:
+            worker.process.close()
+        if not was_closed:
+            os.close(self._memory_fd)
 
     def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        number, lane = self._lanes.take()
-        worker = self._workers[number]
+        worker, lane = self._acquire()
         try:
-            return worker.step(lane, audio, rows)
+            return worker.process.step(lane, audio, rows)
         finally:
-            if self._lanes.give(number, lane, lost=not worker.alive):
-                self._replace(number)
+            self._release(worker, lane)
 
-    def _replace(self, number: int) -> None:
-        lost = self._workers[number]
-        log.warning("worker process %d is lost, and another one started", lost.pid)
-        lost.close()
-        self._lost_cpu_s += lost.cpu_s
+    def _acquire(self) -> tuple[_Worker, int]:
+        """Wait for a free lane and take it: of an idle process, else of the one that will be done first.
+
+        Raises DeviceError if no process is in service, and none has still its first chance to be replaced.
+        """
+        with self._changed:
+            while not (free := [worker for worker in self._workers if worker.is_ready and worker.free_lanes]):
+                if self._is_closed or all(worker.restart_failed for worker in self._workers):
+                    raise DeviceError("no worker process is left: those that ended could not be replaced")
+                self._changed.wait()
+            worker = max(free, key=_priority)
+            self._steps += 1
+            worker.last_start = self._steps
+            return worker, worker.free_lanes.pop()
+
+    def _release(self, worker: _Worker, lane: int) -> None:
+        """Free the lane. The last one of a process that has ended begins its replacement."""
+        is_alive = worker.process.is_alive
+        with self._changed:
+            worker.free_lanes.append(lane)
+            worker.is_ready &= is_alive
+            if not worker.is_ready and len(worker.free_lanes) == LANES and not self._is_closed:
+                thread = Thread(target=self._restart, args=(worker,), name="streamtag-restart", daemon=True)
+                self._restarts = [other for other in self._restarts if other.is_alive()] + [thread]
+                thread.start()
+            self._changed.notify()
+
+    def _restart(self, worker: _Worker) -> None:
+        """Replace the process; try until that succeeds or the pool is closed."""
+        log.warning("worker process %d has ended and is replaced", worker.process.pid)
+        delay_s = self._restart_delay_s
+        while not self._start_again(worker):
+            with self._changed:
+                worker.restart_failed = True
+                self._changed.notify_all()
+                if self._changed.wait_for(lambda: self._is_closed, delay_s):
+                    return
+            delay_s = min(2 * delay_s, MAX_RESTART_DELAY_S)
+        with self._changed:
+            worker.is_ready, worker.restart_failed = True, False
+            self._changed.notify_all()
+
+    def _start_again(self, worker: _Worker) -> bool:
+        """Return whether another process is ready in place of the last one."""
+        worker.process.close()
         try:
-            self._workers[number] = self._start(number)
-            self._workers[number].wait_until_ready()
-        except DeviceError:
-            log.exception("it did not start")  # whoever steps with it next tries again
-        finally:
-            self._lanes.restore(number)
+            process = WorkerProcess(self._memory, worker.settings)
+            with self._changed:
+                self._ended_cpu_s += worker.process.cpu_s
+                worker.process = process
+                if self._is_closed:
+                    process.kill()
+            process.wait_until_ready(START_TIMEOUT_S)
+        except (DeviceError, OSError) as error:
+            log.warning("a worker process could not be replaced: %s", error)
+            return False
+        return True
 
-    def _start(self, number: int) -> WorkerProcess:
-        offsets = [self._offset + (number * LANES + lane) * self._apart for lane in range(LANES)]
-        worker = WorkerProcess(self._memory, self._shared, offsets, self._exchange)
-        worker.prepare(self._rows, self._precision, self._model)
-        return worker
+
+def _priority(worker: _Worker) -> tuple[int, int]:
+    """Order workers: of idle ones the last used first, whose caches are warm; of others the one that started first."""
+    free = len(worker.free_lanes)
+    return free, worker.last_start if free == LANES else -worker.last_start
 
 
 def available() -> bool:
-    """Whether this system can share memory between processes in the way that is needed."""
+    """Return whether this system can share memory between processes in the way that is needed."""
     return hasattr(os, "memfd_create")

@@ -43,11 +43,11 @@ class StreamState:
         intake, row = self.intake, self.row
         tensors: dict[str, NDArray[Any]] = {SESSION + name: array for name, array in self.session.arrays.items()}
         tensors |= {"row." + name: getattr(row, name) for name in ROW}
-        tensors |= {"pending": self.session.track.pending, "recent": intake.recent}
+        tensors |= {"pending": self.session.buffer.pending, "recent": intake.recent}
         numbers = {
             "model": model,
             "position": self.position,
-            "track": self.session.track.numbers(),
+            "track": self.session.buffer.to_json(),
             "pcm": {"rate": intake.format.rate, "sample": intake.format.encoding, "channels": intake.format.channels},
             "intake": {name: getattr(intake, name) for name in ("began", "came", "gone", "first")},
             "row": {"time": row.time, "frames": row.frames},
@@ -67,7 +67,7 @@ class StreamState:
         try:
             tensors = load(data)
             arrays = {name.removeprefix(SESSION): a for name, a in tensors.items() if name.startswith(SESSION)}
-            track = HopBufferState.of(numbers["track"], _samples(tensors["pending"]))
+            track = HopBufferState.from_json(numbers["track"], _samples(tensors["pending"]))
             pcm = numbers["pcm"]
             format = PcmFormat(pcm["rate"], pcm["sample"], pcm["channels"])
             intake = IntakeState(format, recent=_samples(tensors["recent"]), **numbers["intake"])
@@ -81,7 +81,7 @@ class StreamState:
 
     def _check(self) -> None:
         """Raises SpecError if its parts are no numbers, or cannot be of one stream."""
-        track, intake, row, hop = self.session.track, self.intake, self.row, ScatteringSpec().hop
+        track, intake, row, hop = self.session.buffer, self.intake, self.row, ScatteringSpec().hop
         counts = (self.position, intake.began, intake.came, intake.gone, intake.first, row.frames)
         if not all(type(count) is int and 0 <= count <= MOST for count in counts) or type(row.time) is not float:
             raise SpecError("a stream's state is damaged: its counts")

@@ -341,7 +341,7 @@ def test_what_is_passed_over_joins_what_comes_before_with_what_comes_after(model
         np.testing.assert_allclose(frame.probs, other.probs, atol=1e-5)
     assert session.seconds == 20 * HOP / RATE
     session.remove()
-    with pytest.raises(ValueError, match="skipped"):
+    with pytest.raises(ValueError, match="gap"):
         pool.add().skip_hops(0)
 
 

@@ -1,0 +1,33 @@
+"""A small model on the CPU, and the comparison of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamtag.api import Tagger, load
+from streamtag.inference.batch import PooledSession, SessionPool
+from streamtag.inference.frame import TagFrame
+
+
+@pytest.fixture(scope="session")
+def tagger(model: Path) -> Tagger:
+    return load(model, "cpu")
+
+
+def agree(frames: list[TagFrame], expected: list[TagFrame], atol: float = 1e-4) -> None:
+    """Fail unless these are the same frames, with probabilities equal to `atol`."""
+    assert [(f.index, f.start, f.end) for f in frames] == [(f.index, f.start, f.end) for f in expected]
+    for frame, other in zip(frames, expected, strict=True):
+        np.testing.assert_allclose(frame.probs, other.probs, atol=atol)
+
+
+def drain(pool: SessionPool) -> dict[PooledSession, list[TagFrame]]:
+    """Step the pool until no hop is left, and return the frames of each session that had one."""
+    frames: dict[PooledSession, list[TagFrame]] = {}
+    while stepped := pool.step():
+        for session, new in stepped:
+            frames.setdefault(session, []).extend(new)
+    return frames
