@@ -162,7 +162,7 @@ From = Annotated[
     typer.Option(
         "--from",
         metavar="URL|-",
-        help="In place of a microphone: an http(s) stream, such as internet radio, or - for standard input.",
+        help="In place of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for standard input.",
     ),
 ]
 Rate = Annotated[
