@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from streamtag.protocol.messages import Message
-from streamtag.server.queues import DropOldestQueue, EncodedMessage
+from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 
 NOTICES = 1000  # lines for people that wait at most
 
@@ -38,7 +38,7 @@ class ConsoleQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._mailbox or self._notices, timeout_s)
             messages: list[Message] = []
-            while (letter := self._mailbox.take()) is not None:
+            while (letter := self._mailbox.pop()) is not None:
                 messages.append(letter.message)
             notices = list(self._notices)
             self._notices.clear()
