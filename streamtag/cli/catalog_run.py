@@ -142,12 +142,15 @@ class Work:
 
             job = Job(load, self.tagger.path.resolve(), self.model, request.device, keep_frames)
             return resources.enter_context(Cluster(request.ray.address, request.workers, job, tracker.advance))
+        from streamtag.catalog.file_task import TaskConfig
         from streamtag.catalog.runner import MAX_OPEN_FILES, ThreadedRunner, default_threads
         from streamtag.inference.batch import SessionPool
 
         threads = min(request.workers or default_threads(self.tagger.device), len(files))
         pool = SessionPool(self.tagger, slots=threads * MAX_OPEN_FILES)
-        return resources.enter_context(ThreadedRunner(pool, threads, self.model, keep_frames, tracker.advance))
+        return resources.enter_context(
+            ThreadedRunner(pool, threads, TaskConfig(self.model, keep_frames, tracker.advance))
+        )
 
 
 def _summary(request: CatalogRequest, collection: Collection, progress: Progress, tables: TableSummary) -> str:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamtag.catalog.result import FileResult
-from streamtag.catalog.table_formats import ParquetTable, check_format, tag_columns
+from streamtag.catalog.table_formats import check_format, open_table, tag_columns
 from streamtag.catalog.tables import FILE_COLUMNS, blocks_of, file_block, strongest_tags
 from streamtag.errors import OutputError
 
@@ -34,7 +34,7 @@ def test_the_strongest_come_first_and_of_equal_ones_the_first() -> None:
 def test_a_mean_comes_back_from_the_table_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = [(str(n), FileResult.from_json(_entry(*rng.random(3, dtype=np.float32)).to_json())) for n in range(50)]
-    with ParquetTable(tmp_path / "t.parquet", FILE_COLUMNS, TAGS) as table:
+    with open_table(tmp_path / "t.parquet", FILE_COLUMNS, TAGS) as table:
         for part in blocks_of(rows, 7):
             table.write(file_block(part, TAGS, 1))
     back = pq.read_table(tmp_path / "t.parquet")
@@ -49,7 +49,7 @@ def test_a_mean_comes_back_from_the_table_bit_for_bit(tmp_path: Path) -> None:
 def test_a_table_that_is_broken_off_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_text("before")
-    with suppress(ZeroDivisionError), ParquetTable(path, FILE_COLUMNS, TAGS) as table:
+    with suppress(ZeroDivisionError), open_table(path, FILE_COLUMNS, TAGS) as table:
         table.write(file_block([("a", _entry(1, 0, 0))], TAGS, 1))
         raise ZeroDivisionError
     assert path.read_text() == "before"
@@ -71,7 +71,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(tmp_path: Path, monke
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with (
         pytest.raises(OutputError, match=r"t\.parquet: cannot write: no space left on device"),
-        ParquetTable(path, FILE_COLUMNS, TAGS) as table,
+        open_table(path, FILE_COLUMNS, TAGS) as table,
     ):
         table.write(file_block([("a", _entry(1, 0, 0))], TAGS, 1))
     assert path.read_text() == "before"
