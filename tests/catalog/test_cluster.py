@@ -39,7 +39,7 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
     folder = tmp_path / "out"
     folder.mkdir()
     tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
-    process = start(many, *tables, "--ray", "--workers", "2")
+    process = start(many, *tables, "--ray", "--actors", "2")
     entries = folder / "tags.parquet.journal" / "entries.jsonl"
     try:
         workers = _wait_for(lambda: _two_workers(process.pid, entries), process)
@@ -70,7 +70,7 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
 @pytest.mark.usefixtures("ray")
 def test_ctrl_c_ends_ray_too_and_keeps_the_results(start: Start, many: Path, tmp_path: Path) -> None:
     entries, before = tmp_path / "tags.parquet.journal" / "entries.jsonl", _orphans()
-    process = start(many, "--out", tmp_path / "tags.parquet", "--ray", "--workers", "1")
+    process = start(many, "--out", tmp_path / "tags.parquet", "--ray", "--actors", "1")
     try:
         _wait_for(lambda: entries.exists() and len(entries.read_bytes().splitlines()) > 1, process)
         family = [process.pid, *_children(process.pid)]

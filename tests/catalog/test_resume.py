@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
     more = ["--frames", tmp_path / "frames.parquet"] if keep_frames else []
     counts = [0]
     for _ in range(2):
-        process = start(many, "--out", out, "--workers", "1", *more)
+        process = start(many, "--out", out, "--threads", "1", *more)
         _wait_for_results(_entries(out), process, counts[-1])
         process.kill()
         process.communicate()
@@ -141,7 +141,7 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_the_results(start: Start, many: Path, tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "tags.parquet"
-    process = start(many, "--out", out, "--workers", "1")
+    process = start(many, "--out", out, "--threads", "1")
     _wait_for_results(_entries(out), process, 0)
     process.send_signal(number)
     _, err = process.communicate(timeout=DEADLINE_S)

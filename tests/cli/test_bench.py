@@ -25,9 +25,8 @@ from streamtag.cli.bench import offline
 from streamtag.cli.bench.capacity import RESOLUTION, scheduler_trial, search
 from streamtag.cli.bench.figures import music, run_sections
 from streamtag.cli.bench.live import PacedSource, live
-from streamtag.cli.bench.schedule import LoadSchedule, feed
-from streamtag.cli.bench.trial import DEADLINE_S, Trial, TrialRecorder
-from streamtag.cli.parallelism import ParallelismPlan
+from streamtag.cli.bench.load import CHUNK, DEADLINE_S, LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.cli.serve import ParallelismPlan
 from streamtag.errors import StreamtagError
 from streamtag.inference.batch import SessionPool
 from streamtag.model import Scattering, ScatteringSpec
@@ -128,12 +127,11 @@ def test_a_loopback_is_measured(virtual_microphone: VirtualMicrophone, model: Pa
 # --- the schedule --------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 500), st.integers(0, 200), st.sampled_from([8000, 16000, 44100, 48000]))
-def test_a_frame_is_ready_with_the_chunk_that_holds_its_last_sample(stream: int, frame: int, rate: int) -> None:
-    schedule = replace(SCHEDULE, rate=rate)
-    needed = round((0.256 * frame + 0.384) * rate)  # samples
-    chunk = next(chunk for chunk in range(1200) if (chunk + 1) * schedule.chunk >= needed)
-    assert schedule.ready(stream, frame) == pytest.approx(schedule.due(stream, chunk))
+@given(st.integers(0, 500), st.integers(0, 200))
+def test_a_frame_is_ready_with_the_chunk_that_holds_its_last_sample(stream: int, frame: int) -> None:
+    needed = round((0.256 * frame + 0.384) * 16000)  # samples
+    chunk = next(chunk for chunk in range(1200) if (chunk + 1) * CHUNK >= needed)
+    assert SCHEDULE.ready(stream, frame) == pytest.approx(SCHEDULE.due(stream, chunk))
 
 
 def test_pushes_are_in_order_of_time_and_complete() -> None:
@@ -148,19 +146,13 @@ def test_pushes_are_in_order_of_time_and_complete() -> None:
     assert max(np.diff(phases)) < 3 * 0.256 / 100  # spread over the hop
 
 
-def test_chunks_are_pushed_when_they_are_due_and_lateness_is_returned() -> None:
-    pushed: list[tuple[float, int, int]] = []
-
-    def push(stream: int, chunk: int) -> None:
-        pushed.append((time.monotonic(), stream, chunk))
-        if len(pushed) == 10:
-            time.sleep(0.15)
-
+def test_chunks_are_pushed_when_they_are_due() -> None:
+    pushed: list[tuple[float, int]] = []
     start = time.monotonic()
-    late_s = feed(SCHEDULE, range(4), start, push)
-    assert [(stream, chunk) for _, stream, chunk in pushed] == [push[1:] for push in SCHEDULE.pushes(range(4))]
-    assert all(when - start >= SCHEDULE.due(stream, chunk) - 1e-6 for when, stream, chunk in pushed)
-    assert max(late_s) > 0.1
+    feed(SCHEDULE, range(4), start, lambda stream, _: pushed.append((time.monotonic() - start, stream)))
+    due = list(SCHEDULE.pushes(range(4)))
+    assert [stream for _, stream in pushed] == [stream for _, stream, _ in due]
+    assert all(when >= at - 1e-6 for (when, _), (at, _, _) in zip(pushed, due, strict=True))
 
 
 # --- the rule and the search ---------------------------------------------------------------------------------------
@@ -178,7 +170,7 @@ def trial_of(numbers: Callable[[int], list[int]], delay_s: float = 0.01, streams
 def test_a_trial_passes_if_all_frames_come_in_time() -> None:
     trial = trial_of(lambda _: list(range(10)))
     assert trial.passed
-    assert trial.p99_s == pytest.approx(0.01)
+    assert trial.delays_s == pytest.approx(0.01)
     assert len(trial.delays_s) == sum(len(SCHEDULE.expected(stream)) for stream in range(5))
     assert not trial_of(lambda _: list(range(10)), DEADLINE_S + 0.001).passed
     assert not replace(trial, gaps=1).passed
@@ -188,17 +180,12 @@ def test_a_trial_passes_if_all_frames_come_in_time() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "missing", "repeated"),
-    [
-        ([0, 1, 2, 4, 5, 6, 7, 8, 9], 1, 0),
-        ([0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9], 0, 1),
-        ([0, 1, 2], 2, 0),
-        ([], 4, 0),
-    ],
+    [([0, 1, 3, 4, 5, 6, 7], 1, 0), ([0, 1, 2, 3, 3, 4, 5, 6, 7], 0, 1), ([0], 3, 0), ([], 3, 0)],
 )
 def test_lost_and_repeated_frames_fail(numbers: list[int], missing: int, repeated: int) -> None:
+    assert SCHEDULE.expected(2) == [1, 2, 3]
     trial = trial_of(lambda stream: numbers if stream == 2 else list(range(10)))
-    assert trial.missing >= missing
-    assert (trial.missing > 0, trial.repeated) == (missing > 0, repeated)
+    assert (trial.missing, trial.repeated) == (missing, repeated)
     assert not trial.passed
 
 
@@ -208,12 +195,17 @@ def made(streams: int, passed: bool) -> Trial:
 
 @given(st.integers(0, 3000), st.integers(1, 500))
 def test_the_search_ends_near_the_largest_number_that_passes(capacity: int, first: int) -> None:
-    found = search(lambda n: made(n, n <= capacity), first, MOST, math.inf)
-    assert found.streams <= capacity
-    assert capacity - found.streams <= max(1, RESOLUTION * capacity)
-    assert found.failed is not None
-    assert found.failed.streams > capacity
-    assert len(found.trials) < 50
+    tried: list[int] = []
+
+    def trial(streams: int) -> Trial:
+        tried.append(streams)
+        return made(streams, streams <= capacity)
+
+    found = search(trial, first, MOST, math.inf)["streams"]
+    assert found <= capacity
+    assert capacity - found <= max(1, RESOLUTION * capacity)
+    assert max(tried) > capacity
+    assert len(tried) < 50
 
 
 def test_a_number_fails_only_if_it_fails_twice() -> None:
@@ -224,16 +216,17 @@ def test_a_number_fails_only_if_it_fails_twice() -> None:
         return made(streams, streams < 40 and tried.count(streams) == 2)
 
     found = search(trial, 10, MOST, math.inf)
-    assert found.streams >= 38
+    assert found["streams"] >= 38
     assert tried[:6] == [10, 10, 20, 20, 40, 40]
 
 
 def test_the_search_ends_at_its_limits() -> None:
     allowed = search(lambda n: made(n, True), 10, 100, math.inf)
-    assert (allowed.streams, allowed.to_figures()["bound"]) == (100, "more were not allowed")
+    assert (allowed["streams"], allowed["bound"]) == (100, "more were not allowed")
     hasty = search(lambda n: made(n, True), 10, MOST, 0.0)
-    assert [trial.streams for trial in hasty.trials] == [10]
-    assert "no time" in hasty.to_figures()["bound"]
+    assert (hasty["streams"], hasty["bound"]) == (10, "there was no time for more")
+    assert len(hasty["trials"]) == 1
+    assert search(lambda n: made(n, False), 1, MOST, math.inf)["streams"] == 0
 
 
 # --- many streams --------------------------------------------------------------------------------------------------

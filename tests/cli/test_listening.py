@@ -92,7 +92,7 @@ def listen(tagger: Tagger) -> Listen:
         hearing = StreamPipeline("mic", Session(tagger), detector, sinks.publish, max_rows=64)
         listening = LiveRunner(capture, hearing, meter, limits or Limits(), lambda notice: said.append(notice.text))
         first = AudioChunk(np.zeros(0, np.float32), time.monotonic())
-        listening.run(first, wanted, lambda: next(keys, None), {"r": listening.forget})
+        listening.run(first, wanted, lambda: next(keys, None), {"r": listening.reset_context})
         hearing.end()
         return kept, meter, said
 
@@ -192,7 +192,7 @@ def test_the_key_r_lets_the_network_forget(tagger: Tagger, listen: Listen) -> No
     keys = [*[None] * 150, "r"]
     kept, _, said = listen(Scripted(heard(samples)), pressed=keys)
     same, _, nothing = listen(Scripted(heard(samples)), pressed=[*[None] * 150, "x"])
-    assert said == ["the network has forgotten what it heard"]
+    assert said == ["the network's context was reset"]
     assert nothing == []
     assert [frame.frame for frame in kept.frames] == [frame.frame for frame in same.frames]
     differences = [
@@ -208,7 +208,7 @@ def test_after_silence_the_network_forgets_once_when_sound_is_back(listen: Liste
     quiet = np.zeros(3 * RATE, np.float32)
     sound = np.concatenate([noise(1), quiet, noise(1), quiet, noise(1), quiet])
     _, _, said = listen(Scripted(heard(sound)), Limits(reset_on_silence_s=1.5))
-    assert said == ["the network has forgotten what it heard"] * 2
+    assert said == ["the network's context was reset"] * 2
     _, _, said = listen(Scripted(heard(sound)), Limits(reset_on_silence_s=3.5))
     assert said == []
 

@@ -10,7 +10,6 @@ from tests.cli.serve_process import (
     CLOSE,
     END,
     Serve,
-    Start,
     as_pcm,
     begin,
     numbers_of,
@@ -21,11 +20,6 @@ from tests.cli.serve_process import (
     tones,
     until_frame,
 )
-
-
-@pytest.fixture(scope="module")
-def servers(standing: Start) -> tuple[Serve, Serve]:
-    return standing(), standing()
 
 
 @pytest.mark.parametrize(("name", "settings"), [("mono", ""), ("stereo", "rate=44100&format=f32le&channels=2")])

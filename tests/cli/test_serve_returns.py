@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 
 from streamtag.api import Tagger
 from streamtag.inference.session import Session
@@ -14,7 +13,6 @@ from tests.cli.serve_process import (
     CLOSE,
     END,
     Serve,
-    Start,
     alone,
     as_heard,
     as_pcm,
@@ -27,11 +25,6 @@ from tests.cli.serve_process import (
     tones,
     until_frame,
 )
-
-
-@pytest.fixture(scope="module")
-def server(standing: Start) -> Serve:
-    return standing()
 
 
 def test_who_comes_back_with_its_position_goes_on_as_if_nothing_had_been(server: Serve, tagger: Tagger) -> None:

@@ -26,8 +26,8 @@ from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter, Reading
 from streamtag.audio.source import AudioChunk
 from streamtag.cli.bench.figures import music, one_thread
-from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
+from streamtag.cli.runtime import hello
 from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session

@@ -24,8 +24,8 @@ from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioSource
 from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections
 from streamtag.cli.bench.subscribers import ArrivalTimes
-from streamtag.cli.hello import hello
 from streamtag.cli.live_runner import Limits, LiveRunner
+from streamtag.cli.runtime import hello
 from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
@@ -70,7 +70,7 @@ class PacedSource:
         pass
 
 
-def run(*, as_json: bool, model: Path | None, device: str, seconds: float) -> int:
+def run(as_json: bool, model: Path | None, device: str, seconds: float) -> int:
     """Measure so many seconds of sound for each number of subscribers, print it and return the exit code."""
     tagger = load(model, device)
     open_source = partial(PacedSource, seconds)

@@ -26,7 +26,7 @@ from streamtag.model import Scattering
 CLIP_S = 29.0
 
 
-def run(*, as_json: bool, model: Path | None, device: str) -> int:
+def run(as_json: bool, model: Path | None, device: str) -> int:
     """Measure everything, print it and return the exit code."""
     tagger = load(model, device)
     sections: dict[str, Callable[[], Figures]] = {
