@@ -65,8 +65,6 @@ def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need
 
 def test_hops_and_files_are_timed(tagger: Tagger) -> None:
     threads = torch.get_num_threads()
-    figures = offline.streaming(tagger.network.scattering, clip_s=8.0)
-    assert figures["ratio"] == pytest.approx(figures["ms_per_hop"] / figures["whole_clip_ms_per_hop"])
     times = offline.hops(tagger, count=20)
     assert 0 < times["p50_ms"] <= times["p95_ms"] <= times["p99_ms"]
     assert times["available_ms"] == 256.0
@@ -91,10 +89,10 @@ def test_results_are_one_json_object_or_a_list_for_people(capsys: pytest.Capture
 
 
 def test_every_subscriber_gets_every_frame_of_a_live_stream(tagger: Tagger) -> None:
-    figures = live(tagger, partial(PacedSource, 4.0), 4.0, 5, warm_up_s=1.0)
+    figures = live(tagger, partial(PacedSource, 4.0), 4.0, warm_up_s=1.0)
     assert figures["frames"] == pytest.approx((4.0 - 1.0) / 0.256, abs=3)
     assert figures["not_delivered"] == 0
-    assert figures["connected_at_the_end"] == 5
+    assert figures["connected_at_the_end"] == 10
     times = [figures[f"arrival_to_subscriber_{name}_ms"] for name in ("p50", "p95", "p99", "max")]
     assert 0 < times[0] <= times[1] <= times[2] <= times[3]
     assert figures["sound_to_message_worst_ms"] == pytest.approx(times[3] + 384 + 256, abs=1)
