@@ -19,6 +19,7 @@ from streamtag.catalog.result import FINGERPRINT_DIGITS
 from streamtag.catalog.table_formats import check_format
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command
 from streamtag.errors import SourceError
 from streamtag.sinks.atomic_file import check_targets
@@ -82,38 +83,24 @@ def catalog(
         ),
     ],
     frames: Annotated[
-        Path | None,
-        typer.Option(
-            "--frames", metavar="F", help="A second table, one row per frame (every 0.256 s): .parquet or .csv."
-        ),
+        Path | None, option("--frames", "F", "A second table, one row per frame (every 0.256 s): .parquet or .csv.")
     ] = None,
-    top: Annotated[
-        int, typer.Option("--top", metavar="N", min=1, help="Number of strongest tags named in the column `top`.")
-    ] = 5,
+    top: Annotated[int, option("--top", "N", "Number of strongest tags named in the column `top`.", min=1)] = 5,
     threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads", metavar="N", min=1, max=1024, help="Threads that read files; by default one per core."
-        ),
+        int | None, option("--threads", "N", "Threads that read files; by default one per core.", min=1, max=1024)
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--ray",
-            metavar="[ADDRESS]",
-            help="Distribute the work with Ray: over the cluster at HOST:PORT, ray://HOST:PORT or auto, which must see"
-            " the files at the same paths; without ADDRESS over processes of this machine.",
+            "[ADDRESS]",
+            "Distribute the work with Ray: over the cluster at HOST:PORT, ray://HOST:PORT or auto, which must see the"
+            " files at the same paths; without ADDRESS over processes of this machine.",
         ),
     ] = None,
     actors: Annotated[
         int | None,
-        typer.Option(
-            "--actors",
-            metavar="N",
-            min=1,
-            max=1024,
-            help="Ray actors (processes) that read files; by default one per core or GPU.",
-        ),
+        option("--actors", "N", "Ray actors that read files; by default one per core or GPU.", min=1, max=1024),
     ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,

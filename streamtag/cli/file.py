@@ -20,6 +20,7 @@ from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
 from streamtag.errors import SourceError
 from streamtag.inference.events import EventDetector
@@ -38,6 +39,7 @@ from streamtag.terminal.summary import SummaryTable
 if TYPE_CHECKING:
     from streamtag.api import Tagger
 
+SEVERAL = "With several inputs one file each, named F-<name>."
 EPILOG = f"""\b
 Examples:
   streamtag file song.mp3
@@ -62,39 +64,24 @@ def file(
     ],
     json: options.JsonLines = False,
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            metavar="F",
-            help="Write a table: one row per frame (every 0.256 s), one column per tag; all inputs in one.",
-        ),
+        Path | None, option("--csv", "F", "Write a table: one row per frame (0.256 s), one column per tag; all inputs.")
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            "--labels",
-            metavar="F",
-            help="Write a label track for Audacity: start and end [s] of every interval with a tag."
-            " With several inputs one file each: F.txt gives F-<name>.txt.",
-        ),
+        option("--labels", "F", f"Write a label track for Audacity: start and end [s] of every tag. {SEVERAL}"),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            "--plot",
-            metavar="F.png",
-            help="Draw the tags over time (.png, .svg or .pdf), 20 tags without --top."
-            " With several inputs one picture each: F-<name>.png.",
-        ),
+        option("--plot", "F.png", f"Draw the tags over time (.png, .svg or .pdf), 20 tags without --top. {SEVERAL}"),
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--top",
-            metavar="N",
+            "N",
+            "Only the N strongest tags: in the table (10 by default), the picture, and each JSON frame and summary"
+            " (all by default). Does not apply to --csv and --labels.",
             min=1,
-            help="Only the N strongest tags: in the table (10 by default), the picture, and each JSON frame and"
-            " summary (all by default). Does not apply to --csv and --labels.",
         ),
     ] = None,
     tags: options.Tags = None,

@@ -25,6 +25,7 @@ from streamtag.audio.url_stream import UrlStream
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.live_runner import Limits, LiveRunner, first_event, warm_up
+from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
 from streamtag.errors import SourceError
 from streamtag.inference.events import EventDetector
@@ -71,43 +72,23 @@ class SampleFormat(StrEnum):
 def listen(
     input: Annotated[
         str | None,
-        typer.Option(
-            "--input",
-            metavar="NAME|INDEX",
-            help="Sound input: its index or a part of its name, as `streamtag devices` lists them; by default the"
-            " system's default input.",
-        ),
+        option("--input", "NAME|INDEX", "Sound input: its index or part of its name; `streamtag devices` lists them."),
     ] = None,
     channel: Annotated[
-        int | None,
-        typer.Option(
-            "--channel",
-            metavar="N",
-            min=1,
-            help="Only this channel of the input, from 1; by default the first two, mixed.",
-        ),
+        int | None, option("--channel", "N", "Only this channel, from 1; by default the first two, mixed.", min=1)
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="URL|-",
-            help="Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for standard input.",
-        ),
+        option("--from", "URL|-", "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin."),
     ] = None,
     rate: Annotated[
-        int | None,
-        typer.Option("--rate", metavar="HZ", min=1000, max=384_000, help="Sample rate of raw PCM on standard input."),
+        int | None, option("--rate", "HZ", "Sample rate of raw PCM on standard input.", min=1000, max=384_000)
     ] = None,
     format: Annotated[
-        SampleFormat | None,
-        typer.Option("--format", help="Of raw PCM on standard input: 16-bit integers or 32-bit floats."),
+        SampleFormat | None, typer.Option("--format", help="Of raw PCM: 16-bit integers or 32-bit floats.")
     ] = None,
-    channels: Annotated[
-        int | None,
-        typer.Option("--channels", metavar="N", min=1, max=64, help="Of raw PCM on standard input; 1 by default."),
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the stream in messages.")] = None,
+    channels: Annotated[int | None, option("--channels", "N", "Of raw PCM; 1 by default.", min=1, max=64)] = None,
+    name: Annotated[str | None, option("--name", "NAME", "Name of the stream in messages.")] = None,
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
@@ -119,22 +100,20 @@ def listen(
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
     osc: Annotated[
-        str | None,
-        typer.Option("--osc", metavar="HOST:PORT", help="Send every tag of every frame to an OSC receiver (UDP)."),
+        str | None, option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).")
     ] = None,
     record: options.Record = None,
     save_audio: Annotated[
-        Path | None,
-        typer.Option("--save-audio", metavar="F.wav", help="Write the audio (mono, at the input's own sample rate)."),
+        Path | None, option("--save-audio", "F.wav", "Write the audio (mono, at the input's own sample rate).")
     ] = None,
     seconds: options.Duration = None,
     reset_on_silence: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--reset-on-silence",
-            metavar="SECONDS",
+            "SECONDS",
+            "Reset the network's context when sound returns after this much silence, as for a new song.",
             callback=options.check_seconds,
-            help="Reset the network's context when sound returns after this much silence, as for a new song.",
         ),
     ] = None,
     model: options.Model = None,

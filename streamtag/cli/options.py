@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,95 +41,68 @@ def check_seconds(value: float | None) -> float | None:
     return value
 
 
+def option(name: str, metavar: str, help: str, **settings: Any) -> Any:
+    """Return an option with a value. help: one phrase, with the unit and the default."""
+    return typer.Option(name, metavar=metavar, help=help, **settings)
+
+
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print messages as JSON, one per line, as they come, instead of text for people.")
 ]
 JsonObject = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tags = Annotated[
     str | None,
-    typer.Option(
-        "--tags",
-        metavar="A,B",
-        callback=_check_names,
-        help="Only these tags, by name, everywhere. `streamtag model` lists them.",
-    ),
+    option("--tags", "A,B", "Only these tags, by name. `streamtag model` lists them.", callback=_check_names),
 ]
 TopLive = Annotated[
-    int | None,
-    typer.Option(
-        "--top",
-        metavar="N",
-        min=1,
-        help="Only the N strongest tags; by default as many as fit in the view, 5 in lines, all in each JSON frame.",
-    ),
+    int | None, option("--top", "N", "Only the N strongest tags; by default those that fit in the view.", min=1)
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--threshold",
-        metavar="P",
-        callback=_check_probability,
-        help="Probability (0 to 1) from which on a tag counts as present: for highlighting, labels and events."
+        "P",
+        "Probability (0 to 1) from which on a tag counts as present: for highlighting, labels and events."
         " By default each tag has its own, from the model.",
+        callback=_check_probability,
     ),
 ]
-Model = Annotated[
-    Path | None, typer.Option("--model", metavar="PATH", help="Model file (.safetensors); by default the included one.")
-]
+Model = Annotated[Path | None, option("--model", "PATH", "Model file (.safetensors); by default the included one.")]
 ComputeDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto uses a CUDA GPU if present.")]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option(
-        "--precision",
-        help="Of the network's matrix products; bfloat16 is faster on CPUs with instructions for it, slower on others.",
-    ),
+    typer.Option("--precision", help="Of the matrix products; bfloat16 is faster on CPUs with instructions for it."),
 ]
 Record = Annotated[
-    Path | None,
-    typer.Option("--record", metavar="F.jsonl", help="Write every message with its time, for `streamtag replay`."),
+    Path | None, option("--record", "F.jsonl", "Write every message with its time, for `streamtag replay`.")
 ]
 Duration = Annotated[
-    float | None,
-    typer.Option(
-        "--for", metavar="SECONDS", callback=check_seconds, help="Stop after this much time; by default never."
-    ),
+    float | None, option("--for", "SECONDS", "Stop after this time; by default never.", callback=check_seconds)
 ]
 
 # --- serving and subscribing --------------------------------------------------------------------------------------
 
 Serve = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--serve",
-        metavar="[HOST:]PORT",
-        help="Serve the messages on a WebSocket, and a page for browsers at http://HOST:PORT/; HOST is 127.0.0.1"
-        " by default.",
+        "[HOST:]PORT",
+        "Serve the messages on a WebSocket, and a page at http://HOST:PORT/; HOST is 127.0.0.1 by default.",
     ),
 ]
 Token = Annotated[
     str | None,
-    typer.Option(
-        "--token", metavar="WORD", envvar="STREAMTAG_TOKEN", help="Password that subscribers need (?token=WORD)."
-    ),
+    option("--token", "WORD", "Password that subscribers need (?token=WORD).", envvar="STREAMTAG_TOKEN"),
 ]
 MaxClients = Annotated[
-    int | None,
-    typer.Option(
-        "--max-clients", metavar="N", min=1, max=10_000, help="Maximum number of subscribers at a time (256)."
-    ),
+    int | None, option("--max-clients", "N", "Maximum number of subscribers at a time (256).", min=1, max=10_000)
 ]
 AllowOrigin = Annotated[
     list[str] | None,
-    typer.Option(
-        "--allow-origin",
-        metavar="ORIGIN",
-        help="Also let pages of this origin subscribe, such as https://example.org; may be repeated.",
-    ),
+    option("--allow-origin", "ORIGIN", "Let pages of this origin subscribe (https://example.org); may be repeated."),
 ]
-TlsCert = Annotated[
-    Path | None, typer.Option("--tls-cert", metavar="F.pem", help="Serve https and wss with this certificate.")
-]
-TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="F.pem", help="The certificate's private key.")]
+TlsCert = Annotated[Path | None, option("--tls-cert", "F.pem", "Serve https and wss with this certificate.")]
+TlsKey = Annotated[Path | None, option("--tls-key", "F.pem", "The certificate's private key.")]
 
 
 def server_config(

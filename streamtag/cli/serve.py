@@ -13,6 +13,7 @@ from rich.console import Console
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, is_loopback, load_model, run_command, shares_terminal
 from streamtag.inference.worker_pool import available
 from streamtag.protocol.messages import End, Error, Gap, Message
@@ -97,45 +98,34 @@ def serve(
     token: options.Token = None,
     ingest_token: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--ingest-token",
-            metavar="WORD",
+            "WORD",
+            "Password that producers need (?token=WORD); by default that of subscribers.",
             envvar="STREAMTAG_INGEST_TOKEN",
-            help="Password that producers need (?token=WORD); by default that of subscribers.",
         ),
     ] = None,
     max_streams: Annotated[
         int | None,
-        typer.Option(
-            "--max-streams",
-            metavar="N",
-            min=1,
-            max=100_000,
-            help="Maximum number of streams; by default the measured capacity of this machine.",
-        ),
+        option("--max-streams", "N", "Maximum number of streams; by default as many as fit.", min=1, max=100_000),
     ] = None,
     max_producers_per_client: Annotated[
         int,
-        typer.Option(
+        option(
             "--max-producers-per-client",
-            metavar="N",
+            "N",
+            "Maximum number of streams from one address (clients of one proxy share its address).",
             min=1,
             max=100_000,
-            help="Maximum number of streams at a time from one address (all clients of one proxy share its address).",
         ),
     ] = 64,
     max_clients: options.MaxClients = None,
     workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", metavar="N", min=1, max=256, help="Worker processes that compute; by default one per core."
-        ),
+        int | None, option("--workers", "N", "Worker processes; by default one per core.", min=1, max=256)
     ] = None,
     precision: options.PrecisionOption = options.Precision.float32,
     json: options.JsonLines = False,
-    top: Annotated[
-        int | None, typer.Option("--top", metavar="N", min=1, help="Only the N strongest tags of each JSON frame.")
-    ] = None,
+    top: Annotated[int | None, option("--top", "N", "Only the N strongest tags of each JSON frame.", min=1)] = None,
     tags: options.Tags = None,
     threshold: options.Threshold = None,
     record: options.Record = None,
