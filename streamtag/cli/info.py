@@ -13,7 +13,7 @@ from rich.text import Text
 from streamtag.audio.devices import InputDevice, list_inputs
 from streamtag.cli import options
 from streamtag.cli.app import as_command
-from streamtag.sinks.plot_card import CardView
+from streamtag.terminal.model_card import CardView
 from streamtag.terminal.summary import results_console
 
 HINTS = {  # how to record what the machine plays, by the beginning of sys.platform

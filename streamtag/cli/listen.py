@@ -41,9 +41,9 @@ from streamtag.sinks.recording import MessageRecorder
 from streamtag.sinks.wav import WavFile
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.lines import PlainLines
-from streamtag.terminal.live_panel import LivePanel, StatusInfo, can_draw
+from streamtag.terminal.live_panel import LivePanel, MeterSink, StatusInfo
 from streamtag.terminal.summary import SummaryTable
-from streamtag.terminal.watch_panel import MeterSink
+from streamtag.terminal.widgets import can_draw
 from streamtag.text import plural
 
 if TYPE_CHECKING:
@@ -199,13 +199,8 @@ class Outputs:
         if not can_draw(console) or shares_terminal(json) or _stdout_is_a_pipe():
             self.reporter.note(f"listening to {audio.description}")
             return
-        info = StatusInfo(
-            reading=lambda _: self.meter.reading(),
-            about=lambda: audio.description,
-            told=lambda: tuple(text() for text in status),
-            keys=KEYS,
-        )
-        self.panel = LivePanel(console, selection, info)
+        info = StatusInfo(lambda: audio.description, lambda: tuple(text() for text in status), KEYS)
+        self.panel = LivePanel(console, selection, info, self.meter)
         self.sinks.append(self.panel)
 
     def open_stdout(self, selection: Selection, json: bool) -> BackgroundSink:
@@ -221,12 +216,12 @@ class Outputs:
         if self.panel is None:
             self.reporter.note(notice.text)
         else:
-            self.panel.notice(notice)
+            self.panel.notify(notice)
 
     def report(self, text: str) -> None:
         """Show a problem of an output, on the view while it is drawn."""
         if self.panel is not None and self.panel.is_shown:
-            self.panel.notice(SourceNotice(text))
+            self.panel.notify(SourceNotice(text))
         else:
             self.reporter.note(text)
 
@@ -257,9 +252,9 @@ def _run(
         if outputs.panel is None:
             runner.run(first, should_continue, lambda: None, {})
         else:
-            actions = {"q": quit_requested.set, "r": runner.reset_context, " ": outputs.panel.freeze}
+            actions = {"q": quit_requested.set, "r": runner.reset_context, " ": outputs.panel.toggle_freeze}
             with outputs.panel, Keys(outputs.panel) as keys:
-                runner.run(first, should_continue, keys.pressed, actions)
+                runner.run(first, should_continue, keys.read, actions)
     finally:
         pipeline.end()
     sinks.raise_failure()

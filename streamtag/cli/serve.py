@@ -26,8 +26,8 @@ from streamtag.sinks.base import Sink, SinkGroup
 from streamtag.sinks.jsonl import JsonLines, write_line
 from streamtag.sinks.recording import MessageRecorder
 from streamtag.terminal.console_queue import ConsoleQueue
-from streamtag.terminal.live_panel import can_draw
-from streamtag.terminal.stream_table import TAGS, ServerSnapshot, StreamsTable
+from streamtag.terminal.stream_table import MAX_TAGS, ServerSnapshot, StreamsTable
+from streamtag.terminal.widgets import can_draw
 from streamtag.text import format_time, plural, usable_cores
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def serve(
         with ExitStack() as resources:
             resources.enter_context(guard)
             ingest = IngestConfig(ingest_token, max_producers_per_client, slots)
-            server = resources.enter_context(ServerThread(config, greeting, ingest, queue.say))
+            server = resources.enter_context(ServerThread(config, greeting, ingest, queue.notify))
             reporter.publish_to.append(server.publish)
             note: Callable[[str], None] = reporter.note
             sinks: list[Sink] = []
@@ -177,7 +177,7 @@ def serve(
 
             def publish(messages: Sequence[Message]) -> None:
                 server.publish_all(messages)
-                queue.put(messages)
+                queue.put_all(messages)
 
             pool = resources.enter_context(SessionPool(tagger, slots, precision.value, plan.processes))
             pool.warm_up(limits.batch)
@@ -196,7 +196,7 @@ def serve(
                 with ExitStack() as view:
                     console, table = Console(stderr=True, highlight=False), None
                     if can_draw(console) and not shares_terminal(json):
-                        table = view.enter_context(_table(console, server, scheduler, top or TAGS))
+                        table = view.enter_context(_table(console, server, scheduler, top or MAX_TAGS))
                         sinks.append(table)
                         note = table.note
                     group = SinkGroup(sinks)
@@ -215,14 +215,15 @@ def serve(
 
 def _table(console: Console, server: ServerThread, scheduler: Scheduler, top: int) -> StreamsTable:
     def snapshot() -> ServerSnapshot:
-        return ServerSnapshot(scheduler.stats, scheduler.streams, server.subscribers)
+        stats, streams = scheduler.stats, scheduler.streams
+        return ServerSnapshot(streams, stats.capacity, server.subscribers, stats.utilization, stats.is_degraded)
 
     return StreamsTable(console, server.address, snapshot, top)
 
 
 def _write(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], None], timeout_s: float) -> None:
     """Write what is in the queue, and report the end, the gaps and the errors of streams."""
-    notices, messages = queue.take(timeout_s)
+    notices, messages = queue.read(timeout_s)
     for notice in notices:
         note(notice)
     for message in messages:

@@ -23,8 +23,8 @@ from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
 from streamtag.terminal.lines import NamedLines, PlainLines
-from streamtag.terminal.live_panel import can_draw
-from streamtag.terminal.watch_panel import WatchPanel
+from streamtag.terminal.live_panel import WatchPanel
+from streamtag.terminal.widgets import can_draw
 from streamtag.text import format_time, plural
 
 POLL_INTERVAL_S = 0.05  # how long the loop waits for a message before it looks at keys and signals
@@ -91,7 +91,7 @@ class View:
 
     def is_wanted(self) -> bool:
         """Return False once the user has pressed q; call it often."""
-        return self.panel is None or self.panel.wanted()
+        return self.panel is None or not self.panel.stop_requested()
 
     def write(self, message: Message) -> None:
         if self.sink is not None:
@@ -99,7 +99,7 @@ class View:
 
     def notify(self, notice: SourceNotice) -> None:
         if self.panel is not None:
-            self.panel.notice(notice)
+            self.panel.notify(notice)
             return
         self.reporter.note(notice.text)
         if notice.is_problem and isinstance(self.sink, JsonLines):  # its readers do not see standard error

@@ -1,4 +1,4 @@
-"""The model card for people: where the weights come from, what they learned, how well, and which tags."""
+"""The model card on screen: provenance, training data, scores, and the tags with their thresholds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-HEADINGS = {  # the card's fields in the order of reading; anything else follows under its own name
+from streamtag.terminal.widgets import DIM_STYLE
+
+HEADINGS = {  # the card's fields in display order; others follow under their own names
     "description": "",
     "provenance": "where it comes from",
     "trained_on": "trained on",
@@ -22,12 +24,11 @@ HEADINGS = {  # the card's fields in the order of reading; anything else follows
     "scored_on": "scored on the split",
     "scores": "scores",
 }
-QUIET = "bright_black"
 
 
 @dataclass(frozen=True)
 class CardView:
-    """A model, as its card tells. card: any JSON-able mapping; every field may be missing."""
+    """A model with its card, a mapping that JSON can hold; every field of the card may be missing."""
 
     path: Path
     tags: Sequence[str]
@@ -35,17 +36,16 @@ class CardView:
     card: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines. Numbers that JSON does not know (NaN) become null."""
+        """Return the card for machines; numbers that JSON cannot hold (NaN) become null."""
         thresholds = {tag: float(value) for tag, value in zip(self.tags, self.thresholds, strict=True)}
-        whole = {"path": str(self.path), "tags": list(self.tags), "thresholds": thresholds}
-        return {**whole, "card": _finite(dict(self.card))}
+        card = _finite(dict(self.card))
+        return {"path": str(self.path), "tags": list(self.tags), "thresholds": thresholds, "card": card}
 
     def print(self, console: Console) -> None:
-        """Headings, prose and figures, then one line a tag."""
+        """Print headings, prose and figures, then one line per tag."""
         console.print(Text(str(self.card.get("name") or self.path.stem), "bold"))
-        console.print(Text(str(self.path), QUIET), soft_wrap=True)
-        order = [*HEADINGS, *(key for key in self.card if key not in HEADINGS)]
-        for key in order:
+        console.print(Text(str(self.path), DIM_STYLE), soft_wrap=True)
+        for key in (*HEADINGS, *(key for key in self.card if key not in HEADINGS)):
             value = self.card.get(key)
             if value in (None, "", {}, []) or key in ("name", "per_tag"):
                 continue
@@ -66,7 +66,7 @@ class CardView:
         table.add_column("tag", no_wrap=True)
         table.add_column("threshold", justify="right")
         for name in names:
-            table.add_column(_words(name), justify="right")
+            table.add_column(_label(name), justify="right")
         for tag, threshold in zip(self.tags, self.thresholds, strict=True):
             entry = figures.get(tag)
             values = [entry.get(name) if isinstance(entry, Mapping) else None for name in names]
@@ -75,31 +75,31 @@ class CardView:
 
 
 def _block(value: Any) -> Text | Table:
-    """Prose as it is; a mapping as lines of name and value; a mapping of mappings as a table."""
+    """Return prose as it is, a mapping as lines of name and value, a mapping of mappings as a table."""
     if not isinstance(value, Mapping):
         return Text(_number(value))
-    inner = [entry for entry in value.values() if isinstance(entry, Mapping)]
-    if inner and len(inner) == len(value):
-        columns = list(dict.fromkeys(name for entry in inner for name in entry))
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style=QUIET)
+    nested = [entry for entry in value.values() if isinstance(entry, Mapping)]
+    if nested and len(nested) == len(value):
+        columns = list(dict.fromkeys(name for entry in nested for name in entry))
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style=DIM_STYLE)
         table.add_column("")
         for column in columns:
-            table.add_column(_words(column), justify="right")
+            table.add_column(_label(column), justify="right")
         for name, entry in value.items():
-            table.add_row(_words(name), *(_number(entry.get(column)) for column in columns))
+            table.add_row(_label(name), *(_number(entry.get(column)) for column in columns))
         return table
     lines = Table.grid(padding=(0, 3, 0, 0))
     for name, entry in value.items():
-        lines.add_row(Text(_words(str(name)), QUIET), Text(_number(entry)))
+        lines.add_row(Text(_label(str(name)), DIM_STYLE), Text(_number(entry)))
     return lines
 
 
-def _words(name: str) -> str:
+def _label(name: str) -> str:
     return str(name).replace("roc_auc", "ROC-AUC").replace("pr_auc", "PR-AUC").replace("_", " ")
 
 
 def _number(value: Any) -> str:
-    """A value of a card in a few characters."""
+    """Return a value of a card in a few characters."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, bool):
@@ -109,7 +109,7 @@ def _number(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{_words(key)} {_number(entry)}" for key, entry in value.items())
+        return ", ".join(f"{_label(key)} {_number(entry)}" for key, entry in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_number, value))
     return str(value)

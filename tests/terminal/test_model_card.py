@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from streamtag.sinks.plot_card import CardView
+from streamtag.terminal.model_card import CardView
 
 TAGS, THRESHOLDS = ("guitar", "male vocal"), (0.25, 0.5)
 CARD: dict[str, Any] = {
