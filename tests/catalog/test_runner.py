@@ -17,6 +17,7 @@ from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.runner import FileBatch, ThreadedRunner
 from streamtag.inference.batch import SessionPool
+from tests.catalog.conftest import RATE, write_wav
 
 
 def _ignore(seconds: float, size: float) -> None:
@@ -33,6 +34,15 @@ def _results(
     return {item[0].abspath: item for item in batch.run(iter(files))}
 
 
+@pytest.fixture(scope="module")
+def dozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[AudioFile, ...]:
+    """Twelve files of 4 s."""
+    folder = tmp_path_factory.mktemp("dozen")
+    for number in range(12):
+        write_wav(folder / f"{number}.wav", np.random.default_rng(number).random(4 * RATE, dtype=np.float32))
+    return Collection.find([str(folder)]).files
+
+
 @pytest.mark.parametrize("max_files", [1, 3, 16])
 def test_a_batch_of_any_size_gives_each_file_its_own_result(sounds: Path, tagger: Tagger, max_files: int) -> None:
     files = Collection.find([str(sounds)]).files
@@ -46,7 +56,9 @@ def test_a_batch_of_any_size_gives_each_file_its_own_result(sounds: Path, tagger
         np.testing.assert_allclose(result.means, list(alone.summary.values()), atol=1e-5)
 
 
-def test_no_more_files_are_open_than_allowed(many: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_files_are_open_than_allowed(
+    dozen: tuple[AudioFile, ...], tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = most = 0
 
     def open_file(path: str, spec: SourceSpec) -> Source:
@@ -64,7 +76,7 @@ def test_no_more_files_are_open_than_allowed(many: Path, tagger: Tagger, monkeyp
         most = max(most, now)
         return source
 
-    _results(tagger, Collection.find([str(many)]).files[:12], 5, replace(CONFIG, open_file=open_file))
+    _results(tagger, dozen, 5, replace(CONFIG, open_file=open_file))
     assert (now, most) == (0, 5)
 
 
@@ -89,11 +101,10 @@ def test_an_unexpected_error_in_one_file_does_not_stop_the_others(sounds: Path, 
     assert errors == {"mono.mp3": None, "short.wav": None, "stereo.mp3": None}
 
 
-def test_closing_a_runner_early_ends_its_threads(many: Path, tagger: Tagger) -> None:
-    files = Collection.find([str(many)]).files
+def test_closing_a_runner_early_ends_its_threads(dozen: tuple[AudioFile, ...], tagger: Tagger) -> None:
     before = threading.active_count()
     with ThreadedRunner(SessionPool(tagger, slots=64), 2, CONFIG) as runner:
-        assert next(item for item in runner.run(files) if item is not None)[0].error is None
+        assert next(item for item in runner.run(dozen) if item is not None)[0].error is None
     assert threading.active_count() == before
 
 
