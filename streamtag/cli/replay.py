@@ -8,13 +8,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
-from rich.text import Text
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
@@ -24,9 +23,6 @@ from streamtag.protocol.messages import Hello, Message
 from streamtag.sinks.jsonl import write_line
 from streamtag.sinks.recording import Recording
 from streamtag.text import format_time, plural, printable
-
-if TYPE_CHECKING:
-    from streamtag.server.thread import ServerThread
 
 POLL_INTERVAL_S = 0.1  # between two checks for a signal while nothing is due
 REDRAWS = 4  # per second
@@ -74,10 +70,21 @@ def replay(
                     write_line(sys.stdout, recording.hello)
                     outputs.append(partial(write_line, sys.stdout))
                 player = Player(recording, outputs, speed)
+
+                def should_continue() -> bool:
+                    if progress is not None:
+                        figures = [format_time(player.position_s), plural(player.played, "message")]
+                        figures += [f"pass {player.passes}"] if loop else []
+                        figures += [plural(server.subscribers, "subscriber")] if server is not None else []
+                        progress.update(task, completed=min(1.0, recording.fraction), figures="  ".join(figures))
+                    return not guard.stop_requested
+
+                progress, task = None, TaskID(0)
                 if sys.stderr.isatty() and not shares_terminal(json):
-                    resources.enter_context(_view(printable(path.name), loop, recording, player, server))
+                    progress = resources.enter_context(_progress_line())
+                    task = progress.add_task(printable(path.name), total=1.0, figures="")
                 try:
-                    player.play(loop, lambda: not guard.stop_requested)
+                    player.play(loop, should_continue)
                 except SourceError as error:
                     raise SourceError(f"{label}: {error}") from None
             reporter.note(f"{label}: {_summary(player, recording, guard)}")
@@ -148,31 +155,10 @@ def _summary(player: Player, recording: Recording, guard: SignalGuard) -> str:
     return ", ".join(parts)
 
 
-class _Figures(ProgressColumn):
-    """Updated at every redraw, since a recording may have long pauses."""
-
-    def __init__(self, figures: Callable[[], str]) -> None:
-        super().__init__(Column(no_wrap=True))
-        self._figures = figures
-
-    def render(self, task: Task) -> Text:
-        task.completed = task.fields["fraction"]()
-        return Text(self._figures())
-
-
-def _view(name: str, loop: bool, recording: Recording, player: Player, server: ServerThread | None) -> Progress:
-    """Return a progress line for the terminal, which erases itself at the end."""
-
-    def figures() -> str:
-        parts = [format_time(player.position_s), plural(player.played, "message")]
-        if loop:
-            parts.append(f"pass {player.passes}")
-        if server is not None:
-            parts.append(plural(server.subscribers, "subscriber"))
-        return "  ".join(parts)
-
-    progress = Progress(
-        _Figures(figures),
+def _progress_line() -> Progress:
+    """Return a line for the terminal that erases itself at the end."""
+    return Progress(
+        TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         console=Console(stderr=True, highlight=False),
@@ -182,5 +168,3 @@ def _view(name: str, loop: bool, recording: Recording, player: Player, server: S
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    progress.add_task(name, total=1.0, fraction=lambda: min(1.0, recording.fraction))
-    return progress
