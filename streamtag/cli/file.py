@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from streamtag.terminal.summary import SummaryTable
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
+    from streamtag.server.config import ServerConfig
 
 SEVERAL = "With several inputs one file each, named F-<name>."
 EPILOG = f"""\b
@@ -53,6 +54,7 @@ Examples:
 
 
 @as_command("file", EPILOG)
+@options.with_serve
 def file(
     sources: Annotated[
         list[str],
@@ -87,12 +89,7 @@ def file(
     tags: options.Tags = None,
     threshold: options.Threshold = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Read no faster than the sound would play.")] = False,
-    serve: options.Serve = None,
-    token: options.Token = None,
-    max_clients: options.MaxClients = None,
-    allow_origin: options.AllowOrigin = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerConfig | None = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
 ) -> int:
@@ -100,7 +97,6 @@ def file(
 
     On a terminal the strongest tags are shown while the sound is read; the results follow on standard output.
     """
-    config = options.server_config(serve, token, max_clients, allow_origin, tls_cert, tls_key)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
@@ -131,8 +127,8 @@ def file(
                 sinks.append(LabelTrack(label_paths, selection))
             if plot_paths:
                 sinks.append(Tagogram(plot_paths, selection))
-            if config is not None:
-                sinks.append(CallbackSink(start_server(config, greeting, reporter, resources).publish))
+            if server is not None:
+                sinks.append(CallbackSink(start_server(server, greeting, reporter, resources).publish))
             if json:
                 write_line(sys.stdout, greeting)
             for error in missing:
@@ -158,6 +154,7 @@ class FileRunner:
     realtime: bool
     reporter: Reporter
     guard: SignalGuard
+    open_reader: Callable[[str], PrefetchReader] = PrefetchReader
 
     def run(self, source: str, stream: StreamInfo) -> None:
         """Report a source that fails, even in the middle. Raises what a failed sink raised, after the stream's end."""
@@ -165,7 +162,7 @@ class FileRunner:
 
         pipeline: StreamPipeline | None = None
         failure: SourceError | None = None
-        with PrefetchReader(source) as reader:
+        with self.open_reader(source) as reader:
             try:
                 for samples in (paced if self.realtime else unpaced)(reader, self.guard):
                     if pipeline is None:  # now it is known that the source contains sound

@@ -48,6 +48,7 @@ from streamtag.text import plural
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
+    from streamtag.server.config import ServerConfig
 
 EPILOG = f"""\b
 Examples:
@@ -69,6 +70,7 @@ class SampleFormat(StrEnum):
 
 
 @as_command("listen", EPILOG)
+@options.with_serve
 def listen(
     input: Annotated[
         str | None,
@@ -93,12 +95,7 @@ def listen(
     top: options.TopLive = None,
     tags: options.Tags = None,
     threshold: options.Threshold = None,
-    serve: options.Serve = None,
-    token: options.Token = None,
-    max_clients: options.MaxClients = None,
-    allow_origin: options.AllowOrigin = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerConfig | None = None,
     osc: Annotated[
         str | None, option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).")
     ] = None,
@@ -133,7 +130,6 @@ def listen(
     if source == "-" and channels is not None and rate is None:
         raise typer.BadParameter("--channels goes with --rate and --format")
     pcm = None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1)
-    config = options.server_config(serve, token, max_clients, allow_origin, tls_cert, tls_key)
     target = None if osc is None else OscTarget.parse(osc)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
@@ -159,10 +155,10 @@ def listen(
             resources.callback(audio.close)
             outputs = Outputs(reporter)
             status: list[Callable[[], str]] = [lambda: greeting.model, lambda: tagger.device]
-            if config is not None:
-                server = start_server(config, greeting, reporter, resources)
-                outputs.sinks.append(CallbackSink(server.publish))
-                status.append(lambda: f"{server.address} {plural(server.subscribers, 'subscriber')}")
+            if server is not None:
+                served = start_server(server, greeting, reporter, resources)
+                outputs.sinks.append(CallbackSink(served.publish))
+                status.append(lambda: f"{served.address} {plural(served.subscribers, 'subscriber')}")
             outputs.open_view(audio, selection, status, json)
             if json:
                 write_line(sys.stdout, greeting)

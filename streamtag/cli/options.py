@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,6 +126,32 @@ def server_config(
     values = {"token": token, "max_clients": max_clients, "tls_cert": tls_cert, "tls_key": tls_key}
     given = {name: value for name, value in values.items() if value is not None}
     return ServerConfig.parse(where, origins=tuple(origins or ()), **given)
+
+
+def with_serve(function: Callable[..., int]) -> Callable[..., int]:
+    """Add --serve and the options that belong to it to a command, which gets their settings as `server`."""
+    serving = {
+        "serve": Serve,
+        "token": Token,
+        "max_clients": MaxClients,
+        "allow_origin": AllowOrigin,
+        "tls_cert": TlsCert,
+        "tls_key": TlsKey,
+    }
+
+    @wraps(function)
+    def command(**values: Any) -> int:
+        server = server_config(*(values.pop(name) for name in serving))
+        return function(server=server, **values)
+
+    own = {name: parameter for name, parameter in signature(function).parameters.items() if name != "server"}
+    added = {
+        name: Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in serving.items()
+    }
+    every = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (own | added).values()]
+    command.__signature__ = Signature(every)  # type: ignore[attr-defined]
+    command.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name in own} | serving
+    return command
 
 
 def tag_names(value: str | None) -> tuple[str, ...] | None:

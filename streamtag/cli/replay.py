@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -24,6 +24,9 @@ from streamtag.sinks.jsonl import write_line
 from streamtag.sinks.recording import Recording
 from streamtag.text import format_time, plural, printable
 
+if TYPE_CHECKING:
+    from streamtag.server.config import ServerConfig
+
 POLL_INTERVAL_S = 0.1  # between two checks for a signal while nothing is due
 REDRAWS = 4  # per second
 
@@ -37,35 +40,30 @@ Examples:
 
 
 @as_command("replay", EPILOG)
+@options.with_serve
 def replay(
     path: Annotated[
         Path, typer.Argument(metavar="F.jsonl", help="A file of --record, or the lines of --json.", show_default=False)
     ],
-    serve: options.Serve = None,
+    server: ServerConfig | None = None,
     json: options.JsonLines = False,
     speed: Annotated[
         float, typer.Option("--speed", metavar="X", min=0.01, max=1000, help="Times the original speed.")
     ] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
-    token: options.Token = None,
-    max_clients: options.MaxClients = None,
-    allow_origin: options.AllowOrigin = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
 ) -> int:
     """Play a recording of messages to subscribers (--serve), or as JSON lines (--json), with its own timing."""
-    if serve is None and not json:
+    if server is None and not json:
         raise typer.BadParameter("where to? add --serve [HOST:]PORT or --json")
-    config = options.server_config(serve, token, max_clients, allow_origin, tls_cert, tls_key)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
-        label, server, outputs = printable(str(path)), None, list[Callable[[Message], None]]()
+        label, served, outputs = printable(str(path)), None, list[Callable[[Message], None]]()
         with Recording(path) as recording:
             with ExitStack() as resources:
                 resources.enter_context(guard)
-                if config is not None:
-                    server = start_server(config, recording.hello, reporter, resources)
-                    outputs.append(server.publish)
+                if server is not None:
+                    served = start_server(server, recording.hello, reporter, resources)
+                    outputs.append(served.publish)
                 if json:
                     write_line(sys.stdout, recording.hello)
                     outputs.append(partial(write_line, sys.stdout))
@@ -75,7 +73,7 @@ def replay(
                     if progress is not None:
                         figures = [format_time(player.position_s), plural(player.played, "message")]
                         figures += [f"pass {player.passes}"] if loop else []
-                        figures += [plural(server.subscribers, "subscriber")] if server is not None else []
+                        figures += [plural(served.subscribers, "subscriber")] if served is not None else []
                         progress.update(task, completed=min(1.0, recording.fraction), figures="  ".join(figures))
                     return not guard.stop_requested
 

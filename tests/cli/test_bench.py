@@ -48,7 +48,7 @@ MOST = 1 << 20
 # --- front end, hop and file ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need, shift: int) -> None:
     need("kymatio", offline.load_kymatio(8192) is not None, "machine cannot import kymatio.torch")
 
@@ -56,7 +56,7 @@ def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need
         def forward(self, audio: torch.Tensor) -> torch.Tensor:
             return super().forward(audio).roll(shift, dims=1)
 
-    figures = offline.front_end(Shifted(ScatteringSpec()), clips=1, clip_s=8.0)
+    figures = offline.front_end(Shifted(ScatteringSpec()), clips=1, clip_s=6.0)
     assert (figures["S1_error"] < 1e-3) == (shift == 0)
     assert (figures["S2_error"] < 2e-3) == (shift == 0)
     assert figures["ratio"] == pytest.approx(figures["times_real_time"] / figures["kymatio_times_real_time"])
@@ -236,7 +236,9 @@ def check(trial: Trial, streams: int) -> None:
     assert trial.delays_s.min() > 0
 
 
-@pytest.mark.parametrize("plan", [ParallelismPlan(None, 2), ParallelismPlan(2, 3)])
+@pytest.mark.parametrize(
+    "plan", [ParallelismPlan(None, 2), pytest.param(ParallelismPlan(2, 3), marks=pytest.mark.slow)]
+)
 def test_the_scheduler_is_measured_by_the_clock(tagger: Tagger, plan: ParallelismPlan) -> None:
     trial = scheduler_trial(tagger, SCHEDULE, 6, plan)
     check(trial, 6)
@@ -269,11 +271,13 @@ def test_catalog_and_file_are_compared_on_the_same_sound(model: Path) -> None:
     assert figures["catalog_after_start_up"].endswith("times real time")
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(StreamtagError, match="no-such-model"), serving(tmp_path / "no-such-model", "cpu"):
         pass
 
 
+@pytest.mark.slow
 def test_memory_that_worker_processes_share_is_counted_once(tagger: Tagger) -> None:
     streams, own = 400, os.getpid()
     with SessionPool(tagger, streams, processes=2) as pool:
