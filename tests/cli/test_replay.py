@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -176,12 +175,3 @@ def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("streamtag: ")
     assert done.stderr.count("\n") == 1
-
-
-def test_it_needs_no_torch(tmp_path: Path) -> None:
-    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1))
-    command = [sys.executable, "-X", "importtime", "-m", "streamtag.cli", "replay", str(path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=dict(os.environ))
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "streamtag.cli.replay" in imported  # it is a list of imports
-    assert not {"torch", "av", "matplotlib"} & imported
