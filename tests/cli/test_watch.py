@@ -193,7 +193,9 @@ def test_it_continues_when_the_server_returns_even_with_another_model(start: Sta
 
 
 def test_watch_and_replay_start_without_torch() -> None:
-    code = "import sys, streamtag.cli.watch, streamtag.cli.replay; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
+    code = (
+        "import sys, streamtag.cli.watch, streamtag.cli.replay; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S).returncode == 0
 
 
