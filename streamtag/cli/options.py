@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -144,13 +144,15 @@ def with_serve(function: Callable[..., int]) -> Callable[..., int]:
         server = server_config(*(values.pop(name) for name in serving))
         return function(server=server, **values)
 
-    own = {name: parameter for name, parameter in signature(function).parameters.items() if name != "server"}
-    added = {
-        name: Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in serving.items()
-    }
-    every = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (own | added).values()]
-    command.__signature__ = Signature(every)  # type: ignore[attr-defined]
-    command.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name in own} | serving
+    kinds = get_type_hints(function, localns={"ServerConfig": Any}, include_extras=True) | serving
+    defaults = {name: each.default for name, each in signature(function).parameters.items() if name != "server"}
+    command.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name])
+            for name, default in (defaults | dict.fromkeys(serving)).items()
+        ]
+    )
+    command.__annotations__ = {name: kind for name, kind in kinds.items() if name != "server"}
     return command
 
 

@@ -24,6 +24,9 @@ def test_help_names_every_command_and_every_command_has_help(streamtag: Run) -> 
         assert (details.code, details.err) == (0, "")
         assert details.out.startswith(f"Usage: streamtag {command} [OPTIONS]")
         assert "Examples:" in details.out
+    listen = streamtag("listen", "--help", small=False).out
+    for option in ("--from", "--for", "--save-audio", "--threshold", "--serve", "--tls-key"):
+        assert f"\n  {option} " in listen
 
 
 def test_help_loads_nothing_slow_and_answers_at_once() -> None:

@@ -53,11 +53,11 @@ def test_a_pipe_gets_one_plain_table_a_stream_and_nothing_else(streamtag: Run, m
     assert answer.code == 0
     assert answer.err == ""
     assert "\x1b" not in answer.out
-    first, second, rest = answer.out.split("\n\n")
+    first, second, tail = answer.out.split("\n\n")
     assert first.splitlines()[0] == "a.wav  0:05  20 frames"
     assert second.startswith("b.mp3  0:0")
     assert len(first.splitlines()) == 2 + 4
-    assert rest == ""
+    assert tail == ""
 
 
 def test_the_table_is_that_of_the_library(streamtag: Run, make_sound: MakeSound, model: Path) -> None:

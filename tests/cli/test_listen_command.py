@@ -1,4 +1,4 @@
-"""`streamtag listen` as a program: bare samples, containers, an address, a virtual microphone; how it ends."""
+"""`streamtag listen` as a program: raw PCM, containers, options; how it ends."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def test_for_limits_the_stream_and_record_keeps_its_messages(listen: Run, tmp_pa
     assert times == sorted(times)
 
 
-def told_in_one_line(code: int, wanted: int, out: str, errors: str, words: str) -> None:
-    assert (code, out) == (wanted, "")
+def check_one_line(code: int, expected: int, out: str, errors: str, words: str) -> None:
+    assert (code, out) == (expected, "")
     assert words in " ".join(errors.split())
     assert "Traceback" not in errors
-    assert wanted == 2 or len(errors.splitlines()) <= 2  # what it listens to, and the error
+    assert expected == 2 or len(errors.splitlines()) <= 2  # the source, and the error
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,15 @@ def told_in_one_line(code: int, wanted: int, out: str, errors: str, words: str) 
         (["--from", "http://127.0.0.1:9/radio"], 1, "cannot be reached"),
     ],
 )
-def test_what_makes_no_sense_is_told_in_one_line(streamtag: Run, arguments: list[str], code: int, words: str) -> None:
+def test_a_mistake_is_reported_in_one_line(streamtag: Run, arguments: list[str], code: int, words: str) -> None:
     answer = streamtag("listen", *arguments)
-    told_in_one_line(answer.code, code, answer.out, answer.err, words)
+    check_one_line(answer.code, code, answer.out, answer.err, words)
 
 
 @pytest.mark.parametrize("options", [[], ["--rate", "16000", "--format", "s16le"]])
 def test_empty_standard_input_is_an_error(listen: Run, options: list[str]) -> None:
     answer = listen(*options)
-    told_in_one_line(answer.code, 1, answer.out, answer.err, "standard input: is empty")
+    check_one_line(answer.code, 1, answer.out, answer.err, "standard input: is empty")
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

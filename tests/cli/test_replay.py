@@ -1,4 +1,4 @@
-"""A recording is played to whoever listens, with its own timing, however damaged it is."""
+"""`streamtag replay`: a recording is played with its own timing, however damaged it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`streamtag serve` as a process of its own: producers and subscribers over real sockets, the small model behind."""
+"""`streamtag serve` as a process: producers and subscribers over real sockets, with the small model."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tests.cli.serve_process import (
     WAIT_S,
     Serve,
     Start,
-    alone,
-    as_heard,
     as_pcm,
     begin,
     frames_of,
     numbers_of,
+    pcm_samples,
     probs_of,
     push,
     read,
-    rest,
+    read_all,
+    session_probs,
     tones,
     until_frame,
 )
@@ -53,14 +53,14 @@ def test_producers_and_subscribers_receive_the_frames_of_sessions(server: Serve,
     push(other, stereo.tobytes(), (40_001, 9))
     one.send(END)
     other.send(END)
-    of_one, of_other = rest(one), rest(other)
+    of_one, of_other = read_all(one), read_all(other)
     assert (one.close_code, other.close_code) == (1000, 1000)
-    expected = alone(tagger, as_heard(low))
+    expected = session_probs(tagger, pcm_samples(low))
     assert numbers_of(of_one) == list(range(len(expected)))
     assert np.abs(probs_of(of_one) - expected).max() < CLOSE
     resampler = Resampler(48000)
     mono = np.concatenate([resampler.feed(stereo.mean(axis=1)), resampler.flush()])
-    expected = alone(tagger, mono)
+    expected = session_probs(tagger, mono)
     assert numbers_of(of_other) == list(range(len(expected)))
     assert np.abs(probs_of(of_other) - expected).max() < CLOSE
     end = of_one[-1]
@@ -69,11 +69,11 @@ def test_producers_and_subscribers_receive_the_frames_of_sessions(server: Serve,
     assert end.seconds == pytest.approx(9.3, abs=1e-3)
     assert list(end.summary.values()) == pytest.approx(probs_of(of_one).mean(axis=0), abs=1e-3)
     assert any(isinstance(message, Event) for message in of_one)
-    ends, told = 0, []
+    ends, received = 0, []
     while ends < 2:
-        told.append(read(everything))
-        ends += isinstance(told[-1], End)
-    by_stream = {name: [m for m in told if getattr(m, "stream", None) == name] for name in ("low", "Höhe 2")}
+        received.append(read(everything))
+        ends += isinstance(received[-1], End)
+    by_stream = {name: [m for m in received if getattr(m, "stream", None) == name] for name in ("low", "Höhe 2")}
     assert by_stream == {"low": of_one, "Höhe 2": of_other}
     assert isinstance(read(single), Hello)
     assert [read(single) for _ in of_one] == of_one
@@ -99,7 +99,7 @@ def test_names_places_and_passwords_are_checked_and_notices_say_who_comes_and_go
     health = json.loads(server.get("/health"))
     assert (health["capacity"], health["room"], health["running"]) == (2, 0, 2)
     one.send(END)
-    assert isinstance(rest(one)[-1], End)
+    assert isinstance(read_all(one)[-1], End)
     assert begin(server.connect("/ingest/three?token=write")) == 0
     code, out, err = server.stop()
     assert (code, out) == (130, "")
@@ -127,18 +127,18 @@ def test_a_full_disk_stops_only_the_recording_and_a_signal_ends_every_stream(sta
     push_all(6)
     unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
     push_all(14)
-    while "cannot write" not in server.said[-1]:
+    while "cannot write" not in server.stderr_lines[-1]:
         assert server.process.stderr is not None
-        server.said.append(server.process.stderr.readline())
+        server.stderr_lines.append(server.process.stderr.readline())
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
     push_all(21)
     clients.pop().close()
     status, out, err = server.stop(signal.SIGTERM)
     assert status == 143, err
     for client in clients:
-        assert isinstance(rest(client)[-1], End)
+        assert isinstance(read_all(client)[-1], End)
         assert client.close_code == 1000
-    published = rest(subscriber)
+    published = read_all(subscriber)
     assert {m.stream for m in published if isinstance(m, End)} == {"stream-0", "stream-1", "stream-2"}
     assert subscriber.close_code == 1001
     lines = [parse(line) for line in out.splitlines()]
@@ -170,10 +170,10 @@ def test_a_full_disk_stops_only_the_recording_and_a_signal_ends_every_stream(sta
         (["0", "--max-streams", "0"], 2, "--max-streams"),
     ],
 )
-def test_a_mistake_is_one_clear_line(streamtag: Run, arguments: list[str], code: int, told: str) -> None:
+def test_a_mistake_is_one_clear_line(streamtag: Run, arguments: list[str], code: int, received: str) -> None:
     answer = streamtag("serve", *arguments)
     assert answer.code == code
-    assert told in answer.err
+    assert received in answer.err
     assert "Traceback" not in answer.err
     if code == 1:
         assert len(answer.err.splitlines()) == 1
@@ -203,7 +203,7 @@ def test_on_a_terminal_the_streams_are_in_a_table_until_the_end(model: Path) -> 
             until("1 of 8 streams")
             until("0:02")
             process.send_signal(signal.SIGINT)
-            assert isinstance(rest(client)[-1], End)
+            assert isinstance(read_all(client)[-1], End)
         until("mic: ended after 0:02")
         assert process.wait(WAIT_S) == 130
         assert shown.rindex("\x1b[?25h") > shown.rindex("1 of 8 streams")  # the cursor is back

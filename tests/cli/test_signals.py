@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and closed pipes end the program cleanly, with what was heard so far."""
+"""Ctrl-C, SIGTERM and closed pipes end the program cleanly, with the results so far."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.cli.conftest import Run
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp", "rock"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1, 0.5))
 ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07)")
 Start = Callable[..., subprocess.Popen[str]]
@@ -51,7 +51,7 @@ def _on_air(*streams: str, port: int = 0, hello: Hello = HELLO, **settings: Any)
             yield server
         finally:
             over.set()
-            player.join(PATIENCE_S)
+            player.join(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def start() -> Iterator[Start]:
             command = [sys.executable, "-m", "streamtag.cli", "watch", *arguments]
             process = subprocess.Popen(command, text=True, **{**pipes, **others})
 
-            watchdog = threading.Timer(PATIENCE_S, process.kill)  # so that no test waits for a line for ever
+            watchdog = threading.Timer(TIMEOUT_S, process.kill)  # so that no test waits for a line for ever
             watchdog.start()
 
             def close() -> None:
@@ -153,7 +153,7 @@ def test_a_signal_ends_it_cleanly(start: Start) -> None:
         process = start(server.address, "--json")
         _read(process, 3)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 143
     assert all(json.loads(line) for line in out.splitlines())
     assert err.count("\n") == 1
@@ -164,7 +164,7 @@ def test_a_signal_ends_it_while_there_is_no_server(start: Start) -> None:
     process = start("127.0.0.1:9")
     assert "no connection (Connection refused): trying again" in _pipe(process.stderr).readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE_S)
+    process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
 
 
@@ -173,7 +173,7 @@ def test_a_closed_pipe_ends_it_quietly(start: Start) -> None:
         process = start(server.address, "--json")
         _read(process, 2)
         _pipe(process.stdout).close()
-        assert process.wait(PATIENCE_S) == 141
+        assert process.wait(TIMEOUT_S) == 141
         assert _pipe(process.stderr).read() == ""
 
 
@@ -188,7 +188,7 @@ def test_it_continues_when_the_server_returns_even_with_another_model(start: Sta
         lines = iter(lambda: _read(process, 1)[0], "")
         assert any("piano 0.90" in line for line in lines)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=PATIENCE_S)
+        _, err = process.communicate(timeout=TIMEOUT_S)
     assert ": connected\n" in err
 
 
@@ -196,7 +196,7 @@ def test_watch_and_replay_start_without_torch() -> None:
     code = (
         "import sys, streamtag.cli.watch, streamtag.cli.replay; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT_S).returncode == 0
 
 
 # --- on a terminal --------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Screen:
 
     def until(self, true: Callable[[list[str]], object]) -> list[str]:
         """Waits for a drawing of which it is true."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             lines = self.lines()
             if lines and true(lines):
@@ -255,10 +255,10 @@ class Screen:
         os.write(self.master, keys.encode())
 
     def end(self) -> int:
-        code = self.process.wait(PATIENCE_S)
+        code = self.process.wait(TIMEOUT_S)
         assert self._termios.tcgetattr(self.slave) == self.found
         os.close(self.slave)
-        self._reader.join(PATIENCE_S)
+        self._reader.join(TIMEOUT_S)
         os.close(self.master)
         return code
 

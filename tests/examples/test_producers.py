@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.serve_process import END, WAIT_S, Start, as_pcm, begin, read, rest, started, tones, until_frame
+from tests.cli.serve_process import END, WAIT_S, Start, as_pcm, begin, read, read_all, started, tones, until_frame
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -143,7 +143,7 @@ def test_a_stream_is_moved_and_goes_on_from_the_position_that_is_told(start: Sta
     assert begin(goes_on) == position
     goes_on.send(pcm[2 * position :])
     goes_on.send(END)
-    frames = [message for message in rest(goes_on) if message.type == "frame"]
+    frames = [message for message in read_all(goes_on) if message.type == "frame"]
     numbers = np.array([message.to_dict()["frame"] for message in frames])
     assert numbers.tolist() == list(range(11, 24))
     again = _run("move_a_stream.py", "nobody", *places)

@@ -1,4 +1,4 @@
-"""What people are told when a command serves."""
+"""Notices and errors of a command that serves."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ HELLO = Hello("streamtag", "small", ("guitar",), 16000, 0.256, 0.512, 0.384, (0.
     ("host", "token", "warned"),
     [("127.0.0.1", None, False), ("localhost", None, False), ("0.0.0.0", None, True), ("0.0.0.0", "secret", False)],
 )
-def test_a_server_that_others_can_reach_without_a_word_says_so(host: str, token: str | None, warned: bool) -> None:
-    said = io.StringIO()
+def test_a_server_that_others_can_reach_without_a_password_warns(host: str, token: str | None, warned: bool) -> None:
+    notices = io.StringIO()
     with ExitStack() as resources:
-        server = start_server(ServerConfig(host, 0, token), HELLO, Reporter(said), resources)
-        lines = said.getvalue().splitlines()
+        server = start_server(ServerConfig(host, 0, token), HELLO, Reporter(notices), resources)
+        lines = notices.getvalue().splitlines()
         assert lines[0] == f"streamtag: serving on {server.address}"
         assert [line for line in lines if "--token" in line] == lines[1:]
         assert len(lines) == 1 + warned

@@ -1,4 +1,4 @@
-"""The loop of a live stream, on sound from memory: frames, gaps, notices, keys, limits, in their order."""
+"""The loop of a live stream on sound from memory: frames, gaps, notices, keys and limits."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.audio.fake_microphone import FakeMicrophone, Fault
 RATE = 16000
 
 
-class Kept(Sink):
-    """Keeps what it is told."""
+class RecordingSink(Sink):
+    """Keeps all messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -51,12 +51,12 @@ class Kept(Sink):
 
 
 class Scripted:
-    """A capture that gives these pieces, then nothing more or its end."""
+    """A source of these events, followed by its end or by nothing."""
 
     name, description, xruns, latency_s = "mic", "a list", 0, 0.0
 
-    def __init__(self, pieces: Iterable[CaptureEvent], ends: bool = True) -> None:
-        self._pieces = deque(pieces)
+    def __init__(self, events: Iterable[CaptureEvent], ends: bool = True) -> None:
+        self._pieces = deque(events)
         self._ends = ends
 
     def read(self, timeout_s: float) -> CaptureEvent | None:
@@ -74,27 +74,27 @@ class Scripted:
 pytestmark = pytest.mark.usefixtures("one")
 
 
-Listen = Callable[..., tuple[Kept, Meter, list[str]]]
+Listen = Callable[..., tuple[RecordingSink, Meter, list[str]]]
 
 
 @pytest.fixture
 def listen(tagger: Tagger) -> Listen:
-    """(capture, limits, pressed) -> what was told, the meter, and what was said."""
+    """Run a source; return the messages, the meter and the notices."""
 
     def run(
-        capture: Scripted | FakeMicrophone,
+        source: Scripted | FakeMicrophone,
         limits: Limits | None = None,
-        pressed: Iterable[str | None] = (),
-        wanted: Callable[[], bool] = lambda: True,
-    ) -> tuple[Kept, Meter, list[str]]:
-        kept, meter, said, keys = Kept(), Meter(lambda: 0.0), [], iter(pressed)
-        sinks, detector = SinkGroup([MeterSink(meter), kept]), EventDetector(tagger.tags, tagger.thresholds)
-        hearing = StreamPipeline("mic", Session(tagger), detector, sinks.publish, max_rows=64)
-        listening = LiveRunner(capture, hearing, meter, limits or Limits(), lambda notice: said.append(notice.text))
+        keys_pressed: Iterable[str | None] = (),
+        should_continue: Callable[[], bool] = lambda: True,
+    ) -> tuple[RecordingSink, Meter, list[str]]:
+        recorded, meter, notices, keys = RecordingSink(), Meter(lambda: 0.0), [], iter(keys_pressed)
+        sinks, detector = SinkGroup([MeterSink(meter), recorded]), EventDetector(tagger.tags, tagger.thresholds)
+        pipeline = StreamPipeline("mic", Session(tagger), detector, sinks.publish, max_rows=64)
+        runner = LiveRunner(source, pipeline, meter, limits or Limits(), lambda notice: notices.append(notice.text))
         first = AudioChunk(np.zeros(0, np.float32), time.monotonic())
-        listening.run(first, wanted, lambda: next(keys, None), {"r": listening.reset_context})
-        hearing.end()
-        return kept, meter, said
+        runner.run(first, should_continue, lambda: next(keys, None), {"r": runner.reset_context})
+        pipeline.end()
+        return recorded, meter, notices
 
     return run
 
@@ -103,8 +103,8 @@ def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
     return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE))).astype(np.float32)
 
 
-def heard(samples: NDArray[np.float32], size: int = 160) -> list[CaptureEvent]:
-    """As blocks of a device, all of which come now."""
+def chunks(samples: NDArray[np.float32], size: int = 160) -> list[CaptureEvent]:
+    """Return the samples as chunks that arrive now."""
     parts = (samples[start : start + size] for start in range(0, len(samples), size))
     return [AudioChunk(part, time.monotonic(), float(np.abs(part).max())) for part in parts]
 
@@ -116,11 +116,11 @@ def of_a_file(tagger: Tagger, samples: NDArray[np.float32]) -> list[TagFrame]:
 
 def test_a_live_stream_gives_the_frames_of_the_same_sound_in_a_file(tagger: Tagger, listen: Listen) -> None:
     samples = noise(6)
-    capture = FakeMicrophone(samples, RATE, speed=float("inf"))
-    kept, meter, _ = listen(capture)
+    source = FakeMicrophone(samples, RATE, speed=float("inf"))
+    recorded, meter, _ = listen(source)
     expected = of_a_file(tagger, samples)
-    assert [frame.frame for frame in kept.frames] == [frame.index for frame in expected]
-    for frame, other in zip(kept.frames, expected, strict=True):
+    assert [frame.frame for frame in recorded.frames] == [frame.index for frame in expected]
+    for frame, other in zip(recorded.frames, expected, strict=True):
         np.testing.assert_allclose(list(frame.tags.values()), other.probs, atol=1e-4)
     reading = meter.reading()
     assert reading.elapsed_s == pytest.approx(6, abs=0.3)
@@ -131,24 +131,24 @@ def test_a_live_stream_gives_the_frames_of_the_same_sound_in_a_file(tagger: Tagg
     assert reading.level.rms_db == pytest.approx(-20, abs=1.5)
 
 
-def test_what_is_lost_is_told_where_it_is_missing_and_the_clock_goes_on(listen: Listen) -> None:
-    capture = FakeMicrophone(noise(8), RATE, speed=float("inf"), mishaps=[Fault(at_s=3.0, lost_s=1.0)])
-    kept, meter, _ = listen(capture)
-    (gap,) = [message for message in kept.messages if isinstance(message, Gap)]
+def test_lost_audio_is_a_gap_at_its_place_and_time_continues(listen: Listen) -> None:
+    source = FakeMicrophone(noise(8), RATE, speed=float("inf"), mishaps=[Fault(at_s=3.0, lost_s=1.0)])
+    recorded, meter, _ = listen(source)
+    (gap,) = [message for message in recorded.messages if isinstance(message, Gap)]
     assert gap.start == pytest.approx(3.0, abs=0.02)
     assert gap.lost_s == pytest.approx(1.0, abs=0.02)
-    assert kept.kinds == "fgf."
-    centres = [(frame.start + frame.end) / 2 for frame in kept.frames]
-    assert centres == pytest.approx([frame.frame * 0.256 for frame in kept.frames])
+    assert recorded.kinds == "fgf."
+    centres = [(frame.start + frame.end) / 2 for frame in recorded.frames]
+    assert centres == pytest.approx([frame.frame * 0.256 for frame in recorded.frames])
     assert not any(gap.start <= centre < gap.start + gap.lost_s for centre in centres)
     assert centres[-1] > 7.5
     assert meter.reading().lost_s == pytest.approx(1.0, abs=0.02)
 
 
-def test_latency_is_the_time_since_the_sound_at_the_centre_was_made(tagger: Tagger, listen: Listen) -> None:
+def test_latency_is_the_time_since_the_sound_at_the_centre(tagger: Tagger, listen: Listen) -> None:
     samples = noise(3)
-    kept, meter, _ = listen(FakeMicrophone(samples, RATE, speed=1.0))
-    live = [frame.latency_s for frame in kept.frames if frame.latency_s is not None]
+    recorded, meter, _ = listen(FakeMicrophone(samples, RATE, speed=1.0))
+    live = [frame.latency_s for frame in recorded.frames if frame.latency_s is not None]
     assert len(live) >= 8  # the last frames come out at the end, when nothing was fed
     lookahead = tagger.network.latency_s
     assert all(lookahead <= latency < lookahead + 1.0 for latency in live)
@@ -156,64 +156,64 @@ def test_latency_is_the_time_since_the_sound_at_the_centre_was_made(tagger: Tagg
     assert meter.reading().latency_p50_s == pytest.approx(float(np.median(live)), abs=0.05)
 
 
-def test_trouble_is_an_error_for_subscribers_and_a_line_for_people(listen: Listen) -> None:
-    pieces = [
-        *heard(noise(1)),
+def test_a_problem_of_the_source_is_an_error_message_and_a_notice(listen: Listen) -> None:
+    events = [
+        *chunks(noise(1)),
         SourceNotice("the microphone is gone: trying again"),
         AudioGap(RATE),
         SourceNotice("the microphone is back", is_problem=False),
-        *heard(noise(1)),
+        *chunks(noise(1)),
     ]
-    kept, _, said = listen(Scripted(pieces))
-    assert said == ["the microphone is gone: trying again", "the microphone is back"]
-    assert kept.kinds == "fegf."
-    (error,) = [message.to_dict() for message in kept.messages if message.type == "error"]
+    recorded, _, notices = listen(Scripted(events))
+    assert notices == ["the microphone is gone: trying again", "the microphone is back"]
+    assert recorded.kinds == "fegf."
+    (error,) = [message.to_dict() for message in recorded.messages if message.type == "error"]
     assert error == {"type": "error", "message": "the microphone is gone: trying again", "stream": "mic"}
 
 
-def test_it_ends_after_exactly_so_much_sound(listen: Listen) -> None:
-    kept, _, _ = listen(Scripted(heard(noise(4)), ends=False), Limits(seconds=1.2345))
-    assert kept.messages[-1].to_dict()["seconds"] == 1.234
+def test_it_ends_after_exactly_the_limit(listen: Listen) -> None:
+    recorded, _, _ = listen(Scripted(chunks(noise(4)), ends=False), Limits(seconds=1.2345))
+    assert recorded.messages[-1].to_dict()["seconds"] == 1.234
 
 
-def test_it_ends_too_when_the_device_gives_nothing_any_more(listen: Listen) -> None:
-    kept, _, _ = listen(Scripted(heard(noise(0.1)), ends=False), Limits(seconds=0.3))
-    assert kept.messages[-1].to_dict()["seconds"] == 0.1
+def test_it_ends_at_the_limit_when_no_audio_arrives(listen: Listen) -> None:
+    recorded, _, _ = listen(Scripted(chunks(noise(0.1)), ends=False), Limits(seconds=0.3))
+    assert recorded.messages[-1].to_dict()["seconds"] == 0.1
 
 
-def test_it_ends_when_it_is_not_wanted_any_more(listen: Listen) -> None:
+def test_it_ends_when_it_should_not_continue(listen: Listen) -> None:
     answers = iter([True] * 5)
-    kept, _, _ = listen(Scripted(heard(noise(1)), ends=False), wanted=lambda: next(answers, False))
-    assert kept.messages[-1].to_dict()["seconds"] == 0.05
+    recorded, _, _ = listen(Scripted(chunks(noise(1)), ends=False), should_continue=lambda: next(answers, False))
+    assert recorded.messages[-1].to_dict()["seconds"] == 0.05
 
 
-def test_the_key_r_lets_the_network_forget(tagger: Tagger, listen: Listen) -> None:
+def test_the_key_r_resets_the_context(tagger: Tagger, listen: Listen) -> None:
     samples = noise(4)
     keys = [*[None] * 150, "r"]
-    kept, _, said = listen(Scripted(heard(samples)), pressed=keys)
-    same, _, nothing = listen(Scripted(heard(samples)), pressed=[*[None] * 150, "x"])
-    assert said == ["the network's context was reset"]
+    recorded, _, notices = listen(Scripted(chunks(samples)), keys_pressed=keys)
+    same, _, nothing = listen(Scripted(chunks(samples)), keys_pressed=[*[None] * 150, "x"])
+    assert notices == ["the network's context was reset"]
     assert nothing == []
-    assert [frame.frame for frame in kept.frames] == [frame.frame for frame in same.frames]
+    assert [frame.frame for frame in recorded.frames] == [frame.frame for frame in same.frames]
     differences = [
         max(abs(a.tags[tag] - b.tags[tag]) for tag in tagger.tags)
-        for a, b in zip(kept.frames, same.frames, strict=True)
+        for a, b in zip(recorded.frames, same.frames, strict=True)
     ]
     changed = [number for number, difference in enumerate(differences) if difference > 1e-6]
     assert changed
     assert changed[0] == 5  # the first whose look-ahead ends after the key: 5 x 0.256 + 0.384 s > 1.51 s
 
 
-def test_after_silence_the_network_forgets_once_when_sound_is_back(listen: Listen) -> None:
+def test_the_context_is_reset_once_when_sound_returns_after_silence(listen: Listen) -> None:
     quiet = np.zeros(3 * RATE, np.float32)
     sound = np.concatenate([noise(1), quiet, noise(1), quiet, noise(1), quiet])
-    _, _, said = listen(Scripted(heard(sound)), Limits(reset_on_silence_s=1.5))
-    assert said == ["the network's context was reset"] * 2
-    _, _, said = listen(Scripted(heard(sound)), Limits(reset_on_silence_s=3.5))
-    assert said == []
+    _, _, notices = listen(Scripted(chunks(sound)), Limits(reset_on_silence_s=1.5))
+    assert notices == ["the network's context was reset"] * 2
+    _, _, notices = listen(Scripted(chunks(sound)), Limits(reset_on_silence_s=3.5))
+    assert notices == []
 
 
 @pytest.mark.parametrize("values", [{"seconds": 0.0}, {"reset_on_silence_s": -1.0}, {"seconds": float("nan")}])
-def test_limits_that_make_no_sense_are_refused(values: dict[str, float]) -> None:
+def test_invalid_limits_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(SpecError):
         Limits(**values)
