@@ -1,20 +1,14 @@
-"""Tag an audio file, a video or a URL: python examples/tag_a_file.py song.mp3"""
+"""Tags a sound file, a video or a web address: python examples/tag_a_file.py song.mp3 [model.safetensors]"""
 
-import argparse
 import sys
 
 import streamtag
 
-parser = argparse.ArgumentParser(description="Tag an audio file, a video or a URL.")
-parser.add_argument("source", metavar="song.mp3")
-parser.add_argument(
-    "model", nargs="?", metavar="model.safetensors", help="default: the model that comes with streamtag"
-)
-args = parser.parse_args()
-
+if not 2 <= len(sys.argv) <= 3:
+    sys.exit("usage: tag_a_file.py song.mp3 [model.safetensors]")
 try:
-    tagger = streamtag.load(args.model)
-    result = tagger.tag(args.source)
+    tagger = streamtag.load(*sys.argv[2:3])
+    result = tagger.tag(sys.argv[1])
 except streamtag.StreamtagError as error:
     sys.exit(str(error))
 

@@ -1,9 +1,8 @@
-"""Tag a continuous stream from standard input: raw 32-bit floats, mono, 16 kHz.
+"""Tags an endless stream as it comes: raw 32-bit floats, mono, 16 kHz, on standard input.
 
-ffmpeg -i song.mp3 -f f32le -ac 1 -ar 16000 - | python examples/tag_a_stream.py
+ffmpeg -i song.mp3 -f f32le -ac 1 -ar 16000 - | python examples/tag_a_stream.py [model.safetensors]
 """
 
-import argparse
 import os
 import sys
 
@@ -14,26 +13,23 @@ import streamtag
 
 def show(tags: tuple[str, ...], frames: list[streamtag.TagFrame]) -> None:
     for frame in frames:
-        top = "  ".join(f"{tags[i]} {frame.probs[i]:.0%}" for i in np.argsort(-frame.probs)[:5])
-        print(f"{frame.time:7.2f} s   {top}", flush=True)
+        strongest = "  ".join(f"{tags[i]} {frame.probs[i]:.0%}" for i in np.argsort(-frame.probs)[:5])
+        print(f"{frame.time:7.2f} s   {strongest}", flush=True)
 
 
-def main(model: str | None) -> None:
-    tagger = streamtag.load(model)
+def main() -> None:
+    tagger = streamtag.load(*sys.argv[1:2])
     session = streamtag.Session(tagger)
-    while data := sys.stdin.buffer.read(1600 * 4):  # 100 ms; any other size gives the same frames
+    while data := sys.stdin.buffer.read(1600 * 4):  # a tenth of a second; any other size gives the same frames
         show(tagger.tags, session.feed(np.frombuffer(data[: len(data) // 4 * 4], "<f4")))
     show(tagger.tags, session.flush())
 
 
-parser = argparse.ArgumentParser(description="Tag raw 32-bit floats, mono, 16 kHz, from standard input.")
-parser.add_argument("model", nargs="?", help="default: the model that comes with streamtag")
-args = parser.parse_args()
 try:
-    main(args.model)
+    main()
 except streamtag.StreamtagError as error:
     sys.exit(str(error))
-except BrokenPipeError:  # the reader, such as `head`, has ended
+except BrokenPipeError:  # `| head`: what is printed goes nowhere
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit("nobody reads standard output any more")
 except KeyboardInterrupt:

@@ -1,191 +1,261 @@
-"""Where a producer's bytes come in and a worker takes them: the only place that both touch."""
+"""The part of a stream that its producer and its worker share: audio that waits, and whether the stream is ready."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from threading import Lock
 
+from streamtag.audio.pcm import PcmDecoder, PcmFormat
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.pcm_queue import FormatChange, Item, MissingAudio, PcmQueue, Sound
-from streamtag.scheduler.realtime import RealtimeDetector
+from streamtag.scheduler.pcm_queue import FormatChange, MissingAudio, PcmBlock, PcmQueue, QueueItem
 
-MOST_BYTES = 8 << 20  # that may wait of one stream, however long its sound is: 0.7 s of the largest format
-MESSAGE = 1 << 20  # bytes; the most that comes at once, over a socket
-DISOBEDIENT = 2  # times as much as may wait, and a message: so far comes only a producer that does not wait if asked
+MAX_BYTES = 8 << 20  # that may wait of one stream, however short its audio is then: 0.7 s of the largest format
+MAX_MESSAGE_BYTES = 1 << 20  # that arrive at once over a socket
+HARD_LIMIT_FACTOR = 2  # times the limit, plus one message: only a producer that ignores requests to pause gets there
+MAX_LIVE_SPEED = 1.1  # audio seconds per second; no sound card's clock is faster
+
+
+class RunState(Enum):
+    """What a stream does: wait for audio, wait for a worker, be processed by one, or nothing any more."""
+
+    IDLE = "idle"
+    READY = "ready"
+    RUNNING = "running"
+    ENDED = "ended"
 
 
 class IngestBuffer:
-    """Bytes go in cut anywhere, whole samples come out. Any thread may use it: its lock is held for microseconds.
+    """Accept bytes cut anywhere and return whole samples. Any thread may use it.
 
-    It also knows whether somebody has to come: it is either armed, and fires when enough waits in it or it is rung;
-    or it has fired, and a worker is on its way or there, until `rest` arms it again. So a stream is queued only once.
-    It has fired when it is new.
+    Its lock guards the queue and the change from IDLE to READY, and is held for microseconds. All other changes of
+    `state` are made by whoever has the stream: a worker, or the scheduler. A new buffer is RUNNING.
     """
 
-    def __init__(self, format: PcmFormat, spec: SchedulerConfig, now: float, position: int = 0) -> None:
-        """position: the producer's own count of the sample that comes first."""
+    def __init__(
+        self,
+        format: PcmFormat,
+        config: SchedulerConfig,
+        now: float,
+        position: int = 0,
+        on_ready: Callable[[float], None] | None = None,
+    ) -> None:
+        """position: the producer's count of the first sample. on_ready: called with the time, and without the lock,
+        when the stream changes from IDLE to READY."""
+        self.state = RunState.RUNNING
         self._lock = Lock()
-        self._spec = spec
+        self._config = config
+        self._on_ready = on_ready
         self._format = format
-        self._limit = self._room_for(format)
-        self._pace = RealtimeDetector(spec.max_lead_s, spec.buffer_s, now)
-        self._backlog = PcmQueue(position)
-        self._part = b""  # of a sample whose other bytes have not come
+        self._max_bytes = self._byte_limit(format)
+        self._realtime = RealtimeDetector(config.max_lead_s, config.buffer_s, now)
+        self._queue = PcmQueue(position)
+        self._decoder = PcmDecoder(format)
         self._position = position
-        self._overlap = 0  # samples that come again
-        self._armed: int | None = None  # samples on which it fires; None: it has fired
-        self._rung = False
-        self._full = False
-        self._ended = False
+        self._overlap = 0  # samples that the producer sends again
+        self._needed = 0  # samples that make an idle stream ready
+        self._is_requested = False
+        self._is_paused = False
+        self._input_ended = False
 
     @property
     def format(self) -> PcmFormat:
-        """Of what comes now."""
+        """The format of the bytes that arrive now."""
         return self._format
 
     @property
-    def live(self) -> bool:
-        """It comes no faster than time goes."""
-        return self._pace.live
+    def is_live(self) -> bool:
+        """The producer is not faster than the clock."""
+        return self._realtime.is_live
 
     @property
     def position(self) -> int:
-        """The producer's own count of the sample that comes next."""
+        """The producer's count of the sample that arrives next."""
         return self._position
 
     @property
-    def taken(self) -> int:
-        """And of the one that is taken next: of the worker only."""
-        return self._backlog.taken
+    def read_position(self) -> int:
+        """The producer's count of the sample that is read next. Only for the worker."""
+        return self._queue.position
 
     @property
-    def over(self) -> bool:
-        """Nothing more comes, and nothing waits."""
-        return self._ended and not self._backlog
+    def input_ended(self) -> bool:
+        """Nothing more arrives."""
+        return self._input_ended
 
     @property
-    def ended(self) -> bool:
-        """Nothing more comes."""
-        return self._ended
+    def is_exhausted(self) -> bool:
+        """Nothing more arrives, and nothing waits."""
+        return self._input_ended and not self._queue
 
     @property
     def waiting_s(self) -> float:
-        """Sound that waits, s."""
-        return self._backlog.samples / self._format.rate
+        """Audio that waits, in seconds."""
+        return self._queue.samples / self._format.rate
 
-    def push(self, data: bytes, now: float) -> tuple[bool, bool]:
-        """-> whether there is room for more, and whether it fired."""
+    def push(self, data: bytes, now: float) -> bool:
+        """Append bytes and return True, or False if the producer should pause until there is room."""
         with self._lock:
-            if self._ended:
-                return True, False
-            if self._backlog.bytes > DISOBEDIENT * self._limit + MESSAGE:
-                self._backlog.throw_away(self._limit)
-            elif self._backlog.bytes >= self._limit and self._late(now):
-                self._backlog.throw_away(round(self._limit * self._spec.shed_after_s / self._spec.buffer_s))
-            size = self._format.sample_bytes
-            if self._part:
-                data = self._part + data
-            count = len(data) // size
-            whole: bytes | memoryview = data
-            if len(data) > count * size:
-                self._part, whole = bytes(data[count * size :]), data[: count * size]
-            else:
-                self._part = b""
-            self._position += count
-            self._pace.pushed(count / self._format.rate, now)
-            if again := min(count, self._overlap):
-                self._overlap -= again
-                count, whole = count - again, whole[again * size :]
-            if count:
-                self._backlog.add(Sound(whole, count, self._format, now, now))
-            if self._backlog.bytes >= self._limit and not self._late(now):
-                self._full = True
-                self._pace.wait()
-            return not self._full, self._fires()
+            if self._input_ended or self.state is RunState.ENDED:
+                return True
+            if self._queue.bytes > HARD_LIMIT_FACTOR * self._max_bytes + MAX_MESSAGE_BYTES:
+                self._queue.drop_oldest(self._max_bytes)
+            elif self._queue.bytes >= self._max_bytes and self._is_overdue(now):
+                self._queue.drop_oldest(round(self._max_bytes * self._config.shed_after_s / self._config.buffer_s))
+            self._append(data, now)
+            if self._queue.bytes >= self._max_bytes and not self._is_overdue(now):
+                self._is_paused = True
+                self._realtime.pause()
+            has_room, became_ready = not self._is_paused, self._wake()
+        self._notify(became_ready, now)
+        return has_room
 
-    def come_back(self, format: PcmFormat, position: int | None, gone_s: float, now: float) -> bool:
-        """Another connection goes on with the stream -> whether it fired.
+    def resume(self, format: PcmFormat, position: int | None, gone_s: float, now: float) -> None:
+        """Continue the stream from another connection, which was missing for gone_s seconds.
 
-        position: the producer's own count of the sample that comes first; None: it has none, and the sound of the
-        time that it was gone is missing.
+        position: the producer's count of its first sample; None: it does not count, and audio of the time that it was
+        missing is lost.
         """
         with self._lock:
             expected = self._position + self._overlap
             if format != self._format:
-                turn = FormatChange(self._format, format)
-                expected = turn.place(expected)
-                self._backlog.add(turn)
-                self._format, self._limit = format, self._room_for(format)
+                change = FormatChange(self._format, format)
+                expected = change.convert(expected)
+                self._queue.append(change)
+                self._format, self._max_bytes = format, self._byte_limit(format)
             self._position = expected + round(gone_s * format.rate) if position is None else position
             if self._position > expected:
-                self._backlog.add(MissingAudio(self._position - expected))
-            self._part, self._overlap = b"", max(0, expected - self._position)
-            self._pace = RealtimeDetector(self._spec.max_lead_s, self._spec.buffer_s, now, gone_s)
-            self._full = False
-            return self._fires()
+                self._queue.append(MissingAudio(self._position - expected))
+            self._decoder, self._overlap = PcmDecoder(format), max(0, expected - self._position)
+            self._realtime = RealtimeDetector(self._config.max_lead_s, self._config.buffer_s, now, gone_s)
+            self._is_paused = False
+            became_ready = self._wake()
+        self._notify(became_ready, now)
 
-    def ring(self) -> bool:
-        """Somebody has to come, whatever waits -> whether it fired."""
+    def request_worker(self, now: float) -> None:
+        """Make the stream ready, whatever waits."""
         with self._lock:
-            self._rung = True
-            return self._fires()
+            self._is_requested = True
+            became_ready = self._wake()
+        self._notify(became_ready, now)
 
-    def end(self) -> bool:
-        """Nothing more comes -> whether it fired."""
+    def end_input(self, now: float) -> None:
+        """Accept nothing more."""
         with self._lock:
-            self._ended = True
-            return self._fires()
+            self._input_ended = True
+            became_ready = self._wake()
+        self._notify(became_ready, now)
 
-    # --- of the worker that has the stream -------------------------------------------------------------------------
+    # --- for the worker that has the stream ----------------------------------------------------------------------
 
-    def take(self, samples: int) -> Item | None:
-        """Up to so many samples of sound, or what else comes next; None if nothing waits."""
+    def read(self, samples: int) -> QueueItem | None:
+        """Return at most so many samples, or what else comes next, or None if nothing waits."""
         with self._lock:
-            return self._backlog.take(samples)
+            return self._queue.read(samples)
 
-    def shed(self, than: float, whole: Callable[[int], int]) -> int:
-        """Throws sound away that arrived before a time -> so many samples. whole(most): how many of so many."""
+    def remove_older_than(self, time: float, whole: Callable[[int], int]) -> int:
+        """Remove audio that arrived before a time, as much of it as `whole` allows, and return how many samples."""
         with self._lock:
-            count = whole(self._backlog.older(than))
+            count = whole(self._queue.count_older_than(time))
             if count:
-                self._backlog.take(count)
+                self._queue.read(count)
             return count
 
-    def rest(self, samples: int, now: float) -> float | None:
-        """Armed: it fires when so many samples wait -> None. Or it is not, since there is something to do already
-        -> since when."""
+    def release(self, samples: int, now: float) -> float | None:
+        """Make the stream idle until so many samples wait, and return None. If they do already, or there is other
+        work, make it ready and return since when."""
         with self._lock:
-            arrival = self._backlog.arrival(samples)
-            if self._rung or self._ended or self._full or self._backlog.special or arrival is not None:
-                self._rung = False
-                return now if arrival is None else arrival
-            self._armed = samples
-            return None
+            if self.state is RunState.ENDED:
+                return None
+            arrival = self._queue.arrival_of(samples) if samples else now
+            has_work = self._is_requested or self._input_ended or self._is_paused or self._queue.markers
+            if arrival is None and not has_work:
+                self._needed, self.state = samples, RunState.IDLE
+                return None
+            self._is_requested, self.state = False, RunState.READY
+            return now if arrival is None else arrival
 
-    def relax(self, now: float) -> bool:
-        """-> whether the producer was asked to wait, and there is room again."""
+    def resume_if_drained(self, now: float) -> bool:
+        """Return whether the producer was asked to pause and may continue now."""
         with self._lock:
-            if not self._full or self._backlog.bytes > self._limit // 2:
+            if not self._is_paused or self._queue.bytes > self._max_bytes // 2:
                 return False
-            self._full = False
-            self._pace.go_on(now)
+            self._is_paused = False
+            self._realtime.resume(now)
             return True
 
-    def _fires(self) -> bool:
-        if self._armed is None:
+    def finish(self) -> None:
+        """End the stream for good."""
+        with self._lock:
+            self.state, self._on_ready = RunState.ENDED, None
+
+    # --- with the lock held --------------------------------------------------------------------------------------
+
+    def _append(self, data: bytes, now: float) -> None:
+        size = self._format.sample_bytes
+        whole = self._decoder.align(data)
+        count = len(whole) // size
+        self._position += count
+        self._realtime.add(count / self._format.rate, now)
+        if repeated := min(count, self._overlap):
+            self._overlap -= repeated
+            count, whole = count - repeated, whole[repeated * size :]
+        if count:
+            self._queue.append(PcmBlock(whole, count, self._format, now, now))
+
+    def _wake(self) -> bool:
+        if self.state is not RunState.IDLE:
             return False
-        enough = self._backlog.special or self._backlog.samples >= self._armed
-        if self._rung or self._ended or self._full or enough:
-            self._armed, self._rung = None, False
-            return True
-        return False
+        has_enough = self._queue.markers or self._queue.samples >= self._needed
+        if not (has_enough or self._is_requested or self._input_ended or self._is_paused):
+            return False
+        self._is_requested, self.state = False, RunState.READY
+        return True
 
-    def _late(self, now: float) -> bool:
-        """It is live, and waits for want of a worker: its producer cannot wait, and would only come later still."""
-        oldest = self._backlog.oldest
-        return self._pace.live and oldest is not None and now - oldest > self._spec.shed_after_s
+    def _is_overdue(self, now: float) -> bool:
+        """It is live and waits for a worker: its producer cannot wait, or would only be later still."""
+        oldest = self._queue.oldest_arrival
+        return self.is_live and oldest is not None and now - oldest > self._config.shed_after_s
 
-    def _room_for(self, format: PcmFormat) -> int:
-        """Bytes."""
-        return min(MOST_BYTES, round(self._spec.buffer_s * format.rate) * format.sample_bytes)
+    def _byte_limit(self, format: PcmFormat) -> int:
+        return min(MAX_BYTES, round(self._config.buffer_s * format.rate) * format.sample_bytes)
+
+    def _notify(self, became_ready: bool, now: float) -> None:
+        on_ready = self._on_ready
+        if became_ready and on_ready is not None:
+            on_ready(now)
+
+
+class RealtimeDetector:
+    """Decide whether a producer is live, by how far it is ahead of the clock: one that is faster is a file.
+
+    Time during which it was asked to pause does not count. After an interruption a live producer sends at once what it
+    has recorded: it may catch up `slack_s`. One that was too fast is live again after a while at the clock's speed.
+    """
+
+    def __init__(self, max_lead_s: float, slack_s: float, now: float, behind_s: float = 0.0) -> None:
+        """max_lead_s: lead of a live producer, at most. behind_s: what it may catch up now."""
+        self._max_lead_s, self._slack_s = max_lead_s, slack_s
+        self._lead_s = -min(behind_s, slack_s)
+        self._time = now
+        self._is_paused = False
+
+    @property
+    def is_live(self) -> bool:
+        return self._lead_s <= self._max_lead_s
+
+    def add(self, seconds: float, now: float) -> None:
+        """Count audio that has arrived."""
+        if not self._is_paused:
+            self._lead_s = max(-self._slack_s, self._lead_s - MAX_LIVE_SPEED * max(0.0, now - self._time))
+        self._time = now
+        self._lead_s = min(2 * self._max_lead_s, self._lead_s + seconds)
+
+    def pause(self) -> None:
+        """The producer is asked to pause from now on."""
+        self._is_paused = True
+
+    def resume(self, now: float) -> None:
+        """The producer may continue."""
+        if self._is_paused:
+            self._is_paused, self._time = False, now

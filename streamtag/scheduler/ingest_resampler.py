@@ -1,196 +1,240 @@
-"""Bytes of one producer become the stream's samples: mono, at 16 kHz, every sample in its place.
-
-As Intake is for a device, but in one pass, and so that a stream can move: what the resampler remembers is made anew
-elsewhere from the newest of what it was fed.
-"""
+"""From the bytes of one producer to mono samples at 16 kHz, each at its place in the stream."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.audio.pcm import PcmFormat
 from streamtag.audio.resample import SAMPLE_RATE, Resampler
 from streamtag.errors import SpecError
-from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.resampler_delay import ResamplerDelay
 
-PRIME_S, PRIME_LEAST = 0.1, 2048  # s, and samples: all that soxr remembers, at any rate (measured: at most half of it)
-SEARCH = 1024  # samples among which one is found that lies on the 16 kHz grid, or as good as on it
-MOST = 1 << 50  # samples; no stream lasts so long
-NOTHING = np.zeros(0, np.float32)
+PRIMING_S, MIN_PRIMING = 0.1, 2048  # s and samples; soxr remembers at most half of that at any rate (measured)
+GRID_SEARCH = 1024  # samples among which one is found that lies on the 16 kHz grid, or nearly
+MAX_SAMPLES = 1 << 50  # no stream is longer
+PROBE_S, PROBE_STEP_S, PROBE_BLOCKS = 2.5, 0.0005, 6  # silence that shows soxr's blocks; they last up to a second
+EMPTY = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
-class IntakeState:
-    """Where a producer's samples stand. began: samples of the stream (at 16 kHz) before the first; came: of the
-    producer; gone: of the stream so far.
+class IngestResamplerState:
+    """All that is needed to continue elsewhere.
 
-    recent [n]: the newest of the producer's, mono, for a new resampler; first: which sample of the stream the first
-    of them is.
+    start: stream samples (at 16 kHz) before the producer's first; received: samples of the producer; emitted: stream
+    samples so far. recent [n]: the producer's newest samples, mono, for a new resampler; first: the stream sample that
+    belongs to the first of them.
     """
 
     format: PcmFormat
-    began: int
-    came: int
-    gone: int
+    start: int
+    received: int
+    emitted: int
     recent: NDArray[np.float32]
     first: int
 
 
 class IngestResampler:
-    """Owned by one thread at a time. Sample n of the producer is sample began + round(n * 16000 / rate) of the
-    stream, however much was lost on the way: at a loss the resampler gives what it still holds and begins anew.
+    """Resample one producer's bytes. Sample n of the producer is sample start + round(n * 16000 / rate) of the stream,
+    however much was lost before it: at a loss the resampler is flushed and replaced.
+
+    What soxr remembers cannot be exported, but it can be rebuilt from the newest samples that it was fed. Owned by one
+    thread at a time.
     """
 
-    def __init__(self, format: PcmFormat, began: int = 0) -> None:
-        """began: samples of the stream before the first."""
+    def __init__(self, format: PcmFormat, start: int = 0) -> None:
+        """start: stream samples before the producer's first."""
         self.format = format
-        self.began, self.came, self.gone = began, 0, began
-        self._keep = prime(format.rate) + SEARCH
-        self._renew()
+        self.start, self.received, self.emitted = start, 0, start
+        self._restart()
 
-    def _renew(self) -> None:
-        """A new resampler, for what comes now."""
+    def _restart(self) -> None:
+        """Use a new resampler for what follows."""
         self._resampler = Resampler(self.format.rate)
-        self._blocks = ResamplerDelay.of(self.format.rate)
-        self._fed = 0  # samples it was given
-        self._out = 0  # and gave
-        # One channel of whole numbers at 16 kHz is what the resampler would give: a third of the work for such a stream
-        self._as_is = self.format == PcmFormat(SAMPLE_RATE, "s16le", 1)
-        self._first = self.gone  # which sample of the stream the first one given is
-        self._unwanted = 0  # of what it gives next, that another one gave before
+        self._delay = ResamplerDelay.of(self.format.rate)
+        self._fed = self._resampled = 0  # samples that went into it and came out
+        # Whole numbers in one channel at 16 kHz need neither a resampler nor repairs: a third of the work
+        self._is_passthrough = self.format == PcmFormat(SAMPLE_RATE, "s16le", 1)
+        self._first = self.emitted  # stream sample that belongs to the first one fed
+        self._discard = 0  # of what it gives next, since another one gave it before
+        self._history_samples = _priming_samples(self.format.rate) + GRID_SEARCH
         self._recent: deque[NDArray[np.float32]] = deque()
-        self._remembered = 0  # samples in them
+        self._recent_samples = 0
 
     @property
-    def place_s(self) -> float:
-        """Where the stream stands once all of the producer's samples are resampled, s."""
-        return self._place(self.came) / SAMPLE_RATE
+    def end_s(self) -> float:
+        """Stream time at the end of what was received, in seconds."""
+        return self._place(self.received) / SAMPLE_RATE
 
-    def needs(self, samples: int) -> int:
-        """So many more samples of the producer, at least 1, until so many more of the stream are there."""
-        wanted = samples + self._unwanted
-        return max(1, self._blocks.input_for(wanted, self._out, self.format.rate) - self._fed)
+    def input_needed(self, samples: int) -> int:
+        """Return how many more samples of the producer, at least 1, give so many more of the stream."""
+        total = self._delay.input_for(samples + self._discard, self._resampled, self.format.rate)
+        return max(1, total - self._fed)
 
-    def hear(self, data: bytes) -> NDArray[np.float32]:
-        """Whole samples, the next of the producer -> [m], what is ready of the stream."""
+    def feed(self, data: bytes) -> NDArray[np.float32]:
+        """Take whole samples of the producer and return the stream samples [m] that are complete."""
         chunk = self.format.decode(data)
-        self.came += len(chunk)
-        self._feed(chunk)
-        if self._as_is:
-            return self._given(chunk[:, 0])
-        return self._given(self._resampler.feed(chunk))
+        self.received += len(chunk)
+        self._remember(chunk)
+        return self._emit(chunk[:, 0] if self._is_passthrough else self._resampler.feed(chunk))
 
-    def lose(self, samples: int) -> tuple[NDArray[np.float32], int]:
-        """So many of the producer's, > 0, are missing here -> what the resampler still held [m], and how many of the
-        stream's are missing behind it."""
+    def insert_gap(self, samples: int) -> tuple[NDArray[np.float32], int]:
+        """Count lost samples of the producer, > 0. Return what the resampler still held [m], and the number of stream
+        samples that are missing after it."""
         tail = self.flush()
-        self.came += samples
-        lost = max(0, self._place(self.came) - self.gone)
-        self.gone += lost
-        self._renew()
+        self.received += samples
+        lost = max(0, self._place(self.received) - self.emitted)
+        self.emitted += lost
+        self._restart()
         return tail, lost
 
-    def whole(self, most: int, hop: int) -> int:
-        """How many of the producer's next samples, up to `most`, are whole hops of the stream."""
-        hops = (self._place(self.came + most) - self._place(self.came)) // hop
-        end = self._place(self.came) + hops * hop - self.began
-        return min(most, round(end * self.format.rate / SAMPLE_RATE) - self.came) if hops else 0
+    def whole_hops(self, max_samples: int, hop: int) -> int:
+        """Return how many of the producer's next samples, at most max_samples, are whole hops of the stream."""
+        hops = (self._place(self.received + max_samples) - self._place(self.received)) // hop
+        end = self._place(self.received) + hops * hop - self.start
+        return min(max_samples, round(end * self.format.rate / SAMPLE_RATE) - self.received) if hops else 0
 
     def skip(self, samples: int, hop: int) -> tuple[NDArray[np.float32], int]:
-        """So many of the producer's, as `whole` said, are passed over -> what the resampler still held [m], and how
-        many hops they are."""
-        hops = round((self._place(self.came + samples) - self._place(self.came)) / hop)
+        """Skip samples of the producer, as many as whole_hops returned. Return what the resampler still held [m], and
+        the number of hops skipped."""
+        hops = round((self._place(self.received + samples) - self._place(self.received)) / hop)
         tail = self.flush()
-        self.came += samples
-        self.gone += hops * hop
-        self._renew()
+        self.received += samples
+        self.emitted += hops * hop
+        self._restart()
         return tail, hops
 
-    def turn(self, format: PcmFormat) -> NDArray[np.float32]:
-        """What comes now is of another format -> what the resampler still held [m]."""
+    def change_format(self, format: PcmFormat) -> NDArray[np.float32]:
+        """Expect another format from now on, and return what the resampler still held [m]."""
         tail = self.flush()
-        self.format, self.began, self.came = format, self.gone, 0
-        self._keep = prime(format.rate) + SEARCH
-        self._renew()
+        self.format, self.start, self.received = format, self.emitted, 0
+        self._restart()
         return tail
 
     def flush(self) -> NDArray[np.float32]:
-        """-> what the resampler still held [m]. Nothing may be heard after it but by way of `lose` or `turn`."""
-        owed = max(0, self._place(self.came) - self.gone)
-        if not owed:
-            return NOTHING
-        rest = self._given(self._resampler.flush(), owed)
-        # a resampler that began anew counts from there, and may round one sample away
-        return np.concatenate([rest, self._given(np.zeros(owed - len(rest), np.float32))])
+        """Return what the resampler still holds [m]. Only a gap or another format may follow."""
+        missing = max(0, self._place(self.received) - self.emitted)
+        if not missing:
+            return EMPTY
+        rest = self._emit(self._resampler.flush(), missing)
+        # a resampler that was restarted counts from there, and may round one sample away
+        return np.concatenate([rest, self._emit(np.zeros(missing - len(rest), np.float32))])
 
-    def state(self) -> IntakeState:
-        """To go on from elsewhere."""
-        if self.format.rate == SAMPLE_RATE:
-            return IntakeState(self.format, self.began, self.came, self.gone, NOTHING, self.gone)
-        mixer = Resampler(self.format.rate, self.format.rate)
-        recent = np.concatenate([NOTHING, *map(mixer.feed, self._recent)])
-        oldest = self._fed - len(recent)
-        start = 0 if oldest == 0 and self._fed <= self._keep else self._on_grid(oldest)
-        first = self._first + round(start * SAMPLE_RATE / self.format.rate)
-        return IntakeState(self.format, self.began, self.came, self.gone, recent[start - oldest :], first)
+    def export_state(self) -> IngestResamplerState:
+        """Return what is needed to continue elsewhere."""
+        recent, first = EMPTY, self.emitted
+        if self.format.rate != SAMPLE_RATE:
+            mixer = Resampler(self.format.rate, self.format.rate)
+            recent = np.concatenate([EMPTY, *map(mixer.feed, self._recent)])
+            oldest = self._fed - len(recent)
+            start = 0 if oldest == 0 and self._fed <= self._history_samples else self._nearest_on_grid(oldest)
+            first = self._first + round(start * SAMPLE_RATE / self.format.rate)
+            recent = recent[start - oldest :]
+        return IngestResamplerState(self.format, self.start, self.received, self.emitted, recent, first)
 
     @classmethod
-    def at(cls, state: IntakeState) -> tuple[IngestResampler, NDArray[np.float32]]:
-        """One that goes on from there, and what is ready of the stream already [m].
+    def from_state(cls, state: IngestResamplerState) -> tuple[IngestResampler, NDArray[np.float32]]:
+        """Return one that continues there, and the stream samples [m] that are complete already.
 
-        Raises SpecError if no intake can have come to such a state.
+        Raises SpecError if no resampler can have reached such a state.
         """
-        made = cls(state.format, state.began)
-        rate, behind = state.format.rate, state.gone - state.first
-        whole = all(0 <= number <= MOST for number in (state.began, state.came, state.gone, state.first))
-        fits = whole and len(state.recent) <= made._keep and 0 <= behind <= len(state.recent) * SAMPLE_RATE / rate + 1
-        if not fits or not 0 <= made._place(state.came) - state.gone <= made._blocks.most:
-            raise SpecError("a stream's state is damaged: its places do not fit each other")
-        made.came, made.gone = state.came, state.gone
-        made._first, made._unwanted = state.first, behind
+        new = cls(state.format, state.start)
+        discard, counts = state.emitted - state.first, (state.start, state.received, state.emitted, state.first)
+        is_valid = (
+            all(0 <= count <= MAX_SAMPLES for count in counts)
+            and len(state.recent) <= new._history_samples
+            and 0 <= discard <= len(state.recent) * SAMPLE_RATE / state.format.rate + 1
+            and 0 <= new._place(state.received) - state.emitted <= new._delay.max_delay
+        )
+        if not is_valid:
+            raise SpecError("a stream's state is damaged: its positions do not fit each other")
+        new.received, new.emitted = state.received, state.emitted
+        new._first, new._discard = state.first, discard
         if not len(state.recent):
-            return made, NOTHING
-        made._feed(state.recent)
-        return made, made._given(made._resampler.feed(state.recent))
+            return new, EMPTY
+        new._remember(state.recent)
+        return new, new._emit(new._resampler.feed(state.recent))
 
-    def _place(self, came: int) -> int:
-        return self.began + round(came * SAMPLE_RATE / self.format.rate)
+    def _place(self, received: int) -> int:
+        """Return the stream sample that belongs to a sample of the producer."""
+        return self.start + round(received * SAMPLE_RATE / self.format.rate)
 
-    def _feed(self, chunk: NDArray[np.float32]) -> None:
-        """Remembers what the resampler is fed, for as long as it does."""
+    def _remember(self, chunk: NDArray[np.float32]) -> None:
+        """Keep what the resampler is fed for as long as the resampler does."""
         self._fed += len(chunk)
         if self.format.rate == SAMPLE_RATE:
             return
         self._recent.append(chunk)
-        self._remembered += len(chunk)
-        while self._remembered - len(self._recent[0]) >= self._keep:
-            self._remembered -= len(self._recent.popleft())
+        self._recent_samples += len(chunk)
+        while self._recent_samples - len(self._recent[0]) >= self._history_samples:
+            self._recent_samples -= len(self._recent.popleft())
 
-    def _given(self, out: NDArray[np.float32], most: int | None = None) -> NDArray[np.float32]:
-        """What the resampler gave, but for what is unwanted of it, and no more than `most`."""
-        self._out += len(out)
-        unwanted = min(self._unwanted, len(out))
-        self._unwanted -= unwanted
-        out = out[unwanted:][:most]
-        self.gone += len(out)
+    def _emit(self, out: NDArray[np.float32], max_samples: int | None = None) -> NDArray[np.float32]:
+        """Return the resampler's output without what is to be discarded, at most max_samples of it."""
+        self._resampled += len(out)
+        discard = min(self._discard, len(out))
+        self._discard -= discard
+        out = out[discard:][:max_samples]
+        self.emitted += len(out)
         return out
 
-    def _on_grid(self, oldest: int) -> int:
-        """Which of what was fed may be the first of a new resampler, so that its output falls where this one's does.
+    def _nearest_on_grid(self, oldest: int) -> int:
+        """Return which of the samples fed may be the first of a new resampler so that its output lies on the same grid.
 
-        For all usual rates there is one that fits exactly; for others one within 1/1000 of a sample.
+        For all usual rates one fits exactly, for others to 1/1000 of a sample.
         """
-        last = self._fed - prime(self.format.rate)
-        candidates = np.arange(max(oldest, last - SEARCH), last + 1, dtype=np.int64)
-        places = candidates * SAMPLE_RATE
-        off = (places + self.format.rate // 2) % self.format.rate - self.format.rate // 2
-        return int(candidates[np.abs(off).argmin()])
+        last = self._fed - _priming_samples(self.format.rate)
+        candidates = np.arange(max(oldest, last - GRID_SEARCH), last + 1, dtype=np.int64)
+        offsets = (candidates * SAMPLE_RATE + self.format.rate // 2) % self.format.rate - self.format.rate // 2
+        return int(candidates[np.abs(offsets).argmin()])
 
 
-def prime(rate: int) -> int:
-    """Samples at `rate` that a new resampler must be fed before it gives what an old one would."""
-    return max(PRIME_LEAST, round(PRIME_S * rate))
+@dataclass(frozen=True)
+class ResamplerDelay:
+    """When a resampler, which returns its output in blocks, returns the next one.
+
+    lag: how far the output is behind the input just after a block, at most; min_block, max_block: samples in a block.
+    All at 16 kHz.
+    """
+
+    lag: int
+    min_block: int
+    max_block: int
+
+    @staticmethod
+    @lru_cache(maxsize=256)  # a server sees few rates, and a rate's blocks are always the same
+    def of(rate: int) -> ResamplerDelay:
+        """Measure it for a rate in Hz, with silence."""
+        if rate == SAMPLE_RATE:
+            return ResamplerDelay(0, 0, 0)
+        resampler, step = Resampler(rate), max(1, round(PROBE_STEP_S * rate))
+        silence = np.zeros(step, np.float32)
+        fed = out = lag = 0
+        blocks: list[int] = []
+        while fed < PROBE_S * rate and len(blocks) < PROBE_BLOCKS:
+            block = len(resampler.feed(silence))
+            fed, out = fed + step, out + block
+            if block:
+                lag = max(lag, ceil(fed * SAMPLE_RATE / rate) - out)
+                blocks.append(block)
+        return ResamplerDelay(lag, min(blocks), max(blocks))
+
+    @property
+    def max_delay(self) -> int:
+        """No resampler's output is further behind its input."""
+        return 2 * (self.lag + self.max_block) + 1
+
+    def input_for(self, samples: int, out: int, rate: int) -> int:
+        """Return how many samples at `rate` must have gone in, in all, for `samples` to follow the first `out`."""
+        if not self.max_block:
+            return out + samples
+        return ceil((out + self.lag + ceil(samples / self.min_block) * self.max_block) * rate / SAMPLE_RATE)
+
+
+def _priming_samples(rate: int) -> int:
+    """Return how many samples at `rate` a new resampler needs before it gives what an old one would."""
+    return max(MIN_PRIMING, round(PRIMING_S * rate))

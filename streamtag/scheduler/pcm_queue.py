@@ -1,4 +1,4 @@
-"""What waits of one stream: sound, and what is to be known between it, oldest first."""
+"""Audio of one stream that waits to be processed, in order of arrival, with losses and format changes in between."""
 
 from __future__ import annotations
 
@@ -6,142 +6,145 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streamtag.scheduler.pcm_format import PcmFormat
+from streamtag.audio.pcm import PcmFormat
 
 
 @dataclass(slots=True)
-class Sound:
-    """Whole samples. arrived: when the last of them came; made: when it was made, as far as one can tell."""
+class PcmBlock:
+    """Whole samples. arrival: when the last of them arrived; recorded: when it was recorded, as far as is known."""
 
     data: bytes | memoryview
     samples: int
     format: PcmFormat
-    arrived: float
-    made: float
+    arrival: float
+    recorded: float
 
 
 @dataclass(slots=True)
 class MissingAudio:
-    """So many samples of the producer never came, or were thrown away for want of time."""
+    """Samples of the producer that never arrived, or that were dropped (was_dropped) because too many waited."""
 
     samples: int
-    thrown: bool = False
+    was_dropped: bool = False
 
 
 @dataclass(slots=True)
 class FormatChange:
-    """What comes now is of another format."""
+    """A new format for the audio that follows."""
 
-    before: PcmFormat
-    format: PcmFormat
+    old: PcmFormat
+    new: PcmFormat
 
-    def place(self, before: int) -> int:
-        """The producer's own count of a sample, at its new rate."""
-        return round(before * self.format.rate / self.before.rate)
+    def convert(self, position: int) -> int:
+        """Return a sample count of the old format as one of the new."""
+        return round(position * self.new.rate / self.old.rate)
 
 
-Item = Sound | MissingAudio | FormatChange
+QueueItem = PcmBlock | MissingAudio | FormatChange
 
 
 class PcmQueue:
-    """Owned by whoever holds the lock around it. samples, bytes: of the sound in it. special: items that are none.
+    """Hold the items of one stream. The caller holds the lock around it.
 
-    taken: the producer's own count of the sample that is taken next.
+    samples, bytes: of the audio in it. markers: number of items that are not audio. position: the producer's count of
+    the sample that is read next.
     """
 
-    def __init__(self, taken: int) -> None:
+    def __init__(self, position: int) -> None:
         self.samples = 0
         self.bytes = 0
-        self.special = 0
-        self.taken = taken
-        self._items: deque[Item] = deque()
+        self.markers = 0
+        self.position = position
+        self._items: deque[QueueItem] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
-    def add(self, item: Item) -> None:
-        if isinstance(item, Sound):
+    def append(self, item: QueueItem) -> None:
+        if isinstance(item, PcmBlock):
             self.samples += item.samples
             self.bytes += len(item.data)
         else:
-            self.special += 1
+            self.markers += 1
         self._items.append(item)
 
-    def take(self, samples: int) -> Item | None:
-        """Up to so many samples of sound, as one piece; or what else comes next; None if nothing waits."""
+    def read(self, samples: int) -> QueueItem | None:
+        """Return at most so many samples as one block, or the marker that comes next, or None if nothing waits."""
         if not self._items:
             return None
         head = self._items[0]
-        if not isinstance(head, Sound):
+        if not isinstance(head, PcmBlock):
             self._items.popleft()
-            self.special -= 1
-            self.taken = self.taken + head.samples if isinstance(head, MissingAudio) else head.place(self.taken)
+            self.markers -= 1
+            if isinstance(head, MissingAudio):
+                self.position += head.samples
+            else:
+                self.position = head.convert(self.position)
             return head
         parts, left = [], samples
-        while left > 0 and self._items and isinstance(sound := self._items[0], Sound):
-            parts.append(self._cut(sound, left))
+        while left > 0 and self._items and isinstance(block := self._items[0], PcmBlock):
+            parts.append(self._split(block, left))
             left -= parts[-1].samples
         last, count = parts[-1], samples - left
-        self.taken += count
+        self.position += count
         data = last.data if len(parts) == 1 else b"".join([part.data for part in parts])
-        return Sound(data, count, last.format, last.arrived, last.made)
+        return PcmBlock(data, count, last.format, last.arrival, last.recorded)
 
     @property
-    def oldest(self) -> float | None:
-        """When the sound that waits longest came."""
-        return next((item.arrived for item in self._items if isinstance(item, Sound)), None)
+    def oldest_arrival(self) -> float | None:
+        """When the audio that waits longest arrived, or None."""
+        return next((item.arrival for item in self._items if isinstance(item, PcmBlock)), None)
 
-    def arrival(self, samples: int) -> float | None:
-        """When so many samples were there; None if they are not, or something else lies before them."""
-        for sound in self._sounds():
-            samples -= sound.samples
+    def arrival_of(self, samples: int) -> float | None:
+        """Return when so many samples had arrived, or None if they have not, or a marker lies before them."""
+        for block in self._leading_blocks():
+            samples -= block.samples
             if samples <= 0:
-                return sound.arrived
+                return block.arrival
         return None
 
-    def older(self, than: float) -> int:
-        """Samples at its head that arrived before a time."""
+    def count_older_than(self, time: float) -> int:
+        """Return how many samples at the head arrived before the given time."""
         count = 0
-        for sound in self._sounds():
-            if sound.arrived >= than:
+        for block in self._leading_blocks():
+            if block.arrival >= time:
                 break
-            count += sound.samples
+            count += block.samples
         return count
 
-    def throw_away(self, beyond: int) -> None:
-        """The oldest sound, until no more bytes wait than so many: it is missing from now on."""
-        kept: list[Item] = []
-        while self._items and self.bytes > beyond:
+    def drop_oldest(self, max_bytes: int) -> None:
+        """Replace the oldest audio by MissingAudio until at most max_bytes wait."""
+        kept: list[QueueItem] = []
+        while self._items and self.bytes > max_bytes:
             item = self._items.popleft()
-            if not isinstance(item, Sound):
+            if not isinstance(item, PcmBlock):
                 kept.append(item)
                 continue
             self.samples -= item.samples
             self.bytes -= len(item.data)
-            if kept and isinstance(last := kept[-1], MissingAudio) and last.thrown:
+            if kept and isinstance(last := kept[-1], MissingAudio) and last.was_dropped:
                 last.samples += item.samples
             else:
-                kept.append(MissingAudio(item.samples, thrown=True))
-                self.special += 1
+                kept.append(MissingAudio(item.samples, was_dropped=True))
+                self.markers += 1
         self._items.extendleft(reversed(kept))
 
-    def _sounds(self) -> Iterator[Sound]:
-        """The sound before anything else."""
+    def _leading_blocks(self) -> Iterator[PcmBlock]:
         for item in self._items:
-            if not isinstance(item, Sound):
+            if not isinstance(item, PcmBlock):
                 return
             yield item
 
-    def _cut(self, sound: Sound, most: int) -> Sound:
-        """Up to so many samples of the head."""
-        part = sound
-        if sound.samples <= most:
+    def _split(self, block: PcmBlock, samples: int) -> PcmBlock:
+        """Remove at most so many samples from the head, which is the given block."""
+        part = block
+        if block.samples <= samples:
             self._items.popleft()
         else:
-            view, end = memoryview(sound.data), most * sound.format.sample_bytes
-            made = sound.made - (sound.samples - most) / sound.format.rate
-            part = Sound(view[:end], most, sound.format, sound.arrived, made)
-            sound.data, sound.samples = view[end:], sound.samples - most
+            view, end = memoryview(block.data), samples * block.format.sample_bytes
+            recorded = block.recorded - (block.samples - samples) / block.format.rate
+            part = PcmBlock(view[:end], samples, block.format, block.arrival, recorded)
+            block.data, block.samples = view[end:], block.samples - samples
         self.samples -= part.samples
         self.bytes -= len(part.data)
         return part

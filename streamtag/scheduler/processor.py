@@ -1,4 +1,4 @@
-"""What a worker does: one step of the streams that it has taken, from bytes to messages."""
+"""One step of the streams that a worker has taken: from bytes to messages."""
 
 from __future__ import annotations
 
@@ -27,130 +27,157 @@ log.addHandler(logging.NullHandler())
 
 @dataclass
 class StepResult:
-    """What came of a step. over: streams that have ended; lags_s: how long each hop of a live stream was owed."""
+    """What a step did. finished_at: by the clock, None if it failed as a whole. ended: streams that have ended.
+    lags_s: time from each hop of a live stream to its message."""
 
+    finished_at: float | None = None
     seconds: float = 0.0
     hops: int = 0
-    over: list[ScheduledStream] = field(default_factory=list)
+    ended: list[ScheduledStream] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
     shed_s: list[float] = field(default_factory=list)
 
 
 class BatchProcessor:
-    """Several workers do it at once, for different streams."""
+    """Process steps. Several workers may use it at once, for different streams."""
 
     def __init__(
-        self, pool: SessionPool, board: EventDetectorBank, tell: Publish, model: str, clock: Callable[[], float]
+        self, pool: SessionPool, bank: EventDetectorBank, publish: Publish, model: str, clock: Callable[[], float]
     ) -> None:
-        self._pool, self._board, self._tell = pool, board, tell
+        """bank: with a row for each of the pool's slots that is used. model: fingerprint for exported states."""
+        self._pool, self._bank, self._publish = pool, bank, publish
         self._model, self._clock = model, clock
 
     def step(self, streams: Sequence[ScheduledStream]) -> StepResult:
-        """One hop of each that has one, and what else is to be done for them."""
-        done, messages, began = StepResult(), list[Message](), self._clock()
-        ready = [stream for stream in streams if self._prepare(stream, began, messages, done)]
+        """Process one hop of each stream that has one, and what else is to be done for them. Raises nothing: whatever
+        fails ends the streams that it concerns, and gives their places back."""
+        result, messages = StepResult(), list[Message]()
+        try:
+            self._step(streams, result, messages)
+        except Exception as error:  # a defect: nobody must wait for these streams in vain
+            log.exception("a step failed")
+            result.ended = list(streams)
+            self._close(streams, messages, error)
+        for stream in streams:
+            self.answer_state_requests(stream)
+        return result
+
+    def _step(self, streams: Sequence[ScheduledStream], result: StepResult, messages: list[Message]) -> None:
+        start = self._clock()
+        ready = [stream for stream in streams if self._prepare(stream, start, messages, result)]
         by_session = {stream.session: stream for stream in ready}
         try:
             stepped = self._pool.step(by_session)
-            frames = [(by_session[session], frame) for session, given in stepped for frame in given]
-            self._note(frames, messages)
-        except Exception as error:  # a defect, or a device that failed: these streams end, the others go on
+            frames = [(by_session[session], frame) for session, new in stepped for frame in new]
+            self._add_frames(frames, messages)
+        except Exception as error:  # a defect, or a device that failed: these streams end, the others continue
             log.exception("a step failed")
             for stream in ready:
-                self._fail(stream, error, messages, done)
+                self._fail(stream, error, messages, result)
             ready = []
-        done.over += [stream for stream in streams if stream not in done.over and stream.done]
-        for stream in done.over:
+        result.ended += [stream for stream in streams if stream not in result.ended and stream.is_finished]
+        for stream in result.ended:
             self._end(stream, messages)
-        self._say(messages)
+        self._send(messages)
         now = self._clock()
-        done.lags_s += [lag for stream in ready if (lag := stream.told(now)) is not None]
-        done.seconds, done.hops = now - began, len(ready)
-        for stream in streams:
-            self.export(stream)
-        return done
+        result.lags_s += [lag for stream in ready if (lag := stream.mark_delivered(now)) is not None]
+        result.seconds, result.hops, result.finished_at = now - start, len(ready), now
 
-    def adopt(self, stream: ScheduledStream, state: StreamState) -> None:
-        """The stream, which is new, goes on there. Raises SpecError if the state is damaged."""
-        intake, samples = IngestResampler.at(state.intake)
-        row = self._board.add(state.row)
+    def import_state(self, stream: ScheduledStream, state: StreamState) -> None:
+        """Let a new stream continue at the state. Raises SpecError if the state is damaged."""
+        resampler, samples = IngestResampler.from_state(state.resampler)
+        row = self._bank.add(state.events)
         try:
             session = self._pool.add(state.session)
         except BaseException:
-            self._board.remove(row)
+            self._bank.remove(row)
             raise
         session.feed(samples)
-        stream.begin(session, row, intake)
+        stream.begin(session, row, resampler)
 
     def close(self, streams: Sequence[ScheduledStream]) -> None:
-        """They end as they stand, with nothing more computed."""
-        messages: list[Message] = []
-        for stream in streams:
-            stream.give_up(messages)
-            self._end(stream, messages)
-        self._say(messages)
+        """End the streams where they are, without processing more of their audio."""
+        self._close(streams, [])
 
-    def _prepare(self, stream: ScheduledStream, now: float, messages: list[Message], done: StepResult) -> bool:
-        """-> whether it has a hop ready."""
+    def answer_state_requests(self, stream: ScheduledStream) -> None:
+        """Export the stream's state for those who wait for it, unless hops have to be processed before."""
+        while stream.state_requests and (stream.has_ended or stream.can_export or not stream.continues):
+            future = stream.state_requests.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                if stream.has_ended or not stream.can_export:
+                    raise UnknownStream(f"{stream.name}: the stream has ended")
+                session, resampler = stream.session.export_state(), stream.resampler.export_state()
+                events, position = self._bank.export_state(stream.row), stream.buffer.read_position
+                future.set_result(StreamState(session, resampler, events, position).to_bytes(self._model))
+            except Exception as error:
+                future.set_exception(error)
+
+    def _close(
+        self, streams: Sequence[ScheduledStream], messages: list[Message], error: Exception | None = None
+    ) -> None:
+        for stream in streams:
+            if stream.is_closed:
+                continue
+            if error is not None:
+                messages.append(_error_message(stream, error))
+            stream.abandon(messages)
+            self._end(stream, messages)
+        self._send(messages)
+
+    def _prepare(self, stream: ScheduledStream, now: float, messages: list[Message], result: StepResult) -> bool:
+        """Feed the stream's session, and return whether it has a hop ready."""
         try:
-            if not stream.begun:
-                stream.begin(self._pool.add(), self._board.add())
+            if not stream.has_session:
+                stream.begin(self._pool.add(), self._bank.add())
             if shed_s := stream.prepare(now, messages):
-                done.shed_s.append(shed_s)
+                result.shed_s.append(shed_s)
             return stream.session.ready_hops > 0
         except Exception as error:
             log.exception("stream %s failed", stream.name)
-            self._fail(stream, error, messages, done)
+            self._fail(stream, error, messages, result)
             return False
 
-    def _note(self, frames: Sequence[tuple[ScheduledStream, TagFrame]], messages: list[Message]) -> None:
-        """One frame of each of these streams, at most."""
+    def _add_frames(self, frames: Sequence[tuple[ScheduledStream, TagFrame]], messages: list[Message]) -> None:
+        """Append the messages of these frames, at most one per stream."""
         if not frames:
             return
         rows = np.array([stream.row for stream, _ in frames])
         probs = np.stack([frame.probs for _, frame in frames])
-        events = self._board.feed(rows, probs, np.array([frame.time for _, frame in frames]))
-        now, names = self._clock(), self._board.tags
-        for (stream, frame), row, turned in zip(frames, probs.tolist(), events, strict=True):
+        events = self._bank.feed(rows, probs, np.array([frame.time for _, frame in frames]))
+        now, names = self._clock(), self._bank.tags
+        for (stream, frame), row, changes in zip(frames, probs.tolist(), events, strict=True):
             tags = dict(zip(names, row, strict=True))
             latency_s = stream.latency_s(frame.time, now)
             messages.append(Frame(stream.name, frame.index, frame.start, frame.end, tags, latency_s))
-            messages += [Event(stream.name, *event) for event in turned]
+            messages += [Event(stream.name, *event) for event in changes]
 
     def _end(self, stream: ScheduledStream, messages: list[Message]) -> None:
-        """Its `end`, and nothing of it is left but its name."""
-        board, row = self._board, stream.row
-        if not stream.begun:
+        """Append the stream's `end`, and give its place back."""
+        stream.is_closed = True
+        if not stream.has_session:
             messages.append(End(stream.name, stream.seconds, 0, {}))
             return
-        messages += [Event(stream.name, *event) for event in board.close(row, stream.seconds)]
-        messages.append(End(stream.name, stream.seconds, board.frames(row), board.summary(row)))
-        board.remove(row)
-        stream.leave()
+        bank, row = self._bank, stream.row
+        stream.remove_session()
+        messages += [Event(stream.name, *event) for event in bank.close(row, stream.seconds)]
+        messages.append(End(stream.name, stream.seconds, bank.frames(row), bank.summary(row)))
+        bank.remove(row)
 
-    def _fail(self, stream: ScheduledStream, error: Exception, messages: list[Message], done: StepResult) -> None:
-        messages.append(Error(f"the stream cannot go on: {error}", stream.name))
-        done.over.append(stream)
+    def _fail(self, stream: ScheduledStream, error: Exception, messages: list[Message], result: StepResult) -> None:
+        messages.append(_error_message(stream, error))
+        result.ended.append(stream)
 
-    def _say(self, messages: Sequence[Message]) -> None:
-        if not messages:
-            return
+    def _send(self, messages: list[Message]) -> None:
+        """Publish the messages and clear the list."""
         try:
-            self._tell(messages)
+            if messages:
+                self._publish(messages)
         except Exception:
-            log.exception("messages could not be told")
+            log.exception("messages could not be published")
+        messages.clear()
 
-    def export(self, stream: ScheduledStream) -> None:
-        """Its state, for those who wait for it, unless hops of it must be done before."""
-        while stream.errands and (stream.ended or stream.standing or not stream.goes_on):
-            future = stream.errands.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                if stream.ended or not stream.standing:
-                    raise UnknownStream(f"{stream.name}: the stream has ended")
-                row = self._board.export_state(stream.row)
-                state = StreamState(stream.session.export_state(), stream.intake.state(), row, stream.inlet.taken)
-                future.set_result(state.to_bytes(self._model))
-            except Exception as error:
-                future.set_exception(error)
+
+def _error_message(stream: ScheduledStream, error: Exception) -> Error:
+    return Error(f"the stream cannot go on: {error}", stream.name)

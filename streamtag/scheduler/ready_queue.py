@@ -1,61 +1,106 @@
-"""Which streams wait for a worker, and which of them it takes next."""
+"""The order in which workers process streams that are ready, and do other things."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
+from streamtag.scheduler.capacity import CapacityMeasurement, SyntheticStreams
 from streamtag.scheduler.config import SchedulerConfig
+from streamtag.scheduler.ingest_buffer import RunState
 from streamtag.scheduler.stream import ScheduledStream
 
-BULK = 16  # streams of files in one step, so that a live one never waits long for it
+MAX_FILE_BATCH = 16  # streams of files in one step, so that a live one never waits long for it
 
-Waiting = tuple[bool, float, int, ScheduledStream]
+Entry = tuple[float, int, ScheduledStream]
+Job = Callable[[], None]
+Task = Job | list[ScheduledStream] | SyntheticStreams
 
 
 class ReadyQueue:
-    """Live streams before files, urgent ones before others, who waits longest first. Used under the engine's lock."""
+    """Order what workers have to do: jobs, live streams, pieces of a measurement, files.
 
-    def __init__(self, spec: SchedulerConfig) -> None:
-        self._spec = spec
-        self._live: list[Waiting] = []
-        self._bulk: list[Waiting] = []
-        self._count = count()  # no two streams are compared themselves
+    Among live streams urgent ones come first, then those that wait longest. Used with the scheduler's lock held.
+    """
+
+    def __init__(self, config: SchedulerConfig) -> None:
+        self.measurement: CapacityMeasurement | None = None  # while it is not done
+        self._config = config
+        self._jobs: deque[Job] = deque()
+        self._urgent: list[Entry] = []
+        self._live: list[Entry] = []
+        self._files: list[Entry] = []
+        self._count = count()  # so that streams themselves are never compared
 
     def __len__(self) -> int:
-        return len(self._live) + len(self._bulk)
+        """Number of streams."""
+        return self.live + len(self._files)
+
+    @property
+    def has_work(self) -> bool:
+        """There is a job or a stream."""
+        return bool(self._jobs or len(self))
 
     @property
     def live(self) -> int:
-        """Of them, the live ones."""
-        return len(self._live)
+        """Number of live streams."""
+        return len(self._urgent) + len(self._live)
 
     def lag_s(self, now: float) -> float:
-        """How long the live stream that waits longest has done so."""
-        return max(0.0, now - self._live[0][1]) if self._live else 0.0
+        """Return how long the live stream that waits longest has waited, in seconds."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else max(0.0, now - oldest)
 
-    def add(self, stream: ScheduledStream, since: float, now: float) -> bool:
-        """since: it waits already. -> whether a worker should look."""
-        if stream.inlet.live:
-            heappush(self._live, (not stream.urgent, since, next(self._count), stream))
-            return len(self._live) in (1, self._spec.batch)
-        heappush(self._bulk, (False, now, next(self._count), stream))  # in turns, however old what waits in them is
-        return len(self._bulk) == 1
+    def add(self, stream: ScheduledStream, now: float) -> bool:
+        """Add a stream that is READY and return whether a worker should look at the queue."""
+        if stream.buffer.is_live:
+            queue = self._urgent if stream.is_urgent else self._live
+            heappush(queue, (stream.ready_since, next(self._count), stream))
+            return self.live in (1, self._config.batch)
+        heappush(self._files, (now, next(self._count), stream))  # in turns, however long their audio has waited
+        return len(self._files) == 1
 
-    def next(self, now: float, most: int) -> list[ScheduledStream]:
-        """Enough live ones for a step, or those there are if one has waited long enough; else files; or nobody.
+    def add_job(self, job: Job) -> None:
+        """Add something that a worker does between steps."""
+        self._jobs.append(job)
 
-        most: streams in one step that is done in good time.
+    def close(self) -> list[Job]:
+        """Return the jobs that no worker will do."""
+        jobs, self._jobs = list(self._jobs), deque()
+        return jobs
+
+    def next_task(self, now: float, max_streams: int) -> Task | None:
+        """Remove what a worker should do next, or return None if there is nothing now.
+
+        max_streams: streams in one step. A step waits until there are so many live streams, or one has waited for the
+        batch window.
         """
-        most = min(most, self._spec.batch)
-        if len(self._live) >= most or (self._live and now >= self._live[0][1] + self._spec.batch_window_s):
-            return _taken(self._live, most)
-        return _taken(self._bulk, min(most, BULK))
+        most, wait_s = min(max_streams, self._config.batch), self.wait_s(now)
+        if self._jobs:
+            return self._jobs.popleft()
+        if wait_s is not None and (wait_s <= 0 or self.live >= most):
+            urgent = _pop(self._urgent, most)
+            return urgent + _pop(self._live, most - len(urgent))
+        if self.measurement is not None and not self.live:
+            piece = self.measurement.next_piece()
+            if piece is not None:
+                return piece
+        return _pop(self._files, min(most, MAX_FILE_BATCH)) or None
 
-    def nap_s(self, now: float) -> float | None:
-        """How long a worker that found nobody may sleep, unless somebody comes."""
-        return max(0.0, self._live[0][1] + self._spec.batch_window_s - now) if self._live else None
+    def wait_s(self, now: float) -> float | None:
+        """Return how long a step can wait for other live streams to share it, or None if there is no live stream."""
+        oldest = self._oldest
+        return None if oldest is None else max(0.0, oldest + self._config.batch_window_s - now)
+
+    @property
+    def _oldest(self) -> float | None:
+        return min((queue[0][0] for queue in (self._urgent, self._live) if queue), default=None)
 
 
-def _taken(waiting: list[Waiting], most: int) -> list[ScheduledStream]:
-    return [heappop(waiting)[3] for _ in range(min(most, len(waiting)))]
+def _pop(queue: list[Entry], max_streams: int) -> list[ScheduledStream]:
+    streams = [heappop(queue)[2] for _ in range(min(max_streams, len(queue)))]
+    for stream in streams:
+        stream.buffer.state = RunState.RUNNING
+    return streams

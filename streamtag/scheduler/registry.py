@@ -1,4 +1,4 @@
-"""Who has a place: streams by name, those with a producer and those that wait for theirs."""
+"""The streams that have a place, by name, and those that wait for their producer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from streamtag.errors import CapacityError, StreamtagError
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.stream import ScheduledStream
 
-ENDING_S = 1.0  # s; a stream that ends has ended by then
+ENDING_RETRY_S = 1.0  # s; by then a stream that is about to end has ended
 
 
-class Busy(CapacityError):  # noqa: N818  (no defect, an answer)
-    """There is no room for one more stream now. retry_after_s: when it may be worth asking again, s."""
+class Busy(CapacityError):  # noqa: N818  (an answer, not a defect)
+    """There is no room for one more stream now. retry_after_s: when it may be worth asking again, in seconds."""
 
-    def __init__(self, why: str, retry_after_s: float) -> None:
-        super().__init__(f"busy: {why}")
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(f"busy: {reason}")
         self.retry_after_s = retry_after_s
 
 
@@ -24,17 +24,17 @@ class NameTaken(StreamtagError):  # noqa: N818
 
 
 class UnknownStream(StreamtagError):  # noqa: N818
-    """No stream of that name runs or waits for its producer."""
+    """There is no stream of that name."""
 
 
 class StreamRegistry:
-    """Used under the engine's lock."""
+    """Own the names. Used with the scheduler's lock held."""
 
-    def __init__(self, spec: SchedulerConfig) -> None:
-        self._spec = spec
+    def __init__(self, config: SchedulerConfig) -> None:
+        self._config = config
         self._streams: dict[str, ScheduledStream] = {}
-        self._away: dict[str, float] = {}  # until when they wait, the first to end first
-        self._reserved: set[str] = set()  # names whose streams are on their way here
+        self._expiry: dict[str, float] = {}  # of disconnected streams, the first to expire first
+        self._reserved: set[str] = set()  # names of streams that are being imported
 
     def __len__(self) -> int:
         """Places taken."""
@@ -44,68 +44,75 @@ class StreamRegistry:
         return iter(list(self._streams.values()))
 
     @property
-    def away(self) -> int:
-        """Streams that wait for their producer."""
-        return len(self._away)
+    def disconnected(self) -> int:
+        """Number of streams that wait for their producer."""
+        return len(self._expiry)
 
     def find(self, name: str) -> ScheduledStream | None:
         return self._streams.get(name)
 
-    def kept(self, name: str) -> ScheduledStream | None:
-        """The stream of that name that waits for its producer; None if the name is free. Raises NameTaken or Busy."""
+    def find_disconnected(self, name: str) -> ScheduledStream | None:
+        """Return the stream that waits for a producer of that name, or None if the name is free.
+
+        Raises NameTaken or Busy.
+        """
         stream = self._streams.get(name)
         if name in self._reserved:
-            raise Busy(f"the stream {name} is on its way here", ENDING_S)
+            raise Busy(f"the stream {name} is on its way here", ENDING_RETRY_S)
         if stream is None:
             return None
-        if stream.inlet.ended:
-            raise Busy(f"the stream {name} is about to end", ENDING_S)
-        if name not in self._away:
-            raise NameTaken(f"{name}: a producer of that name is connected already")
-        return stream
+        if name in self._expiry and not stream.buffer.input_ended:
+            return stream
+        if stream.buffer.input_ended or stream.disconnected_since is not None:
+            raise Busy(f"the stream {name} is about to end", ENDING_RETRY_S)
+        raise NameTaken(f"{name}: a producer of that name is connected already")
 
     def check_free(self, name: str) -> None:
-        """Raises NameTaken if there is a stream of that name, or will be."""
+        """Raise NameTaken if the name is in use or reserved."""
         if name in self._streams or name in self._reserved:
             raise NameTaken(f"{name}: a stream of that name is here already")
 
     def reserve(self, name: str) -> None:
-        """A place for a stream that is on its way here."""
+        """Keep a place for a stream that is being imported."""
         self._reserved.add(name)
 
     def release(self, name: str) -> None:
-        """It does not come, or is here."""
+        """Give up a reserved place."""
         self._reserved.discard(name)
 
     def add(self, stream: ScheduledStream) -> None:
+        """Add a stream, in the place that was reserved for it, if any."""
+        self._reserved.discard(stream.name)
         self._streams[stream.name] = stream
 
     def remove(self, stream: ScheduledStream) -> None:
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
-            self._away.pop(stream.name, None)
+            self._expiry.pop(stream.name, None)
 
-    def leave(self, stream: ScheduledStream, now: float) -> bool:
-        """Its producer is gone -> whether it waits for it from now on."""
-        if stream.ended or stream.inlet.ended or self._streams.get(stream.name) is not stream:
+    def disconnect(self, stream: ScheduledStream, now: float) -> bool:
+        """Let a stream wait for its producer, and return whether it does: it may have ended."""
+        if stream.buffer.input_ended or self._streams.get(stream.name) is not stream:
             return False
-        stream.away_since, stream.on_writable = now, None
-        self._away[stream.name] = now + self._spec.reconnect_grace_s
+        stream.disconnected_since, stream.on_writable = now, None
+        self._expiry[stream.name] = now + self._config.reconnect_grace_s
         return True
 
-    def come_back(self, stream: ScheduledStream) -> float:
-        """-> when its producer had gone."""
-        del self._away[stream.name]
-        since, stream.away_since = stream.away_since, None
+    def reconnect(self, stream: ScheduledStream) -> float:
+        """End the wait for a producer and return when it began."""
+        del self._expiry[stream.name]
+        since, stream.disconnected_since = stream.disconnected_since, None
         assert since is not None
         return since
 
-    def expired(self, now: float) -> list[ScheduledStream]:
-        """Those that have waited long enough; they wait no more."""
-        over = [self._streams[name] for name, until in self._away.items() if until <= now]
-        for stream in over:
-            del self._away[stream.name]
-        return over
+    def pop_expired(self, now: float) -> list[ScheduledStream]:
+        """Return the streams whose producers have not returned in time. They are not waited for any longer."""
+        expired = [name for name, time in self._expiry.items() if time <= now]
+        for name in expired:
+            del self._expiry[name]
+        return [self._streams[name] for name in expired]
 
-    def next_expiry(self) -> float | None:
-        return next(iter(self._away.values()), None)
+    def wait_s(self, now: float) -> float | None:
+        """Return the time until the next stream expires, or None."""
+        expiry = next(iter(self._expiry.values()), None)
+        return None if expiry is None else max(0.0, expiry - now)

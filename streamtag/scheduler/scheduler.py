@@ -1,7 +1,12 @@
-"""Many live streams in one batch: the engine room of a server.
+"""Many live streams in one batch: bytes of producers in, messages of all streams out.
 
-Bytes of producers come in by way of a Feed, from any thread, and wait in the stream's inlet. Workers take the streams
-whose next hop is there, a batch at a time, turn their bytes into samples, step the pool, and tell what came out.
+A producer pushes bytes through its ProducerHandle into its stream's IngestBuffer. When enough waits there, the stream
+becomes READY and enters the ReadyQueue. A worker takes the streams of one step from it (RUNNING), lets the
+BatchProcessor turn their audio into messages, and releases each: it is READY again, IDLE, or has ENDED.
+
+Locks: the scheduler's lock guards the registry, the ready queue, the load monitor and the jobs, and each stream's
+on_writable and disconnected_since. Each IngestBuffer has a lock of its own. While one is held, no other is acquired and
+no callback is called. Everything else of a stream belongs to the worker that has it.
 """
 
 from __future__ import annotations
@@ -10,36 +15,37 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from threading import Condition, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
 from streamtag.inference.events import EventDetectorBank
-from streamtag.scheduler.capacity import Capacity, Cost
+from streamtag.scheduler.capacity import CapacityMeasurement, LoadMonitor, SyntheticStreams
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.coordination import Coordinator
-from streamtag.scheduler.health import RETRY_S, Health
-from streamtag.scheduler.ingest_buffer import IngestBuffer
-from streamtag.scheduler.ingest_resampler import MOST
-from streamtag.scheduler.measurement import measured
-from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.processor import BatchProcessor, Publish
-from streamtag.scheduler.registry import Busy, UnknownStream
+from streamtag.scheduler.ingest_resampler import MAX_SAMPLES
+from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult, log
+from streamtag.scheduler.producer_handle import ProducerHandle
+from streamtag.scheduler.ready_queue import ReadyQueue, Task
+from streamtag.scheduler.registry import Busy, StreamRegistry, UnknownStream
 from streamtag.scheduler.stats import NullObserver, Observer, SchedulerStats, StreamStats
-from streamtag.scheduler.stream import HOP_S, OnWritable, ScheduledStream
+from streamtag.scheduler.stream import OnWritable, ScheduledStream
 from streamtag.scheduler.stream_state import StreamState
-from streamtag.scheduler.worker_threads import WorkerThreads
+from streamtag.scheduler.workers import WorkerThreads
 
 if TYPE_CHECKING:
     from streamtag.inference.batch import SessionPool
 
+CLOSING_RETRY_S = 10.0
+
 
 class Scheduler:
-    """A context manager: entering measures the capacity (SchedulerConfig.measure_s) and starts the workers, leaving
-    ends all streams, publishes their `end` messages, and ends the workers.
+    """A context manager: entering starts the workers; leaving ends all streams, publishes their `end` messages, and
+    ends the workers. It admits a safe number of streams at first, and measures beside them how many it can admit.
 
-    publish: gets the messages of one step, all tags in them, in each stream's order. It is called by the workers,
-    several at once (never for one stream), and must not wait. The pool is the engine's alone.
+    publish: gets the messages of one step with all tags, in each stream's order. It is called by the workers, several
+    at once but never for one stream, and must not wait. The pool belongs to the scheduler alone.
     """
 
     def __init__(
@@ -52,224 +58,285 @@ class Scheduler:
         model: str = "",
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        join_timeout_s: float = 10.0,
     ) -> None:
-        """model: fingerprint of the weights; an exported stream is imported only by a scheduler with the same."""
+        """model: fingerprint of the weights; only a scheduler with the same imports an exported stream.
+        join_timeout_s: how long closing waits for each worker; a step that takes longer never returns."""
         self._pool, self._tags, self._thresholds = pool, tuple(tags), tuple(thresholds)
-        self._spec, self._model, self._clock = config, model, clock
-        self._desk = Coordinator(config, Health(self._capacity(), config, clock(), pool.cpu_s), clock)
-        self._work = BatchProcessor(pool, EventDetectorBank(tags, thresholds, pool.slots), publish, model, clock)
-        self._crew = WorkerThreads(
-            self._desk, self._work, observer or NullObserver(), config.workers, config.deadline_s
-        )
+        self._config, self._model, self._clock = config, model, clock
+        self._observer = observer or NullObserver()
+        self._join_timeout_s = join_timeout_s
+        bank = EventDetectorBank(tags, thresholds, pool.slots)
+        self._processor = BatchProcessor(pool, bank, publish, model, clock)
+        self._lock = Lock()
+        self._work_available, self._all_ended = Condition(self._lock), Condition(self._lock)
+        self._registry, self._ready = StreamRegistry(config), ReadyQueue(config)
+        self._monitor = LoadMonitor(config, pool.spec.hop_s, pool.slots, clock(), pool.cpu_s)
+        self._is_starting, self._is_closing, self._is_closed = True, False, False
+        self._workers = WorkerThreads(partial(self.run_next, wait=True), config.workers)
+
+    # --- for any thread ------------------------------------------------------------------------------------------
 
     def open(self, name: str, format: PcmFormat, position: int | None, on_writable: OnWritable) -> ProducerHandle:
-        """At once, from any thread: a new stream, or a kept one of that name goes on.
+        """Open a new stream, or continue a disconnected one of that name. Returns at once.
 
-        position: the producer's own count of the sample that comes first (of a stream that goes on; a new one begins
-        at 0 whatever it says); None: it does not count, and the clock says how much is missing. on_writable: called
-        from a worker when there is room again, or the stream has ended. Raises Busy, NameTaken, or SpecError.
+        position: the producer's count of the first sample that it will send to a stream that continues (a new one
+        begins at 0 in any case); None: it does not count, and the clock says how much is lost. on_writable: called by a
+        worker when there is room again, or the stream has ended. Raises Busy, NameTaken or SpecError.
         """
-        if position is not None and not 0 <= position <= MOST:
-            raise SpecError(f"a position of {position}: must lie between 0 and {MOST}")
-        now = self._clock()
-        with self._desk.lock:
+        if position is not None and not 0 <= position <= MAX_SAMPLES:
+            raise SpecError(f"a position of {position}: must lie between 0 and {MAX_SAMPLES}")
+        now, since = self._clock(), None
+        with self._lock:
             self._check_open()
-            stream = self._desk.roster.kept(name)
+            stream = self._registry.find_disconnected(name)
             if stream is None:
-                self._admit(now)
-                stream = ScheduledStream(name, IngestBuffer(format, self._spec, now), self._spec, now, on_writable)
-                self._desk.roster.add(stream)
-                fired = stream.inlet.rest(1, now) is not None
+                self._check_room(now)
+                stream = ScheduledStream(name, format, self._config, self._pool.spec, now, on_ready=self._enqueue)
+                self._registry.add(stream)
             else:
-                gone_s = now - self._desk.roster.come_back(stream)
-                stream.on_writable = on_writable
-                fired = stream.inlet.come_back(format, position, gone_s, now)
-        if fired:
-            self._desk.queue(stream, now)
-        return ProducerHandle(stream, self._clock, self._desk.queue, self._leave)
+                since = self._registry.reconnect(stream)
+            stream.on_writable = on_writable
+        if since is not None:
+            stream.buffer.resume(format, position, now - since, now)
+        elif stream.buffer.release(1, now) is not None:
+            self._enqueue(stream, now)
+        return ProducerHandle(stream, self._clock, self._disconnect)
 
     def export_state(self, name: str) -> Future[bytes]:
-        """A stream as it stands, to go on elsewhere: safetensors. It goes on here as well. Raises UnknownStream."""
+        """Return a stream's state, from which it can continue elsewhere, as safetensors. It continues here as well.
+        Raises UnknownStream."""
         future: Future[bytes] = Future()
-        with self._desk.lock:
-            stream = self._desk.roster.find(name)
-            if stream is None or self._desk.closing:
+        with self._lock:
+            stream = self._registry.find(name)
+            if stream is None or self._is_closing:
                 raise UnknownStream(f"{name}: there is no stream of that name")
-            stream.errands.append(future)
-            fired = stream.inlet.ring()
-        if fired:
-            self._desk.queue(stream, self._clock())
+            stream.state_requests.append(future)
+        stream.buffer.request_worker(self._clock())
         return future
 
     def import_state(self, name: str, data: bytes) -> Future[int]:
-        """-> the position from which its producer must send it; until it comes the stream is away.
+        """Let a stream of another scheduler continue here. Return the position from which its producer must send it;
+        until it does, the stream is disconnected.
 
-        Raises Busy or NameTaken at once; the future raises SpecError if the bytes are no stream of this model.
+        Raises Busy or NameTaken at once; the future raises SpecError if the data is not a stream of this model.
         """
         future: Future[int] = Future()
-        with self._desk.lock:
+        with self._lock:
             self._check_open()
-            self._desk.roster.check_free(name)
-            self._admit(self._clock())
-            self._desk.roster.reserve(name)
-            self._desk.add_job(partial(self._adopt, name, data, future))
+            self._registry.check_free(name)
+            self._check_room(self._clock())
+            self._registry.reserve(name)
+            self._ready.add_job(partial(self._import, name, data, future))
+            self._work_available.notify()
         return future
 
     @property
     def stats(self) -> SchedulerStats:
-        """Now."""
-        now, desk = self._clock(), self._desk
-        with desk.lock:
-            health = desk.health
+        """The state of the scheduler now."""
+        now, monitor = self._clock(), self._monitor
+        with self._lock:
             return SchedulerStats(
-                streams=len(desk.roster),
-                disconnected=desk.roster.away,
-                capacity=health.capacity.streams,
-                is_degraded=health.degraded(now),
-                is_starting=False,
-                retry_after_s=health.retry_after_s(now),
-                ready=len(desk.due),
-                lag_s=desk.due.lag_s(now),
-                hop_cost_s=health.cost_s,
-                utilization=health.busy(now),
+                streams=len(self._registry),
+                disconnected=self._registry.disconnected,
+                capacity=monitor.capacity,
+                is_degraded=monitor.is_degraded(now),
+                is_starting=self._is_starting,
+                is_measuring=self._ready.measurement is not None,
+                retry_after_s=monitor.retry_after_s(now),
+                ready=len(self._ready),
+                lag_s=self._ready.lag_s(now),
+                hop_cost_s=monitor.hop_cost_s,
+                utilization=monitor.utilization(now),
             )
 
     @property
     def streams(self) -> tuple[StreamStats, ...]:
-        """All that have a place, in the order in which they came."""
-        with self._desk.lock:
-            streams = list(self._desk.roster)
-        return tuple(stream.load for stream in streams)
+        """All streams, in the order in which they were opened."""
+        with self._lock:
+            streams = list(self._registry)
+        return tuple(stream.stats for stream in streams)
 
     def __enter__(self) -> Self:
-        """Raises what the pool raises if it cannot work."""
-        cost = None
-        if self._spec.max_streams is None:
-            cost = measured(self._pool, self._tags, self._thresholds, self._spec)
-        with self._desk.lock:
-            self._desk.health.capacity = self._capacity(cost)
-        self._crew.start()
+        if self._monitor.needs_measurement:
+            self._ready.measurement = CapacityMeasurement(
+                self._pool, self._tags, self._thresholds, self._config, reserved_slots=self._monitor.capacity
+            )
+        self._workers.start()
+        self._is_starting = False
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        desk = self._desk
-        with desk.lock:
-            desk.closing = True
-            streams = list(desk.roster)
+        with self._lock:
+            self._is_closing = True
+            streams = list(self._registry)
         for stream in streams:
-            if stream.inlet.end():
-                desk.queue(stream, self._clock())
-        desk.wait_until_empty(self._spec.drain_timeout_s)
-        for job in desk.close():
-            job()  # that does no more than tell that it is too late
-        if self._crew.join():
-            self._work.close(list(desk.roster))
-        for stream in desk.roster:
-            desk.dismiss(stream)
-            self._work.export(stream)
+            stream.buffer.end_input(self._clock())
+        with self._lock:
+            self._all_ended.wait_for(lambda: not len(self._registry), self._config.drain_timeout_s)
+            self._is_closed = True
+            self._work_available.notify_all()
+            jobs, measurement, self._ready.measurement = self._ready.close(), self._ready.measurement, None
+        for job in jobs:
+            job()  # since it is too late, it only says so
+        if self._workers.join(self._join_timeout_s):
+            self._processor.close(list(self._registry))
+            if measurement is not None:
+                measurement.close()
+        for stream in self._registry:
+            self._remove(stream)
 
-    def _capacity(self, cost: Cost | None = None) -> Capacity:
-        spec, most = self._spec, min(self._pool.slots, self._spec.max_streams or self._pool.slots)
-        return Capacity(cost, HOP_S, spec.cores or spec.workers, min(spec.batch, most), spec.headroom, most)
+    # --- for workers ---------------------------------------------------------------------------------------------
 
-    def _check_open(self) -> None:
-        if self._desk.closing:
-            raise Busy("the server is about to end", RETRY_S)
+    def run_next(self, worker: int = 0, wait: bool = False) -> bool:
+        """Do one task in the calling thread: a step, an import, or a piece of the measurement. Return False if there is
+        none now, or with `wait`, when the scheduler is closed."""
+        task = self._next_task(wait)
+        if task is None:
+            return False
+        if isinstance(task, SyntheticStreams):
+            self._measure(task)
+        elif callable(task):
+            task()
+        else:
+            result = self._processor.step(task)
+            missed = sum(lag > self._config.deadline_s for lag in result.lags_s)
+            self._release(worker, task, result, missed)
+            for shed_s in result.shed_s:
+                self._observer.on_shed(shed_s)
+            if result.hops:
+                self._observer.on_step(result.hops, result.seconds, result.lags_s, missed)
+        return True
 
-    def _admit(self, now: float) -> None:
-        """Raises Busy if there is no room for one more stream."""
-        health = self._desk.health
-        if health.degraded(now):
-            raise Busy("what is here already is more than can be done in time", health.retry_after_s(now))
-        if len(self._desk.roster) >= health.capacity.streams:
-            raise Busy(f"there is room for {health.capacity.streams} streams, and no more", health.retry_after_s(now))
+    def _next_task(self, wait: bool) -> Task | None:
+        while True:
+            now = self._clock()
+            with self._lock:
+                if self._is_closed:
+                    return None
+                expired = self._registry.pop_expired(now)
+                if not expired:
+                    if (task := self._ready.next_task(now, self._monitor.batch_size)) is not None:
+                        if self._ready.has_work:
+                            self._work_available.notify()  # a worker that sleeps until a time that has changed
+                        return task
+                    if not wait:
+                        return None
+                    times = (self._ready.wait_s(now), self._registry.wait_s(now))
+                    self._work_available.wait(min((time for time in times if time is not None), default=None))
+            for stream in expired:
+                stream.buffer.end_input(now)
 
-    def _leave(self, stream: ScheduledStream) -> None:
-        """Its producer has gone."""
-        with self._desk.lock:
-            if self._desk.roster.leave(stream, self._clock()):
-                self._desk.look()
+    def _enqueue(self, stream: ScheduledStream, since: float) -> None:
+        """The stream, which was IDLE, is READY."""
+        now = self._clock()
+        with self._lock:
+            stream.ready_since = since
+            if self._ready.add(stream, now):
+                self._work_available.notify()
 
-    def _adopt(self, name: str, data: bytes, future: Future[int]) -> None:
-        """Of a worker."""
+    def _release(self, worker: int, streams: Sequence[ScheduledStream], result: StepResult, missed: int) -> None:
+        """Give the streams of a step back: nothing of them may be used after this."""
+        now = result.finished_at
+        ready = []
+        if now is not None:
+            for stream in streams:
+                if stream.is_closed:
+                    continue
+                if stream.buffer.resume_if_drained(now):
+                    _notify(stream.on_writable)
+                if stream.release(now) is not None:
+                    ready.append(stream)
+            with self._lock:
+                should_wake = [self._ready.add(stream, now) for stream in ready]
+                if any(should_wake):
+                    self._work_available.notify()
+                self._monitor.add_step(worker, result.hops, result.seconds, missed, now)
+        for stream in result.ended:
+            self._remove(stream)
+
+    def _remove(self, stream: ScheduledStream) -> None:
+        """The stream has ended: forget it and notify its producer."""
+        with self._lock:
+            self._registry.remove(stream)
+            on_writable = stream.on_writable
+            if not len(self._registry):
+                self._all_ended.notify_all()
+        stream.buffer.finish()
+        _notify(on_writable)
+        self._processor.answer_state_requests(stream)  # of those who asked meanwhile
+
+    def _measure(self, piece: SyntheticStreams) -> None:
+        piece.step()
+        now = self._clock()
+        with self._lock:
+            measurement = self._ready.measurement
+            if measurement is None:  # the scheduler is closed
+                return
+            measurement.finish_piece(piece, now)
+            if not measurement.is_done:
+                return
+            self._ready.measurement = None
+            if measurement.cost is not None:
+                self._monitor.set_cost(measurement.cost, now)
+        measurement.close()
+
+    def _import(self, name: str, data: bytes, future: Future[int]) -> None:
         if not future.set_running_or_notify_cancel():
-            self._desk.release(name)
+            self._cancel_import(name)
             return
         now = self._clock()
         try:
-            if self._desk.closing:
-                raise Busy("the server is about to end", RETRY_S)
-            state = StreamState.of(data, self._model)
-            inlet = IngestBuffer(state.intake.format, self._spec, now, state.position)
-            stream = ScheduledStream(name, inlet, self._spec, now, None)
-            self._work.adopt(stream, state)
+            self._check_open()
+            state = StreamState.from_bytes(data, self._model, self._pool.spec)
+            stream = ScheduledStream(
+                name, state.resampler.format, self._config, self._pool.spec, now, state.position, self._enqueue
+            )
+            self._processor.import_state(stream, state)
         except Exception as error:
-            self._desk.release(name)
+            self._cancel_import(name)
             future.set_exception(error)
             return
-        with self._desk.lock:
-            self._desk.roster.release(name)
-            self._desk.roster.add(stream)
-            self._desk.roster.leave(stream, now)
-            if self._desk.closing:
-                inlet.end()
-        if (since := stream.rest(now)) is not None:
-            self._desk.queue(stream, since)
+        with self._lock:
+            self._registry.add(stream)
+            self._registry.disconnect(stream, now)
+            is_closing = self._is_closing
+        if is_closing:
+            stream.buffer.end_input(now)
+        if (since := stream.release(now)) is not None:
+            self._enqueue(stream, since)
         future.set_result(state.position)
 
+    def _cancel_import(self, name: str) -> None:
+        with self._lock:
+            self._registry.release(name)
+            if not len(self._registry):
+                self._all_ended.notify_all()
 
-class ProducerHandle:
-    """One connection of a producer. Used by one thread at a time, as an event loop is; nothing here waits or computes.
+    def _disconnect(self, stream: ScheduledStream) -> None:
+        with self._lock:
+            if self._registry.disconnect(stream, self._clock()):
+                self._work_available.notify()  # a worker has to wake up when the stream expires
 
-    After end() or disconnect() it takes nothing more.
-    """
+    def _check_open(self) -> None:
+        if self._is_closing:
+            raise Busy("the server is about to end", CLOSING_RETRY_S)
 
-    def __init__(
-        self,
-        stream: ScheduledStream,
-        clock: Callable[[], float],
-        queue: Callable[[ScheduledStream, float], None],
-        leave: Callable[[ScheduledStream], None],
-    ) -> None:
-        """queue: called when the stream is to be worked on; leave: when its producer has gone."""
-        self._stream, self._inlet = stream, stream.inlet
-        self._clock, self._queue, self._leave = clock, queue, leave
-        self._over = False
+    def _check_room(self, now: float) -> None:
+        """Raise Busy if there is no room for one more stream."""
+        monitor = self._monitor
+        if monitor.is_degraded(now):
+            raise Busy("what is here already is more than can be done in time", monitor.retry_after_s(now))
+        if len(self._registry) >= monitor.capacity:
+            raise Busy(f"there is room for {monitor.capacity} streams, and no more", monitor.retry_after_s(now))
 
-    @property
-    def position(self) -> int:
-        """Samples of the producer (per channel, at its rate) that are taken so far: the place of the next."""
-        return self._inlet.position
 
-    @property
-    def has_ended(self) -> bool:
-        """The stream is over and its `end` told."""
-        return self._stream.ended
-
-    def push(self, data: bytes) -> bool:
-        """The next bytes, cut anywhere. -> False: there is no room for more now, so read no more until on_writable().
-
-        One who pushes on nevertheless loses the oldest sound, with a gap.
-        """
-        if self._over or self._stream.ended:
-            return True
-        now = self._clock()
-        room, fired = self._inlet.push(data, now)
-        if fired:
-            self._queue(self._stream, now)
-        return room
-
-    def end(self) -> None:
-        """The sound is over: what is owed is told, then `end`; then `ended` is true and on_writable() is called."""
-        if not self._over:
-            self._over = True
-            if self._inlet.end():
-                self._queue(self._stream, self._clock())
-
-    def disconnect(self) -> None:
-        """The connection broke off: the stream waits for its producer, then ends by itself."""
-        if not self._over:
-            self._over = True
-            self._leave(self._stream)
+def _notify(on_writable: OnWritable | None) -> None:
+    """Call back, if there is a connection. An event loop that is closed already raises."""
+    try:
+        if on_writable is not None:
+            on_writable()
+    except Exception:
+        log.exception("a producer could not be notified")

@@ -1,4 +1,4 @@
-"""How an engine is doing, as others see it."""
+"""The state of the scheduler and its streams, for others to show, and an observer of its work."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStats:
-    """streams: that have a place now, and of these `away`: those that wait for their producer. capacity: how many
-    there is room for. degraded: too many deadlines were missed of late. retry_after_s: what a refused producer is told.
+    """The scheduler at one moment.
 
-    due: streams that wait to be stepped. lag_s: the longest that one of them has waited, s. cost_s: what a hop of
-    one stream costs one worker of late, s; busy: the part of their time that the workers work.
+    streams: that have a place, and of these `disconnected`: those that wait for their producer. capacity: streams that
+    there is room for. is_degraded: too many deadlines were missed just now. is_starting: the workers have not started.
+    is_measuring: the capacity is a safe number for now. retry_after_s: when a refused producer may try again.
+
+    ready: streams that wait for a worker; lag_s: how long the live one that waits longest has waited. hop_cost_s: what
+    a hop of one stream costs a worker. utilization: fraction of their time that the workers work.
     """
 
     streams: int
@@ -26,17 +29,18 @@ class SchedulerStats:
     lag_s: float
     hop_cost_s: float
     utilization: float
+    is_measuring: bool = False
 
     @property
     def room(self) -> int:
-        """How many more streams would be let in."""
+        """Streams that would be admitted."""
         return 0 if self.is_degraded else max(0, self.capacity - self.streams)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStats:
-    """One stream. seconds: of sound so far. lag_s: from its last hop being there to its message. waiting_s: sound
-    that waits to be heard. shed_s: sound that was shed. live: it comes no faster than time goes."""
+    """One stream at one moment. seconds: of audio so far. lag_s: from its last hop being complete to its message.
+    waiting_s: audio that waits. shed_s: audio that was shed. is_live: its producer is not faster than the clock."""
 
     name: str
     seconds: float
@@ -48,21 +52,21 @@ class StreamStats:
 
 
 class Observer(Protocol):
-    """Is told what the engine does, as it happens, by the worker that does it: several at once may tell it."""
+    """Notified of the scheduler's work by the worker that does it, by several at once."""
 
     def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
-        """One step of so many streams took so long, all work on its sound and its messages included.
+        """A step of so many streams took so long, with everything from its audio to its messages.
 
-        lags_s: for each hop of a live stream in it, from the hop being there to its messages being told;
-        missed: how many of these are beyond the deadline.
+        lags_s: for each hop of a live stream, from the hop being complete to its messages; missed: how many of these
+        are beyond the deadline.
         """
 
     def on_shed(self, seconds: float) -> None:
-        """So much sound of one stream was thrown away unheard, and told as a gap."""
+        """Audio of one stream was dropped unprocessed, and reported as a gap."""
 
 
 class NullObserver:
-    """Looks away."""
+    """An observer that does nothing."""
 
     def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         del streams, seconds, lags_s, missed

@@ -1,4 +1,4 @@
-"""A queue between the threads that produce messages and the one that prints them."""
+"""Messages on their way from the threads that make them to the one that writes them down."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from collections import deque
 from collections.abc import Sequence
 
 from streamtag.protocol.messages import Message
-from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
+from streamtag.server.queues import DropOldestQueue, EncodedMessage
 
-MAX_NOTICES = 1000
+NOTICES = 1000  # lines for people that wait at most
 
 
 class ConsoleQueue:
-    """Messages and notices from any thread to one reader. Writers never wait: a full queue drops the oldest frames."""
+    """Any thread puts, one takes. Putting never waits: where there is no room, frames go, and the next ones tell."""
 
-    def __init__(self, max_messages: int) -> None:
-        self._messages = DropOldestQueue(max_messages)
-        self._notices: deque[str] = deque(maxlen=MAX_NOTICES)
+    def __init__(self, length: int) -> None:
+        """length: messages that wait at most."""
+        self._mailbox = DropOldestQueue(length)
+        self._notices: deque[str] = deque(maxlen=NOTICES)
         self._changed = threading.Condition()
 
-    def put_all(self, messages: Sequence[Message]) -> None:
+    def put(self, messages: Sequence[Message]) -> None:
         with self._changed:
             for message in messages:
-                self._messages.put(EncodedMessage(message))
+                self._mailbox.put(EncodedMessage(message))
             self._changed.notify()
 
-    def notify(self, notice: str) -> None:
-        """Add a line for people."""
+    def say(self, notice: str) -> None:
+        """A line for people."""
         with self._changed:
             self._notices.append(notice)
             self._changed.notify()
 
-    def read(self, timeout_s: float) -> tuple[list[str], list[Message]]:
-        """Return all notices and messages, in order; none if none come in time."""
+    def take(self, timeout_s: float) -> tuple[list[str], list[Message]]:
+        """What waits, in order; nothing if nothing comes in time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._messages or self._notices, timeout_s)
+            self._changed.wait_for(lambda: self._mailbox or self._notices, timeout_s)
             messages: list[Message] = []
-            while (item := self._messages.pop()) is not None:
-                messages.append(item.message)
+            while (letter := self._mailbox.take()) is not None:
+                messages.append(letter.message)
             notices = list(self._notices)
             self._notices.clear()
         return notices, messages

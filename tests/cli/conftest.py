@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.cli.bench.figures import one_thread
-from tests.cli.serve_process import Serve, Start, started
+from tests.cli.serve_process import Start, started
 
 RATE = 16000
 MakeSound = Callable[..., Path]
@@ -25,7 +23,7 @@ MakeSound = Callable[..., Path]
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a call of the command line."""
+    """What a call of the command line gave."""
 
     code: int
     out: str
@@ -40,13 +38,11 @@ Run = Callable[..., Answer]
 
 
 @pytest.fixture
-def streamtag(model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command line in this process, on the small model, and return its exit code and what it printed."""
+def streamtag(model: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, on the small model. -> exit code and what was printed."""
 
-    def run(*arguments: str | Path, small: bool = True, stdin: bytes | None = None) -> Answer:
+    def run(*arguments: str | Path, small: bool = True) -> Answer:
         capfd.readouterr()
-        if stdin is not None:
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         chosen = ["--model", str(model), "--device", "cpu"] if small else []
         code = main([*map(str, arguments), *chosen])
         out, err = capfd.readouterr()
@@ -120,18 +116,13 @@ def tagger(model: Path) -> Tagger:
 
 @pytest.fixture
 def start(model: Path) -> Iterator[Start]:
-    """start(*options) runs a `streamtag serve` with the small model until the test ends."""
+    """start(*options) -> a `streamtag serve` with the small model, stopped when the test ends."""
     with started(model) as start:
         yield start
 
 
-@pytest.fixture(scope="session")
-def servers(model: Path) -> Iterator[tuple[Serve, Serve]]:
-    """Two servers that tests share; each test uses other stream names."""
+@pytest.fixture(scope="module")
+def standing(model: Path) -> Iterator[Start]:
+    """The same, stopped after the file's last test: for servers that tests share, each with names of its own."""
     with started(model) as start:
-        yield start(), start()
-
-
-@pytest.fixture
-def server(servers: tuple[Serve, Serve]) -> Serve:
-    return servers[0]
+        yield start

@@ -1,4 +1,4 @@
-"""Bytes go in cut anywhere, samples come out in their places, and somebody comes exactly once when there is enough."""
+"""Bytes go in cut anywhere, samples come out at their positions, and the stream gets ready once there are enough."""
 
 from __future__ import annotations
 
@@ -10,183 +10,258 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from streamtag.audio.pcm import PcmFormat
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.ingest_buffer import IngestBuffer
-from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.pcm_queue import FormatChange, MissingAudio, Sound
+from streamtag.scheduler.ingest_buffer import IngestBuffer, RealtimeDetector, RunState
+from streamtag.scheduler.pcm_queue import FormatChange, MissingAudio, PcmBlock
 
-SPEC = SchedulerConfig()
+CONFIG = SchedulerConfig()
 MONO, STEREO = PcmFormat(16000, "s16le", 1), PcmFormat(48000, "s16le", 2)
 
 
 def numbered(start: int, samples: int, format: PcmFormat) -> bytes:
-    """Every sample is its own number, in every channel, but for what does not fit into 15 bits."""
+    """Every sample is its own number modulo 2^15, in every channel."""
     return np.repeat(np.arange(start, start + samples) % 32768, format.channels).astype("<i2").tobytes()
 
 
-def numbers(sound: Sound) -> list[int]:
-    return [int(number) for number in np.frombuffer(sound.data, "<i2")[:: sound.format.channels]]
+def read_numbers(buffer: IngestBuffer, samples: int = 1000) -> list[int]:
+    block = buffer.read(samples)
+    assert isinstance(block, PcmBlock)
+    return [int(number) for number in np.frombuffer(block.data, "<i2")[:: block.format.channels]]
 
 
-def test_it_fires_once_when_enough_is_there() -> None:
-    inlet = IngestBuffer(MONO, SPEC, 0.0)
-    assert inlet.rest(100, 0.0) is None
-    assert inlet.push(bytes(2 * 99 + 1), 1.0) == (True, False)
-    assert inlet.push(bytes(1), 2.0) == (True, True)
-    assert inlet.push(bytes(500), 3.0) == (True, False)  # a worker is on its way
-    assert inlet.rest(300, 3.0) == 3.0  # there is enough already, since then
-    assert inlet.rest(400, 3.0) is None
+def test_an_idle_stream_gets_ready_once_when_there_is_enough() -> None:
+    ready: list[float] = []
+    buffer = IngestBuffer(MONO, CONFIG, 0.0, on_ready=ready.append)
+    buffer.push(bytes(2), 0.0)
+    assert buffer.state is RunState.RUNNING  # of whoever made it
+    assert buffer.release(100, 0.0) is None
+    buffer.push(bytes(2 * 98 + 1), 1.0)
+    assert (ready, buffer.state) == ([], RunState.IDLE)
+    buffer.push(bytes(1), 2.0)
+    buffer.push(bytes(500), 3.0)
+    assert (ready, buffer.state) == ([2.0], RunState.READY)
+    assert buffer.release(300, 3.0) == 3.0  # there is enough already, since then
+    assert buffer.release(400, 3.0) is None
 
 
-def test_it_fires_when_rung_and_a_ring_in_between_is_not_lost() -> None:
-    inlet = IngestBuffer(MONO, SPEC, 0.0)
-    assert inlet.rest(100, 0.0) is None
-    assert inlet.ring()
-    assert not inlet.ring()
-    assert inlet.rest(100, 5.0) == 5.0
-    assert inlet.rest(100, 6.0) is None
-    assert inlet.end()
-    assert inlet.rest(100, 7.0) == 7.0
+def test_a_request_makes_the_stream_ready_and_is_not_lost_while_it_runs() -> None:
+    ready: list[float] = []
+    buffer = IngestBuffer(MONO, CONFIG, 0.0, on_ready=ready.append)
+    assert buffer.release(100, 0.0) is None
+    buffer.request_worker(1.0)
+    buffer.request_worker(2.0)
+    assert ready == [1.0]
+    assert buffer.release(100, 5.0) == 5.0
+    assert buffer.release(100, 6.0) is None
+    buffer.end_input(7.0)
+    assert ready == [1.0, 7.0]
+    assert buffer.release(100, 8.0) == 8.0
+
+
+def test_a_stream_that_has_ended_stays_so() -> None:
+    ready: list[float] = []
+    buffer = IngestBuffer(MONO, CONFIG, 0.0, on_ready=ready.append)
+    buffer.finish()
+    assert buffer.push(bytes(1000), 1.0)
+    assert buffer.release(1, 1.0) is None
+    buffer.request_worker(1.0)
+    assert (ready, buffer.waiting_s, buffer.state) == ([], 0.0, RunState.ENDED)
 
 
 def test_a_sample_that_is_cut_waits_for_its_rest() -> None:
-    inlet = IngestBuffer(STEREO, SPEC, 0.0)
+    buffer = IngestBuffer(STEREO, CONFIG, 0.0)
     data = numbered(0, 50, STEREO)
     for byte in data[:-1]:
-        inlet.push(bytes([byte]), 0.0)
-    assert inlet.position == 49
-    sound = inlet.take(1000)
-    assert isinstance(sound, Sound)
-    assert numbers(sound) == list(range(49))
-    inlet.push(data[-1:], 0.0)
-    sound = inlet.take(1000)
-    assert isinstance(sound, Sound)
-    assert numbers(sound) == [49]
-    assert inlet.take(1000) is None
+        buffer.push(bytes([byte]), 0.0)
+    assert buffer.position == 49
+    assert read_numbers(buffer) == list(range(49))
+    buffer.push(data[-1:], 0.0)
+    assert read_numbers(buffer) == [49]
+    assert buffer.read(1000) is None
 
 
-def test_when_a_part_of_a_chunk_was_made_is_reckoned_back() -> None:
-    inlet = IngestBuffer(MONO, SPEC, 0.0)
-    inlet.push(bytes(2 * 16000), 10.0)
-    sound = inlet.take(4000)
-    assert isinstance(sound, Sound)
-    assert (sound.arrived, sound.made) == (10.0, 9.25)
+def test_a_part_of_a_message_was_recorded_before_its_end() -> None:
+    buffer = IngestBuffer(MONO, CONFIG, 0.0)
+    buffer.push(bytes(2 * 16000), 10.0)
+    block = buffer.read(4000)
+    assert isinstance(block, PcmBlock)
+    assert (block.arrival, block.recorded) == (10.0, 9.25)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_no_push_is_missed_by_a_worker_that_goes_to_rest(threads: int) -> None:
-    """Pushes and a worker at the same time: whoever is second sees the other, so that in the end all is taken."""
-    inlet = IngestBuffer(PcmFormat(16000, "s16le", 1), SchedulerConfig(buffer_s=1000), 0.0)
-    fired, taken, each = threading.Semaphore(0), 0, 3000
+def test_no_push_is_missed_by_a_worker_that_releases_the_stream(threads: int) -> None:
+    """Pushes and a worker at the same time: whoever is second sees the other, so that in the end all is read."""
+    ready, read, each = threading.Semaphore(0), 0, 3000
+    config = SchedulerConfig(buffer_s=1000)
+    buffer = IngestBuffer(MONO, config, 0.0, on_ready=lambda _: ready.release())
 
     def push() -> None:
         for _ in range(each):
-            if inlet.push(bytes(2), 0.0)[1]:
-                fired.release()
+            buffer.push(bytes(2), 0.0)
 
     pushers = [threading.Thread(target=push) for _ in range(threads)]
-    assert inlet.rest(1, 0.0) is None
+    assert buffer.release(1, 0.0) is None
     for pusher in pushers:
         pusher.start()
-    while taken < threads * each:
-        assert fired.acquire(timeout=20)
-        assert not fired.acquire(blocking=False)  # it never fires twice
+    while read < threads * each:
+        assert ready.acquire(timeout=20)
+        assert not ready.acquire(blocking=False)  # it never gets ready twice
         while True:
-            while (sound := inlet.take(7)) is not None:
-                assert isinstance(sound, Sound)
-                taken += sound.samples
-            if inlet.rest(min(5, threads * each - taken) or 1, 0.0) is None:
+            while (block := buffer.read(7)) is not None:
+                assert isinstance(block, PcmBlock)
+                read += block.samples
+            if buffer.release(min(5, threads * each - read) or 1, 0.0) is None:
                 break
     for pusher in pushers:
         pusher.join(20)
-    assert inlet.position == taken
+    assert buffer.position == read
 
 
 class Producer(RuleBasedStateMachine):
-    """Pushes, breaks off and comes back at random, and a worker takes at random: every sample has its place."""
+    """Pushes, disconnects and returns at random, while a worker reads at random: every sample has its position."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
-        self.format = MONO
-        self.inlet = IngestBuffer(MONO, SchedulerConfig(buffer_s=1e4), self.now)
-        self.inlet.rest(1, 0.0)
-        self.next = 0  # number of the sample that the producer sends next
-        self.left = b""  # of a sample that was cut
-        self.place = 0  # of what the worker takes next
-        self.owed = [0]  # numbers that were heard of: from 0 up to these, at the format's rate
-        self.heard: set[int] = set()
-        self.asleep = True
+        self.ready = 0
+        self.buffer = IngestBuffer(MONO, SchedulerConfig(buffer_s=1e4), 0.0, on_ready=self.count_ready)
+        self.buffer.release(1, 0.0)
+        self.needed = 1
+        self.next = 0  # sample that the producer sends next
+        self.known = 0  # first sample that the buffer has not seen
+        self.partial = b""  # of a sample that was cut
+        self.position = 0  # of what the worker reads next
+
+    def count_ready(self, now: float) -> None:
+        del now
+        assert self.buffer.state is RunState.READY
+        self.ready += 1
 
     @rule(samples=st.integers(0, 400), cut=st.integers(0, 3))
     def push(self, samples: int, cut: int) -> None:
-        data = self.left + numbered(self.next, samples, self.format)
+        data = self.partial + numbered(self.next, samples, MONO)
         cut = min(cut, len(data))
-        fired = self.inlet.push(data[: len(data) - cut], self.now)[1]
-        self.left = data[len(data) - cut :]
+        self.buffer.push(data[: len(data) - cut], 0.0)
+        self.partial = data[len(data) - cut :]
         self.next += samples
-        assert not (fired and not self.asleep)
-        self.asleep = self.asleep and not fired
+        self.known = max(self.known, self.buffer.position)
 
     @rule(again=st.integers(0, 500), lost=st.integers(0, 500), counts=st.booleans(), gone_s=st.floats(0, 0.1))
-    def come_back(self, again: int, lost: int, counts: bool, gone_s: float) -> None:
-        self.left = b""
-        expected = self.inlet.position + self.inlet._overlap
-        position = max(0, expected - again) + lost
-        fired = self.inlet.come_back(self.format, position if counts else None, gone_s, self.now)
-        self.next = position if counts else expected + round(gone_s * self.format.rate)
-        assert self.inlet.position == self.next
-        assert not (fired and not self.asleep)
-        self.asleep = self.asleep and not fired
+    def resume(self, again: int, lost: int, counts: bool, gone_s: float) -> None:
+        self.partial = b""
+        position = max(0, self.known - again) + lost
+        self.buffer.resume(MONO, position if counts else None, gone_s, 0.0)
+        self.next = position if counts else self.known + round(gone_s * MONO.rate)
+        assert self.buffer.position == self.next
+        self.known = max(self.known, self.next)
 
-    @precondition(lambda self: not self.asleep)
+    @precondition(lambda self: self.buffer.state is not RunState.IDLE)
     @rule(samples=st.integers(1, 600))
-    def take(self, samples: int) -> None:
-        assert self.inlet.taken == self.place
-        item = self.inlet.take(samples)
-        if isinstance(item, Sound):
+    def read(self, samples: int) -> None:
+        assert self.buffer.read_position == self.position
+        item = self.buffer.read(samples)
+        if isinstance(item, PcmBlock):
             assert 0 < item.samples <= samples
-            assert numbers(item) == [(self.place + n) % 32768 for n in range(item.samples)]
-            self.place += item.samples
+            numbers = np.frombuffer(item.data, "<i2")
+            assert (numbers == np.arange(self.position, self.position + item.samples) % 32768).all()
+            self.position += item.samples
         elif isinstance(item, MissingAudio):
             assert item.samples > 0
-            self.place += item.samples
+            self.position += item.samples
         assert not isinstance(item, FormatChange)
 
+    @precondition(lambda self: self.buffer.state is not RunState.IDLE)
     @rule(samples=st.integers(1, 600))
-    def rest(self, samples: int) -> None:
-        if not self.asleep:
-            self.asleep = self.inlet.rest(samples, self.now) is None
+    def release(self, samples: int) -> None:
+        self.ready, self.needed = 0, samples
+        is_idle = self.buffer.release(samples, 0.0) is None
+        assert is_idle == (self.buffer.state is RunState.IDLE)
 
     @invariant()
     def every_sample_is_accounted_for(self) -> None:
-        waiting = self.inlet._backlog
-        missing = sum(item.samples for item in waiting._items if isinstance(item, MissingAudio))
-        assert self.inlet.position + self.inlet._overlap == self.place + waiting.samples + missing
-        assert waiting.bytes == waiting.samples * self.format.sample_bytes
-        if self.asleep:
-            assert self.inlet._armed is not None
-            assert waiting.samples < self.inlet._armed
-            assert not waiting.special
+        assert self.ready <= 1
+        assert self.position + self.buffer.waiting_s * MONO.rate <= self.known + 1e-6
+        if self.buffer.state is RunState.IDLE:
+            assert self.known - self.position < self.needed
+
+    def teardown(self) -> None:
+        while self.position < self.known:
+            self.read(1000)
+        assert self.buffer.read(1) is None
 
 
 def test_random_producers_and_workers() -> None:
-    run_state_machine_as_test(Producer, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Producer, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
 
 
-def test_what_is_thrown_away_is_counted() -> None:
-    inlet = IngestBuffer(MONO, SchedulerConfig(), 0.0)
+def test_audio_that_is_dropped_is_counted() -> None:
+    buffer = IngestBuffer(MONO, CONFIG, 0.0)
     block = 16000
     for number in range(60):
-        inlet.push(numbered(number * block, block, MONO), float(number) / 1000)
-    place, thrown = 0, 0
-    while (item := inlet.take(1000)) is not None:
+        buffer.push(numbered(number * block, block, MONO), float(number) / 1000)
+    position, dropped = 0, 0
+    while (item := buffer.read(1000)) is not None:
         if isinstance(item, MissingAudio):
-            assert item.thrown
-            thrown += item.samples
+            assert item.was_dropped
+            dropped += item.samples
         else:
-            assert isinstance(item, Sound)
-            assert numbers(item)[0] == place % 32768
-        place += item.samples
-    assert place == 60 * block == inlet.taken
-    assert thrown > 20 * block
+            assert isinstance(item, PcmBlock)
+            assert np.frombuffer(item.data, "<i2")[0] == position % 32768
+        assert not isinstance(item, FormatChange)
+        position += item.samples
+    assert position == 60 * block == buffer.read_position
+    assert dropped > 20 * block
+
+
+def push_for(detector: RealtimeDetector, now: float, seconds: float, speed: float) -> float:
+    """Push in chunks of 0.1 s and return the time afterwards."""
+    for _ in range(round(seconds / 0.1)):
+        now += 0.1
+        detector.add(speed * 0.1, now)
+    return now
+
+
+@pytest.mark.parametrize(("speed", "is_live"), [(0.5, True), (1.0, True), (1.05, True), (1.3, False), (50.0, False)])
+def test_a_producer_that_is_faster_than_the_clock_is_not_live(speed: float, is_live: bool) -> None:
+    detector = RealtimeDetector(1.0, 4.0, 0.0)
+    push_for(detector, 0.0, 60, speed)
+    assert detector.is_live is is_live
+
+
+def test_chunks_of_a_second_are_live_too() -> None:
+    detector = RealtimeDetector(1.0, 4.0, 0.0)
+    for second in range(30):
+        detector.add(1.0, float(second))
+        assert detector.is_live
+
+
+def test_a_producer_may_catch_up_after_an_interruption() -> None:
+    detector = RealtimeDetector(1.0, 4.0, 0.0)
+    now = push_for(detector, 0.0, 10, 1.0)
+    detector.add(4.0, now + 4.0)
+    assert detector.is_live
+    returned = RealtimeDetector(1.0, 4.0, 100.0, behind_s=3.0)
+    returned.add(3.5, 100.0)
+    assert returned.is_live
+    new = RealtimeDetector(1.0, 4.0, 100.0)  # the control: one that was not behind is ahead
+    new.add(3.5, 100.0)
+    assert not new.is_live
+
+
+def test_a_producer_that_was_too_fast_is_live_again_after_a_while() -> None:
+    detector = RealtimeDetector(1.0, 4.0, 0.0)
+    detector.add(1000.0, 0.0)
+    assert not detector.is_live
+    push_for(detector, 0.0, 15, 1.0)
+    assert detector.is_live
+
+
+def test_a_pause_on_request_does_not_make_a_file_live() -> None:
+    """Processed at half the clock's speed, it is still a file."""
+    detector, now = RealtimeDetector(1.0, 4.0, 0.0), 0.0
+    for _ in range(20):
+        detector.add(4.0, now)
+        assert not detector.is_live
+        detector.pause()
+        now += 8.0
+        detector.resume(now)

@@ -1,25 +1,44 @@
-"""Many streams in one engine are, each of them, what they would be alone. With real threads and a real network."""
+"""Many streams in one scheduler are, each of them, what they would be in a session of their own."""
 
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamtag.api import Tagger, load
+from streamtag.audio.pcm import PcmFormat
 from streamtag.inference.batch import SessionPool
 from streamtag.inference.events import EventDetector
-from streamtag.inference.pipeline import StreamPipeline
-from streamtag.inference.session import Session
-from streamtag.protocol.messages import End, Frame, Message
+from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork
+from streamtag.model.model_file import save_tagger
+from streamtag.protocol.messages import End, Event, Frame
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.pcm_format import PcmFormat
-from streamtag.scheduler.scheduler import ProducerHandle, Scheduler
-from tests.scheduler.scheduler_room import CLOSE, Bell, Ears, Room, agree, alone, music
+from streamtag.scheduler.producer_handle import ProducerHandle
+from streamtag.scheduler.scheduler import Scheduler
+from streamtag.spec import NetworkSpec, NormalizationSpec
+from tests.scheduler.harness import (
+    PLAIN,
+    TIMEOUT_S,
+    TOLERANCE,
+    EchoPool,
+    FakeClock,
+    Harness,
+    MessageLog,
+    Signal,
+    assert_equal_frames,
+    exported,
+    imported,
+    load_tagger,
+    music,
+    reference_frames,
+)
 
 FORMATS = [
     PcmFormat(16000, "f32le", 1),
@@ -35,34 +54,33 @@ FORMATS = [
 
 @pytest.fixture(scope="module")
 def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
+    return load_tagger(model)
 
 
-def push_all(feed: ProducerHandle, bell: Bell, data: bytes, seed: int) -> None:
-    """As a producer does, cut anywhere; then its end."""
+def push_all(producer: ProducerHandle, signal: Signal, data: bytes, seed: int) -> None:
+    """Push in messages cut anywhere, and end."""
     rng, start = np.random.default_rng(seed), 0
     while start < len(data):
         size = int(rng.choice([1, 3, 7, 333, 4097, 20_001, 60_000]))
-        room = feed.push(data[start : start + size])
+        if not producer.push(data[start : start + size]):
+            signal.wait()
         start += size
-        while not room:
-            bell.wait()
-            room = True
-    feed.end()
-    while not feed.has_ended:
-        bell.wait()
+    producer.end()
+    signal.wait_for_end(producer)
 
 
-def run_all(tagger: Tagger, sounds: dict[str, tuple[PcmFormat, bytes]], threads: int, spec: SchedulerConfig) -> Ears:
-    """All at once, pushed by several threads, each with some of the streams."""
-    ears, names = Ears(), list(sounds)
-    with Scheduler(SessionPool(tagger, len(sounds)), tagger.tags, tagger.thresholds, ears, spec) as engine:
+def run_streams(
+    tagger: Tagger, sounds: dict[str, tuple[PcmFormat, bytes]], threads: int, config: SchedulerConfig
+) -> MessageLog:
+    """Process all at once, pushed by several threads, each with some of the streams."""
+    log, names = MessageLog(), list(sounds)
+    with Scheduler(SessionPool(tagger, len(sounds)), tagger.tags, tagger.thresholds, log, config) as scheduler:
 
         def push(mine: list[str]) -> None:
-            bells = {name: Bell() for name in mine}
-            feeds = {name: engine.open(name, sounds[name][0], None, bells[name]) for name in mine}
+            signals = {name: Signal() for name in mine}
+            producers = {name: scheduler.open(name, sounds[name][0], None, signals[name]) for name in mine}
             for name in mine:
-                push_all(feeds[name], bells[name], sounds[name][1], hash(name) % 1000)
+                push_all(producers[name], signals[name], sounds[name][1], hash(name) % 1000)
 
         pushers = [threading.Thread(target=push, args=(names[n::threads],)) for n in range(threads)]
         for pusher in pushers:
@@ -70,61 +88,92 @@ def run_all(tagger: Tagger, sounds: dict[str, tuple[PcmFormat, bytes]], threads:
         for pusher in pushers:
             pusher.join(60)
             assert not pusher.is_alive()
-        assert engine.stats.streams == 0
-    return ears
+        assert scheduler.stats.streams == 0
+    return log
 
 
-def test_many_streams_of_many_formats_pushed_by_many_threads_are_what_each_is_alone(tagger: Tagger) -> None:
+def test_streams_of_many_formats_pushed_by_many_threads_give_their_own_frames(tagger: Tagger) -> None:
     sounds = {
-        f"stream {n}": (FORMATS[n % len(FORMATS)], music(2 + 0.31 * n, FORMATS[n % len(FORMATS)], n)) for n in range(16)
+        f"stream {n}": (FORMATS[n % len(FORMATS)], music(2 + 0.31 * n, FORMATS[n % len(FORMATS)], n)) for n in range(12)
     }
-    ears = run_all(tagger, sounds, 4, SchedulerConfig(workers=3, max_streams=16))
+    log = run_streams(tagger, sounds, 4, SchedulerConfig(workers=3, max_streams=16))
     for name, (format, data) in sounds.items():
-        expected = alone(tagger, format, data)
-        agree(ears.frames(name), expected)
-        (end,) = ears.ends(name)
-        assert ears.of(name)[-1] is end
+        expected = reference_frames(tagger, format, data)
+        assert_equal_frames(log.frames(name), expected)
+        (end,) = log.ends(name)
+        assert log.of(name)[-1] is end
         assert end.frames == len(expected)
         assert end.seconds == pytest.approx(len(data) / format.sample_bytes / format.rate, abs=1e-4)
-        assert not ears.gaps(name)
-    one, other = (ears.frames(f"stream {n}") for n in (0, 8))  # of the same format: another sound is another frame
-    assert np.abs(
-        np.array([[*a.tags.values()] for a in one]) - [[*b.tags.values()] for b in other[: len(one)]]
-    ).max() > (10 * CLOSE)
+        assert not log.gaps(name)
+    one, other = (log.frames(f"stream {n}") for n in (0, 8))  # of the same format: other audio gives other frames
+    differences = [abs(a.tags[tag] - b.tags[tag]) for a, b in zip(one, other, strict=False) for tag in a.tags]
+    assert max(differences) > 10 * TOLERANCE
 
 
-def test_the_shipped_model_in_an_engine_gives_what_a_session_gives() -> None:
+def test_the_shipped_model_gives_the_frames_of_a_session() -> None:
     tagger = load(device="cpu")
     sounds = {str(n): (format, music(2.5, format, n)) for n, format in enumerate(FORMATS[:3])}
-    ears = run_all(tagger, sounds, 2, SchedulerConfig(workers=2))
+    log = run_streams(tagger, sounds, 2, SchedulerConfig(workers=2, max_streams=3))
     for name, (format, data) in sounds.items():
-        agree(ears.frames(name), alone(tagger, format, data))
+        assert_equal_frames(log.frames(name), reference_frames(tagger, format, data))
 
 
-def test_the_messages_are_those_that_listening_to_the_sound_alone_gives(model: Path, tagger: Tagger) -> None:
-    """Frames, events and the end, in their order."""
-    data = music(12, FORMATS[0], 5)
-    alone_messages: list[Message] = []
-    detector = EventDetector(tagger.tags, tagger.thresholds)
-    hearing = StreamPipeline("mic", Session(tagger), detector, alone_messages.append)
-    hearing.feed(np.frombuffer(data, "<f4").copy())
-    hearing.end()
-    room = Room(model, echo=False)
-    feed = room.open("mic")
-    feed.push(data)
-    room.end("mic", feed)
-    expected = [message.to_dict() for message in alone_messages]
-    assert {message["type"] for message in expected} == {"frame", "event", "end"}
-    mine = [message.to_dict() for message in room.ears.of("mic")]
-    assert [(m["type"], m.get("frame"), m.get("tag"), m.get("state"), m.get("time")) for m in mine] == [
-        (m["type"], m.get("frame"), m.get("tag"), m.get("state"), m.get("time")) for m in expected
+def test_a_model_with_another_hop_gives_the_frames_of_a_session(tmp_path: Path) -> None:
+    """Also when its stream moves."""
+    torch.manual_seed(1)
+    front = ScatteringSpec(J=9, T=512, hop=2048, window=4096, lookahead=3072)
+    scattering = Scattering(front)
+    network = NetworkSpec(inputs=scattering.forward(torch.zeros(1, 4096)).shape[-1], hidden=16, layers=1, outputs=3)
+    small = TaggerNetwork(
+        scattering,
+        Normalization(NormalizationSpec(), front),
+        StackedGRU(network),
+        torch.nn.Linear(16, 3),
+        ("a", "b", "c"),
+        (0.5,) * 3,
+        {},
+    )
+    save_tagger(small, tmp_path / "small.safetensors")
+    data, half = music(3, PLAIN, 1), 4 * 20_000
+    here, there = (Harness(tmp_path / "small.safetensors", echo=False) for _ in range(2))
+    producer = here.open("mic")
+    producer.push(data[:half])
+    here.run_all()
+    position = imported(there, "mic", exported(here, "mic"))
+    moved = there.open("mic", position=position)
+    moved.push(data[4 * position :])
+    there.end("mic", moved)
+    expected = reference_frames(here.tagger, PLAIN, data)
+    assert len(expected) == 24
+    assert_equal_frames(here.log.frames("mic") + there.log.frames("mic"), expected)
+
+
+def test_messages_are_frames_with_their_events_and_the_end(model: Path, tagger: Tagger) -> None:
+    data = music(12, PLAIN, 5)
+    detector, expected = EventDetector(tagger.tags, tagger.thresholds), []
+    frames = reference_frames(tagger, PLAIN, data)
+    for frame in frames:
+        expected += [("frame", frame.index), *(tuple(event) for event in detector.feed(frame))]
+    expected += [tuple(event) for event in detector.close(12.0)]
+    harness = Harness(model, echo=False)
+    producer = harness.open("mic")
+    producer.push(data)
+    harness.end("mic", producer)
+    *messages, end = harness.log.of("mic")
+    actual = [
+        ("frame", message.frame) if isinstance(message, Frame) else (message.tag, message.state, message.time)
+        for message in messages
+        if isinstance(message, Frame | Event)
     ]
-    end, wanted = mine[-1], expected[-1]
-    assert end["summary"] == pytest.approx(wanted["summary"], abs=2e-4)
-    assert (end["frames"], end["seconds"]) == (wanted["frames"], wanted["seconds"])
+    assert actual == expected
+    assert {"on", "off"} <= {message.state for message in messages if isinstance(message, Event)}
+    assert isinstance(end, End)
+    assert (end.frames, end.seconds) == (len(frames), 12.0)
+    means = np.mean([frame.probs for frame in frames], axis=0)
+    assert end.summary == pytest.approx(dict(zip(tagger.tags, means.tolist(), strict=True)), abs=2e-4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     format=st.sampled_from([*FORMATS[:5], FORMATS[7]]),
     sizes=st.lists(st.sampled_from([0, 1, 2, 3, 5, 1001, 4096, 16384, 50_001]), min_size=1, max_size=6).filter(
@@ -136,128 +185,165 @@ def test_every_cut_of_the_bytes_gives_the_same_frames(
     model: Path, tagger: Tagger, format: PcmFormat, sizes: list[int], work: list[bool]
 ) -> None:
     data = music(1.7, format, 3)
-    room = Room(model, echo=False, slots=1)
-    feed, start, turn = room.open("mic", format), 0, 0
+    harness = Harness(model, echo=False, slots=1)
+    producer, start, turn = harness.open("mic", format), 0, 0
     while start < len(data):
         size = sizes[turn % len(sizes)]
-        feed.push(data[start : start + size])
+        producer.push(data[start : start + size])
         if work[turn % len(work)]:
-            room.work()
+            harness.run_all()
         start, turn = start + size, turn + 1
-    room.end("mic", feed)
-    agree(room.ears.frames("mic"), alone(tagger, format, data))
+    harness.end("mic", producer)
+    assert_equal_frames(harness.log.frames("mic"), reference_frames(tagger, format, data))
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2047, 2048, 2049, 4096, 6143, 6144, 6145, 8192, 10_241])
-def test_the_end_of_a_stream_of_any_length(model: Path, tagger: Tagger, samples: int) -> None:
-    data = music(samples / 16000, FORMATS[0], 1)
-    room = Room(model, echo=False, slots=1)
-    feed = room.open("mic", FORMATS[0])
-    feed.push(data)
-    assert not feed.has_ended
-    room.end("mic", feed)
-    agree(room.ears.frames("mic"), alone(tagger, FORMATS[0], data))
-    assert room.on_writable[-1:] == ["mic"]
-    assert len(room.pool) == 0
+def test_a_stream_of_any_length_ends_with_all_its_frames(model: Path, tagger: Tagger, samples: int) -> None:
+    data = music(samples / 16000, PLAIN, 1)
+    harness = Harness(model, echo=False, slots=1)
+    producer = harness.open("mic")
+    producer.push(data + b"\x00\x00\x00")  # a part of a sample is nothing
+    assert producer.position == samples
+    assert not producer.has_ended
+    harness.end("mic", producer)
+    assert_equal_frames(harness.log.frames("mic"), reference_frames(tagger, PLAIN, data))
+    assert harness.log.ends("mic")[0].seconds == samples / 16000
+    assert harness.notified[-1:] == ["mic"]
+    assert len(harness.pool) == 0
 
 
-def test_half_a_sample_at_the_end_is_nothing(model: Path) -> None:
-    room = Room(model, slots=1)
-    feed = room.open("mic", FORMATS[0])
-    feed.push(music(0.5, FORMATS[0]) + b"\x00\x00\x00")
-    assert feed.position == 8000
-    room.end("mic", feed)
-    assert room.ears.ends("mic")[0].seconds == 0.5
-
-
-def test_a_frame_of_a_live_stream_tells_how_late_it_is_and_one_of_a_file_does_not(model: Path) -> None:
-    room = Room(model)
-    live = room.open("live", FORMATS[0])
-    data = music(3, FORMATS[0])
-    step = 4 * 1600
-    for start in range(0, len(data), step):
-        room.clock.now += 0.1
-        live.push(data[start : start + step])
-        room.work()
-    room.open("file", FORMATS[0]).push(data)
-    room.work()
-    latencies = [frame.latency_s for frame in room.ears.frames("live")]
+def test_only_frames_of_live_streams_have_a_latency(model: Path) -> None:
+    harness = Harness(model)
+    live, data, chunk = harness.open("live"), music(3, PLAIN), 4 * 1600
+    for start in range(0, len(data), chunk):
+        harness.clock.now += 0.1
+        live.push(data[start : start + chunk])
+        harness.run_all()
+    harness.open("file").push(data)
+    harness.run_all()
+    latencies = [frame.latency_s for frame in harness.log.frames("live")]
     assert latencies
     assert all(latency is not None and 0.384 - 1e-6 <= latency <= 0.384 + 0.1 for latency in latencies)
-    assert {frame.latency_s for frame in room.ears.frames("file")} == {None}
+    assert {frame.latency_s for frame in harness.log.frames("file")} == {None}
 
 
-def test_samples_that_are_no_numbers_count_as_silence(model: Path, tagger: Tagger) -> None:
-    sound = np.frombuffer(music(2, FORMATS[0]), "<f4").copy()
-    poisoned = sound.copy()
-    sound[5000:5003], poisoned[5000:5003] = 0, [np.nan, np.inf, -np.inf]
-    room = Room(model, echo=False, slots=1)
-    feed = room.open("mic", FORMATS[0])
-    feed.push(poisoned.tobytes())
-    room.end("mic", feed)
-    agree(room.ears.frames("mic"), alone(tagger, FORMATS[0], sound.tobytes()))
+def test_samples_that_are_not_finite_count_as_silence(model: Path, tagger: Tagger) -> None:
+    sound = np.frombuffer(music(2, PLAIN), "<f4").copy()
+    damaged = sound.copy()
+    sound[5000:5003], damaged[5000:5003] = 0, [np.nan, np.inf, -np.inf]
+    harness = Harness(model, echo=False, slots=1)
+    producer = harness.open("mic")
+    producer.push(damaged.tobytes())
+    harness.end("mic", producer)
+    assert_equal_frames(harness.log.frames("mic"), reference_frames(tagger, PLAIN, sound.tobytes()))
 
 
-def test_what_comes_after_the_end_is_not_heard(model: Path) -> None:
-    room = Room(model)
-    feed = room.open("mic", FORMATS[0])
-    feed.push(music(1, FORMATS[0]))
-    feed.end()
-    assert feed.push(music(1, FORMATS[0], 1))
-    feed.disconnect()
-    room.work()
-    assert room.ears.ends("mic")[0].seconds == 1.0
+def test_nothing_is_accepted_after_the_end(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic")
+    producer.push(music(1, PLAIN))
+    producer.end()
+    assert producer.push(music(1, PLAIN, 1))
+    producer.disconnect()
+    harness.run_all()
+    assert harness.log.ends("mic")[0].seconds == 1.0
 
 
-def test_leaving_an_engine_ends_all_its_streams(tagger: Tagger) -> None:
-    ears, bells = Ears(), [Bell() for _ in range(5)]
-    spec = SchedulerConfig(workers=2, max_streams=5)
-    with Scheduler(SessionPool(tagger, 5), tagger.tags, tagger.thresholds, ears, spec) as engine:
-        feeds = [engine.open(str(n), FORMATS[0], None, bell) for n, bell in enumerate(bells)]
-        for n, feed in enumerate(feeds):
-            feed.push(music(0.3 * n, FORMATS[0], n))
-        feeds[4].disconnect()
-    for n, feed in enumerate(feeds):
-        assert feed.has_ended
-        assert isinstance(ears.of(str(n))[-1], End)
-        data = music(0.3 * n, FORMATS[0], n)
-        agree(ears.frames(str(n)), alone(tagger, FORMATS[0], data))
-    for bell in bells[:4]:
-        bell.wait()
+def test_closing_a_scheduler_ends_all_its_streams(tagger: Tagger) -> None:
+    log, signals = MessageLog(), [Signal() for _ in range(5)]
+    config = SchedulerConfig(workers=2, max_streams=5)
+    with Scheduler(SessionPool(tagger, 5), tagger.tags, tagger.thresholds, log, config) as scheduler:
+        producers = [scheduler.open(str(n), PLAIN, None, signal) for n, signal in enumerate(signals)]
+        for n, producer in enumerate(producers):
+            producer.push(music(0.3 * n, PLAIN, n))
+        producers[4].disconnect()
+    for n, producer in enumerate(producers):
+        assert producer.has_ended
+        assert isinstance(log.of(str(n))[-1], End)
+        assert_equal_frames(log.frames(str(n)), reference_frames(tagger, PLAIN, music(0.3 * n, PLAIN, n)))
+    for signal in signals[:4]:
+        signal.wait()
     assert not any(thread.name.startswith("streamtag-worker") for thread in threading.enumerate())
 
 
-def test_the_engine_says_how_many_it_can_hold(tagger: Tagger) -> None:
-    pool = SessionPool(tagger, 400)
-    with Scheduler(pool, tagger.tags, tagger.thresholds, Ears(), SchedulerConfig(workers=2, measure_s=0.5)) as engine:
-        load_now = engine.stats
-        assert 1 <= load_now.capacity <= 400
-        assert load_now.room == load_now.capacity
-        assert len(pool) == 0
+def test_few_streams_are_admitted_at_once_and_more_when_the_capacity_is_measured(tagger: Tagger) -> None:
+    """The streams that are admitted meanwhile are in time."""
+    pool, log = EchoPool(tagger, 400), MessageLog()
+    config = SchedulerConfig(workers=2, measure_s=0.5)
+    scheduler = Scheduler(pool, tagger.tags, tagger.thresholds, log, config)
+    assert scheduler.stats.is_starting
+    with scheduler:
+        first = scheduler.stats
+        assert (first.is_starting, first.is_measuring, first.room) == (False, True, 8)
+        producer, until = scheduler.open("mic", PLAIN, None, lambda: None), time.monotonic() + TIMEOUT_S
+        while scheduler.stats.is_measuring:
+            producer.push(music(0.05, PLAIN))
+            assert time.monotonic() < until
+            threading.Event().wait(0.05)
+        assert 8 < scheduler.stats.capacity <= 400
+        assert not scheduler.stats.is_degraded
+        assert len(pool) <= 1
+    assert log.frames("mic")
 
 
-def test_a_defect_in_one_stream_ends_that_stream_and_no_other(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = Room(model)
-    bad, good = room.open("bad", FORMATS[0]), room.open("good", FORMATS[0])
-    good.push(music(0.7, FORMATS[0]))
-    room.work()
-    decode = PcmFormat.decode
+def test_a_measurement_is_abandoned_when_the_scheduler_is_closed(tagger: Tagger) -> None:
+    pool = EchoPool(tagger, 400)
+    with Scheduler(pool, tagger.tags, tagger.thresholds, MessageLog(), SchedulerConfig(workers=2)):
+        pass
+    assert len(pool) == 0
 
-    def poisoned(self: PcmFormat, data: bytes) -> object:
-        if len(data) == 4:
-            raise RuntimeError("broken")
-        return decode(self, data)
 
-    monkeypatch.setattr(PcmFormat, "decode", poisoned)
-    bad.push(b"\x00" * 4)
-    room.work()
+def test_a_defect_in_one_stream_ends_that_stream_and_no_other(model: Path) -> None:
+    harness = Harness(model)
+    good, bad = harness.open("good"), harness.open("bad")
+    good.push(music(0.7, PLAIN))
+    harness.run_all()
+    assert isinstance(harness.pool, EchoPool)
+    harness.pool.fails_to_add = True
+    bad.push(music(0.7, PLAIN))
+    harness.run_all()
     assert bad.has_ended
-    assert "broken" in room.ears.errors("bad")[0].message
-    assert len(room.ears.ends("bad")) == 1
-    good.push(music(0.7, FORMATS[0]))
-    room.end("good", good)
-    assert len(room.pool) == 0
-    again = room.open("bad", FORMATS[0])
-    again.push(music(0.7, FORMATS[0]))
-    room.work()
-    assert isinstance(room.ears.of("bad")[-1], Frame)
+    assert "broken" in harness.log.errors("bad")[0].message
+    assert len(harness.log.ends("bad")) == 1
+    good.push(music(0.7, PLAIN))
+    harness.end("good", good)
+    assert len(harness.pool) == 0
+    again = harness.open("bad")
+    again.push(music(0.7, PLAIN))
+    harness.run_all()
+    assert isinstance(harness.log.of("bad")[-1], Frame)
+
+
+class FailingClock(FakeClock):
+    """A clock that fails once, after `calls` more calls."""
+
+    calls = -1
+
+    def __call__(self) -> float:
+        self.calls -= 1
+        if self.calls == 0:
+            raise RuntimeError("broken")
+        return self.now
+
+
+@pytest.mark.parametrize("calls", [2, 3])
+def test_a_step_that_fails_as_a_whole_gives_its_places_back(model: Path, calls: int) -> None:
+    """However often: the scheduler has as much room as before."""
+    clock = FailingClock()
+    harness = Harness(model, slots=3, clock=clock)
+    for number in range(5):
+        names = [f"{number}/{n}" for n in range(3)]
+        producers = [harness.open(name) for name in names]
+        for producer in producers:
+            producer.push(music(0.5, PLAIN))
+        clock.calls = calls  # after those of taking the task
+        harness.run_all()
+        clock.calls = -1
+        for producer in producers:
+            producer.end()
+        harness.run_all()
+        assert all(producer.has_ended for producer in producers)
+        assert [len(harness.log.ends(name)) for name in names] == [1, 1, 1]
+        assert harness.scheduler.stats.streams == len(harness.pool) == 0
+        assert harness.scheduler.stats.room == 3
+    assert any(harness.log.errors(f"0/{n}") for n in range(3))

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import End, Message
-from streamtag.scheduler.pcm_format import PcmFormat
 from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.stats import SchedulerStats, StreamStats
 

@@ -1,9 +1,10 @@
-"""The command `export`: a run becomes a model file."""
+"""`export`: a run becomes a model file."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,23 +25,36 @@ def command(
     """
     from rich.console import Console
 
-    from streamtag.errors import SpecError
+    from streamtag.errors import OutputError
     from streamtag.model.model_file import save_tagger
     from trainer import export
     from trainer.commands.tables import print_result
     from trainer.data.dataset import read_dataset
     from trainer.evaluate import figures
-    from trainer.evaluate.evaluated_model import decodable, from_tagger
-    from trainer.files import read_json, report_write_errors
+    from trainer.evaluate.evaluated_model import decodable, of_tagger
 
-    data = decodable(read_dataset(folder or Path(read_json(run / "data.json", SpecError)["data"])))
-    words = read_json(card, SpecError) if card else {}
+    data = decodable(read_dataset(folder or Path(_read_json(run / "data.json")["data"])))
+    words = _read_json(card) if card else {}
     tagger = export.build(run, data, words, average or [])
-    evaluated = from_tagger(tagger, data, model.stem)
+    subject = of_tagger(tagger, data, model.stem)
     with Console(stderr=True).status("hearing the split") as status:
-        result, predictions = figures.evaluate(evaluated, data, split, figures.Options(minutes=()), status.update)
-    finished = export.finish(tagger, data, predictions.mean(), result)
-    with report_write_errors(model):
+        result, heard = figures.evaluate(subject, data, split, figures.Options(minutes=()), status.update)
+    finished = export.finish(tagger, data, heard.mean(), result)
+    try:
         model.parent.mkdir(parents=True, exist_ok=True)
         save_tagger(finished, model)
+    except OSError as error:
+        raise OutputError(f"{model}: cannot be written: {error}") from error
     print_result(result)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    from streamtag.errors import SpecError
+
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise SpecError(f"{path}: not a JSON object")
+    return found

@@ -1,0 +1,67 @@
+"""`streamtag bench`: parses, then measures."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from streamtag.cli import options
+from streamtag.cli.app import app, guarded
+
+
+class Benchmark(StrEnum):
+    all = "all"
+    live = "live"
+    streams = "streams"
+
+
+@app.command(
+    "bench",
+    short_help="Measure speed on this machine.",
+    epilog="\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n"
+    "  streamtag bench streams\n  streamtag bench --json",
+)
+def _bench(
+    what: Annotated[
+        Benchmark,
+        typer.Argument(
+            help="all: front end, hop and file; live: latency and cost of a stream with subscribers; "
+            "streams: how many live streams this machine can process."
+        ),
+    ] = Benchmark.all,
+    json: options.JsonObject = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            metavar="SECONDS",
+            min=10,
+            max=86_400,
+            help="Seconds of sound in each part of `live` (60) or each trial of `streams` (10).",
+        ),
+    ] = None,
+    model: options.Model = None,
+    device: options.ComputeDevice = options.Device.auto,
+    precision: options.PrecisionOption = options.Precision.float32,
+) -> None:
+    """Measure this machine: the front end against kymatio, a hop and a whole file; or a live stream in real time;
+    or how many live streams it can process (several minutes)."""
+
+    def work() -> int:
+        if what is Benchmark.live:
+            from streamtag.cli.bench import live
+
+            return live.run(as_json=json, model=model, device=device.value, seconds=seconds or 60.0)
+        if what is Benchmark.streams:
+            from streamtag.cli.bench import capacity
+
+            return capacity.run(
+                as_json=json, model=model, device=device.value, seconds=seconds or 10.0, precision=precision.value
+            )
+        from streamtag.cli.bench import offline
+
+        return offline.run(as_json=json, model=model, device=device.value)
+
+    raise typer.Exit(guarded(work))

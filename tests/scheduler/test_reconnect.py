@@ -1,0 +1,255 @@
+"""A producer disconnects and returns under its name: its stream continues, and what is missing is reported exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamtag.audio.pcm import PcmFormat
+from streamtag.errors import SpecError
+from streamtag.inference.session import Session
+from streamtag.scheduler.config import SchedulerConfig
+from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
+from tests.scheduler.harness import (
+    PLAIN,
+    RATE,
+    Harness,
+    Sound,
+    assert_equal_frames,
+    music,
+    noise,
+    reference_frames,
+    resampled,
+    shows,
+    unexplained,
+)
+
+
+def interrupted(harness: Harness, sound: Sound, cut: int, position: int | None, resume: int, gone_s: float) -> None:
+    """Disconnect after `cut` samples and half of one more, return, and continue with the sample `resume`."""
+    data = sound.astype("<f4").tobytes()
+    producer = harness.open("mic")
+    producer.push(data[: 4 * cut + 2])
+    harness.run_all()
+    producer.disconnect()
+    harness.clock.now += gone_s
+    harness.run_all()
+    returned = harness.open("mic", position=position)
+    returned.push(data[4 * resume :])
+    harness.end("mic", returned)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(0, 30_000), lost=st.integers(1, 60_000), gone_s=st.floats(0, 9))
+def test_a_gap_is_as_long_as_the_producer_says(model: Path, cut: int, lost: int, gone_s: float) -> None:
+    """Its own count decides, not the clock; and all audio is where it was."""
+    sound = noise(120_000)
+    harness = Harness(model)
+    interrupted(harness, sound, cut, cut + lost, cut + lost, gone_s)
+    (gap,) = harness.log.gaps("mic")
+    assert (gap.start, gap.lost_s) == (cut / RATE, lost / RATE)
+    silenced = sound.copy()
+    silenced[cut : cut + lost] = 0
+    frames = harness.log.frames("mic")
+    assert all(shows(frame, silenced) for frame in frames)
+    assert not any(gap.start <= (f.start + f.end) / 2 < gap.start + gap.lost_s for f in frames)
+    assert unexplained(frames, [gap], len(sound) / RATE) == []
+    assert harness.log.ends("mic")[0].seconds == len(sound) / RATE
+
+
+@pytest.mark.parametrize("again", [0, 1, 999, 15_000])
+def test_audio_that_is_sent_again_is_processed_once(model: Path, again: int) -> None:
+    sound = noise(40_000)
+    harness = Harness(model)
+    interrupted(harness, sound, 15_000, 15_000 - again, 15_000 - again, gone_s=1)
+    assert not harness.log.gaps("mic")
+    frames = harness.log.frames("mic")
+    assert [frame.frame for frame in frames] == list(range(10))
+    assert all(shows(frame, sound) for frame in frames)
+    assert harness.log.ends("mic")[0].seconds == 2.5
+
+
+def test_a_producer_may_disconnect_again_while_it_sends_audio_again(model: Path) -> None:
+    sound = noise(40_000)
+    data = sound.astype("<f4").tobytes()
+    harness = Harness(model)
+    first = harness.open("mic")
+    first.push(data[: 4 * 20_000])
+    first.disconnect()
+    second = harness.open("mic", position=10_000)
+    assert second.position == 10_000
+    second.push(data[4 * 10_000 : 4 * 12_000])
+    assert second.position == 12_000
+    second.disconnect()
+    third = harness.open("mic", position=11_000)
+    third.push(data[4 * 11_000 :])
+    harness.end("mic", third)
+    assert not harness.log.gaps("mic")
+    assert [f.frame for f in harness.log.frames("mic")] == list(range(10))
+    assert all(shows(frame, sound) for frame in harness.log.frames("mic"))
+
+
+def test_without_a_count_the_gap_is_the_time_it_was_disconnected(model: Path) -> None:
+    harness = Harness(model)
+    interrupted(harness, noise(40_000), 16_000, None, 16_000, gone_s=2.5)
+    (gap,) = harness.log.gaps("mic")
+    assert (gap.start, gap.lost_s) == (1.0, 2.5)
+    assert harness.log.ends("mic")[0].seconds == 5.0
+
+
+def test_a_producer_is_told_its_position(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic", position=777)
+    assert producer.position == 0  # a new stream begins at 0
+    producer.push(b"\x00" * 4001)
+    assert producer.position == 1000
+    producer.disconnect()
+    harness.clock.now += 0.5
+    returned = harness.open("mic")
+    assert returned.position == 9000
+    returned.push(b"\x00" * 400)
+    assert returned.position == 9100
+
+
+def test_the_hidden_state_continues(model: Path) -> None:
+    """The control is a stream that begins at the interruption."""
+    data = music(4, PLAIN, 1)
+    harness = Harness(model, echo=False)
+    first = harness.open("mic")
+    first.push(data[:100_000])
+    first.disconnect()
+    harness.clock.now += 9.9
+    harness.run_all()
+    returned = harness.open("mic", position=25_000)
+    returned.push(data[100_000:])
+    harness.end("mic", returned)
+    expected = reference_frames(harness.tagger, PLAIN, data)
+    assert_equal_frames(harness.log.frames("mic"), expected)
+    fresh = Session(harness.tagger).feed(resampled(PLAIN, data)[24_576:])
+    assert np.abs(fresh[2].probs - expected[8].probs).max() > 1e-3
+
+
+def test_a_stream_ends_if_its_producer_does_not_return_in_time(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic")
+    producer.push(noise(16_000).tobytes())
+    harness.run_all()
+    producer.disconnect()
+    harness.clock.now += 9.99
+    harness.run_all()
+    assert not harness.log.ends("mic")
+    assert harness.scheduler.stats.disconnected == 1
+    harness.clock.now += 0.02
+    harness.run_all()
+    assert producer.has_ended
+    assert harness.log.ends("mic")[0].seconds == 1.0
+    assert harness.notified == []  # there is nobody to notify
+    assert harness.scheduler.stats.streams == harness.scheduler.stats.disconnected == len(harness.pool) == 0
+    again = harness.open("mic", position=16_000)
+    assert again.position == 0
+
+
+def test_the_time_to_return_begins_again_with_each_interruption(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic")
+    for _ in range(4):
+        producer.disconnect()
+        harness.clock.now += 8
+        harness.run_all()
+        producer = harness.open("mic", position=0)
+    assert not harness.log.ends("mic")
+    assert [stream.is_disconnected for stream in harness.scheduler.streams] == [False]
+
+
+def test_without_grace_a_disconnected_stream_ends_at_once(model: Path) -> None:
+    harness = Harness(model, config=SchedulerConfig(batch_window_s=0, reconnect_grace_s=0))
+    producer = harness.open("mic")
+    producer.push(noise(100).tobytes())
+    producer.disconnect()
+    harness.run_all()
+    assert producer.has_ended
+    with pytest.raises(UnknownStream):
+        harness.scheduler.export_state("mic")
+
+
+def test_the_name_of_a_connected_producer_is_taken(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic")
+    with pytest.raises(NameTaken, match="mic"):
+        harness.open("mic")
+    producer.disconnect()
+    harness.open("mic", position=0)
+    with pytest.raises(NameTaken):
+        harness.open("mic")
+
+
+def test_a_stream_that_is_about_to_end_is_not_continued(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic")
+    producer.push(noise(16_000).tobytes())
+    producer.end()
+    with pytest.raises(Busy) as caught:
+        harness.open("mic")
+    assert caught.value.retry_after_s == 1
+    harness.run_all()
+    harness.open("mic")
+
+
+def test_the_old_connection_has_no_effect_any_more(model: Path) -> None:
+    sound = noise(20_000)
+    harness = Harness(model)
+    old = harness.open("mic")
+    old.push(sound[:10_000].tobytes())
+    old.disconnect()
+    new = harness.open("mic", position=10_000)
+    old.push(noise(9000, 1).tobytes())
+    old.end()
+    old.disconnect()
+    harness.run_all()
+    new.push(sound[10_000:].tobytes())
+    harness.end("mic", new)
+    assert all(shows(frame, sound) for frame in harness.log.frames("mic"))
+    assert len(harness.log.frames("mic")) == 5
+
+
+@pytest.mark.parametrize("other", [PcmFormat(44100, "s16le", 2), PcmFormat(16000, "s16le", 1), PcmFormat(8000)])
+def test_another_format_is_another_count_of_the_same_time(model: Path, other: PcmFormat) -> None:
+    first, second = music(1.5, PLAIN, 1), music(2, other, 2)
+    harness = Harness(model, echo=False)
+    producer = harness.open("mic")
+    producer.push(first)
+    producer.disconnect()
+    returned = harness.open("mic", other, position=round(1.5 * other.rate) + other.rate // 4)
+    returned.push(second)
+    harness.end("mic", returned)
+    (gap,) = harness.log.gaps("mic")
+    assert gap.start == 1.5
+    assert gap.lost_s == pytest.approx(0.25, abs=1e-4)
+    session = Session(harness.tagger)
+    expected = session.feed(np.frombuffer(first, "<f4")) + session.insert_gap(4000)
+    expected += session.feed(resampled(other, second)) + session.flush()
+    assert_equal_frames(harness.log.frames("mic"), expected)
+
+
+@pytest.mark.parametrize("position", [-1, 1 << 60])
+def test_impossible_positions_are_refused(model: Path, position: int) -> None:
+    harness = Harness(model)
+    with pytest.raises(SpecError, match="position"):
+        harness.open("mic", position=position)
+    assert harness.scheduler.stats.streams == 0
+
+
+def test_a_gap_of_years_costs_nothing(model: Path) -> None:
+    harness = Harness(model)
+    producer = harness.open("mic")
+    producer.push(noise(5000).tobytes())
+    producer.disconnect()
+    returned = harness.open("mic", position=1 << 50)
+    returned.push(noise(9000).tobytes())
+    harness.end("mic", returned)
+    assert harness.log.gaps("mic")[0].lost_s == ((1 << 50) - 5000) / RATE
+    assert sum(harness.steps) < 20
