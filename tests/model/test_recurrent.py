@@ -106,7 +106,8 @@ def test_batches_of_every_size_take_little_memory(precision: str) -> None:
         return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
 
     assert growth_mib(ROW_MULTIPLE) < 25
-    assert growth_mib(1) > 40  # the control
+    if precision == "float32":  # the control; in bfloat16 it depends on the CPU
+        assert growth_mib(1) > 40
 
 
 def test_without_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: pytest.MonkeyPatch) -> None:
