@@ -37,9 +37,8 @@ from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import check_targets
 from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
-from streamtag.sinks.jsonl import JsonLines, write_line
+from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
 from streamtag.sinks.osc import OscSink, OscTarget
-from streamtag.sinks.recording import MessageRecorder
 from streamtag.sinks.wav import WavFile
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.lines import PlainLines

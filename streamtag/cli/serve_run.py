@@ -26,8 +26,7 @@ from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.sinks.atomic_file import check_targets
 from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import Sink, SinkGroup
-from streamtag.sinks.jsonl import JsonLines, write_line
-from streamtag.sinks.recording import MessageRecorder
+from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
 from streamtag.terminal.console_queue import ConsoleQueue
 from streamtag.terminal.live_panel import can_draw
 from streamtag.terminal.stream_table import TAGS, ServerSnapshot, StreamsTable

@@ -1,4 +1,4 @@
-"""A tagogram: tags by time as a picture, the strongest first."""
+"""A tagogram: tags over time as a picture, the strongest first."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROWS = 20  # where the user sets no --top
-COLUMNS = 1200  # at most: about one a pixel
+MAX_ROWS = 20  # without --top
+MAX_COLUMNS = 1200  # about one per pixel
 FORMATS = ("png", "svg", "pdf")
-WIDTH, ROW, DPI = 16.0, 0.345, 100  # inches, and dots an inch: twenty rows make 1600 x 900 pixels
-LEFT, RIGHT, ABOVE, BELOW = 1.7, 0.45, 1.3, 0.8  # inches around the rows
-PAPER, INK, FAINT, PRESENT = "#0d0d14", "#e8e6e3", "#8b8894", "#7ce0c3"
+WIDTH, ROW_HEIGHT, DPI = 16.0, 0.345, 100  # inches, dots per inch: twenty rows make 1600 x 900 pixels
+LEFT, RIGHT, TOP, BOTTOM = 1.7, 0.45, 1.3, 0.8  # margins in inches
+BACKGROUND, FOREGROUND, FAINT, PRESENT = "#0d0d14", "#e8e6e3", "#8b8894", "#7ce0c3"
 FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic", "Noto Sans")
 COLOURS = "inferno"  # perceptually uniform
 GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilities of rare tags out of the dark
@@ -62,69 +62,69 @@ class Tagogram(Sink):
 
 
 def check_format(path: Path) -> None:
-    """Raises OutputError unless the path ends in .png, .svg or .pdf."""
+    """Raise OutputError unless the path ends in .png, .svg or .pdf."""
     if path.suffix[1:].lower() not in FORMATS:
         kinds = ", ".join(f".{name}" for name in FORMATS)
         raise OutputError(f"{path}: cannot draw: the name must end in one of {kinds}")
 
 
 def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind: str) -> bytes:
-    """The picture as a file's contents. labels: what is underlined; kind: png, svg or pdf."""
-    import matplotlib as mpl  # late: it takes longer to import than most pictures to draw
+    """Return the picture as the contents of a file. labels: are underlined; kind: png, svg or pdf."""
+    import matplotlib as mpl  # late: importing takes longer than drawing most pictures
     from matplotlib import font_manager
 
-    there = set(font_manager.get_font_names())
+    installed = set(font_manager.get_font_names())
     buffer = io.BytesIO()
-    # File names are not formulas, and may hold characters that no font here has: boxes are drawn, quietly.
-    settings: Any = {"text.parse_math": False, "font.family": [font for font in FONTS if font in there]}
+    # File names are not formulas. Characters that no installed font has become boxes, without a warning.
+    settings: Any = {"text.parse_math": False, "font.family": [font for font in FONTS if font in installed]}
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        figure(timeline, labels, selection).savefig(buffer, format=kind, facecolor=PAPER)
+        figure(timeline, labels, selection).savefig(buffer, format=kind, facecolor=BACKGROUND)
     return buffer.getvalue()
 
 
 def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) -> Figure:
-    """Title and scale of colours above, tags by time in the middle, means at the right."""
+    """Return the figure: title and colour scale at the top, tags over time in the middle, means at the right."""
     from matplotlib.figure import Figure
 
-    order = selection.strongest(timeline.means, ROWS)
-    height = ABOVE + BELOW + ROW * len(order)
-    picture = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER)
-    top, left, right = 1 - ABOVE / height, LEFT / WIDTH, 1 - RIGHT / WIDTH
-    sides = {"left": left, "right": right, "top": top, "bottom": BELOW / height}
-    grid = picture.add_gridspec(1, 2, width_ratios=(7.0, 1.0), wspace=0.02, **sides)
-    image = _courses(picture.add_subplot(grid[0, 0], facecolor=PAPER), timeline, labels, order)
-    _means(picture.add_subplot(grid[0, 1], facecolor=PAPER), timeline, selection, order)
+    order = selection.strongest(timeline.means, MAX_ROWS)
+    height = TOP + BOTTOM + ROW_HEIGHT * len(order)
+    result = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=BACKGROUND)
+    top, left, right = 1 - TOP / height, LEFT / WIDTH, 1 - RIGHT / WIDTH
+    sides = {"left": left, "right": right, "top": top, "bottom": BOTTOM / height}
+    grid = result.add_gridspec(1, 2, width_ratios=(7.0, 1.0), wspace=0.02, **sides)
+    image = _draw_timeline(result.add_subplot(grid[0, 0], facecolor=BACKGROUND), timeline, labels, order)
+    _draw_means(result.add_subplot(grid[0, 1], facecolor=BACKGROUND), timeline, selection, order)
     text: dict[str, Any] = {"x": left, "va": "baseline"}
-    picture.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=INK, size=22, weight="bold", **text)
-    picture.text(y=top + 0.2 / height, s=format_time(timeline.seconds), color=FAINT, size=12, **text)
+    result.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=FOREGROUND, size=22, weight="bold", **text)
+    result.text(y=top + 0.2 / height, s=format_time(timeline.seconds), color=FAINT, size=12, **text)
     legend = "underlined: where a tag counts as present"
-    picture.text(left + 0.05, top + 0.2 / height, legend, color=PRESENT, size=12, va="baseline")
-    scale = picture.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
-    picture.colorbar(image, cax=scale, orientation="horizontal", ticks=SCALE_TICKS, format="%g")
+    result.text(left + 0.05, top + 0.2 / height, legend, color=PRESENT, size=12, va="baseline")
+    scale = result.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
+    result.colorbar(image, cax=scale, orientation="horizontal", ticks=SCALE_TICKS, format="%g")
     scale.set_frame_on(False)
     scale.tick_params(colors=FAINT, labelsize=10, length=0)
     scale.set_title("probability", color=FAINT, fontsize=10, pad=4)
-    return picture
+    return result
 
 
-def _courses(axes: Axes, timeline: Timeline, labels: Sequence[Label], order: list[int]) -> Any:
+def _draw_timeline(axes: Axes, timeline: Timeline, labels: Sequence[Label], order: list[int]) -> Any:
     from matplotlib.collections import LineCollection
     from matplotlib.colors import PowerNorm
 
-    values = np.stack([course(timeline.probs[:, index]) for index in order])
+    values = np.stack([resample_columns(timeline.probs[:, index]) for index in order])
     end = max(timeline.seconds, 1e-3)
-    box = (0, end, len(order) - 0.5, -0.5)
+    extent = (0, end, len(order) - 0.5, -0.5)
     image = axes.imshow(
-        values, aspect="auto", cmap=COLOURS, norm=PowerNorm(GAMMA, 0, 1), extent=box, interpolation="nearest"
+        values, aspect="auto", cmap=COLOURS, norm=PowerNorm(GAMMA, 0, 1), extent=extent, interpolation="nearest"
     )
-    axes.hlines(np.arange(len(order) + 1) - 0.5, 0, end, color=PAPER, linewidth=5)
+    axes.hlines(np.arange(len(order) + 1) - 0.5, 0, end, color=BACKGROUND, linewidth=5)
     rows = {timeline.tags[index]: row for row, index in enumerate(order)}
     shown = [label for label in labels if label.tag in rows]
     lines = [[(label.start, rows[label.tag] + 0.46), (label.end, rows[label.tag] + 0.46)] for label in shown]
     axes.add_collection(LineCollection(lines, colors=PRESENT, linewidths=1.5))
     axes.set_yticks(range(len(order)), [timeline.tags[index] for index in order])
-    axes.tick_params(axis="y", colors=INK, labelsize=13, pad=8, length=0)
+    axes.tick_params(axis="y", colors=FOREGROUND, labelsize=13, pad=8, length=0)
     ticks = time_ticks(end)
     axes.set_xticks(ticks, [format_time(tick) for tick in ticks])
     axes.tick_params(axis="x", colors=FAINT, labelsize=12, length=5)
@@ -134,11 +134,11 @@ def _courses(axes: Axes, timeline: Timeline, labels: Sequence[Label], order: lis
     return image
 
 
-def _means(axes: Axes, timeline: Timeline, selection: Selection, order: list[int]) -> None:
+def _draw_means(axes: Axes, timeline: Timeline, selection: Selection, order: list[int]) -> None:
     from matplotlib import colormaps
 
     means = timeline.means[order]
-    # The map's dark end would vanish on the paper: bars start a little further up.
+    # The dark end of the map would be invisible on the background.
     colours = colormaps[COLOURS](0.2 + 0.8 * means**GAMMA)
     axes.barh(range(len(order)), means, height=0.62, color=colours)
     for row, (index, mean) in enumerate(zip(order, means, strict=True)):
@@ -150,17 +150,17 @@ def _means(axes: Axes, timeline: Timeline, selection: Selection, order: list[int
     axes.set_title("mean", color=FAINT, fontsize=12, loc="left", pad=6)
 
 
-def course(probs: NDArray[np.floating]) -> NDArray[np.float64]:
-    """[COLUMNS] one tag's probabilities [F] over the width: means where frames are many, else lines."""
-    means = interval_means(probs, COLUMNS)
+def resample_columns(probs: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return one tag's probabilities [F] over the width [MAX_COLUMNS]: means of many frames, or interpolated ones."""
+    means = interval_means(probs, MAX_COLUMNS)
     if not len(means):
-        return np.zeros(COLUMNS)
-    at = (np.arange(COLUMNS) + 0.5) / COLUMNS * len(means) - 0.5
+        return np.zeros(MAX_COLUMNS)
+    at = (np.arange(MAX_COLUMNS) + 0.5) / MAX_COLUMNS * len(means) - 0.5
     return np.interp(at, np.arange(len(means)), means)
 
 
 def time_ticks(end: float) -> NDArray[np.float64]:
-    """Round times from 0 to `end` seconds, twelve at most."""
+    """Return round times from 0 to `end` seconds, at most about twelve."""
     step = next((step for step in TICK_STEPS if end / step <= 12), 3600 * np.ceil(end / 3600 / 12))
     return np.arange(0, end + 1e-9, float(step))
 

@@ -1,4 +1,4 @@
-"""What was heard, as a WAV file: to hear it again, and to check live results against `streamtag file`."""
+"""Captured audio as a WAV file: to listen again, and to compare live results with `streamtag file`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from streamtag.audio.resample import SAMPLE_RATE, Resampler
 from streamtag.audio.source import Closing
 from streamtag.errors import OutputError
 from streamtag.sinks.atomic_file import cannot_write, check_target
+from streamtag.text import describe_os_error
 
-CODEC = "pcm_f32le"  # what was heard, bit by bit
-OPTIONS = {"rf64": "auto"}  # past 4 GiB, 6 hours at 48 kHz, a WAV needs another kind of header
+CODEC = "pcm_f32le"  # lossless
+OPTIONS = {"rf64": "auto"}  # beyond 4 GiB, 6 hours at 48 kHz, a WAV needs another kind of header
 
 
 class WavFile(Closing):
-    """Mono, at the rate of the first samples; those of another rate are resampled to it.
+    """A mono file at the sample rate of the first samples; those of another rate are resampled.
 
-    It grows in its place, so that what was heard until then is there even after a crash; its header is true once it
-    is closed. Opening it is the check that it can be written.
+    It grows in its place, so that a crash leaves what was written until then; its header is correct once it is closed.
+    Opening it verifies that it can be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +37,7 @@ class WavFile(Closing):
             path.open("wb").close()  # FFmpeg opens it itself, when the rate is known
         except OSError as error:
             raise cannot_write(path, error) from None
-        self._closed = False
+        self._is_closed = False
         self._container: OutputContainer | None = None
         self._stream: AudioStream | None = None
         self._rate = 0
@@ -44,7 +45,7 @@ class WavFile(Closing):
         self._written = 0  # samples
 
     def write(self, samples: NDArray[np.float32], rate: int) -> None:
-        """samples [n] at `rate` Hz. Raises OutputError."""
+        """Write samples [n] at `rate` Hz. Raises OutputError."""
         if self._stream is None:
             self._open(rate)
         if self._resampler is not None and self._resampler.rate != rate:
@@ -55,10 +56,10 @@ class WavFile(Closing):
         self._encode(samples if self._resampler is None else self._resampler.feed(samples))
 
     def close(self) -> None:
-        """Completes the header. Raises OutputError."""
-        if self._closed:
+        """Complete the header. Raises OutputError."""
+        if self._is_closed:
             return
-        self._closed = True
+        self._is_closed = True
         try:
             if self._stream is None:
                 self._open(SAMPLE_RATE)
@@ -69,15 +70,15 @@ class WavFile(Closing):
             self._container.mux(self._stream.encode(None))
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failed(error) from None
+            raise self._failure(error) from None
 
     def _open(self, rate: int) -> None:
         try:
             self._container = av.open(f"file:{self._path.absolute()}", "w", format="wav", options=OPTIONS)
             stream = self._container.add_stream(CODEC, rate=rate, layout="mono")
-            self._container.start_encoding()  # writes the header, even if no sound follows
+            self._container.start_encoding()  # writes the header, even if no audio follows
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failed(error) from None
+            raise self._failure(error) from None
         assert isinstance(stream, AudioStream)
         self._stream, self._rate = stream, rate
 
@@ -92,8 +93,7 @@ class WavFile(Closing):
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failed(error) from None
+            raise self._failure(error) from None
 
-    def _failed(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return OutputError(f"{self._path}: cannot write: {reason.lower()}")
+    def _failure(self, error: Exception) -> OutputError:
+        return OutputError(f"{self._path}: cannot write: {describe_os_error(error)}")

@@ -17,7 +17,7 @@ from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.audacity import Label
-from streamtag.sinks.plot import COLUMNS, PAPER, PRESENT, Tagogram, course, draw, figure, time_ticks
+from streamtag.sinks.plot import BACKGROUND, MAX_COLUMNS, PRESENT, Tagogram, draw, figure, resample_columns, time_ticks
 from streamtag.text import format_time
 
 MakeTimeline = Callable[..., Timeline]
@@ -34,7 +34,7 @@ def test_twenty_tags_are_1600_by_900_pixels_on_dark_paper() -> None:
     timeline.seconds = 1.0
     image = _pixels(draw(timeline, [], Selection.of(tags, (0.5,) * 50), "png"))
     assert image.shape == (900, 1600, 3)
-    np.testing.assert_allclose(image[2, 2], to_rgb(PAPER), atol=0.01)
+    np.testing.assert_allclose(image[2, 2], to_rgb(BACKGROUND), atol=0.01)
 
 
 def test_strongest_first_with_times_and_the_files_name(
@@ -48,7 +48,7 @@ def test_strongest_first_with_times_and_the_files_name(
     assert "A song.mp3" in [text.get_text() for text in picture.texts]
     values = main.images[0].get_array()
     assert values is not None
-    assert values.shape == (6, COLUMNS)
+    assert values.shape == (6, MAX_COLUMNS)
     assert values[0, -1] > 0.9 > 0.3 > values[0, 0]  # the guitar grows,
     assert values[1, 0] > 0.8 > 0.2 > values[1, -1]  # the drums end
 
@@ -137,9 +137,9 @@ def test_ticks_are_few_and_round(seconds: float) -> None:
 
 
 def test_few_frames_become_lines_and_many_become_means() -> None:
-    np.testing.assert_allclose(course(np.array([0.2])), np.full(COLUMNS, 0.2))
-    rising = course(np.array([0.0, 1.0]))
+    np.testing.assert_allclose(resample_columns(np.array([0.2])), np.full(MAX_COLUMNS, 0.2))
+    rising = resample_columns(np.array([0.0, 1.0]))
     assert np.all(np.diff(rising) >= 0)
-    assert 0.4 < rising[COLUMNS // 2] < 0.6
-    many = np.random.default_rng(0).random(50 * COLUMNS)
-    np.testing.assert_allclose(course(many), many.reshape(COLUMNS, 50).mean(axis=1))
+    assert 0.4 < rising[MAX_COLUMNS // 2] < 0.6
+    many = np.random.default_rng(0).random(50 * MAX_COLUMNS)
+    np.testing.assert_allclose(resample_columns(many), many.reshape(MAX_COLUMNS, 50).mean(axis=1))

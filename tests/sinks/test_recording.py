@@ -19,7 +19,7 @@ from streamtag.errors import OutputError
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.reader import parse
-from streamtag.sinks.recording import MessageRecorder
+from streamtag.sinks.jsonl import MessageRecorder
 
 TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * 6)
@@ -97,7 +97,7 @@ def test_a_process_that_is_killed_leaves_whole_lines(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from streamtag.protocol.messages import Gap, Hello
-from streamtag.sinks.recording import MessageRecorder
+from streamtag.sinks.jsonl import MessageRecorder
 record = MessageRecorder(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)), print)
 for number in range(50):
     record.write(Gap("mic", number, 0.5))
