@@ -1,4 +1,4 @@
-"""Questions to a catalogue: what `streamtag catalog MUSIC --out tags.parquet` wrote, asked with DuckDB and pandas.
+"""Query a catalogue, as `streamtag catalog MUSIC --out tags.parquet` writes it, with DuckDB and pandas.
 
     python examples/catalog_duckdb.py tags.parquet
 
@@ -7,6 +7,7 @@ Needs: pip install duckdb pandas
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
@@ -31,27 +32,27 @@ group by first_tag order by files desc, first_tag limit 5
 FAILED = "select path, error from read_parquet($table) where error is not null"
 
 
-def neighbours(table: pd.DataFrame, place: int, count: int = 3) -> pd.DataFrame:
-    """The files whose tags are most like those of the one at `place`: by the angle between their means."""
+def nearest(table: pd.DataFrame, row: int, count: int = 3) -> pd.DataFrame:
+    """Return the files with the smallest angle between their mean probabilities and those of a row."""
     means = table.iloc[:, FIRST_TAG:].to_numpy(np.float32)
     units = means / np.linalg.norm(means, axis=1, keepdims=True)
-    near = units @ units[place]
-    order = [other for other in np.argsort(-near) if other != place][:count]
-    return table.iloc[order][["path"]].assign(likeness=near[order].round(3))
+    similarity = units @ units[row]
+    order = [other for other in np.argsort(-similarity) if other != row][:count]
+    return table.iloc[order][["path"]].assign(similarity=similarity[order].round(3))
 
 
 def main(path: str) -> None:
-    for title, question in (("Most techno", STRONGEST), ("By first tag", HOURS), ("Not heard", FAILED)):
-        print(f"\n{title}\n{duckdb.execute(question, {'table': path}).df().to_string(index=False)}")
+    for title, query in (("Most techno", STRONGEST), ("By first tag", HOURS), ("Not tagged", FAILED)):
+        print(f"\n{title}\n{duckdb.execute(query, {'table': path}).df().to_string(index=False)}")
     table = pd.read_parquet(path)
     table = table[table["error"].isna()]
-    print(f"\nMost like {table['path'].iloc[0]}\n{neighbours(table, 0).to_string(index=False)}")
+    print(f"\nMost like {table['path'].iloc[0]}\n{nearest(table, 0).to_string(index=False)}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: catalog_duckdb.py tags.parquet")
+    parser = argparse.ArgumentParser(description="Query a catalogue with DuckDB and pandas.")
+    parser.add_argument("table", metavar="tags.parquet")
     try:
-        main(sys.argv[1])
-    except duckdb.Error as error:  # no such file, or no table
+        main(parser.parse_args().table)
+    except duckdb.Error as error:  # a missing file, or another kind of file
         sys.exit(str(error).partition("\n")[0])

@@ -6,7 +6,7 @@
     42 s   rock                           two distorted guitars, bass and drums, a lead guitar on top
     57 s   harpsichord, then a flute      the guitar's harmony again, slowing down into D major
 
-`compose(seed)` gives all notes; the seed decides how unevenly they are played. make_song.py makes the sound.
+`compose(seed)` returns all notes; the seed varies their timing and velocity. make_song.py renders them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from itertools import accumulate, pairwise, product
 
 @dataclass(frozen=True)
 class Part:
-    """A player: MIDI channel (0-15; 9 is percussion), General MIDI program from 0, and place in the mix."""
+    """An instrument: MIDI channel (0-15; 9 is percussion), General MIDI program from 0, and its place in the mix."""
 
     channel: int
     program: int
@@ -60,7 +60,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Swell:
-    """From `start` (s) on, a part plays at this expression (MIDI controller 11, 0-127)."""
+    """A change of a part's expression (MIDI controller 11, 0-127) at `start` seconds."""
 
     part: str
     start: float
@@ -71,7 +71,7 @@ Event = Note | Swell
 
 
 def pitch(name: str) -> int:
-    """`C4` is 60; sharps are `#`, flats `b`."""
+    """Return the MIDI key of a name: `C4` is 60; sharps are `#`, flats `b`."""
     steps = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
     return steps[name[0]] + name.count("#") - name[1:].count("b") + 12 * (int(name[-1]) + 1)
 
@@ -81,7 +81,7 @@ def chords(text: str) -> list[list[int]]:
 
 
 def melody(part: str, text: str, unit: float, velocity: int) -> Iterator[Note]:
-    """Notes `name:length`, one after the other; lengths in units of `unit` s. Bar lines are for the eye."""
+    """Yield consecutive notes, written `name:length` with lengths in units of `unit` seconds. Bar lines are ignored."""
     now = 0.0
     for word in text.replace("|", " ").split():
         name, length = word.split(":")
@@ -121,7 +121,7 @@ def strings() -> Iterator[Event]:
         for delay, key, seconds in whole if first == second else [(0.0, first, half), (half, second, half)]:
             yield Note("strings", start + delay, seconds, key, 57 if sung else 88)
             yield Note("violin", start + delay, seconds, key, 68 if sung else 106)
-        for key in (*lower[1:], first) if sung else ():  # the strings step back for the choir
+        for key in (*lower[1:], first) if sung else ():  # with softer strings
             yield Note("choir", start, beat, key, 96)
         for part in ("strings", "violin", "choir"):
             for step in range(8):  # each chord swells a little inside one long crescendo
@@ -130,7 +130,7 @@ def strings() -> Iterator[Event]:
 
 
 def beats(part: str, pattern: dict[int, str], start: float, step: float) -> Iterator[Note]:
-    """Drums as strings, one letter a sixteenth: `x` a hit, `o` a soft one, `.` none."""
+    """Yield drum hits from patterns with one letter per sixteenth: `x` a hit, `o` a soft one, `.` none."""
     for key, letters in pattern.items():
         for index, letter in enumerate(letters):
             if letter != ".":
@@ -158,7 +158,7 @@ def techno() -> Iterator[Event]:
                 yield Note("synth bass", now, step * 0.85, root + (12 if quarter == 2 else 0), 100)
         for key in triad:
             yield Note("pad", start, BAR * 0.99, key, 88)
-        for sixteenth in range(16):  # the pad makes room for the kick
+        for sixteenth in range(16):  # the pad ducks under the kick
             yield Swell("pad", start + sixteenth * step, (40, 76, 104, 120)[sixteenth % 4])
 
 
@@ -188,7 +188,7 @@ def rock() -> Iterator[Event]:
 
 def outro() -> Iterator[Event]:
     bars = list(accumulate([1.68] * 5 + [1.85, 2.2], initial=0.0))  # a ritardando, then the last chord
-    tune = ["", "", "", "", "Bb5:2 A5:1 G5:3", "A5:2 G5:1 F5:3", "G5:2 F5:1 E5:3"]  # the flute waits
+    tune = ["", "", "", "", "Bb5:2 A5:1 G5:3", "A5:2 G5:1 F5:3", "G5:2 F5:1 E5:3"]  # of the flute
     for chord, line, (start, end) in zip(HARMONY, tune, pairwise(bars), strict=False):
         bass, low, mid, first, answer, second = chord
         turn: tuple[int, ...] = (bass, low, mid, first, mid, low, bass + 12, low, answer, second, answer, low)
@@ -207,7 +207,7 @@ def outro() -> Iterator[Event]:
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of the song: its notes start and end inside it (only the reverb rings on)."""
+    """A section of the song: its notes start and end inside it, only the reverb continues."""
 
     name: str
     start: float
@@ -225,8 +225,8 @@ SECTIONS = (
 
 
 def compose(seed: int = 0) -> list[Event]:
-    """The whole song in order of time, with the unevenness of players; the same list for the same seed."""
-    uneven = random.Random(seed)
+    """Return the whole song in order of time, with humanised timing and velocity; equal for equal seeds."""
+    rng = random.Random(seed)
     score: list[Event] = []
     for section in SECTIONS:
         for event in section.play():
@@ -234,9 +234,9 @@ def compose(seed: int = 0) -> list[Event]:
             if isinstance(event, Swell):
                 score.append(replace(event, start=start))
                 continue
-            spread = 0.002 if section.play is techno else 0.008  # machines keep time
-            start = min(max(start + uneven.gauss(0.0, spread), section.start), section.end - 0.05)
+            spread = 0.002 if section.play is techno else 0.008  # drum machines are exact
+            start = min(max(start + rng.gauss(0.0, spread), section.start), section.end - 0.05)
             seconds = min(event.seconds, section.end - start)
-            velocity = min(max(round(event.velocity + uneven.gauss(0.0, 4.0)), 1), 127)
+            velocity = min(max(round(event.velocity + rng.gauss(0.0, 4.0)), 1), 127)
             score.append(replace(event, start=start, seconds=seconds, velocity=velocity))
     return sorted(score, key=lambda event: event.start)

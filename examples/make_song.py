@@ -1,12 +1,12 @@
-"""Make evening_ride.mp3: the song of evening_ride.py, for trying streamtag out.
+"""Make evening_ride.mp3, the song of evening_ride.py, to try streamtag with.
 
     sudo apt install fluidsynth fluid-soundfont-gm
     python examples/make_song.py                          # writes examples/evening_ride.mp3
     python examples/make_song.py --seed 7 other.mp3       # the same score, played a little differently
     python examples/make_song.py song.mid                 # the score alone, as a Standard MIDI File
 
-The score is written as a Standard MIDI File (the same bytes for the same seed), played by FluidSynth, brought
-to a peak of -1 dBFS, and encoded by PyAV. The sounds are the soundfont FluidR3 GM by Frank Wen (MIT licence).
+The score is written as a Standard MIDI File (the same bytes for the same seed), rendered by FluidSynth, scaled to a
+peak of -1 dBFS and encoded by PyAV. The sounds are those of the soundfont FluidR3 GM by Frank Wen (MIT licence).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ TITLE, ARTIST = "Evening Ride", "streamtag"
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 INSTALL = "sudo apt install fluidsynth fluid-soundfont-gm"
 RATE, BIT_RATE = 44100, 96_000
-SILENCE = 1e-4  # full scale is 1: below it, nothing was played
+SILENCE = 1e-4  # of full scale; below it, nothing was played
 GAIN = 0.4  # FluidSynth's; the level is set afterwards, in floating point
-PEAK_DB, FADE_S, RING_S = -1.0, 2.5, 0.8  # dBFS; the last seconds fade; what rings on after the last note
+PEAK_DB, FADE_S, REVERB_S = -1.0, 2.5, 0.8  # dBFS; length of the fade-out; time after the last note
 TICKS_PER_S = 960  # 480 ticks a quarter at MIDI's default tempo, 120 quarters a minute
 
 
 def midi_file(score: Sequence[Event]) -> bytes:
-    """A Standard MIDI File of format 0. Each part's program and mix are set where its section starts."""
+    """Return a Standard MIDI File of format 0. Each part's program and mix are set where its section starts."""
     timed: list[tuple[int, int, bytes]] = [
         (0, 0, _meta(0x03, TITLE.encode())),
         (0, 0, _meta(0x51, b"\x07\xa1\x20")),
@@ -50,22 +50,22 @@ def midi_file(score: Sequence[Event]) -> bytes:
             timed.append((_ticks(section.start), 1, bytes((0xC0 | part.channel, part.program))))
             for controller, value in ((7, part.volume), (10, part.pan), (91, part.reverb)):
                 timed.append((_ticks(section.start), 1, bytes((0xB0 | part.channel, controller, value))))
-    struck: dict[tuple[int, int], int] = {}  # when the same key of a channel is struck next
+    next_start: dict[tuple[int, int], int] = {}  # tick of the next note with the same channel and pitch
     for event in sorted(score, key=lambda event: event.start, reverse=True):
         channel, start = PARTS[event.part].channel, _ticks(event.start)
         if isinstance(event, Note):
             key = channel, event.pitch
-            end = min(_ticks(event.start + event.seconds), struck.get(key, sys.maxsize))
-            if end <= start:  # struck twice at once: once is enough
+            end = min(_ticks(event.start + event.seconds), next_start.get(key, sys.maxsize))
+            if end <= start:  # the same note twice at once
                 continue
-            struck[key] = start
+            next_start[key] = start
             timed.append((start, 3, bytes((0x90 | channel, event.pitch, event.velocity))))
             timed.append((end, 0, bytes((0x80 | channel, event.pitch, 64))))
         else:
             timed.append((start, 2, bytes((0xB0 | channel, 11, event.level))))
     track, now = bytearray(), 0
-    for tick, _, message in sorted(timed):  # at one tick: ends of notes, settings, swells, new notes
-        track += _variable_length(tick - now) + message
+    for tick, _, message in sorted(timed):  # at one tick: note-offs, settings, swells, note-ons
+        track += variable_length(tick - now) + message
         now = tick
     track += b"\x00" + _meta(0x2F, b"")
     header = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, TICKS_PER_S // 2)
@@ -80,8 +80,8 @@ def _meta(kind: int, data: bytes) -> bytes:
     return bytes((0xFF, kind, len(data))) + data
 
 
-def _variable_length(value: int) -> bytes:
-    """Seven bits a byte, the highest first; all but the last have their top bit set."""
+def variable_length(value: int) -> bytes:
+    """Return seven bits per byte, most significant first; the top bit is set in all but the last."""
     digits = [value & 0x7F]
     while value := value >> 7:
         digits.append(value & 0x7F | 0x80)
@@ -89,7 +89,7 @@ def _variable_length(value: int) -> bytes:
 
 
 def render(midi: bytes, soundfont: Path) -> NDArray[np.float32]:
-    """Plays a MIDI file. Returns [2, T] at 44.1 kHz, unscaled. Raises SourceError if it cannot be played."""
+    """Return the audio of a MIDI file, [2, T] at 44.1 kHz, unscaled. Raises SourceError if it cannot be rendered."""
     player = shutil.which("fluidsynth")
     if player is None:
         raise SourceError(f"fluidsynth: not installed: {INSTALL}")
@@ -98,22 +98,9 @@ def render(midi: bytes, soundfont: Path) -> NDArray[np.float32]:
     with tempfile.TemporaryDirectory() as folder:
         score, sound = Path(folder, "song.mid"), Path(folder, "song.raw")
         score.write_bytes(midi)
-        command = [
-            player,
-            "-niq",
-            "-g",
-            str(GAIN),
-            "-r",
-            str(RATE),
-            "-T",
-            "raw",
-            "-O",
-            "float",
-            "-E",
-            "little",
-        ]
-        command += ["-o", f"synth.default-soundfont={soundfont}"]  # or it falls back to another one, unasked
-        command += ["-F", str(sound), str(soundfont), str(score)]
+        options = f"-niq -g {GAIN} -r {RATE} -T raw -O float -E little".split()
+        options += ["-o", f"synth.default-soundfont={soundfont}"]  # so that it falls back to no other one
+        command = [player, *options, "-F", str(sound), str(soundfont), str(score)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         audio = np.fromfile(sound, "<f4") if sound.is_file() else np.zeros(0, np.float32)
     if done.returncode or np.abs(audio).max(initial=0.0) < SILENCE:
@@ -124,8 +111,8 @@ def render(midi: bytes, soundfont: Path) -> NDArray[np.float32]:
 
 
 def finish(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[2, T] cut to the song's length, faded out at the end, with its peak at PEAK_DB."""
-    length = round((SECTIONS[-1].end + RING_S) * RATE)
+    """Return audio [2, T] cut to the song's length, faded out, with its peak at PEAK_DB."""
+    length = round((SECTIONS[-1].end + REVERB_S) * RATE)
     audio = np.pad(audio[:, :length], ((0, 0), (0, max(0, length - audio.shape[1]))))
     fade = round(FADE_S * RATE)
     audio[:, -fade:] *= np.cos(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
@@ -133,7 +120,7 @@ def finish(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def encode(audio: NDArray[np.float32], path: Path) -> None:
-    """Writes [2, T] as an MP3 with title and artist. Raises OutputError."""
+    """Write audio [2, T] as an MP3 with title and artist. Raises OutputError."""
     try:
         with av.open(str(path), "w", format="mp3") as container:
             container.metadata.update(title=TITLE, artist=ARTIST)
@@ -143,15 +130,15 @@ def encode(audio: NDArray[np.float32], path: Path) -> None:
             frame.sample_rate = RATE
             for packet in (*stream.encode(frame), *stream.encode(None)):
                 container.mux(packet)
-    except OSError as error:  # PyAV's errors of the file system are OSErrors
+    except OSError as error:  # PyAV raises them for the file system, too
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 after a line on standard error."""
+    """Return the exit code: 0, or 1 after one line on standard error."""
     parser = argparse.ArgumentParser(description="Make the example song.")
     parser.add_argument("output", nargs="?", type=Path, default=Path(__file__).with_name("evening_ride.mp3"))
-    parser.add_argument("--seed", type=int, default=0, help="of the players' unevenness (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the timing and velocity variations (default: 0)")
     parser.add_argument("--soundfont", type=Path, default=SOUNDFONT)
     options = parser.parse_args(arguments)
     midi = midi_file(compose(options.seed))
@@ -168,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(midi: bytes, path: Path) -> None:
-    """Writes the MIDI file itself. Raises OutputError."""
+    """Write the MIDI file itself. Raises OutputError."""
     try:
         path.write_bytes(midi)
     except OSError as error:

@@ -1,9 +1,10 @@
-"""Prints what streamtag sends by Open Sound Control: the strongest tag of each frame, and what goes on and off.
+"""Print what streamtag sends by Open Sound Control: the strongest tag of each frame, and tags that turn on and off.
 
-python examples/osc_receiver.py [9000]        in one terminal, then in another:
+python examples/osc_receiver.py        in one terminal, then in another:
 streamtag listen --osc 127.0.0.1:9000
 """
 
+import argparse
 import sys
 
 try:
@@ -12,32 +13,34 @@ try:
 except ModuleNotFoundError:
     sys.exit("python-osc is missing: pip install python-osc")
 
-frame: dict[str, float] = {}
+probs: dict[str, float] = {}  # of the current frame
 
 
-def tag(address: str, value: float) -> None:
-    frame[address.removeprefix("/streamtag/")] = value
+def on_tag(address: str, value: float) -> None:
+    probs[address.removeprefix("/streamtag/")] = value
 
 
-def whole(_address: str, stream: str, _number: int, time: float) -> None:
-    """A frame's tags have all come."""
-    if frame:
-        strongest = max(frame, key=lambda name: frame[name])
-        print(f"{stream}  {time:7.2f} s  {strongest} {frame[strongest]:.0%}", flush=True)
+def on_frame(_address: str, stream: str, _number: int, time: float) -> None:
+    """Print a frame whose tags have all arrived."""
+    if probs:
+        tag = max(probs, key=lambda name: probs[name])
+        print(f"{stream}  {time:7.2f} s  {tag} {probs[tag]:.0%}", flush=True)
 
 
-def event(_address: str, stream: str, name: str, state: str, time: float) -> None:
-    print(f"{stream}  {time:7.2f} s  {name} {state}", flush=True)
+def on_event(_address: str, stream: str, tag: str, state: str, time: float) -> None:
+    print(f"{stream}  {time:7.2f} s  {tag} {state}", flush=True)
 
 
 dispatcher = Dispatcher()
-dispatcher.map("/streamtag/frame", whole)
-dispatcher.map("/streamtag/event", event)
-for other in ("gap", "error", "end"):
-    dispatcher.map(f"/streamtag/{other}", lambda address, *values: print(address, *values, flush=True))
-dispatcher.set_default_handler(tag)  # all other addresses are tags
+dispatcher.map("/streamtag/frame", on_frame)
+dispatcher.map("/streamtag/event", on_event)
+for kind in ("gap", "error", "end"):
+    dispatcher.map(f"/streamtag/{kind}", lambda address, *values: print(address, *values, flush=True))
+dispatcher.set_default_handler(on_tag)  # all other addresses are tags
 
-port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
+parser = argparse.ArgumentParser(description="Print what streamtag sends by Open Sound Control.")
+parser.add_argument("port", type=int, nargs="?", default=9000, help="default: %(default)s")
+port = parser.parse_args().port
 try:
     with BlockingOSCUDPServer(("127.0.0.1", port), dispatcher) as server:
         print(f"listening on port {server.server_address[1]}", flush=True)

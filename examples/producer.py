@@ -1,12 +1,12 @@
-"""Sends a sound file to `streamtag serve` as if it were played now, and prints its tags as they come back.
+"""Send an audio file to `streamtag serve` in real time, and print its tags as they arrive.
 
 streamtag serve 8765        in one terminal, then in another:
-python examples/producer.py song.mp3 [ws://127.0.0.1:8765/ingest/NAME]
+python examples/producer.py song.mp3
 """
 
+import argparse
 import json
 import os
-import queue
 import sys
 import threading
 import time
@@ -19,69 +19,73 @@ from av.container import InputContainer
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-RATE = 16000  # any other would do: the server resamples
+RATE = 16000  # the server resamples any other rate
 
 
-def send(file: InputContainer, server: ClientConnection, outcome: "queue.SimpleQueue[str]") -> None:
-    """The file, at the pace of its sound. outcome: gets "" when all is sent, or what is wrong with the file."""
-    resampler, began, sent = av.AudioResampler("s16", "mono", RATE), time.monotonic(), 0
-    wrong = ""
-    with suppress(ConnectionClosed):  # whoever reads sees it too
-        try:
-            for decoded in file.decode(audio=0):
-                for piece in resampler.resample(decoded):
-                    server.send(piece.to_ndarray().tobytes())
-                    sent += piece.samples
-                    time.sleep(max(0.0, began + sent / RATE - time.monotonic()))
-        except av.FFmpegError as error:
-            wrong = f"{file.name}: {error.strerror}"
-        server.send('{"type":"end"}')
-        outcome.put(wrong)
+class Sender(threading.Thread):
+    """Send the file in real time, then `end`. problem: why not all of it was sent; None while that is unknown."""
+
+    def __init__(self, file: InputContainer, server: ClientConnection) -> None:
+        super().__init__(daemon=True)
+        self.file, self.server = file, server
+        self.problem: str | None = None
+
+    def run(self) -> None:
+        resampler, began, sent, problem = av.AudioResampler("s16", "mono", RATE), time.monotonic(), 0, ""
+        with suppress(ConnectionClosed):  # the receiving thread sees it, too
+            try:
+                for decoded in self.file.decode(audio=0):
+                    for frame in resampler.resample(decoded):
+                        self.server.send(frame.to_ndarray().tobytes())
+                        sent += frame.samples
+                        time.sleep(max(0.0, began + sent / RATE - time.monotonic()))
+            except av.FFmpegError as error:
+                problem = f"{self.file.name}: {error.strerror}"
+            self.server.send('{"type":"end"}')
+            self.problem = problem
 
 
 def receive(server: ClientConnection) -> str:
-    """Prints until the server has told the end, or is gone. -> why it closed the connection, if it said so."""
-    try:
+    """Print frames until the server closes the connection, and return its reason."""
+    with suppress(ConnectionClosed):
         for line in server:
             message = json.loads(line)
             if message["type"] in ("frame", "end"):
-                strongest = message["tags"] if message["type"] == "frame" else message["summary"]
-                told = "  ".join(f"{tag} {value:.0%}" for tag, value in strongest.items())
-                at = message["end"] if message["type"] == "frame" else message["seconds"]
-                print(f"{message['type']:5}  {at:7.2f} s  {told}", flush=True)
-    except ConnectionClosed:
-        pass
-    return server.close_reason or "the server is gone"
+                is_frame = message["type"] == "frame"
+                tags, at = (message["tags"], message["end"]) if is_frame else (message["summary"], message["seconds"])
+                top = "  ".join(f"{tag} {value:.0%}" for tag, value in tags.items())
+                print(f"{message['type']:5}  {at:7.2f} s  {top}", flush=True)
+    return server.close_reason or "connection lost"
 
 
-def main(song: str, address: str) -> None:
+def main(song: str, url: str) -> None:
     with av.open(song) as file:
         if not file.streams.audio:
-            sys.exit(f"{song}: there is no sound in it")
-        with connect(f"{address}?rate={RATE}&format=s16le&top=3") as server:
-            outcome: queue.SimpleQueue[str] = queue.SimpleQueue()
-            sender = threading.Thread(target=send, args=(file, server, outcome), daemon=True)
+            sys.exit(f"{song}: no audio in it")
+        with connect(f"{url}?rate={RATE}&format=s16le&top=3") as server:
+            sender = Sender(file, server)
             sender.start()
-            why = receive(server)
+            reason = receive(server)
         sender.join()
-    if wrong := f"{address}: {why}" if outcome.empty() else outcome.get():
-        sys.exit(wrong)
+    if problem := f"{url}: {reason}" if sender.problem is None else sender.problem:
+        sys.exit(problem)
 
 
-if not 2 <= len(sys.argv) <= 3:
-    sys.exit("usage: producer.py song.mp3 [ws://127.0.0.1:8765/ingest/NAME]")
-song = sys.argv[1]
-address = sys.argv[2] if len(sys.argv) > 2 else f"ws://127.0.0.1:8765/ingest/{quote(Path(song).name, safe='')}"
+parser = argparse.ArgumentParser(description="Send an audio file to `streamtag serve` in real time.")
+parser.add_argument("song", metavar="song.mp3")
+parser.add_argument("url", nargs="?", help="default: ws://127.0.0.1:8765/ingest/song.mp3")
+args = parser.parse_args()
+url = args.url or f"ws://127.0.0.1:8765/ingest/{quote(Path(args.song).name, safe='')}"
 try:
-    main(song, address)
+    main(args.song, url)
 except av.FFmpegError as error:
-    sys.exit(f"{song}: {error.strerror}")
-except InvalidStatus as refused:  # a full server says busy, and with Retry-After when to come again
+    sys.exit(f"{args.song}: {error.strerror}")
+except InvalidStatus as refused:  # a full server answers 503, with Retry-After
     sys.exit(refused.response.body.decode().strip())
-except BrokenPipeError:  # `| head`: what is printed goes nowhere
+except BrokenPipeError:  # the reader, such as `head`, has ended
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit("nobody reads standard output any more")
 except (OSError, WebSocketException) as error:
-    sys.exit(f"{address}: {getattr(error, 'strerror', None) or error}")
+    sys.exit(f"{url}: {getattr(error, 'strerror', None) or error}")
 except KeyboardInterrupt:
     sys.exit(130)

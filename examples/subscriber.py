@@ -1,9 +1,10 @@
-"""Prints what a streamtag server tells: the three strongest tags of each frame, and what goes on and off.
+"""Print what a streamtag server publishes: the three strongest tags of each frame, and tags that turn on and off.
 
 streamtag listen --serve 8765        in one terminal, then in another:
-python examples/subscriber.py [ws://127.0.0.1:8765/]
+python examples/subscriber.py
 """
 
+import argparse
 import json
 import os
 import sys
@@ -12,28 +13,30 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.sync.client import connect
 
 
-def main(address: str) -> None:
-    with connect(f"{address}?top=3") as server:  # ?tags=guitar,rock and ?min=0.2 thin the frames too
-        for line in server:  # until the server ends
+def main(url: str) -> None:
+    with connect(f"{url}?top=3") as server:  # ?tags=guitar,rock and ?min=0.2 filter frames, too
+        for line in server:
             message = json.loads(line)
             if message["type"] == "frame":
-                strongest = "  ".join(f"{tag} {value:.0%}" for tag, value in message["tags"].items())
-                print(f"{message['stream']}  {message['end']:7.2f} s  {strongest}", flush=True)
+                top = "  ".join(f"{tag} {value:.0%}" for tag, value in message["tags"].items())
+                print(f"{message['stream']}  {message['end']:7.2f} s  {top}", flush=True)
             elif message["type"] == "event":
                 print(f"{message['stream']}  {message['time']:7.2f} s  {message['tag']} {message['state']}", flush=True)
 
 
-address = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8765/"
+parser = argparse.ArgumentParser(description="Print the tags that a streamtag server publishes.")
+parser.add_argument("url", nargs="?", default="ws://127.0.0.1:8765/", help="default: %(default)s")
+url = parser.parse_args().url
 try:
-    main(address)
-except InvalidStatus as refused:  # a wrong token, or no room
+    main(url)
+except InvalidStatus as refused:  # a wrong token, or too many clients
     sys.exit(refused.response.body.decode().strip())
 except ConnectionClosed:
-    sys.exit(f"{address}: the server is gone")
-except BrokenPipeError:  # `| head`: what is printed goes nowhere
+    sys.exit(f"{url}: connection lost")
+except BrokenPipeError:  # the reader, such as `head`, has ended
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit("nobody reads standard output any more")
 except (OSError, WebSocketException) as error:
-    sys.exit(f"{address}: {getattr(error, 'strerror', None) or error}")
+    sys.exit(f"{url}: {getattr(error, 'strerror', None) or error}")
 except KeyboardInterrupt:
     sys.exit(130)

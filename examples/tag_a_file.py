@@ -1,14 +1,20 @@
-"""Tags a sound file, a video or a web address: python examples/tag_a_file.py song.mp3 [model.safetensors]"""
+"""Tag an audio file, a video or a URL: python examples/tag_a_file.py song.mp3"""
 
+import argparse
 import sys
 
 import streamtag
 
-if not 2 <= len(sys.argv) <= 3:
-    sys.exit("usage: tag_a_file.py song.mp3 [model.safetensors]")
+parser = argparse.ArgumentParser(description="Tag an audio file, a video or a URL.")
+parser.add_argument("source", metavar="song.mp3")
+parser.add_argument(
+    "model", nargs="?", metavar="model.safetensors", help="default: the model that comes with streamtag"
+)
+args = parser.parse_args()
+
 try:
-    tagger = streamtag.load(*sys.argv[2:3])
-    result = tagger.tag(sys.argv[1])
+    tagger = streamtag.load(args.model)
+    result = tagger.tag(args.source)
 except streamtag.StreamtagError as error:
     sys.exit(str(error))
 

@@ -1,8 +1,9 @@
-"""Tags an endless stream as it comes: raw 32-bit floats, mono, 16 kHz, on standard input.
+"""Tag a continuous stream from standard input: raw 32-bit floats, mono, 16 kHz.
 
-ffmpeg -i song.mp3 -f f32le -ac 1 -ar 16000 - | python examples/tag_a_stream.py [model.safetensors]
+ffmpeg -i song.mp3 -f f32le -ac 1 -ar 16000 - | python examples/tag_a_stream.py
 """
 
+import argparse
 import os
 import sys
 
@@ -13,23 +14,26 @@ import streamtag
 
 def show(tags: tuple[str, ...], frames: list[streamtag.TagFrame]) -> None:
     for frame in frames:
-        strongest = "  ".join(f"{tags[i]} {frame.probs[i]:.0%}" for i in np.argsort(-frame.probs)[:5])
-        print(f"{frame.time:7.2f} s   {strongest}", flush=True)
+        top = "  ".join(f"{tags[i]} {frame.probs[i]:.0%}" for i in np.argsort(-frame.probs)[:5])
+        print(f"{frame.time:7.2f} s   {top}", flush=True)
 
 
-def main() -> None:
-    tagger = streamtag.load(*sys.argv[1:2])
+def main(model: str | None) -> None:
+    tagger = streamtag.load(model)
     session = streamtag.Session(tagger)
-    while data := sys.stdin.buffer.read(1600 * 4):  # a tenth of a second; any other size gives the same frames
+    while data := sys.stdin.buffer.read(1600 * 4):  # 100 ms; any other size gives the same frames
         show(tagger.tags, session.feed(np.frombuffer(data[: len(data) // 4 * 4], "<f4")))
     show(tagger.tags, session.flush())
 
 
+parser = argparse.ArgumentParser(description="Tag raw 32-bit floats, mono, 16 kHz, from standard input.")
+parser.add_argument("model", nargs="?", help="default: the model that comes with streamtag")
+args = parser.parse_args()
 try:
-    main()
+    main(args.model)
 except streamtag.StreamtagError as error:
     sys.exit(str(error))
-except BrokenPipeError:  # `| head`: what is printed goes nowhere
+except BrokenPipeError:  # the reader, such as `head`, has ended
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit("nobody reads standard output any more")
 except KeyboardInterrupt:

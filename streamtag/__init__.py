@@ -1,11 +1,11 @@
-"""A streaming music tagger: sound goes in, the probabilities of 50 tags come out four times a second.
+"""A streaming music tagger: audio in, the probabilities of 50 tags out four times per second.
 
     import streamtag
     tagger = streamtag.load()
     result = tagger.tag("song.mp3")
     session = streamtag.Session(tagger)
 
-Importing this package imports neither torch nor FFmpeg; the first use of a name does.
+Importing this package imports neither torch nor FFmpeg; the first use of a name below does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
     "open_source",
 ]
 
-_HOMES = {
+_MODULES = {
     "EventDetector": "streamtag.inference.events",
     "Result": "streamtag.api",
     "Session": "streamtag.inference.session",
@@ -51,12 +51,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

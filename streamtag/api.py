@@ -1,4 +1,4 @@
-"""The public face: load a model, tag a sound."""
+"""The public API: load a model, tag a whole file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from streamtag.errors import DeviceError
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
 from streamtag.model.model_file import load_tagger
-from streamtag.model.network import TaggerNetwork as Network
+from streamtag.model.network import TaggerNetwork
 
 SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
 
 
 @dataclass(frozen=True)
 class Result:
-    """Frames of one sound. times [F]: window centres, s. probs [F, tags]. summary: each tag's mean.
+    """Frames of one file. times [F]: window centres, s. probs [F, tags]. summary: each tag's mean.
 
-    seconds: length of the sound. warnings: what was damaged in it and passed over.
+    seconds: length of the audio. warnings: damage that was skipped.
     """
 
     tags: list[str]
@@ -39,7 +39,7 @@ class Result:
 class Tagger:
     """A model on its device, ready for any number of sessions."""
 
-    network: Network
+    network: TaggerNetwork
     device: str
     path: Path
 
@@ -49,18 +49,18 @@ class Tagger:
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """For each tag the probability from which on it counts as heard."""
+        """For each tag the probability from which on it counts as present."""
         return self.network.thresholds
 
     @property
     def card(self) -> dict[str, Any]:
-        """Where the model comes from, and how well it does."""
+        """The origin of the model, and its scores."""
         return self.network.card
 
     def tag(self, where: str | Path) -> Result:
-        """Tags a whole sound: a path, an http(s) address, or "-" for standard input. Raises SourceError.
+        """Tag a whole file: a path, an http(s) address, or "-" for standard input. Raises SourceError.
 
-        Memory does not grow with the length of the sound, but for 50 numbers a frame.
+        Memory grows only by the probabilities of each frame.
         """
         session = Session(self)
         with PrefetchReader(str(where)) as reader:
@@ -76,26 +76,26 @@ class Tagger:
         )
 
     def _probs(self, frames: list[TagFrame]) -> NDArray[np.float32]:
-        """-> [f, tags]; an array of its own is a fraction of the frames' memory."""
+        """Return [f, tags] as an array of its own, which takes a fraction of the frames' memory."""
         return np.array([frame.probs for frame in frames], np.float32).reshape(-1, len(self.tags))
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> Tagger:
-    """Loads a model file (None: the one in the package) onto "cpu", "cuda" or the better of them ("auto").
+    """Load a model file (None: the one in the package) onto "cpu", "cuda" or the better of them ("auto").
 
-    Raises ModelFileError, and DeviceError if the device is unknown or not there.
+    Raises ModelFileError, and DeviceError if the device is unknown or missing.
     """
-    chosen = _device(device)
+    device = _resolve_device(device)
     path = SHIPPED_MODEL if model is None else Path(model)
-    return Tagger(load_tagger(path, chosen), chosen, path)
+    return Tagger(load_tagger(path, device), device, path)
 
 
-def _device(asked: str) -> str:
-    if asked not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"device {asked!r}: must be auto, cpu or cuda")
-    if asked == "cpu":
-        return asked
-    present = torch.cuda.is_available()
-    if asked == "cuda" and not present:
+def _resolve_device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"device {device!r}: must be auto, cpu or cuda")
+    if device == "cpu":
+        return device
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
         raise DeviceError("device cuda: PyTorch finds no CUDA device here; use cpu or auto")
-    return "cuda" if present else "cpu"
+    return "cuda" if has_cuda else "cpu"

@@ -1,32 +1,30 @@
-"""What can go wrong for a user, as a tree.
+"""The errors that a user can cause or fix, as a tree.
 
     StreamtagError
-    ├── SpecError         settings that make no sense together
-    ├── SourceError       a sound that cannot be read: missing, not audio, unreachable, broken
+    ├── SpecError         settings that are invalid by themselves or together
+    ├── SourceError       audio that cannot be read: missing, not audio, unreachable, broken
     ├── ModelFileError    a model file that is missing, damaged, or no model
-    ├── DeviceError       a compute device that is not there
+    ├── DeviceError       a compute device that is missing
     ├── ManifestError     a training data set that does not fit its own description
     ├── OutputError       a result that cannot be written, an address that cannot be served
-    ├── ProtocolError     a message that is none, or a server that speaks another protocol
-    ├── CapacityError     one stream more than there is room for; Busy, of a server that may have room later
-    ├── NameTaken         a stream of that name is here already
-    └── UnknownStream     there is no stream of that name
+    ├── ProtocolError     an invalid message, or a server with another protocol
+    └── CapacityError     one stream more than there is room for
 
-Every message is one line, starts with what it is about, and says what to do where that is known.
-The command line prints it and exits with 1; anything else that escapes is a defect.
+Packages define further ones of their own. Every message is one line, starts with its subject, and says what to do
+where that is known. The command line prints it and exits with 1; any other exception that escapes is a defect.
 """
 
 
 class StreamtagError(Exception):
-    """Base of every error that a user can cause or mend."""
+    """Base of every error that a user can cause or fix."""
 
 
 class SpecError(StreamtagError, ValueError):
-    """Settings that make no sense by themselves or together."""
+    """Settings that are invalid by themselves or together."""
 
 
 class SourceError(StreamtagError):
-    """A sound that cannot be opened, decoded or reached."""
+    """Audio that cannot be opened, decoded or reached."""
 
 
 class ModelFileError(StreamtagError):
@@ -34,7 +32,7 @@ class ModelFileError(StreamtagError):
 
 
 class DeviceError(StreamtagError):
-    """A compute device that was asked for and is not there."""
+    """A requested compute device that is missing."""
 
 
 class ManifestError(StreamtagError):
@@ -46,7 +44,7 @@ class OutputError(StreamtagError):
 
 
 class ProtocolError(StreamtagError):
-    """A message that is none, or a server that cannot be understood."""
+    """An invalid message, or a server that cannot be understood."""
 
 
 class CapacityError(StreamtagError):

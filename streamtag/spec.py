@@ -1,4 +1,4 @@
-"""Settings as numbers with units: frozen, checked when they are made, and stored inside the model file."""
+"""Settings with units: immutable, checked when they are created, and stored in the model file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Compression = Literal["none", "log"]
 
 @dataclass(frozen=True)
 class _Spec:
-    """A flat set of numbers and words that survives a round trip through JSON."""
+    """Numbers and words that survive a round trip through JSON."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Raises SpecError if a field is missing, unknown, or of another type."""
+        """Create the settings. Raises SpecError if a field is missing, unknown or of another type."""
         known = {f.name for f in fields(cls)}
         if set(values) != known:
             wrong = sorted(set(values) ^ known)
@@ -39,9 +39,9 @@ class _Spec:
 
 @dataclass(frozen=True)
 class ScatteringSpec(_Spec):
-    """The scattering front end, in kymatio's units (J octaves, Q wavelets an octave, low-pass scale T).
+    """The scattering front end, in kymatio's units: J octaves, Q wavelets per octave, low-pass scale T.
 
-    A frame stands for `window` samples, frames are `hop` samples apart, and frame k is emitted once
+    A frame represents `window` samples, frames are `hop` samples apart, and frame k is emitted as soon as
     `lookahead` samples after its centre (sample hop·k) have arrived.
     """
 
@@ -72,13 +72,13 @@ class ScatteringSpec(_Spec):
         return self.lookahead / self.sample_rate
 
     def frame_count(self, samples: int) -> int:
-        """Frames of a whole signal: those whose centre lies inside it."""
+        """Return the number of frames of a whole signal: those whose centre is inside it."""
         return -(-samples // self.hop)
 
 
 @dataclass(frozen=True)
 class NormalizationSpec(_Spec):
-    """How frames become network inputs: S2 divided by its S1, compression, then standardisation per path.
+    """The steps from frames to network inputs: S2 divided by its S1, compression, standardisation per path.
 
     `floor` is the amplitude (full scale = 1) below which S0 and S1 count as silence.
     """

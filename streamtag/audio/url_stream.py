@@ -1,4 +1,4 @@
-"""A web address that plays endlessly, or any container on standard input."""
+"""A URL that plays endlessly (http, https, rtsp, rtsps, srt, rtmp), or any container on standard input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.audio.backoff import FIRST_DELAY_S
-from streamtag.audio.decoder import open_source
+from streamtag.audio.decoder import Source, open_source
 from streamtag.audio.files import Address
 from streamtag.audio.live_source import ReconnectingSource
 from streamtag.audio.prefetch import PrefetchReader
@@ -30,23 +30,23 @@ class UrlStream(ReconnectingSource[PrefetchReader]):
     """
 
     def __init__(self, where: str, tap: AudioTap | None = None, first_delay_s: float = FIRST_DELAY_S) -> None:
-        """where: a web address, or "-". tap: gets mono at 16 kHz. first_delay_s: before it is opened again.
+        """where: a URL, or "-". tap: gets mono at 16 kHz. first_delay_s: before it is opened again.
 
         Raises SourceError if `where` is neither; `read` raises it if it cannot be opened the first time.
         """
-        self._address = Address.of(where)
+        self._address = Address.of(where, allow_live=True)
         if self._address.kind == "file":
             raise SourceError(f"{self._address.label}: not an address: `streamtag file` reads files")
         self._resampler = CaptureResampler(SAMPLE_RATE, tap)
         self._connection_s = 0.0  # of audio from this connection
-        super().__init__(self._address.name, self._address.label, PrefetchReader(where), first_delay_s)
+        super().__init__(self._address.name, self._address.label, PrefetchReader(where, _open_live), first_delay_s)
 
     @property
     def xruns(self) -> int:
         return self._outages
 
     def _connect(self) -> PrefetchReader:
-        source = open_source(self._address.where)
+        source = _open_live(self._address.where)
         return PrefetchReader(self._address.where, lambda _: source)
 
     def _connected(self, connection: PrefetchReader) -> None:  # noqa: ARG002
@@ -95,3 +95,7 @@ class UrlStream(ReconnectingSource[PrefetchReader]):
     def _leave(self, connection: PrefetchReader, reason: str) -> list[CaptureEvent]:
         connection.close()
         return self._reconnect(f"{reason}; connecting again")
+
+
+def _open_live(where: str) -> Source:
+    return open_source(where, allow_live=True)

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from streamtag.catalog.file_task import TaskResult
+from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile
 from streamtag.catalog.result import FINGERPRINT_DIGITS, FileResult
 from streamtag.catalog.runner import MAX_OPEN_FILES, FileBatch
@@ -42,29 +42,19 @@ class Job:
     keep_frames: bool
 
 
-class AttemptCount(Protocol):
-    """Counts attempts by name."""
-
-    def begin(self, name: str) -> int:
-        """Count an attempt, and return the number of attempts that have not ended, including this one."""
-        ...
-
-    def end(self, name: str) -> None:
-        """Forget the attempts."""
-        ...
-
-
 class AttemptCounter:
-    """A counter in an actor of its own: it outlives those whose attempts it counts."""
+    """A counter of attempts by name. In an actor of its own it outlives those whose attempts it counts."""
 
     def __init__(self) -> None:
         self._attempts: Counter[str] = Counter()
 
     def begin(self, name: str) -> int:
+        """Count an attempt, and return the number of attempts that have not ended, including this one."""
         self._attempts[name] += 1
         return self._attempts[name]
 
     def end(self, name: str) -> None:
+        """Forget the attempts."""
         del self._attempts[name]
 
 
@@ -98,7 +88,7 @@ class Actor:
             raise ModelFileError(f"{job.model}: on this machine of the cluster it is another model")
         pool = SessionPool(tagger, slots=MAX_OPEN_FILES)
         self._fingerprint = job.fingerprint
-        self._batch = FileBatch(pool, MAX_OPEN_FILES, job.fingerprint, job.keep_frames, lambda *_: None)
+        self._batch = FileBatch(pool, MAX_OPEN_FILES, TaskConfig(job.fingerprint, job.keep_frames, lambda *_: None))
         self._attempts = RemoteAttemptCounter(attempts)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
@@ -112,7 +102,7 @@ class Actor:
 
 
 def tag_with_retry(
-    files: Sequence[AudioFile], batch: FileBatch, model: str, attempts: AttemptCount
+    files: Sequence[AudioFile], batch: FileBatch, model: str, attempts: AttemptCounter | RemoteAttemptCounter
 ) -> Iterator[TaskResult]:
     """Tag all files at once; after too many attempts one by one, without those that had too many themselves."""
     if attempts.begin(f"shard of {files[0].abspath}") <= MAX_ATTEMPTS:

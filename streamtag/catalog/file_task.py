@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,25 +27,26 @@ SPEC = SourceSpec(chunk_s=1.0)  # the largest: nobody waits for the first frame
 
 TaskResult = tuple[FileResult, NDArray[np.float32] | None]  # with the frames [n, tags] if they are kept
 OnProgress = Callable[[float, float], None]  # seconds of audio since the last call, and about as many bytes
-OpenSource = Callable[[str, SourceSpec], Source]
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """How files are tagged. model: the fingerprint for the results. on_progress: called by every thread."""
+
+    model: str
+    keep_frames: bool
+    on_progress: OnProgress
+    open_file: Callable[[str, SourceSpec], Source] = open_source
 
 
 class FileTask(Closing):
     """Owned by one thread. A file that fails, even in the middle, ends where it failed."""
 
-    def __init__(
-        self,
-        file: AudioFile,
-        session: PooledSession,
-        model: str,
-        keep_frames: bool,
-        on_progress: OnProgress,
-        open_file: OpenSource = open_source,
-    ) -> None:
-        self._result = FileResult.of(file, model)
+    def __init__(self, file: AudioFile, session: PooledSession, config: TaskConfig) -> None:
+        self._result = FileResult.of(file, config.model)
         self._session = session
-        self._on_progress = on_progress
-        self._kept: list[NDArray[np.float32]] | None = [] if keep_frames else None
+        self._on_progress = config.on_progress
+        self._kept: list[NDArray[np.float32]] | None = [] if config.keep_frames else None
         self._sums: NDArray[np.float64] | None = None
         self._frames = 0
         self._bytes = 0.0  # of the file, about, that were reported as done
@@ -55,7 +56,7 @@ class FileTask(Closing):
         self._chunks: Iterator[NDArray[np.float32]] = iter(())
         self._bytes_per_s = 0.0
         try:
-            self._source = self._resources.enter_context(open_file(file.abspath, SPEC))
+            self._source = self._resources.enter_context(config.open_file(file.abspath, SPEC))
             self._chunks = iter(self._source)
             self._bytes_per_s = file.size / (self._source.info.duration_s or math.inf)
         except Exception as error:

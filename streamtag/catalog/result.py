@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +75,4 @@ class FileResult:
 
 _NAMES = tuple(field.name for field in fields(FileResult))
 _JSON_KEYS = {"abspath": "place", "frames_offset": "frames_at"}  # the journal's names
-_TYPES: dict[str, Any] = {
-    "abspath": str,
-    "size": int,
-    "mtime_ns": int,
-    "model": str,
-    "seconds": float,
-    "frames": int,
-    "warnings": str,
-    "error": str | None,
-    "frames_offset": int | None,
-}
+_TYPES = {name: kind for name, kind in get_type_hints(FileResult).items() if name != "means"}

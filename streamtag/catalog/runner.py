@@ -5,11 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from streamtag.audio.decoder import open_source
 from streamtag.audio.source import Closing
-from streamtag.catalog.file_task import FileTask, OnProgress, OpenSource, TaskResult
+from streamtag.catalog.file_task import FileTask, TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile
 from streamtag.text import usable_cores
 
@@ -38,22 +38,9 @@ class FileBatch:
     thread that steps does it: nothing is handed over and nothing waits.
     """
 
-    def __init__(
-        self,
-        pool: SessionPool,
-        max_files: int,
-        model: str,
-        keep_frames: bool,
-        on_progress: OnProgress,
-        open_file: OpenSource = open_source,
-    ) -> None:
-        """pool: may be shared with other batches; has slots for all. model: the fingerprint for the results."""
-        self._pool = pool
-        self._max_files = max_files
-        self._model = model
-        self._keep_frames = keep_frames
-        self._on_progress = on_progress
-        self._open_file = open_file
+    def __init__(self, pool: SessionPool, max_files: int, config: TaskConfig) -> None:
+        """pool: may be shared with other batches; has slots for all."""
+        self._pool, self._max_files, self._config = pool, max_files, config
 
     def run(self, files: Iterator[AudioFile]) -> Iterator[TaskResult]:
         """Yield the result of each file once, in the order in which they end. Closing the iterator closes the files."""
@@ -62,9 +49,7 @@ class FileBatch:
             while True:
                 while len(tasks) < self._max_files and (file := next(files, None)) is not None:
                     session = self._pool.add()
-                    tasks[session] = FileTask(
-                        file, session, self._model, self._keep_frames, self._on_progress, self._open_file
-                    )
+                    tasks[session] = FileTask(file, session, self._config)
                 if not tasks:
                     return
                 for task in tasks.values():
@@ -83,9 +68,9 @@ class FileBatch:
 class ThreadedRunner(Closing):
     """Tags files, the largest first, so that no long one is left alone at the end. Used once."""
 
-    def __init__(self, pool: SessionPool, threads: int, model: str, keep_frames: bool, on_progress: OnProgress) -> None:
-        """pool: with MAX_OPEN_FILES slots per thread. model: the fingerprint. on_progress: called by all threads."""
-        self._batches = [FileBatch(pool, MAX_OPEN_FILES, model, keep_frames, on_progress) for _ in range(threads)]
+    def __init__(self, pool: SessionPool, threads: int, config: TaskConfig) -> None:
+        """pool: with MAX_OPEN_FILES slots per thread."""
+        self._batches = [FileBatch(pool, MAX_OPEN_FILES, config) for _ in range(threads)]
         self._results: Results = queue.Queue(MAX_PENDING_RESULTS)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -96,9 +81,11 @@ class ThreadedRunner(Closing):
         from streamtag.model.batched import set_torch_threads  # late: torch
 
         self._torch_threads = set_torch_threads(1)  # several would only disturb each other
-        shared = _SharedFiles(files)
+        waiting: queue.SimpleQueue[AudioFile] = queue.SimpleQueue()
+        for file in largest_first(files):
+            waiting.put(file)
         for number, batch in enumerate(self._batches):
-            thread = threading.Thread(target=self._work, args=(batch, shared), name=f"streamtag-catalog-{number}")
+            thread = threading.Thread(target=self._work, args=(batch, waiting), name=f"streamtag-catalog-{number}")
             self._threads.append(thread)
             thread.start()
         yield from collect(self._results, len(self._threads))
@@ -113,10 +100,10 @@ class ThreadedRunner(Closing):
 
             set_torch_threads(self._torch_threads)
 
-    def _work(self, batch: FileBatch, files: _SharedFiles) -> None:
+    def _work(self, batch: FileBatch, files: queue.SimpleQueue[AudioFile]) -> None:
         end: Exception | None = None
         try:
-            for result in batch.run(files):
+            for result in batch.run(_take_all(files)):
                 if not self._put(result):
                     return
         except Exception as error:  # raised again by run
@@ -134,19 +121,10 @@ class ThreadedRunner(Closing):
         return False
 
 
-class _SharedFiles:
-    """An iterator of files for several threads, the largest first."""
-
-    def __init__(self, files: Sequence[AudioFile]) -> None:
-        self._lock = threading.Lock()
-        self._files = iter(largest_first(files))
-
-    def __iter__(self) -> Iterator[AudioFile]:
-        return self
-
-    def __next__(self) -> AudioFile:
-        with self._lock:
-            return next(self._files)
+def _take_all(files: queue.SimpleQueue[AudioFile]) -> Iterator[AudioFile]:
+    with suppress(queue.Empty):
+        while True:
+            yield files.get_nowait()
 
 
 def collect(results: Results, producers: int) -> Iterator[TaskResult | None]:

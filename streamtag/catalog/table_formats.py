@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +34,6 @@ class Block:
         return len(self.probs)
 
 
-class Table(Protocol):
-    """A file of blocks. A context manager: at the end the new file is complete, or the old one unchanged."""
-
-    def write(self, block: Block) -> None:
-        """Append rows. Raises OutputError."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
-
-
 def check_format(path: Path) -> None:
     """Raise OutputError if a table cannot be written in the format that the name stands for."""
     if path.suffix.lower() not in FORMATS:
@@ -57,10 +45,17 @@ def check_format(path: Path) -> None:
             raise OutputError(f"{path}: needs pyarrow: pip install pyarrow; or write .csv") from None
 
 
-def open_table(path: Path, columns: Sequence[str], tags: Sequence[str]) -> Table:
-    """Open a table in the format that its name stands for. Raises OutputError if it cannot be written."""
+@contextmanager
+def open_table(path: Path, columns: Sequence[str], tags: Sequence[str]) -> Iterator[Table]:
+    """Open a table in the format that its name stands for. Raises OutputError if it cannot be written.
+
+    After the block the new file is complete, or after an exception the old one unchanged.
+    """
     kind = ParquetTable if path.suffix.lower() == ".parquet" else CsvTable
-    return kind(path, columns, tags)
+    with AtomicFile(path) as file, ExitStack() as resources:
+        table = kind(file, resources, columns, tags)
+        yield table
+        table.flush()
 
 
 def tag_columns(tags: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -68,36 +63,51 @@ def tag_columns(tags: Sequence[str], columns: Sequence[str]) -> list[str]:
     return unique([*columns, *tags])[len(columns) :]
 
 
-class CsvTable:
-    """Comma-separated values: lists are joined by "; ", unknown values are empty."""
+class Table(ABC):
+    """Rows on their way to a file."""
 
-    def __init__(self, path: Path, columns: Sequence[str], tags: Sequence[str]) -> None:
-        """Write the header. Raises OutputError."""
-        self._file = AtomicFile(path)
-        self._writer: Any = csv.writer(self._file.file, lineterminator="\n")
-        self._columns = columns
-        self._write_rows([[*columns, *tag_columns(tags, columns)]])
+    def __init__(self, file: AtomicFile) -> None:
+        self._file = file
 
     def write(self, block: Block) -> None:
+        """Append rows. Raises OutputError."""
+        self._report_errors(lambda: self._append(block))
+
+    def flush(self) -> None:
+        """Write the rows that are still in memory. Raises OutputError."""
+        self._report_errors(self._finish)
+
+    @abstractmethod
+    def _append(self, block: Block) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> None: ...
+
+    def _report_errors(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError as error:
+            raise cannot_write(self._file.path, error) from None
+
+
+class CsvTable(Table):
+    """Comma-separated values: lists are joined by "; ", unknown values are empty."""
+
+    def __init__(self, file: AtomicFile, _: ExitStack, columns: Sequence[str], tags: Sequence[str]) -> None:
+        super().__init__(file)
+        self._writer: Any = csv.writer(file.file, lineterminator="\n")
+        self._columns = columns
+        self._writer.writerow([*columns, *tag_columns(tags, columns)])
+
+    def _append(self, block: Block) -> None:
         values = zip(*(block.values[name] for name in self._columns), strict=True)
-        self._write_rows(
+        self._writer.writerows(
             [*map(_text, row), *("" if p != p else f"{p:.{CSV_DECIMALS}f}" for p in probs)]
             for row, probs in zip(values, block.probs.tolist(), strict=True)
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
-
-    def _write_rows(self, rows: Iterable[Sequence[str]]) -> None:
-        try:
-            self._writer.writerows(rows)
-        except OSError as error:
-            raise cannot_write(self._file.path, error) from None
+    def _finish(self) -> None:
+        self._file.file.flush()
 
 
 def _text(value: Any) -> str:
@@ -108,14 +118,14 @@ def _text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-class ParquetTable:
-    """Parquet: every probability is a float32 column of its own, unknown values are null."""
+class ParquetTable(Table):
+    """Parquet by pyarrow: every probability is a float32 column of its own, unknown values are null."""
 
-    def __init__(self, path: Path, columns: Sequence[str], tags: Sequence[str]) -> None:
-        """Raises OutputError if the file cannot be written. Needs pyarrow."""
+    def __init__(self, file: AtomicFile, resources: ExitStack, columns: Sequence[str], tags: Sequence[str]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        super().__init__(file)
         types = dict.fromkeys(("path", "model", "warnings", "error"), pa.string())
         types |= {"seconds": pa.float64(), "time": pa.float64(), "frames": pa.int64(), "size": pa.int64()}
         types |= {"modified": pa.timestamp("us", tz="UTC"), "top": pa.list_(pa.string())}
@@ -124,10 +134,10 @@ class ParquetTable:
         self._columns = columns
         self._pending: list[Any] = []
         self._pending_rows = 0
-        self._file = AtomicFile(path)
-        self._writer: Any = pq.ParquetWriter(self._file.file.buffer, self._schema, compression="zstd")
+        writer = pq.ParquetWriter(file.file.buffer, self._schema, compression="zstd")
+        self._writer: Any = resources.enter_context(writer)  # closed before the file: otherwise it complains
 
-    def write(self, block: Block) -> None:
+    def _append(self, block: Block) -> None:
         import pyarrow as pa
 
         arrays = [pa.array(block.values[name], self._schema.field(name).type) for name in self._columns]
@@ -136,43 +146,15 @@ class ParquetTable:
         self._pending.append(pa.Table.from_arrays(arrays, schema=self._schema))
         self._pending_rows += len(block)
         if self._pending_rows >= ROW_GROUP:
-            self._flush()
+            self._write_group()
 
-    def __enter__(self) -> Self:
-        return self
+    def _finish(self) -> None:
+        if self._pending:
+            self._write_group()
+        self._writer.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._flush()
-        except OutputError as failure:
-            kind = type(failure)
-            raise
-        finally:
-            self._close(kind)
-
-    def _close(self, kind: type[BaseException] | None) -> None:
-        """Close the writer while its file is open: otherwise it complains when it is collected."""
-        try:
-            self._writer.close()
-        except OSError as error:
-            if kind is None:
-                self._file.discard()
-                raise cannot_write(self._file.path, error) from None
-        if kind is None:
-            self._file.commit()
-        else:
-            self._file.discard()
-
-    def _flush(self) -> None:
+    def _write_group(self) -> None:
         import pyarrow as pa
 
-        if not self._pending:
-            return
-        try:
-            self._writer.write_table(pa.concat_tables(self._pending), row_group_size=2 * ROW_GROUP)
-        except OSError as error:
-            raise cannot_write(self._file.path, error) from None
+        self._writer.write_table(pa.concat_tables(self._pending), row_group_size=2 * ROW_GROUP)
         self._pending, self._pending_rows = [], 0

@@ -1,4 +1,10 @@
-"""The command line, a command or a few a file."""
+"""The command line: `app` is the program, and each command has a module of its name, with its options and its work
+(`info` has `model` and `devices`).
+
+`options` holds what commands share on the command line; `runtime` runs a command: errors, signals, `--serve`.
+`listen` has its loop in `live_runner`; `standard_streams` makes full, closed and unread outputs harmless. This is the
+top layer: it may import everything and nothing imports it. Start reading in `app`, then `file`.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +12,19 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from functools import partial
 
-from streamtag.cli import catalog, file, listen, serve, subscribe, tools  # noqa: F401  they register themselves
-from streamtag.cli.app import app, guarded
-from streamtag.cli.bench import command  # noqa: F401
+from streamtag.cli.app import guarded, run_program
 from streamtag.cli.standard_streams import standard_streams
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The program. arguments: those of the process if None. -> the exit code."""
+    """Run the program with these arguments, or those of the process, and return the exit code."""
     with standard_streams():
-        code = guarded(partial(_answered, arguments))
+        code = guarded(lambda: run_program(None if arguments is None else list(arguments)))
         if arguments is None and any(thread.name.startswith("streamtag-") for thread in threading.enumerate()):
-            # A reader that waits for a stalled source holds a resampler, whose library complains at Python's exit.
+            # A thread that waits for a stalled source holds a resampler, whose library complains at Python's exit.
             sys.stderr.flush()
             os._exit(code)
     return code
-
-
-def _answered(arguments: Sequence[str] | None) -> int:
-    try:
-        app(None if arguments is None else list(arguments), prog_name="streamtag")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0

@@ -1,12 +1,15 @@
-"""The program and what all its commands share: parses, and hands over. Imports nothing slow, so `--help` is quick."""
+"""The program: its commands, each loaded only when it is used, and its exit codes. Imports nothing slow."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial, wraps
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from streamtag import __version__
 from streamtag.errors import StreamtagError
@@ -14,7 +17,7 @@ from streamtag.errors import StreamtagError
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 something failed, in one clear line on standard error; 2 wrong usage;"
+    "Exit codes: 0 success; 1 a failure, described in one line on standard error; 2 wrong usage;"
     " 130 and 143 ended by Ctrl-C and SIGTERM, with the results so far; 141 standard output was closed."
 )
 
@@ -27,19 +30,46 @@ Examples:
 {EXIT_CODES}
 """
 
+COMMANDS = {  # name: summary
+    "catalog": "Tag a whole collection into one table.",
+    "file": "Tag files, folders, URLs or standard input.",
+    "listen": "Tag the sound of a microphone or a live stream.",
+    "serve": "Tag many live streams that clients send.",
+    "watch": "Show the messages of a streamtag server.",
+    "replay": "Serve a recording with its own timing.",
+    "model": "Print the model card.",
+    "bench": "Measure speed on this machine.",
+    "devices": "List the sound inputs.",
+}
+MODULES = {"model": "info", "devices": "info"}  # the other commands are in a module of the same name
+PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+
+class LazyCommands(TyperGroup):
+    """Imports the module of a command when the command is used, so that `streamtag --help` is quick."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        if name is None or placeholder is None:
+            return name, placeholder, rest
+        module = import_module(f"streamtag.cli.{MODULES.get(name, name)}")
+        return name, typer.main.get_command(getattr(module, name)), rest
+
+
 app = typer.Typer(
     help="Tags music while it plays: four times a second the probabilities of 50 tags.",
     epilog=EPILOG,
-    add_completion=False,
+    cls=LazyCommands,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help, without the time that rich takes to import
     context_settings={"help_option_names": ["-h", "--help"]},
+    **PLAIN,
 )
+for _name, _summary in COMMANDS.items():
+    app.command(_name, short_help=_summary)(lambda: None)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"streamtag {__version__}")
         raise typer.Exit
 
@@ -47,14 +77,40 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _streamtag(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
 
 
+def run_program(arguments: list[str] | None) -> int:
+    """Run the program with these arguments, or those of the process, and return the exit code."""
+    try:
+        app(arguments, prog_name="streamtag")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def as_command(
+    name: str, epilog: str, cls: type[TyperCommand] | None = None
+) -> Callable[[Callable[..., int]], typer.Typer]:
+    """Make a command of a function that returns an exit code; errors that a user can cause become exit codes too."""
+
+    def decorate(function: Callable[..., int]) -> typer.Typer:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            raise typer.Exit(guarded(partial(function, *args, **kwargs)))
+
+        single = typer.Typer(**PLAIN)
+        single.command(name, epilog=epilog, cls=cls)(run)
+        return single
+
+    return decorate
+
+
 def guarded(work: Callable[[], int]) -> int:
-    """What a user can cause becomes a line and an exit code."""
+    """Return the exit code of the work; an error that a user can cause becomes one line and an exit code."""
     try:
         code = work()
         sys.stdout.flush()

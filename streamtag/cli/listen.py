@@ -1,90 +1,263 @@
-"""`streamtag listen`."""
+"""`streamtag listen`: tags the sound of a microphone or a live stream as it comes."""
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+from rich.console import Console
 
+from streamtag.audio.level_meter import Meter
+from streamtag.audio.microphone import Microphone
+from streamtag.audio.pcm import PcmFormat
+from streamtag.audio.pcm_pipe import PcmPipe
+from streamtag.audio.source import AudioSource, CaptureEvent, SourceNotice
+from streamtag.audio.url_stream import UrlStream
 from streamtag.cli import options
-from streamtag.cli.app import EXIT_CODES, app, guarded
+from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.live_runner import Limits, LiveRunner, first_event, warm_up
+from streamtag.cli.options import option
+from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
+from streamtag.errors import SourceError
+from streamtag.inference.events import EventDetector
+from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.atomic_file import check_targets
+from streamtag.sinks.background import BackgroundSink
+from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
+from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
+from streamtag.sinks.osc import OscSink, OscTarget
+from streamtag.sinks.wav import WavFile
+from streamtag.terminal.keys import Keys
+from streamtag.terminal.lines import PlainLines
+from streamtag.terminal.live_panel import LivePanel, MeterSink, StatusInfo
+from streamtag.terminal.summary import SummaryTable
+from streamtag.terminal.widgets import can_draw
+from streamtag.text import plural
 
-LISTEN_EPILOG = f"""\b
+if TYPE_CHECKING:
+    from streamtag.api import Tagger
+    from streamtag.server.config import ServerConfig
+
+EPILOG = f"""\b
 Examples:
   streamtag listen
   streamtag listen --input "USB" --serve 8765        then open http://127.0.0.1:8765/ in a browser
   streamtag listen --from https://example.org/radio.mp3 --json --top 5
   arecord -f S16_LE -r 48000 | streamtag listen --from - --rate 48000 --format s16le
 
-Keys: q quits, r lets the network forget what it heard, space freezes the view.
+Keys: q quits, r resets the network's context, space freezes the view.
 
 {EXIT_CODES}
 """
+KEYS = "q quit   r reset   space freeze"
 
 
-@app.command("listen", short_help="Tag what a microphone hears, or a live stream.", epilog=LISTEN_EPILOG)
-def _listen(
-    input: options.Input = None,
-    channel: options.Channel = None,
-    source: options.From = None,
-    rate: options.Rate = None,
-    format: options.Format = None,
-    channels: options.Channels = None,
-    name: options.Name = None,
+class SampleFormat(StrEnum):
+    s16le = "s16le"
+    f32le = "f32le"
+
+
+@as_command("listen", EPILOG)
+@options.with_serve
+def listen(
+    input: Annotated[
+        str | None,
+        option("--input", "NAME|INDEX", "Sound input: its index or part of its name; `streamtag devices` lists them."),
+    ] = None,
+    channel: Annotated[
+        int | None, option("--channel", "N", "Only this channel, from 1; by default the first two, mixed.", min=1)
+    ] = None,
+    source: Annotated[
+        str | None,
+        option("--from", "URL|-", "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin."),
+    ] = None,
+    rate: Annotated[
+        int | None, option("--rate", "HZ", "Sample rate of raw PCM on standard input.", min=1000, max=384_000)
+    ] = None,
+    format: Annotated[
+        SampleFormat | None, typer.Option("--format", help="Of raw PCM: 16-bit integers or 32-bit floats.")
+    ] = None,
+    channels: Annotated[int | None, option("--channels", "N", "Of raw PCM; 1 by default.", min=1, max=64)] = None,
+    name: Annotated[str | None, option("--name", "NAME", "Name of the stream in messages.")] = None,
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
     threshold: options.Threshold = None,
-    serve: options.Serve = None,
-    token: options.Token = None,
-    max_clients: options.MaxClients = None,
-    allow_origin: options.AllowOrigin = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
-    osc: options.Osc = None,
+    server: ServerConfig | None = None,
+    osc: Annotated[
+        str | None, option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).")
+    ] = None,
     record: options.Record = None,
-    save_audio: options.SaveAudio = None,
+    save_audio: Annotated[
+        Path | None, option("--save-audio", "F.wav", "Write the audio (mono, at the input's own sample rate).")
+    ] = None,
     seconds: options.Duration = None,
-    reset_on_silence: options.ResetOnSilence = None,
+    reset_on_silence: Annotated[
+        float | None,
+        option(
+            "--reset-on-silence",
+            "SECONDS",
+            "Reset the network's context when sound returns after this much silence, as for a new song.",
+            callback=options.check_seconds,
+        ),
+    ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
-) -> None:
-    """Tag what a microphone hears, or a live stream, until it is stopped.
+) -> int:
+    """Tag the sound of a microphone or a live stream until it is stopped.
 
-    On a terminal the strongest tags are shown as they come; a pipe gets a line of text a second, or messages with
+    On a terminal the strongest tags are shown as they come; a pipe gets one line of text per second, or messages with
     --json. `streamtag devices` lists the inputs.
     """
     if source is not None and (input is not None or channel is not None):
-        raise typer.BadParameter("--from takes the place of the microphone: leave out --input and --channel")
+        raise typer.BadParameter("--from replaces the microphone: leave out --input and --channel")
     if source != "-" and (rate, format, channels) != (None, None, None):
-        raise typer.BadParameter("--rate, --format and --channels describe samples on standard input: add --from -")
+        raise typer.BadParameter("--rate, --format and --channels describe raw PCM on standard input: add --from -")
     if source == "-" and (rate is None) != (format is None):
-        raise typer.BadParameter("samples need both --rate and --format; without them any audio container is read")
+        raise typer.BadParameter("raw PCM needs both --rate and --format; without them any audio container is read")
     if source == "-" and channels is not None and rate is None:
         raise typer.BadParameter("--channels goes with --rate and --format")
+    pcm = None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1)
+    target = None if osc is None else OscTarget.parse(osc)
 
-    def work() -> int:
-        from streamtag.audio.pcm import PcmFormat
-        from streamtag.cli.listen_run import ListenRequest, run
-        from streamtag.sinks.osc import OscTarget
+    def work(reporter: Reporter, guard: SignalGuard) -> None:
+        limits = Limits(seconds, reset_on_silence)
+        check_targets([path for path in (record, save_audio) if path is not None], [])
 
-        request = ListenRequest(
-            input=input,
-            channel=channel,
-            source=source,
-            raw=None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1),
-            name=name,
-            json=json,
-            top=top,
-            tags=options.tag_names(tags),
-            threshold=threshold,
-            serve=options.serving(serve, token, max_clients, allow_origin, tls_cert, tls_key),
-            osc=None if osc is None else OscTarget.parse(osc),
-            record=record,
-            save_audio=save_audio,
-            seconds=seconds,
-            reset_on_silence=reset_on_silence,
-            model=model,
-            device=device.value,
-        )
-        return run(request)
+        import torch  # late: it takes a while
 
-    raise typer.Exit(guarded(work))
+        tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
+        if tagger.device == "cpu":
+            torch.set_num_threads(1)  # a hop is too little work for two threads, which would busily wait
+        with ExitStack() as resources:
+            resources.enter_context(guard)
+            warm_up(tagger)
+            tap = None if save_audio is None else resources.enter_context(WavFile(save_audio)).write
+            audio: AudioSource = (
+                Microphone(input, channel, tap=tap)
+                if source is None
+                else UrlStream(source, tap=tap)
+                if pcm is None
+                else PcmPipe(pcm, tap=tap)
+            )
+            resources.callback(audio.close)
+            outputs = Outputs(reporter)
+            status: list[Callable[[], str]] = [lambda: greeting.model, lambda: tagger.device]
+            if server is not None:
+                served = start_server(server, greeting, reporter, resources)
+                outputs.sinks.append(CallbackSink(served.publish))
+                status.append(lambda: f"{served.address} {plural(served.subscribers, 'subscriber')}")
+            outputs.open_view(audio, selection, status, json)
+            if json:
+                write_line(sys.stdout, greeting)
+            outputs.sinks.append(resources.enter_context(outputs.open_stdout(selection, json)))
+            if target is not None:
+                outputs.sinks.append(resources.enter_context(OscSink(target, selection)))
+            if record is not None:
+                outputs.sinks.append(resources.enter_context(MessageRecorder(record, greeting, outputs.report)))
+            first = first_event(audio, lambda: not guard.stop_requested)
+            if first is None:
+                if not guard.stop_requested:
+                    reporter.error(SourceError(f"{audio.name}: there was no sound"))
+                return
+            _run(tagger, selection, audio, first, name or audio.name, limits, outputs, guard)
+
+    return run_command(json, work)
+
+
+@dataclass
+class Outputs:
+    """The sinks in the order of writing, and where notices go: to the view if there is one."""
+
+    reporter: Reporter
+    meter: Meter = field(default_factory=Meter)
+    panel: LivePanel | None = None
+    sinks: list[Sink] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sinks.append(MeterSink(self.meter))
+
+    def open_view(self, audio: AudioSource, selection: Selection, status: list[Callable[[], str]], json: bool) -> None:
+        """Draw the live view on a terminal that nothing else is written to; without one say where the sound is from."""
+        console = Console(stderr=True, highlight=False)
+        if not can_draw(console) or shares_terminal(json) or _stdout_is_a_pipe():
+            self.reporter.note(f"listening to {audio.description}")
+            return
+        info = StatusInfo(lambda: audio.description, lambda: tuple(text() for text in status), KEYS)
+        self.panel = LivePanel(console, selection, info, self.meter)
+        self.sinks.append(self.panel)
+
+    def open_stdout(self, selection: Selection, json: bool) -> BackgroundSink:
+        """Return what prints on standard output, from a thread of its own: its reader may be a paused pager."""
+        if json:
+            return BackgroundSink([JsonLines(sys.stdout, selection)])
+        summary = SummaryTable(sys.stdout, selection)
+        if self.panel is not None and sys.stdout.isatty():
+            return BackgroundSink([summary])
+        return BackgroundSink([PlainLines(sys.stdout, selection), summary])
+
+    def notify(self, notice: SourceNotice) -> None:
+        if self.panel is None:
+            self.reporter.note(notice.text)
+        else:
+            self.panel.notify(notice)
+
+    def report(self, text: str) -> None:
+        """Show a problem of an output, on the view while it is drawn."""
+        if self.panel is not None and self.panel.is_shown:
+            self.panel.notify(SourceNotice(text))
+        else:
+            self.reporter.note(text)
+
+
+def _run(
+    tagger: Tagger,
+    selection: Selection,
+    audio: AudioSource,
+    first: CaptureEvent,
+    name: str,
+    limits: Limits,
+    outputs: Outputs,
+    guard: SignalGuard,
+) -> None:
+    """Tag the stream until it ends, the user stops it or an output fails. Raises what the output raised."""
+    from streamtag.inference.session import Session  # late: torch
+
+    sinks, quit_requested = SinkGroup(outputs.sinks), Event()
+    detector = EventDetector(tagger.tags, selection.thresholds)
+    pipeline = StreamPipeline(name, Session(tagger), detector, sinks.publish, MAX_LIVE_ROWS)
+    sinks.begin(StreamInfo(name), pipeline.timeline)
+    runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.notify)
+
+    def should_continue() -> bool:
+        return not (guard.stop_requested or quit_requested.is_set() or sinks.has_failed)
+
+    try:
+        if outputs.panel is None:
+            runner.run(first, should_continue, lambda: None, {})
+        else:
+            actions = {"q": quit_requested.set, "r": runner.reset_context, " ": outputs.panel.toggle_freeze}
+            with outputs.panel, Keys(outputs.panel) as keys:
+                runner.run(first, should_continue, keys.read, actions)
+    finally:
+        pipeline.end()
+    sinks.raise_failure()
+
+
+def _stdout_is_a_pipe() -> bool:
+    """Return True if the program at the other end may write over the view; also if that is unknown."""
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return True

@@ -1,10 +1,13 @@
-"""The loop of a live stream: pieces of sound in, frames out, as they come."""
+"""The loop of a live stream: audio from a source in, frames out, as they come."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
@@ -12,13 +15,16 @@ from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEve
 from streamtag.errors import SpecError
 from streamtag.inference.pipeline import StreamPipeline
 
-WAIT_S = 0.05  # how long the loop waits for sound before it looks at keys and signals
+if TYPE_CHECKING:
+    from streamtag.api import Tagger
+
+POLL_INTERVAL_S = 0.05  # how long the loop waits for audio before it looks at keys and signals
 
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: of sound after which it ends (None: never). reset_on_silence_s: the network forgets when
-    sound comes back after so much silence (None: never)."""
+    """seconds: of sound after which the stream ends (None: never). reset_on_silence_s: the network's context is reset
+    when sound returns after this much silence (None: never)."""
 
     seconds: float | None = None
     reset_on_silence_s: float | None = None
@@ -31,84 +37,91 @@ class Limits:
 
 
 class LiveRunner:
-    """Owns one live stream while it goes on. The thread that runs it is the only one that computes.
+    """Runs one live stream. The thread that calls `run` is the only one that computes.
 
-    meter: is told of the sound and the work; a sink of `hearing` tells it the rest. say: what to do with notices.
+    meter: receives the audio and the compute time. notify: receives the source's notices.
     """
 
     def __init__(
         self,
-        capture: AudioSource,
-        hearing: StreamPipeline,
+        source: AudioSource,
+        pipeline: StreamPipeline,
         meter: Meter,
         limits: Limits,
-        say: Callable[[SourceNotice], None],
+        notify: Callable[[SourceNotice], None],
     ) -> None:
-        self._capture = capture
-        self._hearing = hearing
+        self._source = source
+        self._pipeline = pipeline
         self._meter = meter
         self._limits = limits
-        self._say = say
-        self._began = time.monotonic()
-        self._rested = False  # it was silent for long, and still is
+        self._notify = notify
+        self._started_at = time.monotonic()
+        self._was_silent = False  # for longer than the limit
 
     def run(
         self,
         first: CaptureEvent,
-        wanted: Callable[[], bool],
-        pressed: Callable[[], str | None],
-        keys: Mapping[str, Callable[[], None]],
+        should_continue: Callable[[], bool],
+        read_key: Callable[[], str | None],
+        actions: Mapping[str, Callable[[], None]],
     ) -> None:
-        """Until the source ends, the limit is reached, or `wanted` no longer says so. The stream's end is not told.
+        """Run until the source ends, the limit is reached or should_continue() is false; does not end the pipeline.
 
-        first: what was taken from the capture already. keys: what is done for each key that `pressed` gives.
+        first: what was read from the source already. actions: by the key that read_key() returns.
         """
-        piece: CaptureEvent | None = first
-        while piece is not None and self._goes_on(piece) and wanted():
-            key = pressed()
-            if key is not None and key in keys:
-                keys[key]()
-            piece = self._capture.read(WAIT_S)
+        event: CaptureEvent | None = first
+        while event is not None and self._process(event) and should_continue():
+            key = read_key()
+            if key is not None and key in actions:
+                actions[key]()
+            event = self._source.read(POLL_INTERVAL_S)
 
-    def forget(self) -> None:
-        """The network forgets what it heard; the stream goes on."""
-        self._hearing.reset_context()
-        self._say(SourceNotice("the network has forgotten what it heard", is_problem=False))
+    def reset_context(self) -> None:
+        """Reset the network's context; the stream continues."""
+        self._pipeline.reset_context()
+        self._notify(SourceNotice("the network's context was reset", is_problem=False))
 
-    def _goes_on(self, piece: CaptureEvent) -> bool:
-        if isinstance(piece, AudioChunk):
-            return self._heard(piece)
-        if isinstance(piece, AudioGap):
-            self._hearing.insert_gap(piece.samples)
-        elif isinstance(piece, SourceNotice):
-            self._say(piece)
-            if piece.is_problem:
-                self._hearing.report_error(piece.text)
-        return not self._over()
+    def _process(self, event: CaptureEvent) -> bool:
+        """Return False when the limit is reached."""
+        if isinstance(event, AudioChunk):
+            if not len(event.samples):  # the limit also holds by the clock when no audio arrives
+                return time.monotonic() - self._started_at < (self._limits.seconds or float("inf"))
+            self._feed(event)
+        elif isinstance(event, AudioGap):
+            self._pipeline.insert_gap(event.samples)
+        else:
+            self._notify(event)
+            if event.is_problem:
+                self._pipeline.report_error(event.text)
+        return self._limits.seconds is None or self._pipeline.seconds < self._limits.seconds
 
-    def _heard(self, piece: AudioChunk) -> bool:
-        if not len(piece.samples):
-            return self._limits.seconds is None or time.monotonic() - self._began < self._limits.seconds
-        samples = piece.samples
+    def _feed(self, chunk: AudioChunk) -> None:
+        samples = chunk.samples
         if self._limits.seconds is not None:
-            samples = samples[: max(0, round((self._limits.seconds - self._hearing.seconds) * SAMPLE_RATE))]
-        self._meter.add_chunk(piece)
-        self._meter.set_xruns(self._capture.xruns)
-        before = time.perf_counter()
-        self._hearing.feed(samples, piece.arrival_time - self._capture.latency_s)
-        self._meter.add_work(time.perf_counter() - before, len(samples))
-        self._watch_silence()
-        return not self._over()
+            samples = samples[: max(0, round((self._limits.seconds - self._pipeline.seconds) * SAMPLE_RATE))]
+        self._meter.add_chunk(chunk)
+        self._meter.set_xruns(self._source.xruns)
+        began = time.perf_counter()
+        self._pipeline.feed(samples, chunk.arrival_time - self._source.latency_s)
+        self._meter.add_work(time.perf_counter() - began, len(samples))
+        if self._limits.reset_on_silence_s is not None:
+            is_silent = self._meter.silence_s >= self._limits.reset_on_silence_s
+            if self._was_silent and not is_silent:  # when sound returns: until then only silence follows
+                self.reset_context()
+            self._was_silent = is_silent
 
-    def _over(self) -> bool:
-        return self._limits.seconds is not None and self._hearing.seconds >= self._limits.seconds
 
-    def _watch_silence(self) -> None:
-        """When sound is back, not before: what the network would make of the rest of the silence is nothing new."""
-        longest = self._limits.reset_on_silence_s
-        if longest is None:
-            return
-        silent = self._meter.silence_s >= longest
-        if self._rested and not silent:
-            self.forget()
-        self._rested = silent
+def first_event(source: AudioSource, should_continue: Callable[[], bool]) -> CaptureEvent | None:
+    """Return the first event that is not an empty chunk; None at the end of the source or if not should_continue()."""
+    while should_continue():
+        event = source.read(POLL_INTERVAL_S)
+        if not isinstance(event, AudioChunk) or len(event.samples):
+            return event
+    return None
+
+
+def warm_up(tagger: Tagger) -> None:
+    """Process some hops before anyone waits for them: the first ones take longer, because transforms are planned."""
+    from streamtag.inference.session import Session  # late: torch
+
+    Session(tagger).feed(np.zeros(3 * tagger.network.spec.sample_rate, np.float32))

@@ -1,15 +1,38 @@
-"""`streamtag serve`."""
+"""`streamtag serve`: many producers send audio, many subscribers read tags."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from streamtag.cli import options
-from streamtag.cli.app import EXIT_CODES, app, guarded
+from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import option
+from streamtag.cli.runtime import Reporter, SignalGuard, is_loopback, load_model, run_command, shares_terminal
+from streamtag.inference.worker_pool import available
+from streamtag.protocol.messages import End, Error, Gap, Message
+from streamtag.scheduler.config import SchedulerConfig
+from streamtag.scheduler.scheduler import Scheduler
+from streamtag.server.config import IngestConfig, ServerConfig
+from streamtag.sinks.atomic_file import check_targets
+from streamtag.sinks.background import BackgroundSink
+from streamtag.sinks.base import Sink, SinkGroup
+from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
+from streamtag.terminal.console_queue import ConsoleQueue
+from streamtag.terminal.stream_table import MAX_TAGS, ServerSnapshot, StreamsTable
+from streamtag.terminal.widgets import can_draw
+from streamtag.text import format_time, plural, usable_cores
 
-SERVE_EPILOG = f"""\b
+if TYPE_CHECKING:
+    from streamtag.server.thread import ServerThread
+
+EPILOG = f"""\b
 Examples:
   streamtag serve 8765                               then open http://127.0.0.1:8765/ in a browser
   streamtag serve 0.0.0.0:8765 --ingest-token WORD --token OTHER
@@ -17,73 +40,92 @@ Examples:
   streamtag watch ws://127.0.0.1:8765/streams/hall-2
 
 \b
-Producers open a WebSocket and send bare samples, in messages of any length up to 1 MiB:
+Producers open a WebSocket and send raw PCM, in messages of any length up to 1 MiB:
   ws://HOST:PORT/ingest/NAME?rate=48000&format=s16le&channels=1
 NAME     1 to 64 characters, percent-encoded, without /
-rate     Hz, 16000 without it;  format  s16le (default) or f32le;  channels  1 (default) to 8, interleaved
-position where the first sample stands in the sound, for producers that connect again
-token    the word, if one is asked for;  top, tags, min  thin what comes back, as for subscribers
-They get hello, ready (with the position that is wanted), and their own stream's messages. The text message
-{{"type":"end"}} ends the stream; one that only breaks off may come back within 10 s and goes on.
-examples/producer.py is a whole one.
+rate     Hz, 16000 by default;  format  s16le (default) or f32le;  channels  1 (default) to 8, interleaved
+position of the first sample in the stream, for producers that reconnect
+token    the password, if one is required;  top, tags, min  filter the replies, as for subscribers
+They receive hello, ready (with the position to continue from), and the messages of their own stream. The text message
+{{"type":"end"}} ends the stream; after a broken connection the producer can reconnect within 10 s and continue.
+examples/producer.py is a complete one.
 
 \b
-GET http://HOST:PORT/health                says ready or degraded, and how many more streams there is room for
+GET http://HOST:PORT/health                ready or degraded, and how many more streams there is room for
 GET http://HOST:PORT/metrics               counts, for Prometheus
-GET http://HOST:PORT/streams/NAME/state    a stream as it stands; sent to ws://OTHER/streams/NAME/state it goes on there
+GET http://HOST:PORT/streams/NAME/state    a stream's state; sent to ws://OTHER/streams/NAME/state it continues there
 
 {EXIT_CODES}
 """
 
+SLOTS_PER_CORE, GPU_SLOTS = 1024, 16384  # 80 kB each, allocated when used; more than one has time for
+GPU_BATCH = 512  # streams in one step
+WARM_UP_STREAMS = 8  # in one step, on a CPU: few are admitted at first
+POLL_INTERVAL_S = 0.1  # between two checks for signals
+MAX_QUEUED_PER_STREAM = 8  # messages that wait to be written
 
-@app.command("serve", short_help="Tag many live streams that clients send.", epilog=SERVE_EPILOG)
-def _serve(
+
+@dataclass(frozen=True)
+class ParallelismPlan:
+    """processes: workers that compute, one per core; None: the threads compute. threads: of the scheduler; beside
+    processes there are two more, which prepare the next steps meanwhile."""
+
+    processes: int | None
+    threads: int
+
+    @property
+    def cores(self) -> int:
+        """Cores in use."""
+        return self.processes or self.threads
+
+    @classmethod
+    def of(cls, device: str, workers: int | None = None) -> ParallelismPlan:
+        """workers: cores to use; None: all that this process may use. A GPU needs one thread."""
+        if device != "cpu":
+            return cls(None, workers or 1)
+        count = workers or usable_cores()
+        return cls(count, count + 2) if available() else cls(None, count)
+
+
+@as_command("serve", EPILOG)
+def serve(
     where: Annotated[
         str,
         typer.Argument(
-            metavar="[HOST:]PORT", help="Where to listen; HOST is 127.0.0.1 without it.", show_default=False
+            metavar="[HOST:]PORT", help="Address to serve on; HOST is 127.0.0.1 by default.", show_default=False
         ),
     ],
     token: options.Token = None,
     ingest_token: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--ingest-token",
-            metavar="WORD",
+            "WORD",
+            "Password that producers need (?token=WORD); by default that of subscribers.",
             envvar="STREAMTAG_INGEST_TOKEN",
-            help="What producers must know (?token=WORD); without it, what subscribers must.",
         ),
     ] = None,
     max_streams: Annotated[
         int | None,
-        typer.Option(
-            "--max-streams",
-            metavar="N",
-            min=1,
-            max=100_000,
-            help="Take in so many streams, in place of what this machine is measured to hold when it starts.",
-        ),
+        option("--max-streams", "N", "Maximum number of streams; by default as many as fit.", min=1, max=100_000),
     ] = None,
     max_producers_per_client: Annotated[
         int,
-        typer.Option(
+        option(
             "--max-producers-per-client",
-            metavar="N",
+            "N",
+            "Maximum number of streams from one address (clients of one proxy share its address).",
             min=1,
             max=100_000,
-            help="Most streams at a time from one address (all that come by way of one proxy share its own).",
         ),
     ] = 64,
     max_clients: options.MaxClients = None,
     workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", min=1, max=256, help="Processes that compute; one a core without it."),
+        int | None, option("--workers", "N", "Worker processes; by default one per core.", min=1, max=256)
     ] = None,
     precision: options.PrecisionOption = options.Precision.float32,
-    json: Annotated[bool, typer.Option("--json", help="Print messages as JSON, one a line, as they come.")] = False,
-    top: Annotated[
-        int | None, typer.Option("--top", metavar="N", min=1, help="Only the N strongest tags of each JSON frame.")
-    ] = None,
+    json: options.JsonLines = False,
+    top: Annotated[int | None, option("--top", "N", "Only the N strongest tags of each JSON frame.", min=1)] = None,
     tags: options.Tags = None,
     threshold: options.Threshold = None,
     record: options.Record = None,
@@ -92,33 +134,126 @@ def _serve(
     tls_key: options.TlsKey = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
-) -> None:
-    """Tag many live streams at once: producers send sound over WebSockets, subscribers read the tags of any or all.
+) -> int:
+    """Tag many live streams at once: producers send audio over WebSockets, subscribers read the tags of any or all.
 
-    Streams are stepped together in one batch. When there is no room for one more a producer is told so (HTTP 503 with
-    Retry-After) and the others go on. Ctrl-C ends all streams.
+    Streams are processed together in batches. A producer for which there is no room receives HTTP 503 with
+    Retry-After, and the others continue. Ctrl-C ends all streams.
     """
+    config = options.server_config(where, token, max_clients, allow_origin, tls_cert, tls_key)
+    assert config is not None
 
-    def work() -> int:
-        from streamtag.cli.serve_run import ServeRequest, run
+    def work(reporter: Reporter, guard: SignalGuard) -> None:
+        check_targets([] if record is None else [record], [])
 
-        spec = options.serving(where, token, max_clients, allow_origin, tls_cert, tls_key)
-        assert spec is not None
-        request = ServeRequest(
-            serve=spec,
-            ingest_token=ingest_token,
-            max_per_client=max_producers_per_client,
-            max_streams=max_streams,
-            workers=workers,
-            precision=precision.value,
-            threshold=threshold,
-            json=json,
-            top=top,
-            tags=options.tag_names(tags),
-            record=record,
-            model=model,
-            device=device.value,
-        )
-        return run(request)
+        import torch  # late: it takes a while
 
-    raise typer.Exit(guarded(work))
+        from streamtag.inference.batch import SessionPool
+        from streamtag.model.model_file import fingerprint
+        from streamtag.server.thread import ServerThread
+
+        tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
+        if tagger.device == "cpu":
+            torch.set_num_threads(1)  # per worker; two in one operation would busily wait for each other
+        plan = ParallelismPlan.of(tagger.device, workers)
+        limits = SchedulerConfig(plan.threads, plan.cores, max_streams=max_streams)
+        slots = max_streams or SLOTS_PER_CORE * plan.cores
+        if tagger.device != "cpu":
+            limits, slots = replace(limits, batch=GPU_BATCH), max_streams or GPU_SLOTS
+        queue = ConsoleQueue(max(1024, MAX_QUEUED_PER_STREAM * slots))
+        with ExitStack() as resources:
+            resources.enter_context(guard)
+            ingest = IngestConfig(ingest_token, max_producers_per_client, slots)
+            server = resources.enter_context(ServerThread(config, greeting, ingest, queue.notify))
+            reporter.publish_to.append(server.publish)
+            note: Callable[[str], None] = reporter.note
+            sinks: list[Sink] = []
+            if json:
+                write_line(sys.stdout, greeting)
+                printed = BackgroundSink([JsonLines(sys.stdout, selection)], MAX_QUEUED_PER_STREAM * slots)
+                sinks.append(resources.enter_context(printed))
+            if record is not None:
+                sinks.append(resources.enter_context(MessageRecorder(record, greeting, lambda text: note(text))))
+
+            def publish(messages: Sequence[Message]) -> None:
+                server.publish_all(messages)
+                queue.put_all(messages)
+
+            pool = resources.enter_context(SessionPool(tagger, slots, precision.value, plan.processes))
+            pool.warm_up(limits.batch if tagger.device != "cpu" else WARM_UP_STREAMS)
+            scheduler = Scheduler(
+                pool,
+                tagger.tags,
+                selection.thresholds,
+                publish,
+                limits,
+                model=fingerprint(tagger.path),
+                observer=server.observer(),
+            )
+            with scheduler:
+                server.attach(scheduler)
+                _announce(config, ingest, server, scheduler, reporter)
+                with ExitStack() as view:
+                    console, table = Console(stderr=True, highlight=False), None
+                    if can_draw(console) and not shares_terminal(json):
+                        table = view.enter_context(_table(console, server, scheduler, top or MAX_TAGS))
+                        sinks.append(table)
+                        note = table.note
+                    group, is_measuring = SinkGroup(sinks), scheduler.stats.is_measuring
+                    while not (guard.stop_requested or group.has_failed):
+                        if is_measuring and not scheduler.stats.is_measuring:
+                            is_measuring = False
+                            note(f"room for {plural(scheduler.stats.capacity, 'live stream')}, as measured")
+                        _write(queue, group, note, POLL_INTERVAL_S)
+                        if table is not None:
+                            table.draw()
+                note = reporter.note
+                server.detach()
+                note(f"ending {plural(scheduler.stats.streams, 'stream')}")
+            _write(queue, group, note, 0)
+            group.raise_failure()
+
+    return run_command(json, work)
+
+
+def _table(console: Console, server: ServerThread, scheduler: Scheduler, top: int) -> StreamsTable:
+    def snapshot() -> ServerSnapshot:
+        stats, streams = scheduler.stats, scheduler.streams
+        return ServerSnapshot(streams, stats.capacity, server.subscribers, stats.utilization, stats.is_degraded)
+
+    return StreamsTable(console, server.address, snapshot, top)
+
+
+def _write(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], None], timeout_s: float) -> None:
+    """Write what is in the queue, and report the end, the gaps and the errors of streams."""
+    notices, messages = queue.read(timeout_s)
+    for notice in notices:
+        note(notice)
+    for message in messages:
+        sinks.publish(message)
+        if isinstance(message, End):
+            frames = plural(message.frames, "frame")
+            note(f"{message.stream}: ended after {format_time(message.seconds)}, {frames}")
+        elif isinstance(message, Gap):
+            note(f"{message.stream}: {message.lost_s:.2f} s of audio lost at {format_time(message.start)}")
+        elif isinstance(message, Error) and message.stream is not None:
+            note(f"{message.stream}: {message.message}")
+
+
+def _announce(
+    config: ServerConfig,
+    ingest: IngestConfig,
+    server: ServerThread,
+    scheduler: Scheduler,
+    reporter: Reporter,
+) -> None:
+    reporter.note(f"serving on {server.address}")
+    reporter.note(f"producers connect to {server.address.replace('http', 'ws', 1)}ingest/NAME")
+    more = ", and more when it is measured how many" if scheduler.stats.is_measuring else ""
+    reporter.note(f"room for {plural(scheduler.stats.capacity, 'live stream')}{more}")
+    if is_loopback(config.host):
+        return
+    if config.token is None and ingest.token is None:
+        reporter.note("anyone who can reach this address can send audio: --ingest-token WORD asks for a password")
+    if config.token is None:
+        reporter.note("anyone who can reach this address can subscribe: --token WORD asks for a password")

@@ -1,4 +1,4 @@
-"""Standard output and standard error as a program may find them: full, closed, or not read by anybody any more."""
+"""Standard output and standard error that may be full, closed or no longer read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streamtag.errors import OutputError
 from streamtag.text import describe_os_error
 
 
-class Rewritten(io.TextIOWrapper):
-    """Writes into the buffer of another text stream, in its place. Raises BrokenPipeError once, then goes nowhere."""
+class SafeTextStream(io.TextIOWrapper):
+    """Writes to the buffer of another text stream. Raises BrokenPipeError once and discards everything after that."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         super().__init__(
@@ -26,94 +26,93 @@ class Rewritten(io.TextIOWrapper):
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )
-        self._before = stream  # if nobody held it, the buffer would be closed with it
+        self._before = stream  # keep it, or its buffer would be closed with it
 
     def write(self, text: str) -> int:
-        if text != "":  # typer writes nothing to see whether it may, and would hide what comes of it
-            self._watched(lambda: super(Rewritten, self).write(text))
+        if text != "":  # typer writes "" as a test, and would hide the error
+            self._guard(lambda: super(SafeTextStream, self).write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._watched(super().flush)
+        self._guard(super().flush)
 
-    def silence(self) -> None:
-        """What is still buffered, and all that follows, goes nowhere."""
+    def discard(self) -> None:
+        """Discard what is still buffered and everything that follows."""
         with suppress(OSError, ValueError):  # no real file: nothing is buffered by the system
-            place = self.fileno()
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, place)
-            os.close(nowhere)
+            descriptor = self.fileno()
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
 
-    def leave(self) -> None:
-        """The buffer is the other stream's again, with nothing in it that fails when Python ends."""
+    def restore(self) -> None:
+        """Give the buffer back to the other stream, with nothing in it that fails when Python exits."""
         try:
             super().flush()
         except OSError:
-            self.silence()
+            self.discard()
         with suppress(OSError, OutputError):
             self.detach()
 
-    def _watched(self, work: Callable[[], object]) -> None:
+    def _guard(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except BrokenPipeError:  # nobody reads any more
-            self.silence()
+        except BrokenPipeError:  # the reader is gone
+            self.discard()
             raise
         except OSError as error:
-            self.failed(error)
+            self.on_error(error)
 
     @abstractmethod
-    def failed(self, error: OSError) -> None:
-        """It could not be written."""
+    def on_error(self, error: OSError) -> None:
+        """Handle a failed write."""
 
 
-class StandardOutput(Rewritten):
-    """A failure is told as an OutputError. What comes after it goes nowhere: whoever tells of it on the same stream
-    does not fail again."""
+class StandardOutput(SafeTextStream):
+    """Raises OutputError once and discards what follows, so that reporting the error does not fail again."""
 
-    def failed(self, error: OSError) -> None:
-        self.silence()
+    def on_error(self, error: OSError) -> None:
+        self.discard()
         raise OutputError(f"standard output: cannot write: {describe_os_error(error)}") from None
 
 
-class StandardError(Rewritten):
-    """A failure is passed over: a server lives on when the disk with its log is full."""
+class StandardError(SafeTextStream):
+    """Ignores failures: a server keeps running when the disk with its log is full."""
 
-    def failed(self, error: OSError) -> None:
+    def on_error(self, error: OSError) -> None:
         pass
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """While entered, sys.stdout is a StandardOutput and sys.stderr a StandardError, also where they were closed."""
+    """Make sys.stdout a StandardOutput and sys.stderr a StandardError while entered, even where they were closed."""
     before = sys.stdout, sys.stderr
-    with ExitStack() as ends:
-        sys.stdout = _in_place_of(before[0] or ends.enter_context(_unread()), StandardOutput, ends)
-        sys.stderr = _in_place_of(before[1] or ends.enter_context(_nowhere()), StandardError, ends)
+    with ExitStack() as resources:
+        sys.stdout = _replace(before[0] or resources.enter_context(_closed_pipe()), StandardOutput, resources)
+        sys.stderr = _replace(before[1] or resources.enter_context(_null()), StandardError, resources)
         try:
             yield
         finally:
             sys.stdout, sys.stderr = before
 
 
-def _in_place_of(stream: TextIO, kind: type[Rewritten], ends: ExitStack) -> TextIO:
-    """The stream itself where it is no file of this interpreter's making, as in tests."""
+def _replace(stream: TextIO, kind: type[SafeTextStream], resources: ExitStack) -> TextIO:
+    """Return a replacement, or the stream itself if it is not a file of this interpreter, as in tests."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     with suppress(OSError):
         stream.flush()
-    rewritten = kind(stream)
-    ends.callback(rewritten.leave)
-    return rewritten
+    replacement = kind(stream)
+    resources.callback(replacement.restore)
+    return replacement
 
 
-def _unread() -> TextIO:
-    """In the place of a standard output that was closed: a pipe that nobody reads."""
-    place, writer = os.pipe()  # `place`, to read from, has the lowest number free, that of the output that is missing
-    os.dup2(writer, place)
+def _closed_pipe() -> TextIO:
+    """Return a pipe without a reader, instead of a standard output that was closed."""
+    reader, writer = os.pipe()  # the reader has the lowest free number, that of the missing output
+    os.dup2(writer, reader)
     os.close(writer)
-    return os.fdopen(place, "w", encoding="utf-8")
+    return os.fdopen(reader, "w", encoding="utf-8")
 
 
-def _nowhere() -> TextIO:
+def _null() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")

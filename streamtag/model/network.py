@@ -46,7 +46,7 @@ class TaggerNetwork(nn.Module):
         if gru.spec.inputs != scattering.path_count:
             raise SpecError(f"network: {gru.spec.inputs} inputs for {scattering.path_count} scattering paths")
         if not len(tags) == len(thresholds) == head.out_features or len(set(tags)) != len(tags):
-            raise SpecError("network: tags, thresholds and outputs differ in number, or a tag stands twice")
+            raise SpecError("network: tags, thresholds and outputs differ in number, or a tag occurs twice")
         self.scattering, self.normalization, self.gru, self.head = scattering, normalization, gru, head
         self.tags, self.thresholds, self.card = tuple(tags), tuple(thresholds), card
         self.eval().requires_grad_(False)

@@ -1,23 +1,23 @@
-"""Who may ask for what, decided on a request's headers."""
+"""Who may ask for what, decided from the headers of a request."""
 
 from __future__ import annotations
 
 import hmac
+import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 
 from websockets.datastructures import Headers
 
-from streamtag.server.config import NO_ORIGIN, ServerConfig
-from streamtag.server.origin import Origin, own_names
+from streamtag.server.config import NULL_ORIGIN, Origin, ServerConfig
 from streamtag.server.query import TOKEN, RequestTarget
 
-FROM_A_FILE = ("null", "file://")  # what browsers send for a page that was opened from a file
+FILE_ORIGINS = ("null", "file://")  # what browsers send for a page that was opened from a file
 BEARER = "bearer "
 
 
 class HttpError(Exception):
-    """A request that is turned away. reason: one word, for the counters; the text is for people."""
+    """A request that is refused. reason: one word for /metrics; the text is for people."""
 
     def __init__(self, status: HTTPStatus, reason: str, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(text)
@@ -27,72 +27,82 @@ class HttpError(Exception):
 
 
 class AccessControl:
-    """The rules of one server. Every check raises Refusal."""
+    """The access rules of one server. Every check raises HttpError."""
 
-    def __init__(self, spec: ServerConfig, ingest_token: str | None = None) -> None:
-        """ingest_token: what producers must show; None: what subscribers must."""
-        self._scheme = spec.scheme
-        self._token = spec.token
-        self._ingest_token = spec.token if ingest_token is None else ingest_token
-        self._allowed = spec.allowed
-        self._files_allowed = NO_ORIGIN in spec.origins
-        self._names = own_names() | {spec.host.lower()} | {origin.host for origin in spec.allowed}
+    def __init__(self, config: ServerConfig, ingest_token: str | None = None) -> None:
+        """ingest_token: what producers must present; None: the subscribers' token."""
+        self._scheme = config.scheme
+        self._token = config.token
+        self._ingest_token = config.token if ingest_token is None else ingest_token
+        self._allowed_origins = config.allowed_origins
+        self._files_allowed = NULL_ORIGIN in config.origins
+        self._host_names = _own_names() | {config.host.lower()} | {origin.host for origin in config.allowed_origins}
 
     def check_host(self, headers: Headers) -> Origin:
-        """The origin that the request is sent to.
+        """Return the origin that the request is sent to.
 
-        A name that is not this machine's own may be a foreign site's whose address was changed to this one's (DNS
-        rebinding): that site's scripts would count as ours.
+        A host name that is not this machine's own may belong to a foreign site that resolves its name to this address
+        (DNS rebinding): to the browser, that site's scripts would have our origin.
         """
         try:
             (host,) = headers.get_all("Host")
-            origin = Origin.of(f"{self._scheme}://{host}")
+            origin = Origin.parse(f"{self._scheme}://{host}")
         except ValueError:
-            raise HttpError(
-                HTTPStatus.BAD_REQUEST, "host", "one Host header is needed, and it must be a host"
-            ) from None
-        if not (origin.is_literal or origin.host.rstrip(".") in self._names):
-            text = f"{origin.host} is no name of this server's; allow its origin if it should be"
+            text = "one Host header is needed, and it must be a host"
+            raise HttpError(HTTPStatus.BAD_REQUEST, "host", text) from None
+        if not (origin.is_literal or origin.host.rstrip(".") in self._host_names):
+            text = f"{origin.host} is not a name of this server; allow its origin if it should be"
             raise HttpError(HTTPStatus.FORBIDDEN, "host", text)
         return origin
 
     def check_origin(self, headers: Headers, own: Origin) -> None:
-        """A browser's page must be this server's own, or allowed; other programs send no Origin."""
+        """A page must come from this server, or be allowed; programs other than browsers send no Origin."""
         origins = headers.get_all("Origin")
         if not origins:
             return
         if len(origins) == 1:
-            if self._files_allowed and origins[0] in FROM_A_FILE:
+            if self._files_allowed and origins[0] in FILE_ORIGINS:
                 return
             try:
-                origin = Origin.of(origins[0])
+                origin = Origin.parse(origins[0])
             except ValueError:
                 pass
             else:
-                if origin == own or origin in self._allowed:
+                if origin == own or origin in self._allowed_origins:
                     return
         raise HttpError(HTTPStatus.FORBIDDEN, "origin", "pages of this origin may not connect here; allow it to")
 
     def check_token(self, headers: Headers, target: RequestTarget) -> None:
-        if not self.knows(headers, target):
-            text = "a token is needed: ?token=... or Authorization: Bearer ..."
-            raise HttpError(HTTPStatus.UNAUTHORIZED, "token", text, [("WWW-Authenticate", "Bearer")])
+        """Require the subscribers' token."""
+        if not self.is_authorized(headers, target):
+            raise _unauthorized("a token is needed: ?token=... or Authorization: Bearer ...")
 
-    def check_ingest(self, headers: Headers, target: RequestTarget) -> None:
-        """Of a producer."""
-        if not _shows(self._ingest_token, headers, target):
-            text = "a token for producers is needed: ?token=... or Authorization: Bearer ..."
-            raise HttpError(HTTPStatus.UNAUTHORIZED, "token", text, [("WWW-Authenticate", "Bearer")])
+    def check_ingest_token(self, headers: Headers, target: RequestTarget) -> None:
+        """Require the producers' token."""
+        if not _has_token(self._ingest_token, headers, target):
+            raise _unauthorized("a token for producers is needed: ?token=... or Authorization: Bearer ...")
 
-    def knows(self, headers: Headers, target: RequestTarget) -> bool:
-        """Whether the request bears the subscribers' token, if there is one."""
-        return _shows(self._token, headers, target)
+    def is_authorized(self, headers: Headers, target: RequestTarget) -> bool:
+        """Return whether the request presents the subscribers' token, or none is needed."""
+        return _has_token(self._token, headers, target)
 
 
-def _shows(wanted: str | None, headers: Headers, target: RequestTarget) -> bool:
-    if wanted is None:
+def _own_names() -> frozenset[str]:
+    """Return what this machine is called by itself and its neighbours, in lower case."""
+    name = socket.gethostname().lower().rstrip(".")
+    short = name.partition(".")[0]
+    return frozenset({"localhost", name, short, f"{short}.local"} - {"", ".local"})
+
+
+def _has_token(expected: str | None, headers: Headers, target: RequestTarget) -> bool:
+    if expected is None:
         return True
-    shown = [line[len(BEARER) :] for line in headers.get_all("Authorization") if line.lower().startswith(BEARER)]
-    shown += [target.parameters[TOKEN]] if TOKEN in target.parameters else []
-    # Compared in a time that does not tell how much of it was right
-    return any(hmac.compare_digest(wanted.encode(), token.strip().encode(errors="replace")) for token in shown)
+    tokens = [line[len(BEARER) :] for line in headers.get_all("Authorization") if line.lower().startswith(BEARER)]
+    if TOKEN in target.parameters:
+        tokens.append(target.parameters[TOKEN])
+    # The comparison takes the same time however much of the token is right.
+    return any(hmac.compare_digest(expected.encode(), token.strip().encode(errors="replace")) for token in tokens)
+
+
+def _unauthorized(text: str) -> HttpError:
+    return HttpError(HTTPStatus.UNAUTHORIZED, "token", text, [("WWW-Authenticate", "Bearer")])

@@ -1,18 +1,48 @@
-"""How and to whom streams are served."""
+"""Settings of a server: where it listens, who may connect, and what a connection may cost."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from streamtag.errors import SpecError
-from streamtag.server.origin import Origin
 
-HOST = "127.0.0.1"  # nobody else on the network, unless it is asked for
-MIB = 1 << 20
-NO_ORIGIN = "null"  # what a page opened from a file is known by
+LOOPBACK = "127.0.0.1"  # the default: not reachable from the network
+NULL_ORIGIN = "null"  # the origin of a page that was opened from a file
+DEFAULT_PORTS = {"http": 80, "https": 443}
+HOST_PATTERN = r"[a-z0-9._:%~-]+"  # names, addresses and zones; nothing with another meaning in a header
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An origin as browsers define it. host: lower case, an IPv6 address without its brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse "https://example.org" or "http://[::1]:8765". Raises ValueError for anything else."""
+        parts = urlsplit(text)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
+            raise ValueError(f"{text!r} is not an origin")
+        if parts.path or parts.query or parts.fragment or not re.fullmatch(HOST_PATTERN, parts.hostname):
+            raise ValueError(f"{text!r} is more than an origin")
+        return cls(parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
+
+    @property
+    def is_literal(self) -> bool:
+        """The host is a numeric address, which no name server can influence."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -23,10 +53,11 @@ class ServerConfig:
     subscribe, as in "https://example.org", or "null" for pages opened from files; the server's own page always may.
     tls_cert, tls_key: PEM files; the key may be in the certificate's file. queue_length: the most frames that wait for
     one subscriber, and the most other messages. stall_timeout_s: how long one message may wait for the socket.
-    max_message_bytes: the size of what a subscriber may send, which should be nothing.
+    max_message_bytes: the size of what a subscriber may send, which should be nothing. open_timeout_s: until a request
+    is complete and, where it is for a page, answered. close_timeout_s: how long the other side may take to close.
     """
 
-    host: str = HOST
+    host: str = LOOPBACK
     port: int = 8765
     token: str | None = None
     max_clients: int = 256
@@ -36,6 +67,8 @@ class ServerConfig:
     queue_length: int = 64
     stall_timeout_s: float = 10.0
     max_message_bytes: int = 4096
+    open_timeout_s: float = 10.0
+    close_timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
         if not self.host or any(c.isspace() or c in "/[]@" for c in self.host):
@@ -43,19 +76,17 @@ class ServerConfig:
         if not 0 <= self.port <= 65535:
             raise SpecError(f"{self.port}: ports go from 0 to 65535")
         _check_token(self.token)
-        for name in ("max_clients", "queue_length", "max_message_bytes"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 < self.stall_timeout_s < float("inf"):
-            raise SpecError(f"stall_timeout_s must be a number of seconds above 0, not {self.stall_timeout_s}")
+        _check_positive(self, "max_clients", "queue_length", "max_message_bytes")
+        _check_seconds(self, "stall_timeout_s", "open_timeout_s", "close_timeout_s")
         if self.tls_key is not None and self.tls_cert is None:
             raise SpecError("a TLS key needs its certificate")
         for origin in self.origins:
-            _check_origin(origin)
+            if origin != NULL_ORIGIN:
+                _parse_origin(origin)
 
     @classmethod
     def parse(cls, text: str, **others: Any) -> Self:
-        """[HOST:]PORT, an IPv6 host in brackets; others: the fields that are not in it. Raises SpecError."""
+        """Parse [HOST:]PORT with an IPv6 host in brackets; others: the remaining fields. Raises SpecError."""
         host, colon, port = text.strip().rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
@@ -63,16 +94,16 @@ class ServerConfig:
             raise SpecError(f"{text}: an IPv6 address stands in brackets, as in [::1]:8765")
         if not re.fullmatch(r"[0-9]{1,5}", port) or (colon and not host):
             raise SpecError(f"{text}: not an address to serve: give PORT or HOST:PORT, as in 8765 or 0.0.0.0:8765")
-        return cls(host or HOST, int(port), **others)
+        return cls(host or LOOPBACK, int(port), **others)
 
     @property
     def scheme(self) -> str:
         return "http" if self.tls_cert is None else "https"
 
     @property
-    def allowed(self) -> frozenset[Origin]:
+    def allowed_origins(self) -> frozenset[Origin]:
         """The origins elsewhere that may subscribe."""
-        return frozenset(Origin.of(origin.rstrip("/")) for origin in self.origins if origin != NO_ORIGIN)
+        return frozenset(_parse_origin(origin) for origin in self.origins if origin != NULL_ORIGIN)
 
 
 @dataclass(frozen=True)
@@ -90,31 +121,36 @@ class IngestConfig:
     token: str | None = None
     max_per_client: int = 64
     max_streams: int = 256
-    max_message_bytes: int = MIB
+    max_message_bytes: int = 1 << 20
     idle_timeout_s: float = 60.0
     stale_after_s: float = 3.0
     reconnect_grace_s: float = 10.0
 
     def __post_init__(self) -> None:
         _check_token(self.token)
-        for name in ("max_per_client", "max_streams", "max_message_bytes"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("idle_timeout_s", "stale_after_s", "reconnect_grace_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise SpecError(f"{name} must be a number of seconds above 0, not {getattr(self, name)}")
+        _check_positive(self, "max_per_client", "max_streams", "max_message_bytes")
+        _check_seconds(self, "idle_timeout_s", "stale_after_s", "reconnect_grace_s")
 
 
 def _check_token(token: str | None) -> None:
-    """Raises SpecError for a word that cannot be shown in a header."""
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SpecError("a token is one or more ASCII characters without spaces")
 
 
-def _check_origin(text: str) -> None:
-    if text == NO_ORIGIN:
-        return
+def _check_positive(config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise SpecError(f"{name} must be at least 1, not {getattr(config, name)}")
+
+
+def _check_seconds(config: object, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(config, name) < float("inf"):
+            raise SpecError(f"{name} must be a number of seconds above 0, not {getattr(config, name)}")
+
+
+def _parse_origin(text: str) -> Origin:
     try:
-        Origin.of(text.rstrip("/"))
+        return Origin.parse(text.rstrip("/"))
     except ValueError:
         raise SpecError(f"{text}: not an origin: give scheme and host, as in https://example.org, or null") from None

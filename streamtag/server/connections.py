@@ -1,154 +1,274 @@
-"""Who is connected: connections that have not said what they want are few, and so are subscribers."""
+"""WebSocket connections on an asyncio transport, by the sans-I/O protocol of `websockets`.
+
+Everything is a callback: a connection needs no task, so a message from the hub to a socket is one function call.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import NamedTuple, Protocol, cast
 
-from websockets.asyncio.server import ServerConnection
-from websockets.frames import DATA_OPCODES, Frame
-from websockets.http11 import Request
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.http11 import Request, Response
 from websockets.protocol import State
+from websockets.server import ServerProtocol
 
-from streamtag.server.close_reason import CLOSE_S
-from streamtag.server.metrics import Metrics
+from streamtag.server.config import ServerConfig
 
-WAITING = 64  # connections at most that have no place, beside as many as may get one at once
-HEAD = 32768  # bytes of a request; those of a browser with all its cookies are fewer
-UNREAD = 65536  # bytes that wait for a producer's socket at most: it has to read the answers to its pings
+MAX_HEAD_BYTES = 32768  # of a request; those of a browser with all its cookies are shorter
+MAX_UNSENT_BYTES = 65536  # of answers to pings that wait for a producer's socket
+PING_INTERVAL_S = 20.0
+PING_TIMEOUT_S = 60.0  # without any sign of life; generous, since what a slow reader has not read precedes the ping
+SEND_BUFFER_BYTES = 16384  # in the kernel: small, so that one who does not read is noticed soon
+HIGH_WATER, LOW_WATER = 1, 0  # bytes: writing pauses until the kernel has taken everything
+
+
+class CloseReason(NamedTuple):
+    """The close frame that ends a connection."""
+
+    code: CloseCode
+    text: str
 
 
 class Handler(Protocol):
-    """What a connection was admitted as."""
+    """Handles an open connection; its methods are called by the event loop.
 
-    async def attend(self) -> None:
-        """From the handshake to the connection's end."""
+    reads_while_blocked: messages are read although the other side does not read its own.
+    """
 
-    def lost(self) -> None:
-        """The connection is gone. It is told once, whether it was attended or not."""
+    max_message_bytes: int
+    reads_while_blocked: bool
+
+    def on_open(self) -> None: ...
+
+    def on_data(self, frame: Frame) -> None:
+        """A message, or a part of one, was received."""
+
+    def on_writable(self) -> None:
+        """The kernel has taken everything that was sent."""
+
+    def on_blocked(self) -> None:
+        """Sending has to pause until on_writable."""
+
+    def on_close(self) -> None:
+        """The connection is gone. Called once."""
+
+    def finish(self) -> None:
+        """The server is closing: close the connection when everything that waits is sent."""
+
+    def abandon(self) -> None:
+        """Close the connection now, whatever waits."""
 
 
-class FrameHandler(Protocol):
-    """Takes what comes over a connection at once, in place of a task that waits for it."""
+class ConnectionOwner(Protocol):
+    """Decides what becomes of the connections of a server."""
 
-    def take(self, frame: Frame) -> None: ...
+    def on_connect(self, connection: Connection) -> None: ...
+
+    def on_request(self, connection: Connection, request: Request) -> None:
+        """Must lead to `respond` or `accept`, at once or later."""
+
+    def on_disconnect(self, connection: Connection) -> None: ...
 
 
-class Connection(ServerConnection):
-    """A connection that the gate knows from its first moment. guest: what it was admitted as; taker: as it says."""
+class Connection(asyncio.Protocol):
+    """One TCP connection: a plain HTTP request, or a WebSocket with a handler."""
 
-    def __init__(self, *arguments: Any, gate: ConnectionLimiter, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.guest: Handler | None = None
-        self.taker: FrameHandler | None = None
-        self.admit: Callable[[], None] | None = None  # makes it a guest
-        self._gate = gate
-        self._made = False
-        self._ending = False
-        self._head = 0
+    def __init__(self, config: ServerConfig, owner: ConnectionOwner, log: logging.Logger) -> None:
+        self.is_writable = True
+        self._config = config
+        self._owner = owner
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._protocol = ServerProtocol(max_size=config.max_message_bytes, logger=log)
+        self._transport: asyncio.Transport | None = None
+        self._handler: Handler | None = None
+        self._head = bytearray()
+        self._last_sign_of_life = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None  # for opening, then for pings, then for closing
+        self._is_closing = False
 
     @property
     def address(self) -> str:
-        """Of the other side's machine; empty if it is gone already."""
-        return str(self.remote_address[0]) if self.remote_address else ""
+        """The IP address of the other side; empty if it is gone already."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    @property
+    def handler(self) -> Handler | None:
+        return self._handler
+
+    def respond(self, response: Response) -> None:
+        """Answer the request and close the connection."""
+        if self._protocol.state is State.CONNECTING and not self._is_closing:
+            self._protocol.send_response(response)
+            self._flush()
+
+    def accept(self, request: Request, handler_factory: Callable[[], Handler]) -> None:
+        """Complete the WebSocket handshake. The factory is called only if it succeeds; what it raises is passed on."""
+        response = self._protocol.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self.respond(response)
+            return
+        handler = self._handler = handler_factory()
+        self._protocol.send_response(response)
+        self._flush()
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=handler.max_message_bytes, logger=self._log)
+        self._set_buffer(socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if handler.reads_while_blocked:  # what it sends is its sign of life; it may be too busy sending to answer
+            self._cancel_timer()
+        else:
+            self._start_timer(PING_INTERVAL_S, self._ping)
+        handler.on_open()
+
+    def send(self, texts: Sequence[bytes]) -> None:
+        """Send several messages with one system call. They wait in memory if the kernel has no room."""
+        if self._protocol.state is State.OPEN:
+            for text in texts:
+                self._protocol.send_text(text)
+            self._flush()
+
+    def close(self, reason: CloseReason) -> None:
+        """Send a close frame; the connection is aborted if the other side does not close it in time."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(reason.code, reason.text)
+            self._flush()
+            self.resume_reading()
+
+    def abort(self) -> None:
+        assert self._transport is not None
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        assert self._transport is not None
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        assert self._transport is not None
+        self._transport.resume_reading()
+
+    def limit_receive_buffer(self, size: int) -> None:
+        self._set_buffer(socket.SO_RCVBUF, size)
+
+    # --- callbacks of asyncio ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._made = True
-        self._gate.arrive(self)
+        transport = cast(asyncio.Transport, transport)
+        # TLS pauses writing here while the end of its handshake waits. It sends that by reading, so go on with it.
+        transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._transport = transport
+        self._start_timer(self._config.open_timeout_s, self.abort)
+        self._owner.on_connect(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.leave(self)
-        super().connection_lost(exc)
-        if self.guest is not None:
-            self.guest.lost()
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._cancel_timer()
+        self._owner.on_disconnect(self)
+        self._is_closing = True
+        if self._handler is not None:
+            self._handler.on_close()
 
     def data_received(self, data: bytes) -> None:
-        if self.request is None:
-            self._head += len(data)
-            if self._head > HEAD:
-                self.transport.abort()
-                return
-        super().data_received(data)
-        if self.taker is not None and self.transport.get_write_buffer_size() > UNREAD:
-            self.transport.abort()
-        # After a close frame, or a broken one, the other side has to hang up. Nobody else watches whether it does.
-        if self.state is State.CLOSING and not self._ending:
-            self._ending = True
-            self.loop.call_later(CLOSE_S, self.transport.abort)
+        self._last_sign_of_life = self._loop.time()
+        if self._handler is None:
+            data = self._receive_head(data)
+        if data and self._handler is not None:
+            self._receive_frames(self._handler, data)
 
-    def process_event(self, event: Request | Any) -> None:
-        if self.taker is not None and isinstance(event, Frame) and event.opcode in DATA_OPCODES:
-            self.taker.take(event)
-        else:
-            super().process_event(event)
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._flush()
 
-    def send_data(self) -> None:
-        """Several messages at once are one write: the system is asked once."""
-        writes = self.protocol.writes
-        if len(writes) > 1 and all(writes):  # an empty one is the connection's end
-            writes[:] = [b"".join(writes)]
-        super().send_data()
-
-    # Pings are answered without waiting for the socket. Who sends them and never reads the answers would
-    # fill the memory: nothing is read from it while something waits to be written. But a producer is heard
-    # although it does not read: it is cut when too much waits.
+    # Pings are answered without waiting for the socket. A client that sends them and never reads the answers would fill
+    # the memory, so nothing is read from it while something waits to be sent. A producer is read from all the same: it
+    # is cut off when too much waits.
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._made and self.taker is None:  # TLS may pause before, and goes on only when it has read
-            self.transport.pause_reading()
+        self.is_writable = False
+        if self._transport is None:
+            return
+        if self._handler is None or not self._handler.reads_while_blocked:
+            self._transport.pause_reading()
+        if self._handler is not None:
+            self._handler.on_blocked()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.taker is None and not self.recv_messages.paused:
-            self.transport.resume_reading()
+        self.is_writable = True
+        self._last_sign_of_life = self._loop.time()
+        if self._transport is not None and (self._handler is None or not self._handler.reads_while_blocked):
+            self._transport.resume_reading()
+        if self._handler is not None:
+            self._handler.on_writable()
 
+    # --- internal ----------------------------------------------------------------------------------------------------
 
-class ConnectionLimiter:
-    """Owned by the event loop. The oldest of too many waiting connections goes: an honest one waits only moments."""
+    def _receive_head(self, data: bytes) -> bytes:
+        """Give the protocol the request. Return the bytes after it, which are already WebSocket frames."""
+        start = max(0, len(self._head) - 3)
+        before = len(self._head)
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", start)
+        size = len(data) if end < 0 else end + 4 - before
+        if before + size > MAX_HEAD_BYTES:
+            self.abort()
+            return b""
+        self._protocol.receive_data(data[:size])
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._owner.on_request(self, event)
+        self._flush()
+        return data[size:]
 
-    def __init__(self, max_clients: int, producers: int, metrics: Metrics) -> None:
-        """max_clients: subscribers at most; producers: how many of these may come at once."""
-        self._max_clients = max_clients
-        self._most_waiting = max_clients + producers + WAITING
-        self._metrics = metrics
-        self._waiting: dict[Connection, None] = {}  # in the order in which they came
-        self._subscribers: set[Connection] = set()
-        self._others: set[Connection] = set()
+    def _receive_frames(self, handler: Handler, data: bytes) -> None:
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+                handler.on_data(event)
+        self._flush()
+        assert self._transport is not None
+        if handler.reads_while_blocked and self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.abort()
 
-    def arrive(self, visitor: Connection) -> None:
-        self._waiting[visitor] = None
-        if len(self._waiting) > self._most_waiting:
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
-            self._metrics.refuse("waiting")
-            oldest.transport.abort()
+    def _flush(self) -> None:
+        """Write what the protocol has to send, and end the connection when the protocol does."""
+        transport = self._transport
+        assert transport is not None
+        chunks = self._protocol.data_to_send()
+        if chunks and not transport.is_closing():
+            transport.write(b"".join(chunks))
+            if not chunks[-1]:  # the mark of the end
+                if transport.can_write_eof():
+                    with suppress(OSError):  # the other side may have gone
+                        transport.write_eof()
+                else:
+                    transport.close()
+        if self._protocol.state is State.CLOSING and not self._is_closing:
+            self._is_closing = True
+            self._start_timer(self._config.close_timeout_s, self.abort)
 
-    def admit(self, visitor: Connection) -> bool:
-        """Makes it a subscriber-to-be; false if there are as many as there may be."""
-        if len(self._subscribers) >= self._max_clients:
-            return False
-        self._waiting.pop(visitor, None)
-        self._subscribers.add(visitor)
-        return True
+    def _ping(self) -> None:
+        if self._loop.time() - self._last_sign_of_life > PING_TIMEOUT_S:
+            self.abort()
+        elif self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._flush()
+            self._start_timer(PING_INTERVAL_S, self._ping)
 
-    def pass_through(self, visitor: Connection) -> None:
-        """It was admitted elsewhere."""
-        self._waiting.pop(visitor, None)
-        self._others.add(visitor)
+    def _set_buffer(self, option: int, size: int) -> None:
+        assert self._transport is not None
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
 
-    def leave(self, visitor: Connection) -> None:
-        self._waiting.pop(visitor, None)
-        self._subscribers.discard(visitor)
-        self._others.discard(visitor)
+    def _start_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(seconds, callback)
 
-    def dismiss_waiting(self) -> None:
-        """Ends the connections that have no place."""
-        for visitor in list(self._waiting):
-            visitor.transport.abort()
-
-    def dismiss_all(self) -> None:
-        for visitor in [*self._waiting, *self._subscribers, *self._others]:
-            visitor.transport.abort()
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,4 +1,4 @@
-"""The middle: messages come in, every listener is offered those that it wants."""
+"""Every published message goes to the listeners of its stream; late subscribers get the state of the streams."""
 
 from __future__ import annotations
 
@@ -10,150 +10,131 @@ from typing import Protocol
 
 from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import End, Frame, Gap, Hello
+from streamtag.protocol.queues import EncodedMessage
 from streamtag.server.metrics import Metrics
-from streamtag.server.query import SubscribeQuery
-from streamtag.server.queues import EncodedMessage
 
-KNOWN = 256  # streams that are remembered, those not heard of for longest are forgotten
-ENDED = 16  # of these, streams that ended
-EVERYTHING = MessageFilter()
+MAX_STREAMS = 256  # that are remembered; the one without messages for longest is forgotten first
+MAX_ENDED_STREAMS = 16  # of these
+UNFILTERED = MessageFilter()
 
 
 class MessageListener(Protocol):
-    """One who is told messages. Offering never waits; it raises ValueError as Letter.text does."""
-
-    def offer(self, letter: EncodedMessage) -> None: ...
-
-    def finish(self) -> None:
-        """Nothing more will be offered: what waits is sent, then the connection closed."""
-
-    def give_up(self) -> None:
-        """The same, without what waits."""
+    def offer(self, encoded: EncodedMessage) -> None:
+        """Accept a message without blocking. Raises ValueError as EncodedMessage.encode does."""
 
 
 @dataclass
 class StreamSnapshot:
-    """What a late subscriber is told of a stream. heard: when its last frame came, on time.monotonic().
+    """What a late subscriber is told about a stream. frame_time: when its last frame came, on time.monotonic().
 
-    gap: the last, while frames from before it may still come.
+    gap: the last one, while frames from before it may still come.
     """
 
     frame: EncodedMessage | None = None
     gap: Gap | None = None
     end: End | None = None
-    heard: float | None = None
+    frame_time: float | None = None
 
 
 class Hub:
-    """Owned by the event loop. Listeners are found by what they listen to: telling costs nothing for the others."""
+    """Belongs to the event loop. Listeners are found by stream: a message costs nothing for those of other streams."""
 
-    def __init__(self, hello: Hello, metrics: Metrics, known: int = KNOWN) -> None:
-        """known: streams that are remembered."""
+    def __init__(self, hello: Hello, metrics: Metrics, max_streams: int = MAX_STREAMS) -> None:
+        """max_streams: streams that are remembered."""
         self.hello = hello
         self._metrics = metrics
-        self._most = known
-        self._streams: OrderedDict[str, StreamSnapshot] = OrderedDict()  # the one heard of last at the end
-        self._ended: OrderedDict[str, None] = OrderedDict()  # of these, those that ended, the last at the end
+        self._max_streams = max_streams
+        self._streams: OrderedDict[str, StreamSnapshot] = OrderedDict()  # the one with the latest message is the last
+        self._ended: OrderedDict[str, None] = OrderedDict()  # of these, those that ended, the latest last
         self._listeners: dict[str | None, dict[MessageListener, None]] = {}  # by their stream; None: all streams
         self._subscribers = 0
 
     def __len__(self) -> int:
-        """Subscribers now."""
+        """Return the number of subscribers."""
         return self._subscribers
 
     @property
     def streams(self) -> Iterator[tuple[str, StreamSnapshot]]:
         return iter(self._streams.items())
 
-    def tell(self, letter: EncodedMessage) -> None:
-        """Offers it to everybody. Raises ValueError for a message that has no JSON, before anybody knows of it."""
-        letter.text(EVERYTHING)
-        message = letter.message
-        self._metrics.tell(message)
+    def publish(self, encoded: EncodedMessage) -> None:
+        """Offer a message to its listeners. Raises ValueError, before any of them gets it, if it has no JSON."""
+        encoded.encode(UNFILTERED)
+        message = encoded.message
+        self._metrics.count(message)
         name: str | None = getattr(message, "stream", None)
         if name is None:
             if isinstance(message, Hello):
                 self.hello = message
-            for listener in self._all():
-                listener.offer(letter)
-            return
-        self._remember(name, letter)
-        for of in (name, None):
-            for listener in self._listeners.get(of, ()):
-                listener.offer(letter)
+            names = list(self._listeners)
+        else:
+            self._remember(name, encoded)
+            names = [name, None]
+        for name in names:
+            for listener in self._listeners.get(name, ()):
+                listener.offer(encoded)
 
-    def join(self, subscriber: MessageListener, wish: SubscribeQuery) -> list[EncodedMessage]:
-        """-> what it has to know first: who speaks, and where the streams stand."""
-        self.attach(subscriber, wish.stream)
-        self._subscribers += 1
-        self._metrics.subscribers.set(len(self))
-        return list(self._greeting(wish))
+    def subscribe(self, subscriber: MessageListener, stream: str | None) -> list[EncodedMessage]:
+        """Add a subscriber. Return what it has to know first: the hello, and the state of the streams."""
+        self.attach(subscriber, stream)
+        self._count_subscribers(+1)
+        return list(self._greeting(stream))
 
-    def leave(self, subscriber: MessageListener, wish: SubscribeQuery) -> None:
-        self.detach(subscriber, wish.stream)
-        self._subscribers -= 1
-        self._metrics.subscribers.set(len(self))
+    def unsubscribe(self, subscriber: MessageListener, stream: str | None) -> None:
+        self.detach(subscriber, stream)
+        self._count_subscribers(-1)
 
     def attach(self, listener: MessageListener, stream: str | None) -> None:
-        """It is offered what comes of the stream (None: of all) from now on."""
+        """Offer the listener all messages of the stream (None: of all streams) from now on."""
         self._listeners.setdefault(stream, {})[listener] = None
 
     def detach(self, listener: MessageListener, stream: str | None) -> None:
-        """The opposite; a second time, nothing."""
+        """Undo attach; a second call has no effect."""
         listeners = self._listeners.get(stream, {})
         listeners.pop(listener, None)
         if not listeners:
             self._listeners.pop(stream, None)
 
-    def finish(self) -> None:
-        """Nothing more will be told."""
-        for listener in self._all():
-            listener.finish()
+    def _count_subscribers(self, change: int) -> None:
+        self._subscribers += change
+        self._metrics.subscribers.set(self._subscribers)
 
-    def give_up(self) -> None:
-        """Whoever still has something to be told is not told it any more."""
-        for listener in self._all():
-            listener.give_up()
-
-    def _all(self) -> list[MessageListener]:
-        return [listener for listeners in self._listeners.values() for listener in listeners]
-
-    def _greeting(self, wish: SubscribeQuery) -> Iterator[EncodedMessage]:
+    def _greeting(self, stream: str | None) -> Iterator[EncodedMessage]:
         yield EncodedMessage(self.hello)
-        if wish.stream is None:
-            streams = list(self._streams.values())
+        if stream is None:
+            snapshots = list(self._streams.values())
         else:
-            streams = [self._streams[wish.stream]] if wish.stream in self._streams else []
-        for known in streams:
-            if known.frame is not None:
-                yield known.frame
-            if known.gap is not None:
-                yield EncodedMessage(known.gap)
-            if known.end is not None:
-                yield EncodedMessage(known.end)
+            snapshots = [self._streams[stream]] if stream in self._streams else []
+        for snapshot in snapshots:
+            if snapshot.frame is not None:
+                yield snapshot.frame
+            if snapshot.gap is not None:
+                yield EncodedMessage(snapshot.gap)
+            if snapshot.end is not None:
+                yield EncodedMessage(snapshot.end)
 
-    def _remember(self, name: str, letter: EncodedMessage) -> None:
-        message = letter.message
-        known = self._streams.get(name)
-        if known is None:
-            known = self._streams[name] = StreamSnapshot()
+    def _remember(self, name: str, encoded: EncodedMessage) -> None:
+        message = encoded.message
+        snapshot = self._streams.get(name)
+        if snapshot is None:
+            snapshot = self._streams[name] = StreamSnapshot()
         self._streams.move_to_end(name)
         if isinstance(message, Frame):
-            # What others missed before it is none of a newcomer's business
-            known.frame = EncodedMessage(replace(message, dropped=0)) if message.dropped else letter
-            known.heard = time.monotonic()
-            if known.end is not None:
-                known.end = None
+            # What others missed before this frame does not concern a new subscriber.
+            snapshot.frame = EncodedMessage(replace(message, dropped=0)) if message.dropped else encoded
+            snapshot.frame_time = time.monotonic()
+            if snapshot.end is not None:
+                snapshot.end = None
                 del self._ended[name]
-            if known.gap is not None and (message.start + message.end) / 2 >= known.gap.start:
-                known.gap = None
+            if snapshot.gap is not None and (message.start + message.end) / 2 >= snapshot.gap.start:
+                snapshot.gap = None
         elif isinstance(message, Gap):
-            known.gap = message
+            snapshot.gap = message
         elif isinstance(message, End):
-            known.end = message
+            snapshot.end = message
             self._ended[name] = None
             self._ended.move_to_end(name)
-            if len(self._ended) > ENDED:
+            if len(self._ended) > MAX_ENDED_STREAMS:
                 del self._streams[self._ended.popitem(last=False)[0]]
-        if len(self._streams) > self._most:
+        if len(self._streams) > self._max_streams:
             self._ended.pop(self._streams.popitem(last=False)[0], None)

@@ -1,243 +1,237 @@
-"""One who sends sound: its connection, its feed, and its end."""
+"""Producers: audio from a socket to the scheduler, and the messages of its stream back."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from websockets.exceptions import ConnectionClosed
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 
 from streamtag.protocol.messages import End, Ready
+from streamtag.protocol.queues import EncodedMessage
 from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.server.close_reason import BAD_TEXT, ENDED, OVER, REPLACED, SILENT, CloseReason
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.server.connections import Connection
+from streamtag.server.connections import CloseReason, Connection
 from streamtag.server.hub import Hub
-from streamtag.server.ingest_config import IngestWish
 from streamtag.server.metrics import Metrics
-from streamtag.server.queues import EncodedMessage
-from streamtag.server.send_queue import SendQueue
-from streamtag.server.token_bucket import TokenBucket
+from streamtag.server.query import IngestQuery
+from streamtag.server.subscriber import SERVER_CLOSING, SendQueue
 
-RECV_BUFFER = 65536  # bytes in the kernel: who has to wait is not far ahead, and nobody fills the loop with one read
-LONGEST_TEXT = 256  # bytes; what a producer may say is far shorter
+RECEIVE_BUFFER_BYTES = 65536  # in the kernel: a producer that has to wait is not far ahead, and no read is long
+MAX_TEXT_BYTES = 256  # what a producer may say is far shorter
+MAX_MESSAGE_RATE = 1000.0  # messages per second of one producer; a browser's smallest blocks of 128 samples are 375
+MAX_BURST = 2000.0  # messages at once
+
+ENDED = CloseReason(CloseCode.NORMAL_CLOSURE, "the stream has ended")
+BAD_TEXT = CloseReason(CloseCode.POLICY_VIOLATION, 'producers say nothing but {"type":"end"}')
+SILENT = CloseReason(CloseCode.POLICY_VIOLATION, "no sound")
+REPLACED = CloseReason(CloseCode.POLICY_VIOLATION, "the stream came back by another connection")
+
+
+class TokenBucket:
+    """A limit on the messages of one producer: whoever sends very many short ones has to wait, and nobody else."""
+
+    def __init__(self, now: float) -> None:
+        """now: s, by any clock."""
+        self._tokens = MAX_BURST
+        self._updated = now
+
+    def spend(self, now: float) -> float:
+        """Count one message. Return for how long no more should be read, s; mostly 0."""
+        self._tokens = min(MAX_BURST, self._tokens + (now - self._updated) * MAX_MESSAGE_RATE) - 1
+        self._updated = now
+        return 0.0 if self._tokens >= 0 else (MAX_BURST / 2 - self._tokens) / MAX_MESSAGE_RATE
 
 
 class IngestConnection:
-    """Owned by the event loop. Its sound is handed on as it is read, without a task in between; a task of its own
-    carries its stream's messages back, which it may read or not.
+    """The handler of one producer's connection.
+
+    Audio is pushed to the scheduler as it is read. The stream's messages are sent back, and may be left unread.
     """
+
+    reads_while_blocked = True
 
     def __init__(
         self,
-        visitor: Connection,
-        wish: IngestWish,
+        connection: Connection,
+        query: IngestQuery,
         hub: Hub,
-        spec: IngestConfig,
-        serve: ServerConfig,
+        config: IngestConfig,
+        server_config: ServerConfig,
         metrics: Metrics,
-        released: Callable[[IngestConnection], None],
-        gone: Callable[[IngestConnection], None],
+        on_release: Callable[[IngestConnection], None],
+        on_closed: Callable[[IngestConnection], None],
     ) -> None:
-        """released: called when its stream is free for another connection; gone: when this connection is no more."""
-        self.wish = wish
-        self.address = visitor.address
-        self.away = False  # its stream waits for another connection
-        self._visitor = visitor
+        """on_release: called when its stream is free for another connection; on_closed: when the connection is gone."""
+        self.query = query
+        self.address = connection.address
+        self.max_message_bytes = config.max_message_bytes
+        self.stream_waits = False  # for another connection
+        self._connection = connection
         self._hub = hub
-        self._spec = spec
-        self._stall_s = serve.stall_timeout_s
-        self._released = released
-        self._gone = gone
-        self._outbox = SendQueue(visitor, wish.message_filter, serve.queue_length, None, metrics)
+        self._config = config
+        self._drain_timeout_s = server_config.stall_timeout_s
         self._metrics = metrics
+        self._on_release = on_release
+        self._on_closed = on_closed
+        self._queue = SendQueue(connection, query.message_filter, server_config.queue_length, metrics)
         self._loop = asyncio.get_running_loop()
-        self._feed: ProducerHandle | None = None  # until it is released
-        self._position = 0
-        self._allowance = TokenBucket(self._loop.time())
-        self._heard = self._loop.time()  # when sound came last, or could have come again
+        self._producer: ProducerHandle | None = None  # until it is released
+        self._token_bucket = TokenBucket(self._loop.time())
+        self._last_audio = self._loop.time()  # when audio came last, or could have come again
         self._text: bytearray | None = None  # of a message in parts
-        self._full = self._hurried = False  # why nothing is read
-        self._end_said = False
-        self._farewell: CloseReason | None = None
-        self._going = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-        self._timers: dict[str, asyncio.TimerHandle] = {}  # by what they are for
+        self._is_full = self._is_throttled = False  # reasons to read nothing
+        self._has_ended = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # by purpose
 
     @property
-    def stale(self) -> bool:
-        """No sound came for long, although it could have."""
-        quiet_s = self._loop.time() - self._heard
-        return not (self._paused or self._end_said) and quiet_s > self._spec.stale_after_s
+    def is_stale(self) -> bool:
+        """No audio has come for long, although it could have."""
+        silent_s = self._loop.time() - self._last_audio
+        return not (self._is_paused or self._has_ended) and silent_s > self._config.stale_after_s
 
     @property
-    def _paused(self) -> bool:
-        return self._full or self._hurried
+    def _is_paused(self) -> bool:
+        return self._is_full or self._is_throttled
 
-    def woken(self) -> None:
-        """From any thread: there is room in the feed again, or it has ended."""
-        with suppress(RuntimeError):  # the loop is no more
-            self._loop.call_soon_threadsafe(self._go_on)
+    def notify_writable(self) -> None:
+        """From any thread: the scheduler accepts audio again, or the stream has ended."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._resume)
 
-    def begin(self, feed: ProducerHandle) -> None:
-        """It is let in: from here on sound may come."""
-        self._feed, self._position = feed, feed.position
-        self._visitor.guest = self._visitor.taker = self
-        self._visitor.protocol.max_message_size = self._spec.max_message_bytes
-        self._visitor.ping_interval = None  # its sound is its sign of life; who waits to be heard cannot answer
-        plug = self._visitor.transport.get_extra_info("socket")
-        if plug is not None:
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECV_BUFFER)
-        self._hub.attach(self, self.wish.stream)
-        self._watch()
+    def begin(self, producer: ProducerHandle) -> None:
+        """producer: where the audio goes from now on."""
+        self._producer = producer
+        self._hub.attach(self, self.query.stream)
+        self._check_silence()
 
-    async def attend(self) -> None:
-        """Tells it hello, ready, and what comes of its stream, until the connection has ended."""
-        greeting = [EncodedMessage(self._hub.hello), EncodedMessage(Ready(self.wish.stream, self._position))]
-        self._writing = asyncio.create_task(self._outbox.write(greeting))
-        going = asyncio.create_task(self._going.wait())
-        try:
-            await asyncio.wait({self._writing, going}, return_when=asyncio.FIRST_COMPLETED)
-            await self._stop_writing()
-            await (self._farewell or OVER).say(self._visitor)
-        finally:
-            going.cancel()
-            self._release()
+    def close(self, reason: CloseReason) -> None:
+        """Close the connection; unless the stream has ended, it waits for another connection."""
+        self._release()
+        self._queue.abandon(reason)
 
-    def lost(self) -> None:
-        """The connection is gone."""
+    # --- as a handler ------------------------------------------------------------------------------------------------
+
+    def on_open(self) -> None:
+        self._connection.limit_receive_buffer(RECEIVE_BUFFER_BYTES)
+        position = 0 if self._producer is None else self._producer.position
+        self._queue.begin([EncodedMessage(self._hub.hello), EncodedMessage(Ready(self.query.stream, position))])
+
+    def on_data(self, frame: Frame) -> None:
+        if self._producer is None or self._has_ended:
+            return
+        if frame.opcode is Opcode.TEXT or self._text is not None:
+            self._receive_text(frame)
+        elif frame.data:
+            self._last_audio = now = self._loop.time()
+            data = frame.data if isinstance(frame.data, bytes) else bytes(frame.data)
+            has_room = self._producer.push(data)
+            wait_s = self._token_bucket.spend(now)
+            if not has_room or wait_s:
+                self._pause(is_full=not has_room, wait_s=wait_s)
+
+    def on_blocked(self) -> None:
+        pass  # it may leave everything unread
+
+    def on_writable(self) -> None:
+        self._queue.flush()
+
+    def on_close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        self._hub.detach(self, self.wish.stream)
+        self._hub.detach(self, self.query.stream)
         self._release()
-        self._going.set()
-        self._gone(self)
+        self._on_closed(self)
 
-    def leave(self, farewell: CloseReason) -> None:
-        """Closes the connection; the stream waits for another, or has ended."""
-        self._farewell = self._farewell or farewell
-        self._release()
-        self._going.set()
+    def finish(self) -> None:
+        self._queue.finish(SERVER_CLOSING)
 
-    def replace(self) -> None:
-        """Another connection goes on with the stream."""
-        self.leave(REPLACED)
+    def abandon(self) -> None:
+        self._queue.abandon(SERVER_CLOSING)
 
     # --- as a listener of the hub ------------------------------------------------------------------------------------
 
-    def offer(self, letter: EncodedMessage) -> None:
-        self._outbox.offer(letter)
-        if isinstance(letter.message, End):
-            self._ended()
+    def offer(self, encoded: EncodedMessage) -> None:
+        self._queue.offer(encoded)
+        if isinstance(encoded.message, End):
+            self._end()
 
-    def finish(self) -> None:
-        self._farewell = self._farewell or OVER
-        self._outbox.finish()
+    # --- internal ----------------------------------------------------------------------------------------------------
 
-    def give_up(self) -> None:
-        self._going.set()
-
-    # --- as the taker of what comes over the connection --------------------------------------------------------------
-
-    def take(self, frame: Frame) -> None:
-        """A message, or a part of one: sound may be cut anywhere."""
-        if self._feed is None or self._end_said:
-            return
-        if frame.opcode is Opcode.TEXT or self._text is not None:
-            self._hear_text(frame)
-        elif frame.data:
-            self._heard = now = self._loop.time()
-            data = frame.data if isinstance(frame.data, bytes) else bytes(frame.data)
-            room = self._feed.push(data)
-            wait_s = self._allowance.take(now)
-            if not room or wait_s:
-                self._pause(full=not room, wait_s=wait_s)
-
-    def _hear_text(self, frame: Frame) -> None:
+    def _receive_text(self, frame: Frame) -> None:
         self._text = self._text or bytearray()
         self._text += frame.data
-        if len(self._text) > LONGEST_TEXT:
-            self.leave(BAD_TEXT)
+        if len(self._text) > MAX_TEXT_BYTES:
+            self.close(BAD_TEXT)
         elif frame.fin:
-            said, self._text = bytes(self._text), None
-            if not _is_end(said):
-                self.leave(BAD_TEXT)
-            elif self._feed is not None:
-                self._end_said = True
-                self._feed.end()
+            text, self._text = bytes(self._text), None
+            if not _is_end(text):
+                self.close(BAD_TEXT)
+            elif self._producer is not None:
+                self._has_ended = True
+                self._producer.end()
 
-    def _pause(self, full: bool, wait_s: float) -> None:
-        self._visitor.transport.pause_reading()
-        self._full |= full
-        if wait_s and not self._hurried:
-            self._hurried = True
-            self._later("calm", wait_s, self._calm_down)
+    def _pause(self, is_full: bool, wait_s: float) -> None:
+        self._connection.pause_reading()
+        self._is_full |= is_full
+        if wait_s and not self._is_throttled:
+            self._is_throttled = True
+            self._call_later("throttle", wait_s, self._unthrottle)
 
-    def _calm_down(self) -> None:
-        self._hurried = False
+    def _unthrottle(self) -> None:
+        self._is_throttled = False
         self._read_on()
 
-    def _go_on(self) -> None:
-        self._full = False
-        if self._feed is not None and self._feed.has_ended:
-            # Its `end` is on its way here, if there is one: an engine that is closed may have had no time for it
-            self._later("ended", self._stall_s, self._ended)
+    def _resume(self) -> None:
+        self._is_full = False
+        if self._producer is not None and self._producer.has_ended:
+            # Its `end` is on the way here, unless the scheduler was closed before it could publish one.
+            self._call_later("end", self._drain_timeout_s, self._end)
         self._read_on()
 
     def _read_on(self) -> None:
-        if not self._paused:
-            self._heard = self._loop.time()
-            self._visitor.transport.resume_reading()
+        if not self._is_paused:
+            self._last_audio = self._loop.time()
+            self._connection.resume_reading()
 
-    # --- its end -----------------------------------------------------------------------------------------------------
-
-    def _ended(self) -> None:
-        """The stream is over: what waits is sent, for a while."""
-        self._farewell = self._farewell or ENDED
-        self._end_said = True
+    def _end(self) -> None:
+        """The stream is over: send what waits, but not for ever."""
+        self._has_ended = True
         self._release()
-        self._outbox.finish()
-        self._later("going", self._stall_s, self._going.set)
+        self._queue.finish(ENDED)
+        self._call_later("drain", self._drain_timeout_s, lambda: self._queue.abandon(ENDED))
 
     def _release(self) -> None:
-        """The stream is no longer this connection's. It waits for another, unless it has ended or is about to."""
-        feed, self._feed = self._feed, None
-        if feed is None:
+        """Give up the stream. It waits for another connection, unless it has ended or is about to."""
+        producer, self._producer = self._producer, None
+        if producer is None:
             return
-        if not (self._end_said or feed.has_ended):
-            feed.disconnect()
-            self.away = True
-        self._released(self)
+        if not (self._has_ended or producer.has_ended):
+            producer.disconnect()
+            self.stream_waits = True
+        self._on_release(self)
 
-    def _watch(self) -> None:
-        """Closes it when no sound has come for too long."""
-        quiet_s = 0.0 if self._paused or self._end_said else self._loop.time() - self._heard
-        if quiet_s >= self._spec.idle_timeout_s:
+    def _check_silence(self) -> None:
+        """Close the connection when no audio has come for too long."""
+        silent_s = 0.0 if self._is_paused or self._has_ended else self._loop.time() - self._last_audio
+        if silent_s >= self._config.idle_timeout_s:
             self._metrics.silent.inc()
-            self.leave(SILENT)
+            self.close(SILENT)
         else:
-            self._later("watch", self._spec.idle_timeout_s - quiet_s, self._watch)
+            self._call_later("silence", self._config.idle_timeout_s - silent_s, self._check_silence)
 
-    def _later(self, what: str, seconds: float, call: Callable[[], None]) -> None:
-        """Unless the connection is gone by then."""
-        if what in self._timers:
-            self._timers[what].cancel()
-        self._timers[what] = self._loop.call_later(seconds, call)
-
-    async def _stop_writing(self) -> None:
-        assert self._writing is not None
-        self._writing.cancel()
-        with suppress(asyncio.CancelledError, ConnectionClosed):
-            await self._writing
+    def _call_later(self, purpose: str, seconds: float, callback: Callable[[], None]) -> None:
+        """Call it unless the connection is gone by then; replaces an earlier timer for the same purpose."""
+        if purpose in self._timers:
+            self._timers[purpose].cancel()
+        self._timers[purpose] = self._loop.call_later(seconds, callback)
 
 
 def _is_end(text: bytes) -> bool:
     try:
-        said = json.loads(text)
+        message = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and said.get("type") == "end"
+    return isinstance(message, dict) and message.get("type") == "end"

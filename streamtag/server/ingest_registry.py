@@ -1,4 +1,4 @@
-"""The door for producers: who may send sound, who does, and streams that come from and go to other servers."""
+"""Who sends audio: admission of producers, and of streams that move from and to other servers."""
 
 from __future__ import annotations
 
@@ -10,212 +10,204 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
-from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from streamtag.errors import SpecError
 from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.scheduler.stats import SchedulerStats
-from streamtag.server.auth import AccessControl, HttpError
+from streamtag.server.auth import HttpError
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.server.connections import Connection, ConnectionLimiter
+from streamtag.server.connections import Connection, Handler
 from streamtag.server.hub import Hub
-from streamtag.server.ingest import IngestConnection
-from streamtag.server.ingest_config import IngestWish, is_ingest, is_state, named_by_state
+from streamtag.server.ingest import REPLACED, IngestConnection
+from streamtag.server.limiter import ConnectionLimiter
 from streamtag.server.metrics import Metrics
-from streamtag.server.query import RequestTarget, check_known
+from streamtag.server.query import IngestQuery, RequestTarget
 from streamtag.server.routes import respond
 from streamtag.server.state_import import StateImport
 
-SOON_S = 2.0  # after which a server that begins or ends may be asked again
-STATE_S = 10.0  # for an engine to give a stream's state
-BYTES = "application/octet-stream"
+RETRY_AFTER_S = 2.0  # when a server that is starting or closing may be asked again
+EXPORT_TIMEOUT_S = 10.0  # for the scheduler to export a stream
+BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A stream whose producer broke off still has its place, and is counted with its address."""
+class WaitingStream:
+    """A stream that waits for its producer to reconnect, and still counts for its address."""
 
     address: str
     timer: asyncio.TimerHandle
 
 
 class IngestRegistry:
-    """Owned by the event loop, but for `engine`: any thread may set it, and None while nobody is let in."""
+    """The streams of producers, by name and by address. Belongs to the event loop, except `scheduler`: any thread may
+    set it, to None while no producers are admitted.
+    """
 
     def __init__(
         self,
-        spec: IngestConfig,
-        serve: ServerConfig,
-        access: AccessControl,
+        config: IngestConfig,
+        server_config: ServerConfig,
         hub: Hub,
-        gate: ConnectionLimiter,
+        limiter: ConnectionLimiter,
         metrics: Metrics,
-        say: Callable[[str], None],
+        on_message: Callable[[str], None] | None,
     ) -> None:
-        """say: is told who comes and goes; must not wait."""
-        self.engine: Scheduler | None = None
-        self._spec = spec
-        self._serve = serve
-        self._access = access
+        """on_message: called with a line for people when a producer comes; must not block."""
+        self.scheduler: Scheduler | None = None
+        self._config = config
+        self._server_config = server_config
         self._hub = hub
-        self._gate = gate
+        self._limiter = limiter
         self._metrics = metrics
-        self._say = say
+        self._on_message = on_message
         self._connected: dict[str, IngestConnection] = {}  # by stream
-        self._clients: Counter[str] = Counter()  # by address: connections, and streams that wait for one
-        self._waiting: dict[str, Waiting] = {}  # by stream
+        self._waiting: dict[str, WaitingStream] = {}  # by stream
+        self._per_address: Counter[str] = Counter()  # connections, and streams that wait for one
 
     def __len__(self) -> int:
-        """Streams whose producer is connected."""
+        """Return the number of streams whose producer is connected."""
         return len(self._connected)
 
-    def load(self) -> SchedulerStats | None:
-        """None while the engine begins or ends."""
-        engine = self.engine
-        return None if engine is None else engine.stats
+    def stats(self) -> SchedulerStats | None:
+        """Return those of the scheduler; None while the server is starting or closing."""
+        scheduler = self.scheduler
+        return None if scheduler is None else scheduler.stats
 
-    def concerns(self, target: RequestTarget) -> bool:
-        return is_ingest(target) or is_state(target)
-
-    def check(self, headers: Headers, target: RequestTarget) -> None:
-        """Raises Refusal unless the request bears the producers' token."""
-        self._access.check_ingest(headers, target)
-
-    def expect(self, visitor: Connection, target: RequestTarget) -> Callable[[], None]:
-        """-> what lets it in, once its handshake has succeeded; that raises Refusal. Raises SpecError."""
-        if is_state(target):
-            check_known(target.parameters, ())
-            name = named_by_state(target)
-            return lambda: self._let_adopt(visitor, name)
-        wish = IngestWish.of(target, self._hub.hello)
-        return lambda: self._let_in(visitor, wish)
+    def plan(self, connection: Connection, target: RequestTarget) -> Callable[[], Handler]:
+        """Return what admits the connection after its handshake, and may raise HttpError. Raises SpecError itself."""
+        if target.is_state:
+            return partial(self._admit_import, connection, target.state_stream)
+        return partial(self._admit_producer, connection, IngestQuery.parse(target, self._hub.hello))
 
     async def answer(self, address: str, target: RequestTarget) -> Response:
-        """To plain HTTP: a stream's state; or, where sound is sent, why it could not be. Raises Refusal, SpecError."""
-        if is_state(target):
-            check_known(target.parameters, ())
-            return await self._give(named_by_state(target))
-        wish = IngestWish.of(target, self._hub.hello)
-        self._check_place(address, wish.stream)
-        self._check_name(wish.stream)
-        engine = self._running()
-        away = any(stream.name == wish.stream for stream in engine.streams)
-        if not away:
-            _check_room(engine.stats)
+        """Answer plain HTTP with a stream's state, or with the reason why a producer would be refused.
+
+        Raises HttpError and SpecError.
+        """
+        if target.is_state:
+            return await self._export(target.state_stream)
+        stream = IngestQuery.parse(target, self._hub.hello).stream
+        self._check_address(address, stream)
+        self._check_name(stream)
+        scheduler = self._running_scheduler()
+        if all(known.name != stream for known in scheduler.streams):
+            _check_room(scheduler.stats)
         text = "sound comes over a WebSocket, and this one would be let in"
         raise HttpError(HTTPStatus.UPGRADE_REQUIRED, "request", text, [("Upgrade", "websocket")])
 
-    async def _give(self, name: str) -> Response:
-        engine = self._running()
+    async def _export(self, stream: str) -> Response:
+        scheduler = self._running_scheduler()
         try:
-            async with asyncio.timeout(STATE_S):
-                state = await asyncio.wrap_future(engine.export_state(name))
+            async with asyncio.timeout(EXPORT_TIMEOUT_S):
+                state = await asyncio.wrap_future(scheduler.export_state(stream))
         except UnknownStream as error:
             raise HttpError(HTTPStatus.NOT_FOUND, "path", str(error)) from None
         except TimeoutError:
-            raise _busy("busy: the stream's state could not be taken in time", engine.stats.retry_after_s) from None
-        return respond(HTTPStatus.OK, state, BYTES)
+            text = "busy: the stream's state could not be exported in time"
+            raise _busy(text, scheduler.stats.retry_after_s) from None
+        return respond(HTTPStatus.OK, state, BINARY)
 
-    def _let_in(self, visitor: Connection, wish: IngestWish) -> None:
-        name = wish.stream
-        self._check_place(visitor.address, name)
-        self._check_name(name)
-        engine = self._running()
+    def _admit_producer(self, connection: Connection, query: IngestQuery) -> Handler:
+        stream = query.stream
+        self._check_address(connection.address, stream)
+        self._check_name(stream)
+        scheduler = self._running_scheduler()
         producer = IngestConnection(
-            visitor, wish, self._hub, self._spec, self._serve, self._metrics, self._released, self._left
+            connection,
+            query,
+            self._hub,
+            self._config,
+            self._server_config,
+            self._metrics,
+            self._on_release,
+            self._on_producer_closed,
         )
-        known = self._connected.get(name)
-        if known is not None:
-            known.replace()
+        if stream in self._connected:
+            self._connected[stream].close(REPLACED)
         try:
-            feed = engine.open(name, wish.format, wish.position, producer.woken)
+            handle = scheduler.open(stream, query.format, query.position, producer.notify_writable)
         except Busy as error:
             raise _busy(str(error), error.retry_after_s) from None
         except NameTaken as error:
             raise HttpError(HTTPStatus.CONFLICT, "name", str(error)) from None
         except SpecError as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, "request", str(error)) from None
-        self._wait_no_more(name)
-        self._connected[name] = producer
-        self._clients[producer.address] += 1
-        self._gate.pass_through(visitor)
+        self._stop_waiting(stream)
+        self._connected[stream] = producer
+        self._per_address[producer.address] += 1
+        self._limiter.admit_producer(connection)
         self._metrics.producers.set(len(self))
-        producer.begin(feed)
-        self._say(f"{name}: sound from {producer.address}, {wish.format.rate} Hz {wish.format.encoding}")
+        producer.begin(handle)
+        if self._on_message is not None:
+            self._on_message(f"{stream}: sound from {producer.address}, {query.format.rate} Hz {query.format.encoding}")
+        return producer
 
-    def _let_adopt(self, visitor: Connection, name: str) -> None:
-        self._check_place(visitor.address, name)
-        engine = self._running()
-        _check_room(engine.stats)
-        address = visitor.address
-        self._clients[address] += 1
-        self._gate.pass_through(visitor)
-        StateImport(visitor, name, engine, self._spec.max_message_bytes, partial(self._adopted, name, address))
+    def _admit_import(self, connection: Connection, stream: str) -> Handler:
+        address = connection.address
+        self._check_address(address, stream)
+        scheduler = self._running_scheduler()
+        _check_room(scheduler.stats)
+        self._per_address[address] += 1
+        self._limiter.admit_producer(connection)
+        on_closed = partial(self._on_closed, stream, address)
+        return StateImport(connection, stream, scheduler, self._config.max_message_bytes, on_closed)
 
-    def _running(self) -> Scheduler:
-        if self.engine is None:
-            raise _busy("busy: the server begins or ends", SOON_S)
-        return self.engine
+    def _running_scheduler(self) -> Scheduler:
+        if self.scheduler is None:
+            raise _busy("busy: the server is starting or closing", RETRY_AFTER_S)
+        return self.scheduler
 
-    def _check_place(self, address: str, name: str) -> None:
-        waiting, known = self._waiting.get(name), self._connected.get(name)
-        own = (waiting is not None and waiting.address == address) or (known is not None and known.address == address)
-        if self._clients[address] - own >= self._spec.max_per_client:
-            text = f"there are {self._spec.max_per_client} streams from your address already, and no more may be"
-            raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "client", text, [("Retry-After", str(math.ceil(SOON_S)))])
+    def _check_address(self, address: str, stream: str) -> None:
+        """Raises HttpError if the address has as many streams as it may have, not counting this one."""
+        waiting, connected = self._waiting.get(stream), self._connected.get(stream)
+        is_known = any(known is not None and known.address == address for known in (waiting, connected))
+        if self._per_address[address] - is_known >= self._config.max_per_client:
+            text = f"there are {self._config.max_per_client} streams from your address already, and no more may be"
+            headers = [("Retry-After", str(math.ceil(RETRY_AFTER_S)))]
+            raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "client", text, headers)
 
-    def _check_name(self, name: str) -> None:
-        known = self._connected.get(name)
-        if known is not None and not known.stale:
-            text = f"{name}: a producer of this name is connected"
-            raise HttpError(HTTPStatus.CONFLICT, "name", text)
+    def _check_name(self, stream: str) -> None:
+        connected = self._connected.get(stream)
+        if connected is not None and not connected.is_stale:
+            raise HttpError(HTTPStatus.CONFLICT, "name", f"{stream}: a producer of this name is connected")
 
-    def _released(self, producer: IngestConnection) -> None:
+    def _on_release(self, producer: IngestConnection) -> None:
         """Its stream has no connection any more."""
-        if self._connected.get(producer.wish.stream) is producer:
-            del self._connected[producer.wish.stream]
+        if self._connected.get(producer.query.stream) is producer:
+            del self._connected[producer.query.stream]
         self._metrics.producers.set(len(self))
 
-    def _left(self, producer: IngestConnection) -> None:
-        """Its connection is no more."""
-        if producer.away and producer.wish.stream not in self._connected:
-            self._wait_for(producer.wish.stream, producer.address)
+    def _on_producer_closed(self, producer: IngestConnection) -> None:
+        self._on_closed(producer.query.stream, producer.address, producer.stream_waits)
+
+    def _on_closed(self, stream: str, address: str, stream_waits: bool) -> None:
+        """A connection is gone. If its stream waits for another, it goes on counting for the address for a while."""
+        if stream_waits and stream not in self._connected:
+            self._stop_waiting(stream)
+            timer = asyncio.get_running_loop().call_later(self._config.reconnect_grace_s, self._stop_waiting, stream)
+            self._waiting[stream] = WaitingStream(address, timer)
         else:
-            self._gone(producer.address)
+            self._discount(address)
 
-    def _adopted(self, name: str, address: str, taken: bool) -> None:
-        """A connection that brought a state is no more."""
-        if taken and name not in self._connected:
-            self._wait_for(name, address)
-        else:
-            self._gone(address)
-
-    def _wait_for(self, name: str, address: str) -> None:
-        """The stream is counted with the address for as long as it may wait."""
-        self._wait_no_more(name)
-        timer = asyncio.get_running_loop().call_later(self._spec.reconnect_grace_s, self._wait_no_more, name)
-        self._waiting[name] = Waiting(address, timer)
-
-    def _wait_no_more(self, name: str) -> None:
-        waiting = self._waiting.pop(name, None)
+    def _stop_waiting(self, stream: str) -> None:
+        waiting = self._waiting.pop(stream, None)
         if waiting is not None:
             waiting.timer.cancel()
-            self._gone(waiting.address)
+            self._discount(waiting.address)
 
-    def _gone(self, address: str) -> None:
-        """One connection fewer from there."""
-        self._clients[address] -= 1
-        if self._clients[address] <= 0:
-            del self._clients[address]
+    def _discount(self, address: str) -> None:
+        self._per_address[address] -= 1
+        if self._per_address[address] <= 0:
+            del self._per_address[address]
 
 
-def _check_room(load: SchedulerStats) -> None:
-    if load.is_degraded:
-        raise _busy("busy: what is here already is more than can be done in time", load.retry_after_s)
-    if not load.room:
-        raise _busy(f"busy: there is room for {load.capacity} streams, and no more", load.retry_after_s)
+def _check_room(stats: SchedulerStats) -> None:
+    if stats.is_degraded:
+        raise _busy("busy: what is here already is more than can be done in time", stats.retry_after_s)
+    if not stats.room:
+        raise _busy(f"busy: there is room for {stats.capacity} streams, and no more", stats.retry_after_s)
 
 
 def _busy(text: str, retry_after_s: float) -> HttpError:

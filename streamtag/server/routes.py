@@ -17,9 +17,9 @@ from websockets.http11 import Request, Response
 
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.server.auth import AccessControl, HttpError
+from streamtag.server.config import Origin
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
-from streamtag.server.origin import Origin
 from streamtag.server.query import RequestTarget
 
 STATIC, INDEX = "static", "index.html"
@@ -75,7 +75,7 @@ class HttpRoutes:
         if target.path in self._files:
             response = _serve_file(self._files[target.path], request.headers, own)
         elif target.path == "/health":
-            is_authorized = self._access.knows(request.headers, target)
+            is_authorized = self._access.is_authorized(request.headers, target)
             response = respond(HTTPStatus.OK, json.dumps(self._health(is_authorized)) + "\n", "application/json")
         elif target.path == "/metrics":
             self._access.check_token(request.headers, target)
@@ -92,7 +92,7 @@ class HttpRoutes:
         any_frames = False
         streams = {}
         for name, stream in self._hub.streams:
-            since_frame_s = None if stream.heard is None else round(now - stream.heard, 3)
+            since_frame_s = None if stream.frame_time is None else round(now - stream.frame_time, 3)
             any_frames |= since_frame_s is not None
             streams[name] = {"since_frame_s": since_frame_s, "ended": stream.end is not None}
         health = {

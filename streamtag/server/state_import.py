@@ -1,67 +1,97 @@
-"""A stream that comes from another server, with all that it needs to go on here."""
+"""A stream that comes from another server, with everything that it needs to continue here."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
-from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame, Opcode
 
 from streamtag.errors import StreamtagError
 from streamtag.protocol.messages import Error, Message, Ready
 from streamtag.scheduler.registry import Busy
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.server.close_reason import CloseReason
-from streamtag.server.connections import Connection
+from streamtag.server.connections import CloseReason, Connection
+from streamtag.server.subscriber import SERVER_CLOSING
 
-PATIENCE_S = 10.0  # for its one message
-DONE = CloseReason(CloseCode.NORMAL_CLOSURE, "")
-NO_STATE = CloseReason(CloseCode.POLICY_VIOLATION, "one binary message is wanted: the state of a stream")
-LATE = CloseReason(CloseCode.POLICY_VIOLATION, "no state came")
-NOT_NOW = CloseReason(CloseCode.TRY_AGAIN_LATER, "busy")
-NOT_SO = CloseReason(CloseCode.POLICY_VIOLATION, "the state cannot be taken")
+STATE_TIMEOUT_S = 10.0  # until the state has come
+IMPORTED = CloseReason(CloseCode.NORMAL_CLOSURE, "")
+NO_STATE = CloseReason(CloseCode.POLICY_VIOLATION, "one binary message is expected: the state of a stream")
+STATE_LATE = CloseReason(CloseCode.POLICY_VIOLATION, "no state came")
+IMPORT_BUSY = CloseReason(CloseCode.TRY_AGAIN_LATER, "busy")
+IMPORT_REFUSED = CloseReason(CloseCode.POLICY_VIOLATION, "the state cannot be accepted")
 
 
 class StateImport:
-    """Owned by the event loop. The other side sends one binary message, hears `ready` or `error`, and is closed."""
+    """The handler of a connection that brings the state of one stream, and gets `ready` or `error` for it."""
+
+    reads_while_blocked = False
 
     def __init__(
-        self, visitor: Connection, stream: str, engine: Scheduler, max_message_bytes: int, gone: Callable[[bool], None]
+        self,
+        connection: Connection,
+        stream: str,
+        scheduler: Scheduler,
+        max_message_bytes: int,
+        on_closed: Callable[[bool], None],
     ) -> None:
-        """gone: called when the connection is no more, with whether the stream was taken."""
-        self._visitor = visitor
+        """on_closed: called when the connection is gone, with whether the stream was imported."""
+        self.max_message_bytes = max_message_bytes
+        self._connection = connection
         self._stream = stream
-        self._engine = engine
-        self._gone = gone
-        self._taken = False
-        visitor.guest = self
-        visitor.protocol.max_message_size = max_message_bytes
+        self._scheduler = scheduler
+        self._on_closed = on_closed
+        self._data = bytearray()
+        self._is_complete = self._is_imported = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def attend(self) -> None:
-        with suppress(ConnectionClosed):
-            await (await self._adopt()).say(self._visitor)
+    def on_open(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(STATE_TIMEOUT_S, self._connection.close, STATE_LATE)
 
-    def lost(self) -> None:
-        self._gone(self._taken)
+    def on_data(self, frame: Frame) -> None:
+        if self._is_complete:
+            return
+        if frame.opcode is Opcode.TEXT:
+            self._is_complete = True
+            self._connection.close(NO_STATE)
+            return
+        self._data += frame.data
+        if frame.fin:
+            self._is_complete = True
+            self._cancel_timer()
+            self._task = asyncio.create_task(self._import())
 
-    async def _adopt(self) -> CloseReason:
+    def on_blocked(self) -> None:
+        pass
+
+    def on_writable(self) -> None:
+        pass
+
+    def on_close(self) -> None:
+        self._cancel_timer()
+        self._on_closed(self._is_imported)
+
+    def finish(self) -> None:
+        pass  # abandoned after a while, if the scheduler does not reply before
+
+    def abandon(self) -> None:
+        self._connection.close(SERVER_CLOSING)
+
+    async def _import(self) -> None:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                data = await self._visitor.recv(decode=None)
-        except TimeoutError:
-            return LATE
-        if not isinstance(data, bytes):
-            return NO_STATE
-        try:
-            position = await asyncio.wrap_future(self._engine.import_state(self._stream, data))
+            position = await asyncio.wrap_future(self._scheduler.import_state(self._stream, bytes(self._data)))
         except StreamtagError as error:
-            await self._say(Error(str(error), self._stream))
-            return NOT_NOW if isinstance(error, Busy) else NOT_SO
-        self._taken = True
-        await self._say(Ready(self._stream, position))
-        return DONE
+            self._send(Error(str(error), self._stream))
+            self._connection.close(IMPORT_BUSY if isinstance(error, Busy) else IMPORT_REFUSED)
+            return
+        self._is_imported = True
+        self._send(Ready(self._stream, position))
+        self._connection.close(IMPORTED)
 
-    async def _say(self, message: Message) -> None:
-        await self._visitor.send(message.to_json())
+    def _send(self, message: Message) -> None:
+        self._connection.send([message.to_json().encode()])
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,94 +1,142 @@
-"""One who listens: its queue, its socket, and its end."""
+"""Subscribers: messages from the hub through a bounded queue to a socket."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode, Frame
 
-from streamtag.server.close_reason import OVER, STALLED, UNEXPECTED_DATA, CloseReason
+from streamtag.protocol.message_filter import MessageFilter
+from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.server.config import ServerConfig
+from streamtag.server.connections import CloseReason, Connection
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import SubscribeQuery
-from streamtag.server.queues import EncodedMessage
-from streamtag.server.send_queue import SendQueue
+
+MAX_BATCH = 16  # messages handed to the kernel at once
+STALLED = CloseReason(CloseCode.TRY_AGAIN_LATER, "too slow: nothing was read for too long")
+UNEXPECTED_DATA = CloseReason(CloseCode.POLICY_VIOLATION, "subscribers have nothing to say")
+SERVER_CLOSING = CloseReason(CloseCode.GOING_AWAY, "the server ends")
+
+
+class SendQueue:
+    """Sends messages over a connection in order, as fast as the other side reads them.
+
+    Whatever the socket does, offering a message neither blocks nor takes more memory than the queue has room for.
+    """
+
+    def __init__(self, connection: Connection, message_filter: MessageFilter, length: int, metrics: Metrics) -> None:
+        """length: of the queue, as that of DropOldestQueue."""
+        self._connection = connection
+        self._message_filter = message_filter
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._first: deque[EncodedMessage] = deque()  # sent before the queue
+        self._queue = DropOldestQueue(length)
+        self._is_scheduled = False
+        self._close_reason: CloseReason | None = None
+
+    def begin(self, messages: Iterable[EncodedMessage]) -> None:
+        """Send messages that no overflow may drop, before all others."""
+        self._first.extend(messages)
+        self.flush()
+
+    def offer(self, encoded: EncodedMessage) -> None:
+        """Queue what the filter leaves of a message. Raises ValueError as EncodedMessage.encode does."""
+        if encoded.encode(self._message_filter) is None:
+            return
+        if not self._queue.put(encoded):
+            self._metrics.dropped.inc()
+        # Sent by the next turn of the event loop: by then more messages may have come, which then are one write.
+        if self._connection.is_writable and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def finish(self, reason: CloseReason) -> None:
+        """Close the connection as soon as everything that waits is sent. A second reason is ignored."""
+        self._close_reason = self._close_reason or reason
+        self.flush()
+
+    def abandon(self, reason: CloseReason) -> None:
+        """Close the connection now, unless a reason to close it was given before: then with that one."""
+        self._connection.close(self._close_reason or reason)
+
+    def flush(self) -> None:
+        """Send what waits until the kernel takes no more."""
+        self._is_scheduled = False
+        while self._connection.is_writable and (texts := self._next_batch()):
+            self._connection.send(texts)
+            self._metrics.sent.inc(len(texts))
+        if self._close_reason is not None and self._connection.is_writable:
+            self._connection.close(self._close_reason)
+
+    def _next_batch(self) -> list[bytes]:
+        texts: list[bytes] = []
+        while len(texts) < MAX_BATCH:
+            encoded = self._first.popleft() if self._first else self._queue.pop()
+            if encoded is None:
+                break
+            if (text := encoded.encode(self._message_filter)) is not None:
+                texts.append(text)
+        return texts
 
 
 class Subscriber:
-    """Owned by the event loop, as its outbox is."""
+    """The handler of one subscriber's connection."""
+
+    reads_while_blocked = False
 
     def __init__(
         self,
-        connection: ServerConnection,
-        wish: SubscribeQuery,
+        connection: Connection,
+        query: SubscribeQuery,
         hub: Hub,
-        spec: ServerConfig,
-        queue: int,
+        config: ServerConfig,
         metrics: Metrics,
+        length: int,
     ) -> None:
-        """queue: messages that wait for it at most."""
+        """length: of its queue."""
+        self.max_message_bytes = config.max_message_bytes
         self._connection = connection
-        self._wish = wish
+        self._query = query
         self._hub = hub
+        self._stall_timeout_s = config.stall_timeout_s
         self._metrics = metrics
-        self._outbox = SendQueue(connection, wish.message_filter, queue, spec.stall_timeout_s, metrics)
-        self._writing: asyncio.Task[CloseReason | None] | None = None
-        self.offer = self._outbox.offer
-        self.finish = self._outbox.finish
+        self._queue = SendQueue(connection, query.message_filter, length, metrics)
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self.offer = self._queue.offer
 
-    def give_up(self) -> None:
-        """As finish, without what waits."""
-        if self._writing is not None:
-            self._writing.cancel()
+    def on_open(self) -> None:
+        self._queue.begin(self._hub.subscribe(self, self._query.stream))
 
-    async def attend(self) -> None:
-        """From its greeting until the connection has ended, for whatever reason."""
-        greeting = self._hub.join(self, self._wish)
-        try:
-            await self._run(greeting)
-        finally:
-            self._hub.leave(self, self._wish)
+    def on_data(self, frame: Frame) -> None:  # noqa: ARG002
+        self._connection.close(UNEXPECTED_DATA)
 
-    def lost(self) -> None:
-        pass  # reading and writing notice it
+    def on_blocked(self) -> None:
+        self._stall_timer = asyncio.get_running_loop().call_later(self._stall_timeout_s, self._stalled)
 
-    async def _run(self, greeting: Iterable[EncodedMessage]) -> None:
-        self._writing = asyncio.create_task(self._write(greeting))
-        listening = asyncio.create_task(self._listen())
-        try:
-            await asyncio.wait({self._writing, listening}, return_when=asyncio.FIRST_COMPLETED)
-            farewell = _result(listening if listening.done() else self._writing)
-            if farewell is not None:
-                await farewell.say(self._connection)
-        finally:
-            for task in (self._writing, listening):
-                task.cancel()
-            await asyncio.wait({self._writing, listening})
-            for task in (self._writing, listening):
-                if not task.cancelled():
-                    task.exception()  # seen
+    def on_writable(self) -> None:
+        self._cancel_stall_timer()
+        self._queue.flush()
 
-    async def _write(self, greeting: Iterable[EncodedMessage]) -> CloseReason | None:
-        """-> how to close the connection; None if it is closed."""
-        try:
-            await self._outbox.write(greeting)
-        except TimeoutError:
-            self._metrics.stalled.inc()
-            return STALLED
-        except ConnectionClosed:
-            return None
-        return OVER
+    def on_close(self) -> None:
+        self._cancel_stall_timer()
+        self._hub.unsubscribe(self, self._query.stream)
 
-    async def _listen(self) -> CloseReason | None:
-        try:
-            await self._connection.recv(decode=False)
-        except ConnectionClosed:
-            return None
-        return UNEXPECTED_DATA
+    def finish(self) -> None:
+        self._queue.finish(SERVER_CLOSING)
 
+    def abandon(self) -> None:
+        self._queue.abandon(SERVER_CLOSING)
 
-def _result(task: asyncio.Task[CloseReason | None]) -> CloseReason | None:
-    return OVER if task.cancelled() else task.result()
+    def _stalled(self) -> None:
+        self._metrics.stalled.inc()
+        self._connection.close(STALLED)
+
+    def _cancel_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

@@ -1,4 +1,4 @@
-"""Streams for subscribers: a WebSocket server in a thread of its own."""
+"""The server in a thread of its own, with an event loop that owns the sockets; other threads publish messages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,74 @@ from typing import Self
 
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import Hello, Message
+from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.app import WebSocketApp
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.server.hub import EVERYTHING
+from streamtag.server.hub import UNFILTERED
 from streamtag.server.ingest_registry import IngestRegistry
-from streamtag.server.queues import DropOldestQueue, EncodedMessage
-from streamtag.server.scheduler_metrics import SchedulerCollector, SchedulerMetrics
+from streamtag.server.metrics import SchedulerCollector, SchedulerMetrics
 
-INBOX = 1024  # messages that wait for the event loop at most
-EACH = 8  # or, if that is more, so many of each stream that there may be
-TURNS = 4  # so often subscribers have their turn while as many letters are told as one of them has room for
+MIN_INBOX_LENGTH = 1024  # messages that wait for the event loop
+INBOX_PER_STREAM = 8
+TURNS_PER_QUEUE = 4  # subscribers get to send this often while a message queue's worth is published
+
+
+class Inbox:
+    """Messages on their way from any thread to the event loop."""
+
+    def __init__(self, length: int, on_drop: Callable[[], None]) -> None:
+        self._queue = DropOldestQueue(length)
+        self._on_drop = on_drop
+        self._lock = threading.Lock()  # of everything below
+        self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # while it listens
+        self._is_notified = False  # the loop will come for messages
+        self._event = asyncio.Event()
+
+    def put(self, messages: Sequence[EncodedMessage]) -> None:
+        """Queue messages without blocking. After close() they are ignored."""
+        with self._lock:
+            if self._is_closed:
+                return
+            for message in messages:
+                if not self._queue.put(message):
+                    self._on_drop()
+            self._notify()
+
+    def close(self) -> None:
+        """What was put before is still delivered."""
+        with self._lock:
+            self._is_closed = True
+            self._notify()
+
+    def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Notify this event loop from now on, or none."""
+        with self._lock:
+            self._loop, self._is_notified = loop, False
+            self._notify()
+
+    async def get(self, limit: int) -> list[EncodedMessage]:
+        """Wait for messages and return up to `limit` of them. An empty list means closed and empty."""
+        while True:
+            with self._lock:
+                messages: list[EncodedMessage] = []
+                while len(messages) < limit and (message := self._queue.pop()) is not None:
+                    messages.append(message)
+                if messages or self._is_closed:
+                    return messages
+                self._is_notified = False
+                self._event.clear()
+            await self._event.wait()
+
+    def _notify(self) -> None:
+        if self._loop is not None and not self._is_notified:
+            self._is_notified = True
+            self._loop.call_soon_threadsafe(self._event.set)
 
 
 class ServerThread:
-    """Serves from a thread of its own, once; every other thread may publish.
+    """A context manager that serves once, from a thread of its own; every other thread may publish.
 
     with ServerThread(ServerConfig.parse("8765"), hello) as server:
         server.publish(frame)
@@ -40,83 +93,62 @@ class ServerThread:
         ingest: IngestConfig | None = None,
         on_message: Callable[[str], None] | None = None,
     ) -> None:
-        """ingest: how sound is taken, once there is an engine to hear it; None: not at all.
+        """ingest: how audio is accepted once a scheduler is attached; None: not at all.
 
         on_message: called by the server's thread with a line for people when a producer comes; must not block.
         """
         self._config = config
-        self._service = WebSocketApp(config, hello, ingest, on_message)
-        self._inbox = DropOldestQueue(max(INBOX, EACH * (ingest.max_streams if ingest else 0)))
-        self._together = max(1, config.queue_length // TURNS)
-        self._lock = threading.Lock()  # of the inbox, whether the loop knows of it, and the loop
-        self._woken = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # while it runs
-        self._news = asyncio.Event()
-        self._over = False
+        self._app = WebSocketApp(config, hello, ingest, on_message)
+        length = max(MIN_INBOX_LENGTH, INBOX_PER_STREAM * (ingest.max_streams if ingest else 0))
+        self._inbox = Inbox(length, self._app.metrics.dropped.inc)
         self._thread: threading.Thread | None = None
         self._address = ""
 
     @property
     def address(self) -> str:
-        """Of the page, "http://127.0.0.1:8765/"; subscribers put ws in place of http."""
+        """The address of the page, "http://127.0.0.1:8765/"; subscribers replace http by ws."""
         return self._address
 
     @property
     def subscribers(self) -> int:
-        """How many there are now."""
-        return len(self._service.hub)
+        """The number of subscribers now."""
+        return len(self._app.hub)
 
     @property
     def producers(self) -> int:
-        """Producers that are connected now."""
-        return 0 if self._service.producers is None else len(self._service.producers)
+        """The number of producers that are connected now."""
+        return 0 if self._app.ingest is None else len(self._app.ingest)
 
     def observer(self) -> SchedulerMetrics:
-        """What an engine's work is counted with, for /metrics; once."""
-        ingest, registry = self._ingest, self._service.metrics.registry
-        registry.register(SchedulerCollector(lambda: ingest.engine))
+        """Return an observer that counts a scheduler's work for /metrics. May be called once."""
+        ingest, registry = self._ingest, self._app.metrics.registry
+        registry.register(SchedulerCollector(lambda: ingest.scheduler))
         return SchedulerMetrics(registry)
 
     def attach(self, scheduler: Scheduler) -> None:
         """Accept producers from now on. The scheduler must publish to `publish_all`."""
-        self._ingest.engine = scheduler
+        self._ingest.scheduler = scheduler
 
     def detach(self) -> None:
         """Accept no more producers."""
-        self._ingest.engine = None
+        self._ingest.scheduler = None
 
     def publish(self, message: Message) -> None:
-        """Hands it to whoever listens; never waits. A server that has ended takes no notice."""
-        self._post([EncodedMessage(message)])
+        """Give a message to all subscribers; never blocks. After the server has closed it is ignored."""
+        self._inbox.put([EncodedMessage(message)])
 
     def publish_all(self, messages: Sequence[Message]) -> None:
-        """The same with many at once. Their JSON is made here, so that the event loop need not."""
-        letters = [EncodedMessage(message) for message in messages]
-        for letter in letters:
-            with suppress(ValueError):  # the hub will say so
-                letter.text(EVERYTHING)
-        self._post(letters)
-
-    @property
-    def _ingest(self) -> IngestRegistry:
-        assert self._service.producers is not None, "this server was made without an IngestConfig"
-        return self._service.producers
-
-    def _post(self, letters: Sequence[EncodedMessage]) -> None:
-        with self._lock:
-            if self._over:
-                return
-            for letter in letters:
-                if not self._inbox.put(letter):
-                    self._service.metrics.dropped.inc()
-            if not self._woken:
-                self._woken = True
-                self._wake()
+        """Publish many messages. They are encoded here, so that the event loop does not have to."""
+        encoded = [EncodedMessage(message) for message in messages]
+        for message in encoded:
+            with suppress(ValueError):  # the app reports it
+                message.encode(UNFILTERED)
+        self._inbox.put(encoded)
 
     def __enter__(self) -> Self:
-        """Raises OutputError if the address cannot be served, or the certificate is of no use."""
+        """Raises OutputError if the address cannot be served, or the certificate cannot be used."""
         started: Future[str] = Future()
-        arguments = (_tls(self._config), started)
+        arguments = (_tls_context(self._config), started)
         self._thread = threading.Thread(target=self._run, args=arguments, name="streamtag-serve", daemon=True)
         self._thread.start()
         self._address = started.result()
@@ -126,15 +158,14 @@ class ServerThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Subscribers get what waits for them, for two seconds at most, and are closed with 1001."""
-        with self._lock:
-            self._over = True
-            self._wake()
+        self._inbox.close()
         if self._thread is not None:
             self._thread.join()
 
-    def _wake(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._news.set)
+    @property
+    def _ingest(self) -> IngestRegistry:
+        assert self._app.ingest is not None, "this server was made without an IngestConfig"
+        return self._app.ingest
 
     def _run(self, tls: ssl.SSLContext | None, started: Future[str]) -> None:
         try:
@@ -145,45 +176,32 @@ class ServerThread:
             started.set_exception(error)
 
     async def _serve(self, tls: ssl.SSLContext | None, started: Future[str]) -> None:
-        address = await self._service.open(tls)
-        with self._lock:
-            self._loop = asyncio.get_running_loop()
-            self._wake()
+        address = await self._app.open(tls)
+        self._inbox.attach(asyncio.get_running_loop())
         started.set_result(address)
+        batch = max(1, self._config.queue_length // TURNS_PER_QUEUE)
         try:
-            while not self._over:
-                await self._news.wait()
-                self._news.clear()
-                while letters := self._next():
-                    for letter in letters:
-                        self._service.tell(letter)
-                    await asyncio.sleep(0)  # the subscribers' turn: many messages at once overrun no queue
+            while messages := await self._inbox.get(batch):
+                for message in messages:
+                    self._app.publish(message)
+                await asyncio.sleep(0)  # many messages at once overflow no queue: subscribers send in between
         finally:
-            with self._lock:
-                self._loop = None
-            await self._service.close()
-
-    def _next(self) -> list[EncodedMessage]:
-        """A few; if there are none, whoever posts the next has to wake the loop."""
-        letters: list[EncodedMessage] = []
-        with self._lock:
-            while len(letters) < self._together and (letter := self._inbox.take()) is not None:
-                letters.append(letter)
-            self._woken = bool(letters)
-        return letters
+            self._inbox.attach(None)
+            await self._app.close()
 
 
-def _tls(spec: ServerConfig) -> ssl.SSLContext | None:
-    if spec.tls_cert is None:
+def _tls_context(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Session tickets come while the client is about to ask. One that reads and asks in two threads, as websockets'
-    # own does, then lost its request once in about 200 connections (OpenSSL allows one thread at a time).
+    # Session tickets arrive while the client is about to send its request. A client that reads and writes in two
+    # threads, such as that of `websockets`, then lost its request once in about 200 connections: OpenSSL allows one
+    # thread at a time.
     context.num_tickets = 0
     try:
-        context.load_cert_chain(spec.tls_cert, spec.tls_key, password="")  # an encrypted key fails, asks nobody
+        context.load_cert_chain(config.tls_cert, config.tls_key, password="")  # an encrypted key fails, nobody is asked
     except (OSError, ValueError) as error:
-        files = " and ".join(str(path) for path in (spec.tls_cert, spec.tls_key) if path is not None)
-        why = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else "no PEM pair"
-        raise OutputError(f"{files}: cannot be used for TLS: {why}") from None
+        files = " and ".join(str(path) for path in (config.tls_cert, config.tls_key) if path is not None)
+        reason = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else "no PEM pair"
+        raise OutputError(f"{files}: cannot be used for TLS: {reason}") from None
     return context

@@ -10,7 +10,7 @@ from types import TracebackType
 from streamtag.audio.source import Closing
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import Message
-from streamtag.server.queues import DropOldestQueue, EncodedMessage
+from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.sinks.base import Sink, SinkGroup
 
 MAX_MESSAGES = 1024
@@ -72,7 +72,7 @@ class BackgroundSink(Closing, Sink):
         while not self._group.has_failed:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._is_closing)
-                item = self._queue.take()
+                item = self._queue.pop()
                 begun = None if item is None else self._begun.pop(getattr(item.message, "stream", None) or "", None)
             if item is None:
                 return

@@ -1,4 +1,4 @@
-"""Messages on their way from the threads that make them to the one that writes them down."""
+"""A queue between the threads that produce messages and the one that prints them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,38 @@ from collections import deque
 from collections.abc import Sequence
 
 from streamtag.protocol.messages import Message
-from streamtag.server.queues import DropOldestQueue, EncodedMessage
+from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 
-NOTICES = 1000  # lines for people that wait at most
+MAX_NOTICES = 1000
 
 
 class ConsoleQueue:
-    """Any thread puts, one takes. Putting never waits: where there is no room, frames go, and the next ones tell."""
+    """Messages and notices from any thread to one reader. Writers never wait: a full queue drops the oldest frames."""
 
-    def __init__(self, length: int) -> None:
-        """length: messages that wait at most."""
-        self._mailbox = DropOldestQueue(length)
-        self._notices: deque[str] = deque(maxlen=NOTICES)
+    def __init__(self, max_messages: int) -> None:
+        self._messages = DropOldestQueue(max_messages)
+        self._notices: deque[str] = deque(maxlen=MAX_NOTICES)
         self._changed = threading.Condition()
 
-    def put(self, messages: Sequence[Message]) -> None:
+    def put_all(self, messages: Sequence[Message]) -> None:
         with self._changed:
             for message in messages:
-                self._mailbox.put(EncodedMessage(message))
+                self._messages.put(EncodedMessage(message))
             self._changed.notify()
 
-    def say(self, notice: str) -> None:
-        """A line for people."""
+    def notify(self, notice: str) -> None:
+        """Add a line for people."""
         with self._changed:
             self._notices.append(notice)
             self._changed.notify()
 
-    def take(self, timeout_s: float) -> tuple[list[str], list[Message]]:
-        """What waits, in order; nothing if nothing comes in time."""
+    def read(self, timeout_s: float) -> tuple[list[str], list[Message]]:
+        """Return all notices and messages, in order; none if none come in time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._mailbox or self._notices, timeout_s)
+            self._changed.wait_for(lambda: self._messages or self._notices, timeout_s)
             messages: list[Message] = []
-            while (letter := self._mailbox.take()) is not None:
-                messages.append(letter.message)
+            while (item := self._messages.pop()) is not None:
+                messages.append(item.message)
             notices = list(self._notices)
             self._notices.clear()
         return notices, messages

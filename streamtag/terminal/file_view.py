@@ -1,4 +1,4 @@
-"""The live view: how far a stream has been heard, and its strongest tags as bars."""
+"""The progress of a file: its position, the remaining time, and the strongest tags as bars."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.text import Text
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.bars import QUIET, WIDEST, Smoother, bar, strokes_for
+from streamtag.terminal.widgets import DIM_STYLE, MAX_WIDTH, Smoother, bar, glyphs_for, open_live
 from streamtag.text import format_time
 
-REDRAWS = 8  # a second
-BARS = 10  # where the user sets no --top
+REDRAWS_PER_S = 8
+MAX_BARS = 10  # without --top
 MARGIN = 5  # characters; a terminal writes ^C behind the last line, which must not wrap then
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stream is. position_s of audio after elapsed_s of work; duration_s: None if unknown."""
+    """The state of a stream: position_s of audio after elapsed_s of work. duration_s: None if unknown."""
 
     position_s: float
     elapsed_s: float
@@ -33,9 +33,8 @@ class Progress:
 
     @property
     def fraction(self) -> float | None:
-        if not self.duration_s:
-            return None
-        return min(1.0, self.position_s / self.duration_s)
+        """Share that is done, or None."""
+        return min(1.0, self.position_s / self.duration_s) if self.duration_s else None
 
     @property
     def speed(self) -> float:
@@ -44,73 +43,65 @@ class Progress:
 
     @property
     def remaining_s(self) -> float | None:
-        """Of work, at the speed so far."""
+        """Time that the rest takes at the speed so far, or None."""
         if self.duration_s is None or self.speed <= 0:
             return None
         return max(0.0, self.duration_s - self.position_s) / self.speed
 
-    def figures(self) -> str:
-        total = "" if self.duration_s is None else f" / {format_time(max(self.duration_s, self.position_s))}"
-        text = f"{format_time(self.position_s)}{total}"
+    def __str__(self) -> str:
+        text = format_time(self.position_s)
+        if self.duration_s is not None:
+            text += f" / {format_time(max(self.duration_s, self.position_s))}"
         if self.position_s > 0:
             text += f"  {self.speed:.{0 if self.speed >= 10 else 1}f} x real time"
-        if self.remaining_s is not None and self.position_s > 0:
-            text += f"  {format_time(math.ceil(self.remaining_s))} left"
+            if self.remaining_s is not None:
+                text += f"  {format_time(math.ceil(self.remaining_s))} left"
         return text
 
 
 class FileProgressView:
-    """A sink that draws on a terminal while a stream is processed, at its own rate, and erases itself at the end."""
+    """A sink that draws on a terminal while a stream is processed, and erases itself at the end."""
 
     def __init__(self, console: Console, selection: Selection, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._selection = selection
         self._clock = clock
-        self._strokes = strokes_for(console.encoding)
+        self._glyphs = glyphs_for(console.encoding)
         self._live: Live | None = None
         self._stream = StreamInfo("")
-        self._smoothed = Smoother(len(selection.tags))
-        self._began = self._looked = 0.0
+        self._smoother = Smoother(len(selection.tags))
+        self._started_at = self._drawn_at = 0.0
         self._position = 0.0
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._stream = stream
-        self._smoothed = Smoother(len(self._selection.tags))
-        self._began = self._looked = self._clock()
+        self._smoother = Smoother(len(self._selection.tags))
+        self._started_at = self._drawn_at = self._clock()
         self._position = 0.0
-        # Results go to standard output by other ways: nothing may be caught and drawn here.
-        self._live = Live(
-            console=self._console,
-            refresh_per_second=REDRAWS,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            get_renderable=self.render,
-        )
-        self._live.start()
+        self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=False)
 
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
-            self._smoothed.add(self._selection.probs(message))
+            self._smoother.add(self._selection.probs(message))
             self._position = message.end
         elif isinstance(message, End):
             self.close()
 
     def close(self) -> None:
-        """Wipes the view away, if there is one."""
+        """Erase the view, if there is one."""
         if self._live is not None:
             live, self._live = self._live, None
             live.stop()
 
     def render(self) -> RenderableType:
-        """The view as it is now."""
+        """Return the view as it is now."""
         now = self._clock()
-        self._smoothed.look(now - self._looked)
-        self._looked = now
-        width = min(WIDEST, self._console.width - MARGIN)
+        self._smoother.advance(now - self._drawn_at)
+        self._drawn_at = now
+        width = min(MAX_WIDTH, self._console.width - MARGIN)
         duration = self._stream.duration_s
         position = self._position if duration is None else min(self._position, duration)
-        progress = Progress(position, now - self._began, duration)
+        progress = Progress(position, now - self._started_at, duration)
         return Group(self._title(width), self._progress_line(progress, width), Text(), self._bars(width))
 
     def _title(self, width: int) -> Table:
@@ -118,30 +109,28 @@ class FileProgressView:
         place = f"{self._stream.number + 1} of {self._stream.count}" if self._stream.count > 1 else ""
         line.add_column(width=width - len(place) - 1, no_wrap=True, overflow="ellipsis")
         line.add_column(width=len(place) + 1, justify="right")
-        line.add_row(Text(self._stream.name, "bold"), Text(place, QUIET))
+        line.add_row(Text(self._stream.name, "bold"), Text(place, DIM_STYLE))
         return line
 
     def _progress_line(self, progress: Progress, width: int) -> Text:
-        figures = progress.figures()
         if progress.fraction is None:
-            return Text(figures, no_wrap=True)
-        room = max(8, width - len(figures) - 2)
+            return Text(str(progress), no_wrap=True)
+        room = max(8, width - len(str(progress)) - 2)
         done = round(progress.fraction * room)
-        line = ((self._strokes.done * done, "magenta"), (self._strokes.rest * (room - done), QUIET), f"  {figures}")
-        return Text.assemble(*line, no_wrap=True)
+        parts = [(self._glyphs.done * done, "magenta"), (self._glyphs.remaining * (room - done), DIM_STYLE)]
+        return Text.assemble(*parts, f"  {progress}", no_wrap=True)
 
     def _bars(self, width: int) -> Table:
-        names = self._selection.names
-        name_width = max(len(name) for name in names)
+        name_width = max(len(name) for name in self._selection.names)
         bar_width = max(8, width - name_width - 8)
         table = Table.grid(padding=(0, 2, 0, 0))
         for column in (name_width, bar_width, 4):
             table.add_column(width=column, no_wrap=True)
-        # A taller view than the terminal could not be wiped away.
-        rows = max(1, min(self._selection.top or BARS, self._console.height - 5))
-        for index in self._selection.strongest(self._smoothed.order)[:rows]:
-            value, threshold = float(self._smoothed.bars[index]), self._selection.thresholds[index]
-            style = "bold" if value >= threshold else QUIET
+        # A view that is taller than the terminal could not be erased.
+        rows = max(1, min(self._selection.top or MAX_BARS, self._console.height - 5))
+        for index in self._selection.strongest(self._smoother.order)[:rows]:
+            value, threshold = float(self._smoother.bars[index]), self._selection.thresholds[index]
+            style = "bold" if value >= threshold else DIM_STYLE
             name = Text(self._selection.tags[index], style)
-            table.add_row(name, bar(value, threshold, bar_width, self._strokes), Text(f"{value:.2f}", style))
+            table.add_row(name, bar(value, threshold, bar_width, self._glyphs), Text(f"{value:.2f}", style))
         return table

@@ -19,17 +19,17 @@ else:
     import termios
     import tty
 
-PENDING = 64  # keys that wait at most: a pasted book is no command
-SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)  # arrows, function keys, Alt with a key
+MAX_PENDING = 64  # keys that wait: a pasted book is no command
+ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)  # arrows, function keys, Alt with a key
 
 
-def stripped(text: str) -> str:
-    """What was typed, without the sequences of keys that are no characters."""
-    return SEQUENCE.sub("", text)
+def strip_sequences(text: str) -> str:
+    """Return what was typed without the escape sequences of keys that are no characters."""
+    return ESCAPE_SEQUENCE.sub("", text)
 
 
-def gives_keys(file: TextIO | None) -> bool:
-    """Whether keys can be read there: a terminal that is not only open for writing."""
+def can_read_keys(file: TextIO | None) -> bool:
+    """Return whether the file is a terminal that is open for reading."""
     if file is None or file.closed or not file.isatty():
         return False
     if sys.platform == "win32":
@@ -38,7 +38,7 @@ def gives_keys(file: TextIO | None) -> bool:
 
 
 class Suspendable(Protocol):
-    """What is drawn on the terminal, and has to make room while the program is stopped (Ctrl-Z)."""
+    """A view on the terminal that must disappear while the program is stopped (Ctrl-Z)."""
 
     def hide(self) -> None: ...
 
@@ -46,43 +46,43 @@ class Suspendable(Protocol):
 
 
 class Keys:
-    """While entered, keys come one by one, unechoed, if there is a terminal to read them from; else never any.
+    """Single keys without echo, while entered; none where there is no terminal to read them from.
 
-    The terminal is put back as it was when this is left, and while the program is stopped or in the background.
-    Owned by the main thread, which has to ask often: Ctrl-Z too is only seen in `pressed`.
+    The terminal's modes are restored on exit, and while the program is stopped or in the background. Owned by the main
+    thread, which must read often: Ctrl-Z is also handled there.
     """
 
-    def __init__(self, curtain: Suspendable | None = None, file: TextIO | None = None) -> None:
-        """file: None for standard input or, if sound comes from there, the terminal that standard error goes to."""
-        self._curtain = curtain
+    def __init__(self, view: Suspendable | None = None, file: TextIO | None = None) -> None:
+        """file: None for standard input or, if that carries audio, the terminal that standard error goes to."""
+        self._view = view
         self._files = (sys.stdin, sys.stderr) if file is None else (file,)
-        self._pending: deque[str] = deque(maxlen=PENDING)
-        self._place: _Terminal | None = None
+        self._pending: deque[str] = deque(maxlen=MAX_PENDING)
+        self._terminal: _Terminal | None = None
 
     @property
-    def there(self) -> bool:
+    def is_available(self) -> bool:
         """Whether there is a terminal that keys can come from."""
-        return self._place is not None
+        return self._terminal is not None
 
     def __enter__(self) -> Self:
-        place = next(filter(gives_keys, self._files), None)
-        if place is not None:
-            self._place = _Terminal(place.fileno())
+        file = next(filter(can_read_keys, self._files), None)
+        if file is not None:
+            self._terminal = _Terminal(file.fileno())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.close()
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            terminal.close()
 
-    def pressed(self) -> str | None:
-        """The next key, such as "q" or " ", without waiting; None if none was pressed."""
-        if self._place is None:
+    def read(self) -> str | None:
+        """Return the next key, such as "q" or " ", without waiting, or None."""
+        if self._terminal is None:
             return None
-        self._place.handle_job_control(self._curtain)
-        self._pending.extend(stripped(self._place.read()))
+        self._terminal.handle_job_control(self._view)
+        self._pending.extend(strip_sequences(self._terminal.read()))
         return self._pending.popleft() if self._pending else None
 
 
@@ -91,10 +91,10 @@ if sys.platform == "win32":
     class _Terminal:
         """A console of Windows: keys come singly by themselves."""
 
-        def __init__(self, number: int) -> None:
+        def __init__(self, descriptor: int) -> None:
             pass
 
-        def handle_job_control(self, curtain: Suspendable | None) -> None:
+        def handle_job_control(self, view: Suspendable | None) -> None:
             pass
 
         def read(self) -> str:
@@ -113,77 +113,77 @@ if sys.platform == "win32":
 else:
 
     class _Terminal:
-        """A POSIX terminal in cbreak mode while this program is its foreground job; Ctrl-C still is a signal."""
+        """A POSIX terminal in cbreak mode while this program is its foreground job; Ctrl-C is still a signal."""
 
-        def __init__(self, number: int) -> None:
-            self._number = number
-            self._before: list[Any] | None = None  # the modes in which it was found
-            self._taken = self._stop_wanted = self._hidden = False
+        def __init__(self, descriptor: int) -> None:
+            self._descriptor = descriptor
+            self._original_modes: list[Any] | None = None
+            self._is_cbreak = self._stop_requested = self._is_hidden = False
             self._handlers = {
-                wanted: signal.signal(wanted, handler)
-                for wanted, handler in ((signal.SIGTSTP, self._note_stop), (signal.SIGCONT, self._note_return))
-                if signal.getsignal(wanted) is not signal.SIG_IGN
+                number: signal.signal(number, handler)
+                for number, handler in ((signal.SIGTSTP, self._on_stop), (signal.SIGCONT, self._on_continue))
+                if signal.getsignal(number) is not signal.SIG_IGN
             }
-            self._take()
+            self._set_cbreak()
 
-        def _note_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-            self._stop_wanted = True
+        def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+            self._stop_requested = True
 
-        def _note_return(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-            self._taken = False  # the shell has set its own modes meanwhile
+        def _on_continue(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+            self._is_cbreak = False  # the shell has set its own modes meanwhile
 
-        def handle_job_control(self, curtain: Suspendable | None) -> None:
-            """Stops the program if Ctrl-Z was pressed, and takes the terminal again when it is back."""
-            if self._stop_wanted:
-                self._stop_wanted = False
-                self._give_back()
-                self._cover(curtain)
+        def handle_job_control(self, view: Suspendable | None) -> None:
+            """Stop the program if Ctrl-Z was pressed, and set the terminal's modes again when it continues."""
+            if self._stop_requested:
+                self._stop_requested = False
+                self._restore_modes()
+                self._hide(view)
                 os.kill(os.getpid(), signal.SIGSTOP)
-            if not self._taken:
-                self._take()
-            if not self._taken:
-                self._cover(curtain)  # in the background: the screen is another's
-            elif self._hidden:
-                self._hidden = False
-                if curtain is not None:
-                    curtain.show()
+            if not self._is_cbreak:
+                self._set_cbreak()
+            if not self._is_cbreak:
+                self._hide(view)  # in the background: another program has the screen
+            elif self._is_hidden:
+                self._is_hidden = False
+                if view is not None:
+                    view.show()
 
-        def _cover(self, curtain: Suspendable | None) -> None:
-            if not self._hidden and curtain is not None:
-                curtain.hide()
-            self._hidden = True
+        def _hide(self, view: Suspendable | None) -> None:
+            if not self._is_hidden and view is not None:
+                view.hide()
+            self._is_hidden = True
 
         def read(self) -> str:
-            if not self._ours():
-                self._taken = False
+            if not self._is_foreground():
+                self._is_cbreak = False
                 return ""  # a read from the background would stop the program
             try:
-                ready, _, _ = select.select([self._number], [], [], 0)
-                return os.read(self._number, 1024).decode("utf-8", "replace") if ready else ""
+                ready, _, _ = select.select([self._descriptor], [], [], 0)
+                return os.read(self._descriptor, 1024).decode("utf-8", "replace") if ready else ""
             except OSError:  # the terminal has gone
                 return ""
 
         def close(self) -> None:
-            self._give_back()
+            self._restore_modes()
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
 
-        def _take(self) -> None:
-            if self._ours():
+        def _set_cbreak(self) -> None:
+            if self._is_foreground():
                 with suppress(termios.error):
-                    self._before = self._before or termios.tcgetattr(self._number)
-                    tty.setcbreak(self._number, termios.TCSADRAIN)
-                    self._taken = True
+                    self._original_modes = self._original_modes or termios.tcgetattr(self._descriptor)
+                    tty.setcbreak(self._descriptor, termios.TCSADRAIN)
+                    self._is_cbreak = True
 
-        def _give_back(self) -> None:
-            if self._taken and self._ours():  # else the shell has done it, and asking would stop the program
+        def _restore_modes(self) -> None:
+            if self._is_cbreak and self._is_foreground():  # else the shell has done it, and asking would stop us
                 with suppress(termios.error):
-                    termios.tcsetattr(self._number, termios.TCSADRAIN, self._before or [])
-            self._taken = False
+                    termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._original_modes or [])
+            self._is_cbreak = False
 
-        def _ours(self) -> bool:
-            """Whether this program is the terminal's foreground job, or the terminal has no jobs at all."""
+        def _is_foreground(self) -> bool:
+            """Return whether this program is the terminal's foreground job, or the terminal has no jobs at all."""
             try:
-                return os.tcgetpgrp(self._number) == os.getpgrp()
+                return os.tcgetpgrp(self._descriptor) == os.getpgrp()
             except OSError:
                 return True

@@ -1,13 +1,13 @@
-"""The live view of streams without end: drawn on the terminal at its own rate, by a thread that only looks."""
+"""The live view of endless streams: its state, drawn on the terminal at its own rate."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import RLock
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -15,93 +15,126 @@ from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
-from streamtag.audio.level_meter import Reading
+from streamtag.audio.level_meter import Meter, Reading
 from streamtag.audio.source import SourceNotice
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Error, Frame, Message
+from streamtag.protocol.messages import End, Error, Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.bars import Smoother, strokes_for
-from streamtag.terminal.history import History
+from streamtag.terminal.keys import Keys
 from streamtag.terminal.live_view import ViewModel, draw
-from streamtag.text import printable
+from streamtag.terminal.widgets import History, Smoother, glyphs_for, open_live
+from streamtag.text import plural, printable
 
-REDRAWS = 5  # a second
-STALE_S = 2.0  # without a frame for so long the bars fall
-NOTICE_S = 15.0  # how long a notice is shown that is not of trouble
-STREAMS = 256  # that are known at most; the one that was heard least lately goes first
-
-
-def can_draw(console: Console) -> bool:
-    """Whether it is a terminal on which lines can be drawn over."""
-    return console.is_terminal and not console.is_dumb_terminal
+REDRAWS_PER_S = 5
+STALE_AFTER_S = 2.0  # without a frame for so long the bars fall
+NOTICE_TIME_S = 15.0  # how long a notice that is no problem is shown
+MAX_STREAMS = 256  # beyond it the one without a frame for the longest time is forgotten
+WATCH_KEYS = "q quit   n next stream   space freeze"
 
 
 @dataclass(frozen=True)
 class StatusInfo:
-    """What is told beside the tags. reading: of a stream, by its name; about: where the sound comes from.
+    """What is shown beside the tags. source: where the audio comes from; keys: a line of help.
 
-    told: short things that may change, such as the model, the address and the number of subscribers.
+    facts: short texts that may change, such as the model, the address and the number of subscribers.
     """
 
-    reading: Callable[[str], Reading]
-    about: Callable[[], str] = str
-    told: Callable[[], tuple[str, ...]] = tuple
+    source: Callable[[], str] = str
+    facts: Callable[[], tuple[str, ...]] = tuple
     keys: str = ""
 
 
+class MeterSink:
+    """A sink that counts a stream's frames and gaps in its meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        pass
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self.meter.add_frame(message.end, message.latency_s, message.dropped)
+        elif isinstance(message, Gap):
+            self.meter.add_gap(message.lost_s)
+
+    def close(self) -> None:
+        pass
+
+
 class StreamView:
-    """What is kept of one stream. heard_at: when its last frame came, s of the clock."""
+    """What is kept of one stream. updated_at: when its last frame came [s of the clock]."""
 
     def __init__(self, tags: int) -> None:
-        self.heard_at = -math.inf
-        self.ended = False
-        self.smoothed = Smoother(tags)
+        self.updated_at = -math.inf
+        self.has_ended = False
+        self.smoother = Smoother(tags)
         self.history = History(tags)
         self.latest = np.zeros(tags)
+        self._metering = MeterSink(Meter())
+        self._newest = -1
 
-    def add(self, number: int, probs: NDArray[np.floating], now: float) -> None:
-        self.heard_at, self.ended = now, False
-        self.latest = probs.astype(np.float64)
-        self.smoothed.add(self.latest)
-        self.history.add(number, self.latest)
+    def add(self, frame: Frame, probs: NDArray[np.float64], now: float) -> None:
+        """Add a frame with its probabilities [P]."""
+        if frame.frame <= self._newest:  # the stream has begun anew
+            self._metering = MeterSink(Meter())
+        self.updated_at, self.has_ended, self._newest = now, False, frame.frame
+        self.latest = probs
+        self.smoother.add(probs)
+        self.history.add(frame.frame, probs)
+        self._metering.write(frame)
+
+    def add_gap(self, gap: Gap) -> None:
+        self._metering.write(gap)
+
+    @property
+    def reading(self) -> Reading:
+        """Lengths, latency and losses as the messages tell them."""
+        return self._metering.meter.reading()
 
     def settle(self) -> None:
-        """Another stream was shown meanwhile: what came then is not drawn out."""
-        self.smoothed = Smoother(len(self.latest))
-        self.smoothed.add(self.latest)
-        self.smoothed.look(1e9)
+        """Show the latest frame at once, after another stream was shown."""
+        self.smoother = Smoother(len(self.latest))
+        self.smoother.add(self.latest)
+        self.smoother.advance(1e9)
 
 
 class LivePanel:
-    """Shows one of the streams that it is told of. Entered, it covers the terminal; left, the screen is as before.
+    """A sink that shows one of the streams that it gets. While entered it covers the terminal. Thread-safe.
 
-    hide and show: the same for a while, as when the program is stopped. Any thread may tell it something.
+    `hide` and `show` uncover the terminal for a while, as when the program is stopped.
     """
 
     def __init__(
-        self, console: Console, selection: Selection, facts: StatusInfo, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        selection: Selection,
+        status: StatusInfo,
+        meter: Meter | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """meter: that of the only stream, if the audio is measured here too; None: messages are all there is."""
         self._console = console
         self._selection = selection
-        self._facts = facts
+        self._status = status
+        self._meter = meter
         self._clock = clock
         self._lock = RLock()
-        self._strokes = strokes_for(console.encoding)
+        self._glyphs = glyphs_for(console.encoding)
         self._live: Live | None = None
-        self._streams: dict[str, StreamView] = {}
+        self._streams: dict[str, StreamView] = {}  # the latest to get a frame is the last
         self._chosen: str | None = None
-        self._looked = clock()
+        self._drawn_at = clock()
         self._notice: tuple[SourceNotice, float] | None = None
-        self._passing = False
+        self._ends_with_frame = False  # the problem that is shown
         self._frozen: ViewModel | None = None
 
     def __enter__(self) -> Self:
         self.show()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.hide()
 
     @property
@@ -110,76 +143,52 @@ class LivePanel:
         return self._live is not None
 
     def show(self) -> None:
-        """On the terminal's second screen: what is there stays right when the window changes its size."""
-        if self._live is not None:
-            return
-        # Results go to standard output by other ways: nothing may be caught and drawn here.
-        self._live = Live(
-            console=self._console,
-            screen=True,
-            refresh_per_second=REDRAWS,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            get_renderable=self.render,
-        )
-        self._live.start(refresh=True)
+        if self._live is None:
+            self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=True)
 
     def hide(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
             live.stop()
 
-    # --- what is told -------------------------------------------------------------------------------------------
-
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         with self._lock:
-            self._known(stream.name)
+            self._view(stream.name)
+
+    def write(self, message: Message) -> None:
+        with self._lock:
+            if isinstance(message, Frame):
+                # A server may have been asked for a few of the tags: the others are not among the strongest.
+                self._view(message.stream).add(message, self._selection.probs(message), self._clock())
+                self._replace_ended()
+                if self._ends_with_frame and self._notice is not None and self._notice[0].is_problem:
+                    self._notice = (replace(self._notice[0], is_problem=False), self._clock())
+            elif isinstance(message, Gap) and message.stream in self._streams:
+                self._streams[message.stream].add_gap(message)
+            elif isinstance(message, End):
+                if message.stream in self._streams:
+                    self._streams[message.stream].has_ended = True
+                    self._replace_ended()
+                text = f"{message.stream}: ended after {plural(message.frames, 'frame')}"
+                self.notify(SourceNotice(text, is_problem=False))
+            elif isinstance(message, Error):
+                self._show_error(message)
 
     def close(self) -> None:
         self.hide()
 
-    def write(self, message: Message) -> None:
-        if isinstance(message, Frame):
-            self.probs(message.stream, message.frame, self._selection.probs(message))
-        elif isinstance(message, End):
-            self.gone(message.stream)
-        elif isinstance(message, Error):
-            self.error(message)
-
-    def probs(self, stream: str, number: int, probs: NDArray[np.floating]) -> None:
-        """probs [P] of one frame of a stream."""
+    def notify(self, notice: SourceNotice) -> None:
+        """Show a notice: a problem until the next notice, anything else for a while."""
         with self._lock:
-            self._known(stream).add(number, probs, self._clock())
-            self._replace_ended()
-            if self._passing and self._notice is not None and self._notice[0].is_problem:
-                self._notice = (replace(self._notice[0], is_problem=False), self._clock())
+            self._notice, self._ends_with_frame = (notice, self._clock()), False
 
-    def gone(self, stream: str) -> None:
-        """A stream has ended: another takes its place as soon as there is one."""
+    def toggle_freeze(self) -> None:
+        """Stop or restart the display; everything else goes on."""
         with self._lock:
-            if stream in self._streams:
-                self._streams[stream].ended = True
-                self._replace_ended()
+            self._frozen = self._model() if self._frozen is None else None
 
-    def error(self, error: Error) -> None:
-        """Trouble of a stream: over when its frames come again, since nobody tells of that."""
-        with self._lock:
-            if self._notice is None or not self._notice[0].is_problem or self._notice[0].text != error.message:
-                self.notice(SourceNotice(error.message))
-                self._passing = True
-
-    def notice(self, notice: SourceNotice) -> None:
-        """Trouble is shown until the next notice, anything else for a while."""
-        with self._lock:
-            self._notice, self._passing = (notice, self._clock()), False
-
-    def freeze(self) -> None:
-        """The display stands still, or moves again; everything else goes on."""
-        with self._lock:
-            self._frozen = self._picture() if self._frozen is None else None
-
-    def next(self) -> None:
-        """Shows the next stream."""
+    def next_stream(self) -> None:
+        """Show the next stream by name."""
         with self._lock:
             names = sorted(self._streams)
             if names:
@@ -188,64 +197,98 @@ class LivePanel:
                 self._streams[self._chosen].settle()
                 self._frozen = None
 
-    def _known(self, name: str) -> StreamView:
-        shown = self._streams.pop(name, None) or StreamView(len(self._selection.tags))
-        self._streams[name] = shown  # the last of them: it was heard latest
-        if len(self._streams) > STREAMS:
+    def render(self) -> RenderableType:
+        """Return the view as it is now."""
+        width, height = self._console.size
+        with self._lock:
+            model = self._model()
+            if self._frozen is not None:
+                model = replace(self._frozen, is_frozen=True, notice=model.notice, is_problem=model.is_problem)
+        return Group(*draw(model, self._selection, self._glyphs, width, height))
+
+    def _show_error(self, error: Error) -> None:
+        """Show a stream's problem until its frames come again, since no message says that it is over."""
+        if self._notice is None or not self._notice[0].is_problem or self._notice[0].text != error.message:
+            self.notify(SourceNotice(error.message))
+            self._ends_with_frame = True
+
+    def _view(self, name: str) -> StreamView:
+        view = self._streams.pop(name, None) or StreamView(len(self._selection.tags))
+        self._streams[name] = view
+        if len(self._streams) > MAX_STREAMS:
             del self._streams[next(other for other in self._streams if other != self._chosen)]
         if self._chosen is None:
             self._chosen = name
-        return shown
+        return view
 
     def _replace_ended(self) -> None:
-        """While there is a stream that goes on, those that have ended are not shown."""
-        going_on = {name: shown for name, shown in self._streams.items() if not shown.ended}
-        if going_on:
-            self._streams = going_on
-            if self._chosen not in going_on:
-                self._chosen = next(reversed(going_on))  # the one that was heard latest
-                going_on[self._chosen].settle()
+        """Forget the streams that have ended while there is another one."""
+        running = {name: view for name, view in self._streams.items() if not view.has_ended}
+        if running:
+            self._streams = running
+            if self._chosen not in running:
+                self._chosen = next(reversed(running))
+                running[self._chosen].settle()
 
-    # --- what is drawn ------------------------------------------------------------------------------------------
-
-    def render(self) -> RenderableType:
-        """The view as it is now."""
-        width, height = self._console.size
-        with self._lock:
-            picture = self._picture()
-            if self._frozen is not None:
-                picture = replace(self._frozen, frozen=True, notice=picture.notice, trouble=picture.trouble)
-        return Group(*draw(picture, self._selection, self._strokes, width, height))
-
-    def _picture(self) -> ViewModel:
+    def _model(self) -> ViewModel:
         now = self._clock()
-        elapsed, self._looked = now - self._looked, now
-        shown = self._streams.get(self._chosen) if self._chosen is not None else None
-        if shown is None:
-            shown = StreamView(len(self._selection.tags))
-        waiting = now - shown.heard_at > STALE_S
-        if waiting:
-            shown.smoothed.add(np.zeros(len(shown.latest)))
-        shown.smoothed.look(elapsed)
-        others = len(self._streams) - 1
-        notice = self._current(now)
+        elapsed_s, self._drawn_at = now - self._drawn_at, now
         name = self._chosen or ""
+        view = self._streams.get(name) or StreamView(len(self._selection.tags))
+        is_waiting = now - view.updated_at > STALE_AFTER_S
+        if is_waiting:
+            view.smoother.add(np.zeros(len(view.latest)))
+        view.smoother.advance(elapsed_s)
+        others = len(self._streams) - 1
+        notice = self._current_notice(now)
         return ViewModel(
             stream=printable(name) + (f" (+{others})" if others > 0 else ""),
-            about=printable(self._facts.about()),
-            reading=self._facts.reading(name),
-            bars=shown.smoothed.bars.copy(),
-            order=shown.smoothed.order.copy(),
-            cells=shown.history.cells,
-            facts=tuple(map(printable, self._facts.told())),
-            keys=self._facts.keys,
+            source=printable(self._status.source()),
+            reading=view.reading if self._meter is None else self._meter.reading(),
+            bars=view.smoother.bars.copy(),
+            order=view.smoother.order.copy(),
+            history=view.history.cells,
+            facts=tuple(map(printable, self._status.facts())),
+            keys=self._status.keys,
             notice=None if notice is None else printable(notice.text),
-            trouble=notice is not None and notice.is_problem,
-            waiting=waiting,
+            is_problem=notice is not None and notice.is_problem,
+            is_waiting=is_waiting,
         )
 
-    def _current(self, now: float) -> SourceNotice | None:
+    def _current_notice(self, now: float) -> SourceNotice | None:
         if self._notice is None:
             return None
         notice, since = self._notice
-        return notice if notice.is_problem or now - since < NOTICE_S else None
+        return notice if notice.is_problem or now - since < NOTICE_TIME_S else None
+
+
+class WatchPanel(LivePanel):
+    """The live view of a server's messages, with its keys. The main thread calls `stop_requested` often."""
+
+    def __init__(self, console: Console, selection: Selection, hello: Hello, label: str) -> None:
+        """label: of the server."""
+        facts = (f"model {hello.model}", hello.server)
+        super().__init__(console, selection, StatusInfo(lambda: label, lambda: facts, WATCH_KEYS))
+        self._keys = Keys(self)
+        self._has_quit = False
+        self._entered = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._entered.callback(self.hide)
+        super().__enter__()
+        self._entered.enter_context(self._keys)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.close()
+
+    def stop_requested(self) -> bool:
+        """Handle the keys that were pressed, and return whether the user has quit."""
+        while (key := self._keys.read()) is not None:
+            if key == "q":
+                self._has_quit = True
+            elif key == "n":
+                self.next_stream()
+            elif key == " ":
+                self.toggle_freeze()
+        return self._has_quit

@@ -1,4 +1,4 @@
-"""How a live stream looks on a terminal of any size: pure drawing, from one picture of its state."""
+"""How a live stream looks on a terminal of any size: drawn without state, from one view model."""
 
 from __future__ import annotations
 
@@ -12,132 +12,119 @@ from rich.text import Text
 
 from streamtag.audio.level_meter import Level, Reading
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.bars import ABSENT, PRESENT, QUIET, WIDEST, Glyphs, bar
-from streamtag.terminal.sparkline import sparkline
+from streamtag.terminal.widgets import DIM_STYLE, MAX_WIDTH, Glyphs, bar, sparkline
 from streamtag.text import format_time, plural
 
-BARS = 20  # at most where the user sets no --top; as many as fit
-ROOMY = 18  # lines, from which on some are left free
-QUIETEST_DB = -60.0  # where the level's scale begins
+MAX_BARS = 20  # without --top; as many as fit
+ROOMY_HEIGHT = 18  # lines, from which on some are left blank
+MIN_LEVEL_DB = -60.0  # where the level's scale begins
 LOUD_DB, HOT_DB = -12.0, -3.0  # where its colour changes
-TROUBLE = "bold yellow"
+PROBLEM_STYLE = "bold yellow"
 
 
 @dataclass(frozen=True)
 class ViewModel:
-    """All that is shown. bars, order: smoothed probabilities [P]; cells: [C, P], NaN where nothing was heard.
+    """Everything that is shown. bars, order: smoothed probabilities [P]; history: [C, P], NaN where unknown.
 
-    about: where the sound comes from. facts: short things to tell, the most important first. notice: None if none.
+    source: where the audio comes from. facts: short texts, the most important first. notice: None if there is none.
     """
 
     stream: str
-    about: str
+    source: str
     reading: Reading
     bars: NDArray[np.float64]
     order: NDArray[np.float64]
-    cells: NDArray[np.float64]
+    history: NDArray[np.float64]
     facts: tuple[str, ...]
     keys: str
     notice: str | None = None
-    trouble: bool = False
-    frozen: bool = False
-    waiting: bool = False
+    is_problem: bool = False
+    is_frozen: bool = False
+    is_waiting: bool = False
 
 
-def draw(picture: ViewModel, selection: Selection, strokes: Glyphs, width: int, height: int) -> Iterator[Text]:
-    """At most `height` lines of at most `width` cells. What matters least goes first where there is no room."""
-    width = min(width, WIDEST)
-    roomy = height >= ROOMY
-    head = [_title(picture, width)]
-    if picture.reading.level is not None and height >= 4:
-        head.append(_level(picture.reading.level, width, strokes))
+def draw(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, height: int) -> Iterator[Text]:
+    """Yield at most `height` lines of at most `width` cells. Where there is no room, the least important go first."""
+    width = min(width, MAX_WIDTH)
+    head = [_title(view, width)]
+    if view.reading.level is not None and height >= 4:
+        head.append(_level(view.reading.level, width, glyphs))
     foot: list[Text] = []
     if height >= 6:
-        foot += _flow(_figures(picture.reading), width, 2 if height >= 9 else 1)
+        foot += _flow(_figures(view.reading), width, 2 if height >= 9 else 1)
     if height >= 12:
-        foot += _flow(picture.facts, width, 2)
-    if picture.notice is not None and height >= 5:
-        foot.append(Text(_cut(picture.notice, width), TROUBLE if picture.trouble else QUIET))
-    if picture.keys and height >= 8:
-        foot.append(Text(_cut(picture.keys, width), QUIET))
-    free = [Text()] if roomy else []
-    room = height - len(head) - len(foot) - 2 * len(free)
+        foot += _flow(view.facts, width, 2)
+    if view.notice is not None and height >= 5:
+        foot.append(Text(_cut(view.notice, width), PROBLEM_STYLE if view.is_problem else DIM_STYLE))
+    if view.keys and height >= 8:
+        foot.append(Text(_cut(view.keys, width), DIM_STYLE))
+    blank = [Text()] if height >= ROOMY_HEIGHT else []
+    room = height - len(head) - len(foot) - 2 * len(blank)
     yield from head
-    yield from free
-    yield from _bars(picture, selection, strokes, width, max(0, min(selection.top or BARS, room)))
-    yield from free
+    yield from blank
+    yield from _bars(view, selection, glyphs, width, max(0, min(selection.top or MAX_BARS, room)))
+    yield from blank
     yield from foot
 
 
-def _title(picture: ViewModel, width: int) -> Text:
-    """The stream, where its sound comes from, and how long it has been heard."""
-    state = "frozen" if picture.frozen else "waiting" if picture.waiting else ""
-    clock = format_time(picture.reading.elapsed_s)
+def _title(view: ViewModel, width: int) -> Text:
+    """Return the stream, its source, its state and its length."""
+    state = "frozen" if view.is_frozen else "waiting" if view.is_waiting else ""
+    clock = format_time(view.reading.elapsed_s)
     right = Text.assemble((f" {state} ", "reverse yellow") if state else "", "  " if state else "", (clock, "bold"))
     room = max(0, width - right.cell_len - 2)
-    name = _cut(picture.stream, room)
-    about = _cut(picture.about, room - cell_len(name) - 2) if picture.about else ""
-    left = Text.assemble((name, "bold"), "  " if about else "", (about, QUIET))
+    name = _cut(view.stream, room)
+    source = _cut(view.source, room - cell_len(name) - 2) if view.source else ""
+    left = Text.assemble((name, "bold"), "  " if source else "", (source, DIM_STYLE))
     left.pad_right(max(0, width - left.cell_len - right.cell_len))
     left.append_text(right)
     left.truncate(width)
     return left
 
 
-def _level(level: Level, width: int, strokes: Glyphs) -> Text:
-    """The sound's level on a scale of decibels, with its peak as a mark."""
+def _level(level: Level, width: int, glyphs: Glyphs) -> Text:
+    """Return the level on a scale of decibels, with its peak as a mark."""
     figures = f" {level.rms_db:4.0f} dBFS" if level.rms_db > -100 else "    - dBFS"
     clip = " CLIP"
     room = max(4, width - len("level ") - len(figures) - len(clip))
-    ends = [_place(decibels, room) for decibels in (LOUD_DB, HOT_DB)]
-    filled, peak = _place(level.rms_db, room), _place(level.peak_db, room)
-    line = Text("level ", QUIET)
+    limits = [_scale_position(decibels, room) for decibels in (LOUD_DB, HOT_DB)]
+    filled, peak = _scale_position(level.rms_db, room), _scale_position(level.peak_db, room)
+    line = Text("level ", DIM_STYLE)
     for cell in range(room):
-        colour = "green" if cell < ends[0] else "yellow" if cell < ends[1] else "red"
+        colour = "green" if cell < limits[0] else "yellow" if cell < limits[1] else "red"
         if cell < filled:
-            line.append(strokes.parts[-1], colour)
-        elif cell == peak and level.peak_db > QUIETEST_DB:
-            line.append(strokes.mark, colour)
+            line.append(glyphs.fill[-1], colour)
+        elif cell == peak and level.peak_db > MIN_LEVEL_DB:
+            line.append(glyphs.mark, colour)
         else:
-            line.append(strokes.dot if cell in ends else " ", QUIET)
-    line.append(figures, QUIET)
+            line.append(glyphs.dot if cell in limits else " ", DIM_STYLE)
+    line.append(figures, DIM_STYLE)
     line.append(clip if level.clipped else " " * len(clip), "bold red")
     line.truncate(width)
     return line
 
 
-def _place(decibels: float, room: int) -> int:
-    return int(min(1.0, max(0.0, 1 - decibels / QUIETEST_DB)) * (room - 1) + 0.5)
+def _scale_position(decibels: float, room: int) -> int:
+    return int(min(1.0, max(0.0, 1 - decibels / MIN_LEVEL_DB)) * (room - 1) + 0.5)
 
 
-def _bars(picture: ViewModel, selection: Selection, strokes: Glyphs, width: int, rows: int) -> Iterator[Text]:
-    """A tag a line: its name, a bar up to its probability, the figure, and its last seconds."""
-    cells = len(picture.cells) if width >= 64 else len(picture.cells) // 2 if width >= 44 else 0
+def _bars(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, rows: int) -> Iterator[Text]:
+    """Yield one line per tag: its name, a bar of its probability, the number, and its last seconds."""
+    cells = len(view.history) if width >= 64 else len(view.history) // 2 if width >= 44 else 0
     longest = max(cell_len(name) for name in selection.names)
-    names = min(longest, max(8, width // 3))
-    room = max(4, width - names - 2 - 6 - (cells + 2 if cells else 0))
-    for index in selection.strongest(picture.order)[:rows]:
-        value, threshold = float(picture.bars[index]), selection.thresholds[index]
-        style = "bold" if value >= threshold else QUIET
-        line = Text(_cut(selection.tags[index], names, pad=True) + "  ", style)
-        line.append_text(bar(value, threshold, room, strokes))
+    name_width = min(longest, max(8, width // 3))
+    bar_width = max(4, width - name_width - 2 - 6 - (cells + 2 if cells else 0))
+    for index in selection.strongest(view.order)[:rows]:
+        value, threshold = float(view.bars[index]), selection.thresholds[index]
+        style = "bold" if value >= threshold else DIM_STYLE
+        line = Text(_cut(selection.tags[index], name_width, pad=True) + "  ", style)
+        line.append_text(bar(value, threshold, bar_width, glyphs))
         line.append(f"  {value:.2f}", style)
         if cells:
             line.append("  ")
-            line.append_text(_course(picture.cells[-cells:, index], threshold, strokes))
+            line.append_text(sparkline(view.history[-cells:, index], threshold, glyphs))
         line.truncate(width)
         yield line
-
-
-def _course(heights: NDArray[np.float64], threshold: float, strokes: Glyphs) -> Text:
-    """The tallest cell is the largest value, or the threshold: a weak tag never looks like a strong one."""
-    known = ~np.isnan(heights)
-    full = max(threshold, float(heights[known].max(initial=0.0)))
-    text = Text()
-    for height, there in zip(heights, known, strict=True):
-        cell = sparkline(np.array([height]), full, strokes.courses) if there else " "
-        text.append(cell, PRESENT if there and height >= threshold else ABSENT)
-    return text
 
 
 def _figures(reading: Reading) -> Iterator[str]:
@@ -153,19 +140,19 @@ def _figures(reading: Reading) -> Iterator[str]:
         yield f"{plural(reading.dropped, 'frame')} dropped"
 
 
-def _flow(pieces: Iterable[str], width: int, most: int) -> list[Text]:
-    """Pieces side by side, as many lines as they need but at most `most`; what does not fit is left out."""
+def _flow(texts: Iterable[str], width: int, max_lines: int) -> list[Text]:
+    """Return the texts side by side on as many lines as they need; what does not fit is left out."""
     lines: list[str] = []
-    for piece in pieces:
-        if lines and cell_len(lines[-1]) + 3 + cell_len(piece) <= width:
-            lines[-1] += f"   {piece}"
-        elif len(lines) < most:
-            lines.append(_cut(piece, width))
-    return [Text(line, QUIET) for line in lines]
+    for text in texts:
+        if lines and cell_len(lines[-1]) + 3 + cell_len(text) <= width:
+            lines[-1] += f"   {text}"
+        elif len(lines) < max_lines:
+            lines.append(_cut(text, width))
+    return [Text(line, DIM_STYLE) for line in lines]
 
 
 def _cut(text: str, width: int, pad: bool = False) -> str:
-    """No wider than `width` cells; `pad`: exactly as wide."""
+    """Return the text in at most `width` cells; with `pad`, in exactly as many."""
     width = max(0, width)
     if cell_len(text) > width:
         return set_cell_size(text, width) if width < 4 else set_cell_size(text, width - 2) + ".."

@@ -1,11 +1,11 @@
-"""The table of a server's streams on a terminal: who sends, how far it is, what is heard."""
+"""The table of a server's streams on a terminal: their lengths, lags and strongest tags."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,44 +14,68 @@ from rich.text import Text
 
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame, Message
-from streamtag.scheduler.stats import SchedulerStats, StreamStats
 from streamtag.text import format_time, plural
 
-REDRAW_S = 0.5
-AROUND = 5  # lines of the terminal that are not for streams
-TAGS = 3  # strongest tags of a stream
+REDRAW_INTERVAL_S = 0.5
+OTHER_LINES = 5  # lines of the terminal that are not for streams
+MAX_TAGS = 3  # of a stream, without --top
+
+
+class StreamRow(Protocol):
+    """What the table shows of a stream: `streamtag.scheduler.stats.StreamStats`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def lag_s(self) -> float: ...
+
+    @property
+    def shed_s(self) -> float: ...
+
+    @property
+    def is_live(self) -> bool: ...
+
+    @property
+    def is_disconnected(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class ServerSnapshot:
-    """How the server stands when the table is drawn."""
+    """The state of a server when the table is drawn. utilization: 0 to 1."""
 
-    load: SchedulerStats
-    streams: Sequence[StreamStats]
+    streams: Sequence[StreamRow]
+    capacity: int
     subscribers: int
+    utilization: float
+    is_degraded: bool
 
 
 class StreamsTable:
-    """Entered, the streams stand below, and lines for people scroll by above. Owned by one thread, which says when
-    to look; nothing is drawn more often than twice a second.
+    """A sink that keeps a table of streams below the lines that are printed with `note`. Used by one thread.
+
+    `draw` is called often, and draws at most twice a second while the table is entered.
     """
 
     def __init__(
         self,
         console: Console,
         address: str,
-        look: Callable[[], ServerSnapshot],
-        tags: int = TAGS,
+        snapshot: Callable[[], ServerSnapshot],
+        tags: int = MAX_TAGS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """address: of the server. tags: how many of a stream's are shown."""
         self._console = console
         self._address = address
-        self._look = look
+        self._snapshot = snapshot
         self._tags = tags
         self._clock = clock
         self._frames: dict[str, Frame] = {}  # the newest of each stream
-        self._drawn = float("-inf")
+        self._drawn_at = float("-inf")
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
@@ -61,16 +85,14 @@ class StreamsTable:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """The table goes, the lines stay."""
+        """Erase the table; the lines stay."""
         self._live.stop()
 
     def note(self, text: str) -> None:
+        """Print a line above the table."""
         self._console.print(Text(f"streamtag: {text}"), soft_wrap=True)
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
-        pass
-
-    def close(self) -> None:
         pass
 
     def write(self, message: Message) -> None:
@@ -79,17 +101,20 @@ class StreamsTable:
         elif isinstance(message, End):
             self._frames.pop(message.stream, None)
 
+    def close(self) -> None:
+        pass
+
     def draw(self) -> None:
-        """If it is time."""
+        """Redraw the table if it is time."""
         now = self._clock()
-        if now - self._drawn >= REDRAW_S:
-            self._drawn = now
+        if now - self._drawn_at >= REDRAW_INTERVAL_S:
+            self._drawn_at = now
             self._live.update(self.render(), refresh=True)
 
     def render(self) -> RenderableType:
-        room = self._look()
-        most = max(1, self._console.height - AROUND)
-        shown = room.streams[:most]
+        """Return the table as it is now."""
+        server = self._snapshot()
+        shown = server.streams[: max(1, self._console.height - OTHER_LINES)]
         table = Table(box=None, pad_edge=False, show_header=bool(shown), header_style="dim")
         table.add_column("stream", max_width=28, no_wrap=True, overflow="ellipsis")
         table.add_column("heard", justify="right")
@@ -98,18 +123,17 @@ class StreamsTable:
         table.add_column("tags", no_wrap=True, overflow="ellipsis")
         for stream in shown:
             lag = "" if stream.is_disconnected else f"{1000 * stream.lag_s:.0f} ms"
-            table.add_row(
-                Text(stream.name), format_time(stream.seconds), lag, _state(stream), self._strongest(stream.name)
-            )
-        more = len(room.streams) - len(shown)
-        rest = [Text(f"and {more} more", style="dim")] if more else []
-        return Group(self._title(room), *([table] if shown else []), *rest)
+            length = format_time(stream.seconds)
+            table.add_row(Text(stream.name), length, lag, _state(stream), self._strongest(stream.name))
+        more = len(server.streams) - len(shown)
+        below = [Text(f"and {more} more", style="dim")] if more else []
+        return Group(self._title(server), *([table] if shown else []), *below)
 
-    def _title(self, room: ServerSnapshot) -> Text:
-        load = room.load
-        text = Text(f"{self._address}  {load.streams} of {plural(load.capacity, 'stream')}", style="bold")
-        text.append(f"  {plural(room.subscribers, 'subscriber')}  {load.utilization:.0%} busy", style="not bold")
-        if load.is_degraded:
+    def _title(self, server: ServerSnapshot) -> Text:
+        streams = f"{len(server.streams)} of {plural(server.capacity, 'stream')}"
+        text = Text(f"{self._address}  {streams}", style="bold")
+        text.append(f"  {plural(server.subscribers, 'subscriber')}  {server.utilization:.0%} busy", style="not bold")
+        if server.is_degraded:
             text.append("  behind: no new streams", style="bold red")
         return text
 
@@ -121,7 +145,7 @@ class StreamsTable:
         return Text("  ".join(f"{tag} {value:.0%}" for tag, value in strongest))
 
 
-def _state(stream: StreamStats) -> Text:
+def _state(stream: StreamRow) -> Text:
     if stream.is_disconnected:
         return Text("away", style="yellow")
     if stream.shed_s:

@@ -15,52 +15,47 @@ from rich.text import Text
 from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
 from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.sparkline import characters_for, sparkline
+from streamtag.terminal.widgets import DIM_STYLE, glyphs_for, sparkline
 from streamtag.text import format_time, plural
 
-ROWS = 10  # where the user sets no --top
+MAX_ROWS = 10  # without --top
 CELLS = 30  # of a sparkline
-PRESENT, ABSENT = "bold green", "bright_black"
+PRESENT_STYLE = "bold green"
 PIPE_WIDTH = 100  # characters; nothing wraps or is cut below it
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tag over a whole stream. course: mean probabilities of up to CELLS equal stretches of time."""
+    """One tag over a whole stream. over_time: mean probabilities of up to CELLS equal intervals."""
 
     tag: str
     mean: float
     peak: float
     peak_time: float
     threshold: float
-    course: NDArray[np.float64]
+    over_time: NDArray[np.float64]
 
     @property
-    def present(self) -> bool:
+    def is_present(self) -> bool:
         return self.mean >= self.threshold
-
-    @property
-    def full(self) -> float:
-        """The probability drawn as the tallest cell: no tag below its threshold looks like a strong one."""
-        return max(self.threshold, float(self.course.max(initial=0.0)))
 
 
 def rows(timeline: Timeline, selection: Selection) -> list[Row]:
-    """The strongest tags by mean, strongest first. Empty where there are no frames."""
+    """Return the strongest tags by mean, strongest first; none if there are no frames."""
     if not len(timeline):
         return []
-    means, result = timeline.means, []
-    for index in selection.strongest(means, ROWS):
-        row = Row(
-            tag=selection.tags[index],
+    means = timeline.means
+    return [
+        Row(
+            tag=timeline.tags[index],
             mean=float(means[index]),
             peak=float(timeline.peaks[index]),
             peak_time=float(timeline.peak_times[index]),
             threshold=selection.thresholds[index],
-            course=interval_means(timeline.probs[:, index], CELLS),
+            over_time=interval_means(timeline.probs[:, index], CELLS),
         )
-        result.append(row)
-    return result
+        for index in selection.strongest(means, MAX_ROWS)
+    ]
 
 
 class SummaryTable:
@@ -70,53 +65,47 @@ class SummaryTable:
         self._console = results_console(file)
         self._selection = selection
         self._timeline = Timeline("", selection.tags)
-        self._characters = characters_for(file.encoding)
+        self._glyphs = glyphs_for(file.encoding)
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._timeline = timeline
 
     def write(self, message: Message) -> None:
         if isinstance(message, End):
-            self._print(self._timeline)
+            frames = plural(message.frames, "frame")
+            figures = f"  {format_time(message.seconds)}  {frames}"
+            self._console.print(Text.assemble((message.stream, "bold"), (figures, DIM_STYLE)), soft_wrap=True)
+            if message.frames:
+                self._console.print(self._table())
+            self._console.print()
 
     def close(self) -> None:
         pass
 
-    def _print(self, timeline: Timeline) -> None:
-        frames = plural(len(timeline), "frame")
-        title = Text.assemble((timeline.name, "bold"), (f"  {format_time(timeline.seconds)}  {frames}", ABSENT))
-        self._console.print(title, soft_wrap=True)
-        if len(timeline):
-            self._console.print(self._table(rows(timeline, self._selection)))
-        self._console.print()
-
-    def _table(self, strongest: list[Row]) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=ABSENT)
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=DIM_STYLE)
         table.add_column("")
         table.add_column("tag", no_wrap=True)
         for name in ("mean", "max", "at"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("over time", no_wrap=True)
-        for row in strongest:
-            style = PRESENT if row.present else ""
-            course = Text()
-            for height in row.course:
-                cell = sparkline(np.array([height]), row.full, self._characters)
-                course.append(cell, "green" if height >= row.threshold else ABSENT)
+        for row in rows(self._timeline, self._selection):
+            style = PRESENT_STYLE if row.is_present else ""
+            mark = Text("*" if row.is_present else " ", style)
             numbers = (f"{row.mean:.2f}", f"{row.peak:.2f}", format_time(row.peak_time))
-            mark = Text("*" if row.present else " ", style)
-            table.add_row(mark, Text(row.tag, style), *(Text(number, style) for number in numbers), course)
+            over_time = sparkline(row.over_time, row.threshold, self._glyphs, DIM_STYLE)
+            table.add_row(mark, Text(row.tag, style), *(Text(number, style) for number in numbers), over_time)
         return table
 
 
 class ResultsConsole(Console):
-    """A console that lets a closed pipe be the caller's business."""
+    """A console that raises BrokenPipeError instead of ending the program."""
 
     def on_broken_pipe(self) -> None:
         raise  # rich calls this while it handles the error
 
 
 def results_console(file: TextIO) -> Console:
-    """Colours on a terminal, plain text of a fixed width elsewhere."""
-    wide = None if file.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return ResultsConsole(file=file, highlight=False, markup=False, emoji=False, width=wide)
+    """Return a console with colours on a terminal, and plain text of a fixed width elsewhere."""
+    width = None if file.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return ResultsConsole(file=file, highlight=False, markup=False, emoji=False, width=width)

@@ -1,4 +1,4 @@
-"""Which files a folder or a pattern stands for."""
+"""Addresses, the names of streams and result files, and the files that a folder or a pattern stands for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,64 @@ from pathlib import Path
 
 import pytest
 
-from streamtag.audio.files import find_files
+from streamtag.audio.files import Address, find_files, stream_names, target_paths
 from streamtag.errors import SourceError
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "label", "name"),
+    [
+        ("music/song.mp3", "file", "music/song.mp3", "song.mp3"),
+        ("C:\\song.mp3", "file", "C:\\song.mp3", "C:\\song.mp3"),
+        ("concat:a.mp3|b.mp3", "file", "concat:a.mp3|b.mp3", "concat:a.mp3|b.mp3"),
+        ("..", "file", "..", ".."),
+        ("-", "pipe", "standard input", "stdin"),
+        ("HTTPS://h.org/a%20b.mp3?x=1#t", "url", "https://h.org/a%20b.mp3?x=1", "a b.mp3"),
+        ("http://h.org:8000/", "url", "http://h.org:8000/", "h.org:8000"),
+        ("http://user:secret@h.org/live", "url", "http://h.org/live", "live"),
+        ("two\nlines.mp3", "file", "two?lines.mp3", "two?lines.mp3"),
+    ],
+)
+def test_kinds_and_names(where: str, kind: str, label: str, name: str) -> None:
+    address = Address.of(where)
+    assert (address.kind, address.label, address.name) == (kind, label, name)
+    assert address.where == where
+
+
+@pytest.mark.parametrize(
+    ("where", "suffix"), [("a.mp3", ".mp3"), ("a", ""), ("a.%03d", ""), ("http://h/a.mp3", ""), ("a.é", "")]
+)
+def test_suffixes_that_are_told_to_ffmpeg(where: str, suffix: str) -> None:
+    assert Address.of(where).suffix == suffix
+
+
+def test_a_stream_is_called_after_its_file() -> None:
+    assert stream_names(["music/song.mp3", "/tmp/Ünï 東京.flac"]) == ["song.mp3", "Ünï 東京.flac"]
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    names = stream_names(["a/song.mp3", "b/song.mp3", "c/song.mp3"])
+    assert names == ["song.mp3", "song.mp3 (2)", "song.mp3 (3)"]
+
+
+def test_urls_and_standard_input() -> None:
+    sources = ["https://me:secret@example.org/a/My%20song.ogg?key=1", "http://example.org/", "-"]
+    assert stream_names(sources) == ["My song.ogg", "example.org", "stdin"]
+
+
+def test_one_stream_has_the_target_itself() -> None:
+    assert target_paths(Path("out/tags.labels"), ["song.mp3"]) == [Path("out/tags.labels")]
+
+
+def test_several_streams_have_files_of_their_own_beside_it() -> None:
+    paths = target_paths(Path("out/tags.png"), ["song.mp3", "song.flac", "a/b.mp3", "x"])
+    assert [path.name for path in paths] == [
+        "tags-song.png",
+        "tags-song (2).png",
+        "tags-a_b.png",
+        "tags-x.png",
+    ]
+    assert {path.parent for path in paths} == {Path("out")}
 
 
 @pytest.fixture
@@ -78,7 +134,19 @@ def test_what_is_not_there(music: Path, argument: str, message: str) -> None:
         find_files([str(music / argument)])
 
 
-@pytest.mark.parametrize("argument", ["", "rtsp://example.org/x", "http://", "http://[bad/x.mp3"])
-def test_arguments_that_are_no_place(argument: str) -> None:
-    with pytest.raises(SourceError):
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("", "is empty"),
+        ("http://", "not an address"),
+        ("http://[bad/x.mp3", "not an address"),
+        (
+            "rtsp://me:secret@h/x",
+            "^rtsp://h/x: only http:// and https:// .* `streamtag listen --from` reads live streams",
+        ),
+        ("ftp://h/x.mp3", "only http:// and https:// addresses can be opened$"),
+    ],
+)
+def test_what_is_not_an_input_is_refused(argument: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         find_files([argument])

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from streamtag.audio.source import AudioGap, SourceNotice
 from streamtag.audio.url_stream import UrlStream
 from streamtag.errors import SourceError
-from tests.audio.capture import gaps_of, notices_of, read_all, read_until, samples_of
+from tests.audio.capture import gaps_of, has_recovered, notices_of, read_all, read_until, samples_of
+from tests.audio.rtsp_server import rtsp_server
 
 Encode = Callable[..., Path]
 Tone = Callable[..., NDArray[np.float32]]
@@ -132,10 +133,47 @@ def test_what_never_worked_is_an_error_at_once(way: str, station: Station) -> No
         assert stream.read(0) is None
 
 
-@pytest.mark.parametrize("where", ["song.mp3", "ftp://host/", ""])
-def test_what_is_not_an_address_is_refused(where: str) -> None:
-    with pytest.raises(SourceError):
+def test_an_rtsp_stream_plays_and_reconnects() -> None:
+    with rtsp_server(seconds=1) as server, UrlStream(server.address, first_delay_s=0.02) as stream:
+        events = read_until(stream, notices_of)
+        assert len(samples_of(events)) == 16000
+        assert notices_of(events) == [SourceNotice(f"{server.address}: ended; connecting again")]
+        assert stream.description == f"{server.address}, pcm_mulaw, 8000 Hz, 1 channel"
+        events = read_until(stream, has_recovered)
+        assert len(gaps_of(events)) == 1
+        assert server.connections >= 2
+
+
+def test_an_rtsp_server_may_lead_to_another_one_but_not_to_a_file(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    path = encode(tmp_path / "private.wav", tone(2, 44100), 44100, "pcm_s16le")
+    refused = pytest.raises(SourceError, match="cannot be reached: invalid argument")
+    with rtsp_server(redirect=f"file://{path}") as server, UrlStream(server.address) as stream, refused:
+        read_all(stream)
+    with rtsp_server() as target, rtsp_server(redirect=target.address) as server, UrlStream(server.address) as stream:
+        assert len(samples_of(read_until(stream, notices_of))) == 32000
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("song.mp3", "not an address"),
+        ("", "is empty"),
+        ("rtsp://", "not an address"),
+        ("ftp://me:secret@host/", "^ftp://host/: only http://, https://, rtsp://, rtsps://, srt:// and rtmp:// addre"),
+        ("udp://@239.0.0.1:1234", "only http"),
+        ("file:///etc/passwd", "only http"),
+    ],
+)
+def test_what_is_not_the_address_of_a_stream_is_refused(where: str, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
         UrlStream(where)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "srt", "rtmp"])
+def test_every_live_scheme_is_opened(scheme: str) -> None:
+    reason = r"cannot be reached: connection refused|this build of FFmpeg cannot read srt:// addresses"
+    with UrlStream(f"{scheme}://127.0.0.1:1/live") as stream, pytest.raises(SourceError, match=reason):
+        read_all(stream)
 
 
 def test_closing_does_not_wait_for_the_next_attempt(station: Station) -> None:

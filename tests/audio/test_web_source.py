@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError
+from tests.audio.rtsp_server import rtsp_server
 
 Encode = Callable[..., Path]
 Tone = Callable[..., NDArray[np.float32]]
@@ -98,6 +99,17 @@ def test_a_server_cannot_lead_to_local_files(site: str, page: str) -> None:
         open_source(f"{site}/{page}", QUICK) as source,
     ):
         list(source)
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.ffconcat"])
+def test_a_web_server_cannot_lead_to_other_protocols(name: str, site: str, tmp_path: Path) -> None:
+    with rtsp_server() as server:
+        entry = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
+        entry = entry if name.endswith("m3u8") else "ffconcat version 1.0\nfile '{}'\n"
+        (tmp_path / name).write_text(entry.format(server.address))
+        with pytest.raises(SourceError), open_source(f"{site}/{name}", QUICK) as source:
+            list(source)
+        assert server.connections == 0
 
 
 def test_text_is_no_audio(site: str) -> None:

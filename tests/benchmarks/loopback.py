@@ -71,7 +71,7 @@ def main(model: str | None = None, device: str = "cpu", seconds: str = "60") -> 
         if correlation(recorded, test) < MIN_CORRELATION:
             raise SourceError("the microphone does not hear the loudspeaker")
         play(library, sound)
-        figures = live(load(model, device), Microphone, float(seconds), subscribers=10)
+        figures = live(load(model, device), Microphone, float(seconds))
     print(json.dumps(figures, indent=1))
 
 

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from streamtag.api import load
+from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.bench.capacity import MAX_TRIALS, search
-from streamtag.cli.bench.schedule import DRAIN_TIMEOUT_S, LoadSchedule, chunk_index, feed
-from streamtag.cli.bench.trial import Trial, TrialRecorder
+from streamtag.cli.bench.load import LoadSchedule, Trial, TrialRecorder, feed
 from streamtag.errors import StreamtagError
 from tests.benchmarks.process import resident_mib
 from tests.benchmarks.producers import FRAME, GAP, NUMBER
@@ -71,8 +71,7 @@ class Peer:
 def peers_trial(model: Path, device: str, schedule: LoadSchedule, streams: int) -> Trial:
     """Raises StreamtagError if a process does not start."""
     command = [sys.executable, "-m", "streamtag.cli", "listen", "--from", "-", "--json", "--format", "s16le"]
-    command += ["--rate", str(schedule.rate), "--model", str(model), "--device", device]
-    chunks = schedule.pcm_chunks()
+    command += ["--rate", str(SAMPLE_RATE), "--model", str(model), "--device", device]
     recorder = TrialRecorder(schedule, range(streams))
     with ExitStack() as resources:
         peers = []
@@ -82,16 +81,10 @@ def peers_trial(model: Path, device: str, schedule: LoadSchedule, streams: int) 
         for peer in peers:
             peer.start()
         start = time.monotonic() + 0.1
-
-        def push(stream: int, chunk: int) -> None:
-            peers[stream].push(chunks[chunk_index(stream, chunk, len(chunks))])
-
-        late_s = feed(schedule, range(streams), start, push)
-        until = time.monotonic() + DRAIN_TIMEOUT_S
-        while not recorder.is_complete and time.monotonic() < until:
-            time.sleep(DRAIN_TIMEOUT_S / 20)
+        feed(schedule, range(streams), start, lambda stream, chunk: peers[stream].push(chunk))
+        recorder.wait()
         own_mib = sum(resident_mib(peer.process.pid) for peer in peers) / streams
-        return recorder.trial(start, late_s, own_mib_a_process=own_mib)
+        return recorder.trial(start, own_mib_a_process=own_mib)
 
 
 def main(model: str | None = None, device: str = "cpu", seconds: str = "10") -> None:
@@ -100,7 +93,7 @@ def main(model: str | None = None, device: str = "cpu", seconds: str = "10") -> 
     schedule = LoadSchedule(spec.hop_s, spec.lookahead_s, seconds=float(seconds))
     trial = partial(peers_trial, tagger.path, device, schedule)
     found = search(trial, FIRST, MAX_PROCESSES, MAX_TRIALS * schedule.counted[1])
-    print(json.dumps(found.to_figures(), indent=1))
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -19,14 +19,13 @@ from dataclasses import asdict, dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-import numpy as np
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
-from streamtag.cli.bench.schedule import DRAIN_TIMEOUT_S, MIN_SLEEP_S, LoadSchedule, chunk_index
-from streamtag.cli.bench.trial import TrialRecorder
+from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.cli.bench.load import DRAIN_TIMEOUT_S, MIN_SLEEP_S, LoadSchedule, TrialRecorder, pcm_chunks
 
 MAX_OPENING = 8  # connections that are opened at the same time
 OPEN_TIMEOUT_S = 20.0
@@ -44,7 +43,6 @@ class Report:
     repeated: int
     gaps: int
     refused: int
-    late_s: list[float]
     cpu_s: float
     bytes_in: int
 
@@ -52,8 +50,8 @@ class Report:
 class Producer(asyncio.Protocol):
     """One connection to /ingest/NAME. admitted: a future, whether the server accepted it."""
 
-    def __init__(self, address: str, schedule: LoadSchedule, stream: int, recorder: TrialRecorder) -> None:
-        url = f"{address}/ingest/bench-{stream:05d}?rate={schedule.rate}&format=s16le&channels=1"
+    def __init__(self, address: str, stream: int, recorder: TrialRecorder) -> None:
+        url = f"{address}/ingest/bench-{stream:05d}?rate={SAMPLE_RATE}&format=s16le&channels=1"
         self._protocol = ClientProtocol(parse_uri(url), max_size=1 << 20)
         self._stream = stream
         self._recorder = recorder
@@ -113,24 +111,22 @@ class Producer(asyncio.Protocol):
 
 async def produce(address: str, schedule: LoadSchedule, streams: list[int]) -> Report:
     """address: ws://HOST:PORT."""
-    messages = [Frame(Opcode.BINARY, chunk).serialize(mask=True) for chunk in schedule.pcm_chunks()]
+    messages = [Frame(Opcode.BINARY, chunk).serialize(mask=True) for chunk in pcm_chunks()]
     recorder = TrialRecorder(schedule, streams)
-    producers = await _connect(address, schedule, streams, recorder)
+    producers = await _connect(address, streams, recorder)
     print("ready", flush=True)
     start = float(await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline))
-    late_s = []
     cpu_s = time.process_time()
     for due, stream, chunk in schedule.pushes(streams):
         if (early_s := start + due - time.monotonic()) > 0:
             await asyncio.sleep(max(early_s, MIN_SLEEP_S))
-        producers[stream].push(messages[chunk_index(stream, chunk, len(messages))])
-        late_s.append(time.monotonic() - start - due)
+        producers[stream].push(messages[(7 * stream + chunk) % len(messages)])
     cpu_s = time.process_time() - cpu_s
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
             while not recorder.is_complete:
                 await asyncio.sleep(DRAIN_TIMEOUT_S / 20)
-    trial = recorder.trial(start, late_s)
+    trial = recorder.trial(start)
     for producer in producers.values():
         producer.push(END)
     await asyncio.sleep(0.1)
@@ -138,12 +134,10 @@ async def produce(address: str, schedule: LoadSchedule, streams: list[int]) -> R
         producer.abort()
     counts = trial.missing, trial.repeated, trial.gaps, trial.refused
     bytes_in = sum(producer.bytes_in for producer in producers.values())
-    return Report(trial.delays_s.tolist(), *counts, np.round(trial.late_s, 5).tolist(), cpu_s, bytes_in)
+    return Report(trial.delays_s.tolist(), *counts, cpu_s, bytes_in)
 
 
-async def _connect(
-    address: str, schedule: LoadSchedule, streams: list[int], recorder: TrialRecorder
-) -> dict[int, Producer]:
+async def _connect(address: str, streams: list[int], recorder: TrialRecorder) -> dict[int, Producer]:
     """Return the producers of these streams, admitted or refused."""
     where = urlsplit(address)
     loop = asyncio.get_running_loop()
@@ -152,7 +146,7 @@ async def _connect(
     async def connect(stream: int) -> Producer:
         async with opening, asyncio.timeout(OPEN_TIMEOUT_S):
             _, producer = await loop.create_connection(
-                lambda: Producer(address, schedule, stream, recorder), where.hostname or "", where.port or 80
+                lambda: Producer(address, stream, recorder), where.hostname or "", where.port or 80
             )
             await producer.admitted
         return producer

@@ -27,8 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamtag.api import load
 from streamtag.cli.bench.capacity import FIRST, MAX_STREAMS, MAX_TRIALS, search
 from streamtag.cli.bench.figures import Figures
-from streamtag.cli.bench.schedule import DRAIN_TIMEOUT_S, TAIL_S, LoadSchedule
-from streamtag.cli.bench.trial import Trial
+from streamtag.cli.bench.load import DRAIN_TIMEOUT_S, TAIL_S, LoadSchedule, Trial
 from streamtag.errors import StreamtagError
 from tests.benchmarks.process import program_cpu_s, program_mib, stop
 from tests.benchmarks.producers import Report
@@ -128,7 +127,6 @@ def socket_trial(model: Path, device: str, schedule: LoadSchedule, streams: int,
         repeated=sum(report.repeated for report in reports),
         gaps=sum(report.gaps for report in reports),
         refused=sum(report.refused for report in reports),
-        late_s=np.concatenate([report.late_s for report in reports]),
         figures=figures,
     )
 
@@ -139,7 +137,7 @@ def main(model: str | None = None, device: str = "cpu", seconds: str = "10") -> 
     schedule = LoadSchedule(spec.hop_s, spec.lookahead_s, seconds=float(seconds))
     trial = partial(socket_trial, tagger.path, device, schedule)
     found = search(trial, FIRST // 4, MAX_STREAMS, MAX_TRIALS * schedule.counted[1])
-    print(json.dumps(found.to_figures(), indent=1))
+    print(json.dumps(found, indent=1))
 
 
 def _start_clients(port: int, schedule: LoadSchedule, first: int, step: int, streams: int) -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ from streamtag.catalog.actor import (
     tag_with_retry,
 )
 from streamtag.catalog.cluster import MAX_SHARD_FILES, MIN_SHARDS_PER_ACTOR, make_shards
-from streamtag.catalog.file_task import TaskResult
+from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.result import FileResult
 from streamtag.catalog.runner import FileBatch
@@ -32,7 +32,7 @@ class CrashingBatch(FileBatch):
     """Crashes at one file."""
 
     def __init__(self, pool: SessionPool, abspath: str) -> None:
-        super().__init__(pool, 4, "m", False, lambda *_: None)
+        super().__init__(pool, 4, TaskConfig("m", False, lambda *_: None))
         self._abspath = abspath
 
     def run(self, files: Iterator[AudioFile]) -> Iterator[TaskResult]:

@@ -1,10 +1,11 @@
-"""`streamtag catalog`: what stands in its tables, for every kind of file and of collection."""
+"""`streamtag catalog`: the content of its tables, for every kind of file and collection, and what it refuses."""
 
 from __future__ import annotations
 
-import json
+import csv
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamtag.api import Tagger
-from streamtag.cli import main
+from streamtag.catalog.files import Collection
 
 Catalog = Callable[..., Any]
 COLUMNS = ["path", "seconds", "frames", "size", "modified", "model", "warnings", "error", "top"]
@@ -33,11 +34,13 @@ def _by_name(path: Path) -> pd.DataFrame:
     return table.set_index(table["path"].map(lambda path: Path(path).name))
 
 
-# --- what stands in them ------------------------------------------------------------------------------------------
+# --- content ------------------------------------------------------------------------------------------------------
 
 
-def test_the_means_are_those_of_the_library(catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path) -> None:
-    answer = catalog(collection, "--out", tmp_path / "tags.parquet")
+def test_the_means_equal_those_of_the_library(
+    catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path
+) -> None:
+    answer = catalog(collection, "--out", tmp_path / "tags.parquet", "--top", "3")
     assert (answer.code, answer.out) == (0, "")
     table = pd.read_parquet(tmp_path / "tags.parquet")
     files = [collection / name for name in ("a.wav", "b/mono.mp3", "b/short.wav", "b/stereo.mp3")]
@@ -54,37 +57,26 @@ def test_the_means_are_those_of_the_library(catalog: Catalog, collection: Path, 
         table["modified"].map(lambda t: t.timestamp()), [path.stat().st_mtime for path in files], atol=1e-5
     )
     assert table["error"].isna().all()
+    assert [len(top) for top in table["top"]] == [3] * 4
+    assert [top[0] for top in table["top"]] == [tagger.tags[index] for index in expected.argmax(axis=1)]
 
 
-def test_the_means_are_those_that_the_command_for_files_prints(
-    catalog: Catalog, collection: Path, tagger: Tagger, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    catalog(collection, "--out", tmp_path / "tags.parquet")
-    assert main(["file", str(collection / "b" / "mono.mp3"), "--json", "--model", str(model), "--device", "cpu"]) == 0
-    end = json.loads(capfd.readouterr().out.splitlines()[-1])
-    row = _by_name(tmp_path / "tags.parquet").loc["mono.mp3"]
-    assert row["frames"] == end["frames"]
-    for tag in tagger.tags:
-        assert row[tag] == pytest.approx(end["summary"][tag], abs=1e-4)
-
-
-def test_the_strongest_tags_are_named(catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path) -> None:
-    catalog(collection, "--out", tmp_path / "tags.parquet", "--top", "3")
-    for _, row in pd.read_parquet(tmp_path / "tags.parquet").iterrows():
-        means = row[list(tagger.tags)].astype(float)
-        assert list(row["top"]) == means.sort_values(ascending=False, kind="stable").index[:3].tolist()
-
-
-def test_every_column_of_a_tag_is_a_flat_single_float(
+def test_every_frame_has_a_row_in_the_second_table(
     catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path
 ) -> None:
-    catalog(collection, "--out", tmp_path / "tags.parquet", "--frames", tmp_path / "frames.parquet")
-    for name in ("tags", "frames"):
-        schema = pq.read_schema(tmp_path / f"{name}.parquet")
+    tags, frames = tmp_path / "tags.parquet", tmp_path / "frames.parquet"
+    catalog(collection, "--out", tags, "--frames", frames)
+    table = pd.read_parquet(frames)
+    assert list(table.columns) == ["path", "time", *tagger.tags]
+    for path, rows in table.groupby("path"):
+        result = tagger.tag(path)
+        np.testing.assert_allclose(rows["time"], result.times, atol=1e-3)
+        np.testing.assert_allclose(_means(rows, tagger), result.probs, atol=1e-5)
+    assert table["path"].nunique() == 4
+    for path in (tags, frames):
+        schema = pq.read_schema(path)
         assert {str(schema.field(tag).type) for tag in tagger.tags} == {"float"}
-    question = f"""select "male vocal" from '{tmp_path / "tags.parquet"}' where seconds > 8"""
-    found = duckdb.execute(question).fetchall()
-    assert len(found) == 1
+    assert len(duckdb.execute(f"""select "male vocal" from '{tags}' where seconds > 8""").fetchall()) == 1
 
 
 def test_csv_holds_the_same(catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path) -> None:
@@ -101,29 +93,21 @@ def test_csv_holds_the_same(catalog: Catalog, collection: Path, tagger: Tagger, 
     assert pd.to_datetime(other["modified"], format="ISO8601").tolist() == one["modified"].tolist()
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_every_frame_has_a_row_if_wanted(
-    catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path, suffix: str
-) -> None:
-    frames = tmp_path / f"frames{suffix}"
-    catalog(collection, "--out", tmp_path / "tags.csv", "--frames", frames)
-    table = pd.read_parquet(frames) if suffix == ".parquet" else pd.read_csv(frames)
-    assert list(table.columns) == ["path", "time", *tagger.tags]
-    for path, rows in table.groupby("path"):
-        result = tagger.tag(path)
-        np.testing.assert_allclose(rows["time"], result.times, atol=1e-3)
-        np.testing.assert_allclose(_means(rows, tagger), result.probs, atol=1e-5)
-    assert table["path"].nunique() == 4
+def test_the_table_may_be_inside_the_collection(catalog: Catalog, collection: Path) -> None:
+    for _ in range(2):
+        answer = catalog(collection, "--out", collection / "b" / "tags.parquet", "--frames", collection / "f.csv")
+        assert answer.code == 0
+        assert "4 of 4 files" in answer.err
 
 
-# --- files that cannot be heard -----------------------------------------------------------------------------------
+# --- files that fail ----------------------------------------------------------------------------------------------
 
 
-def test_what_fails_is_a_row_with_a_reason_and_the_others_are_done(
-    catalog: Catalog, collection: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_fails_is_a_row_with_a_reason(catalog: Catalog, collection: Path, tmp_path: Path) -> None:
     (collection / "empty.mp3").touch()
     (collection / "text.wav").write_text("no sound at all\n" * 100)
+    whole = (collection / "b" / "stereo.mp3").read_bytes()
+    (collection / "hole.mp3").write_bytes(whole[:9000] + bytes(range(256)) * 20 + whole[14120:])
     answer = catalog(collection, "--out", tmp_path / "tags.parquet")
     assert answer.code == 1
     table = _by_name(tmp_path / "tags.parquet")
@@ -135,34 +119,38 @@ def test_what_fails_is_a_row_with_a_reason_and_the_others_are_done(
     assert f"streamtag: {collection / 'empty.mp3'}: is empty\n" in answer.err
     assert table.loc[errors.index, "guitar"].isna().all()
     assert table.loc[errors.index, "frames"].tolist() == [0, 0]
-    assert table["guitar"].notna().sum() == len(table) - 2 == 4
+    assert table["guitar"].notna().sum() == len(table) - 2 == 5
+    assert "skipped" in table["warnings"]["hole.mp3"]
+    assert table["warnings"].drop("hole.mp3").isna().all()
     assert "Traceback" not in answer.err
 
 
-def test_damage_that_was_passed_over_is_told(catalog: Catalog, collection: Path, tmp_path: Path) -> None:
-    whole = (collection / "b" / "stereo.mp3").read_bytes()
-    (collection / "hole.mp3").write_bytes(whole[:9000] + bytes(range(256)) * 20 + whole[14120:])
-    assert catalog(collection, "--out", tmp_path / "tags.parquet").code == 0
-    warnings = _by_name(tmp_path / "tags.parquet")["warnings"]
-    assert "skipped" in warnings["hole.mp3"]
-    assert warnings.drop("hole.mp3").isna().all()
+def test_only_the_first_failures_are_printed(catalog: Catalog, tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.mp3").touch()
+    answer = catalog(tmp_path, "--out", tmp_path / "tags.csv")
+    assert answer.code == 1
+    assert answer.err.count("is empty") == 20
+    assert "10 more failed: see the column `error`" in answer.err
+    with (tmp_path / "tags.csv").open() as file:
+        assert [row["error"] for row in csv.DictReader(file)] == ["is empty"] * 30
 
 
 # --- files with several names, and odd ones -----------------------------------------------------------------------
 
 
-def test_a_path_that_is_named_twice_has_one_row(
-    catalog: Catalog, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_that_is_named_twice_has_one_row(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(collection.parent)
-    there = collection.name
-    arguments = [f"{there}/b/../a.wav", there, f"./{there}", collection, f"{there}/a.wav"]
-    assert catalog(*arguments, "--out", tmp_path / "tags.parquet").code == 0
-    paths = pd.read_parquet(tmp_path / "tags.parquet")["path"].tolist()
-    assert paths == [f"{there}/b/../a.wav", *(f"{there}/b/{name}" for name in ("mono.mp3", "short.wav", "stereo.mp3"))]
+    folder = collection.name
+    arguments = [f"{folder}/b/../a.wav", folder, f"./{folder}", str(collection), f"{folder}/a.wav"]
+    paths = [file.path for file in Collection.find(arguments).files]
+    assert paths == [
+        f"{folder}/b/../a.wav",
+        *(f"{folder}/b/{name}" for name in ("mono.mp3", "short.wav", "stereo.mp3")),
+    ]
 
 
-def test_a_file_with_several_names_is_heard_once_and_has_a_row_for_each(
+def test_a_file_with_several_names_is_tagged_once_and_has_a_row_for_each(
     catalog: Catalog, collection: Path, tagger: Tagger, tmp_path: Path
 ) -> None:
     (collection / "hard.wav").hardlink_to(collection / "a.wav")
@@ -176,20 +164,17 @@ def test_a_file_with_several_names_is_heard_once_and_has_a_row_for_each(
     assert sorted(table.index) == ["a.wav", "hard.wav", "mono.mp3", "short.wav", "soft.wav", "stereo.mp3"]
     assert (_means(table, tagger)[[0, 0]] == _means(table.loc[["hard.wav", "soft.wav"]], tagger)).all()
     assert pd.read_parquet(frames)["path"].nunique() == 6
-    heard = sum(table.loc[["a.wav", "mono.mp3", "short.wav", "stereo.mp3"], "seconds"])
-    assert f"; {heard / 60:.1f} min of sound" in answer.err
+    seconds = sum(table.loc[["a.wav", "mono.mp3", "short.wav", "stereo.mp3"], "seconds"])
+    assert f"; {seconds / 60:.1f} min of sound" in answer.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes")
-def test_names_in_no_encoding_and_in_all_scripts_come_through(
-    catalog: Catalog, collection: Path, tmp_path: Path
-) -> None:
-    odd = [b"caf\xe9.wav", b"two\nlines.wav", "音楽.wav".encode(), b'comma, "quote".wav']
-    for name in odd:
+def test_names_in_no_encoding_and_in_all_scripts_survive(catalog: Catalog, collection: Path, tmp_path: Path) -> None:
+    for name in [b"caf\xe9.wav", b"two\nlines.wav", "音楽.wav".encode(), b'comma, "quote".wav']:
         (collection / os.fsdecode(name)).write_bytes((collection / "b" / "short.wav").read_bytes())
     (collection / os.fsdecode(b"bad\xff.mp3")).touch()
     tables = "--out", tmp_path / "tags.parquet", "--out", tmp_path / "tags.csv"
-    for _ in range(2):  # heard, and from the journal
+    for _ in range(2):  # tagged, and from the journal
         answer = catalog(collection, *tables)
         assert answer.code == 1
         assert "bad?.mp3: is empty" in answer.err
@@ -200,11 +185,94 @@ def test_names_in_no_encoding_and_in_all_scripts_come_through(
     assert "8 of 9 files are known from before" in answer.err
 
 
-# --- where the tables go ------------------------------------------------------------------------------------------
+# --- arguments and tables that are refused ------------------------------------------------------------------------
 
 
-def test_the_table_may_lie_inside_the_collection(catalog: Catalog, collection: Path) -> None:
-    for _ in range(2):
-        answer = catalog(collection, "--out", collection / "b" / "tags.parquet", "--frames", collection / "f.csv")
-        assert answer.code == 0
-        assert "4 of 4 files" in answer.err
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+def test_a_file_that_may_have_no_end_is_refused_and_the_rest_is_found(collection: Path) -> None:
+    os.mkfifo(collection / "pipe.wav")
+    (collection / "zero.wav").symlink_to("/dev/zero")
+    named = Collection.find([str(collection / "pipe.wav"), "/dev/zero", str(collection / "a.wav")])
+    assert [str(error).partition(": ")[2] for error in named.errors] == ["not a plain file: it may have no end"] * 2
+    assert len(named.files) == 1
+    searched = Collection.find([str(collection)])
+    assert (len(searched.files), searched.errors) == (4, ())
+
+
+@pytest.mark.parametrize("argument", ["https://example.org/a.mp3", "-", "missing.mp3"])
+def test_an_argument_that_is_no_file_is_an_error_and_the_rest_is_done(
+    catalog: Catalog, collection: Path, tmp_path: Path, argument: str
+) -> None:
+    alone = catalog(argument, "--out", tmp_path / "other.csv")
+    assert alone.code == 1
+    assert not (tmp_path / "other.csv").exists()
+    found = Collection.find([argument, str(collection)])
+    assert (len(found.files), len(found.errors)) == (4, 1)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_the_rest_is_done(
+    catalog: Catalog, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path) == str(collection / "b"):  # a test that runs as root may read everything
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    answer = catalog(collection, "--out", tmp_path / "tags.csv")
+    assert answer.code == 1
+    assert f"streamtag: {collection / 'b'}: permission denied\n" in answer.err
+    assert "1 of 1 files" in answer.err
+
+
+def test_every_folder_is_read_once(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, real = Counter[str](), os.scandir
+
+    def scandir(path: Any) -> Any:
+        reads[str(path)] += 1
+        return real(path)
+
+    (collection / "b" / "c").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(Collection.find([str(collection)]).files) == 4
+    assert reads[str(collection / "b")] == reads[str(collection / "b" / "c")] == 1
+
+
+@pytest.mark.parametrize(
+    ("outs", "reason"),
+    [
+        (["--out", "tags.json"], "ends in .parquet or .csv"),
+        (["--out", "nowhere/tags.csv"], "there is no folder"),
+        (["--out", "collection"], "ends in"),
+        (["--out", "t.csv", "--frames", "t.csv"], "named for two results"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_refused_before_any_work(
+    catalog: Catalog, collection: Path, tmp_path: Path, outs: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    answer = catalog(collection, *outs)
+    assert answer.code == 1
+    assert reason in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_table_at_all_is_wrong_usage(catalog: Catalog, collection: Path) -> None:
+    assert catalog(collection).code == 2
+
+
+def test_without_pyarrow_only_csv_is_written(
+    catalog: Catalog, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    answer = catalog(collection, "--out", tmp_path / "tags.parquet")
+    assert answer.code == 1
+    assert answer.err == (
+        f"streamtag: {tmp_path / 'tags.parquet'}: needs pyarrow: pip install pyarrow; or write .csv\n"
+    )
+    assert catalog(collection / "b" / "short.wav", "--out", tmp_path / "tags.csv").code == 0

@@ -47,10 +47,10 @@ def test_the_nearest_file_is_the_one_with_the_same_sound(table: Path) -> None:
     spec.loader.exec_module(example)
     frame = pd.read_parquet(table)
     frame = frame[frame["error"].isna()].reset_index(drop=True)
-    near = example.neighbours(frame, 0)
+    near = example.nearest(frame, 0)
     assert Path(near["path"].iloc[0]).name == "twin.wav"
-    assert near["likeness"].iloc[0] == pytest.approx(1.0, abs=1e-3)
-    assert near["likeness"].iloc[-1] < 1.0
+    assert near["similarity"].iloc[0] == pytest.approx(1.0, abs=1e-3)
+    assert near["similarity"].iloc[-1] < 1.0
 
 
 def test_what_is_no_table_is_told_in_one_line(tmp_path: Path) -> None:

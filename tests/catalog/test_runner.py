@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,34 @@ import pytest
 
 from streamtag.api import Tagger
 from streamtag.audio.decoder import Source, SourceSpec, open_source
-from streamtag.catalog.file_task import OpenSource, TaskResult
+from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.runner import FileBatch, ThreadedRunner
 from streamtag.inference.batch import SessionPool
+from tests.catalog.conftest import RATE, write_wav
 
 
 def _ignore(seconds: float, size: float) -> None:
     del seconds, size
 
 
+CONFIG = TaskConfig("m", True, _ignore)
+
+
 def _results(
-    tagger: Tagger, files: Sequence[AudioFile], max_files: int, open_file: OpenSource = open_source
+    tagger: Tagger, files: Sequence[AudioFile], max_files: int, config: TaskConfig = CONFIG
 ) -> dict[str, TaskResult]:
-    batch = FileBatch(SessionPool(tagger, slots=max_files), max_files, "m", True, _ignore, open_file)
+    batch = FileBatch(SessionPool(tagger, slots=max_files), max_files, config)
     return {item[0].abspath: item for item in batch.run(iter(files))}
+
+
+@pytest.fixture(scope="module")
+def dozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[AudioFile, ...]:
+    """Twelve files of 4 s."""
+    folder = tmp_path_factory.mktemp("dozen")
+    for number in range(12):
+        write_wav(folder / f"{number}.wav", np.random.default_rng(number).random(4 * RATE, dtype=np.float32))
+    return Collection.find([str(folder)]).files
 
 
 @pytest.mark.parametrize("max_files", [1, 3, 16])
@@ -42,7 +56,9 @@ def test_a_batch_of_any_size_gives_each_file_its_own_result(sounds: Path, tagger
         np.testing.assert_allclose(result.means, list(alone.summary.values()), atol=1e-5)
 
 
-def test_no_more_files_are_open_than_allowed(many: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_files_are_open_than_allowed(
+    dozen: tuple[AudioFile, ...], tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = most = 0
 
     def open_file(path: str, spec: SourceSpec) -> Source:
@@ -60,7 +76,7 @@ def test_no_more_files_are_open_than_allowed(many: Path, tagger: Tagger, monkeyp
         most = max(most, now)
         return source
 
-    _results(tagger, Collection.find([str(many)]).files[:12], 5, open_file)
+    _results(tagger, dozen, 5, replace(CONFIG, open_file=open_file))
     assert (now, most) == (0, 5)
 
 
@@ -79,17 +95,16 @@ def test_an_unexpected_error_in_one_file_does_not_stop_the_others(sounds: Path, 
             raise ValueError("odd")
         return open_source(path, spec)
 
-    found = _results(tagger, Collection.find([str(sounds)]).files, 2, open_file)
+    found = _results(tagger, Collection.find([str(sounds)]).files, 2, replace(CONFIG, open_file=open_file))
     errors = {Path(path).name: result.error for path, (result, _) in found.items()}
     assert errors.pop("a.wav") == "cannot be decoded: ValueError: odd"
     assert errors == {"mono.mp3": None, "short.wav": None, "stereo.mp3": None}
 
 
-def test_closing_a_runner_early_ends_its_threads(many: Path, tagger: Tagger) -> None:
-    files = Collection.find([str(many)]).files
+def test_closing_a_runner_early_ends_its_threads(dozen: tuple[AudioFile, ...], tagger: Tagger) -> None:
     before = threading.active_count()
-    with ThreadedRunner(SessionPool(tagger, slots=64), 2, "m", False, _ignore) as runner:
-        assert next(item for item in runner.run(files) if item is not None)[0].error is None
+    with ThreadedRunner(SessionPool(tagger, slots=64), 2, CONFIG) as runner:
+        assert next(item for item in runner.run(dozen) if item is not None)[0].error is None
     assert threading.active_count() == before
 
 
@@ -99,7 +114,7 @@ def test_an_error_in_a_thread_is_raised_by_run(sounds: Path, tagger: Tagger) -> 
             raise ArithmeticError("the network is broken")
 
     with (
-        ThreadedRunner(BrokenPool(tagger, slots=64), 2, "m", False, _ignore) as runner,
+        ThreadedRunner(BrokenPool(tagger, slots=64), 2, CONFIG) as runner,
         pytest.raises(ArithmeticError, match="network is broken"),
     ):
         list(runner.run(Collection.find([str(sounds)]).files))
@@ -111,6 +126,6 @@ def test_the_reported_progress_adds_up_to_the_files(sounds: Path, tagger: Tagger
     def add(seconds: float, size: float) -> None:
         total[:] += seconds, size
 
-    batch = FileBatch(SessionPool(tagger, slots=4), 4, "m", False, add)
+    batch = FileBatch(SessionPool(tagger, slots=4), 4, TaskConfig("m", False, add))
     seconds = sum(result.seconds for result, _ in batch.run(iter(files)))
     np.testing.assert_allclose(total, [seconds, sum(file.size for file in files)], rtol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.cli.bench.figures import one_thread
-from tests.cli.serve_process import Start, started
+from tests.cli.serve_process import Serve, Start, started
 
 RATE = 16000
 MakeSound = Callable[..., Path]
@@ -23,7 +25,7 @@ MakeSound = Callable[..., Path]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call of the command line gave."""
+    """The result of a call of the command line."""
 
     code: int
     out: str
@@ -38,11 +40,13 @@ Run = Callable[..., Answer]
 
 
 @pytest.fixture
-def streamtag(model: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process, on the small model. -> exit code and what was printed."""
+def streamtag(model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line in this process, on the small model, and return its exit code and what it printed."""
 
-    def run(*arguments: str | Path, small: bool = True) -> Answer:
+    def run(*arguments: str | Path, small: bool = True, stdin: bytes | None = None) -> Answer:
         capfd.readouterr()
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         chosen = ["--model", str(model), "--device", "cpu"] if small else []
         code = main([*map(str, arguments), *chosen])
         out, err = capfd.readouterr()
@@ -116,13 +120,18 @@ def tagger(model: Path) -> Tagger:
 
 @pytest.fixture
 def start(model: Path) -> Iterator[Start]:
-    """start(*options) -> a `streamtag serve` with the small model, stopped when the test ends."""
+    """start(*options) runs a `streamtag serve` with the small model until the test ends."""
     with started(model) as start:
         yield start
 
 
-@pytest.fixture(scope="module")
-def standing(model: Path) -> Iterator[Start]:
-    """The same, stopped after the file's last test: for servers that tests share, each with names of its own."""
+@pytest.fixture(scope="session")
+def servers(model: Path) -> Iterator[tuple[Serve, Serve]]:
+    """Two servers that tests share; each test uses other stream names."""
     with started(model) as start:
-        yield start
+        yield start(), start()
+
+
+@pytest.fixture
+def server(servers: tuple[Serve, Serve]) -> Serve:
+    return servers[0]

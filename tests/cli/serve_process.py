@@ -30,13 +30,15 @@ CLOSE = 2e-4  # of two probabilities: the batch's own arithmetic, and rounding t
 
 
 class Serve:
-    """A server that runs. address: ws://HOST:PORT."""
+    """A running server. address: ws://HOST:PORT."""
 
-    def __init__(self, process: subprocess.Popen[str], address: str, said: list[str], resources: ExitStack) -> None:
-        self.process, self.address, self.said, self._resources = process, address, said, resources
+    def __init__(
+        self, process: subprocess.Popen[str], address: str, stderr_lines: list[str], resources: ExitStack
+    ) -> None:
+        self.process, self.address, self.stderr_lines, self._resources = process, address, stderr_lines, resources
 
     def connect(self, path: str) -> ClientConnection:
-        """Again and again where a machine that is busy with other things makes the server miss a deadline."""
+        """Connect; try again when a busy machine makes the server miss a deadline."""
         until = time.monotonic() + WAIT_S
         while True:
             try:
@@ -56,10 +58,10 @@ class Serve:
             return body
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
-        """-> exit code, standard output, and what it said to people."""
+        """Stop it and return its exit code, standard output and standard error."""
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=WAIT_S)
-        return self.process.returncode, out, "".join(self.said) + err
+        return self.process.returncode, out, "".join(self.stderr_lines) + err
 
 
 Start = Callable[..., Serve]
@@ -83,12 +85,12 @@ def started(model: Path) -> Iterator[Start]:
             )
             resources.callback(process.kill)
             assert process.stderr is not None
-            said: list[str] = []
-            while not (said and "room for" in said[-1]):
-                said.append(process.stderr.readline())
-                assert said[-1], "".join(said)
-            (port,) = re.findall(r"serving on http://127\.0\.0\.1:(\d+)/", said[0])
-            return Serve(process, f"ws://127.0.0.1:{port}", said, resources)
+            stderr_lines: list[str] = []
+            while not (stderr_lines and "room for" in stderr_lines[-1]):
+                stderr_lines.append(process.stderr.readline())
+                assert stderr_lines[-1], "".join(stderr_lines)
+            (port,) = re.findall(r"serving on http://127\.0\.0\.1:(\d+)/", stderr_lines[0])
+            return Serve(process, f"ws://127.0.0.1:{port}", stderr_lines, resources)
 
         yield start
 
@@ -105,7 +107,7 @@ def as_pcm(sound: NDArray[np.float64]) -> bytes:
     return np.round(sound * 32767).astype("<i2").tobytes()
 
 
-def as_heard(pcm: bytes) -> NDArray[np.float32]:
+def pcm_samples(pcm: bytes) -> NDArray[np.float32]:
     return np.frombuffer(pcm, "<i2") * np.float32(1 / 32768)
 
 
@@ -115,7 +117,7 @@ def read(client: ClientConnection) -> Message:
     return message
 
 
-def rest(client: ClientConnection) -> list[Message]:
+def read_all(client: ClientConnection) -> list[Message]:
     messages = []
     while True:
         try:
@@ -125,7 +127,7 @@ def rest(client: ClientConnection) -> list[Message]:
 
 
 def begin(client: ClientConnection) -> int:
-    """-> the position that is wanted."""
+    """Read hello and ready, and return the position to continue from."""
     hello, ready = read(client), read(client)
     assert isinstance(hello, Hello)
     assert isinstance(ready, Ready)
@@ -141,7 +143,7 @@ def until_frame(client: ClientConnection, number: int) -> list[Message]:
 
 
 def push(client: ClientConnection, pcm: bytes, sizes: Sequence[int] = (3201, 7, 12_800)) -> None:
-    """In pieces of these sizes, again and again: samples are cut in two."""
+    """Send in messages of these sizes, repeatedly, which cut samples in two."""
     start = turn = 0
     while start < len(pcm):
         size = sizes[turn % len(sizes)]
@@ -161,7 +163,7 @@ def probs_of(messages: Sequence[Message]) -> NDArray[np.float64]:
     return np.array([list(frame.tags.values()) for frame in frames_of(messages)])
 
 
-def alone(tagger: Tagger, audio: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What a session by itself makes of a whole sound, [frames, tags]."""
+def session_probs(tagger: Tagger, audio: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities [frames, tags] of a single session."""
     session = Session(tagger)
     return np.array([frame.probs for frame in [*session.feed(audio), *session.flush()]], np.float64)

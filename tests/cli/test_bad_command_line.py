@@ -35,6 +35,9 @@ def _one_clear_line(text: str) -> str:
         ["file", "x.wav", "--device", "abacus"],
         ["file", "x.wav", "--csv"],
         ["model", "too", "many"],
+        ["catalog", "x", "--out", "t.csv", "--workers", "2"],
+        ["catalog", "x", "--out", "t.csv", "--actors", "2"],
+        ["catalog", "x", "--out", "t.csv", "--ray", "--threads", "2"],
     ],
     ids=" ".join,
 )
@@ -46,7 +49,7 @@ def test_wrong_usage_is_2_with_a_hint(streamtag: Run, arguments: list[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "reason"),
     [
         ("missing.wav", "no such file"),
         ("*.flac", "no audio file fits this pattern"),
@@ -57,13 +60,13 @@ def test_wrong_usage_is_2_with_a_hint(streamtag: Run, arguments: list[str]) -> N
     ],
 )
 def test_a_source_that_is_not_there(
-    streamtag: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+    streamtag: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty folder").mkdir()
     answer = streamtag("file", source)
     assert answer.code == 1
-    assert said in _one_clear_line(answer.err)
+    assert reason in _one_clear_line(answer.err)
     assert answer.out == ""
 
 

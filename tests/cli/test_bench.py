@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -23,19 +22,14 @@ from hypothesis import strategies as st
 from streamtag.api import Tagger
 from streamtag.cli.bench import offline
 from streamtag.cli.bench.capacity import RESOLUTION, scheduler_trial, search
-from streamtag.cli.bench.figures import music, run_sections
+from streamtag.cli.bench.figures import run_sections
 from streamtag.cli.bench.live import PacedSource, live
-from streamtag.cli.bench.schedule import LoadSchedule, feed
-from streamtag.cli.bench.trial import DEADLINE_S, Trial, TrialRecorder
-from streamtag.cli.parallelism import ParallelismPlan
-from streamtag.errors import StreamtagError
-from streamtag.inference.batch import SessionPool
+from streamtag.cli.bench.load import CHUNK, DEADLINE_S, LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.cli.serve import ParallelismPlan
 from streamtag.model import Scattering, ScatteringSpec
 from tests.benchmarks.catalog import compare, write_mono
-from tests.benchmarks.loopback import MIN_CORRELATION, correlation
 from tests.benchmarks.peers import peers_trial
-from tests.benchmarks.process import program_mib, resident_mib
-from tests.benchmarks.sockets import serving, socket_trial
+from tests.benchmarks.sockets import socket_trial
 
 if TYPE_CHECKING:
     from tests.audio.virtual_microphone import VirtualMicrophone
@@ -49,7 +43,7 @@ MOST = 1 << 20
 # --- front end, hop and file ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need, shift: int) -> None:
     need("kymatio", offline.load_kymatio(8192) is not None, "machine cannot import kymatio.torch")
 
@@ -57,7 +51,7 @@ def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need
         def forward(self, audio: torch.Tensor) -> torch.Tensor:
             return super().forward(audio).roll(shift, dims=1)
 
-    figures = offline.front_end(Shifted(ScatteringSpec()), clips=1, clip_s=8.0)
+    figures = offline.front_end(Shifted(ScatteringSpec()), clips=1, clip_s=6.0)
     assert (figures["S1_error"] < 1e-3) == (shift == 0)
     assert (figures["S2_error"] < 2e-3) == (shift == 0)
     assert figures["ratio"] == pytest.approx(figures["times_real_time"] / figures["kymatio_times_real_time"])
@@ -66,8 +60,6 @@ def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need
 
 def test_hops_and_files_are_timed(tagger: Tagger) -> None:
     threads = torch.get_num_threads()
-    figures = offline.streaming(tagger.network.scattering, clip_s=8.0)
-    assert figures["ratio"] == pytest.approx(figures["ms_per_hop"] / figures["whole_clip_ms_per_hop"])
     times = offline.hops(tagger, count=20)
     assert 0 < times["p50_ms"] <= times["p95_ms"] <= times["p99_ms"]
     assert times["available_ms"] == 256.0
@@ -92,22 +84,13 @@ def test_results_are_one_json_object_or_a_list_for_people(capsys: pytest.Capture
 
 
 def test_every_subscriber_gets_every_frame_of_a_live_stream(tagger: Tagger) -> None:
-    figures = live(tagger, partial(PacedSource, 4.0), 4.0, 5, warm_up_s=1.0)
+    figures = live(tagger, partial(PacedSource, 4.0), 4.0, warm_up_s=1.0)
     assert figures["frames"] == pytest.approx((4.0 - 1.0) / 0.256, abs=3)
     assert figures["not_delivered"] == 0
-    assert figures["connected_at_the_end"] == 5
+    assert figures["connected_at_the_end"] == 10
     times = [figures[f"arrival_to_subscriber_{name}_ms"] for name in ("p50", "p95", "p99", "max")]
     assert 0 < times[0] <= times[1] <= times[2] <= times[3]
     assert figures["sound_to_message_worst_ms"] == pytest.approx(times[3] + 384 + 256, abs=1)
-
-
-def test_a_microphone_that_hears_the_loudspeaker_is_recognised() -> None:
-    played, other = music(3.0), music(3.0, seed=9)
-    noise = np.random.default_rng(1).standard_normal(len(played)).astype(np.float32) * 0.004
-    assert correlation(0.1 * np.roll(played, 5000) + noise, played) > MIN_CORRELATION
-    assert correlation(other, played) < MIN_CORRELATION
-    assert correlation(np.zeros_like(played), played) == 0.0
-    assert correlation(played[:1000], played) == 0.0  # too short
 
 
 @pytest.mark.slow
@@ -128,12 +111,11 @@ def test_a_loopback_is_measured(virtual_microphone: VirtualMicrophone, model: Pa
 # --- the schedule --------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 500), st.integers(0, 200), st.sampled_from([8000, 16000, 44100, 48000]))
-def test_a_frame_is_ready_with_the_chunk_that_holds_its_last_sample(stream: int, frame: int, rate: int) -> None:
-    schedule = replace(SCHEDULE, rate=rate)
-    needed = round((0.256 * frame + 0.384) * rate)  # samples
-    chunk = next(chunk for chunk in range(1200) if (chunk + 1) * schedule.chunk >= needed)
-    assert schedule.ready(stream, frame) == pytest.approx(schedule.due(stream, chunk))
+@given(st.integers(0, 500), st.integers(0, 200))
+def test_a_frame_is_ready_with_the_chunk_that_holds_its_last_sample(stream: int, frame: int) -> None:
+    needed = round((0.256 * frame + 0.384) * 16000)  # samples
+    chunk = next(chunk for chunk in range(1200) if (chunk + 1) * CHUNK >= needed)
+    assert SCHEDULE.ready(stream, frame) == pytest.approx(SCHEDULE.due(stream, chunk))
 
 
 def test_pushes_are_in_order_of_time_and_complete() -> None:
@@ -148,19 +130,13 @@ def test_pushes_are_in_order_of_time_and_complete() -> None:
     assert max(np.diff(phases)) < 3 * 0.256 / 100  # spread over the hop
 
 
-def test_chunks_are_pushed_when_they_are_due_and_lateness_is_returned() -> None:
-    pushed: list[tuple[float, int, int]] = []
-
-    def push(stream: int, chunk: int) -> None:
-        pushed.append((time.monotonic(), stream, chunk))
-        if len(pushed) == 10:
-            time.sleep(0.15)
-
+def test_chunks_are_pushed_when_they_are_due() -> None:
+    pushed: list[tuple[float, int]] = []
     start = time.monotonic()
-    late_s = feed(SCHEDULE, range(4), start, push)
-    assert [(stream, chunk) for _, stream, chunk in pushed] == [push[1:] for push in SCHEDULE.pushes(range(4))]
-    assert all(when - start >= SCHEDULE.due(stream, chunk) - 1e-6 for when, stream, chunk in pushed)
-    assert max(late_s) > 0.1
+    feed(SCHEDULE, range(4), start, lambda stream, _: pushed.append((time.monotonic() - start, stream)))
+    due = list(SCHEDULE.pushes(range(4)))
+    assert [stream for _, stream in pushed] == [stream for _, stream, _ in due]
+    assert all(when >= at - 1e-6 for (when, _), (at, _, _) in zip(pushed, due, strict=True))
 
 
 # --- the rule and the search ---------------------------------------------------------------------------------------
@@ -178,7 +154,7 @@ def trial_of(numbers: Callable[[int], list[int]], delay_s: float = 0.01, streams
 def test_a_trial_passes_if_all_frames_come_in_time() -> None:
     trial = trial_of(lambda _: list(range(10)))
     assert trial.passed
-    assert trial.p99_s == pytest.approx(0.01)
+    assert trial.delays_s == pytest.approx(0.01)
     assert len(trial.delays_s) == sum(len(SCHEDULE.expected(stream)) for stream in range(5))
     assert not trial_of(lambda _: list(range(10)), DEADLINE_S + 0.001).passed
     assert not replace(trial, gaps=1).passed
@@ -188,17 +164,12 @@ def test_a_trial_passes_if_all_frames_come_in_time() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "missing", "repeated"),
-    [
-        ([0, 1, 2, 4, 5, 6, 7, 8, 9], 1, 0),
-        ([0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9], 0, 1),
-        ([0, 1, 2], 2, 0),
-        ([], 4, 0),
-    ],
+    [([0, 1, 3, 4, 5, 6, 7], 1, 0), ([0, 1, 2, 3, 3, 4, 5, 6, 7], 0, 1), ([0], 3, 0), ([], 3, 0)],
 )
 def test_lost_and_repeated_frames_fail(numbers: list[int], missing: int, repeated: int) -> None:
+    assert SCHEDULE.expected(2) == [1, 2, 3]
     trial = trial_of(lambda stream: numbers if stream == 2 else list(range(10)))
-    assert trial.missing >= missing
-    assert (trial.missing > 0, trial.repeated) == (missing > 0, repeated)
+    assert (trial.missing, trial.repeated) == (missing, repeated)
     assert not trial.passed
 
 
@@ -208,12 +179,17 @@ def made(streams: int, passed: bool) -> Trial:
 
 @given(st.integers(0, 3000), st.integers(1, 500))
 def test_the_search_ends_near_the_largest_number_that_passes(capacity: int, first: int) -> None:
-    found = search(lambda n: made(n, n <= capacity), first, MOST, math.inf)
-    assert found.streams <= capacity
-    assert capacity - found.streams <= max(1, RESOLUTION * capacity)
-    assert found.failed is not None
-    assert found.failed.streams > capacity
-    assert len(found.trials) < 50
+    tried: list[int] = []
+
+    def trial(streams: int) -> Trial:
+        tried.append(streams)
+        return made(streams, streams <= capacity)
+
+    found = search(trial, first, MOST, math.inf)["streams"]
+    assert found <= capacity
+    assert capacity - found <= max(1, RESOLUTION * capacity)
+    assert max(tried) > capacity
+    assert len(tried) < 50
 
 
 def test_a_number_fails_only_if_it_fails_twice() -> None:
@@ -224,16 +200,17 @@ def test_a_number_fails_only_if_it_fails_twice() -> None:
         return made(streams, streams < 40 and tried.count(streams) == 2)
 
     found = search(trial, 10, MOST, math.inf)
-    assert found.streams >= 38
+    assert found["streams"] >= 38
     assert tried[:6] == [10, 10, 20, 20, 40, 40]
 
 
 def test_the_search_ends_at_its_limits() -> None:
     allowed = search(lambda n: made(n, True), 10, 100, math.inf)
-    assert (allowed.streams, allowed.to_figures()["bound"]) == (100, "more were not allowed")
+    assert (allowed["streams"], allowed["bound"]) == (100, "more were not allowed")
     hasty = search(lambda n: made(n, True), 10, MOST, 0.0)
-    assert [trial.streams for trial in hasty.trials] == [10]
-    assert "no time" in hasty.to_figures()["bound"]
+    assert (hasty["streams"], hasty["bound"]) == (10, "there was no time for more")
+    assert len(hasty["trials"]) == 1
+    assert search(lambda n: made(n, False), 1, MOST, math.inf)["streams"] == 0
 
 
 # --- many streams --------------------------------------------------------------------------------------------------
@@ -245,7 +222,9 @@ def check(trial: Trial, streams: int) -> None:
     assert trial.delays_s.min() > 0
 
 
-@pytest.mark.parametrize("plan", [ParallelismPlan(None, 2), ParallelismPlan(2, 3)])
+@pytest.mark.parametrize(
+    "plan", [ParallelismPlan(None, 2), pytest.param(ParallelismPlan(2, 3), marks=pytest.mark.slow)]
+)
 def test_the_scheduler_is_measured_by_the_clock(tagger: Tagger, plan: ParallelismPlan) -> None:
     trial = scheduler_trial(tagger, SCHEDULE, 6, plan)
     check(trial, 6)
@@ -276,19 +255,3 @@ def test_catalog_and_file_are_compared_on_the_same_sound(model: Path) -> None:
     assert figures["minutes_of_sound"] == pytest.approx(0.5, rel=0.02)
     assert figures["ratio"] == pytest.approx(figures["file_s"] / figures["catalog_s"])
     assert figures["catalog_after_start_up"].endswith("times real time")
-
-
-def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(StreamtagError, match="no-such-model"), serving(tmp_path / "no-such-model", "cpu"):
-        pass
-
-
-def test_memory_that_worker_processes_share_is_counted_once(tagger: Tagger) -> None:
-    streams, own = 400, os.getpid()
-    with SessionPool(tagger, streams, processes=2) as pool:
-        before, alone = program_mib(own), resident_mib(own)
-        for _ in range(streams):
-            pool.add()
-        states_mib = streams * pool.slot_bytes / 2**20
-        assert 0.9 * states_mib < program_mib(own) - before < 1.5 * states_mib
-        assert resident_mib(own) - alone < 0.5 * states_mib  # the control: what is this process's alone

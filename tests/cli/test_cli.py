@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,18 @@ import streamtag as package
 Run = Callable[..., Any]
 
 
-def test_help_names_every_command_and_option(streamtag: Run) -> None:
+def test_help_names_every_command_and_every_command_has_help(streamtag: Run) -> None:
     overview = streamtag("--help", small=False)
     assert overview.code == 0
-    for command in ("file", "model", "bench"):
+    for command in ("file", "listen", "serve", "watch", "replay", "catalog", "model", "bench", "devices"):
         assert f"\n  {command} " in overview.out
-    details = streamtag("file", "--help", small=False)
-    for option in (
-        "json",
-        "csv",
-        "labels",
-        "plot",
-        "top",
-        "tags",
-        "threshold",
-        "realtime",
-        "model",
-        "device",
-    ):
-        assert f"\n  --{option} " in details.out
-    assert "Examples:" in details.out
-    assert details.err == ""
+        details = streamtag(command, "--help", small=False)
+        assert (details.code, details.err) == (0, "")
+        assert details.out.startswith(f"Usage: streamtag {command} [OPTIONS]")
+        assert "Examples:" in details.out
+    listen = streamtag("listen", "--help", small=False).out
+    for option in ("--from", "--for", "--save-audio", "--threshold", "--serve", "--tls-key"):
+        assert f"\n  {option} " in listen
 
 
 def test_help_loads_nothing_slow_and_answers_at_once() -> None:
@@ -45,13 +36,14 @@ def test_help_loads_nothing_slow_and_answers_at_once() -> None:
         f"loaded = [name for name in {slow!r} if name in sys.modules];"
         "sys.exit(f'loaded: {loaded}' if loaded else code)"
     )
-    took = []
+    cpu_s = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = os.times()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-        took.append(time.perf_counter() - began)
+        after = os.times()
         assert (done.returncode, done.stderr) == (0, "")
-    assert min(took) < 0.3
+        cpu_s.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(cpu_s) < 0.3  # of the processor's time: a busy machine takes longer
 
 
 def test_version(streamtag: Run) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from streamtag.audio.devices import InputDevice
-from streamtag.cli.devices import HINTS, print_inputs
+from streamtag.cli.info import HINTS, print_inputs
 from streamtag.terminal.summary import results_console
 
 

@@ -1,9 +1,10 @@
-"""`streamtag listen` as a program: bare samples, containers, an address, a virtual microphone; how it ends."""
+"""`streamtag listen` as a program: raw PCM, containers, options; how it ends."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +25,9 @@ MakeSound = Callable[..., Path]
 COMMAND = [sys.executable, "-m", "streamtag.cli"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 RATE = 16000
+RAW = ("--rate", "16000", "--format", "f32le")
+SONG = Path(__file__).resolve().parents[2] / "examples" / "evening_ride.mp3"
+pytestmark = pytest.mark.usefixtures("one")
 
 
 def noise(seconds: float, rate: int = RATE, channels: int = 1) -> NDArray[np.float32]:
@@ -31,15 +35,14 @@ def noise(seconds: float, rate: int = RATE, channels: int = 1) -> NDArray[np.flo
     return (0.2 * np.random.default_rng(7).standard_normal(shape)).clip(-1, 1).astype(np.float32)
 
 
-def listen(
-    *arguments: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    command = [*COMMAND, "listen", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=120, env=env or ENVIRONMENT, check=False)
+@pytest.fixture
+def listen(streamtag: Run) -> Run:
+    """listen(*options, stdin=b"...") runs `streamtag listen --from -` in this process."""
+    return lambda *options, stdin=b"": streamtag("listen", "--from", "-", *options, stdin=stdin)
 
 
-def messages(output: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in output.decode().splitlines()]
+def messages(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
 
 
 def probs(found: list[dict[str, Any]]) -> NDArray[np.float64]:
@@ -48,71 +51,59 @@ def probs(found: list[dict[str, Any]]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(("rate", "format", "channels"), [(16000, "f32le", 1), (44100, "s16le", 2), (8000, "f32le", 1)])
-def test_bare_samples_give_the_frames_of_the_same_sound_in_a_file(
-    streamtag: Run, model: Path, tmp_path: Path, rate: int, format: str, channels: int
+def test_raw_pcm_gives_the_frames_of_the_same_sound_in_a_file(
+    streamtag: Run, listen: Run, tmp_path: Path, rate: int, format: str, channels: int
 ) -> None:
     sound = noise(3.3, rate, channels)
     data = (sound * 32767).astype("<i2") if format == "s16le" else sound.astype("<f4")
-    saved = tmp_path / "heard.wav"
-    done = listen(
-        *("--from", "-", "--rate", str(rate), "--format", format, "--channels", str(channels), "--json"),
-        *("--save-audio", saved, "--model", model),
-        stdin=data.tobytes(),
-    )
-    assert done.returncode == 0, done.stderr
-    live = messages(done.stdout)
+    saved = tmp_path / "saved.wav"
+    options = ["--rate", str(rate), "--format", format, "--channels", str(channels), "--json", "--save-audio", saved]
+    answer = listen(*options, stdin=data.tobytes())
+    assert answer.code == 0, answer.err
+    live = messages(answer.out)
     assert [live[0]["type"], live[-1]["type"]] == ["hello", "end"]
     assert live[-1]["seconds"] == pytest.approx(3.3, abs=1e-3)
-    offline = messages(streamtag("file", saved, "--json").out.encode())
+    offline = messages(streamtag("file", saved, "--json").out)
     assert probs(live).shape == probs(offline).shape == (13, 50)
     np.testing.assert_allclose(probs(live), probs(offline), atol=2e-4)  # rounded to 4 decimals each
-    other = messages(streamtag("file", examples_song(), "--json", "--top", "50").out.encode())
+    other = messages(streamtag("file", SONG, "--json").out)
     assert np.abs(probs(live) - probs(other)[:13]).max() > 0.01  # the negative control: another sound
 
 
-def examples_song() -> Path:
-    return Path(__file__).resolve().parents[2] / "examples" / "evening_ride.mp3"
+def test_a_container_on_standard_input_ends_the_stream_with_it(listen: Run, make_sound: MakeSound) -> None:
+    answer = listen("--json", stdin=make_sound("a.mp3", 4.0).read_bytes())
+    end = messages(answer.out)[-1]
+    assert (answer.code, end["type"], end["stream"]) == (0, "end", "stdin")
+    assert end["seconds"] == pytest.approx(4.0, abs=0.1)
 
 
-def test_a_container_on_standard_input_ends_when_it_ends(model: Path, make_sound: MakeSound) -> None:
-    done = listen("--from", "-", "--json", "--model", model, stdin=make_sound("a.mp3", 4.0).read_bytes())
-    found = messages(done.stdout)
-    assert done.returncode == 0
-    assert found[-1]["type"] == "end"
-    assert found[-1]["stream"] == "stdin"
-    assert found[-1]["seconds"] == pytest.approx(4.0, abs=0.1)
-
-
-def test_lines_for_people_and_a_summary_where_there_is_no_terminal(model: Path) -> None:
-    raw = ("--from", "-", "--rate", "16000", "--format", "f32le", "--name", "room 1", "--top", "2")
-    done = listen(*raw, "--model", model, stdin=noise(3).tobytes())
-    out = done.stdout.decode()
-    assert done.returncode == 0
-    assert "\x1b" not in out
-    seconds = [line for line in out.splitlines() if line.startswith("0:0") and line.count(".") == 2]
+def test_a_pipe_gets_lines_and_a_summary(listen: Run) -> None:
+    answer = listen(*RAW, "--name", "room 1", "--top", "2", stdin=noise(3).tobytes())
+    assert answer.code == 0
+    assert "\x1b" not in answer.out
+    seconds = [line for line in answer.lines if line.startswith("0:0") and line.count(".") == 2]
     assert [line[:4] for line in seconds] == ["0:00", "0:01", "0:02"]
-    assert "room 1  0:03  12 frames" in out
-    assert done.stderr.decode().startswith("streamtag: listening to ")
+    assert "room 1  0:03  12 frames" in answer.out
+    assert answer.err.startswith("streamtag: listening to ")
 
 
-def test_for_stops_it_and_record_keeps_what_was_told(model: Path, tmp_path: Path) -> None:
+def test_for_limits_the_stream_and_record_keeps_its_messages(listen: Run, tmp_path: Path) -> None:
     record = tmp_path / "r.jsonl"
-    raw = ("--from", "-", "--rate", "16000", "--format", "f32le", "--json")
-    done = listen(*raw, "--for", "2.5", "--record", record, "--model", model, stdin=noise(60).tobytes())
-    told = messages(done.stdout)
-    assert done.returncode == 0
-    assert told[-1]["seconds"] == 2.5
-    kept = [json.loads(line) for line in record.read_text().splitlines()]
-    assert [{k: v for k, v in message.items() if k != "at"} for message in kept] == told
+    answer = listen(*RAW, "--json", "--for", "2.5", "--record", record, stdin=noise(60).tobytes())
+    printed = messages(answer.out)
+    assert answer.code == 0
+    assert printed[-1]["seconds"] == 2.5
+    kept = messages(record.read_text())
+    assert [{key: value for key, value in message.items() if key != "at"} for message in kept] == printed
     times = [message["at"] for message in kept]
     assert times == sorted(times)
 
 
-def told_in_one_line(code: int, wanted: int, out: str, errors: str, words: str) -> None:
-    assert (code, out) == (wanted, "")
+def check_one_line(code: int, expected: int, out: str, errors: str, words: str) -> None:
+    assert (code, out) == (expected, "")
     assert words in " ".join(errors.split())
     assert "Traceback" not in errors
-    assert wanted == 2 or len(errors.splitlines()) <= 2  # what it listens to, and the error
+    assert expected == 2 or len(errors.splitlines()) <= 2  # the source, and the error
 
 
 @pytest.mark.parametrize(
@@ -132,15 +123,15 @@ def told_in_one_line(code: int, wanted: int, out: str, errors: str, words: str) 
         (["--from", "http://127.0.0.1:9/radio"], 1, "cannot be reached"),
     ],
 )
-def test_what_makes_no_sense_is_told_in_one_line(streamtag: Run, arguments: list[str], code: int, words: str) -> None:
+def test_a_mistake_is_reported_in_one_line(streamtag: Run, arguments: list[str], code: int, words: str) -> None:
     answer = streamtag("listen", *arguments)
-    told_in_one_line(answer.code, code, answer.out, answer.err, words)
+    check_one_line(answer.code, code, answer.out, answer.err, words)
 
 
-@pytest.mark.parametrize("more", [[], ["--rate", "16000", "--format", "s16le"]])
-def test_standard_input_without_a_byte_is_told(model: Path, more: list[str]) -> None:
-    done = listen("--from", "-", *more, "--model", model)
-    told_in_one_line(done.returncode, 1, done.stdout.decode(), done.stderr.decode(), "standard input: is empty")
+@pytest.mark.parametrize("options", [[], ["--rate", "16000", "--format", "s16le"]])
+def test_empty_standard_input_is_an_error(listen: Run, options: list[str]) -> None:
+    answer = listen(*options)
+    check_one_line(answer.code, 1, answer.out, answer.err, "standard input: is empty")
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -148,66 +139,77 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_with_the_summary(model: Path, number: int, code: int) -> None:
+def _start_listening(model: Path, *options: str | Path) -> subprocess.Popen[bytes]:
     raw = ["--from", "-", "--rate", "16000", "--format", "f32le", "--json", "--model", str(model)]
-    process = subprocess.Popen(
-        [*COMMAND, "listen", *raw],
+    return subprocess.Popen(
+        [*COMMAND, "listen", *raw, *map(str, options)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
     )
-    _pipe(process.stdin).write(noise(2).tobytes())
-    _pipe(process.stdin).flush()
-    lines = [_pipe(process.stdout).readline() for _ in range(4)]  # standard input stays open
-    process.send_signal(number)
-    process.wait(30)
-    rest, errors = _pipe(process.stdout).read(), _pipe(process.stderr).read()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        _pipe(pipe).close()
-    found = messages(b"".join(lines) + rest)
-    assert process.returncode == code
-    assert found[-1]["type"] == "end"
-    assert found[-1]["frames"] == len(probs(found))
+
+
+def test_a_signal_ends_the_stream_with_its_summary(model: Path) -> None:
+    with _start_listening(model) as process:
+        _pipe(process.stdin).write(noise(2).tobytes())
+        _pipe(process.stdin).flush()
+        lines = [_pipe(process.stdout).readline() for _ in range(4)]  # standard input stays open
+        process.send_signal(signal.SIGTERM)
+        printed = messages(b"".join([*lines, _pipe(process.stdout).read()]).decode())
+        errors = _pipe(process.stderr).read()
+        assert process.wait(60) == 143
+    assert printed[-1]["type"] == "end"
+    assert printed[-1]["frames"] == len(probs(printed))
     assert b"Traceback" not in errors
 
 
-def test_subscribers_get_what_is_printed(model: Path) -> None:
-    raw = ["--from", "-", "--rate", "16000", "--format", "f32le", "--json", "--model", str(model)]
-    process = subprocess.Popen(
-        [*COMMAND, "listen", *raw, "--serve", "0", "--token", "secret"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-    )
-    first = _pipe(process.stderr).readline().decode()
-    assert first.startswith("streamtag: serving on http://127.0.0.1:")
-    address = first.split()[-1].replace("http", "ws", 1)
-    with connect(f"{address}streams/stdin?token=secret", compression=None) as subscriber:
-        got = [json.loads(subscriber.recv(timeout=30))]
+def test_a_paused_reader_of_standard_output_stops_neither_inference_nor_subscribers(model: Path) -> None:
+    with _start_listening(model, "--serve", "0", "--token", "secret") as process:
+        address = _pipe(process.stderr).readline().decode().split()[-1].replace("http", "ws", 1)
+        with connect(f"{address}streams/stdin?token=secret", compression=None, max_queue=None) as subscriber:
+            _pipe(process.stdin).write(noise(40).tobytes())  # much more output than a pipe holds
+            _pipe(process.stdin).close()
+            received: list[dict[str, Any]] = []
+            while not received or received[-1]["type"] != "end":
+                received.append(json.loads(subscriber.recv(timeout=60)))
+        printed = messages(_pipe(process.stdout).read().decode())
+        assert process.wait(60) == 0
+    assert received[-1]["frames"] == 157
+    assert not [message for message in received if message["type"] == "gap"]
+    assert received == printed  # the same messages
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
+def test_listening_continues_when_the_disk_of_the_recording_is_full(model: Path, tmp_path: Path) -> None:
+    record = tmp_path / "r.jsonl"
+    with _start_listening(model, "--record", record) as process:
+        _pipe(process.stdin).write(noise(3).tobytes())
+        _pipe(process.stdin).flush()
+        first = [_pipe(process.stdout).readline() for _ in range(8)]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (record.stat().st_size, resource.RLIM_INFINITY))
         _pipe(process.stdin).write(noise(3).tobytes())
         _pipe(process.stdin).close()
-        got += [json.loads(line) for line in subscriber]  # until the server has told all and ends
-    out = _pipe(process.stdout).read()
-    errors = _pipe(process.stderr).read()
-    for pipe in (process.stdout, process.stderr):
-        _pipe(pipe).close()
-    assert process.wait(30) == 0, errors
-    assert got == messages(out)
-    assert got[-1]["type"] == "end"
+        printed = messages(b"".join([*first, _pipe(process.stdout).read()]).decode())
+        errors = _pipe(process.stderr).read()
+    recorded = [json.loads(line) for line in record.read_text().splitlines()]  # whole lines
+    assert process.wait(60) == 0
+    assert printed[-1]["frames"] == len(probs(printed)) == 24
+    assert 0 < len(recorded) < len(printed)
+    lines = errors.decode().splitlines()
+    assert sum("r.jsonl: cannot write" in line for line in lines) == 1
+    assert f"r.jsonl: {len(printed) - len(recorded)} messages could not be recorded" in lines[-1]
 
 
-def test_an_input_that_is_not_there_is_named_with_those_that_are(
-    virtual_microphone: VirtualMicrophone, model: Path
-) -> None:
-    done = listen("--input", "no such thing", "--model", model, env=_heard_by(virtual_microphone))
+def test_an_unknown_input_is_reported_with_the_known_ones(virtual_microphone: VirtualMicrophone, model: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "listen", "--input", "no such thing", "--model", str(model)],
+        capture_output=True,
+        timeout=120,
+        env={**virtual_microphone.env, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (1, b"")
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("streamtag: input no such thing: ")
     assert "pulse" in line
-
-
-def _heard_by(microphone: VirtualMicrophone) -> dict[str, str]:
-    return {**microphone.env, "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""A real song through a real sound system: what is heard live is what the recorded capture gives as a file."""
+"""A real song through a real sound system: the live frames are those of the saved audio."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ SECONDS = 20.0
 RATE = 44100
 HOP_S = 0.256
 Messages = list[dict[str, Any]]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
-class Heard:
-    """live: what listen told; capture: what it heard, as a WAV; original: what was played."""
+class Recorded:
+    """live: the messages; saved: the saved audio; original: the song that was played."""
 
     live: Messages
-    capture: Path
+    saved: Path
     original: Path
 
 
@@ -48,7 +49,7 @@ def tagged(path: Path) -> Messages:
 
 
 def probs(found: Messages) -> NDArray[np.float64]:
-    """[F, tags]; frames that were not told are not a number."""
+    """[F, tags]; missing frames are not a number."""
     frames = [message for message in found if message["type"] == "frame"]
     rows = np.full((1 + max(frame["frame"] for frame in frames), 50), np.nan)
     for frame in frames:
@@ -66,7 +67,7 @@ def samples(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 @contextmanager
-def listening(microphone: VirtualMicrophone, *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(microphone: VirtualMicrophone, *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**microphone.env, "OMP_NUM_THREADS": "1"}
     command = [*COMMAND, "listen", *map(str, arguments)]
     with subprocess.Popen(
@@ -79,49 +80,49 @@ def listening(microphone: VirtualMicrophone, *arguments: str | Path) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def heard(virtual_microphone: VirtualMicrophone, tmp_path_factory: pytest.TempPathFactory) -> Heard:
-    """The example song's middle, played into the microphone of a listening program."""
+def recorded(virtual_microphone: VirtualMicrophone, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """The example song's middle, played into the microphone of a started program."""
     folder = tmp_path_factory.mktemp("heard")
     sound, rate = samples(SONG)
-    original, capture = folder / "original.wav", folder / "capture.wav"
+    original, saved = folder / "original.wav", folder / "capture.wav"
     with wave.open(str(original), "wb") as file:
         file.setparams((1, 2, rate, 0, "NONE", ""))
         part = sound[15 * rate : round((15 + SECONDS + 5) * rate)]
         file.writeframes((part.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    with listening(virtual_microphone, "--json", "--for", str(SECONDS), "--save-audio", capture) as process:
+    with started(virtual_microphone, "--json", "--for", str(SECONDS), "--save-audio", saved) as process:
         assert process.stdout is not None
-        first = [process.stdout.readline() for _ in range(2)]  # hello, and the first frame: it hears
+        first = [process.stdout.readline() for _ in range(2)]  # hello, and the first frame
         with virtual_microphone.playing(original):
             out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    return Heard([json.loads(line) for line in [*first, *out.splitlines()]], capture, original)
+    return Recorded([json.loads(line) for line in [*first, *out.splitlines()]], saved, original)
 
 
-def test_the_frames_are_those_of_the_recorded_capture(heard: Heard) -> None:
-    live, offline = probs(heard.live), probs(tagged(heard.capture))
+def test_the_frames_are_those_of_the_saved_audio(recorded: Recorded) -> None:
+    live, offline = probs(recorded.live), probs(tagged(recorded.saved))
     assert live.shape == offline.shape
     assert len(live) == round(np.ceil(SECONDS / HOP_S))
-    told = ~np.isnan(live[:, 0])
-    assert told.mean() > 0.9  # a busy machine may lose some sound, and then says so
-    gaps = [message for message in heard.live if message["type"] == "gap"]
-    assert told.all() or gaps
-    told[-2:] = False  # they end with the stream, and the capture holds the rest of its last block
-    # 1e-4, and what rounding to four decimals adds; around a gap the resampler begins anew, in a file it does not
-    np.testing.assert_allclose(live[told], offline[told], atol=2e-4 if not gaps else 5e-2)
+    present = ~np.isnan(live[:, 0])
+    assert present.mean() > 0.9  # a busy machine may lose some audio, and then reports gaps
+    gaps = [message for message in recorded.live if message["type"] == "gap"]
+    assert present.all() or gaps
+    present[-2:] = False  # they end with the stream, and the saved holds the rest of its last block
+    # 1e-4, and what rounding to four decimals adds; around a gap the resampler starts again, in a file it does not
+    np.testing.assert_allclose(live[present], offline[present], atol=2e-4 if not gaps else 5e-2)
 
 
-def test_they_are_close_to_those_of_the_song_and_not_to_those_of_another(heard: Heard) -> None:
-    live = probs(heard.live)
-    capture, rate = samples(heard.capture)
-    original, other = samples(heard.original)
+def test_the_frames_resemble_those_of_the_song_and_of_no_other(recorded: Recorded) -> None:
+    live = probs(recorded.live)
+    saved, rate = samples(recorded.saved)
+    original, other = samples(recorded.original)
     assert rate == other == RATE
-    size = 1 << (len(capture) + len(original)).bit_length()
-    likeness = np.fft.irfft(np.fft.rfft(capture, size) * np.fft.rfft(original, size).conj(), size)
-    delay = int(likeness.argmax()) / rate
-    assert 0 < delay < 15, "the song was not heard"
-    offline = probs(tagged(heard.original))
+    size = 1 << (len(saved) + len(original)).bit_length()
+    correlation = np.fft.irfft(np.fft.rfft(saved, size) * np.fft.rfft(original, size).conj(), size)
+    delay = int(correlation.argmax()) / rate
+    assert 0 < delay < 15, "the song was not recorded"
+    offline = probs(tagged(recorded.original))
     times = HOP_S * np.arange(len(live))
-    warm = delay + 3.0  # the network had heard silence, or nothing
+    warm = delay + 3.0  # before it the input was silent
     later = (times > warm) & ~np.isnan(live[:, 0])
     assert later.sum() > 15
     shifted = np.stack([np.interp(times[later] - delay, HOP_S * np.arange(len(offline)), row) for row in offline.T], 1)
@@ -130,27 +131,10 @@ def test_they_are_close_to_those_of_the_song_and_not_to_those_of_another(heard: 
     assert np.corrcoef(live[later].ravel(), first.ravel())[0, 1] < 0.9
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_listening_with_the_summary_and_a_whole_recording(
-    virtual_microphone: VirtualMicrophone, model: Path, tmp_path: Path, number: int, code: int
-) -> None:
-    saved = tmp_path / "heard.wav"
-    with listening(virtual_microphone, "--json", "--model", model, "--save-audio", saved) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(4)]
-        process.send_signal(number)
-        out, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert errors.decode().splitlines() == ["streamtag: listening to default, 44100 Hz, 2 channels"]
-    found = [json.loads(line) for line in [*lines, *out.splitlines()]]
-    assert found[-1]["type"] == "end"
-    assert len(samples(saved)[0]) / RATE == pytest.approx(found[-1]["seconds"], abs=0.1)
-
-
-def test_a_sound_server_that_dies_is_told_and_comes_back_with_a_gap(
+def test_a_sound_server_that_dies_is_reported_and_the_stream_continues_with_a_gap(
     own_microphone: VirtualMicrophone, model: Path
 ) -> None:
-    with listening(own_microphone, "--json", "--model", model) as process:
+    with started(own_microphone, "--json", "--model", model) as process:
         assert process.stdout is not None
         found: Messages = []
 

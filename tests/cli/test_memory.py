@@ -42,6 +42,7 @@ def _peak_mb(minutes: int, model: Path, folder: Path) -> float:
     return int(done.stderr) * unit / 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource usage")
 def test_twenty_minutes_need_as_much_as_two(model: Path, tmp_path: Path) -> None:
     short, long = _peak_mb(2, model, tmp_path), _peak_mb(20, model, tmp_path)

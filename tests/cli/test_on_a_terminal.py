@@ -64,10 +64,3 @@ def test_on_a_terminal_the_view_is_wiped_away_before_the_table(make_sound: MakeS
     assert "x real time" in view
     assert "x real time" not in table
     assert "song.wav  0:02  8 frames" in ANSI.sub("", table)
-
-
-def test_messages_on_a_terminal_are_not_drawn_over(make_sound: MakeSound, model: Path) -> None:
-    code, screen, _ = _on_a_terminal("file", make_sound(seconds=2), "--json", "--model", model, results_too=True)
-    assert code == 0
-    assert "\x1b" not in screen
-    assert all(line.startswith('{"type":') for line in screen.split("\r\n")[:-1])

@@ -1,9 +1,8 @@
-"""A recording is played to whoever listens, with its own timing, however damaged it is."""
+"""`streamtag replay`: a recording is played with its own timing, however damaged it is."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from streamtag.cli.replay_run import Player, ReplayRequest, run
-from streamtag.errors import SpecError
+from streamtag.cli import main
+from streamtag.cli.replay import Player
 from streamtag.protocol.messages import End, Frame, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.sinks.recording import Recording
@@ -38,25 +37,29 @@ def _messages(text: str) -> list[Message | None]:
     return [parse(line) for line in text.splitlines()]
 
 
+def run(path: Path, *options: str) -> int:
+    return main(["replay", str(path), "--json", "--speed", "1000", *options])
+
+
 def test_messages_come_when_they_are_due(tmp_path: Path) -> None:
     path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.2), (FRAMES[1], 0.2), (FRAMES[2], 0.5), (FRAMES[3], 0.8))
     came: list[tuple[float, Message]] = []
     with Recording(path) as recording:
-        player = Player(recording, lambda message: came.append((time.monotonic(), message)), speed=2.0)
+        player = Player(recording, [lambda message: came.append((time.monotonic(), message))], speed=2.0)
         began = time.monotonic()
-        player.play(loop=False, wanted=lambda: True)
+        player.play(loop=False, should_continue=lambda: True)
     assert [message for _, message in came] == FRAMES
     for (moment, _), due in zip(came, [0.1, 0.1, 0.25, 0.4], strict=True):
         assert due <= moment - began < due + 1  # never early; late only if this machine is very busy
-    assert player.told == 4
+    assert player.played == 4
 
 
 def test_a_loop_begins_anew_and_ends_when_it_is_not_wanted(tmp_path: Path) -> None:
     came: list[Message] = []
     with Recording(_written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (FRAMES[1], 0.2))) as recording:
-        player = Player(recording, came.append, speed=50.0)
+        player = Player(recording, [came.append], speed=50.0)
         began = time.monotonic()
-        player.play(loop=True, wanted=lambda: len(came) < 7)
+        player.play(loop=True, should_continue=lambda: len(came) < 7)
     assert came == [*FRAMES[:2] * 3, FRAMES[0]]
     assert player.passes == 4
     # a pass lasts as long as the recording, and a hop
@@ -65,16 +68,16 @@ def test_a_loop_begins_anew_and_ends_when_it_is_not_wanted(tmp_path: Path) -> No
 
 def test_nothing_is_told_once_it_is_not_wanted(tmp_path: Path) -> None:
     with Recording(_written(tmp_path, (HELLO, 0.0), (FRAMES[0], 3600.0))) as recording:
-        player = Player(recording, lambda message: pytest.fail(f"{message} was told"), speed=1.0)
+        player = Player(recording, [lambda message: pytest.fail(f"{message} was played")], speed=1.0)
         answers = iter([True, True, True])
-        player.play(loop=True, wanted=lambda: next(answers, False))
-    assert player.told == 0
+        player.play(loop=True, should_continue=lambda: next(answers, False))
+    assert player.played == 0
 
 
 def test_lines_are_printed_as_they_were(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """But for the times at which they were recorded."""
     path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (End("mic", 1.5, 1, {"guitar": 0.5}), 0.2))
-    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    assert run(path) == 0
     out, err = capfd.readouterr()
     assert out == path.read_text(encoding="utf-8").replace(', "at": 0.0', "").replace(', "at": 0.1', "").replace(
         ', "at": 0.2', ""
@@ -84,7 +87,7 @@ def test_lines_are_printed_as_they_were(tmp_path: Path, capfd: pytest.CaptureFix
 
 def test_damaged_lines_are_told_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), tail='nonsense\n{"type":"frame","stream":"mi')
-    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    assert run(path) == 0
     out, err = capfd.readouterr()
     assert _messages(out) == [HELLO, FRAMES[0]]
     assert err.endswith(": 1 message played, 1 damaged line skipped\n")
@@ -92,7 +95,7 @@ def test_damaged_lines_are_told_at_the_end(tmp_path: Path, capfd: pytest.Capture
 
 def test_a_second_recording_behind_the_first_is_played_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (HELLO, 0.0), (FRAMES[1], 0.1))
-    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    assert run(path) == 0
     out, err = capfd.readouterr()
     assert _messages(out) == [HELLO, *FRAMES[:2]]
     assert "another model" not in err
@@ -100,7 +103,7 @@ def test_a_second_recording_behind_the_first_is_played_too(tmp_path: Path, capfd
 
 def test_messages_of_another_model_are_told_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (OTHER, 0.0), (FRAMES[1], 0.1), (FRAMES[2], 0.1))
-    assert run(ReplayRequest(path, json=True, speed=1000)) == 0
+    assert run(path) == 0
     assert "3 messages played, 2 messages of another model" in capfd.readouterr().err
 
 
@@ -120,23 +123,12 @@ def test_what_cannot_be_played_is_one_line(
     path = tmp_path / "r.jsonl"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    assert run(ReplayRequest(path, json=True, speed=1000, loop=loop)) == 1
+    assert run(path, *(["--loop"] if loop else [])) == 1
     out, err = capfd.readouterr()
     assert err.startswith(f"streamtag: {path}: ")
     assert reason in err
     assert err.count("\n") == 1
     assert json.loads(out.splitlines()[-1])["type"] == "error"
-
-
-@pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_speed_that_makes_no_sense_is_refused(speed: float) -> None:
-    with pytest.raises(SpecError, match="speed"):
-        ReplayRequest(Path("r.jsonl"), json=True, speed=speed)
-
-
-def test_somebody_must_listen() -> None:
-    with pytest.raises(SpecError, match="nobody"):
-        ReplayRequest(Path("r.jsonl"))
 
 
 @contextmanager
@@ -183,12 +175,3 @@ def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("streamtag: ")
     assert done.stderr.count("\n") == 1
-
-
-def test_it_needs_no_torch(tmp_path: Path) -> None:
-    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1))
-    command = [sys.executable, "-X", "importtime", "-m", "streamtag.cli", "replay", str(path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=dict(os.environ))
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "streamtag.cli.replay_run" in imported  # it is a list of imports
-    assert not {"torch", "av", "matplotlib"} & imported

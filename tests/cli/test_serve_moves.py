@@ -1,4 +1,4 @@
-"""Streams that go from one `streamtag serve` to another."""
+"""Streams that move from one `streamtag serve` to another."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ from tests.cli.serve_process import (
     CLOSE,
     END,
     Serve,
-    Start,
     as_pcm,
     begin,
     numbers_of,
     probs_of,
     push,
     read,
-    rest,
+    read_all,
     tones,
     until_frame,
 )
-
-
-@pytest.fixture(scope="module")
-def servers(standing: Start) -> tuple[Serve, Serve]:
-    return standing(), standing()
 
 
 @pytest.mark.parametrize(("name", "settings"), [("mono", ""), ("stereo", "rate=44100&format=f32le&channels=2")])
@@ -45,31 +39,31 @@ def test_a_stream_moves_to_another_server_without_a_break(
     begin(stays)
     push(stays, pcm)
     stays.send(END)
-    unbroken = rest(stays)
+    unbroken = read_all(stays)
 
     goes = first.connect(path)
     begin(goes)
-    push(goes, pcm[: cut * size + size // 2])  # half a sample is there, too
-    before = until_frame(goes, 12)  # all that 3.7 s give
+    push(goes, pcm[: cut * size + size // 2])  # with half a sample
+    before = until_frame(goes, 12)  # the last of 3.7 s
     state = first.get(f"/streams/{name}/state")
     assert len(state) < 1 << 20
-    taker = second.connect(f"/streams/{name}/state")
-    taker.send(state)
-    ready = read(taker)
+    importer = second.connect(f"/streams/{name}/state")
+    importer.send(state)
+    ready = read(importer)
     assert isinstance(ready, Ready)
-    assert rest(taker) == []
-    assert taker.close_code == 1000
+    assert read_all(importer) == []
+    assert importer.close_code == 1000
     arrives = second.connect(f"{path}&position={ready.position}")
     assert begin(arrives) == ready.position
-    assert abs(ready.position - cut) < rate  # what waits in the server has not been heard
+    assert abs(ready.position - cut) < rate  # the read_all still waits in the first server
     push(arrives, pcm[ready.position * size :])
     arrives.send(END)
-    after = rest(arrives)
-    told = [*before, *after]
-    assert not [message for message in told if isinstance(message, Gap)]
-    assert numbers_of(told) == numbers_of(unbroken)
-    assert np.abs(probs_of(told) - probs_of(unbroken)).max() < CLOSE
-    events = [[(e.tag, e.state, e.time) for e in some if isinstance(e, Event)] for some in (told, unbroken)]
+    after = read_all(arrives)
+    received = [*before, *after]
+    assert not [message for message in received if isinstance(message, Gap)]
+    assert numbers_of(received) == numbers_of(unbroken)
+    assert np.abs(probs_of(received) - probs_of(unbroken)).max() < CLOSE
+    events = [[(e.tag, e.state, e.time) for e in some if isinstance(e, Event)] for some in (received, unbroken)]
     assert events[0] == events[1]
     end, other = after[-1], unbroken[-1]
     assert isinstance(end, End)
@@ -78,16 +72,16 @@ def test_a_stream_moves_to_another_server_without_a_break(
     assert end.seconds == pytest.approx(other.seconds, abs=2e-3)
     assert list(end.summary.values()) == pytest.approx(list(other.summary.values()), abs=CLOSE)
 
-    stranger = second.connect(path.replace(name, f"{name}-anew"))
-    assert begin(stranger) == 0
-    push(stranger, pcm[ready.position * size :])
-    stranger.send(END)
-    strange = probs_of(rest(stranger))
-    count = len(strange)
-    assert np.abs(probs_of(told)[-count:] - strange).max() > 10 * CLOSE
+    fresh = second.connect(path.replace(name, f"{name}-anew"))
+    assert begin(fresh) == 0
+    push(fresh, pcm[ready.position * size :])
+    fresh.send(END)
+    fresh_probs = probs_of(read_all(fresh))
+    count = len(fresh_probs)
+    assert np.abs(probs_of(received)[-count:] - fresh_probs).max() > 10 * CLOSE
 
 
-def test_a_state_that_was_tampered_with_is_refused_and_the_server_goes_on(servers: tuple[Serve, Serve]) -> None:
+def test_a_damaged_state_is_refused_and_the_server_continues(servers: tuple[Serve, Serve]) -> None:
     server, _ = servers
     client = server.connect("/ingest/hurt")
     begin(client)
@@ -97,17 +91,17 @@ def test_a_state_that_was_tampered_with_is_refused_and_the_server_goes_on(server
     rng = np.random.default_rng(0)
     hostile = [b"", b"{}", state[:-1], state[: len(state) // 2], b"\xff" * 8 + state[8:], rng.bytes(len(state))]
     for number, data in enumerate(hostile):
-        taker = server.connect(f"/streams/copy-{number}/state")
-        taker.send(data)
-        (error,) = rest(taker)
+        importer = server.connect(f"/streams/copy-{number}/state")
+        importer.send(data)
+        (error,) = read_all(importer)
         assert error.type == "error", number
         assert "\n" not in error.to_json()
-        assert taker.close_code == 1008
-    taker = server.connect("/streams/hurt/state")  # a name that is in use
-    taker.send(state)
-    assert [message.type for message in rest(taker)] == ["error"]
-    taker = server.connect("/streams/copy/state")
-    taker.send(state)
-    assert isinstance(read(taker), Ready)
+        assert importer.close_code == 1008
+    importer = server.connect("/streams/hurt/state")  # a name that is in use
+    importer.send(state)
+    assert [message.type for message in read_all(importer)] == ["error"]
+    importer = server.connect("/streams/copy/state")
+    importer.send(state)
+    assert isinstance(read(importer), Ready)
     client.send(END)
-    assert isinstance(rest(client)[-1], End)
+    assert isinstance(read_all(client)[-1], End)

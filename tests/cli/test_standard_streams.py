@@ -13,6 +13,7 @@ import pytest
 
 from streamtag.cli.standard_streams import standard_streams
 from streamtag.errors import OutputError
+from tests.cli.conftest import Run
 
 MakeSound = Callable[..., Path]
 FULL = Path("/dev/full")  # Linux's disk that has no room
@@ -37,43 +38,34 @@ def _run(redirection: str, *arguments: str | Path, unbuffered: bool = False) -> 
 
 
 @needs_full
-@pytest.mark.parametrize("options", [[], ["--json"], ["--csv", "tags.csv"]], ids=" ".join)
-def test_a_full_disk_behind_standard_output_is_told_in_one_line(
-    make_sound: MakeSound, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+def test_a_full_disk_behind_standard_output_is_reported_in_one_line(
+    make_sound: MakeSound, model: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert _run(">/dev/full", "file", make_sound(seconds=3), "--model", model, *options) == (1, "", TOLD)
-    assert not Path("tags.csv").exists()  # a table that is not whole
+    table = tmp_path / "tags.csv"
+    arguments = ("file", make_sound(seconds=3), "--json", "--csv", table, "--model", model)
+    assert _run(">/dev/full", *arguments) == (1, "", TOLD)
+    assert not table.exists()  # a table that is not whole
 
 
 @needs_full
 @pytest.mark.parametrize("unbuffered", [False, True])
-def test_so_it_is_for_what_is_printed_without_a_stream(model: Path, unbuffered: bool) -> None:
-    for arguments in (["model", "--model", model], ["model", "--json", "--model", model], ["--help"], ["--version"]):
-        assert _run(">/dev/full", *arguments, unbuffered=unbuffered) == (1, "", TOLD)
+def test_a_full_disk_is_reported_by_commands_without_a_stream(unbuffered: bool) -> None:
+    for option in ("--help", "--version"):
+        assert _run(">/dev/full", option, unbuffered=unbuffered) == (1, "", TOLD)
 
 
-def test_a_standard_output_that_is_closed_is_like_a_closed_pipe(make_sound: MakeSound, model: Path) -> None:
-    for options in ([], ["--json"]):
-        assert _run(">&-", "file", make_sound(seconds=3), "--model", model, *options) == (141, "", "")
+def test_a_closed_standard_output_is_like_a_closed_pipe(make_sound: MakeSound, model: Path) -> None:
+    assert _run(">&-", "file", make_sound(seconds=3), "--model", model) == (141, "", "")
 
 
-def test_a_standard_error_that_is_closed_costs_no_results_and_puts_nothing_among_them(
-    make_sound: MakeSound, model: Path, tmp_path: Path
+@pytest.mark.parametrize("redirection", ["2>&-", pytest.param("2>/dev/full", marks=needs_full)])
+def test_a_closed_or_full_standard_error_does_not_affect_results(
+    streamtag: Run, make_sound: MakeSound, model: Path, tmp_path: Path, redirection: str
 ) -> None:
     song = make_sound(seconds=3)
-    heard = _run("", "file", song, "--model", model)
-    assert heard[0] == 0
-    assert _run("2>&-", "file", song, "--model", model) == heard
-    code, out, err = _run("2>&-", "file", song, tmp_path / "nothing.mp3", "--model", model)
-    assert (code, out, err) == (1, *heard[1:])
-
-
-@needs_full
-def test_a_full_disk_behind_standard_error_costs_no_results(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
-    song = make_sound(seconds=3)
-    heard = _run("", "file", song, "--model", model)
-    assert _run("2>/dev/full", "file", song, tmp_path / "nothing.mp3", "--model", model) == (1, *heard[1:])
+    expected = streamtag("file", song).out
+    run = _run(redirection, "file", song, tmp_path / "nothing.mp3", "--model", model)
+    assert run == (1, expected, "")
 
 
 class Full(io.RawIOBase):
@@ -98,7 +90,7 @@ def _text(raw: Full) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")  # type: ignore[type-var]
 
 
-def test_both_streams_are_as_before_when_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_streams_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = Full(100), Full(100)
     before = tuple(_text(each) for each in raw)
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
@@ -112,7 +104,7 @@ def test_both_streams_are_as_before_when_it_is_left(monkeypatch: pytest.MonkeyPa
     assert (raw[0].taken.decode(), raw[1].taken.decode()) == ("first\nsecond ♪\nthird\n", "an error\n")
 
 
-def test_only_standard_output_tells_of_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_standard_output_raises_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, _text(Full(3)))
     with standard_streams():

@@ -16,13 +16,12 @@ from typing import IO, Any
 
 import pytest
 
-from streamtag.cli.watch_run import WatchRequest
-from streamtag.errors import SpecError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
+from tests.cli.conftest import Run
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp", "rock"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1, 0.5))
 ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07)")
 Start = Callable[..., subprocess.Popen[str]]
@@ -52,7 +51,7 @@ def _on_air(*streams: str, port: int = 0, hello: Hello = HELLO, **settings: Any)
             yield server
         finally:
             over.set()
-            player.join(PATIENCE_S)
+            player.join(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def start() -> Iterator[Start]:
             command = [sys.executable, "-m", "streamtag.cli", "watch", *arguments]
             process = subprocess.Popen(command, text=True, **{**pipes, **others})
 
-            watchdog = threading.Timer(PATIENCE_S, process.kill)  # so that no test waits for a line for ever
+            watchdog = threading.Timer(TIMEOUT_S, process.kill)  # so that no test waits for a line for ever
             watchdog.start()
 
             def close() -> None:
@@ -88,57 +87,74 @@ def _read(process: subprocess.Popen[str], count: int) -> list[str]:
     return [_pipe(process.stdout).readline().rstrip("\n") for _ in range(count)]
 
 
-def test_as_json_lines_it_gives_what_the_server_tells(start: Start) -> None:
-    with ServerThread(ServerConfig(port=0), HELLO) as server:
-        process = start(server.address, "--json")
-        told: list[Message] = [
-            _frame(1, "mic"),
-            Event("mic", "guitar", "on", 0.25),
-            Gap("mic", 0.5, 1.5),
-            Error("unplugged", "mic"),
-            End("mic", 2.0, 1, {"guitar": 0.5}),
-        ]
+def test_json_lines_are_the_messages_of_the_server(start: Start) -> None:
+    messages: list[Message] = [
+        _frame(1, "mic"),
+        Event("mic", "guitar", "on", 0.25),
+        Gap("mic", 0.5, 1.5),
+        Error("unplugged", "mic"),
+        End("mic", 2.0, 1, {"guitar": 0.5}),
+    ]
+    with ServerThread(ServerConfig(port=0, token="secret"), HELLO) as server:
+        process = start(server.address, "--json", "--token", "secret")
         assert _read(process, 1) == [HELLO.to_json()]
-        for message in told:
+        for message in messages:
             server.publish(message)
-        assert _read(process, len(told)) == [message.to_json() for message in told]
+        assert _read(process, len(messages)) == [message.to_json() for message in messages]
 
 
-def test_tags_and_top_thin_it(start: Start) -> None:
+def test_top_and_tags_filter_the_messages_and_for_ends_it_with_a_summary(streamtag: Run) -> None:
     with _on_air("mic") as server:
-        process = start(server.address, "--json", "--tags", "harp,ROCK", "--top", "1")
-        messages = [json.loads(line) for line in _read(process, 4)]
-    assert [message["type"] for message in messages] == ["hello", "frame", "frame", "frame"]
-    assert [message["tags"] for message in messages[1:]] == [{"harp": 0.45}] * 3
+        answer = streamtag(
+            *["watch", "--json", "--tags", "harp,ROCK", "--top", "1", "--for", "1"], server.address, small=False
+        )
+        label = server.address.replace("http", "ws")
+    messages = [json.loads(line) for line in answer.lines]
+    assert answer.code == 0
+    assert [message["type"] for message in messages[:3]] == ["hello", "frame", "frame"]
+    assert {tuple(message["tags"].items()) for message in messages[1:]} == {(("harp", 0.45),)}
     assert messages[1]["latency_s"] == 0.4
+    assert re.fullmatch(rf"streamtag: {re.escape(label)}: watched for 0:01: \d+ frames\n", answer.err)
 
 
-def test_in_a_pipe_people_get_lines(start: Start) -> None:
+def test_a_pipe_gets_lines(streamtag: Run) -> None:
     with _on_air("mic", "song.mp3") as server:
-        one = _read(start(f"{server.address}streams/mic", "--top", "2"), 3)
-        several = _read(start(server.address, "--top", "1"), 6)
+        url = f"{server.address}streams/mic"
+        one = streamtag("watch", url, "--top", "2", "--for", "0.5", small=False).lines
+        several = streamtag("watch", server.address, "--top", "1", "--for", "0.5", small=False).lines
+    assert len(one) > 2
     assert all(re.fullmatch(r"\d+:\d\d  guitar 0\.90  harp 0\.45", line) for line in one)
     assert all(re.fullmatch(r"(mic|song\.mp3)  \d+:\d\d  guitar 0\.90", line) for line in several)
     assert {line.split()[0] for line in several} == {"mic", "song.mp3"}
 
 
-def test_it_ends_after_so_long_a_time_and_says_what_came(start: Start) -> None:
-    with _on_air("mic") as server:
-        process = start(server.address, "--for", "1")
-        _, err = process.communicate(timeout=PATIENCE_S)
-        label = server.address.replace("http", "ws")
-    assert process.returncode == 0
-    assert re.fullmatch(rf"streamtag: {re.escape(label)}: watched for 0:01: \d+ frames\n", err)
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "the server refuses (HTTP 401)"),
+        (("--token", "wrong"), "the server refuses (HTTP 401)"),
+        (("--token", "secret", "--tags", "guitr"), "guitr: not a tag of this model (did you mean 'guitar'?)"),
+        (("--token", "secret", "--ca", "none.pem"), "--ca is for wss:// addresses"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_error_message(streamtag: Run, arguments: tuple[str, ...], reason: str) -> None:
+    with _on_air("mic", token="secret") as server:
+        answer = streamtag("watch", server.address, "--json", *arguments, small=False)
+    assert answer.code == 1
+    assert answer.err.startswith("streamtag: ")
+    assert answer.err.count("\n") == 1
+    assert reason in answer.err
+    assert reason in json.loads(answer.lines[-1])["message"]
+    assert "secret" not in answer.err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_cleanly(start: Start, number: int, code: int) -> None:
+def test_a_signal_ends_it_cleanly(start: Start) -> None:
     with _on_air("mic") as server:
         process = start(server.address, "--json")
         _read(process, 3)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == code
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 143
     assert all(json.loads(line) for line in out.splitlines())
     assert err.count("\n") == 1
     assert "watched for 0:0" in err
@@ -148,7 +164,7 @@ def test_a_signal_ends_it_while_there_is_no_server(start: Start) -> None:
     process = start("127.0.0.1:9")
     assert "no connection (Connection refused): trying again" in _pipe(process.stderr).readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE_S)
+    process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
 
 
@@ -157,43 +173,11 @@ def test_a_closed_pipe_ends_it_quietly(start: Start) -> None:
         process = start(server.address, "--json")
         _read(process, 2)
         _pipe(process.stdout).close()
-        assert process.wait(PATIENCE_S) == 141
+        assert process.wait(TIMEOUT_S) == 141
         assert _pipe(process.stderr).read() == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ((), "the server refuses (HTTP 401)"),
-        (("--token", "wrong"), "the server refuses (HTTP 401)"),
-        (("--token", "secret", "--tags", "guitr"), "guitr: not a tag of this model (did you mean 'guitar'?)"),
-        (("--token", "secret", "--ca", "none.pem"), "--ca is for wss:// addresses"),
-    ],
-)
-def test_a_mistake_is_one_line_and_code_1(start: Start, arguments: tuple[str, ...], said: str) -> None:
-    with _on_air("mic", token="secret") as server:
-        process = start(server.address, *arguments)
-        out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, out) == (1, "")
-    assert err.startswith("streamtag: ")
-    assert err.count("\n") == 1
-    assert said in err
-    assert "secret" not in err
-
-
-def test_the_right_token_opens(start: Start) -> None:
-    with _on_air("mic", token="secret") as server:
-        assert json.loads(_read(start(server.address, "--json", "--token", "secret"), 1)[0])["type"] == "hello"
-
-
-def test_readers_of_json_get_the_error_too(start: Start) -> None:
-    with _on_air("mic", token="secret") as server:
-        out, _ = start(server.address, "--json").communicate(timeout=PATIENCE_S)
-    (line,) = out.splitlines()
-    assert "HTTP 401" in json.loads(line)["message"]
-
-
-def test_it_goes_on_when_the_server_comes_back_even_with_another_model(start: Start) -> None:
+def test_it_continues_when_the_server_returns_even_with_another_model(start: Start) -> None:
     with _on_air("mic") as server:
         port = int(server.address.rstrip("/").rpartition(":")[2])
         process = start(server.address)
@@ -204,19 +188,15 @@ def test_it_goes_on_when_the_server_comes_back_even_with_another_model(start: St
         lines = iter(lambda: _read(process, 1)[0], "")
         assert any("piano 0.90" in line for line in lines)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=PATIENCE_S)
+        _, err = process.communicate(timeout=TIMEOUT_S)
     assert ": connected\n" in err
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_time_that_makes_no_sense_is_refused(seconds: float) -> None:
-    with pytest.raises(SpecError, match="--for"):
-        WatchRequest("h", seconds=seconds)
-
-
-def test_it_starts_without_torch() -> None:
-    code = "import sys, streamtag.cli.watch_run; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S).returncode == 0
+def test_watch_and_replay_start_without_torch() -> None:
+    code = (
+        "import sys, streamtag.cli.watch, streamtag.cli.replay; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT_S).returncode == 0
 
 
 # --- on a terminal --------------------------------------------------------------------------------------------------
@@ -263,7 +243,7 @@ class Screen:
 
     def until(self, true: Callable[[list[str]], object]) -> list[str]:
         """Waits for a drawing of which it is true."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             lines = self.lines()
             if lines and true(lines):
@@ -275,10 +255,10 @@ class Screen:
         os.write(self.master, keys.encode())
 
     def end(self) -> int:
-        code = self.process.wait(PATIENCE_S)
+        code = self.process.wait(TIMEOUT_S)
         assert self._termios.tcgetattr(self.slave) == self.found
         os.close(self.slave)
-        self._reader.join(PATIENCE_S)
+        self._reader.join(TIMEOUT_S)
         os.close(self.master)
         return code
 
@@ -287,7 +267,7 @@ def _shows(*texts: str) -> Callable[[list[str]], bool]:
     return lambda lines: all(any(text in line for line in lines) for text in texts)
 
 
-def test_on_a_terminal_it_draws_the_panel_and_obeys_its_keys(start: Start) -> None:
+def test_on_a_terminal_the_panel_follows_keys_and_the_terminals_size(start: Start) -> None:
     with _on_air("mic", "song.mp3") as server:
         screen = Screen(start, server.address)
         lines = screen.until(_shows("guitar", "█", "latency 0.40 s", "model small", "q quit", "(+1)"))
@@ -302,6 +282,10 @@ def test_on_a_terminal_it_draws_the_panel_and_obeys_its_keys(start: Start) -> No
         assert screen.until(lambda _: len(screen.drawings()) > count + 5) == frozen
         screen.type(" ")
         screen.until(lambda lines: "frozen" not in lines[0])
+        for width, height in ((40, 10), (120, 40), (20, 4)):
+            screen.resize(width, height)
+            lines = screen.until(lambda lines, height=height: len(lines) == height)  # type: ignore[misc]
+            assert max(map(len, lines)) <= width
         screen.type("q")
         assert screen.end() == 0
     assert screen.text.startswith("\x1b[?1049h")
@@ -318,33 +302,10 @@ def test_on_a_terminal_ctrl_c_ends_it(start: Start) -> None:
     assert "Traceback" not in screen.text
 
 
-def test_it_follows_the_terminals_size(start: Start) -> None:
-    with _on_air("mic") as server:
-        screen = Screen(start, server.address)
-        screen.until(lambda lines: len(lines) == 24)
-        for width, height in ((40, 10), (120, 40), (20, 4)):
-            screen.resize(width, height)
-            lines = screen.until(lambda lines, height=height: len(lines) == height)  # type: ignore[misc]
-            assert max(map(len, lines)) <= width
-            assert lines[0].startswith("mic")
-        screen.type("q")
-        assert screen.end() == 0
-
-
-def test_a_server_that_goes_is_told_on_the_panel(start: Start) -> None:
+def test_the_panel_reports_a_server_that_is_gone(start: Start) -> None:
     with _on_air("mic") as server:
         screen = Screen(start, server.address)
         screen.until(_shows("guitar", "latency"))
     screen.until(_shows("no connection (Connection refused)", "waiting"))
     screen.type("q")
     assert screen.end() == 0
-
-
-def test_messages_on_a_terminal_are_not_drawn_over(start: Start) -> None:
-    with _on_air("mic") as server:
-        screen = Screen(start, server.address, "--json", "--for", "1")
-        assert screen.end() == 0
-    assert "\x1b" not in screen.text
-    lines = screen.text.splitlines()
-    assert len(lines) > 3
-    assert all(line.startswith('{"type":') for line in lines[:-1])

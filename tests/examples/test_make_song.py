@@ -1,11 +1,10 @@
-"""How the example song is made: the MIDI file, the sound, the MP3."""
+"""How the example song is made: the MIDI file, the audio, the MP3, and the command."""
 
 from __future__ import annotations
 
-import importlib
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,21 +13,7 @@ import av
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def maker() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(EXAMPLES)  # what running the script does
-        yield importlib.import_module("make_song")
-
-
-@pytest.fixture(scope="module")
-def score() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(EXAMPLES)
-        yield importlib.import_module("evening_ride")
+from streamtag.errors import OutputError
 
 
 @dataclass(frozen=True)
@@ -77,12 +62,8 @@ def parse(midi: bytes) -> tuple[int, list[Message]]:
     return division, messages
 
 
-def test_the_same_seed_gives_the_same_bytes(maker: ModuleType) -> None:
-    assert maker.midi_file(maker.compose(3)) == maker.midi_file(maker.compose(3))
-
-
-def test_another_seed_gives_other_bytes(maker: ModuleType) -> None:
-    assert maker.midi_file(maker.compose(3)) != maker.midi_file(maker.compose(4))
+def test_the_bytes_depend_only_on_the_seed(maker: ModuleType) -> None:
+    assert maker.midi_file(maker.compose(3)) == maker.midi_file(maker.compose(3)) != maker.midi_file(maker.compose(4))
 
 
 def test_the_midi_file_holds_the_score(maker: ModuleType, score: ModuleType) -> None:
@@ -92,10 +73,10 @@ def test_the_midi_file_holds_the_score(maker: ModuleType, score: ModuleType) -> 
     (tempo,) = [m.data for m in messages if m.status == 0xFF51]
     assert int.from_bytes(tempo) == 500_000
     starts = [m for m in messages if m.status >> 4 == 0x9]
-    wanted = sorted((e.start, e.pitch, e.velocity) for e in events if isinstance(e, score.Note))
-    assert len(starts) == len(wanted)
-    assert [m.tick / maker.TICKS_PER_S for m in starts] == pytest.approx([w[0] for w in wanted], abs=1e-3)
-    assert sorted(bytes(m.data) for m in starts) == sorted(bytes(w[1:]) for w in wanted)
+    expected = sorted((e.start, e.pitch, e.velocity) for e in events if isinstance(e, score.Note))
+    assert len(starts) == len(expected)
+    assert [m.tick / maker.TICKS_PER_S for m in starts] == pytest.approx([note[0] for note in expected], abs=1e-3)
+    assert sorted(bytes(m.data) for m in starts) == sorted(bytes(note[1:]) for note in expected)
 
 
 def test_every_note_ends_before_its_key_is_struck_again(maker: ModuleType) -> None:
@@ -125,14 +106,14 @@ def test_a_key_struck_while_it_sounds_is_ended_first(maker: ModuleType, score: M
 
 def test_instruments_are_chosen_before_they_play(maker: ModuleType, score: ModuleType) -> None:
     program: dict[int, int] = {}
-    heard = set()
+    used = set()
     for message in parse(maker.midi_file(score.compose()))[1]:
         channel = message.status & 0xF
         if message.status >> 4 == 0xC:
             program[channel] = message.data[0]
         elif message.status >> 4 == 0x9:
-            heard.add((channel, program[channel]))
-    assert heard == {(part.channel, part.program) for part in score.PARTS.values()}
+            used.add((channel, program[channel]))
+    assert used == {(part.channel, part.program) for part in score.PARTS.values()}
 
 
 @pytest.mark.parametrize(
@@ -140,11 +121,11 @@ def test_instruments_are_chosen_before_they_play(maker: ModuleType, score: Modul
     [(0, "00"), (0x7F, "7f"), (0x80, "8100"), (0x3FFF, "ff7f"), (0x4000, "818000"), (0x0FFFFFFF, "ffffff7f")],
 )
 def test_variable_lengths_are_those_of_the_midi_standard(maker: ModuleType, value: int, coded: str) -> None:
-    assert maker._variable_length(value).hex() == coded
+    assert maker.variable_length(value).hex() == coded
 
 
 def test_finish_sets_peak_length_and_fade(maker: ModuleType) -> None:
-    length = round((maker.SECTIONS[-1].end + maker.RING_S) * maker.RATE)
+    length = round((maker.SECTIONS[-1].end + maker.REVERB_S) * maker.RATE)
     for samples in (length - 1000, length + 1000):
         tone = np.sin(np.arange(samples) * 0.05).astype(np.float32) * np.float32(3)
         done = maker.finish(np.stack([tone, -tone / 2]))
@@ -172,8 +153,8 @@ def test_encoding_keeps_the_sound_and_the_title(maker: ModuleType, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def real_player(maker: ModuleType, need: Callable[[str, bool, str], None]) -> None:
-    there = maker.shutil.which("fluidsynth") is not None and maker.SOUNDFONT.is_file()
-    need("fluidsynth", there, f"needs {maker.INSTALL}")
+    is_installed = maker.shutil.which("fluidsynth") is not None and maker.SOUNDFONT.is_file()
+    need("fluidsynth", is_installed, f"needs {maker.INSTALL}")
 
 
 @pytest.mark.usefixtures("real_player")
@@ -186,3 +167,71 @@ def test_rendering_with_the_real_player(maker: ModuleType, score: ModuleType) ->
     assert np.abs(before).max() < 1e-3 < np.abs(during).max()
     spectrum = np.abs(np.fft.rfft(during.mean(axis=0) * np.hanning(during.shape[1])))
     assert spectrum[215:225].max() == pytest.approx(spectrum[20:300].max()), "A4 is 440 Hz, two hertz a bin"
+
+
+def run(maker: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = maker.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_score_alone_is_written_to_a_midi_file(
+    maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "song.mid"
+    code, out, err = run(maker, capsys, path, "--seed", 5)
+    assert (code, err) == (0, "")
+    assert str(path) in out
+    assert path.read_bytes() == maker.midi_file(maker.compose(5))
+
+
+@pytest.mark.parametrize(
+    ("fluidsynth", "font", "message"),
+    [
+        (None, "", "fluidsynth: not installed: INSTALL"),
+        ("exit 3", "", "FONT: no such soundfont: INSTALL"),
+        ("echo 'cannot load it' >&2; exit 3", "broken", "FONT: fluidsynth cannot play with it: cannot load it"),
+        ("exit 0", "broken", "FONT: fluidsynth cannot play with it: no sound came out"),
+    ],
+)
+def test_a_failure_to_render_is_reported_in_one_line(
+    maker: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fluidsynth: str | None,
+    font: str,
+    message: str,
+) -> None:
+    path, output = tmp_path / "font.sf2", tmp_path / "song.mp3"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if fluidsynth else str(tmp_path))
+    if fluidsynth is not None:
+        (tmp_path / "fluidsynth").write_text(f"#!/bin/sh\n{fluidsynth}\n")
+        (tmp_path / "fluidsynth").chmod(0o755)
+    if font:
+        path.write_text(font)
+    code, _, err = run(maker, capsys, output, "--soundfont", path)
+    assert (code, err) == (1, f"make_song: {message}\n".replace("FONT", str(path)).replace("INSTALL", maker.INSTALL))
+    assert not output.exists()
+
+
+def test_an_output_that_cannot_be_written_is_reported_in_one_line(
+    maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "no folder" / "song.mid"
+    assert run(maker, capsys, path) == (1, "", f"make_song: {path}: cannot be written: No such file or directory\n")
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
+        maker.encode(np.ones((2, maker.RATE), np.float32), path.with_suffix(".mp3"))
+
+
+@pytest.mark.usefixtures("real_player")
+def test_a_file_that_is_no_soundfont_is_not_replaced_by_another(
+    maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    font = tmp_path / "font.sf2"
+    font.write_text("not a soundfont, only a few words")
+    code, out, err = run(maker, capsys, tmp_path / "song.mp3", "--soundfont", font)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"make_song: {font}: fluidsynth cannot play with it: ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "song.mp3").exists()

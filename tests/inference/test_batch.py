@@ -26,7 +26,7 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.hop_buffer import HopBufferState
 from streamtag.inference.session import Session
 from tests.inference.conftest import agree, drain
-from tests.model.test_cuda_graphs import Again
+from tests.model.fake_capture import FakeCapture
 
 HOP = 4096
 Audio = NDArray[np.float32]
@@ -63,14 +63,14 @@ def test_a_batch_of_any_size_gives_what_each_stream_gives_alone(tagger: Tagger, 
 @pytest.mark.parametrize("is_captured", [False, True])
 def test_the_shipped_model_in_a_batch_gives_what_it_gives_alone(is_captured: bool) -> None:
     """Directly, and with work that is captured and replayed in batches of fixed sizes, as on a GPU."""
-    tagger, capture = load(device="cpu"), Again()
+    tagger, capture = load(device="cpu"), FakeCapture()
     pool = SessionPool(tagger, slots=5, capture=capture if is_captured else None)
     audios = [noise(HOP * (6 + n), n) for n in range(5)]
     together = tag_together(pool, audios)
     for frames, audio in zip(together, audios, strict=True):
         agree(frames, tag_alone(tagger, audio))
     assert np.abs(together[0][5].probs - together[1][5].probs).max() > 1e-3  # so that a mix-up would be seen
-    assert capture.recorded == (4 if is_captured else 0)  # sizes 8, 4, 2 and 1, as the streams end one by one
+    assert capture.captures == (4 if is_captured else 0)  # sizes 8, 4, 2 and 1, as the streams end one by one
 
 
 def test_one_step_computes_one_hop_of_each_stream_that_has_one(tagger: Tagger) -> None:
@@ -145,10 +145,10 @@ def test_streams_of_several_threads_do_not_disturb_each_other(tagger: Tagger, pr
 
 
 def test_warming_up_leaves_no_trace(tagger: Tagger) -> None:
-    capture, audio = Again(), noise(6 * HOP)
+    capture, audio = FakeCapture(), noise(6 * HOP)
     pool = SessionPool(tagger, slots=5, capture=capture)
     pool.warm_up(8)
-    assert capture.recorded == 4  # sizes 1, 2, 4 and 8
+    assert capture.captures == 4  # sizes 1, 2, 4 and 8
     assert len(pool) == 0
     agree(tag_together(pool, [noise(HOP)] * 4 + [audio])[4], tag_alone(tagger, audio))
     with pytest.raises(CapacityError):
@@ -242,7 +242,7 @@ class Streams(RuleBasedStateMachine):
     """Streams come, are fed, lose audio, are reset, move, end and go at random; each equals a Session alone."""
 
     tagger: Tagger
-    capture: Again | None
+    capture: FakeCapture | None
     live = Bundle("live")
 
     def __init__(self) -> None:
@@ -354,8 +354,8 @@ def test_streams_that_come_and_go_at_random_are_each_as_if_alone(
     class Machine(Streams):
         pass
 
-    Machine.tagger, Machine.capture = tagger, Again() if is_captured else None
+    Machine.tagger, Machine.capture = tagger, FakeCapture() if is_captured else None
     checks = list(HealthCheck)
     limits = settings(max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     run_state_machine_as_test(Machine, settings=limits)
-    assert Machine.capture is None or Machine.capture.repeated
+    assert Machine.capture is None or Machine.capture.replays

@@ -1,4 +1,4 @@
-"""Hops in batches of fixed sizes: all of it but the recording itself; work that runs again stands in for that."""
+"""Hops in batches of fixed sizes: everything but the CUDA graphs themselves, which a fake replaces on a CPU."""
 
 from __future__ import annotations
 
@@ -15,32 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamtag.model import BatchedTagger, TaggerNetwork
-from streamtag.model.cuda_graphs import MAX_BATCH, WARM_UP_RUNS, CudaGraphBatcher, CudaGraphs, Work, batch_sizes
+from streamtag.model.cuda_graphs import MAX_BATCH, WARM_UP_RUNS, CudaGraphBatcher, CudaGraphs, batch_sizes
+from tests.model.fake_capture import FakeCapture
 
 HOP = 4096
 SLOTS = 12
 Need = Callable[[str, bool, str], None]
-
-
-class Again:
-    """Records by remembering what to run: reads and writes the same tensors as a graph, in the same order."""
-
-    def __init__(self) -> None:
-        self.recorded = self.repeated = self.waited = 0
-
-    def capture(self, work: Work) -> Work:
-        self.recorded += 1
-        for _ in range(WARM_UP_RUNS):
-            work()
-
-        def repeat() -> None:
-            self.repeated += 1
-            work()
-
-        return repeat
-
-    def wait(self) -> None:
-        self.waited += 1
 
 
 def audio(streams: int, seed: int) -> NDArray[np.float32]:
@@ -52,7 +32,7 @@ def rows(*numbers: int) -> NDArray[np.int64]:
 
 
 @given(st.integers(0, 10 * MAX_BATCH))
-def test_batches_are_few_powers_of_two_that_hold_all_and_waste_less_than_half_of_one(count: int) -> None:
+def test_batch_sizes_are_few_powers_of_two_that_waste_less_than_half_of_the_last(count: int) -> None:
     sizes = batch_sizes(count)
     assert all(size & (size - 1) == 0 and 1 <= size <= MAX_BATCH for size in sizes)
     assert sizes == sorted(sizes, reverse=True)
@@ -61,159 +41,154 @@ def test_batches_are_few_powers_of_two_that_hold_all_and_waste_less_than_half_of
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-3)])
-def test_streams_that_come_and_go_get_what_they_get_without_recording(
+def test_streams_that_come_and_go_get_the_same_results_as_without_capture(
     tagger: TaggerNetwork, precision: str, tolerance: float
 ) -> None:
-    recorder = Again()
-    plain, fixed = BatchedTagger(tagger, SLOTS, precision), BatchedTagger(tagger, SLOTS, precision, capture=recorder)
+    capture = FakeCapture()
+    plain, captured = BatchedTagger(tagger, SLOTS, precision), BatchedTagger(tagger, SLOTS, precision, capture=capture)
     rng = np.random.default_rng(1)
-    largest = 0.0
-    for tick in range(40):
+    largest_difference = 0.0
+    for turn in range(20):
         chosen = rng.permutation(SLOTS)[: rng.integers(1, SLOTS + 1)]
-        if tick % 5 == 4:
-            for hop in (plain, fixed):
-                (hop.reset if tick % 2 else hop.reset_context)(chosen[:2])
-        sound = audio(len(chosen), tick) * rng.uniform(0, 3, (len(chosen), 1)).astype(np.float32)
-        expected, got = plain.step(sound, chosen), fixed.step(sound, chosen)
-        np.testing.assert_allclose(got, expected, atol=tolerance)
-        largest = max(largest, float(np.abs(np.diff(expected, axis=0)).max(initial=0)))
-    assert largest > 1e-2, "streams differ, so that a mix-up would be seen"
-    assert recorder.waited == recorder.repeated == 40, "one batch and one wait a tick"
+        if turn % 5 == 4:
+            for batched in (plain, captured):
+                (batched.reset if turn % 2 else batched.reset_context)(chosen[:2])
+        samples = audio(len(chosen), turn) * rng.uniform(0, 3, (len(chosen), 1)).astype(np.float32)
+        expected, found = plain.step(samples, chosen), captured.step(samples, chosen)
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+        largest_difference = max(largest_difference, float(np.abs(np.diff(expected, axis=0)).max(initial=0)))
+    assert largest_difference > 1e-2, "streams differ, so an exchange of rows would be seen"
+    assert capture.waits == capture.replays == 20, "one batch and one wait per step"
 
 
-def test_a_size_is_recorded_once_when_it_is_first_needed(tagger: TaggerNetwork) -> None:
-    recorder = Again()
-    hop = BatchedTagger(tagger, SLOTS, capture=recorder)
-    assert recorder.recorded == 0
+def test_a_size_is_captured_once_when_it_is_first_needed(tagger: TaggerNetwork) -> None:
+    capture = FakeCapture()
+    batched = BatchedTagger(tagger, SLOTS, capture=capture)
+    assert capture.captures == 0
     for streams in (3, 4, 3, 1, 12, 9):
-        hop.step(audio(streams, streams), np.arange(streams))
-    assert recorder.recorded == 3
-    assert hop.captured_sizes == [1, 4, 16]
+        batched.step(audio(streams, streams), np.arange(streams))
+    assert capture.captures == 3
+    assert batched.captured_sizes == [1, 4, 16]
 
 
-def test_those_that_are_not_in_a_batch_stay_as_they_were(tagger: TaggerNetwork) -> None:
-    """Neither the warming up nor the silence that fills a batch touches a stream."""
-    hop = BatchedTagger(tagger, SLOTS, capture=Again())
-    hop.step(audio(SLOTS, 0), np.arange(SLOTS))
-    before = [hop.save_row(row) for row in range(SLOTS)]
-    hop.step(audio(5, 1), rows(0, 2, 4, 6, 8))
-    after = [hop.save_row(row) for row in range(SLOTS)]
+def test_streams_outside_a_batch_stay_unchanged(tagger: TaggerNetwork) -> None:
+    """Neither the warm-up nor the silence that fills a batch changes a stream."""
+    batched = BatchedTagger(tagger, SLOTS, capture=FakeCapture())
+    batched.step(audio(SLOTS, 0), np.arange(SLOTS))
+    before = [batched.save_row(row) for row in range(SLOTS)]
+    batched.step(audio(5, 1), rows(0, 2, 4, 6, 8))
+    after = [batched.save_row(row) for row in range(SLOTS)]
     for row in range(SLOTS):
         same = all(np.array_equal(before[row][name], after[row][name]) for name in before[row])
         assert same == (row not in (0, 2, 4, 6, 8))
 
 
-def test_more_streams_than_the_largest_batch_holds() -> None:
-    """Work of which one sees whose parcel it got: every row's own samples come back, with its number."""
+def test_more_streams_than_the_largest_batch_keep_their_rows() -> None:
+    """The work returns its input, so every row's own samples come back, with its number."""
     slots = 2 * MAX_BATCH + 100
     seen = []
 
-    def work(sound: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        seen.append((len(numbers), sound.data_ptr(), int(numbers.max())))
-        return torch.stack([sound[:, 0], sound[:, -1], numbers.float()], dim=1)
+    def work(samples: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        seen.append((len(numbers), samples.data_ptr(), int(numbers.max())))
+        return torch.stack([samples[:, 0], samples[:, -1], numbers.float()], dim=1)
 
-    recorder = Again()
-    batches = CudaGraphBatcher(work, (8, 3), slots, torch.device("cpu"), recorder)
+    capture = FakeCapture()
+    batcher = CudaGraphBatcher(work, (8, 3), slots, torch.device("cpu"), capture)
     for count, seed in ((slots, 0), (MAX_BATCH + 1, 1), (slots - 3, 2)):
         rng = np.random.default_rng(seed)
-        chosen, sound = rng.permutation(slots)[:count], rng.standard_normal((count, 8)).astype(np.float32)
+        chosen, samples = rng.permutation(slots)[:count], rng.standard_normal((count, 8)).astype(np.float32)
         np.testing.assert_array_equal(
-            batches(sound, chosen), np.stack([sound[:, 0], sound[:, -1], chosen.astype(np.float32)], axis=1)
+            batcher(samples, chosen), np.stack([samples[:, 0], samples[:, -1], chosen.astype(np.float32)], axis=1)
         )
-    assert batches.sizes == [1, 128, MAX_BATCH]
-    assert len({place for size, place, _ in seen if size == MAX_BATCH}) == 1, "the same tensors every time"
-    assert recorder.waited == 3, "one wait a tick"
-    assert max(number for _, _, number in seen) == slots, "what fills a batch goes to the spare row"
+    assert batcher.sizes == [1, 128, MAX_BATCH]
+    assert len({address for size, address, _ in seen if size == MAX_BATCH}) == 1, "the same tensors every time"
+    assert capture.waits == 3, "one wait per call"
+    assert max(number for _, _, number in seen) == slots, "padding goes to the padding row"
 
 
 def test_a_result_is_not_overwritten_by_the_next(tagger: TaggerNetwork) -> None:
-    hop = BatchedTagger(tagger, 2, capture=Again())
-    first = hop.step(audio(2, 0), rows(0, 1))
+    batched = BatchedTagger(tagger, 2, capture=FakeCapture())
+    first = batched.step(audio(2, 0), rows(0, 1))
     kept = first.copy()
-    hop.step(audio(2, 1), rows(1, 0))
+    batched.step(audio(2, 1), rows(1, 0))
     np.testing.assert_array_equal(first, kept)
 
 
-def test_what_is_recorded_asks_the_host_for_nothing(tagger: TaggerNetwork) -> None:
-    """On the meta device there are no values, so whatever needs one to go on, as a graph cannot, fails."""
-    hop = BatchedTagger(copy.deepcopy(tagger).to("meta"), 4)
-    sound = torch.empty(3, HOP, device="meta")
+def test_captured_work_needs_no_value_on_the_host(tagger: TaggerNetwork) -> None:
+    """On the meta device there are no values, so anything that needs one, which a graph cannot provide, fails."""
+    batched = BatchedTagger(copy.deepcopy(tagger).to("meta"), 4)
+    samples = torch.empty(3, HOP, device="meta")
     numbers = torch.empty(3, dtype=torch.int64, device="meta")
     with torch.inference_mode():
-        assert hop.step_tensors(sound, numbers).shape == (3, 5)
+        assert batched.step_tensors(samples, numbers).shape == (3, 5)
         with pytest.raises((RuntimeError, NotImplementedError)):  # the control
-            hop.step_tensors(sound[numbers > 0], numbers)
+            batched.step_tensors(samples[numbers > 0], numbers)
 
 
-def test_one_thread_at_a_time_where_work_is_recorded_and_no_lock_elsewhere(tagger: TaggerNetwork) -> None:
-    class Turn(nullcontext[None]):
-        taken = 0
+def test_the_lock_is_held_only_where_work_is_captured(tagger: TaggerNetwork) -> None:
+    class Lock(nullcontext[None]):
+        entered = 0
 
         def __enter__(self) -> None:
-            Turn.taken += 1
+            Lock.entered += 1
 
-    for recorder, expected in ((None, 0), (Again(), 5)):
-        Turn.taken = 0
-        hop = BatchedTagger(tagger, 2, lock=Turn(), capture=recorder)
-        hop.step(audio(1, 0), rows(0))
-        hop.reset(rows(0))
-        hop.reset_context(rows(0))
-        hop.load_row(1, hop.save_row(0))
-        assert Turn.taken == expected
+    for capture, expected in ((None, 0), (FakeCapture(), 5)):
+        Lock.entered = 0
+        batched = BatchedTagger(tagger, 2, lock=Lock(), capture=capture)
+        batched.step(audio(1, 0), rows(0))
+        batched.reset(rows(0))
+        batched.reset_context(rows(0))
+        batched.load_row(1, batched.save_row(0))
+        assert Lock.entered == expected
 
 
-def test_a_graph_is_recorded_aside_after_warming_up_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calls that CUDA is asked for, where there is none."""
-    said: list[str] = []
+def test_a_graph_is_captured_on_a_second_stream_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls to CUDA, without a CUDA device."""
+    calls: list[str] = []
 
-    class Place:
+    class Fake:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def __enter__(self) -> None:
-            said.append(f"enter {self.name}")
+            calls.append(f"enter {self.name}")
 
         def __exit__(self, *_: object) -> None:
-            said.append(f"leave {self.name}")
+            calls.append(f"leave {self.name}")
 
-        def wait_stream(self, other: Place) -> None:
-            said.append(f"{self.name} waits for {other.name}")
+        def wait_stream(self, other: Fake) -> None:
+            calls.append(f"{self.name} waits for {other.name}")
 
         def __getattr__(self, name: str) -> Callable[[], None]:
-            return lambda: said.append(name)
+            return lambda: calls.append(name)
 
-    def graph(_: object, pool: str, stream: Place, capture_error_mode: str) -> Place:
-        return Place(f"graph in {pool} on {stream.name}, {capture_error_mode}")
+    def graph(_: object, pool: str, stream: Fake, capture_error_mode: str) -> Fake:
+        return Fake(f"graph in {pool} on {stream.name}, {capture_error_mode}")
 
     fakes = {
         "device": lambda _: nullcontext(),
-        "Stream": lambda: Place("aside"),
-        "current_stream": lambda: Place("current"),
+        "Stream": lambda: Fake("second"),
+        "current_stream": lambda: Fake("current"),
         "stream": lambda stream: stream,
-        "Event": lambda blocking: Place(f"event {blocking}"),
+        "Event": lambda blocking: Fake(f"event {blocking}"),
         "graph_pool_handle": lambda: "memory",
-        "CUDAGraph": lambda: Place("graph"),
+        "CUDAGraph": lambda: Fake("graph"),
         "graph": graph,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
-    recorder = CudaGraphs(torch.device("cuda:0"))
-    repeat = recorder.capture(lambda: said.append("work"))
-    captured = "graph in memory on aside, thread_local"
-    assert said == [
-        *(
-            "aside waits for current",
-            "enter aside",
-            *["work"] * WARM_UP_RUNS,
-            "leave aside",
-            "current waits for aside",
-        ),
+    graphs = CudaGraphs(torch.device("cuda:0"))
+    replay = graphs.capture(lambda: calls.append("work"))
+    captured = "graph in memory on second, thread_local"
+    warm_up = ["work"] * WARM_UP_RUNS
+    assert calls == [
+        *("second waits for current", "enter second", *warm_up, "leave second", "current waits for second"),
         *(f"enter {captured}", "work", f"leave {captured}"),
     ]
-    said.clear()
-    repeat()
-    recorder.wait()
-    assert said == ["replay", "record", "synchronize"]
+    calls.clear()
+    replay()
+    graphs.wait()
+    assert calls == ["replay", "record", "synchronize"]
 
 
 @pytest.fixture
@@ -222,30 +197,30 @@ def on_gpu(tagger: TaggerNetwork, need: Need) -> TaggerNetwork:
     return copy.deepcopy(tagger).to("cuda")
 
 
-def test_cuda_graphs_give_what_the_cpu_gives(tagger: TaggerNetwork, on_gpu: TaggerNetwork) -> None:
-    here, there = BatchedTagger(tagger, SLOTS), BatchedTagger(on_gpu, SLOTS, lock=threading.Lock())
+def test_cuda_graphs_give_the_results_of_the_cpu(tagger: TaggerNetwork, on_gpu: TaggerNetwork) -> None:
+    cpu, gpu = BatchedTagger(tagger, SLOTS), BatchedTagger(on_gpu, SLOTS, lock=threading.Lock())
     rng = np.random.default_rng(2)
-    for tick in range(40):
+    for turn in range(40):
         chosen = rng.permutation(SLOTS)[: rng.integers(1, SLOTS + 1)]
-        if tick % 5 == 4:
-            for hop in (here, there):
-                (hop.reset if tick % 2 else hop.reset_context)(chosen[:2])
-                hop.load_row(0, here.save_row(1))
-        sound = audio(len(chosen), tick)
-        np.testing.assert_allclose(there.step(sound, chosen), here.step(sound, chosen), atol=1e-4)
-    assert there.captured_sizes == [1, 2, 4, 8, 16]
+        if turn % 5 == 4:
+            for batched in (cpu, gpu):
+                (batched.reset if turn % 2 else batched.reset_context)(chosen[:2])
+                batched.load_row(0, cpu.save_row(1))
+        samples = audio(len(chosen), turn)
+        np.testing.assert_allclose(gpu.step(samples, chosen), cpu.step(samples, chosen), atol=1e-4)
+    assert gpu.captured_sizes == [1, 2, 4, 8, 16]
 
 
-def test_a_cuda_graph_reads_what_lies_there_when_it_is_repeated(need: Need) -> None:
+def test_a_cuda_graph_reads_the_values_at_the_time_of_the_replay(need: Need) -> None:
     need("cuda", torch.cuda.is_available(), "needs a CUDA device")
-    recorder = CudaGraphs(torch.device("cuda:0"))
+    graphs = CudaGraphs(torch.device("cuda:0"))
     x, y = torch.ones(4, device="cuda"), torch.zeros(4, device="cuda")
 
     def work() -> None:
         y.copy_(2 * x)
 
-    repeat = recorder.capture(work)
+    replay = graphs.capture(work)
     x.fill_(21)
-    repeat()
-    recorder.wait()
+    replay()
+    graphs.wait()
     assert y.tolist() == [42.0] * 4

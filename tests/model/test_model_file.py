@@ -1,4 +1,4 @@
-"""Model files: what comes back, and what is refused."""
+"""Model files: what is restored, and what is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def test_a_saved_model_says_the_same(tagger: TaggerNetwork, path: Path, music: Tensor) -> None:
+def test_a_saved_model_gives_the_same_probabilities(tagger: TaggerNetwork, path: Path, music: Tensor) -> None:
     loaded = load_tagger(path)
     assert (loaded.tags, loaded.thresholds, loaded.card) == (tagger.tags, tagger.thresholds, tagger.card)
     assert (loaded.spec, loaded.normalization.spec, loaded.gru.spec) == (
@@ -40,40 +40,40 @@ def test_a_saved_model_says_the_same(tagger: TaggerNetwork, path: Path, music: T
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_weights_are_in_half_precision_and_one_file_is_all(path: Path) -> None:
+def test_weights_are_saved_in_half_precision(path: Path) -> None:
     _, tensors = read(path)
     assert all(t.dtype == torch.float16 for name, t in tensors.items() if not name.startswith("normalization."))
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for missing in (tmp_path / "no.safetensors", tmp_path):
         with pytest.raises(ModelFileError, match="no such model file"):
             load_tagger(missing)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, I am a text file", b"\xff" * 4096, b"PK\x03\x04" + b"\0" * 100])
-def test_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ModelFileError, match=r"x\.safetensors: not a model file"):
         load_tagger(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
-def test_a_truncated_file(path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ModelFileError, match="damaged"):
         load_tagger(path)
 
 
-def test_another_safetensors_file(tmp_path: Path) -> None:
+def test_another_safetensors_file_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelFileError, match="not a streamtag model"):
         load_tagger(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(path: Path, value: float) -> None:
+def test_weights_that_are_not_finite_are_refused(path: Path, value: float) -> None:
     metadata, tensors = read(path)
     tensors["head.weight"][1, 2] = value
     save_file(tensors, path, metadata)
@@ -118,7 +118,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_contents_that_do_not_fit_their_settings(path: Path, name: str) -> None:
+def test_contents_that_do_not_fit_the_settings_are_refused(path: Path, name: str) -> None:
     change, message = DAMAGES[name]
     metadata, tensors = read(path)
     change(metadata, tensors)

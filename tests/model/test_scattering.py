@@ -1,4 +1,4 @@
-"""The scattering transform against kymatio's, and against what a scattering transform must do."""
+"""The scattering transform compared with kymatio's, and its mathematical properties."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def kymatio(signals: Tensor, need: Callable[[str, bool, str], None]) -> tuple[Te
 
 
 @pytest.fixture(scope="module")
-def whole(scattering: Scattering, signals: Tensor) -> Tensor:
+def offline(scattering: Scattering, signals: Tensor) -> Tensor:
     return scattering.forward(signals)
 
 
 @pytest.fixture(scope="module")
-def live(scattering: Scattering, signals: Tensor) -> Tensor:
+def online(scattering: Scattering, signals: Tensor) -> Tensor:
     frames, state = scattering.step(signals, scattering.initial_state(len(signals)))
     return torch.cat([frames, scattering.flush(state)[0]], dim=1)
 
@@ -83,45 +83,45 @@ def relative(a: Tensor, b: Tensor, paths: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("order", "tolerance"), [(0, 1e-4), (1, 1e-3), (2, 2e-3)])
-def test_whole_signals_equal_kymatio(
-    whole: Tensor, kymatio: tuple[Tensor, Tensor], order: int, tolerance: float
+def test_the_offline_transform_equals_kymatio(
+    offline: Tensor, kymatio: tuple[Tensor, Tensor], order: int, tolerance: float
 ) -> None:
     theirs, orders = kymatio
-    assert whole.shape == theirs.shape
-    assert (relative(whole, theirs, orders == order) < tolerance).all()
+    assert offline.shape == theirs.shape
+    assert (relative(offline, theirs, orders == order) < tolerance).all()
 
 
 @pytest.mark.parametrize(("order", "tolerance"), [(0, 2e-3), (1, 3e-3), (2, 4e-3)])
-def test_streams_equal_kymatio_up_to_the_look_ahead(
-    live: Tensor, kymatio: tuple[Tensor, Tensor], order: int, tolerance: float
+def test_the_online_transform_equals_kymatio_up_to_the_look_ahead(
+    online: Tensor, kymatio: tuple[Tensor, Tensor], order: int, tolerance: float
 ) -> None:
     theirs, orders = kymatio
-    assert (relative(live, theirs, orders == order) < tolerance).all()
+    assert (relative(online, theirs, orders == order) < tolerance).all()
 
 
-def test_a_shifted_frame_grid_would_be_seen(whole: Tensor, kymatio: tuple[Tensor, Tensor]) -> None:
+def test_a_shifted_frame_grid_does_not_equal_kymatio(offline: Tensor, kymatio: tuple[Tensor, Tensor]) -> None:
     """The negative control: a quarter of a hop, which is one of kymatio's own, is far outside the tolerance."""
     theirs, orders = kymatio
     moved = torch.roll(theirs, 1, dims=1)
-    assert (relative(whole, moved, orders == 1) > 1e-2).any()
+    assert (relative(offline, moved, orders == 1) > 1e-2).any()
 
 
 @pytest.mark.parametrize(("order", "tolerance"), [(0, 1e-3), (1, 1.5e-3), (2, 4e-3)])
-def test_streams_equal_whole_signals(live: Tensor, whole: Tensor, order: int, tolerance: float) -> None:
-    """Clicks are left out: a lone click at a frame's rim is all that frame has."""
+def test_online_equals_offline(online: Tensor, offline: Tensor, order: int, tolerance: float) -> None:
+    """Without clicks: a single click at a frame's edge is all that this frame contains."""
     orders = torch.tensor([0] + [1] * 70 + [2] * 303)
     rows = [n for n, name in enumerate(SIGNALS) if name != "clicks"]
-    assert (relative(live[rows], whole[rows], orders == order) < tolerance).all()
+    assert (relative(online[rows], offline[rows], orders == order) < tolerance).all()
 
 
-def test_streams_equal_whole_signals_on_every_path(live: Tensor, whole: Tensor) -> None:
+def test_online_equals_offline_on_every_path(online: Tensor, offline: Tensor) -> None:
     """On every path that holds at least 1e-4 of the signal's norm."""
     rows = [n for n, name in enumerate(SIGNALS) if name != "clicks"]
-    size = whole[rows][:, INSIDE].norm(dim=1)
-    error = (live - whole)[rows][:, INSIDE].norm(dim=1) / size
-    heard = size > 1e-4 * size.norm(dim=1, keepdim=True)
-    assert float(heard.float().mean()) > 0.9
-    assert float(error[heard].max()) < 0.05
+    size = offline[rows][:, INSIDE].norm(dim=1)
+    error = (online - offline)[rows][:, INSIDE].norm(dim=1) / size
+    audible = size > 1e-4 * size.norm(dim=1, keepdim=True)
+    assert float(audible.float().mean()) > 0.9
+    assert float(error[audible].max()) < 0.05
 
 
 @pytest.mark.parametrize("pick", [lambda frames, _: frames, lambda _, stream: stream])
@@ -138,14 +138,14 @@ def test_unit_gain_in_every_octave(scattering: Scattering, pick: Callable[[Tenso
     assert float(S1.mean()) > 0.3
 
 
-def test_silence_surrounds_a_signal(scattering: Scattering, whole: Tensor, signals: Tensor) -> None:
-    """Zeros before the first and after the last sample are what is taken for granted there."""
+def test_a_signal_is_surrounded_by_silence(scattering: Scattering, offline: Tensor, signals: Tensor) -> None:
+    """Zeros before the first and after the last sample change nothing."""
     padded = torch.nn.functional.pad(signals, (8 * HOP, 8 * HOP))
-    inner = scattering(padded)[:, 8 : 8 + whole.shape[1]]
-    assert float((inner - whole).norm() / whole.norm()) < 1e-5
+    inner = scattering(padded)[:, 8 : 8 + offline.shape[1]]
+    assert float((inner - offline).norm() / offline.norm()) < 1e-5
     mirrored = torch.cat([signals.flip(1)[:, -8 * HOP :], signals, signals.flip(1)[:, : 8 * HOP]], dim=1)
-    other = scattering(mirrored)[:, 8 : 8 + whole.shape[1]]
-    assert float((other - whole)[:, 0].norm() / whole[:, 0].norm()) > 1e-2, "what lies there does matter"
+    other = scattering(mirrored)[:, 8 : 8 + offline.shape[1]]
+    assert float((other - offline)[:, 0].norm() / offline[:, 0].norm()) > 1e-2, "other surroundings matter"
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (HOP, 1), (HOP + 1, 2), (3 * HOP - 1, 3)])
@@ -156,7 +156,7 @@ def test_the_number_of_frames(scattering: Scattering, samples: int, frames: int)
     assert y.shape[1] + scattering.flush(state)[0].shape[1] == frames
 
 
-def test_a_frame_comes_as_soon_as_its_look_ahead_has_arrived(scattering: Scattering) -> None:
+def test_a_frame_is_emitted_as_soon_as_its_look_ahead_has_arrived(scattering: Scattering) -> None:
     y, state = scattering.step(torch.randn(1, 6143), scattering.initial_state(1))
     assert y.shape[1] == 0
     y, _ = scattering.step(torch.randn(1, 1), state)
@@ -164,14 +164,14 @@ def test_a_frame_comes_as_soon_as_its_look_ahead_has_arrived(scattering: Scatter
     assert scattering.latency_s == 0.384
 
 
-def test_a_stream_is_as_loud_as_its_sound(scattering: Scattering, whole: Tensor, signals: Tensor) -> None:
-    assert float((scattering(signals * 0.01) / 0.01 - whole).norm() / whole.norm()) < 1e-5
+def test_the_transform_is_linear_in_the_amplitude(scattering: Scattering, offline: Tensor, signals: Tensor) -> None:
+    assert float((scattering(signals * 0.01) / 0.01 - offline).norm() / offline.norm()) < 1e-5
 
 
-def test_float32_batches_equal_single_streams(scattering: Scattering, signals: Tensor, live: Tensor) -> None:
+def test_float32_batches_equal_single_streams(scattering: Scattering, signals: Tensor, online: Tensor) -> None:
     for row in range(len(signals)):
         one, _ = scattering.step(signals[row : row + 1], scattering.initial_state(1))
-        error = (one[0] - live[row, : one.shape[1]]).norm() / live[row].norm()
+        error = (one[0] - online[row, : one.shape[1]]).norm() / online[row].norm()
         assert float(error) < 1e-6
 
 

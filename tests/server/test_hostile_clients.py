@@ -15,8 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Error, Message
-from streamtag.server import app as service
-from streamtag.server import connections as gate
+from streamtag.server.limiter import MAX_PENDING
 from streamtag.server.thread import ServerThread
 
 Start = Callable[..., ServerThread]
@@ -92,7 +91,7 @@ def test_connections_that_say_nothing_make_room_for_those_that_do(
     server = start(max_clients=10)
     before = connect(server)
     read(before)
-    room = 10 + gate.WAITING
+    room = 10 + MAX_PENDING
     silent = [plug_in(server) for _ in range(room + 100)]
     for plug in silent[:100]:
         assert _ended(plug)  # the oldest go first
@@ -126,9 +125,8 @@ def test_a_request_head_that_is_too_long_ends_its_connection(start: Start, plug_
         assert plug.recv(12) == b""
 
 
-def test_a_request_that_never_ends_is_ended(start: Start, plug_in: PlugIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "OPEN_S", 0.3)
-    server = start()
+def test_a_request_that_never_ends_is_ended(start: Start, plug_in: PlugIn) -> None:
+    server = start(open_timeout_s=0.3)
     plug, began = plug_in(server), time.monotonic()
     plug.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
     assert _ended(plug)
@@ -152,11 +150,9 @@ def test_requests_that_are_none_end_their_connection(
     connect: Connect,
     plug_in: PlugIn,
     read: Read,
-    monkeypatch: pytest.MonkeyPatch,
     request_bytes: bytes,
 ) -> None:
-    monkeypatch.setattr(service, "OPEN_S", 1.0)
-    server = start()
+    server = start(open_timeout_s=1.0)
     listener, plug = connect(server), plug_in(server)
     read(listener)
     plug.sendall(request_bytes)
@@ -184,11 +180,9 @@ def test_frames_that_are_none_end_their_connection(
     plug_in: PlugIn,
     read: Read,
     until: Until,
-    monkeypatch: pytest.MonkeyPatch,
     data: bytes,
 ) -> None:
-    monkeypatch.setattr(gate, "CLOSE_S", 0.2)
-    server = start()
+    server = start(close_timeout_s=0.2)
     listener, plug = connect(server), plug_in(server, "/")
     read(listener)
     until(lambda: server.subscribers == 2)

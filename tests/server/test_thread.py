@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -13,8 +14,9 @@ from websockets.sync.client import ClientConnection
 
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.protocol.queues import EncodedMessage
 from streamtag.server.config import ServerConfig
-from streamtag.server.thread import ServerThread
+from streamtag.server.thread import Inbox, ServerThread
 
 Start = Callable[..., ServerThread]
 Connect = Callable[..., ClientConnection]
@@ -134,7 +136,7 @@ def test_parameters_thin_what_is_sent(start: Start, connect: Connect, read: Read
         ("/?tag=guitar", "'tag' is unknown here"),
         ("/?top=1&top=2", "top is given twice"),
         ("/?top=%ff", "cannot be read"),
-        ("/streams/%ff", "no UTF-8"),
+        ("/streams/%ff", "not UTF-8"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_refused_with_its_reason(
@@ -236,3 +238,19 @@ def test_a_message_without_json_is_left_out(
     assert read(client) == make_frame(1)
     assert "a message cannot be sent" in caplog.text
     caplog.clear()
+
+
+def test_what_is_put_before_the_inbox_closes_is_delivered_and_nothing_after() -> None:
+    async def receive_all(inbox: Inbox) -> list[str]:
+        received: list[str] = []
+        while messages := await inbox.get(2):
+            received += [encoded.message.type for encoded in messages]
+            if len(received) == 2:  # between the last look at the queue and the end: a message, then the close
+                inbox.put([EncodedMessage(End("mic", 1.0, 1, {}))])
+                inbox.close()
+                inbox.put([EncodedMessage(Error("too late"))])
+        return received
+
+    inbox = Inbox(10, on_drop=lambda: None)
+    inbox.put([EncodedMessage(Gap("mic", 0.1, 0.3)), EncodedMessage(Gap("mic", 0.5, 0.3))])
+    assert asyncio.run(receive_all(inbox)) == ["gap", "gap", "end"]

@@ -1,7 +1,7 @@
 """The negative control: `streamtag serve` with faults. `python -m tests.soak.faulty_serve FAULTS ARGUMENTS ...`
 
-FAULTS, separated by commas; each befalls streams of its own: lose (a frame in ten), repeat (one), mix (one gets
-another stream's probabilities), hide (gaps are not told), leak (something is kept of every message).
+FAULTS, separated by commas: lose (a frame in ten), repeat (one), mix (one gets another stream's probabilities), hide
+(gaps), each in a quarter of the streams, and leak (memory with every message).
 """
 
 from __future__ import annotations
@@ -16,56 +16,52 @@ from streamtag.cli import main
 from streamtag.protocol.messages import Frame, Gap, Message
 from streamtag.scheduler.scheduler import Scheduler
 
-STREAMS = ("lose", "repeat", "mix", "hide")  # faults that befall every fourth stream each
-EVERY = 10  # frames
-LEAK = 1 << 16  # bytes a message
+STREAM_FAULTS = ("lose", "repeat", "mix", "hide")
+FRAME_INTERVAL = 10
+LEAK_BYTES = 1 << 16  # per message
+
+Publish = Callable[[Sequence[Message]], None]
 
 
-class Faults:
-    """Between the engine and those who listen."""
+class FaultyPublisher:
+    """Damages messages between the scheduler and the server."""
 
-    def __init__(self, wanted: Sequence[str], tell: Callable[[Sequence[Message]], None]) -> None:
-        self._wanted = wanted
-        self._tell = tell
-        self._last: dict[str, float] = {}
-        self._kept: list[bytes] = []
+    def __init__(self, faults: Sequence[str], publish: Publish) -> None:
+        self._faults, self._publish = faults, publish
+        self._other_tags: dict[str, float] = {}
+        self._leaked: list[bytes] = []
 
-    def tell(self, messages: Sequence[Message]) -> None:
-        if "leak" in self._wanted:
-            self._kept += [bytes([1]) * LEAK for _ in messages]
-        self._tell([told for message in messages for told in self._damaged(message)])
+    def publish(self, messages: Sequence[Message]) -> None:
+        if "leak" in self._faults:
+            self._leaked += [bytes([1]) * LEAK_BYTES for _ in messages]
+        self._publish([damaged for message in messages for damaged in self._damage(message)])
 
-    def _damaged(self, message: Message) -> list[Message]:
-        fault = STREAMS[zlib.crc32(str(getattr(message, "stream", "")).encode()) % len(STREAMS)]
-        if fault not in self._wanted:
-            fault = ""
+    def _damage(self, message: Message) -> list[Message]:
+        fault = STREAM_FAULTS[zlib.crc32(str(getattr(message, "stream", "")).encode()) % len(STREAM_FAULTS)]
+        if fault not in self._faults:
+            return [message]
         if isinstance(message, Gap) and fault == "hide":
             return []
         if isinstance(message, Frame):
-            if message.frame % EVERY == EVERY - 1:
-                if fault == "lose":
-                    return []
-                if fault == "repeat":
-                    return [message, message]
-                if fault == "mix" and self._last:
-                    return [replace(message, tags=self._last)]
+            if message.frame % FRAME_INTERVAL == FRAME_INTERVAL - 1:
+                if fault == "mix" and self._other_tags:
+                    return [replace(message, tags=self._other_tags)]
+                return [message] * {"lose": 0, "repeat": 2}.get(fault, 1)
             if fault != "mix":
-                self._last = dict(message.tags)
+                self._other_tags = dict(message.tags)
         return [message]
 
 
-def break_engine(wanted: Sequence[str]) -> None:
-    """Every engine from now on has these faults."""
-    make = Scheduler.__init__
+def damage_scheduler(faults: Sequence[str]) -> None:
+    """Give every scheduler from now on these faults."""
+    init = Scheduler.__init__
 
-    def damaged(
-        self: Scheduler, pool: Any, tags: Any, thresholds: Any, publish: Any, *more: Any, **others: Any
-    ) -> None:
-        make(self, pool, tags, thresholds, Faults(wanted, publish).tell, *more, **others)
+    def damaged(self: Scheduler, pool: Any, tags: Any, thresholds: Any, publish: Publish, *a: Any, **b: Any) -> None:
+        init(self, pool, tags, thresholds, FaultyPublisher(faults, publish).publish, *a, **b)
 
     Scheduler.__init__ = damaged  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    break_engine(sys.argv[1].split(","))
+    damage_scheduler(sys.argv[1].split(","))
     sys.exit(main(sys.argv[2:]))

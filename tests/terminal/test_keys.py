@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtag.terminal.keys import PENDING, Keys, stripped
+from streamtag.terminal.keys import MAX_PENDING, Keys, strip_sequences
 
 termios = pytest.importorskip("termios", reason="needs POSIX terminals")
 
@@ -28,22 +28,22 @@ terminal = os.open(sys.argv[1], os.O_RDWR)
 os.dup2(terminal, 0)
 from streamtag.terminal.keys import Keys
 
-class Curtain:
+class View:
     def hide(self): print("hide", flush=True)
     def show(self): print("show", flush=True)
 
 def ask(keys, until):
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        key = keys.pressed()
+        key = keys.read()
         if key is not None:
             print("key " + ascii(key), flush=True)
             if key == until:
                 return
         time.sleep(0.005)
 
-with Keys(Curtain()) as keys:
-    print("there" if keys.there else "not there", flush=True)
+with Keys(View()) as keys:
+    print("ready" if keys.is_available else "no terminal", flush=True)
     BODY
 print("over", flush=True)
 """
@@ -53,7 +53,7 @@ BACKGROUND = """ask(keys, 'a')
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, process_group=0)
     os.tcsetpgrp(0, other.pid)
-    print("others' key", ascii(keys.pressed()), ascii(keys.pressed()), flush=True)
+    print("others' key", ascii(keys.read()), ascii(keys.read()), flush=True)
     os.tcsetpgrp(0, os.getpgrp())
     other.kill()
     other.communicate()
@@ -126,7 +126,7 @@ def _stopped(process: subprocess.Popen[bytes]) -> bool:
 
 def test_keys_come_singly_and_unechoed_and_the_terminal_is_put_back(start: Start) -> None:
     terminal = start(UNTIL_Q)
-    assert terminal.line() == "there"
+    assert terminal.line() == "ready"
     assert terminal.raw
     for key in ("r", " ", "é"):
         terminal.type(key.encode())
@@ -205,10 +205,10 @@ def test_in_the_background_the_terminal_is_anothers(start: Start) -> None:
 
 def test_without_a_terminal_there_are_no_keys() -> None:
     with Path(os.devnull).open() as nothing, Keys(file=nothing) as keys:
-        assert not keys.there
-        assert keys.pressed() is None
+        assert not keys.is_available
+        assert keys.read() is None
     with Keys(file=io.StringIO("q")) as keys:
-        assert keys.pressed() is None
+        assert keys.read() is None
     before = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGCONT)}
     assert before == {signal.SIGTSTP: signal.SIG_DFL, signal.SIGCONT: signal.SIG_DFL}
 
@@ -221,13 +221,13 @@ def test_while_sound_comes_on_standard_input_keys_come_from_the_terminal_that_is
         monkeypatch.setattr(sys, "stdin", sound)
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(both, write_through=True))
         with Keys() as keys:
-            assert keys.there
+            assert keys.is_available
             os.write(master, b"q")
-            assert keys.pressed() == "q"
+            assert keys.read() == "q"
         with Path(os.ttyname(slave)).open("w") as only_written:
             monkeypatch.setattr(sys, "stderr", only_written)
             with Keys() as keys:
-                assert not keys.there
+                assert not keys.is_available
     os.close(master)
 
 
@@ -238,9 +238,9 @@ def test_handlers_are_put_back_and_a_pasted_book_is_no_command() -> None:
         assert signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL
         os.write(master, b"x" * 1000)
         pressed = 0
-        while keys.pressed() is not None:
+        while keys.read() is not None:
             pressed += 1
-        assert pressed <= 2 * PENDING
+        assert pressed <= 2 * MAX_PENDING
     assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
     file.close()
     os.close(master)
@@ -251,16 +251,16 @@ def test_a_terminal_that_has_gone_gives_no_keys() -> None:
     file = os.fdopen(slave, "r")
     with Keys(file=file) as keys:
         os.close(master)
-        assert keys.pressed() is None
-        assert keys.pressed() is None
+        assert keys.read() is None
+        assert keys.read() is None
     file.close()
 
 
 @given(st.text(max_size=50))
 def test_no_escape_reaches_the_program(text: str) -> None:
-    assert "\x1b" not in stripped(text)
+    assert "\x1b" not in strip_sequences(text)
 
 
 @given(st.text("abcq r", max_size=50))
 def test_plain_keys_stay_as_they_are(text: str) -> None:
-    assert stripped(text) == text
+    assert strip_sequences(text) == text

@@ -8,7 +8,7 @@ import pytest
 
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.lines import STREAMS, TAGS, NamedLines, PlainLines
+from streamtag.terminal.lines import MAX_TAGS, NamedLines, PlainLines
 
 NAMES = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 PROBS = (0.9, 0.1, 0.6, 0.2, 0.3, 0.05)
@@ -42,7 +42,7 @@ def test_a_line_a_second_with_the_mean_of_its_frames_strongest_first() -> None:
 
 
 def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
-    for chosen, count in (({}, TAGS), ({"names": ["harp", "piano"]}, 2)):
+    for chosen, count in (({}, MAX_TAGS), ({"names": ["harp", "piano"]}, 2)):
         lines, file = _lines(**chosen)
         for number in range(6):
             lines.write(_frame(number))
@@ -107,13 +107,6 @@ def test_a_frame_of_few_tags_and_names_that_would_command_the_terminal() -> None
     lines.write(Error("\x1b[2J\ngone", "\x07mic"))
     lines.write(End("mic", 0.3, 1, {}))
     assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame\n"
-
-
-def test_streams_without_end_keep_memory_bounded() -> None:
-    lines, _ = _lines()
-    for number in range(3 * STREAMS):
-        lines.write(_frame(0, f"stream {number}"))
-    assert len(lines._seconds) <= STREAMS
 
 
 def test_a_reader_that_has_gone_is_the_callers_business() -> None:

@@ -12,30 +12,30 @@ from rich.cells import cell_len
 
 from streamtag.audio.level_meter import Level, Reading
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.bars import FINE, PLAIN, Glyphs
 from streamtag.terminal.live_view import ViewModel, draw
+from streamtag.terminal.widgets import ASCII, UNICODE, Glyphs
 
 TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 SELECTION = Selection.of(TAGS, (0.5, 0.5, 0.5, 0.5, 0.5, 0.1))
 LEVEL = Level(rms_db=-18.0, peak_db=-6.0, clipped=False, silence_s=0.0)
 READING = Reading(72.5, LEVEL, 0.41, 0.44, 0.052, gaps=1, lost_s=0.3, xruns=2)
-PICTURE = ViewModel(
+MODEL = ViewModel(
     stream="mic",
-    about="USB Audio, 48000 Hz, 2 channels",
+    source="USB Audio, 48000 Hz, 2 channels",
     reading=READING,
     bars=np.array([0.9, 0.1, 0.6, 0.2, 0.3, 0.05]),
     order=np.array([0.9, 0.1, 0.6, 0.2, 0.3, 0.05]),
-    cells=np.linspace(0, 0.9, 16)[:, np.newaxis] * np.ones(6),
+    history=np.linspace(0, 0.9, 16)[:, np.newaxis] * np.ones(6),
     facts=("model one on cpu", "ws://127.0.0.1:8765/", "3 subscribers"),
     keys="q quit   r reset   space freeze",
 )
 
 
-def _drawn(picture: ViewModel = PICTURE, width: int = 80, height: int = 24, strokes: Glyphs = FINE) -> list[str]:
-    return [line.plain for line in draw(picture, SELECTION, strokes, width, height)]
+def _drawn(model: ViewModel = MODEL, width: int = 80, height: int = 24, glyphs: Glyphs = UNICODE) -> list[str]:
+    return [line.plain for line in draw(model, SELECTION, glyphs, width, height)]
 
 
-def test_everything_has_its_place() -> None:
+def test_a_large_terminal_shows_everything() -> None:
     lines = _drawn()
     assert lines[0].split() == ["mic", "USB", "Audio,", "48000", "Hz,", "2", "channels", "1:12"]
     assert lines[1].startswith("level █")
@@ -44,17 +44,17 @@ def test_everything_has_its_place() -> None:
     assert "0.90" in lines[3]
     assert lines[3].endswith("▆▇▇██")
     text = "\n".join(lines[9:])
-    for wanted in ("latency 0.41 s, p95 0.44 s", "0.052 x real time", "1 gap, 0.3 s lost", "2 xruns"):
-        assert wanted in text
-    for wanted in (*PICTURE.facts, PICTURE.keys):
-        assert wanted in text
+    for expected in ("latency 0.41 s, p95 0.44 s", "0.052 x real time", "1 gap, 0.3 s lost", "2 xruns"):
+        assert expected in text
+    for expected in (*MODEL.facts, MODEL.keys):
+        assert expected in text
 
 
 @pytest.mark.parametrize(
     ("changes", "shown", "hidden"),
     [
-        ({"frozen": True}, "frozen", "waiting"),
-        ({"waiting": True}, "waiting", "frozen"),
+        ({"is_frozen": True}, "frozen", "waiting"),
+        ({"is_waiting": True}, "waiting", "frozen"),
         ({"notice": "unplugged"}, "unplugged", "frozen"),
         ({"reading": replace(READING, dropped=7)}, "7 frames dropped", "frozen"),
         ({"reading": replace(READING, level=replace(LEVEL, clipped=True))}, "CLIP", "frozen"),
@@ -63,17 +63,19 @@ def test_everything_has_its_place() -> None:
         ({"reading": Reading(4.0)}, "0 gaps", "latency"),
     ],
 )
-def test_what_is_so_is_said_and_nothing_else(changes: dict[str, object], shown: str, hidden: str) -> None:
-    text = "\n".join(_drawn(replace(PICTURE, **changes)))  # type: ignore[arg-type]
+def test_states_notices_and_figures_are_shown_where_they_exist(
+    changes: dict[str, object], shown: str, hidden: str
+) -> None:
+    text = "\n".join(_drawn(replace(MODEL, **changes)))  # type: ignore[arg-type]
     assert shown in text
     assert hidden not in text
     assert shown not in "\n".join(_drawn()) or shown == "0 gaps"
 
 
-def test_the_level_grows_with_the_sound_and_shows_its_peak() -> None:
+def test_the_level_grows_with_the_volume_and_shows_its_peak() -> None:
     def cells(rms: float, peak: float) -> str:
         level = replace(LEVEL, rms_db=rms, peak_db=peak)
-        return _drawn(replace(PICTURE, reading=replace(READING, level=level)))[1]
+        return _drawn(replace(MODEL, reading=replace(READING, level=level)))[1]
 
     counts = [cells(rms, rms).count("█") for rms in (-100, -60, -40, -20, -3, 0, 6)]
     assert counts[0] == counts[1] == 0
@@ -83,39 +85,27 @@ def test_the_level_grows_with_the_sound_and_shows_its_peak() -> None:
     assert "-100" not in cells(-100, -100)
 
 
-def test_what_was_not_heard_is_left_out_of_the_course() -> None:
-    cells = PICTURE.cells.copy()
+def test_history_that_is_unknown_is_blank() -> None:
+    cells = MODEL.history.copy()
     cells[4:8] = np.nan
-    line = _drawn(replace(PICTURE, cells=cells))[3]
+    line = _drawn(replace(MODEL, history=cells))[3]
     assert line[-12:-8] == "    "
     assert line[-13] != " "
     assert line[-8] != " "
 
 
-def test_a_weak_tag_never_looks_like_a_strong_one() -> None:
-    (line,) = (line for line in _drawn(replace(PICTURE, cells=np.full((16, 6), 0.05))) if line.startswith("guitar"))
-    assert line.endswith("▁" * 16)
-    (rare,) = (line for line in _drawn(replace(PICTURE, cells=np.full((16, 6), 0.12))) if line.startswith("harp"))
-    assert rare.endswith("█" * 16)  # which is above its own threshold
-
-
-def test_ascii_where_the_terminal_has_nothing_else() -> None:
-    assert "\n".join(_drawn(strokes=PLAIN)).isascii()
-    assert not "\n".join(_drawn()).isascii()
-
-
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 5), (12, 2), (1, 1), (300, 90)])
-@pytest.mark.parametrize("strokes", [FINE, PLAIN])
-def test_it_fits_the_terminal(width: int, height: int, strokes: Glyphs) -> None:
-    long = replace(PICTURE, stream="a very long name " * 9, about="a device " * 30, notice="what happened " * 20)
-    for picture in (PICTURE, long):
-        lines = _drawn(picture, width, height, strokes)
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_it_fits_the_terminal(width: int, height: int, glyphs: Glyphs) -> None:
+    long = replace(MODEL, stream="a very long name " * 9, source="a device " * 30, notice="what happened " * 20)
+    for model in (MODEL, long):
+        lines = _drawn(model, width, height, glyphs)
         assert 0 < len(lines) <= height
         assert max(map(cell_len, lines)) <= width
 
 
-def test_on_a_small_terminal_what_matters_most_is_left() -> None:
-    lines = _drawn(replace(PICTURE, notice="unplugged"), 40, 10)
+def test_a_small_terminal_shows_the_most_important_lines() -> None:
+    lines = _drawn(replace(MODEL, notice="unplugged"), 40, 10)
     assert lines[0].startswith("mic")
     assert lines[0].endswith("1:12")
     assert lines[1].startswith("level")
@@ -134,31 +124,31 @@ def test_on_a_small_terminal_what_matters_most_is_left() -> None:
     st.lists(st.text(max_size=40), max_size=5),
     st.floats(-200, 50),
     st.floats(0, 1e9),
-    st.sampled_from([FINE, PLAIN]),
+    st.sampled_from([UNICODE, ASCII]),
     st.floats(-0.5, 1.5) | st.just(float("nan")),
 )
 def test_anything_can_be_drawn_at_any_size(
     width: int,
     height: int,
     stream: str,
-    about: str,
+    source: str,
     notice: str | None,
     facts: list[str],
     decibels: float,
     seconds: float,
-    strokes: Glyphs,
+    glyphs: Glyphs,
     value: float,
 ) -> None:
     level = Level(decibels, decibels + 6, clipped=True, silence_s=0)
-    picture = replace(
-        PICTURE,
+    model = replace(
+        MODEL,
         stream=stream,
-        about=about,
+        source=source,
         notice=notice,
         facts=tuple(facts),
         reading=replace(READING, level=level, elapsed_s=seconds, lost_s=seconds),
-        cells=np.full((16, 6), value),
+        history=np.full((16, 6), value),
     )
-    lines = _drawn(picture, width, height, strokes)
+    lines = _drawn(model, width, height, glyphs)
     assert len(lines) <= height
     assert all(cell_len(line) <= width for line in lines)

@@ -8,22 +8,22 @@ from dataclasses import replace
 from rich.console import Console
 
 from streamtag.protocol.messages import End, Frame
-from streamtag.scheduler.stats import SchedulerStats, StreamStats
+from streamtag.scheduler.stats import StreamStats
 from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
 
-LOAD = SchedulerStats(3, 1, 40, False, False, 1.0, 0, 0.0, 0.001, 0.37)
 MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
+SNAPSHOT = ServerSnapshot([MIC], capacity=40, subscribers=2, utilization=0.37, is_degraded=False)
 
 
 class Shown:
-    """room: what the table finds when it looks."""
+    """A table on a pretended terminal. snapshot, now: what the table and its clock read."""
 
     def __init__(self, height: int = 24) -> None:
         self.now = 0.0
-        self.room = ServerSnapshot(LOAD, [MIC], 2)
+        self.snapshot = SNAPSHOT
         self.file = io.StringIO()
         console = Console(file=self.file, force_terminal=True, width=90, height=height, legacy_windows=False)
-        self.table = StreamsTable(console, "http://h:1/", lambda: self.room, clock=lambda: self.now)
+        self.table = StreamsTable(console, "http://h:1/", lambda: self.snapshot, clock=lambda: self.now)
 
     def text(self) -> str:
         plain = Console(file=io.StringIO(), width=90, height=24, color_system=None)
@@ -32,15 +32,15 @@ class Shown:
         return captured.get()
 
 
-def test_streams_stand_with_what_is_heard_of_them() -> None:
+def test_each_stream_has_its_length_lag_state_and_strongest_tags() -> None:
     shown = Shown()
     away = replace(MIC, name="hall [2]", is_disconnected=True)
     song = replace(MIC, name="song.mp3", is_live=False)
     late = replace(MIC, name="late", shed_s=2.25, lag_s=0.9)
-    shown.room = ServerSnapshot(LOAD, [MIC, away, song, late], 2)
+    shown.snapshot = replace(SNAPSHOT, streams=[MIC, away, song, late])
     shown.table.write(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
     lines = [" ".join(line.split()) for line in shown.text().splitlines()]
-    assert lines[0] == "http://h:1/ 3 of 40 streams 2 subscribers 37% busy"
+    assert lines[0] == "http://h:1/ 4 of 40 streams 2 subscribers 37% busy"
     assert lines[2] == "mic 1:03 31 ms harp 91% slow 50% drums 40%"
     assert lines[3] == "hall [2] 1:03 away"
     assert lines[4] == "song.mp3 1:03 31 ms file"
@@ -49,23 +49,23 @@ def test_streams_stand_with_what_is_heard_of_them() -> None:
     assert "harp" not in shown.text()
 
 
-def test_more_streams_than_lines_are_counted() -> None:
+def test_streams_that_do_not_fit_are_counted() -> None:
     shown = Shown(height=12)
-    shown.room = ServerSnapshot(LOAD, [replace(MIC, name=f"stream {number}") for number in range(50)], 0)
+    shown.snapshot = replace(SNAPSHOT, streams=[replace(MIC, name=f"stream {number}") for number in range(50)])
     text = shown.text()
     assert "stream 6" in text
     assert "stream 7" not in text
     assert "and 43 more" in text
 
 
-def test_a_server_that_is_behind_says_so() -> None:
+def test_a_degraded_server_is_marked() -> None:
     shown = Shown()
     assert "behind" not in shown.text()
-    shown.room = ServerSnapshot(replace(LOAD, is_degraded=True), [], 0)
+    shown.snapshot = replace(SNAPSHOT, streams=[], is_degraded=True)
     assert "behind: no new streams" in shown.text()
 
 
-def test_it_is_drawn_twice_a_second_below_the_lines_for_people() -> None:
+def test_it_is_drawn_twice_a_second_below_the_lines() -> None:
     shown = Shown()
     with shown.table:
         shown.table.draw()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.mini import Mini, write_mini
+from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
 from trainer.data.dataset import read_dataset
 from trainer.data.manifest import Manifest
 from trainer.features.audio import encode
@@ -93,6 +93,6 @@ def small() -> TrainConfig:
 
 
 @pytest.fixture(scope="session")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
     """A miniature MagnaTagATune of about 200 clips of 3 s. Not to be written to."""
-    return write_mini(tmp_path_factory.mktemp("mini") / "magnatagatune")
+    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune")

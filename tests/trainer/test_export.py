@@ -18,7 +18,7 @@ from trainer.evaluate.figures import Options, evaluate
 from trainer.features.cache import Cache
 from trainer.train.checkpoint import load
 from trainer.train.config import TrainConfig
-from trainer.train.data import load_data
+from trainer.train.dataset import load_data
 from trainer.train.loop import Run
 
 
@@ -91,10 +91,10 @@ def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache:
     of_model, _ = open_model(path, manifest, cache.root, 1, torch.device("cpu"))
     of_run, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
     clips = manifest.split("valid")[:6]
-    for model, run in zip(of_model.say(clips), of_run.say(clips), strict=True):
+    for model, run in zip(of_model.predict(clips), of_run.predict(clips), strict=True):
         assert model == pytest.approx(run, abs=0.01)
         assert model.shape == (12, 3)
-    assert not np.allclose(next(of_model.say(clips[:1])), next(of_model.say(clips[1:])), atol=0.01)
+    assert not np.allclose(next(of_model.predict(clips[:1])), next(of_model.predict(clips[1:])), atol=0.01)
 
 
 def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache) -> None:

@@ -37,7 +37,7 @@ def place(manifest: Manifest, cache: Cache) -> reproduce.ReproduceConfig:
 
 
 def wanted(out: Path, settings: list[str] = SMALL) -> list[reproduce.Task]:
-    return reproduce.tasks(out, NAMES, (1, 2), "best", settings)
+    return reproduce.make_tasks(out, NAMES, (1, 2), "best", settings)
 
 
 def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
@@ -45,7 +45,7 @@ def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: 
     assert [task.name for task in tasks] == [f"{name}, seed {seed}" for seed in (1, 2) for name in NAMES]
     news = list(reproduce.run_tasks(tasks, place))
     assert sum(each.epoch is not None for each in news) == 12
-    results = reproduce.report(tasks, tmp_path)
+    results = reproduce.write_report(tasks, tmp_path)
     assert [result["name"] for result in results] == [task.name for task in tasks]
     scores = [result["scores"]["mean"]["roc_auc"] for result in results]
     assert len(set(scores)) == 4, "seeds and systems differ"
@@ -75,7 +75,7 @@ def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, place: reproduce.Re
     assert news[-1].task is tasks[0]
     assert [task.result() for task in tasks] == [None] * 4
     assert [task.epochs for task in tasks] == [2, 0, 0, 0]
-    assert reproduce.report(tasks, tmp_path) == []
+    assert reproduce.write_report(tasks, tmp_path) == []
     again = list(reproduce.run_tasks(tasks[:1], place))
     assert [each.epoch is not None for each in again] == [True, False]
     assert again[-1].result is not None
@@ -100,7 +100,7 @@ def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
 ) -> None:
     next(reproduce.run_tasks(wanted(tmp_path)[1:2], place))
     begun = wanted(tmp_path, [*SMALL, "rate=0.02"])
-    with pytest.raises(SpecError, match=r"Scat-1L-8H-LSTM.*holds a run with rate = 0.01, not 0.02"):
+    with pytest.raises(SpecError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
         list(reproduce.run_tasks(begun, place))
     assert not (tmp_path / NAMES[0]).exists()
 
@@ -121,10 +121,10 @@ def test_damaged_results_are_an_error(tmp_path: Path) -> None:
 
 
 def test_the_whole_table_is_the_default_of_the_paper(tmp_path: Path) -> None:
-    tasks = reproduce.tasks(tmp_path, TABLE_2, (1,), "paper", [])
+    tasks = reproduce.make_tasks(tmp_path, TABLE_2, (1,), "paper", [])
     assert [task.name for task in tasks] == list(TABLE_2)
     assert {task.config.epochs for task in tasks} == {300}
     with pytest.raises(SpecError, match="no recipe"):
-        reproduce.tasks(tmp_path, TABLE_2, (1,), "mine", [])
+        reproduce.make_tasks(tmp_path, TABLE_2, (1,), "mine", [])
     with pytest.raises(SpecError, match="not in the table"):
-        reproduce.tasks(tmp_path, ["Scat-5L"], (1,), "paper", [])
+        reproduce.make_tasks(tmp_path, ["Scat-5L"], (1,), "paper", [])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer import targets
-from trainer.data.manifest import Clip, Manifest, Windows
+from trainer.data.manifest import Clip, Manifest, WindowTargets
 from trainer.features.augmentation import AudioAugmentation
 
 
@@ -19,7 +19,7 @@ def manifest(facts: list[list[int]] | None = None) -> Manifest:
     values[0, 9:, 0] = 1.0
     clips = tuple(Clip(name, "train", "all", Path(name)) for name in "ab")
     known = np.array(facts or [[0, 0], [0, 0]], dtype=np.int8)
-    return Manifest(Path(), ("x", "y"), clips, teachers, Windows(values, 3.0, 1.5), known)
+    return Manifest(Path(), ("x", "y"), clips, teachers, WindowTargets(values, 3.0, 1.5), known)
 
 
 def test_clip_targets_are_the_mean_corrected() -> None:
@@ -29,16 +29,16 @@ def test_clip_targets_are_the_mean_corrected() -> None:
 
 def test_facts_only_move_what_disagrees() -> None:
     values = np.array([0.95, 0.01, 0.5], dtype=np.float32)
-    np.testing.assert_allclose(targets.corrected(values, np.array([1, -1, 0], dtype=np.int8)), values)
+    np.testing.assert_allclose(targets.apply_facts(values, np.array([1, -1, 0], dtype=np.int8)), values)
 
 
 def test_windows_move_the_frames_around_the_mean() -> None:
-    track = targets.at_times(manifest(), 0, np.arange(0, 29, 0.256), 0.5)
+    track = targets.targets_at(manifest(), 0, np.arange(0, 29, 0.256), 0.5)
     assert track[:50, 0] == pytest.approx(0.25)  # half of what the windows say beyond their mean of one half
     assert track[-40:, 0] == pytest.approx(0.75)
     assert track[:, 1] == pytest.approx(0.2)
     assert track[:, 0].mean() == pytest.approx(0.5, abs=0.03)
-    flat = targets.at_times(manifest(), 0, np.arange(0, 29, 0.256), 0.0)
+    flat = targets.targets_at(manifest(), 0, np.arange(0, 29, 0.256), 0.0)
     assert flat[:, 0] == pytest.approx(0.5)
 
 

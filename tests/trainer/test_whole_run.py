@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from streamtag.model.model_file import load_tagger
-from tests.trainer.mini import TOP, Mini, deal, publish, write_mini
-from tests.trainer.site import Site
+from tests.trainer.fake_host import FakeHost
+from tests.trainer.synthetic_magnatagatune import TOP, SyntheticSet, deal, publish, write_set
 
 SECONDS = 180  # that one command may take
 SETTINGS = (
@@ -47,15 +47,15 @@ def evaluated(what: Path, data: Path, *words: object) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Mini:
-    return write_mini(tmp_path_factory.mktemp("made") / "mtt", clips=440)
+def made(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
+    return write_set(tmp_path_factory.mktemp("made") / "mtt", clips=440)
 
 
 @pytest.fixture(scope="module")
-def data(made: Mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(made: SyntheticSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Downloaded and prepared."""
     folder = tmp_path_factory.mktemp("fetched") / "magnatagatune"
-    with Site(publish(made, tmp_path_factory.mktemp("host") / "site")).open() as host:
+    with FakeHost(publish(made, tmp_path_factory.mktemp("host") / "host")).open() as host:
         run("download", folder, "--base-url", host.url, "--accept-changes")
     run("prepare", folder, "--passes", 0)
     return folder
@@ -69,14 +69,14 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]
     return [folder / system for system in SYSTEMS]
 
 
-def test_what_was_downloaded_is_what_was_published(made: Mini, data: Path) -> None:
+def test_what_was_downloaded_is_what_was_published(made: SyntheticSet, data: Path) -> None:
     for clip in made.clips[::40]:
         assert (data / clip.path).read_bytes() == (made.root / clip.path).read_bytes()
     assert (data / "annotations_final.csv").read_bytes() == (made.root / "annotations_final.csv").read_bytes()
 
 
 def test_two_systems_learn_the_rule_and_are_reported(
-    made: Mini, data: Path, runs: Sequence[Path], tmp_path: Path
+    made: SyntheticSet, data: Path, runs: Sequence[Path], tmp_path: Path
 ) -> None:
     for folder in runs:
         found = evaluated(folder, data, "--out", tmp_path / folder.name)
@@ -93,7 +93,7 @@ def test_two_systems_learn_the_rule_and_are_reported(
     assert (tmp_path / "both" / "report.html").stat().st_size > 100_000
 
 
-def test_the_exported_model_tags_a_file(made: Mini, data: Path, runs: Sequence[Path], tmp_path: Path) -> None:
+def test_the_exported_model_tags_a_file(made: SyntheticSet, data: Path, runs: Sequence[Path], tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     run("export", runs[0], model)
     tagger = load_tagger(model)
@@ -110,7 +110,7 @@ def test_the_exported_model_tags_a_file(made: Mini, data: Path, runs: Sequence[P
     assert min(means[:4]) > max(means[4:])
 
 
-def test_labels_dealt_by_chance_are_not_learned(made: Mini, data: Path, tmp_path: Path) -> None:
+def test_labels_dealt_by_chance_are_not_learned(made: SyntheticSet, data: Path, tmp_path: Path) -> None:
     """Of the same sounds and their features."""
     dealt = tmp_path / "magnatagatune"
     shutil.copytree(data, dealt)

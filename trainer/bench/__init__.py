@@ -1,5 +1,6 @@
-"""How fast features are made and systems are trained here, on made-up data of MagnaTagATune's size.
+"""The speed of feature extraction and training, on synthetic data of MagnaTagATune's size.
 
-Ratios hold within one run on one machine; absolute times do not travel. Everything is measured on a stated share of
-the work and said so: an epoch's time is a step's time, times the steps that an epoch has.
+Ratios are valid within one run on one machine; absolute times are not comparable. Everything is measured on a stated
+share of the work: the time of an epoch is the time of a step, times the steps of an epoch.
+Start reading at `training`.
 """

@@ -1,4 +1,4 @@
-"""Times as medians of interleaved runs."""
+"""Measuring times as medians of interleaved runs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import torch
 
 
 def medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Seconds of each function, run in turns, so that what disturbs the machine disturbs all; each once uncounted."""
+    """Return the median seconds of each function. They run in turns, so that load affects all, after a warm-up."""
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, taken in zip(functions, times, strict=True):
-            wait()
+            synchronize()
             began = time.perf_counter()
             function()
-            wait()
+            synchronize()
             taken.append(time.perf_counter() - began)
     return [statistics.median(taken) for taken in times]
 
 
-def wait() -> None:
-    """Until a GPU has done what it was told."""
+def synchronize() -> None:
+    """Wait until a GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Use `count` threads of torch inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Features of MP3 clips: the way `prepare` takes, against a loop over kymatio on the same clips and cores."""
+"""The speed of feature extraction from MP3 clips, compared with a loop over kymatio on the same clips and cores."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ import torch
 from numpy.typing import NDArray
 
 from streamtag.text import usable_cores
-from trainer.bench.clock import medians, threads
+from trainer.bench.clock import medians, torch_threads
 from trainer.data.manifest import Clip, Manifest
 from trainer.features.audio import decode, encode
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
 from trainer.features.frontends import FRONTENDS
 
-CLIP_S, CUT_S, RATE, BIT_RATE = 29.1, 29.0, 16000, 32000
+CLIP_S, RATE, BIT_RATE = 29.1, 16000, 32000
 KYMATIO = {"J": 10, "Q": 8, "T": 1024}
 Figures = dict[str, Any]
 
 
-def extraction(clips: int, loop_clips: int, device: str = "cpu", repeats: int = 3) -> Iterator[tuple[str, Figures]]:
-    """A name and figures at a time: each front end from MP3 to cache, all cores; then the transform alone.
+def extraction(
+    clips: int, loop_clips: int, device: str = "cpu", repeats: int = 3, clip_s: float = CLIP_S
+) -> Iterator[tuple[str, Figures]]:
+    """Yield names and figures: each frontend from MP3 to cache on all cores, then the transform alone.
 
-    `loop_clips`: of them, that kymatio's loop goes over.
+    `loop_clips` of the clips are also processed by the loop over kymatio.
     """
-    with _clips(clips) as manifest:
+    with _synthetic_clips(clips, clip_s) as manifest:
         loop = kymatio_loop([clip.path for clip in manifest.clips[:loop_clips]])
         for front in FRONTENDS:
             yield (
                 f"features: {front}, from MP3",
-                _pipeline(manifest, front, device, loop if front == "scattering" else None),
+                _measure_pipeline(manifest, front, device, loop if front == "scattering" else None),
             )
-        sounds = np.stack([_cut(decode(clip.path, RATE)) for clip in manifest.clips[:4]])
-        yield "the transform alone, one thread", _alone(torch.from_numpy(sounds), repeats)
+        sounds = np.stack([_trim(decode(clip.path, RATE)) for clip in manifest.clips[:4]])
+        yield "the transform alone, one thread", _measure_transform(torch.from_numpy(sounds), repeats)
 
 
-def _pipeline(manifest: Manifest, front: str, device: str, loop: Callable[[], int] | None) -> Figures:
+def _measure_pipeline(manifest: Manifest, front: str, device: str, loop: Callable[[], int] | None) -> Figures:
     cores = usable_cores()
     with tempfile.TemporaryDirectory() as folder:
         warm = next(iter(manifest.clips)).clip_id
         few = manifest.without({clip.clip_id for clip in manifest.clips if clip.clip_id != warm})
         taken = []
-        for part in (few, manifest):  # the first run tells what starting the processes costs
+        for part in (few, manifest):  # the first run measures the start of the processes
             cache = Cache(Path(folder) / str(len(part.clips)), part, front, seed=1)
             began = time.perf_counter()
             for _ in prepare(cache, 0, cores, device):
@@ -74,25 +76,25 @@ def _pipeline(manifest: Manifest, front: str, device: str, loop: Callable[[], in
 
 
 def kymatio_loop(paths: list[Path]) -> Callable[[], int] | None:
-    """Decodes and transforms one clip after another; its filters are built before. None if kymatio cannot run."""
-    transform = _kymatio(_cut(decode(paths[0], RATE)).shape[0]) if paths else None
+    """Return a loop that decodes and transforms clip after clip, with filters built before; None without kymatio."""
+    transform = _kymatio(_trim(decode(paths[0], RATE)).shape[0]) if paths else None
     if transform is None:
         return None
 
     def run() -> int:
         for path in paths:
-            transform(torch.from_numpy(_cut(decode(path, RATE))))
+            transform(torch.from_numpy(_trim(decode(path, RATE))))
         return len(paths)
 
     return run
 
 
-def _alone(sounds: torch.Tensor, repeats: int) -> Figures:
+def _measure_transform(sounds: torch.Tensor, repeats: int) -> Figures:
     theirs = _kymatio(sounds.shape[1])
     functions: list[Callable[[], object]] = [lambda: [FRONTENDS["scattering"].compute(sound[None]) for sound in sounds]]
     if theirs is not None:
         functions.append(lambda: [theirs(sound) for sound in sounds])
-    with threads(1), torch.inference_mode():
+    with torch_threads(1), torch.inference_mode():
         taken = medians(functions, repeats)
     figures: Figures = {"clips": len(sounds), "clips_per_s": len(sounds) / taken[0]}
     if theirs is None:
@@ -100,8 +102,8 @@ def _alone(sounds: torch.Tensor, repeats: int) -> Figures:
     return {**figures, "kymatio_clips_per_s": len(sounds) / taken[1], "times_kymatio": taken[1] / taken[0]}
 
 
-def kymatio_there() -> bool:
-    """Whether kymatio can run here."""
+def has_kymatio() -> bool:
+    """Return whether kymatio can be imported."""
     return _kymatio(2**14) is not None
 
 
@@ -115,20 +117,19 @@ def _kymatio(samples: int) -> Any:
         return Scattering1D(shape=samples, **KYMATIO)
 
 
-def _cut(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A whole number of kymatio's own hops."""
-    length = int(CUT_S * RATE) // 4096 * 4096
-    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+def _trim(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Trim to a multiple of 4096 samples, as kymatio's hops require."""
+    return samples[: len(samples) // 4096 * 4096]
 
 
 @contextmanager
-def _clips(count: int) -> Iterator[Manifest]:
-    """MP3s as MagnaTagATune has them, of coloured noise, as a data set."""
+def _synthetic_clips(count: int, clip_s: float) -> Iterator[Manifest]:
+    """Create a data set of MP3s in MagnaTagATune's format, of coloured noise."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         listed = []
         for number in range(count):
-            noise = np.cumsum(rng.standard_normal(round(CLIP_S * RATE)))
+            noise = np.cumsum(rng.standard_normal(round(clip_s * RATE)))
             noise = np.diff(noise, prepend=0.0) + 0.02 * (noise - noise.mean()) / noise.std()
             path = Path(folder) / f"{number}.mp3"
             encode((0.1 * noise).astype(np.float32), RATE, "mp3", BIT_RATE, path)

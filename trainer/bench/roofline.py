@@ -1,7 +1,7 @@
-"""What the machine could do at best, and what a piece of work asks of it: operations and bytes.
+"""The roofline model: the peak rates of the machine, and the operations and bytes of a training step.
 
-Work that needs more operations a byte than the machine has operations for a byte is bound by arithmetic, other work by
-memory; no implementation is faster than the roof that follows.
+Work with more operations per byte than the machine's ratio is bound by arithmetic, other work by memory. No
+implementation is faster than the resulting roof.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer.bench.clock import medians
 from trainer.systems import System
 
-SIDE = 2048  # of the matrices that are multiplied
-COPIED = 2**26  # numbers that are copied: 256 MiB, more than any cache holds
-BACKWARD = 3  # forward and backward together, in forwards: gradients of inputs and of weights cost one each
+MATRIX_SIDE = 2048
+COPIED_FLOATS = 2**26  # 256 MiB, more than any cache
+TRAINING_FACTOR = 3  # forward and backward in forwards: the gradients of inputs and of weights cost one each
 
 
 @dataclass(frozen=True)
 class Roof:
-    """operations, bytes: a second, of large matrix products and of a copy (read and written)."""
+    """Operations per second of large matrix products, and bytes per second of a copy (read and written)."""
 
     operations: float
     bytes: float
 
     @property
     def ridge(self) -> float:
-        """Operations a byte from which on arithmetic is the limit."""
+        """Return the operations per byte from which on arithmetic is the limit."""
         return self.operations / self.bytes
 
     def seconds(self, operations: float, size: float) -> float:
-        """The least that work of this size takes."""
+        """Return the minimum time of a work of this size."""
         return max(operations / self.operations, size / self.bytes)
 
 
-def roof(device: str, precision: torch.dtype) -> Roof:
-    """Measured here and now."""
-    a = torch.randn(SIDE, SIDE, device=device).to(precision)
+def roof(device: str, precision: torch.dtype, side: int = MATRIX_SIDE, copied: int = COPIED_FLOATS) -> Roof:
+    """Measure the peak rates of this machine."""
+    a = torch.randn(side, side, device=device).to(precision)
     b, out = a.clone(), torch.empty_like(a)
-    source = torch.zeros(COPIED, device=device)
+    source = torch.zeros(copied, device=device)
     target = torch.empty_like(source)
     product, copy = medians([lambda: torch.mm(a, b, out=out), lambda: target.copy_(source)], repeats=5)
-    return Roof(2 * SIDE**3 / product, 2 * source.nbytes / copy)
+    return Roof(2 * side**3 / product, 2 * source.nbytes / copy)
 
 
 def operations(system: System, inputs: int, outputs: int, frames: int) -> int:
-    """Additions and multiplications of one clip, forward: the products with weights, nothing else."""
+    """Return the additions and multiplications of one clip, forward, of the products with weights."""
     if system.family == "convolutional":
         network = system.build(inputs, outputs).eval()
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -64,7 +64,7 @@ def _matrices(network: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 
 def _steps(system: System, name: str, inputs: int, frames: int) -> int:
-    """How often a weight is used for a clip: once a frame; a network that reads bands, once a band."""
+    """Return how often a weight is used per clip: once per frame, or per band by a network that reads bands."""
     if system.family != "transposed":
         return frames
     return 1 if "head" in name else inputs

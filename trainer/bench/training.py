@@ -1,7 +1,7 @@
-"""Training on random data of MagnaTagATune's size: systems by name, and a plain loop to set them beside.
+"""The speed of training on random data of MagnaTagATune's size, compared with a plain loop.
 
-A step takes as long on random features as on real ones. Frames lie in one file, mapped into memory, as the cache's do;
-`share` of the training set is written, and every step draws from it.
+A step takes as long on random features as on real ones. Frames are in one memory-mapped file, as in the cache; `share`
+of the training set is written, and every step draws from it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,38 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainer.bench import roofline
-from trainer.bench.clock import wait
+from trainer.bench.clock import synchronize
+from trainer.bench.roofline import Roof
 from trainer.data.magnatagatune import TAGGED, TAGS
 from trainer.data.manifest import Clip, Manifest
 from trainer.features.cache import Cache
 from trainer.features.frame_store import Entry
 from trainer.systems import named
 from trainer.train.config import TrainConfig
-from trainer.train.data import Data, load_data
+from trainer.train.dataset import TrainingData, load_data
 from trainer.train.loop import PRECISIONS, Run
 from trainer.train.recipes import recipe
 
 CLIPS = TAGGED["train"]
-SAMPLES = 465_600  # of a clip of 29.1 s
-VALID = 8  # clips: validation is not what is measured
+CLIP_SAMPLES = 465_600  # 29.1 s
+VALID_CLIPS = 8  # validation is not measured
 Figures = dict[str, Any]
 
 
 @contextmanager
-def random_cache(front: str, share: float) -> Iterator[Cache]:
-    """The features of `share` of the training clips, and of a few for validation."""
+def random_cache(front: str, share: float, samples: int = CLIP_SAMPLES) -> Iterator[Cache]:
+    """Create random features of `share` of the training clips, and of a few for validation."""
     count = max(64, round(share * CLIPS))
     rng = np.random.default_rng(0)
-    clips = tuple(Clip(str(n), "train" if n < count else "valid", "all", Path("none")) for n in range(count + VALID))
+    clips = tuple(
+        Clip(str(n), "train" if n < count else "valid", "all", Path("none")) for n in range(count + VALID_CLIPS)
+    )
     targets = (rng.random((1, len(clips), TAGS)) < 0.07).astype(np.float32)
     tags = tuple(f"tag {number}" for number in range(TAGS))
     with tempfile.TemporaryDirectory() as folder:
         manifest = Manifest(Path(folder), tags, clips, targets, None, np.zeros(targets.shape[1:], np.int8))
         cache = Cache(Path(folder), manifest, front, seed=1)
-        frames = cache.front.frame_count(SAMPLES)
+        frames = cache.front.frame_count(samples)
         with cache.store(0).appending(0) as store:
             for clip in clips:
                 values = rng.random((frames, cache.front.size), dtype=np.float32) + 0.01
@@ -57,32 +60,34 @@ def random_cache(front: str, share: float) -> Iterator[Cache]:
         yield cache
 
 
-def training(system: str, name: str, share: float, steps: int, device: str) -> Figures:
-    """Steps of one system by a recipe: clips a second, what of the time goes to the data, and the roof."""
+def training(
+    system: str, name: str, share: float, steps: int, device: str, samples: int = CLIP_SAMPLES, roof: Roof | None = None
+) -> Figures:
+    """Measure steps of one system by a recipe: clips per second, the share of time for the data, and the roof."""
     plan = named(system)
     config = replace(recipe(name, system), epochs=1)
-    with random_cache(plan.front, share) as cache, tempfile.TemporaryDirectory() as folder:
+    with random_cache(plan.front, share, samples) as cache, tempfile.TemporaryDirectory() as folder:
         data = load_data(cache, config, 0, lambda: None)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         run = Run(Path(folder) / "run", config, data, device)
-        taken, waited = _timed_steps(run, steps)
-        resident = run.batches.resident
+        taken, waited = _time_steps(run, steps)
+        resident = run.batches.is_resident
     front = cache.front
-    clips_per_step = config.batch * config.frames / front.frame_count(SAMPLES)
-    asked = roofline.BACKWARD * roofline.operations(plan, front.size, TAGS, config.frames) * config.batch
+    clips_per_step = config.batch * config.frames / front.frame_count(samples)
+    operations = roofline.TRAINING_FACTOR * roofline.operations(plan, front.size, TAGS, config.frames) * config.batch
     weights = plan.parameters(front.size, TAGS)
     size = _bytes(weights, config, front.size)
-    roof = roofline.roof(device, PRECISIONS[config.precision])
+    roof = roof or roofline.roof(device, PRECISIONS[config.precision])
     figures: Figures = {
         "recipe": name, "precision": config.precision, "device": device, "share_of_clips": share, "steps": steps,
         "parameters": weights, "clips_per_s": clips_per_step / taken,
         "seconds_per_epoch": taken * CLIPS / clips_per_step, "data_share": waited / taken,
-        "operations_per_step": asked, "bytes_per_step": size, "operations_per_byte": asked / size,
-        "tera_operations_per_s": asked / taken / 1e12, "roof_tera_operations_per_s": roof.operations / 1e12,
+        "operations_per_step": operations, "bytes_per_step": size, "operations_per_byte": operations / size,
+        "tera_operations_per_s": operations / taken / 1e12, "roof_tera_operations_per_s": roof.operations / 1e12,
         "roof_gigabytes_per_s": roof.bytes / 1e9, "ridge_operations_per_byte": roof.ridge,
-        "bound_by": "arithmetic" if asked / size > roof.ridge else "memory",
-        "share_of_roof": roof.seconds(asked, size) / taken,
+        "bound_by": "arithmetic" if operations / size > roof.ridge else "memory",
+        "share_of_roof": roof.seconds(operations, size) / taken,
     }  # fmt: skip
     if device == "cuda":
         figures |= {"gpu_mib": torch.cuda.max_memory_allocated() / 2**20, "features_resident": resident}
@@ -90,13 +95,16 @@ def training(system: str, name: str, share: float, steps: int, device: str) -> F
 
 
 def _bytes(weights: int, config: TrainConfig, size: int) -> int:
-    """The least that a step moves: float32 weights, gradients and Adam's two moments read and written, weights read
-    forward and backward, features read once."""
+    """Return the minimum bytes of a step.
+
+    Float32 weights, gradients and Adam's two moments are read and written, weights are read forward and backward, and
+    features once.
+    """
     return 4 * weights * (2 + 2 * 4) + 2 * config.batch * config.frames * size
 
 
-def _timed_steps(run: Run, steps: int) -> tuple[float, float]:
-    """Seconds of a step, and of these until its batch is there."""
+def _time_steps(run: Run, steps: int) -> tuple[float, float]:
+    """Return the seconds of a step, and the part of it spent waiting for the batch."""
     seeds = iter(range(1, 1_000_000))
 
     def batches() -> Iterator[Any]:
@@ -105,31 +113,31 @@ def _timed_steps(run: Run, steps: int) -> tuple[float, float]:
 
     source, state, taken, waited = batches(), None, [], []
     for _ in range(steps + 1):
-        wait()
+        synchronize()
         began = time.perf_counter()
         batch = next(source)
-        wait()
-        there = time.perf_counter()
-        _, state = run.one_step(batch, state)
-        wait()
+        synchronize()
+        arrived = time.perf_counter()
+        _, state = run.train_step(batch, state)
+        synchronize()
         taken.append(time.perf_counter() - began)
-        waited.append(there - began)
+        waited.append(arrived - began)
     return float(np.mean(taken[1:])), float(np.mean(waited[1:]))
 
 
-def against_a_plain_loop(system: str, share: float, steps: int, device: str) -> Figures:
-    """Our steps beside nn.GRU, a DataLoader and Adam in float32, as one would write it in an hour, on the same clips.
+def compare_with_plain_loop(system: str, share: float, steps: int, device: str, samples: int = CLIP_SAMPLES) -> Figures:
+    """Compare our steps with nn.GRU, a DataLoader and Adam in float32 on the same clips.
 
-    In turns, so that what disturbs the machine disturbs both. The plain loop changes and blends nothing.
+    They run in turns, so that other load affects both. The plain loop augments nothing.
     """
     plan, config = named(system), replace(recipe("best", system), epochs=1)
-    with random_cache(plan.front, share) as cache, tempfile.TemporaryDirectory() as folder:
+    with random_cache(plan.front, share, samples) as cache, tempfile.TemporaryDirectory() as folder:
         data = load_data(cache, config, 0, lambda: None)
         run = Run(Path(folder) / "run", config, data, device)
         plain = _plain_loop(cache, data, plan.layers, plan.hidden, config.batch, device)
         ours, theirs = [], []
         for _ in range(3):
-            ours.append(_timed_steps(run, steps)[0])
+            ours.append(_time_steps(run, steps)[0])
             theirs.append(plain(steps))
     taken, beside = float(np.median(ours)), float(np.median(theirs))
     per_epoch = CLIPS / config.batch
@@ -140,7 +148,7 @@ def against_a_plain_loop(system: str, share: float, steps: int, device: str) -> 
     }  # fmt: skip
 
 
-class _Plain(nn.Module):
+class _PlainNetwork(nn.Module):
     def __init__(self, inputs: int, hidden: int, layers: int, outputs: int) -> None:
         super().__init__()
         self.gru = nn.GRU(inputs, hidden, layers, batch_first=True, dropout=0.3 if layers > 1 else 0.0)
@@ -151,8 +159,10 @@ class _Plain(nn.Module):
         return logits
 
 
-def _plain_loop(cache: Cache, data: Data, layers: int, hidden: int, batch: int, device: str) -> Callable[[int], float]:
-    """(steps) -> seconds of a step, the first not counted."""
+def _plain_loop(
+    cache: Cache, data: TrainingData, layers: int, hidden: int, batch: int, device: str
+) -> Callable[[int], float]:
+    """Return a function from a number of steps to the mean seconds of a step, without the first."""
     manifest = cache.manifest
     training = manifest.split("train")
     x = np.stack([cache.read(0, manifest.clips[i].clip_id) for i in training])
@@ -160,7 +170,7 @@ def _plain_loop(cache: Cache, data: Data, layers: int, hidden: int, batch: int, 
         features = data.normalize.cpu()(torch.from_numpy(x))
     targets = torch.from_numpy(manifest.teachers[0, training])
     loader = DataLoader(TensorDataset(features, targets), batch, shuffle=True, drop_last=True)
-    network = _Plain(cache.front.size, hidden, layers, targets.shape[1]).to(device)
+    network = _PlainNetwork(cache.front.size, hidden, layers, targets.shape[1]).to(device)
     optimizer = torch.optim.Adam(network.parameters(), 1e-4)
 
     def forever() -> Iterator[Any]:
@@ -172,18 +182,18 @@ def _plain_loop(cache: Cache, data: Data, layers: int, hidden: int, batch: int, 
     def run(steps: int) -> float:
         taken = []
         for _ in range(steps + 1):
-            wait()
+            synchronize()
             began = time.perf_counter()
-            features, given = (part.to(device) for part in next(source))
+            features, positive = (part.to(device) for part in next(source))
             logits = network(features)
-            wanted = given[:, None].expand_as(logits)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted)
+            frame_targets = positive[:, None].expand_as(logits)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, frame_targets)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             loss.item()
-            wait()
+            synchronize()
             taken.append(time.perf_counter() - began)
         return float(np.mean(taken[1:]))
 

@@ -1,5 +1,5 @@
-"""The commands of `python -m trainer`, one a file, each a function `command`.
+"""The commands of `python -m trainer`, one module each: options, and the calls that carry them out.
 
-A file here imports nothing slow (no torch, no scikit-learn, no rich) before its command runs, so that help answers at
-once. What a command says on the terminal is written here; what it does lies in the modules beside.
+Imports everything in the trainer. Modules import only light packages at the top, so that `--help` responds at once.
+Start reading at `train`; `options` has the shared options, `tables` what is printed.
 """

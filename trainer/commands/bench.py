@@ -1,4 +1,4 @@
-"""`bench`: how fast features are made and systems are trained here."""
+"""The command `bench`: the speed of feature extraction and training on this machine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ import typer
 
 from trainer.commands import options
 
-MAIN = "Scat-5L-512H-GRU"
-
 
 def command(
-    systems: Annotated[str, typer.Option(help="separated by commas, or all")] = MAIN,
-    recipe: Annotated[str, typer.Option(help="paper: as printed; best: ours")] = "best",
+    systems: Annotated[str, typer.Option(help="separated by commas, or all")] = options.SYSTEM,
+    recipe: options.Recipe = "best",
     share: Annotated[float, typer.Option(min=0.001, max=1.0, help="of MagnaTagATune's training clips made up")] = 0.02,
     steps: Annotated[int, typer.Option(min=1, help="of training that are timed")] = 3,
     clips: Annotated[int, typer.Option(min=4, help="MP3s whose features are computed")] = 64,
     loop_clips: Annotated[int, typer.Option(min=1, help="of them, for the kymatio loop")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = options.CORES,
     as_json: options.AsJson = False,
 ) -> None:
@@ -35,12 +33,12 @@ def command(
     from trainer.train.distributed import open_device
 
     torch.set_num_threads(threads)
-    names = list(SYSTEMS) if systems == "all" else [word.strip() for word in systems.split(",") if word.strip()]
+    names = list(SYSTEMS) if systems == "all" else options.split_list(systems)
     for name in names:
-        named(name)  # a wrong one is said at once
+        named(name)  # raises SpecError before anything is measured
     place = open_device(device).type
     results: dict[str, Any] = {}
-    for name, figures in _measured(names, recipe, share, steps, clips, min(loop_clips, clips), place):
+    for name, figures in _measure(names, recipe, share, steps, clips, min(loop_clips, clips), place):
         results[name] = figures
         if not as_json:
             _show(name, figures)
@@ -48,7 +46,7 @@ def command(
         print(json.dumps(results, indent=1))
 
 
-def _measured(
+def _measure(
     systems: list[str], recipe: str, share: float, steps: int, clips: int, loop_clips: int, device: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     import os
@@ -56,21 +54,21 @@ def _measured(
     import torch
 
     from trainer.bench.extraction import extraction
-    from trainer.bench.training import against_a_plain_loop, training
+    from trainer.bench.training import compare_with_plain_loop, training
 
     load = round(os.getloadavg()[0], 2)
     yield "machine", {"threads": torch.get_num_threads(), "torch": torch.__version__, "load_average": load}
-    _tell("features")
+    _announce("features")
     yield from extraction(clips, loop_clips, device)
-    _tell("a plain loop")
-    yield "training beside a plain loop", against_a_plain_loop(MAIN, share, steps, device)
+    _announce("a plain loop")
+    yield "training beside a plain loop", compare_with_plain_loop(options.SYSTEM, share, steps, device)
     for system in systems:
-        _tell(system)
+        _announce(system)
         yield f"training: {system}", training(system, recipe, share, steps, device)
 
 
-def _tell(words: str) -> None:
-    print(f"trainer bench: {words} ...", file=sys.stderr, flush=True)
+def _announce(stage: str) -> None:
+    print(f"trainer bench: {stage} ...", file=sys.stderr, flush=True)
 
 
 def _show(name: str, figures: dict[str, Any]) -> None:

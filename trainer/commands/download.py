@@ -1,4 +1,4 @@
-"""`download`: MagnaTagATune."""
+"""The command `download`: MagnaTagATune from its host or a mirror."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def command(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from streamtag.errors import ManifestError
-    from trainer.commands.progress import progress_bar
+    from trainer.commands.tables import progress_bar
     from trainer.data import download
 
     console = Console(stderr=True)
-    remotes = download.wanted(folder)
+    files = download.missing_files(folder)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        tasks = {name: progress.add_task(name, total=None) for remote in remotes for name in remote.parts}
+        tasks = {name: progress.add_task(name, total=None) for file in files for name in file.parts}
 
-        def report(name: str, done: int, total: int | None) -> None:
+        def on_progress(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=None)
             progress.update(tasks[name], completed=done, total=total)
 
-        download.fetch(folder, base_url or download.BASE_URL, remotes, report)
-        for difference in download.differences(folder, remotes, report):
+        download.download_files(folder, base_url or download.BASE_URL, files, on_progress)
+        for difference in download.md5_differences(folder, files, on_progress):
             if not accept_changes:
                 raise ManifestError(f"{difference}: remove it and run this again, or go on with --accept-changes")
             console.print(f"warning: {difference}", markup=False, highlight=False, soft_wrap=True)
-    if download.ARCHIVE in remotes:
+    if download.ARCHIVE in files:
         with progress_bar() as progress:
             task = progress.add_task("unpacking", total=None)
-            download.install(folder, lambda _, done, total: progress.update(task, completed=done, total=total))
+            download.unpack_archive(folder, lambda _, done, total: progress.update(task, completed=done, total=total))
     console.print(f"{folder}: complete", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`evaluate`: the scores of a run or of a model file, as a table, as JSON, as a report."""
+"""The commands `evaluate` and `report`: the scores of a run or model file, and several evaluations on one page."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def command(
     out: Annotated[Path | None, typer.Option(help="folder for the report: HTML, Markdown, plots, figures")] = None,
     cache: options.CacheFolder = None,
     seed: options.Seed = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    draws: Annotated[int, typer.Option(min=1, help="of artists, for the intervals")] = 1000,
-    minutes: Annotated[int, typer.Option(min=0, help="of an endless stream; 0 leaves it out")] = 60,
+    device: options.Device = "auto",
+    draws: options.Draws = 1000,
+    minutes: options.Minutes = 60,
     streams: Annotated[int, typer.Option(min=1, help="that play it")] = 64,
     as_json: options.AsJson = False,
 ) -> None:
@@ -41,11 +41,28 @@ def command(
     from trainer.train.distributed import open_device
 
     data = read_dataset(folder)
-    store = options.cache_folder(folder, cache)
-    subject, data = open_model(what, data, store, seed, open_device(device))
-    wanted = figures.Options.up_to(minutes, draws, streams)
+    model, data = open_model(what, data, options.cache_folder(folder, cache), seed, open_device(device))
+    measured = figures.Options.up_to(minutes, draws, streams)
     with Console(stderr=True).status("evaluating") as status:
-        result, _ = figures.evaluate(subject, data, split or figures.final_split(data), wanted, status.update)
+        result, _ = figures.evaluate(model, data, split or figures.final_split(data), measured, status.update)
     if out:
         document.write([result], out, f"{result['name']} on {result['data']}")
     print(json.dumps(result, indent=1)) if as_json else print_result(result)
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="folders that `evaluate --out` wrote")],
+    out: Annotated[Path, typer.Option(help="folder for the report: HTML, Markdown, plots, figures")],
+    title: Annotated[str, typer.Option(help="its first line")] = "Music tagging systems",
+) -> None:
+    """Set several evaluations beside each other, the paper's and other published scores, in one report."""
+    from streamtag.errors import ManifestError
+    from trainer.report import document
+
+    results = [result for folder in folders for result in document.read(folder)]
+    splits = {(result["data"], result["split"]) for result in results}
+    if len(splits) > 1:
+        names = ", ".join(sorted(f"{data} {split}" for data, split in splits))
+        raise ManifestError(f"these are of different clips and do not belong in one table: {names}")
+    document.write(results, out, title)
+    print(out / "report.html")

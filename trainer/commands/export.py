@@ -1,10 +1,9 @@
-"""`export`: a run becomes a model file."""
+"""The command `export`: a run becomes a model file."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,36 +24,23 @@ def command(
     """
     from rich.console import Console
 
-    from streamtag.errors import OutputError
+    from streamtag.errors import SpecError
     from streamtag.model.model_file import save_tagger
     from trainer import export
     from trainer.commands.tables import print_result
     from trainer.data.dataset import read_dataset
     from trainer.evaluate import figures
-    from trainer.evaluate.evaluated_model import decodable, of_tagger
+    from trainer.evaluate.evaluated_model import decodable, from_tagger
+    from trainer.files import read_json, report_write_errors
 
-    data = decodable(read_dataset(folder or Path(_read_json(run / "data.json")["data"])))
-    words = _read_json(card) if card else {}
+    data = decodable(read_dataset(folder or Path(read_json(run / "data.json", SpecError)["data"])))
+    words = read_json(card, SpecError) if card else {}
     tagger = export.build(run, data, words, average or [])
-    subject = of_tagger(tagger, data, model.stem)
+    evaluated = from_tagger(tagger, data, model.stem)
     with Console(stderr=True).status("hearing the split") as status:
-        result, heard = figures.evaluate(subject, data, split, figures.Options(minutes=()), status.update)
-    finished = export.finish(tagger, data, heard.mean(), result)
-    try:
+        result, predictions = figures.evaluate(evaluated, data, split, figures.Options(minutes=()), status.update)
+    finished = export.finish(tagger, data, predictions.mean(), result)
+    with report_write_errors(model):
         model.parent.mkdir(parents=True, exist_ok=True)
         save_tagger(finished, model)
-    except OSError as error:
-        raise OutputError(f"{model}: cannot be written: {error}") from error
     print_result(result)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    from streamtag.errors import SpecError
-
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise SpecError(f"{path}: not a JSON object")
-    return found

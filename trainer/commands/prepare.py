@@ -1,4 +1,4 @@
-"""`prepare`: the features of all clips."""
+"""The command `prepare`: the features of all clips."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(
     front: Annotated[
         list[str] | None, typer.Option(help="scattering, mel or cqt; repeatable  [default: scattering]")
     ] = None,
-    passes: options.Passes = 0,
+    passes: Annotated[int, typer.Option(min=0, max=99, help="augmented passes over the training clips")] = 0,
     seed: options.Seed = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes; default: one a core")] = options.CORES,
     device: Annotated[str, typer.Option(help="cpu, or cuda for the transform; the processes decode")] = "cpu",
@@ -29,7 +29,7 @@ def command(
 
     Clips that do not decode are left out and listed, here and in the cache.
     """
-    from trainer.commands.progress import progress_bar
+    from trainer.commands.tables import progress_bar
     from trainer.data.dataset import read_dataset
     from trainer.features.cache import Cache
     from trainer.features.extraction import prepare
@@ -38,29 +38,32 @@ def command(
     names = [frontend(name).name for name in front or ["scattering"]]
     data = read_dataset(folder)
     with progress_bar() as progress:
-        say = progress.console.print
-        for line in (data.about, *data.notes):
-            say(line, markup=False, highlight=False, soft_wrap=True)
+
+        def show(line: str) -> None:
+            progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        for line in (data.description, *data.notes):
+            show(line)
         for name in names:
             store = Cache(options.cache_folder(folder, cache), data, name, seed)
             task = progress.add_task(name, total=None)
             for done, total in prepare(store, passes, workers, device):
                 progress.update(task, completed=done, total=total)
-            for clip_id, problem in store.dropped.items():
-                say(f"left out: {clip_id}: {problem}", markup=False, highlight=False, soft_wrap=True)
-            for line in summary(store):
-                say(line, markup=False, highlight=False, soft_wrap=True)
+            for line in _summary(store):
+                show(line)
 
 
-def summary(store: Cache) -> Iterator[str]:
-    """What is in a cache, and clips that are much shorter than the others: their files may be damaged."""
-    lengths = {clip_id: stop - start for clip_id, (start, stop) in store.frames(0).spans.items()}
+def _summary(cache: Cache) -> Iterator[str]:
+    """Describe a cache, and name clips that were left out or are unusually short, which may be damaged."""
+    for clip_id, problem in cache.dropped.items():
+        yield f"left out: {clip_id}: {problem}"
+    lengths = {clip_id: stop - start for clip_id, (start, stop) in cache.frames(0).spans.items()}
     usual = median(lengths.values())
     for clip_id, frames in lengths.items():
         if frames < usual / 2:
             yield f"warning: {clip_id} is short: {frames} frames, where half of the clips have {usual:g} or more"
     frames = sum(lengths.values())
     yield (
-        f"{store.folder}: {len(lengths):,} clips, {frames:,} frames of {store.front.size},"
-        f" {store.passes()} augmented passes"
+        f"{cache.folder}: {len(lengths):,} clips, {frames:,} frames of {cache.front.size},"
+        f" {cache.complete_passes()} augmented passes"
     )

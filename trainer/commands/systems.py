@@ -1,12 +1,11 @@
-"""`systems`: what can be trained."""
+"""The command `systems`: the list of systems that can be trained."""
 
 from __future__ import annotations
 
 import json
 
 from trainer.commands import options
-
-TAGS = 50
+from trainer.data.magnatagatune import TAGS
 
 
 def command(as_json: options.AsJson = False) -> None:

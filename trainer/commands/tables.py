@@ -1,4 +1,4 @@
-"""Results as tables on standard output."""
+"""Results as tables on standard output, and the progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -6,39 +6,46 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trainer.report import sections
 
-SCORES = {"mean": "mean of the frames", "last": "last frame", "learned": "learned pooling"}
+SCORE_NAMES = {"mean": "mean of the frames", "last": "last frame", "learned": "learned pooling"}
+
+
+def progress_bar() -> Progress:
+    """Return a bar with the count, the time so far and the remaining time."""
+    text, bar, count = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(text, bar, count, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """The scores of one evaluation."""
+    """Print the scores of one evaluation."""
     console = Console()
-    words = "" if result["comparable"] else ", not comparable with published scores"
-    console.print(f"{result['name']}: split {result['split']} of {result['data']}, {result['clips']:,} clips{words}")
+    remark = "" if result["comparable"] else ", not comparable with published scores"
+    console.print(f"{result['name']}: split {result['split']} of {result['data']}, {result['clips']:,} clips{remark}")
     for tag, why in result["not_scored"].items():
         console.print(f"not scored, left out of the means: {tag}: {why}")
     console.print(_table("clip scores", ("", "ROC-AUC", "PR-AUC"), _scores(result["scores"])))
     if len(result["parts"]) > 1:
-        console.print(_rows("by kind", "clips", result["parts"]))
+        console.print(_mapping_table("by kind", "clips", result["parts"]))
     if "heard" in result["streaming"]:
-        console.print(_heard(result["streaming"]))
+        console.print(_streaming(result["streaming"]))
     ordered = dict(sorted(result["tags"].items(), key=lambda item: -item[1]["positives"]))
     plain = {tag: {k: v for k, v in row.items() if not k.endswith("_interval")} for tag, row in ordered.items()}
-    console.print(_rows("by tag", "tag", plain))
+    console.print(_mapping_table("by tag", "tag", plain))
 
 
 def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[str, int]) -> None:
-    """Every trained system beside the paper's, and what is still to be done: name, and epochs so far."""
+    """Print every trained system beside the paper's, and the unfinished ones with their epochs so far."""
     console = Console()
     if results:
         first = results[0]
-        words = "" if first["comparable"] else " (not the clips of the paper: the columns do not compare)"
+        remark = "" if first["comparable"] else " (not the clips of the paper: the columns do not compare)"
         rows = [tuple(row[:-1]) for row in sections.paper_rows(results) if row[-2] != "0"]
-        title = f"split {first['split']} of {first['data']}, {first['clips']:,} clips{words}"
-        console.print(_table(title, sections.PAPER_HEAD[:-1], rows))
+        title = f"split {first['split']} of {first['data']}, {first['clips']:,} clips{remark}"
+        console.print(_table(title, sections.PAPER_HEADER[:-1], rows))
     for name, epochs in unfinished.items():
         console.print(f"not done: {name}, {epochs} epochs so far" if epochs else f"not begun: {name}")
 
@@ -47,13 +54,15 @@ def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     for key, row in scores.items():
         if "missing" in row:
-            rows.append((SCORES[key], row["missing"], ""))
+            rows.append((SCORE_NAMES[key], row["missing"], ""))
             continue
-        rows.append((SCORES[key], *(_with_interval(row[f"{n}_auc"], row[f"{n}_auc_interval"]) for n in ("roc", "pr"))))
+        rows.append(
+            (SCORE_NAMES[key], *(_with_interval(row[f"{n}_auc"], row[f"{n}_auc_interval"]) for n in ("roc", "pr")))
+        )
     return rows
 
 
-def _heard(streaming: Mapping[str, Any]) -> Table:
+def _streaming(streaming: Mapping[str, Any]) -> Table:
     found, change = streaming["heard"], streaming["song_change"]
     rows = [(f"after {s:g} s", _cell(value)) for s, value in zip(found["seconds"], found["mean"], strict=True)]
     rows.append((f"seconds to {change['share']:.0%} after a song change", _cell(change["arrived_s"])))
@@ -64,7 +73,7 @@ def _heard(streaming: Mapping[str, Any]) -> Table:
     return _table("as it is heard", ("", "ROC-AUC"), rows)
 
 
-def _rows(title: str, head: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+def _mapping_table(title: str, head: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     names = list(next(iter(rows.values())))
     lines = [(name, *(_cell(row[key]) for key in names)) for name, row in rows.items()]
     return _table(title, (head, *(name.replace("_", " ") for name in names)), lines)

@@ -1,15 +1,20 @@
-"""`train`: one run of one system."""
+"""The command `train`: one run of one system."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainer.commands import options
 
-SYSTEM, RECIPE = "Scat-5L-512H-GRU", "best"
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from trainer.train.log import Epoch
+    from trainer.train.loop import Run
 
 
 def command(
@@ -17,15 +22,13 @@ def command(
     out: Annotated[Path, typer.Option(help="folder of the run; an interrupted run goes on")],
     system: Annotated[
         str, typer.Option(help="one that `systems` lists, or of another size: Scat-2L-128H-GRU")
-    ] = SYSTEM,
-    recipe: Annotated[str, typer.Option(help="paper: as printed; best: ours")] = RECIPE,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE in place of the recipe's, e.g. epochs=50; repeatable")
-    ] = None,
+    ] = options.SYSTEM,
+    recipe: options.Recipe = "best",
+    setting: options.Settings = None,
     cache: options.CacheFolder = None,
     passes: Annotated[int | None, typer.Option(min=0, max=99, help="augmented passes; default: all prepared")] = None,
     seed: options.Seed = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = options.CORES,
     start: Annotated[Path | None, typer.Option(help="another run's folder: begin with its best weights")] = None,
 ) -> None:
@@ -33,9 +36,51 @@ def command(
 
     Several GPUs or machines: `torchrun --nproc-per-node 4 -m trainer train ...`, with RUN in a folder that all see.
     """
-    from trainer.commands.training import TrainRequest, run
+    import torch
+
+    from trainer.commands.tables import progress_bar
+    from trainer.data.dataset import read_dataset
+    from trainer.data.manifest import TRAIN
+    from trainer.features.cache import Cache
+    from trainer.run import DataSource
     from trainer.train.config import with_settings
+    from trainer.train.dataset import load_data
+    from trainer.train.distributed import distributed_group, open_device
+    from trainer.train.loop import Run
     from trainer.train.recipes import recipe as recipe_of
 
     config = with_settings(recipe_of(recipe, system), setting or [])
-    run(TrainRequest(folder, options.cache_folder(folder, cache), seed, passes, out, config, device, threads, start))
+    torch.set_num_threads(threads)
+    place = open_device(device)
+    store = Cache(options.cache_folder(folder, cache), read_dataset(folder), config.plan.front, seed)
+    passes = store.complete_passes() if passes is None else passes
+    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes)
+    progress = progress_bar()
+    with distributed_group(place) as group:
+        source.check(out)
+        if group.is_first and not (out / "data.json").exists():
+            source.write(out)
+        progress.disable = not group.is_first  # before it starts: disabled later, its thread would never end
+        with progress:
+            task = progress.add_task("reading", total=len(store.manifest.split(TRAIN)))
+            data = load_data(store, config, passes, lambda: progress.advance(task))
+            best_epoch, best = _train(Run(out, config, data, place, start, group), progress)
+        if group.is_first:
+            print(json.dumps({"best_epoch": best_epoch, "roc_auc": round(best, 4)}))
+
+
+def _train(run: Run, progress: Progress) -> tuple[int, float]:
+    """Finish the run, and return its best epoch and ROC-AUC. The caller must not keep it: see `distributed_group`."""
+    total = run.config.epochs * run.batches.steps()
+    task = progress.add_task(run.config.system, total=total, completed=run.step)
+    for epoch in run.epochs(lambda: progress.update(task, completed=run.step)):
+        if run.group.is_first:
+            progress.console.print(_line(epoch))
+    return run.best_epoch, run.best
+
+
+def _line(epoch: Epoch) -> str:
+    return (
+        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, validation ROC-AUC {epoch.roc_auc:.4f},"
+        f" PR-AUC {epoch.pr_auc:.4f}, after 3 s {epoch.roc_auc_3s:.4f}, {epoch.seconds:.1f} s"
+    )

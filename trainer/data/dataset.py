@@ -22,7 +22,7 @@ Any other data set has the trainer's own format:
                   arrays [n, tags] of probabilities (several teachers are
                   averaged), and, if they change over time, also arrays
                   NAME_windows [n, windows, tags] with the numbers window_s
-                  and hop_s: window k tells about the seconds k * hop_s to
+                  and hop_s: window k describes the seconds k * hop_s to
                   k * hop_s + window_s of the clip
     facts.csv     optional: clip_id, true_tags, false_tags, each a list
                   joined with ";": what is known for certain about some
@@ -42,7 +42,7 @@ from trainer.data.manifest import Manifest
 
 
 def read_dataset(root: Path) -> Manifest:
-    """Read and check a folder in either format; raises ManifestError naming the first thing that does not fit."""
+    """Read and check a folder in either format. Raises ManifestError naming the first thing that is wrong."""
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder")
     if (root / magnatagatune.ANNOTATIONS).exists():

@@ -1,7 +1,7 @@
-"""MagnaTagATune from its host or a mirror: two tables, and one zip of MP3s in three parts.
+"""Downloading MagnaTagATune from its host or a mirror: two tables, and one zip file of MP3s in three parts.
 
-No md5 is published. Those in the table are quoted by public code and were not verified here: what differs is said, and
-the user decides. Every MP3 is checked by the zip's own CRC in any case.
+The host publishes no md5. Those below are quoted by public code and have not been verified: a difference is reported,
+and the user decides. Every MP3 is checked by the zip file's own CRC in any case.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import httpx
 
 from streamtag.errors import ManifestError, SpecError
 from trainer.data.archive import unpack
-from trainer.data.fetch import Fetch, RetryPolicy
-from trainer.data.magnatagatune import ANNOTATIONS, CLIP_INFO, PLACES, read_annotations
+from trainer.data.fetch import Download, RetryPolicy
+from trainer.data.magnatagatune import ANNOTATIONS, AUDIO_FOLDERS, CLIP_INFO, read_annotations
 
 BASE_URL = "https://mirg.city.ac.uk/datasets/magnatagatune/"
-BLOCK = 1 << 22
-GRACE_S = 2.0  # for the other files to stop, once one has failed
+BLOCK_BYTES = 1 << 22
+STOP_TIMEOUT_S = 2.0  # for the other files, once one has failed
 
-Report = Callable[[str, int, int | None], None]  # what, done, in all if known
+OnProgress = Callable[[str, int, int | None], None]  # what, done, all if known
 
 
 @dataclass(frozen=True)
-class Remote:
-    """One file. md5: of the parts joined; None: nobody has quoted one. parts: names at the host."""
+class RemoteFile:
+    """A file of the data set, which the host keeps in `parts`. `md5` is that of the joined parts, None if unknown."""
 
     name: str
     md5: str | None
@@ -37,69 +37,67 @@ class Remote:
 
 
 TABLES = (
-    Remote(ANNOTATIONS, "f04fa01752a8cc64f6e1ca142a0fef1d", (ANNOTATIONS,)),
-    Remote(CLIP_INFO, None, (CLIP_INFO,)),
+    RemoteFile(ANNOTATIONS, "f04fa01752a8cc64f6e1ca142a0fef1d", (ANNOTATIONS,)),
+    RemoteFile(CLIP_INFO, None, (CLIP_INFO,)),
 )
-ARCHIVE = Remote("mp3.zip", "f12add0eb4cd6c2a3ab7e4afaf7b7467", ("mp3.zip.001", "mp3.zip.002", "mp3.zip.003"))
+ARCHIVE = RemoteFile("mp3.zip", "f12add0eb4cd6c2a3ab7e4afaf7b7467", ("mp3.zip.001", "mp3.zip.002", "mp3.zip.003"))
 
 
-def wanted(root: Path) -> tuple[Remote, ...]:
-    """What is not there yet: the archive too, unless every MP3 of the annotations is."""
+def missing_files(root: Path) -> tuple[RemoteFile, ...]:
+    """Return the files to download: also the archive, unless every MP3 of the annotations exists."""
     try:
-        if (root / ANNOTATIONS).exists() and not missing(root):
+        if (root / ANNOTATIONS).exists() and not missing_mp3s(root):
             return tuple(table for table in TABLES if not (root / table.name).exists())
     except ManifestError:
-        pass  # not the real one: its md5 will tell
+        pass  # these are not the real annotations: their md5 will differ
     return (*TABLES, ARCHIVE)
 
 
-def missing(root: Path) -> list[str]:
-    """MP3s that the annotations name and that are not there."""
+def missing_mp3s(root: Path) -> list[str]:
+    """Return the MP3s in the annotations that do not exist."""
     mp3s = read_annotations(root / ANNOTATIONS).mp3s
-    counts = [[mp3 for mp3 in mp3s if not (root / place / mp3).is_file()] for place in PLACES]
-    return min(counts, key=len)
+    missing = [[mp3 for mp3 in mp3s if not (root / folder / mp3).is_file()] for folder in AUDIO_FOLDERS]
+    return min(missing, key=len)
 
 
-def fetch(
-    root: Path, base_url: str, remotes: Sequence[Remote], report: Report, patience: RetryPolicy | None = None
+def download_files(
+    root: Path, base_url: str, files: Sequence[RemoteFile], on_progress: OnProgress, policy: RetryPolicy | None = None
 ) -> None:
-    """All files at once; what has come is kept. Raises as Fetch does, for the first that fails; the others stop."""
-    patience = patience or RetryPolicy()
+    """Download all files in parallel, keeping what arrives. Raises the first error, after stopping the others."""
+    policy = policy or RetryPolicy()
     try:
         base = httpx.URL(base_url.rstrip("/") + "/")
     except httpx.InvalidURL as error:
         raise SpecError(f"--base-url {base_url}: {error}") from error
     if base.scheme not in ("http", "https") or not base.host:
         raise SpecError(f"--base-url {base_url}: not an address that begins with http:// or https://")
-    names = [name for remote in remotes for name in remote.parts]
-    stop, ended = Event(), SimpleQueue[Exception | None]()
+    names = [name for file in files for name in file.parts]
+    stop, outcomes = Event(), SimpleQueue[Exception | None]()
 
-    def one(client: httpx.Client, name: str) -> None:
-        def tell(done: int, total: int | None) -> None:
-            report(name, done, total)
-
+    def download(client: httpx.Client, name: str) -> None:
         try:
-            Fetch(client, str(base.join(name)), root / name, patience).run(tell, stop)
-            ended.put(None)
-        except Exception as error:  # whatever it is, it is raised below
-            ended.put(error)
+            one = Download(client, str(base.join(name)), root / name, policy)
+            one.run(lambda done, total: on_progress(name, done, total), stop)
+            outcomes.put(None)
+        except Exception as error:  # raised below
+            outcomes.put(error)
 
-    with httpx.Client(timeout=patience.timeout_s, follow_redirects=True) as client:
-        # daemons: a user who ends this does not wait for a host that says nothing
-        threads = [Thread(target=one, args=(client, name), daemon=True) for name in names]
+    with httpx.Client(timeout=policy.timeout_s, follow_redirects=True) as client:
+        # daemons, so that a user who ends the program does not wait for a host that sends nothing
+        threads = [Thread(target=download, args=(client, name), daemon=True) for name in names]
         for thread in threads:
             thread.start()
-        failed = next((error for error in (ended.get() for _ in names) if error is not None), None)
+        failure = next((error for error in (outcomes.get() for _ in names) if error is not None), None)
         stop.set()
         for thread in threads:
-            thread.join(GRACE_S)
-    if failed is not None:
-        raise failed
+            thread.join(STOP_TIMEOUT_S)
+    if failure is not None:
+        raise failure
 
 
-def differences(root: Path, remotes: Sequence[Remote], report: Report) -> Iterator[str]:
-    """A line for each file whose md5 is not the one in the table."""
-    for remote in remotes:
+def md5_differences(root: Path, files: Sequence[RemoteFile], on_progress: OnProgress) -> Iterator[str]:
+    """Yield a line for each file whose md5 is not the known one."""
+    for remote in files:
         if remote.md5 is None:
             continue
         digest = hashlib.md5(usedforsecurity=False)
@@ -107,18 +105,18 @@ def differences(root: Path, remotes: Sequence[Remote], report: Report) -> Iterat
         total, done = sum(path.stat().st_size for path in paths), 0
         for path in paths:
             with path.open("rb") as file:
-                while block := file.read(BLOCK):
+                while block := file.read(BLOCK_BYTES):
                     digest.update(block)
                     done += len(block)
-                    report(f"md5 of {remote.name}", done, total)
+                    on_progress(f"md5 of {remote.name}", done, total)
         if digest.hexdigest() != remote.md5:
-            where = " + ".join(remote.parts)
-            yield f"{root / where}: md5 {digest.hexdigest()}, not {remote.md5}: damaged, or changed by the host"
+            names = " + ".join(remote.parts)
+            yield f"{root / names}: md5 {digest.hexdigest()}, not {remote.md5}: damaged, or changed by the host"
 
 
-def install(root: Path, report: Report) -> None:
-    """The MP3s out of the parts. Raises as unpack does, and ManifestError if annotated clips are not among them."""
+def unpack_archive(root: Path, on_progress: OnProgress) -> None:
+    """Unpack the MP3s. Raises as `unpack` does, and ManifestError if annotated clips are not in the archive."""
     for done, total in unpack([root / part for part in ARCHIVE.parts], root):
-        report("unpacking", done, total)
-    if absent := missing(root):
-        raise ManifestError(f"{root}: {len(absent):,} annotated MP3s are not in the archive, {absent[0]} the first")
+        on_progress("unpacking", done, total)
+    if missing := missing_mp3s(root):
+        raise ManifestError(f"{root}: {len(missing):,} annotated MP3s are not in the archive, {missing[0]} the first")

@@ -1,37 +1,36 @@
-"""One file over HTTP, whole or not at all: what has come is kept, and the next attempt asks for the rest.
+"""Downloading one file over HTTP, resumably: what has arrived is kept, and the next attempt requests the rest.
 
     NAME.part         the bytes so far
-    NAME.part.json    its length, and which version of it they belong to by the server's word (ETag, Last-Modified)
-    NAME              all of them
+    NAME.part.json    the file's length, and the version they belong to (ETag or Last-Modified)
+    NAME              the complete file
 
-A server that breaks off is asked again, as long as attempts bring bytes; one that has changed the file meanwhile, or
-cannot send parts of it, is taken from the start. What it sends must have the length that it announced.
+An interrupted download is retried as long as attempts bring bytes. If the file has changed on the server, or the server
+cannot send parts of it, the download starts over. The length must be the one that the server announced.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
 
 import httpx
 
-from streamtag.errors import OutputError, SourceError
+from streamtag.errors import SourceError
+from trainer.files import check_free_space, report_write_errors
 
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-HOPELESS = range(400, 500)  # the server knows the file is not to be had ...
-BUSY = (408, 425, 429)  # ... unless it only means: later
+PERMANENT_ERRORS = frozenset(range(400, 500)) - {408, 416, 425, 429}  # those mean: later, or without a range
 
-Report = Callable[[int, int | None], None]  # bytes there, bytes in all if known
+OnProgress = Callable[[int, int | None], None]  # bytes so far, all bytes if known
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """timeout_s: without a byte. attempts: in a row that bring none. pause_s: before the second, then doubling."""
+    """`timeout_s` without a byte; `attempts` in a row that bring none; `pause_s` after the first, then doubling."""
 
     timeout_s: float = 30.0
     attempts: int = 6
@@ -39,119 +38,116 @@ class RetryPolicy:
 
 
 class StoppedError(Exception):
-    """Another thread wants this one to end."""
+    """The caller has asked this download to stop."""
 
 
-class _BrokenError(Exception):
-    """This attempt failed, the next one may not."""
+class _TransientError(Exception):
+    """This attempt failed; the next one may succeed."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """Which file the server has. validator: empty if it does not say."""
+    """The version of a file on the server. `validator` is empty if the server gives none."""
 
     validator: str = ""
     total: int | None = None
 
     @classmethod
     def read(cls, path: Path) -> Version:
-        """Nothing known if the note is missing or damaged."""
+        """Return the noted version, or an unknown one if the note is missing or damaged."""
         try:
             found = json.loads(path.read_text())
             return cls(str(found["validator"]), None if found["total"] is None else int(found["total"]))
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
-    def write(self, path: Path) -> None:
-        path.write_text(json.dumps({"validator": self.validator, "total": self.total}))
 
+class Download:
+    """One file on its way from `url` to `path`."""
 
-class Fetch:
-    """One file on its way. Raises SourceError if it cannot be had, OutputError if it cannot be written."""
-
-    def __init__(self, client: httpx.Client, url: str, path: Path, patience: RetryPolicy) -> None:
-        self._client, self.url, self.path, self._patience = client, url, path, patience
+    def __init__(self, client: httpx.Client, url: str, path: Path, policy: RetryPolicy) -> None:
+        self._client, self.url, self.path, self._policy = client, url, path, policy
         self._part = path.with_name(path.name + ".part")
         self._note = path.with_name(path.name + ".part.json")
 
-    def run(self, report: Report, stop: Event) -> None:
-        """Bring the file. Raises StoppedError if `stop` is set on the way."""
+    def run(self, on_progress: OnProgress, stop: Event) -> None:
+        """Download the file, unless it exists.
+
+        Raises SourceError if it cannot be downloaded, OutputError if it cannot be written, and StoppedError once
+        `stop` is set.
+        """
         if self.path.exists():
-            report(self.path.stat().st_size, self.path.stat().st_size)
+            on_progress(self.path.stat().st_size, self.path.stat().st_size)
             return
-        failures = 0
         try:
-            while True:
-                before = self._size()
-                try:
-                    self._attempt(report, stop)
-                    break
-                except (_BrokenError, httpx.TransportError) as error:
-                    failures = 1 if self._size() > before else failures + 1
-                    if failures >= self._patience.attempts:
-                        reason = str(error) or type(error).__name__
-                        raise SourceError(
-                            f"{self.url}: cannot be fetched: {reason}: {self._size():,} bytes are kept, run it again"
-                        ) from error
-                    if stop.wait(self._patience.pause_s * 2 ** (failures - 1)):
-                        raise StoppedError from error
-            self._part.replace(self.path)
-            self._note.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be written: {error.strerror or error}: what has come is kept, run it again"
-            ) from error
+            with report_write_errors(self.path, ": what has come is kept, run it again"):
+                self._retry(on_progress, stop)
+                self._part.replace(self.path)
+                self._note.unlink(missing_ok=True)
         except (httpx.InvalidURL, httpx.HTTPError) as error:
             raise SourceError(f"{self.url}: cannot be fetched: {error}") from error
+
+    def _retry(self, on_progress: OnProgress, stop: Event) -> None:
+        failures = 0
+        while True:
+            before = self._size()
+            try:
+                self._attempt(on_progress, stop)
+                return
+            except (_TransientError, httpx.TransportError) as error:
+                failures = 1 if self._size() > before else failures + 1
+                if failures >= self._policy.attempts:
+                    reason = str(error) or type(error).__name__
+                    raise SourceError(
+                        f"{self.url}: cannot be fetched: {reason}: {self._size():,} bytes are kept, run it again"
+                    ) from error
+                if stop.wait(self._policy.pause_s * 2 ** (failures - 1)):
+                    raise StoppedError from error
 
     def _size(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0
 
-    def _attempt(self, report: Report, stop: Event) -> None:
-        there, known = self._size(), Version.read(self._note)
-        if there and there == known.total:
-            return  # stopped just before the end
+    def _attempt(self, on_progress: OnProgress, stop: Event) -> None:
+        size, known = self._size(), Version.read(self._note)
+        if size and size == known.total:
+            return  # it was stopped just before the end
         headers = {"Accept-Encoding": "identity"}
-        if there and known.validator:
-            headers |= {"Range": f"bytes={there}-", "If-Range": known.validator}
+        if size and known.validator:
+            headers |= {"Range": f"bytes={size}-", "If-Range": known.validator}
         with self._client.stream("GET", self.url, headers=headers) as response:
-            start, version = self._opened(response, there, known)
+            position, version = self._check_response(response, size, known)
             self._part.parent.mkdir(parents=True, exist_ok=True)
-            if not start:
-                version.write(self._note)
-            self._check_room(version, start)
-            with self._part.open("r+b" if start else "wb") as file:
-                file.seek(start)
+            if not position:
+                self._note.write_text(json.dumps(asdict(version)))
+            if version.total is not None:
+                check_free_space(self.path, self._part.parent, version.total - position)
+            with self._part.open("r+b" if position else "wb") as file:
+                file.seek(position)
                 for chunk in response.iter_raw():
                     if stop.is_set():
                         raise StoppedError
                     file.write(chunk)
-                    start += len(chunk)
-                    report(start, version.total)
-        if version.total is not None and start != version.total:
-            raise _BrokenError(f"{start:,} bytes came, {version.total:,} were announced")
+                    position += len(chunk)
+                    on_progress(position, version.total)
+        if version.total is not None and position != version.total:
+            raise _TransientError(f"{position:,} bytes came, {version.total:,} were announced")
 
-    def _opened(self, response: httpx.Response, there: int, known: Version) -> tuple[int, Version]:
-        """From which byte on the response tells, and of which version."""
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise SourceError(f"{self.url}: cannot be fetched: sent as {response.headers['Content-Encoding']}")
-        if response.status_code == 206:
-            found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if found and int(found[1]) == there and int(found[3]) == known.total:
-                return there, known
-        elif response.status_code == 200:
-            etag = response.headers.get("ETag", "")
-            validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-            length = response.headers.get("Content-Length", "")
+    def _check_response(self, response: httpx.Response, size: int, known: Version) -> tuple[int, Version]:
+        """Return the position of the response's first byte, and the version of the file."""
+        headers, status = response.headers, response.status_code
+        if headers.get("Content-Encoding", "identity") != "identity":
+            raise SourceError(f"{self.url}: cannot be fetched: sent as {headers['Content-Encoding']}")
+        if status == 206:
+            found = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+            if found and int(found[1]) == size and int(found[3]) == known.total:
+                return size, known
+        elif status == 200:
+            etag = headers.get("ETag", "")
+            validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
+            length = headers.get("Content-Length", "")
             return 0, Version(validator, int(length) if length.isdecimal() else None)
-        elif response.status_code in HOPELESS and response.status_code not in (*BUSY, 416):
-            raise SourceError(f"{self.url}: cannot be fetched: the server says {response.status_code}")
-        if response.status_code in (206, 416):  # not the part that was asked for: all of it then
+        elif status in PERMANENT_ERRORS:
+            raise SourceError(f"{self.url}: cannot be fetched: the server says {status}")
+        if status in (206, 416):  # not the requested part: request the whole file next
             self._note.unlink(missing_ok=True)
-        raise _BrokenError(f"the server says {response.status_code}")
-
-    def _check_room(self, version: Version, start: int) -> None:
-        free = shutil.disk_usage(self._part.parent).free
-        if version.total is not None and version.total - start > free:
-            needed = (version.total - start) / 1e9
-            raise OutputError(f"{self.path}: {needed:.2f} GB are needed, {free / 1e9:.2f} GB are free")
+        raise _TransientError(f"the server says {status}")

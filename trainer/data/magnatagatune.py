@@ -1,4 +1,4 @@
-"""MagnaTagATune as it is published: the 50 most frequent tags, split by folder, what is broken left out by name.
+"""MagnaTagATune as published: the 50 most frequent tags, split by folder, without the clips known to be broken.
 
 25,863 clips of 29.1 s in folders 0-9 and a-f. The usual split is by folder: 0-b train, c validation, d-f test, of the
 clips that have at least one of the 50 most frequent tags: 15,247 / 1,529 / 4,332. Three of the MP3s are broken in the
@@ -31,14 +31,16 @@ BROKEN = frozenset({"35644", "55753", "57881"})  # clip ids whose MP3s are broke
 TAGS = 50
 CLIPS = 25_863  # of the whole set
 TAGGED = {"train": 15_247, "valid": 1_529, "test": 4_332}  # of these, with a top tag, the broken ones among them
-PLACES = ("", "mp3", "audio")  # folders below the root where people unpack the archive
+AUDIO_FOLDERS = ("", "mp3", "audio")  # below the root, where people unpack the archive
 MP3_PATH = re.compile(r"[0-9a-f]/[^/\\\0]+\.mp3")
-ABOUT = "MagnaTagATune, 50 most frequent tags, clips with at least one of them, folders 0-b train, c valid, d-f test"
+DESCRIPTION = (
+    "MagnaTagATune, 50 most frequent tags, clips with at least one of them, folders 0-b train, c valid, d-f test"
+)
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """The table as published. values [n, tags]: 0 or 1. mp3s: paths inside the archive, such as "f/name.mp3"."""
+    """The table as published: `values` [n, tags] of 0 and 1, and `mp3s`, paths inside the archive ("f/name.mp3")."""
 
     clip_ids: tuple[str, ...]
     mp3s: tuple[str, ...]
@@ -46,39 +48,42 @@ class Annotations:
     values: NDArray[np.uint8]
 
     def top(self, count: int) -> NDArray[np.int64]:
-        """Columns of the most frequent tags in order of frequency; of equals the first comes first."""
+        """Return the columns of the most frequent tags in order of frequency; equal ones in the table's order."""
         return np.argsort(-self.values.sum(axis=0, dtype=np.int64), kind="stable")[:count]
 
 
 def read_annotations(path: Path) -> Annotations:
-    """Raises ManifestError for a missing column, a value that is no 0 or 1, a path that leads out of the folders."""
-    head, lines = tables.columns(path, ("clip_id", "mp3_path"), "\t")
-    name, mp3 = head.index("clip_id"), head.index("mp3_path")
-    marks = [i for i in range(len(head)) if i not in (name, mp3)]
-    if len(marks) < TAGS:
-        raise ManifestError(f"{path}: {len(marks)} columns of tags, fewer than the {TAGS} that are to be learned")
+    """Read the table. Raises ManifestError for a missing column, a value other than 0 and 1, or an unexpected path."""
+    header, lines = tables.read_table(path, ("clip_id", "mp3_path"), "\t")
+    name, mp3 = header.index("clip_id"), header.index("mp3_path")
+    columns = [i for i in range(len(header)) if i not in (name, mp3)]
+    if len(columns) < TAGS:
+        raise ManifestError(f"{path}: {len(columns)} columns of tags, fewer than the {TAGS} that are to be learned")
     if not lines:
         raise ManifestError(f"{path}: no clips in it")
-    tables.once(path, "clip_id", (line[name] for line in lines))
-    values = np.zeros((len(lines), len(marks)), dtype=np.uint8)
-    cells_of = itemgetter(*marks)
+    tables.check_unique(path, "clip_id", (line[name] for line in lines))
+    values = np.zeros((len(lines), len(columns)), dtype=np.uint8)
+    cells_of = itemgetter(*columns)
     for row, line in zip(values, lines, strict=True):
         if not MP3_PATH.fullmatch(line[mp3]):
             where = f"{path}: clip {line[name]}: mp3_path {line[mp3]!r}"
             raise ManifestError(f"{where} is not FOLDER/NAME.mp3 with FOLDER 0-f")
         cells = cells_of(line)
         if set(cells) - {"0", "1"}:
-            wrong = next(i for i in marks if line[i] not in ("0", "1"))
-            where = f"{path}: clip {line[name]}, tag {head[wrong]}"
+            wrong = next(i for i in columns if line[i] not in ("0", "1"))
+            where = f"{path}: clip {line[name]}, tag {header[wrong]}"
             raise ManifestError(f"{where}: {line[wrong]!r} is neither 0 nor 1")
         row[:] = np.frombuffer("".join(cells).encode(), dtype=np.uint8) - ord("0")
     return Annotations(
-        tuple(line[name] for line in lines), tuple(line[mp3] for line in lines), tuple(head[i] for i in marks), values
+        tuple(line[name] for line in lines),
+        tuple(line[mp3] for line in lines),
+        tuple(header[i] for i in columns),
+        values,
     )
 
 
 def read(root: Path) -> Manifest:
-    """Read and check the folder; raises ManifestError naming the first thing that does not fit."""
+    """Read and check the folder. Raises ManifestError naming the first thing that is wrong."""
     path = root / ANNOTATIONS
     table = read_annotations(path)
     top = table.top(TAGS)
@@ -88,42 +93,43 @@ def read(root: Path) -> Manifest:
     kept = [i for i in tagged if table.clip_ids[i] not in BROKEN]
     if not kept:
         raise ManifestError(f"{path}: no clip with one of the {TAGS} most frequent tags in it")
-    artists = _artists(root / CLIP_INFO)
+    artists = _read_artists(root / CLIP_INFO)
     clips = tuple(
         Clip(table.clip_ids[i], split_of(table.mp3s[i]), "all", sound, artists.get(table.clip_ids[i], ""))
-        for i, sound in zip(kept, _sounds(root, table, kept), strict=True)
+        for i, sound in zip(kept, _find_sounds(root, table, kept), strict=True)
     )
     hard = targets[kept].astype(np.float32)
     notes = (
-        *_counted(table, tagged),
-        *_left_out([table.clip_ids[i] for i in tagged if table.clip_ids[i] in BROKEN]),
-        *_artistless(clips),
-        *_undefined(clips, hard, tags),
+        *_count_note(table, tagged),
+        *_broken_note([table.clip_ids[i] for i in tagged if table.clip_ids[i] in BROKEN]),
+        *_artist_note(clips),
+        *_unscorable_notes(clips, hard, tags),
     )
-    return Manifest(root, tags, clips, hard[None], None, np.zeros(hard.shape, np.int8), ABOUT, notes)
+    return Manifest(root, tags, clips, hard[None], None, np.zeros(hard.shape, np.int8), DESCRIPTION, notes)
 
 
 def split_of(mp3: str) -> str:
-    """The split of a path inside the archive."""
+    """Return the split of a path inside the archive."""
     return next(split for split, folders in SPLITS.items() if mp3[0] in folders)
 
 
-def _sounds(root: Path, table: Annotations, kept: Sequence[int]) -> list[Path]:
-    """The MP3s; raises ManifestError with the first that is missing and how many are."""
-    place = next((root / p for p in PLACES if any((root / p / table.mp3s[i]).is_file() for i in kept)), root)
-    sounds = [place / table.mp3s[i] for i in kept]
+def _find_sounds(root: Path, table: Annotations, kept: Sequence[int]) -> list[Path]:
+    """Return the paths of the MP3s. Raises ManifestError with the first missing one and the number of others."""
+    folders = [root / name for name in AUDIO_FOLDERS]
+    folder = next((f for f in folders if any((f / table.mp3s[i]).is_file() for i in kept)), root)
+    sounds = [folder / table.mp3s[i] for i in kept]
     missing = [i for i, sound in zip(kept, sounds, strict=True) if not sound.is_file()]
     if missing:
         others = f" (nor have {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise ManifestError(
-            f"{root}: clip {table.clip_ids[missing[0]]} has no sound at {place / table.mp3s[missing[0]]}{others}: "
+            f"{root}: clip {table.clip_ids[missing[0]]} has no sound at {folder / table.mp3s[missing[0]]}{others}: "
             f"`python -m trainer download {root}` fetches what is missing"
         )
     return sounds
 
 
-def _artists(path: Path) -> dict[str, str]:
-    """By clip id; nothing is known if the table is not there. A damaged line costs its own clip's artist alone."""
+def _read_artists(path: Path) -> dict[str, str]:
+    """Return the artists by clip id, or none without the table. A damaged line only loses its own clip's artist."""
     if not path.exists():
         return {}
     try:
@@ -136,7 +142,7 @@ def _artists(path: Path) -> dict[str, str]:
     return found
 
 
-def _counted(table: Annotations, tagged: Sequence[int]) -> Iterator[str]:
+def _count_note(table: Annotations, tagged: Sequence[int]) -> Iterator[str]:
     counts = Counter(split_of(table.mp3s[i]) for i in tagged)
     parts = " / ".join(f"{counts[split]:,}" for split in SPLITS)
     yield f"{len(table.clip_ids):,} clips annotated, {len(tagged):,} with a top tag: {parts} (train / valid / test)"
@@ -147,18 +153,18 @@ def _counted(table: Annotations, tagged: Sequence[int]) -> Iterator[str]:
         yield f"warning: the whole set has {CLIPS:,} clips: scores do not compare with published ones"
 
 
-def _left_out(broken: Sequence[str]) -> Iterator[str]:
+def _broken_note(broken: Sequence[str]) -> Iterator[str]:
     if broken:
         yield f"left out: {', '.join(broken)}: known to be broken in the archive"
 
 
-def _artistless(clips: Sequence[Clip]) -> Iterator[str]:
+def _artist_note(clips: Sequence[Clip]) -> Iterator[str]:
     if unknown := sum(not clip.artist for clip in clips):
         yield f"warning: no artist known of {unknown:,} clips ({CLIP_INFO}): each counts as an artist of its own"
 
 
-def _undefined(clips: Sequence[Clip], targets: NDArray[np.float32], tags: Sequence[str]) -> Iterator[str]:
-    """Splits in which a tag has no positive or no negative clip: its scores are not defined there."""
+def _unscorable_notes(clips: Sequence[Clip], targets: NDArray[np.float32], tags: Sequence[str]) -> Iterator[str]:
+    """Name the splits in which a tag has no positive or no negative clip, so that its scores are undefined there."""
     for split in SPLITS:
         rows = targets[[clip.split == split for clip in clips]]
         for tag, share in zip(tags, rows.mean(axis=0) if len(rows) else (), strict=bool(len(rows))):

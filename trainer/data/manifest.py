@@ -1,4 +1,4 @@
-"""What a data set contains: its clips, tags and targets."""
+"""The contents of a data set: its clips, tags and targets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from streamtag.errors import ManifestError
 
 Array = NDArray[np.float32]
 
+TRAIN, VALID, TEST = "train", "valid", "test"  # the splits that commands use by name
+
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip. path: of its sound. artist: empty if unknown."""
+    """One clip. `path` is its sound file; `artist` is empty if unknown."""
 
     clip_id: str
     split: str
@@ -27,8 +29,8 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Targets that change over time. values [n, W, C]; window k: seconds k·hop_s to k·hop_s + window_s."""
+class WindowTargets:
+    """Targets that change over time: `values` [n, W, C], where window k spans seconds k·hop_s to k·hop_s + window_s."""
 
     values: Array
     window_s: float
@@ -37,23 +39,24 @@ class Windows:
 
 @dataclass(frozen=True)
 class Manifest:
-    """teachers [K, n, C]: probabilities in [0, 1], or 0 and 1; facts [n, C]: 1 true, -1 false, 0 unknown.
+    """A data set as it was read.
 
-    about: the data set and its split in a line, to stand beside every result. notes: what a reader should know of
-    it, a line each: clips left out, counts that are not those expected.
+    `teachers` [K, n, C] holds probabilities in [0, 1], or 0 and 1; `facts` [n, C] is 1 for true, -1 for false and 0
+    for unknown. `description` names the data set and its split in one line, which is stored with every result.
+    `notes` are further remarks for the user, such as clips that were left out or unexpected counts.
     """
 
     root: Path
     tags: tuple[str, ...]
     clips: tuple[Clip, ...]
     teachers: Array
-    windows: Windows | None
+    windows: WindowTargets | None
     facts: NDArray[np.int8]
-    about: str = ""
+    description: str = ""
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> NDArray[np.int64]:
-        """Indices of the clips in a split; raises ManifestError if there are none."""
+        """Return the indices of the clips in a split. Raises ManifestError if there are none."""
         found = np.array([i for i, clip in enumerate(self.clips) if clip.split == name], dtype=np.int64)
         if not len(found):
             known = ", ".join(sorted({clip.split for clip in self.clips}))
@@ -61,7 +64,7 @@ class Manifest:
         return found
 
     def without(self, clip_ids: Container[str]) -> Self:
-        """The same without some clips."""
+        """Return the data set without some clips."""
         kept = np.array([i for i, clip in enumerate(self.clips) if clip.clip_id not in clip_ids], dtype=np.int64)
         if len(kept) == len(self.clips):
             return self

@@ -1,4 +1,4 @@
-"""Tables in text files, checked: columns that must be there, lines that must be whole, names that come once."""
+"""Tables in text files, checked: required columns, complete lines, unique names."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from pathlib import Path
 from streamtag.errors import ManifestError
 
 
-def text(path: Path) -> str:
-    """Raises ManifestError if it is not there or not UTF-8."""
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file. Raises ManifestError if it is missing or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read: {error}") from error
 
 
-def rows(path: Path, needed: Iterable[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """The lines below the first, by column. Raises ManifestError for a column missing or a line too short or long."""
-    head, lines = columns(path, needed, delimiter)
-    return [dict(zip(head, line, strict=True)) for line in lines]
+def read_rows(path: Path, required: Iterable[str], delimiter: str = ",") -> list[dict[str, str]]:
+    """Return the lines below the header, by column name. Raises as `read_table` does."""
+    header, lines = read_table(path, required, delimiter)
+    return [dict(zip(header, line, strict=True)) for line in lines]
 
 
-def columns(path: Path, needed: Iterable[str], delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """The first line, and those below it as lists of the same length; raises as `rows` does."""
+def read_table(path: Path, required: Iterable[str], delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines below it. Raises ManifestError for a missing column or an incomplete line."""
     try:
-        reader = csv.reader(io.StringIO(text(path), newline=""), delimiter=delimiter)
-        head, *lines = (line for line in reader if line)
+        reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
+        header, *lines = (line for line in reader if line)
     except (csv.Error, ValueError) as error:
         raise ManifestError(f"{path}: not a table: {error}") from error
-    missing = [name for name in needed if name not in head]
+    missing = [name for name in required if name not in header]
     if missing:
         raise ManifestError(f"{path}: no column {missing[0]!r}")
-    once(path, "column", head)
+    check_unique(path, "column", header)
     for number, line in enumerate(lines, start=2):
-        if len(line) != len(head):
+        if len(line) != len(header):
             raise ManifestError(f"{path}: line {number} has another number of fields than the first line")
-    return head, lines
+    return header, lines
 
 
-def once(path: Path, what: str, values: Iterable[str]) -> None:
-    """Raises ManifestError if a value comes twice."""
+def check_unique(path: Path, what: str, values: Iterable[str]) -> None:
+    """Raises ManifestError if a value occurs twice."""
     seen: set[str] = set()
     for value in values:
         if value in seen:

@@ -1,4 +1,4 @@
-"""What is evaluated: something that says how likely each tag is, with what its figures should be known by."""
+"""What can be evaluated: a training run on cached features, or a model file on sound files."""
 
 from __future__ import annotations
 
@@ -17,55 +17,56 @@ from streamtag.errors import ManifestError, SourceError
 from streamtag.model import TaggerNetwork
 from streamtag.model.model_file import load_tagger
 from streamtag.spec import ScatteringSpec
-from trainer.data.manifest import Array, Manifest
+from trainer.data.manifest import TRAIN, Array, Manifest
 from trainer.evaluate import stream_inference
 from trainer.evaluate.predictions import Predictions, collect
-from trainer.evaluate.stream_inference import Indices, Listener, Read
+from trainer.evaluate.stream_inference import Indices, ReadFeatures, StreamingSystem
 from trainer.features.audio import decode
-from trainer.features.cache import TRAIN, Cache
+from trainer.features.cache import Cache
 from trainer.features.frontends import CqtSpec, Frontend
 from trainer.run import TrainedSystem, load_run
 
-EVERY_S = 0.256  # how densely what was said is kept: as often as a frame of scattering comes
+INTERVAL_S = 0.256  # at which predictions are kept: that of scattering frames
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
     """One system on one data set.
 
-    about: its name, parameters, ...; say: what it says about clips [F, C], each from silence. listener and read:
-    for those that can be heard as a stream, else None. lookahead_s: from a frame's time to the last sound it needs.
+    `info` has its name, parameters and so on. `predict` yields the probabilities [F, C] of clips, each from the initial
+    state. `system` and `read` are set for systems that stream. `lookahead_s` is from a frame's time to the end of the
+    audio that it needs.
     """
 
-    about: dict[str, Any]
-    say: Callable[[Indices], Iterator[Array]]
+    info: dict[str, Any]
+    predict: Callable[[Indices], Iterator[Array]]
     hop_s: float
     lookahead_s: float
-    listener: Listener | None = None
-    read: Read | None = None
+    system: StreamingSystem | None = None
+    read: ReadFeatures | None = None
 
-    @property
-    def collect(self) -> Callable[..., Predictions]:
-        return partial(collect, hop_s=self.hop_s, lookahead_s=self.lookahead_s, every_s=EVERY_S)
+    def collect(self, clips: Iterator[Array]) -> Predictions:
+        """Collect predictions [F, C] of clips."""
+        return collect(list(clips), self.hop_s, self.lookahead_s, INTERVAL_S)
 
 
 def open_model(
     what: Path, data: Manifest, cache: Path, seed: int, device: torch.device
 ) -> tuple[EvaluatedModel, Manifest]:
-    """A run's folder or a model file, and the data set as it can hear it: a run without clips that do not decode.
+    """Open a run's folder or a model file, and return the data set without clips that do not decode.
 
     Raises a StreamtagError if it is neither, or does not fit the data set.
     """
     if what.is_dir():
         trained = load_run(what).to(device)
         store = Cache(cache, data, trained.system.front, seed)
-        return of_run(trained, store, what, what.resolve().name), store.manifest
+        return from_run(trained, store, what, what.resolve().name), store.manifest
     data = decodable(data)
-    return of_tagger(load_tagger(what, device), data, what.stem), data
+    return from_tagger(load_tagger(what, device), data, what.stem), data
 
 
 def decodable(manifest: Manifest) -> Manifest:
-    """Without the clips outside training whose sound does not decode: a note says which."""
+    """Return the data set without clips outside the training split that do not decode, and with a note on them."""
     dropped = []
     for clip in manifest.clips:
         if clip.split == TRAIN:
@@ -80,15 +81,16 @@ def decodable(manifest: Manifest) -> Manifest:
     return replace(manifest.without(set(dropped)), notes=(*manifest.notes, note))
 
 
-def of_listener(
-    listener: Listener, read: Read, about: dict[str, Any], hop_s: float, lookahead_s: float
+def from_streaming(
+    system: StreamingSystem, read: ReadFeatures, info: dict[str, Any], hop_s: float, lookahead_s: float
 ) -> EvaluatedModel:
-    """A system that streams, on features."""
-    return EvaluatedModel(about, partial(stream_inference.fresh, listener, read), hop_s, lookahead_s, listener, read)
+    """Return a model that streams, on features."""
+    predict = partial(stream_inference.predict_fresh, system, read)
+    return EvaluatedModel(info, predict, hop_s, lookahead_s, system, read)
 
 
-class Hearing:
-    """A finished model after its front end: standardisation, GRU, probabilities."""
+class TaggerSteps:
+    """The steps of a model file after its frontend: normalization, GRU, probabilities."""
 
     def __init__(self, tagger: TaggerNetwork) -> None:
         self._tagger = tagger
@@ -102,37 +104,37 @@ class Hearing:
         return torch.sigmoid(self._tagger.head(y)), state
 
 
-def of_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> EvaluatedModel:
-    """A model file, on the clips' sound itself, which is decoded as a user's file is.
+def from_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> EvaluatedModel:
+    """Return a model file as an evaluated model, which decodes sound files as it does for users.
 
     Raises ManifestError if its tags are not those of the data set.
     """
     if tagger.tags != manifest.tags:
         raise ManifestError(f"{manifest.root}: its tags are not those of the model")
     device = tagger.head.weight.device
-    kept: dict[int, Array] = {}
+    cached: dict[int, Array] = {}
 
     def read(clip: int) -> Array:
-        if clip not in kept:  # each is heard several times
+        if clip not in cached:  # each is read several times
             samples = decode(manifest.clips[clip].path, tagger.spec.sample_rate)
             with torch.inference_mode():
-                kept[clip] = tagger.scattering.forward(torch.from_numpy(samples)[None].to(device))[0].cpu().numpy()
-        return kept[clip]
+                cached[clip] = tagger.scattering.forward(torch.from_numpy(samples)[None].to(device))[0].cpu().numpy()
+        return cached[clip]
 
     parameters = sum(weight.numel() for module in (tagger.gru, tagger.head) for weight in module.parameters())
-    about = {"name": name, "kind": "model file", "parameters": parameters, "heard": "sound files"}
-    return of_listener(Hearing(tagger), read, about, tagger.spec.hop_s, tagger.latency_s)
+    info = {"name": name, "kind": "model file", "parameters": parameters, "heard": "sound files"}
+    return from_streaming(TaggerSteps(tagger), read, info, tagger.spec.hop_s, tagger.latency_s)
 
 
-def of_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> EvaluatedModel:
-    """The best epoch of the run in `folder`, on the features in the cache, under a name.
+def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> EvaluatedModel:
+    """Return the best epoch of the run in `folder` as an evaluated model on the cache's features.
 
     Raises ManifestError if its tags are not those of the data set.
     """
     if trained.tags != cache.manifest.tags:
         raise ManifestError(f"{folder}: its tags are not those of {cache.manifest.root}")
     front, system = cache.front, trained.system
-    about = {
+    info = {
         "name": name,
         "kind": "run",
         "system": system.name,
@@ -140,20 +142,19 @@ def of_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> Eva
         "heard": f"features: {front.name}",
         "best_epoch": trained.best,
         "training": trained.config.to_dict(),
-        "course": _course(folder / "log.csv"),
+        "course": _read_log(folder / "log.csv"),
     }
 
     def read(clip: int) -> Array:
         return cache.read(0, cache.manifest.clips[clip].clip_id)
 
-    ahead = lookahead_s(front)
     if system.streams:
-        return of_listener(trained, read, about, front.hop_s, ahead)
-    return EvaluatedModel(about, partial(_whole, trained, read), front.hop_s, ahead)
+        return from_streaming(trained, read, info, front.hop_s, lookahead_s(front))
+    return EvaluatedModel(info, partial(_predict_whole, trained, read), front.hop_s, lookahead_s(front))
 
 
 def lookahead_s(front: Frontend) -> float:
-    """Seconds of sound after a frame's centre that it needs: of a spectrogram half its longest window."""
+    """Return the seconds of audio after its centre that a frame needs: half the longest window of a spectrogram."""
     spec = front.spec
     if isinstance(spec, ScatteringSpec):
         return spec.lookahead_s
@@ -163,16 +164,15 @@ def lookahead_s(front: Frontend) -> float:
     return spec.n_fft / spec.sample_rate / 2
 
 
-def _whole(trained: TrainedSystem, read: Read, clips: Indices) -> Iterator[Array]:
-    """One answer a clip [1, C]; neighbours of equal length together."""
-    features = ((read(int(clip)) for clip in part) for part in stream_inference.batches(clips))
-    for part in features:
-        for _, alike in groupby(part, len):
-            yield from trained.predict_frames(torch.from_numpy(np.stack(list(alike)))).float().cpu().numpy()
+def _predict_whole(trained: TrainedSystem, read: ReadFeatures, clips: Indices) -> Iterator[Array]:
+    """Yield one prediction [1, C] per clip; neighbours of equal length are batched."""
+    for part in stream_inference.batches(clips):
+        for _, equal in groupby((read(int(clip)) for clip in part), len):
+            yield from trained.predict_frames(torch.from_numpy(np.stack(list(equal)))).float().cpu().numpy()
 
 
-def _course(log: Path) -> dict[str, list[float]]:
-    """Loss and validation score by epoch, from a run's log; empty if there is none."""
+def _read_log(log: Path) -> dict[str, list[float]]:
+    """Return loss and validation score by epoch from a run's log, or nothing without a log."""
     if not log.exists():
         return {}
     with log.open(newline="") as file:

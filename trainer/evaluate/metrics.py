@@ -1,5 +1,4 @@
-"""Scores of predictions [n, C] against targets [n, C], all per tag; what cannot be scored is left out and
-counted."""
+"""Scores of predictions [n, C] against targets [n, C], per tag; tags that cannot be scored are left out and counted."""
 
 from __future__ import annotations
 
@@ -12,15 +11,14 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from trainer.data.manifest import Array
 
-POSITIVE = 0.3  # a soft target from which on a tag counts as given
-LEAST = 5  # positives and negatives that a tag needs to be scored, where targets are soft ...
-LEAST_HARD = 1  # ... and where they are 0 or 1
+POSITIVE = 0.3  # the soft target from which on a clip counts as having the tag
+MIN_CLIPS = 5  # positives and negatives that a tag needs to be scored, where targets are soft ...
+MIN_CLIPS_HARD = 1  # ... and where they are 0 or 1
 
 
 @dataclass(frozen=True)
 class Scores:
-    """roc_auc, pr_auc: macro means over the scored tags, NaN if there are none; by tag [C], NaN where not
-    scored."""
+    """Macro means over the scored tags, NaN if there are none, and values by tag [C], NaN where not scored."""
 
     roc_auc: float
     pr_auc: float
@@ -30,58 +28,59 @@ class Scores:
     clips: int
 
 
-def score(predicted: Array, targets: Array, least: int = LEAST) -> Scores:
-    """ROC-AUC and PR-AUC of predictions against targets >= 0.3."""
-    given = targets >= POSITIVE
+def score(predicted: Array, targets: Array, min_clips: int = MIN_CLIPS) -> Scores:
+    """Return ROC-AUC and PR-AUC of predictions against targets >= 0.3."""
+    positive = targets >= POSITIVE
     tags = targets.shape[1]
     roc, pr = np.full(tags, np.nan), np.full(tags, np.nan)
-    for tag in np.flatnonzero(scorable(targets, least)):
-        roc[tag] = roc_auc_score(given[:, tag], predicted[:, tag])
-        pr[tag] = average_precision_score(given[:, tag], predicted[:, tag])
+    for tag in np.flatnonzero(scorable(targets, min_clips)):
+        roc[tag] = roc_auc_score(positive[:, tag], predicted[:, tag])
+        pr[tag] = average_precision_score(positive[:, tag], predicted[:, tag])
     return Scores(_mean(roc), _mean(pr), roc, pr, int(np.isfinite(roc).sum()), len(targets))
 
 
-def macro_roc_auc(predicted: Array, targets: Array, least: int = LEAST) -> float:
-    """The mean ROC-AUC alone, from the ranks of all tags at once: `score` where a curve needs hundreds."""
-    chosen = scorable(targets, least)
-    given = targets[:, chosen] >= POSITIVE
-    positives = given.sum(axis=0)
-    ranks = np.where(given, rankdata(predicted[:, chosen], axis=0), 0.0).sum(axis=0)
-    pairs = positives * (len(given) - positives)
+def macro_roc_auc(predicted: Array, targets: Array, min_clips: int = MIN_CLIPS) -> float:
+    """Return only the mean ROC-AUC, from the ranks of all tags at once; much faster than `score`."""
+    chosen = scorable(targets, min_clips)
+    positive = targets[:, chosen] >= POSITIVE
+    positives = positive.sum(axis=0)
+    ranks = np.where(positive, rankdata(predicted[:, chosen], axis=0), 0.0).sum(axis=0)
+    pairs = positives * (len(positive) - positives)
     return _mean(np.asarray((ranks - positives * (positives + 1) / 2) / pairs))
 
 
-def scorable(targets: Array, least: int = LEAST) -> NDArray[np.bool_]:
-    """[C]: tags with enough positives and negatives."""
+def scorable(targets: Array, min_clips: int = MIN_CLIPS) -> NDArray[np.bool_]:
+    """Return a mask [C] of the tags with enough positives and negatives."""
     positives = (targets >= POSITIVE).sum(axis=0)
-    return np.asarray((positives >= least) & (len(targets) - positives >= least))
+    return np.asarray((positives >= min_clips) & (len(targets) - positives >= min_clips))
 
 
-def least_of(targets: Array) -> int:
-    """How many positives and negatives a tag needs: one where targets are hard."""
-    return LEAST_HARD if bool(np.isin(targets, (0.0, 1.0)).all()) else LEAST
+def min_clips_of(targets: Array) -> int:
+    """Return how many positives and negatives a tag needs: one where targets are hard."""
+    return MIN_CLIPS_HARD if bool(np.isin(targets, (0.0, 1.0)).all()) else MIN_CLIPS
 
 
-def unscored(targets: Array, least: int) -> dict[int, str]:
-    """Why a tag is missing from the means, for each that is."""
+def unscored(targets: Array, min_clips: int) -> dict[int, str]:
+    """Return the reason for each tag that is missing from the means."""
     positives = (targets >= POSITIVE).sum(axis=0)
     return {
-        int(tag): f"{positives[tag]} positives and {len(targets) - positives[tag]} negatives, {least} needed of each"
-        for tag in np.flatnonzero(~scorable(targets, least))
+        int(
+            tag
+        ): f"{positives[tag]} positives and {len(targets) - positives[tag]} negatives, {min_clips} needed of each"
+        for tag in np.flatnonzero(~scorable(targets, min_clips))
     }
 
 
 def thresholds(predicted: Array, targets: Array) -> Array:
-    """[C]: the threshold of the best F1 for each tag, half way to the next clip below it.
+    """Return the threshold [C] with the best F1 of each tag, half way to the next clip below it.
 
-    A tag without enough positives gets the level that only 1 in 50 clips exceeds, so that it can still
-    light up.
+    A tag without enough positives gets the value that 1 in 50 clips exceeds, so that it can still be detected.
     """
-    given = targets >= POSITIVE
+    positive = targets >= POSITIVE
     rare = np.quantile(predicted, 0.98, axis=0)
     result = np.clip(rare, 0.02, 0.98).astype(np.float32)
     for tag in np.flatnonzero(scorable(targets)):
-        precision, recall, levels = precision_recall_curve(given[:, tag], predicted[:, tag])
+        precision, recall, levels = precision_recall_curve(positive[:, tag], predicted[:, tag])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         best = levels[np.argmax(f1[:-1])]
         below = predicted[predicted[:, tag] < best, tag].max(initial=0.0)
@@ -91,8 +90,7 @@ def thresholds(predicted: Array, targets: Array) -> Array:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How close predictions are to soft targets: mean absolute difference and correlation, overall and by
-    tag [C]."""
+    """Mean absolute difference and correlation of predictions and soft targets, overall and by tag [C]."""
 
     difference: float
     correlation: float
@@ -101,7 +99,7 @@ class Agreement:
 
 
 def agreement(predicted: Array, targets: Array) -> Agreement:
-    """Correlations are NaN for what does not vary."""
+    """Compare predictions with soft targets. Correlations are NaN for constant values."""
     p, t = predicted.astype(np.float64), targets.astype(np.float64)
     by_tag = np.array([_correlation(p[:, c], t[:, c]) for c in range(p.shape[1])])
     difference = np.abs(p - t)

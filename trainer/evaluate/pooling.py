@@ -1,10 +1,9 @@
-"""One score a clip out of its frames, by weights over time that are learned.
+"""Learned pooling: one score per clip from its frames, by learned weights over time.
 
-For every tag the frames' log-odds are averaged with the weights softmax(α·p + β·t), where p is the frame's
-probability and t its place in the clip from 0 to 1. With α = β = 0 that is the mean, a large α takes the
-highest frame (as auto-pooling does, McFee, Salamon, Bello 2018), a large β the last one. A slope and an offset
-a tag put the result back on the scale of probabilities. Fitted on the validation split, never on the one that
-is scored.
+For every tag the frames' log-odds are averaged with the weights softmax(α·p + β·t), where p is the frame's probability
+and t its position in the clip from 0 to 1. With α = β = 0 this is the mean, a large α takes the highest frame (like
+auto-pooling, McFee, Salamon, Bello 2018), a large β the last one. A slope and an offset per tag calibrate the result.
+The weights are fitted on the validation split, never on the split that is scored.
 """
 
 from __future__ import annotations
@@ -19,40 +18,40 @@ from torch import Tensor, nn
 from trainer.data.manifest import Array
 from trainer.evaluate.predictions import Predictions
 
-EDGE = 1e-5  # probabilities are kept this far from 0 and 1
-PULL = 1e-3  # towards the plain mean of the log-odds, for tags with little to learn from
-ROUNDS = 60
+EPSILON = 1e-5  # probabilities are kept this far from 0 and 1
+REGULARIZATION = 1e-3  # towards the plain mean of the log-odds, for tags with few clips
+MAX_ITERATIONS = 60
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """by_loudest, by_time, slope, offset [C]: α, β, and the scale of the result."""
+    """The parameters [C]: α (`by_value`), β (`by_time`), and the scale of the result."""
 
-    by_loudest: Array
+    by_value: Array
     by_time: Array
     slope: Array
     offset: Array
 
     def __call__(self, predictions: Predictions) -> Array:
-        """[n, C] probabilities."""
-        values = (self.by_loudest, self.by_time, self.slope, self.offset)
+        """Return probabilities [n, C]."""
+        values = (self.by_value, self.by_time, self.slope, self.offset)
         with torch.inference_mode():
-            logits = _pooled(_tensor(predictions), _places(predictions), *(torch.from_numpy(v) for v in values))
+            logits = _pool(_tensor(predictions), _positions(predictions), *(torch.from_numpy(v) for v in values))
             return np.asarray(torch.sigmoid(logits).numpy())
 
 
-def fit(predictions: Predictions, given: NDArray[np.bool_]) -> Pooling:
-    """The weights with the least cross-entropy on clips [n, F, C] with what is given [n, C]."""
-    frames, places, target = _tensor(predictions), _places(predictions), torch.from_numpy(given).float()
+def fit(predictions: Predictions, positive: NDArray[np.bool_]) -> Pooling:
+    """Fit the parameters to clips [n, F, C] with positives [n, C] by their cross-entropy."""
+    frames, positions, target = _tensor(predictions), _positions(predictions), torch.from_numpy(positive).float()
     tags = target.shape[1]
     shape, scale = nn.Parameter(torch.zeros(2, tags)), nn.Parameter(torch.zeros(2, tags))
-    optimizer = torch.optim.LBFGS([shape, scale], max_iter=ROUNDS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([shape, scale], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = _pooled(frames, places, shape[0], shape[1], 1 + scale[0], scale[1])
+        logits = _pool(frames, positions, shape[0], shape[1], 1 + scale[0], scale[1])
         error = nn.functional.binary_cross_entropy_with_logits(logits, target)
-        total = error + PULL * ((shape**2).mean() + (scale**2).mean())
+        total = error + REGULARIZATION * ((shape**2).mean() + (scale**2).mean())
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -65,17 +64,17 @@ def _tensor(predictions: Predictions) -> Tensor:
     return torch.from_numpy(predictions.frames)
 
 
-def _places(predictions: Predictions) -> Tensor:
-    """[n, F, 1]: from 0 at a clip's beginning to 1 at its end."""
+def _positions(predictions: Predictions) -> Tensor:
+    """Return [n, F, 1], from 0 at the start of a clip to 1 at its end."""
     count = torch.from_numpy(predictions.count)[:, None]
     return (torch.arange(predictions.frames.shape[1])[None] / (count - 1).clamp(min=1))[:, :, None].float()
 
 
-def _pooled(
-    frames: Tensor, places: Tensor, by_loudest: Tensor, by_time: Tensor, slope: Tensor, offset: Tensor
+def _pool(
+    frames: Tensor, positions: Tensor, by_value: Tensor, by_time: Tensor, slope: Tensor, offset: Tensor
 ) -> Tensor:
-    """[n, F, C] -> log-odds [n, C]."""
-    there = frames.isfinite()
-    p = torch.where(there, frames, 0.5).clamp(EDGE, 1 - EDGE)
-    weights = (by_loudest * p + by_time * places).masked_fill(~there, -torch.inf).softmax(dim=1)
+    """Return the log-odds [n, C] of frames [n, F, C]."""
+    valid = frames.isfinite()
+    p = torch.where(valid, frames, 0.5).clamp(EPSILON, 1 - EPSILON)
+    weights = (by_value * p + by_time * positions).masked_fill(~valid, -torch.inf).softmax(dim=1)
     return slope * (weights * torch.logit(p)).sum(dim=1) + offset

@@ -1,4 +1,4 @@
-"""What a system said about each clip, frame by frame, and what that comes to for the clip."""
+"""The frame-by-frame predictions of a system, and scores of clips from them."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from trainer.data.manifest import Array
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of n clips at the same places in time.
+    """Probabilities of n clips at the same points in time.
 
-    frames [n, F, C]: what was said at each place, NaN after a clip's end. means [n, F, C]: the mean of
-    everything said up to there. heard_s [F]: the sound that the place needs, look-ahead included, in seconds
-    from the clip's beginning. A system that hears whole clips has one place.
+    `frames` [n, F, C] are the probabilities at each point, NaN after a clip's end; `means` [n, F, C] the running means
+    of all frames so far. `input_s` [F] is the audio needed for a point, including the look-ahead, in seconds from the
+    start of the clip. A system that reads whole clips has one point.
     """
 
     frames: Array
     means: Array
-    heard_s: NDArray[np.float64]
+    input_s: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """[n]: the places of each clip."""
+        """Return the number of points [n] of each clip."""
         return np.asarray(np.isfinite(self.frames[:, :, 0]).sum(axis=1))
 
     def last(self) -> Array:
-        """[n, C]: what was said at the end."""
-        return self._at(self.frames, len(self.heard_s))
+        """Return the last probabilities [n, C]."""
+        return self._at(self.frames, len(self.input_s))
 
     def mean(self) -> Array:
-        """[n, C]: the mean over everything said."""
-        return self._at(self.means, len(self.heard_s))
+        """Return the mean [n, C] over all frames."""
+        return self._at(self.means, len(self.input_s))
 
     def after(self, seconds: float) -> tuple[Array, Array] | None:
-        """(mean so far [n, C], last said [n, C]) when that much has been heard; None if nothing was said yet."""
-        places = int(np.searchsorted(self.heard_s, seconds + 1e-9, side="right"))
-        return (self._at(self.means, places), self._at(self.frames, places)) if places else None
+        """Return the mean so far and the last frame [n, C] after that much audio, or None before the first frame."""
+        points = int(np.searchsorted(self.input_s, seconds + 1e-9, side="right"))
+        return (self._at(self.means, points), self._at(self.frames, points)) if points else None
 
-    def _at(self, values: Array, places: int) -> Array:
-        return np.asarray(values[np.arange(len(values)), np.minimum(places, self.count) - 1])
+    def _at(self, values: Array, points: int) -> Array:
+        return np.asarray(values[np.arange(len(values)), np.minimum(points, self.count) - 1])
 
 
 def collect(clips: Sequence[Array], hop_s: float, lookahead_s: float, every_s: float) -> Predictions:
-    """From what was said about each clip [F, C], one frame every `hop_s`, kept about every `every_s` seconds.
+    """Collect the frames of clips [F, C], one per `hop_s`, keeping about one per `every_s`.
 
-    The last place stands for the end of the clip, whatever it fell on.
+    The last point is the end of the clip, whatever its time.
     """
     step = max(1, round(every_s / hop_s))
     longest = max(len(clip) for clip in clips)

@@ -1,7 +1,7 @@
-"""What a stream's listener gets: scores by the seconds heard, after a change of song, after an hour.
+"""Scores of streams: by the seconds of audio so far, after a change of song, and after an hour.
 
-All follow from frames of whole clips heard one after another; the frames in which two clips would meet in one
-window are those of each clip alone.
+All are computed from frames of whole clips, one clip after another; frames whose windows would span two clips are those
+of each clip alone.
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.manifest import Array
-from trainer.evaluate import metrics, stream_inference
+from trainer.evaluate import metrics
+from trainer.evaluate.evaluated_model import EvaluatedModel
 from trainer.evaluate.predictions import Predictions
-from trainer.evaluate.stream_inference import Indices, Listener, Read
+from trainer.evaluate.stream_inference import Indices, advance, predict_within
 
 SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 29.0)
 MINUTES = (2, 5, 15, 30, 60)
-SHARE = 0.95  # of the final score, which counts as having arrived
-FINAL_S = 5.0  # at the end of a clip, over which a final score is the mean
-STREAMS = 64  # that are heard for an hour
-TRIES = 20
+SHARE = 0.95  # of the final score, at which a score counts as settled
+FINAL_S = 5.0  # at the end of a clip, over which the final score is averaged
+STREAMS = 64  # that play for an hour
+MAX_DRAWS = 20  # of a song by another artist
 
 Floats = NDArray[np.float64]
-Collect = Callable[[Sequence[Array]], Predictions]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """ROC-AUC once so many seconds have been heard [S]: of the mean so far and of the last frame; NaN: nothing
-    was said yet."""
+class ScoresByTime:
+    """ROC-AUC [S] after so many seconds of audio: of the mean so far and of the last frame; NaN before any frame."""
 
     seconds: tuple[float, ...]
     mean: Floats
@@ -39,26 +38,26 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Change:
-    """ROC-AUC of the last frame by the seconds since the song began [F]: with the state that the song before has
-    left, and from silence. arrived_s: when it reaches 95 % of its final value."""
+class SongChange:
+    """ROC-AUC of the last frame by the time since a song began [F], after another song and from the initial state."""
 
-    heard_s: Floats
+    input_s: Floats
     carried: Floats
     fresh: Floats
 
     @property
-    def arrived_s(self) -> float:
-        return arrival(self.heard_s, self.carried)
+    def settled_s(self) -> float:
+        """Return when the score after another song reaches 95 % of its final value."""
+        return settling_time(self.input_s, self.carried)
 
     @property
-    def fresh_arrived_s(self) -> float:
-        return arrival(self.heard_s, self.fresh)
+    def fresh_settled_s(self) -> float:
+        return settling_time(self.input_s, self.fresh)
 
 
 @dataclass(frozen=True)
-class Endless:
-    """ROC-AUC [M] of the clips' means, each heard in a minute of an endless stream; `fresh`: from silence."""
+class EndlessScores:
+    """ROC-AUC [M] of clips in a given minute of an endless stream, and of the same clips from the initial state."""
 
     minutes: tuple[int, ...]
     streams: int
@@ -66,70 +65,73 @@ class Endless:
     fresh: float
 
 
-def heard(predictions: Predictions, targets: Array, least: int, seconds: Sequence[float] = SECONDS) -> Heard:
-    """Against targets [n, C]."""
+def scores_by_time(
+    predictions: Predictions, targets: Array, min_clips: int, seconds: Sequence[float] = SECONDS
+) -> ScoresByTime:
+    """Score predictions against targets [n, C] after so many seconds."""
     scores = np.full((2, len(seconds)), np.nan)
-    for place, moment in enumerate(seconds):
-        said = predictions.after(moment)
-        if said is not None:
-            scores[:, place] = [metrics.macro_roc_auc(part, targets, least) for part in said]
-    return Heard(tuple(seconds), scores[0], scores[1])
+    for index, moment in enumerate(seconds):
+        so_far = predictions.after(moment)
+        if so_far is not None:
+            scores[:, index] = [metrics.macro_roc_auc(part, targets, min_clips) for part in so_far]
+    return ScoresByTime(tuple(seconds), scores[0], scores[1])
 
 
-def change(carried: Predictions, fresh: Predictions, targets: Array, least: int) -> Change:
-    """The same clips [n], heard after another song and from silence, against targets [n, C]."""
-    curves = [_curve(part, targets, least) for part in (carried, fresh)]
-    return Change(carried.heard_s, *curves)
+def song_change(carried: Predictions, fresh: Predictions, targets: Array, min_clips: int) -> SongChange:
+    """Compare predictions of the same clips [n] after another song and from the initial state, for targets [n, C]."""
+    curves = [_curve(part, targets, min_clips) for part in (carried, fresh)]
+    return SongChange(carried.input_s, *curves)
 
 
-def _curve(predictions: Predictions, targets: Array, least: int) -> Floats:
-    said = (predictions.after(float(moment)) for moment in predictions.heard_s)
-    return np.array([metrics.macro_roc_auc(now[1], targets, least) for now in said if now is not None])
+def _curve(predictions: Predictions, targets: Array, min_clips: int) -> Floats:
+    points = (predictions.after(float(moment)) for moment in predictions.input_s)
+    return np.array([metrics.macro_roc_auc(point[1], targets, min_clips) for point in points if point is not None])
 
 
-def arrival(heard_s: Floats, scores: Floats) -> float:
-    """Seconds until the score reaches 95 % of its mean over the last 5 s."""
-    final = scores[heard_s > heard_s[-1] - FINAL_S].mean()
-    return float(heard_s[np.argmax(scores >= SHARE * final)])
+def settling_time(input_s: Floats, scores: Floats) -> float:
+    """Return the seconds until the score reaches 95 % of its mean over the last 5 s."""
+    final = scores[input_s > input_s[-1] - FINAL_S].mean()
+    return float(input_s[np.argmax(scores >= SHARE * final)])
 
 
-def songs_before(clips: Indices, artists: Sequence[str], seed: int) -> Indices:
-    """Another clip for each of the clips [n], of another artist [n] where chance finds one."""
+def draw_previous(clips: Indices, artists: Sequence[str], seed: int) -> Indices:
+    """Return a random other clip for each of the clips [n], by another artist [n] if one is found."""
     rng = np.random.default_rng(seed)
     chosen = np.roll(np.arange(len(clips)), 1)
-    for place in range(len(clips)):
-        for candidate in rng.integers(len(clips), size=TRIES):
-            if candidate != place and (artists[candidate] != artists[place] or not artists[place]):
-                chosen[place] = candidate
+    for index in range(len(clips)):
+        for candidate in rng.integers(len(clips), size=MAX_DRAWS):
+            if candidate != index and (artists[candidate] != artists[index] or not artists[index]):
+                chosen[index] = candidate
                 break
     return clips[chosen]
 
 
 def endless(
-    listener: Listener,
-    read: Read,
+    model: EvaluatedModel,
     clips: Indices,
     targets: Array,
-    least: int,
-    hop_s: float,
-    collect: Collect,
+    min_clips: int,
     fresh: Predictions,
     minutes: Sequence[int] = MINUTES,
     streams: int = STREAMS,
     seed: int = 1,
-    tick: Callable[[float], None] = lambda _: None,
-) -> Endless:
-    """`streams` play the clips in random order without end. In each of the `minutes` (2: after one minute of other
-    clips) every clip is heard once, as the next one of some stream. `tick` is told the minutes played."""
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> EndlessScores:
+    """Play the clips in random order to endless streams, and score every clip as the next one in some minutes.
+
+    Minute 2 is after one minute of other clips. `on_progress` is called with the minutes played.
+    """
+    assert model.system is not None
+    assert model.read is not None
     streams = min(streams, len(clips))
     rng = np.random.default_rng(seed)
-    state, seconds, scores = listener.initial_state(streams), 0.0, []
+    state, seconds, scores = model.system.initial_state(streams), 0.0, []
     for minute in minutes:
         while seconds < 60 * (minute - 1):
-            frames, state = stream_inference.go_on(listener, read, rng.permutation(clips)[:streams], state)
-            seconds += frames * hop_s
-            tick(seconds / 60)
-        said = collect(list(stream_inference.within(listener, read, clips, state, streams)))
-        scores.append(metrics.macro_roc_auc(said.mean(), targets, least))
-    alone = metrics.macro_roc_auc(fresh.mean(), targets, least)
-    return Endless(tuple(minutes), streams, np.array(scores), alone)
+            frames, state = advance(model.system, model.read, rng.permutation(clips)[:streams], state)
+            seconds += frames * model.hop_s
+            on_progress(seconds / 60)
+        predictions = model.collect(predict_within(model.system, model.read, clips, state, streams))
+        scores.append(metrics.macro_roc_auc(predictions.mean(), targets, min_clips))
+    alone = metrics.macro_roc_auc(fresh.mean(), targets, min_clips)
+    return EndlessScores(tuple(minutes), streams, np.array(scores), alone)

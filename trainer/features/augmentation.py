@@ -1,8 +1,7 @@
-"""The same music, heard differently: changes of the audio under which its tags should stay the same.
+"""Augmentation of audio: changes under which the tags of the music should stay the same.
 
-A recipe is drawn once per clip and pass from seeded chance, and applied as pure functions of samples and
-chance. What moves time (start, speed) or mixes clips is kept in the recipe, since the targets have to
-follow.
+An `AudioAugmentation` is drawn once per clip and pass from a seeded generator, and applied as a pure function of the
+samples and a generator. It records what moves time (start, speed) or mixes clips, since the targets have to follow.
 """
 
 from __future__ import annotations
@@ -20,20 +19,21 @@ from scipy import fft
 from streamtag.errors import SourceError
 from trainer.features.audio import Samples, reencode
 
-VERSION = 1  # of everything in this file that changes samples; caches made with another one are refused
+VERSION = 1  # of everything in this module that changes samples; caches of other versions are refused
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
 class AudioAugmentation:
-    """What happens to one clip in one pass; the defaults change nothing.
+    """The changes of one clip in one pass; the defaults change nothing.
 
-    start_s: seconds cut off at the beginning. speed: playback speed, pitch follows. partner: clip_id of a
-    second clip, heard at `partner_db` decibels relative to this one. tilt_db: of the spectrum, per octave.
-    low_hz, high_hz: band edges. bells: centre (Hz), width (octaves), gain (dB). reverb_s: time to fall by
-    60 dB; wet: its level. drive: of the soft clipping. noise_db: signal to noise ratio; colour: 0 white, 1
-    pink. codec, bit_rate: a lossy round trip. gain_db: at the end.
+    `start_s` seconds are cut off at the beginning. `speed` is the playback speed, which moves the pitch too. `partner`
+    is the clip_id of a second clip, mixed in at `partner_db` relative to this one. `tilt_db` tilts the spectrum, per
+    octave; `low_hz` and `high_hz` are band edges; `bells` have a centre (Hz), width (octaves) and gain (dB). The
+    reverb falls by 60 dB in `reverb_s`, at the level `wet`. `drive` belongs to the soft clipping, `noise_db` is the
+    signal-to-noise ratio, `colour` 0 for white and 1 for pink noise. `codec` and `bit_rate` are those of a lossy round
+    trip. `gain_db` comes last.
     """
 
     start_s: float = 0.0
@@ -55,17 +55,17 @@ class AudioAugmentation:
 
     @property
     def share(self) -> float:
-        """The part of this clip in the mixture's amplitude, 1 without a partner."""
+        """Return the share of this clip in the mixture's amplitude, 1 without a partner."""
         return 1.0 if self.partner is None else float(1.0 / (1.0 + 10.0 ** (self.partner_db / 20.0)))
 
 
-def chance(seed: int, passage: int, clip_id: str) -> Rng:
-    """The randomness of one clip in one pass."""
-    return np.random.default_rng([seed, passage, zlib.crc32(clip_id.encode())])
+def generator(seed: int, number: int, clip_id: str) -> Rng:
+    """Return the random generator of one clip in one pass."""
+    return np.random.default_rng([seed, number, zlib.crc32(clip_id.encode())])
 
 
 def draw(rng: Rng, others: Sequence[str]) -> AudioAugmentation:
-    """A random recipe; `others` are the clips that may be mixed in."""
+    """Return a random augmentation; `others` are the clips that may be mixed in."""
 
     def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
@@ -100,30 +100,30 @@ def draw(rng: Rng, others: Sequence[str]) -> AudioAugmentation:
     )
 
 
-def apply(recipe: AudioAugmentation, samples: Samples, partner: Samples | None, rng: Rng, sample_rate: int) -> Samples:
-    """[T] -> [about (T - start) / speed]. `partner`: the samples of the recipe's partner, any length.
+def apply(change: AudioAugmentation, samples: Samples, partner: Samples | None, rng: Rng, sample_rate: int) -> Samples:
+    """Change samples [T] -> [about (T - start) / speed]. `partner` holds the partner's samples, of any length.
 
-    A codec that this FFmpeg does not have is left out.
+    A codec that this FFmpeg lacks is left out.
     """
-    y = samples[round(recipe.start_s * sample_rate) :]
-    if recipe.speed != 1.0:
-        y = soxr.resample(y, sample_rate, sample_rate / recipe.speed)
-    if recipe.partner is not None and partner is not None:
-        y = _mixed(y, partner, recipe.partner_db)
-    y = _filtered(y, recipe, rng, sample_rate)
-    if recipe.drive is not None:
-        y = _driven(y, recipe.drive)
-    if recipe.noise_db is not None:
-        level = np.float32(_rms(y) * 10.0 ** (-recipe.noise_db / 20.0))
-        y = y + _noise(len(y), recipe.colour, rng) * level
-    if recipe.codec is not None:
+    y = samples[round(change.start_s * sample_rate) :]
+    if change.speed != 1.0:
+        y = soxr.resample(y, sample_rate, sample_rate / change.speed)
+    if change.partner is not None and partner is not None:
+        y = _mix(y, partner, change.partner_db)
+    y = _filter(y, change, rng, sample_rate)
+    if change.drive is not None:
+        y = _clip_softly(y, change.drive)
+    if change.noise_db is not None:
+        level = np.float32(_rms(y) * 10.0 ** (-change.noise_db / 20.0))
+        y = y + _noise(len(y), change.colour, rng) * level
+    if change.codec is not None:
         peak = np.float32(max(1.0, float(np.abs(y).max(initial=0.0))))
         with suppress(SourceError):
-            y = reencode(y / peak, sample_rate, recipe.codec, recipe.bit_rate) * peak
-    gain = 10.0 ** (recipe.gain_db / 20.0)
+            y = reencode(y / peak, sample_rate, change.codec, change.bit_rate) * peak
+    gain = 10.0 ** (change.gain_db / 20.0)
     loudest = float(np.abs(y).max(initial=0.0)) * gain
-    if loudest > 1.0 and recipe != AudioAugmentation():
-        gain /= loudest  # no clipping: a distorted song has other tags
+    if loudest > 1.0 and change != AudioAugmentation():
+        gain /= loudest  # no clipping: it would change the tags
     return np.asarray(y * np.float32(gain), dtype=np.float32)
 
 
@@ -131,48 +131,48 @@ def _rms(y: NDArray[np.floating]) -> float:
     return float(np.sqrt(np.mean(np.square(y, dtype=np.float64)))) if len(y) else 0.0
 
 
-def _mixed(y: Samples, partner: Samples, partner_db: float) -> Samples:
-    """The partner, repeated or cut to this length, at its level relative to `y`."""
+def _mix(y: Samples, partner: Samples, partner_db: float) -> Samples:
+    """Add the partner, repeated or cut to this length, at its level relative to `y`."""
     other = np.resize(partner, len(y))
     level = _rms(y) / max(_rms(other), 1e-6) * 10.0 ** (partner_db / 20.0)
     return np.asarray(y + other * np.float32(level), dtype=np.float32)
 
 
-def _filtered(y: Samples, recipe: AudioAugmentation, rng: Rng, sample_rate: int) -> Samples:
-    """Tilt, band edges, bells and reverb as one multiplication of the spectrum; level kept."""
-    plain = not (recipe.tilt_db or recipe.bells or recipe.low_hz or recipe.high_hz or recipe.reverb_s)
-    if plain or not len(y):
+def _filter(y: Samples, change: AudioAugmentation, rng: Rng, sample_rate: int) -> Samples:
+    """Apply tilt, band edges, bells and reverb as one product of spectra, keeping the level."""
+    unchanged = not (change.tilt_db or change.bells or change.low_hz or change.high_hz or change.reverb_s)
+    if unchanged or not len(y):
         return y
-    tail = round((recipe.reverb_s or 0.25) * sample_rate)
+    tail = round((change.reverb_s or 0.25) * sample_rate)
     size = fft.next_fast_len(len(y) + tail, real=True)
     hz = np.maximum(fft.rfftfreq(size, 1.0 / sample_rate), 20.0).astype(np.float32)
     octave = np.log2(hz / 1000.0)
-    gain_db = recipe.tilt_db * octave
-    for centre, width, gain in recipe.bells:
+    gain_db = change.tilt_db * octave
+    for centre, width, gain in change.bells:
         gain_db += gain * np.exp(-0.5 * ((octave - np.log2(centre / 1000.0)) / width) ** 2)
     response = 10.0 ** (np.clip(gain_db, -40.0, 20.0) / 20.0)
-    if recipe.low_hz:
-        response /= np.sqrt(1.0 + (recipe.low_hz / hz) ** 4)
-    if recipe.high_hz:
-        response /= np.sqrt(1.0 + (hz / recipe.high_hz) ** 8)
-    if recipe.reverb_s:
+    if change.low_hz:
+        response /= np.sqrt(1.0 + (change.low_hz / hz) ** 4)
+    if change.high_hz:
+        response /= np.sqrt(1.0 + (hz / change.high_hz) ** 8)
+    if change.reverb_s:
         room = rng.standard_normal(tail, dtype=np.float32) * 10.0 ** (-3.0 * np.arange(tail, dtype=np.float32) / tail)
-        room *= recipe.wet / max(float(np.sqrt(np.sum(room**2))), 1e-9)
+        room *= change.wet / max(float(np.sqrt(np.sum(room**2))), 1e-9)
         room[0] += 1.0
         response = response * fft.rfft(room.astype(np.float32), size)
     z = fft.irfft(fft.rfft(y, size) * response, size)[: len(y)]
     return np.asarray(z * (_rms(y) / max(_rms(z), 1e-9)), dtype=np.float32)
 
 
-def _driven(y: Samples, drive: float) -> Samples:
-    """Soft clipping of a signal `drive` times its peak-to-unity level; level kept."""
+def _clip_softly(y: Samples, drive: float) -> Samples:
+    """Clip the signal softly after scaling its peak to `drive`, keeping the level."""
     peak = max(float(np.abs(y).max(initial=0.0)), 1e-6)
     z = np.tanh(y * (drive / peak))
     return np.asarray(z * (_rms(y) / max(_rms(z), 1e-9)), dtype=np.float32)
 
 
 def _noise(length: int, colour: float, rng: Rng) -> NDArray[np.float32]:
-    """Noise of unit level with a power spectrum of 1 / f^colour."""
+    """Return noise of unit level with a power spectrum of 1 / f^colour."""
     white = rng.standard_normal(length, dtype=np.float32)
     if not length:
         return white

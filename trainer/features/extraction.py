@@ -1,14 +1,13 @@
 """Filling the feature cache, with all cores or a GPU.
 
-    sounds ─► decode, change by the recipe of each pass ─► front end ─► float16 ─► the passes' stores, in order
-              one process a core, one thread each                       this process writes alone
+    sounds ─► decode, augment for each pass ─► frontend ─► float16 ─► the passes' stores, in order
+              one process per core, one thread each                   written by this process alone
 
-With a GPU the processes stop at the samples, and this one sends them through the front end in batches. Blocks of
-clips go together, always the same ones: so a run that was stopped and goes on has the same batches as one that was
-not, and comes to the same bytes.
+With a GPU the processes stop at the samples, and this process sends them through the frontend in batches. The same
+blocks of clips are always batched together, so that an interrupted and continued run computes the same bytes.
 
-Measured on two cores: a clip of 29 s takes 6.5 ms of a core to decode and 28.5 ms for the scattering transform, and
-both cores together make 50 clips a second.
+Measured on two cores: a clip of 29 s takes 6.5 ms of a core to decode and 28.5 ms for the scattering transform; both
+cores together process 50 clips per second.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
@@ -32,44 +30,46 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamtag.errors import DeviceError, OutputError, SourceError, StreamtagError
+from streamtag.errors import DeviceError, SourceError, StreamtagError
 from trainer.features import augmentation
 from trainer.features.audio import Samples, decode, duration
+from trainer.features.augmentation import AudioAugmentation
 from trainer.features.cache import Cache
 from trainer.features.frame_store import Entry, Half
 from trainer.features.frontends import Frontend, frontend
+from trainer.files import check_free_space
 
-BLOCK = 32  # clips that go to the GPU together
-BATCH = 16  # sounds in one call of the front end there
-AHEAD = 4  # jobs waiting for each process, so that none idles and memory stays small
-MALLOC = ((-3, 32 << 20), (-1, 1 << 30))  # glibc's M_MMAP_THRESHOLD at its largest, M_TRIM_THRESHOLD
-PROBED = 16  # clips whose length tells how much will be written
+GPU_BLOCK_CLIPS = 32
+GPU_BATCH_SOUNDS = 16
+JOBS_PER_WORKER = 4  # waiting, so that no process idles and memory stays small
+MALLOC_OPTIONS = ((-3, 32 << 20), (-1, 1 << 30))  # glibc's M_MMAP_THRESHOLD at its largest, M_TRIM_THRESHOLD
+PROBED_CLIPS = 16  # from whose lengths the size of the output is estimated
 
 
 @dataclass(frozen=True)
 class AugmentedPass:
-    """One pass of one clip: its number, by which recipe, with which partner's sound, from which chance."""
+    """One clip in one pass: how it is changed, the partner's sound file, and the seed of the augmentation's noise."""
 
     number: int
-    recipe: augmentation.AudioAugmentation
+    augmentation: AudioAugmentation
     partner: Path | None
-    chance: tuple[int, int, str]
+    seed: tuple[int, int, str]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip and the passes of it that are still to be made: all a worker needs to know."""
+    """One clip and the passes that it still needs: everything a worker process has to know."""
 
     clip_id: str
     block: int
     sound: Path
     front: str
-    passages: tuple[AugmentedPass, ...]
+    passes: tuple[AugmentedPass, ...]
 
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """What came of a job: for each of its passages an array, or the problem."""
+    """The samples [T] or frames [F, P] of each pass of a job, or the problem."""
 
     job: Job
     arrays: tuple[Samples | Half, ...]
@@ -77,37 +77,37 @@ class ExtractionResult:
 
 
 def prepare(cache: Cache, passes: int, workers: int, device: str = "cpu") -> Generator[tuple[int, int], None, None]:
-    """Fill the cache; yields (clips and passes done, to do) as it goes on.
+    """Fill the cache, and yield (clips and passes done, all of them) along the way.
 
-    With 0 workers all happens in this process. Clips that do not decode are noted in the cache. Raises OutputError if
-    there is no room for the frames or another process fills this cache, SourceError if no clip at all decodes.
+    With 0 workers everything happens in this process. Clips that do not decode are recorded in the cache. Raises
+    OutputError without space or if another process is filling this cache, and SourceError if no clip decodes.
     """
-    place = _device(device)
-    block = 1 if place.type == "cpu" else BLOCK
+    place = _open_device(device)
+    block = 1 if place.type == "cpu" else GPU_BLOCK_CLIPS
     with cache.locked(), ExitStack() as opened:
         cache.refresh()
-        kept = [_kept(cache, number, block) for number in range(passes + 1)]
+        kept = [kept_entries(cache, number, block) for number in range(passes + 1)]
         jobs = _jobs(cache, kept, block)
-        total = sum(len(job.passages) for job in jobs)
+        total = sum(len(job.passes) for job in jobs)
         done = 0
         yield done, total
         if jobs:
-            _check_room(cache, total)
-        stores = [opened.enter_context(cache.store(n).appending(keep)) for n, keep in enumerate(kept)] if jobs else []
-        for made in _made(jobs, workers, place):
-            empty = np.zeros((0, cache.front.size), dtype=np.float16)
-            for place_in_job, passage in enumerate(made.job.passages):
-                frames = empty if made.problem else made.arrays[place_in_job]
-                entry = Entry(made.job.clip_id, len(frames), made.problem)
-                stores[passage.number].add(entry, np.asarray(frames, dtype=np.float16))
-            done += len(made.job.passages)
+            _check_space(cache, total)
+        writers = [opened.enter_context(cache.store(n).appending(keep)) for n, keep in enumerate(kept)] if jobs else []
+        empty = np.zeros((0, cache.front.size), dtype=np.float16)
+        for result in _results(jobs, workers, place):
+            for position, augmented in enumerate(result.job.passes):
+                frames = empty if result.problem else result.arrays[position]
+                entry = Entry(result.job.clip_id, len(frames), result.problem)
+                writers[augmented.number].add(entry, np.asarray(frames, dtype=np.float16))
+            done += len(result.job.passes)
             yield done, total
     cache.refresh()
     if not cache.manifest.clips:
-        raise SourceError(f"{cache.everything.root}: no clip decodes: {next(iter(cache.dropped.values()))}")
+        raise SourceError(f"{cache.full_manifest.root}: no clip decodes: {next(iter(cache.dropped.values()))}")
 
 
-def _device(name: str) -> torch.device:
+def _open_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -116,67 +116,65 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _kept(cache: Cache, number: int, block: int) -> int:
-    """How many clips of a pass stay: those there are, less an unfinished block."""
-    order, there = cache.order(number), len(cache.store(number).entries())
-    if there >= len(order):
-        return there
-    place = {clip_id: i for i, clip_id in enumerate(cache.order(0))}
-    unfinished = place[order[there]] // block
-    return sum(place[clip_id] // block < unfinished for clip_id in order[:there])
+def kept_entries(cache: Cache, number: int, block: int) -> int:
+    """Return how many entries of a pass are kept: the existing ones without those of an unfinished block."""
+    order, existing = cache.order(number), len(cache.store(number).entries())
+    if existing >= len(order):
+        return existing
+    position = {clip_id: i for i, clip_id in enumerate(cache.order(0))}
+    unfinished = position[order[existing]] // block
+    return sum(position[clip_id] // block < unfinished for clip_id in order[:existing])
 
 
 def _jobs(cache: Cache, kept: list[int], block: int) -> list[Job]:
-    """What is missing, in the manifest's order."""
+    """Return the missing work in the manifest's order."""
     missing = [set(cache.order(number)[keep:]) for number, keep in enumerate(kept)]
     jobs = []
-    for place, clip_id in enumerate(cache.order(0)):
+    for position, clip_id in enumerate(cache.order(0)):
         if numbers := [number for number, clips in enumerate(missing) if clip_id in clips]:
-            passages = tuple(_passage(cache, number, clip_id) for number in numbers)
-            jobs.append(Job(clip_id, place // block, cache.sound(clip_id), cache.front.name, passages))
+            passes = tuple(_augmented_pass(cache, number, clip_id) for number in numbers)
+            jobs.append(Job(clip_id, position // block, cache.sound(clip_id), cache.front.name, passes))
     return jobs
 
 
-def _passage(cache: Cache, number: int, clip_id: str) -> AugmentedPass:
-    recipe = cache.recipe(number, clip_id)
-    partner = cache.sound(recipe.partner) if recipe.partner else None
-    # chance of its own: the recipe has used the other one
-    return AugmentedPass(number, recipe, partner, (cache.settings.seed + 1, number, clip_id))
+def _augmented_pass(cache: Cache, number: int, clip_id: str) -> AugmentedPass:
+    change = cache.augmentation(number, clip_id)
+    partner = cache.sound(change.partner) if change.partner else None
+    # another seed than the one with which the augmentation itself was drawn
+    return AugmentedPass(number, change, partner, (cache.settings.seed + 1, number, clip_id))
 
 
-def _check_room(cache: Cache, total: int) -> None:
-    """Raises OutputError if what is still to be made will not fit."""
-    clips = cache.everything.clips
-    lengths = [duration(clip.path) for clip in clips[:: max(1, len(clips) // PROBED)]]
+def _check_space(cache: Cache, total: int) -> None:
+    """Raise OutputError if the missing frames will not fit."""
+    clips = cache.full_manifest.clips
+    lengths = [duration(clip.path) for clip in clips[:: max(1, len(clips) // PROBED_CLIPS)]]
     frames = total * float(np.mean([seconds for seconds in lengths if seconds] or [0.0])) / cache.front.hop_s
-    needed, free = 2 * cache.front.size * frames, shutil.disk_usage(cache.folder).free
-    if needed > free:
-        raise OutputError(f"{cache.folder}: about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+    check_free_space(cache.folder, cache.folder, 2 * cache.front.size * frames, "about ")
 
 
-def _made(jobs: list[Job], workers: int, device: torch.device) -> Iterator[ExtractionResult]:
-    """The jobs' frames, in order."""
+def _results(jobs: list[Job], workers: int, device: torch.device) -> Iterator[ExtractionResult]:
+    """Yield the jobs' frames, in order."""
     if device.type == "cpu":
-        yield from _worked(jobs, _frames, workers)
+        yield from _run_jobs(jobs, compute_frames, workers)
         return
-    for _, block in groupby(_worked(jobs, _sounds, workers), lambda made: made.job.block):
-        yield from _together(list(block), device)
+    for _, block in groupby(_run_jobs(jobs, load_sounds, workers), lambda result: result.job.block):
+        yield from compute_batched(list(block), device)
 
 
-def _worked(jobs: list[Job], work: Callable[[Job], ExtractionResult], workers: int) -> Iterator[ExtractionResult]:
+def _run_jobs(jobs: list[Job], work: Callable[[Job], ExtractionResult], workers: int) -> Iterator[ExtractionResult]:
     if not workers:
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs) or 1), context, initializer=_start_worker) as pool:
         try:
-            waiting: deque[Future[ExtractionResult]] = deque()
+            pending: deque[Future[ExtractionResult]] = deque()
             for job in jobs:
-                waiting.append(pool.submit(work, job))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(work, job))
+                if len(pending) >= JOBS_PER_WORKER * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BrokenProcessPool as error:
             raise StreamtagError("prepare: a worker process was killed (memory?): what is done is kept") from error
         finally:
@@ -185,73 +183,67 @@ def _worked(jobs: list[Job], work: Callable[[Job], ExtractionResult], workers: i
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
-    _keep_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees it and ends the pool
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends the pool
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _keep_memory() -> None:
-    """glibc would hand the buffers of each clip back to the system and fetch them anew for the next one, page by page:
-    up to a tenth of the time. Elsewhere nothing happens."""
+def _keep_freed_memory() -> None:
+    """Keep glibc from returning each clip's buffers to the system, which costs up to a tenth of the time."""
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for option, size in MALLOC:
+        for option, size in MALLOC_OPTIONS:
             mallopt(option, size)
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed cannot tell its workers, who would wait for it for ever."""
+def _exit_with_parent() -> None:
+    """Exit when the parent is gone: one that is killed cannot end its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
 
 
-def _sounds(job: Job) -> ExtractionResult:
-    """The samples of every passage [T]."""
+def load_sounds(job: Job) -> ExtractionResult:
+    """Return the augmented samples [T] of every pass."""
     try:
-        front = frontend(job.front)
-        return ExtractionResult(job, tuple(_heard(job, front)))
+        return ExtractionResult(job, tuple(_augmented_sounds(job, frontend(job.front).sample_rate)))
     except SourceError as error:
         return ExtractionResult(job, (), str(error))
 
 
-def _heard(job: Job, front: Frontend) -> Iterator[Samples]:
-    samples = decode(job.sound, front.sample_rate)
-    for passage in job.passages:
+def _augmented_sounds(job: Job, sample_rate: int) -> Iterator[Samples]:
+    samples = decode(job.sound, sample_rate)
+    for augmented in job.passes:
         partner = None
-        recipe = passage.recipe
-        if passage.partner:
-            try:
-                partner = decode(passage.partner, front.sample_rate)
-            except SourceError:  # as the cache's recipe will have it, once it knows
-                partner = None
-        yield augmentation.apply(recipe, samples, partner, augmentation.chance(*passage.chance), front.sample_rate)
+        if augmented.partner:
+            with suppress(SourceError):  # the cache drops such partners once it knows
+                partner = decode(augmented.partner, sample_rate)
+        rng = augmentation.generator(*augmented.seed)
+        yield augmentation.apply(augmented.augmentation, samples, partner, rng, sample_rate)
 
 
-def _frames(job: Job) -> ExtractionResult:
-    """The frames of every passage [F, P]."""
-    sounds = _sounds(job)
+def compute_frames(job: Job) -> ExtractionResult:
+    """Return the frames [F, P] of every pass."""
+    sounds = load_sounds(job)
     front = frontend(job.front)
-    return ExtractionResult(
-        job, tuple(_stored(front, front.compute(torch.from_numpy(s)[None])[0]) for s in sounds.arrays), sounds.problem
-    )
+    frames = (_as_half(front, front.compute(torch.from_numpy(s)[None])[0]) for s in sounds.arrays)
+    return ExtractionResult(job, tuple(frames), sounds.problem)
 
 
-def _stored(front: Frontend, frames: torch.Tensor) -> Half:
+def _as_half(front: Frontend, frames: torch.Tensor) -> Half:
     return np.clip(frames.cpu().numpy() * front.scale, -65504.0, 65504.0).astype(np.float16)
 
 
-def _together(block: Iterable[ExtractionResult], device: torch.device) -> Iterator[ExtractionResult]:
-    """The frames of a block of sounds, in batches of one length: zeros at the end change nothing."""
-    block = list(block)
-    sounds = [samples for made in block for samples in made.arrays]
+def compute_batched(block: list[ExtractionResult], device: torch.device) -> Iterator[ExtractionResult]:
+    """Yield the frames of a block of sounds, computed in zero-padded batches (zeros at the end change nothing)."""
+    front = frontend(block[0].job.front)
+    sounds = [torch.from_numpy(samples) for result in block for samples in result.arrays]
     frames: list[Half] = []
-    for start in range(0, len(sounds), BATCH):
-        front = frontend(block[0].job.front)
-        batch = [torch.from_numpy(samples) for samples in sounds[start : start + BATCH]]
+    for start in range(0, len(sounds), GPU_BATCH_SOUNDS):
+        batch = sounds[start : start + GPU_BATCH_SOUNDS]
         values = front.compute(torch.nn.utils.rnn.pad_sequence(batch, batch_first=True).to(device))
-        frames += [_stored(front, row[: front.frame_count(len(s))]) for row, s in zip(values, batch, strict=True)]
-    taken = iter(frames)
-    for made in block:
-        yield ExtractionResult(made.job, tuple(next(taken) for _ in made.arrays), made.problem)
+        frames += [_as_half(front, row[: front.frame_count(len(s))]) for row, s in zip(values, batch, strict=True)]
+    remaining = iter(frames)
+    for result in block:
+        yield ExtractionResult(result.job, tuple(next(remaining) for _ in result.arrays), result.problem)

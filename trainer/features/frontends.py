@@ -1,16 +1,16 @@
-"""Front ends by name: what a system hears instead of samples.
+"""Frontends by name: the features that a system reads instead of samples.
 
-    scattering   374 paths, a frame each 4096 samples, from streamtag.model
-    mel          logarithm of the amplitude in 96 mel bands, n_fft 512, a frame each 256 samples (Song et al. 2018)
-    cqt          logarithm of the amplitude in 84 bins, 12 an octave from C1 on, a frame each 256 samples
+    scattering   374 paths, a frame per 4096 samples, from streamtag.model
+    mel          logarithm of the amplitude in 96 mel bands, n_fft 512, a frame per 256 samples (Song et al. 2018)
+    cqt          logarithm of the amplitude in 84 bins, 12 per octave from C1 on, a frame per 256 samples
 
-Mel and CQT come from nnAudio: it is torch alone (0.4 MB, librosa brings half a gigabyte with numba), runs on the GPU in
+Mel and CQT come from nnAudio, which needs torch alone (librosa brings half a gigabyte with numba), runs on the GPU in
 batches, and computes the same: log-mel equals librosa's to 6e-7, the CQT to 2.5 % of the norm (measured on a clip of
-music; librosa halves the rate octave by octave, nnAudio takes every bin at the full rate). The price is the CPU: 9 ms a
-clip for mel and 88 ms for CQT on one core, where librosa takes 5 and 28 and the scattering transform 30.
+music). It is slower on the CPU: 9 ms per clip for mel and 88 ms for CQT on one core, where librosa takes 5 and 28 and
+the scattering transform 30.
 
-In every front end frame k is centred at sample hop·k, there is silence before the first and after the last sample, and
-a signal has the frames whose centres lie inside it. So a batch may be padded with zeros and cut afterwards.
+In every frontend frame k is centred at sample hop·k, the signal is zero before its first and after its last sample, and
+it has the frames whose centres lie inside it. So a batch may be padded with zeros and cut afterwards.
 """
 
 from __future__ import annotations
@@ -20,18 +20,23 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
 from streamtag.model import Scattering
 from streamtag.model.filterbank import FilterBank
 from streamtag.spec import ScatteringSpec
+from trainer.data.manifest import Array
+
+NEPERS_PER_DB = float(np.log(10.0) / 20.0)
 
 
 @dataclass(frozen=True)
 class MelSpec:
-    """floor: the amplitude below which is silence; else a digital zero would be minus infinity."""
+    """Log-mel spectrogram. Amplitudes below `floor` count as it: the logarithm of digital silence would be infinite."""
 
     sample_rate: int = 16000
     bins: int = 96
@@ -45,7 +50,7 @@ class MelSpec:
 
 @dataclass(frozen=True)
 class CqtSpec:
-    """lowest_hz: C1. floor: as for mel."""
+    """Logarithm of a constant-Q transform from `lowest_hz` (C1) on; `floor` as for mel."""
 
     sample_rate: int = 16000
     bins: int = 84
@@ -60,7 +65,7 @@ class CqtSpec:
 
 @dataclass(frozen=True)
 class Frontend:
-    """size: features of a frame. scale: they are multiplied by it before they are stored as float16."""
+    """A named feature extractor: `size` features per frame, multiplied by `scale` before storing them as float16."""
 
     name: str
     spec: ScatteringSpec | MelSpec | CqtSpec
@@ -73,24 +78,24 @@ class Frontend:
 
     @property
     def hop_s(self) -> float:
-        """Seconds from one frame to the next."""
+        """Return the seconds from one frame to the next."""
         return self.spec.hop / self.spec.sample_rate
 
     def frame_count(self, samples: int) -> int:
-        """Frames of a whole signal: those whose centre lies inside it."""
+        """Return the number of frames of a whole signal: those whose centres lie inside it."""
         return -(-samples // self.spec.hop)
 
     def compute(self, audio: Tensor) -> Tensor:
-        """[N, T] at `sample_rate` Hz -> [N, F, size], on the device of the audio, without gradients."""
+        """Transform audio [N, T] at `sample_rate` Hz into [N, F, size], on the audio's device, without gradients."""
         with torch.inference_mode():
             frames: Tensor = _transform(self.spec, str(audio.device))(audio)
         return frames[:, : self.frame_count(audio.shape[-1])]
 
 
 class _LogAmplitude(nn.Module):
-    """A transform of nnAudio [N, T] -> [N, size, F] as logarithms of amplitudes [N, F, size].
+    """Logarithms of amplitudes [N, F, size] from a transform of nnAudio, [N, T] -> [N, size, F].
 
-    power: 2 if it gives squares of amplitudes.
+    `power` is 2 if the transform gives squared amplitudes.
     """
 
     def __init__(self, transform: nn.Module, power: float, floor: float) -> None:
@@ -123,10 +128,12 @@ def _nnaudio(module: str) -> Any:
         raise SpecError(f"mel and cqt need nnAudio: pip install 'streamtag[train]' ({error})") from error
 
 
-def _front_ends(scattering: ScatteringSpec, mel: MelSpec, cqt: CqtSpec) -> dict[str, Frontend]:
-    """Scattering is stored as amplitude times 4096: a relative error of at most 2^-11 = 4.9e-4 for amplitudes from
-    1.5e-8 to 16, where full scale is 1. Logarithms, as they are, lie between -11.5 and about 6, where float16 errs by
-    up to 4e-3 (0.03 dB)."""
+def _frontends(scattering: ScatteringSpec, mel: MelSpec, cqt: CqtSpec) -> dict[str, Frontend]:
+    """Build the table of frontends.
+
+    Scattering is stored as amplitude times 4096, with a relative error of at most 2^-11 = 4.9e-4 for amplitudes from
+    1.5e-8 to 16 (full scale is 1). Logarithms lie between -11.5 and about 6, with an error of up to 4e-3 (0.03 dB).
+    """
     paths = FilterBank.build(scattering).path_count
     fronts = (
         Frontend("scattering", scattering, paths, 4096.0),
@@ -136,11 +143,41 @@ def _front_ends(scattering: ScatteringSpec, mel: MelSpec, cqt: CqtSpec) -> dict[
     return {front.name: front for front in fronts}
 
 
-FRONTENDS = _front_ends(ScatteringSpec(), MelSpec(), CqtSpec())
+FRONTENDS = _frontends(ScatteringSpec(), MelSpec(), CqtSpec())
 
 
 def frontend(name: str) -> Frontend:
-    """Raises SpecError for a name that is none."""
+    """Return a frontend by name. Raises SpecError for an unknown name."""
     if name not in FRONTENDS:
         raise SpecError(f"no front end {name!r}, only: {', '.join(FRONTENDS)}")
     return FRONTENDS[name]
+
+
+def level_offsets(front: Frontend, std: Array, compression: str) -> Array:
+    """Return [2, P]: what +1 dB, and +1 dB per octave above 1 kHz, add to features that were divided by `std` [P].
+
+    S2 is a ratio to S1 and does not change. Without logarithms loudness is a factor, not an offset: zeros.
+    """
+    size = len(std)
+    follows_level = np.ones(size, dtype=np.bool_)
+    if isinstance(front.spec, ScatteringSpec):
+        if compression == "none":
+            return np.zeros((2, size), dtype=np.float32)
+        bank = FilterBank.build(front.spec)
+        follows_level[1 + len(bank.first) :] = False
+        octaves = np.zeros(size)  # S0 has no frequency
+        octaves[1 : 1 + len(bank.first)] = np.log2([psi.xi * front.sample_rate / 1000.0 for psi in bank.first])
+    else:
+        octaves = np.log2(centres_hz(front.spec) / 1000.0)
+    nepers = np.where(follows_level, NEPERS_PER_DB / std, 0.0)
+    return np.stack([nepers, nepers * octaves]).astype(np.float32)
+
+
+def centres_hz(spec: MelSpec | CqtSpec) -> NDArray[np.float64]:
+    """Return the centre frequencies [bins] of a spectrogram's bands."""
+    if isinstance(spec, CqtSpec):
+        return np.asarray(spec.lowest_hz * 2.0 ** (np.arange(spec.bins) / spec.bins_per_octave))
+    # Slaney's mel scale, as in nnAudio and librosa: steps of 200/3 Hz up to 1 kHz, then 27 steps for a factor of 6.4
+    highest = 15.0 + 27.0 * np.log(spec.sample_rate / 2000.0) / np.log(6.4)
+    steps = np.linspace(0.0, highest, spec.bins + 2)[1:-1]
+    return np.asarray(np.where(steps < 15.0, steps * 200.0 / 3.0, 1000.0 * 6.4 ** ((steps - 15.0) / 27.0)))

@@ -1,4 +1,4 @@
-"""Features as the networks want them, one class for each kind of front end, with constants from the training set."""
+"""Normalization of features before the network, with constants from the training set, for each kind of frontend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.features.frontends import frontend
 
 
 class Standardization(nn.Module):
-    """Logarithms [..., P] -> [..., P] of mean 0 and deviation 1 each."""
+    """Standardization of logarithms [..., P]: mean 0 and standard deviation 1 each."""
 
     mean: Tensor
     std: Tensor
@@ -31,7 +31,7 @@ class Standardization(nn.Module):
         return frames
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the mean and standard deviation [P]; what is constant gets deviation 1."""
+        """Set the mean and standard deviation [P]; constant features get deviation 1."""
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
@@ -40,13 +40,13 @@ Normalizer = Normalization | Standardization
 
 
 def normalizer(front: str, spec: NormalizationSpec) -> Normalizer:
-    """Of a front end by name, not fitted yet. Spectrograms are logarithms already: they know no compression."""
-    end = frontend(front)
-    return Normalization(spec, end.spec) if front == "scattering" else Standardization(end.size)  # type: ignore[arg-type]
+    """Return the unfitted normalization of a frontend. Spectrograms are logarithms already and ignore `compression`."""
+    chosen = frontend(front)
+    return Normalization(spec, chosen.spec) if front == "scattering" else Standardization(chosen.size)  # type: ignore[arg-type]
 
 
 def fit(normalize: Normalizer, clips: Iterable[Array]) -> None:
-    """Take the mean and standard deviation over all frames of clips [F, P]."""
+    """Set the mean and standard deviation to those of all frames of the clips [F, P]."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for frames in clips:
         raw = normalize.raw(torch.from_numpy(frames)).double()

@@ -1,1 +1,5 @@
-"""Figures as something to read: tables beside what others published, plots, one Markdown and one HTML page."""
+"""Reports: tables beside published scores, and plots, as one Markdown and one HTML page.
+
+Imports `trainer.systems` and otherwise only works on figures, which are plain JSON values.
+Start reading at `document`.
+"""

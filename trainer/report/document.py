@@ -1,7 +1,7 @@
-"""The report itself: one Markdown page with its pictures beside it, and the same as one HTML file.
+"""Writing a report: a Markdown page with its pictures, and the same page as one HTML file.
 
 DIR/figures.json      every number
-DIR/report.md         the page; its pictures lie in DIR/plots/
+DIR/report.md         the page, with pictures in DIR/plots/
 DIR/report.html       the same in one file, for a browser
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from streamtag.errors import ManifestError, OutputError
+from streamtag.errors import ManifestError
+from trainer.files import report_write_errors, write_atomically
 from trainer.report import plots, sections
 from trainer.report.plots import Result, Results, png
 
@@ -35,29 +36,21 @@ PAGE = """<!doctype html>
 
 
 def write(results: Results, folder: Path, title: str) -> None:
-    """Figures, Markdown, HTML and plots into `folder`. Raises OutputError if it cannot be written to."""
+    """Write figures, Markdown, HTML and plots into `folder`. Raises OutputError if that fails."""
     pictures = {name: png(draw) for name, draw in _pictures(results)}
     page = markdown(results, title, pictures)
-    try:
+    with report_write_errors(folder):
         (folder / "plots").mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
-            _put(folder / "plots" / name, picture)
-        _put(folder / FIGURES, (json.dumps(list(results), indent=1, allow_nan=False) + "\n").encode())
-        _put(folder / "report.md", page.encode())
-        _put(folder / "report.html", as_html(page, title, pictures).encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error}") from error
-
-
-def _put(path: Path, contents: bytes) -> None:
-    """Complete or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(contents)
-    aside.replace(path)
+            write_atomically(folder / "plots" / name, picture)
+        figures = json.dumps(list(results), indent=1, allow_nan=False) + "\n"
+        write_atomically(folder / FIGURES, figures.encode())
+        write_atomically(folder / "report.md", page.encode())
+        write_atomically(folder / "report.html", as_html(page, title, pictures).encode())
 
 
 def read(folder: Path) -> list[Result]:
-    """The results that a report was written from. Raises ManifestError for a folder without."""
+    """Return the results of a report. Raises ManifestError for a folder without figures."""
     path = folder / FIGURES
     try:
         found = json.loads(path.read_text())
@@ -69,13 +62,13 @@ def read(folder: Path) -> list[Result]:
 
 
 def markdown(results: Results, title: str, pictures: Sequence[str] | dict[str, Any]) -> str:
-    """The page; `pictures`: names of those that there are."""
+    """Return the page; `pictures` are the names of the existing pictures."""
     return "\n\n".join(part for part in _parts(results, title, pictures) if part) + "\n"
 
 
 def _parts(results: Results, title: str, pictures: Sequence[str] | dict[str, Any]) -> Iterator[str]:
-    def picture(name: str, words: str) -> str:
-        return f"![{words}](plots/{name})" if name in pictures else ""
+    def picture(name: str, caption: str) -> str:
+        return f"![{caption}](plots/{name})" if name in pictures else ""
 
     first = results[0]
     yield f"# {title}"
@@ -108,11 +101,11 @@ def _parts(results: Results, title: str, pictures: Sequence[str] | dict[str, Any
 
 
 def as_html(page: str, title: str, pictures: dict[str, bytes]) -> str:
-    """The page with its pictures inside."""
+    """Return the page as HTML with its pictures embedded."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(page)
     for name, picture in pictures.items():
-        inside = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        body = body.replace(f'src="plots/{name}"', f'src="{inside}"')
+        embedded = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+        body = body.replace(f'src="plots/{name}"', f'src="{embedded}"')
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     return PAGE.format(title=html.escape(title), style=STYLE, body=body)
 
@@ -139,5 +132,5 @@ def _streams(results: Results) -> list[Result]:
 
 
 def _best(results: Results) -> Result:
-    """The one whose tags are shown."""
+    """Return the result whose tags are shown."""
     return max(results, key=lambda result: result["scores"]["mean"]["roc_auc"] or 0.0)

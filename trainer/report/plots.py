@@ -1,4 +1,4 @@
-"""The report's pictures, each drawn from figures alone."""
+"""The plots of a report, drawn from its figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 9.0  # inches
 FAINT, INK, GRID = "#8a8f98", "#22262b", "#e4e6e9"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))
-MOST_TAGS = 60  # rows of a picture
+MAX_TAGS = 60  # rows of a plot
 STYLE: Any = {
     "font.size": 10, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True,
@@ -28,7 +28,7 @@ STYLE: Any = {
 
 
 def png(draw: Callable[[], Figure]) -> bytes:
-    """The picture that `draw` makes, in the report's style."""
+    """Return the plot that `draw` makes, in the report's style, as PNG."""
     buffer = io.BytesIO()
     with rc_context(STYLE):
         draw().savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
@@ -36,12 +36,12 @@ def png(draw: Callable[[], Figure]) -> bytes:
 
 
 def by_seconds_heard(results: Results) -> Figure:
-    """Score once so many seconds have been heard: mean so far, and last frame."""
-    figure, axes = _one("seconds heard", "macro ROC-AUC")
-    for look, result in _looks(results):
+    """Plot the scores after so many seconds: of the mean so far, and of the last frame."""
+    figure, axes = _axes("seconds heard", "macro ROC-AUC")
+    for style, result in _styles(results):
         found = result["streaming"]["heard"]
-        axes.plot(found["seconds"], _floats(found["mean"]), marker="o", label=result["name"], **look)
-        axes.plot(found["seconds"], _floats(found["last"]), **{**look, "lw": 1.2, "alpha": 0.55})
+        axes.plot(found["seconds"], _floats(found["mean"]), marker="o", label=result["name"], **style)
+        axes.plot(found["seconds"], _floats(found["last"]), **{**style, "lw": 1.2, "alpha": 0.55})
     axes.set_xscale("log")
     ticks = results[0]["streaming"]["heard"]["seconds"]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -52,14 +52,14 @@ def by_seconds_heard(results: Results) -> Figure:
 
 
 def after_a_song_change(results: Results) -> Figure:
-    """Score of the last frame since the song began, with another song's state and from silence."""
-    figure, axes = _one("seconds since the song began", "macro ROC-AUC of the last frame")
-    for look, result in _looks(results):
+    """Plot the last frame's score by the time since a song began, after another song and from the initial state."""
+    figure, axes = _axes("seconds since the song began", "macro ROC-AUC of the last frame")
+    for style, result in _styles(results):
         found = result["streaming"]["song_change"]
-        axes.plot(found["heard_s"], _floats(found["carried"]), label=result["name"], **look)
-        axes.plot(found["heard_s"], _floats(found["fresh"]), **{**look, "lw": 1.2, "alpha": 0.55})
+        axes.plot(found["heard_s"], _floats(found["carried"]), label=result["name"], **style)
+        axes.plot(found["heard_s"], _floats(found["fresh"]), **{**style, "lw": 1.2, "alpha": 0.55})
         if found["arrived_s"] is not None:
-            axes.axvline(found["arrived_s"], color=look["color"], lw=0.8, ls=":")
+            axes.axvline(found["arrived_s"], color=style["color"], lw=0.8, ls=":")
     title = "after another song; thin: from silence; dotted: reaches 95 % of its final value"
     axes.set_title(title, loc="left", color=FAINT, size=10)
     axes.set_xlim(left=0)
@@ -68,27 +68,27 @@ def after_a_song_change(results: Results) -> Figure:
 
 
 def in_an_endless_stream(results: Results) -> Figure:
-    """Score by the minute of an endless stream, and from silence."""
-    figure, axes = _one("minute of an endless stream", "macro ROC-AUC")
-    for look, result in _looks(results):
+    """Plot the score by the minute of an endless stream, and from the initial state."""
+    figure, axes = _axes("minute of an endless stream", "macro ROC-AUC")
+    for style, result in _styles(results):
         found = result["streaming"]["endless"]
         axes.plot([1, *found["minutes"]], _floats([found["fresh"], *found["roc_auc"]]), marker="o",
-                  label=result["name"], **look)  # fmt: skip
-        axes.axhline(found["fresh"] or 0.0, color=look["color"], lw=0.8, ls=":")
+                  label=result["name"], **style)  # fmt: skip
+        axes.axhline(found["fresh"] or 0.0, color=style["color"], lw=0.8, ls=":")
     axes.set_xscale("log")
     ticks = [1, *results[0]["streaming"]["endless"]["minutes"]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    _room(axes, 0.02)
+    _set_min_height(axes, 0.02)
     axes.set_title("each clip as the next one of a stream; dotted: from silence", loc="left", color=FAINT, size=10)
     _legend(axes, results)
     return figure
 
 
 def by_tag(result: Result) -> Figure:
-    """ROC-AUC and PR-AUC of every scored tag, best first, with intervals."""
+    """Plot ROC-AUC and PR-AUC of every scored tag, best first, with intervals."""
     scored = [(tag, row) for tag, row in result["tags"].items() if row["roc_auc"] is not None]
-    scored = sorted(scored, key=lambda item: -item[1]["roc_auc"])[:MOST_TAGS]
+    scored = sorted(scored, key=lambda item: -item[1]["roc_auc"])[:MAX_TAGS]
     rows = np.arange(len(scored))
     figure = Figure(figsize=(WIDTH, 1.3 + 0.21 * len(scored)))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -115,15 +115,15 @@ def by_tag(result: Result) -> Figure:
 
 
 def reliability(results: Results) -> Figure:
-    """Share of given tags by predicted probability, and how often each probability is said."""
+    """Plot the share of positives by predicted probability, and how often each probability is predicted."""
     figure = Figure(figsize=(WIDTH * 0.62, 5.4))
     axes, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
     axes.plot([0, 1], [0, 1], color=FAINT, lw=0.8, ls=":")
-    for look, result in _looks(results):
+    for style, result in _styles(results):
         curve = result["calibration"]["curve"]
         label = f"{result['name']}, ECE {result['calibration']['ece']:.3f}"
-        axes.plot(_floats(curve["said"]), _floats(curve["given"]), marker="o", ms=4, label=label, **look)
-        below.plot(_floats(curve["said"]), curve["count"], marker="o", ms=3, **look)
+        axes.plot(_floats(curve["said"]), _floats(curve["given"]), marker="o", ms=4, label=label, **style)
+        below.plot(_floats(curve["said"]), curve["count"], marker="o", ms=3, **style)
     axes.set_ylabel("share given")
     below.set_yscale("log")
     below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -136,13 +136,13 @@ def reliability(results: Results) -> Figure:
 
 
 def taken_for_each_other(result: Result) -> Figure:
-    """Mean probability of a tag among the clips that have another, above the share that really has both."""
-    tags = list(result["tags"])[:MOST_TAGS]
+    """Plot the mean probability of a tag among the clips that have another, minus the share that has both."""
+    tags = list(result["tags"])[:MAX_TAGS]
     excess = np.array([_floats(row) for row in result["confusion"]["excess"]])[: len(tags), : len(tags)]
     side = 2.4 + 0.15 * len(tags)
     figure = Figure(figsize=(side + 0.8, side))
     axes = figure.subplots()
-    np.fill_diagonal(excess, np.nan)  # how well a tag itself is found is another question
+    np.fill_diagonal(excess, np.nan)
     limit = max(0.05, float(np.nanmax(np.abs(excess), initial=0.0)))
     image = axes.imshow(excess, cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes.set_xticks(range(len(tags)), tags, rotation=90, fontsize=7)
@@ -155,13 +155,13 @@ def taken_for_each_other(result: Result) -> Figure:
 
 
 def while_training(results: Results) -> Figure:
-    """Loss and validation score by epoch."""
+    """Plot loss and validation score by epoch."""
     figure = Figure(figsize=(WIDTH, 3.6))
     left, right = figure.subplots(1, 2)
-    for look, result in _looks(results):
+    for style, result in _styles(results):
         course = result["course"]
-        left.plot(course["epoch"], _floats(course["loss"]), label=result["name"], **look)
-        right.plot(course["epoch"], _floats(course["roc_auc"]), **look)
+        left.plot(course["epoch"], _floats(course["loss"]), label=result["name"], **style)
+        right.plot(course["epoch"], _floats(course["roc_auc"]), **style)
     left.set_title("training loss", loc="left")
     right.set_title("validation ROC-AUC", loc="left")
     for axes in (left, right):
@@ -171,7 +171,7 @@ def while_training(results: Results) -> Figure:
     return figure
 
 
-def _one(x: str, y: str) -> tuple[Figure, Axes]:
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, 4.2))
     axes = figure.subplots()
     axes.set_xlabel(x)
@@ -179,20 +179,20 @@ def _one(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _looks(results: Results) -> list[tuple[dict[str, Any], Result]]:
-    """A colour for each result; when they run out, another kind of line."""
+def _styles(results: Results) -> list[tuple[dict[str, Any], Result]]:
+    """Return a line style for each result: all colours first, then another kind of line."""
     return [
         ({"color": COLOURS[n % len(COLOURS)], "ls": STYLES[n // len(COLOURS) % len(STYLES)], "lw": 2.0}, result)
         for n, result in enumerate(results)
     ]
 
 
-def _room(axes: Axes, least: float) -> None:
-    """At least so much from the lowest to the highest value, so that noise does not look like a fall."""
+def _set_min_height(axes: Axes, minimum: float) -> None:
+    """Enlarge the value range to `minimum`, so that noise does not look like a decline."""
     low, high = axes.get_ylim()
-    if high - low < least:
+    if high - low < minimum:
         middle = (low + high) / 2
-        axes.set_ylim(middle - least / 2, middle + least / 2)
+        axes.set_ylim(middle - minimum / 2, middle + minimum / 2)
 
 
 def _legend(axes: Axes, results: Results) -> None:

@@ -1,6 +1,6 @@
-"""What others reported on MagnaTagATune: 50 most frequent tags, folders 0-b / c / d-f, unless it is said otherwise.
+"""Published scores on MagnaTagATune: 50 most frequent tags, folders 0-b / c / d-f, unless noted otherwise.
 
-What the paper reports of its own systems stands with them, in `trainer.systems`.
+The paper's own systems are in `trainer.systems`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PAPER = (
 
 @dataclass(frozen=True)
 class Published:
-    """One row of somebody's table. note: what makes it hard to compare."""
+    """One published score. `note` says what makes it hard to compare."""
 
     name: str
     roc_auc: float

@@ -1,27 +1,25 @@
-"""The sections of a report, each the Markdown text of some results."""
+"""The sections of a report: Markdown text made of results."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from trainer.report import published
+from trainer.report.plots import Result, Results
 from trainer.report.published import Published
-from trainer.report.text import DASH, score, seconds, table, thousands
 from trainer.systems import SYSTEMS, TABLE_2, System, named
 
-Result = dict[str, Any]
-Results = Sequence[Result]
-PAPER_HEAD = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
-TAGS = 60  # rows of a table of tags
+DASH = "–"
+PAPER_HEADER = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
+MAX_TAGS = 60  # rows of the table of tags
 
 
 def scores(results: Results) -> str:
-    """Clip scores of all systems, best first."""
-    head = ("system", "parameters", "ROC-AUC", "PR-AUC", "last frame", "learned pooling", "tags scored", "ECE")
+    """Return the clip scores of all systems, best first."""
+    header = ("system", "parameters", "ROC-AUC", "PR-AUC", "last frame", "learned pooling", "tags scored", "ECE")
     rows = [
         (
-            _name(result), thousands(result.get("parameters")),
+            str(result["name"]), thousands(result.get("parameters")),
             *(score(result["scores"]["mean"][f"{n}_auc"], result["scores"]["mean"][f"{n}_auc_interval"])
               for n in ("roc", "pr")),
             score(result["scores"]["last"]["roc_auc"]), score(result["scores"]["learned"].get("roc_auc")),
@@ -31,43 +29,43 @@ def scores(results: Results) -> str:
         for result in sorted(results, key=lambda r: -(r["scores"]["mean"]["roc_auc"] or 0.0))
     ]  # fmt: skip
     first = results[0]["intervals"]
-    words = (
+    remark = (
         "Macro means over the scored tags; a clip's score is the mean of its frames, unless another column says so. "
         f"In brackets: where {first['level']:.0%} of {first['draws']:,} draws of {first['groups']:,} {first['by']}s "
         "fell."
     )
     if first["clips_without_artist"]:
-        words += f" {first['clips_without_artist']:,} clips without a known artist count as one each."
+        remark += f" {first['clips_without_artist']:,} clips without a known artist count as one each."
     missing = {result["scores"]["learned"].get("missing") for result in results} - {None}
     if missing:
-        words += f" No learned pooling where {' or '.join(sorted(missing))}."
-    return f"{table(head, rows)}\n\n{words}"
+        remark += f" No learned pooling where {' or '.join(sorted(missing))}."
+    return f"{table(header, rows)}\n\n{remark}"
 
 
 def by_kind(result: Result) -> str:
-    """The parts of a split that has several kinds of clips; empty if it has one."""
+    """Return the scores by kind of clip, or nothing if there is one kind."""
     if len(result["parts"]) < 2:
         return ""
-    head = ("clips", "number", "ROC-AUC", "PR-AUC", "ROC-AUC after 3 s", "mean difference", "correlation")
+    header = ("clips", "number", "ROC-AUC", "PR-AUC", "ROC-AUC after 3 s", "mean difference", "correlation")
     keys = ("roc_auc", "pr_auc", "roc_auc_3s", "difference", "correlation")
     rows = [(kind, thousands(row["clips"]), *(score(row[k]) for k in keys)) for kind, row in result["parts"].items()]
-    return table(head, rows)
+    return table(header, rows)
 
 
 def paper(results: Results) -> str:
-    """The paper's systems with our results of the same names; several runs of one system: their mean."""
-    words = f"{published.PAPER}, Table 2. Ours in brackets: lowest and highest run."
-    return f"{table(PAPER_HEAD, paper_rows(results))}\n\n{words}"
+    """Return the paper's systems beside our results of the same names; several runs of a system are averaged."""
+    remark = f"{published.PAPER}, Table 2. Ours in brackets: lowest and highest run."
+    return f"{table(PAPER_HEADER, paper_rows(results))}\n\n{remark}"
 
 
 def paper_rows(results: Results) -> list[tuple[str, ...]]:
-    """Under PAPER_HEAD: Table 2, then what else was trained."""
+    """Return the rows below PAPER_HEADER: Table 2, then what else was trained."""
     trained = [str(result["system"]) for result in results if result.get("system")]
-    rows = [_row(SYSTEMS[name], results) for name in TABLE_2]
-    return rows + [_row(named(name), results) for name in dict.fromkeys(trained) if name not in TABLE_2]
+    rows = [_paper_row(SYSTEMS[name], results) for name in TABLE_2]
+    return rows + [_paper_row(named(name), results) for name in dict.fromkeys(trained) if name not in TABLE_2]
 
 
-def _row(system: System, results: Results) -> tuple[str, ...]:
+def _paper_row(system: System, results: Results) -> tuple[str, ...]:
     ours, known = [result for result in results if result.get("system") == system.name], system.published
     count = f"{known.parameters_k:,}K" if known and known.parameters_k else DASH
     note = system.note or ("" if system.name in TABLE_2 else "not in Table 2")
@@ -78,7 +76,7 @@ def _row(system: System, results: Results) -> tuple[str, ...]:
 
 
 def mean(results: Results, name: str) -> str:
-    """Mean over runs, with the lowest and highest where there are several."""
+    """Return the mean over runs, with the lowest and highest if there are several."""
     values = [value for r in results if (value := r["scores"]["mean"][name]) is not None]
     if not values:
         return DASH
@@ -87,8 +85,8 @@ def mean(results: Results, name: str) -> str:
 
 
 def others() -> str:
-    head = ("published", "ROC-AUC", "PR-AUC", "source", "")
-    return table(head, [_published(row) for row in published.OTHERS])
+    header = ("published", "ROC-AUC", "PR-AUC", "source", "")
+    return table(header, [_published(row) for row in published.OTHERS])
 
 
 def _published(row: Published) -> tuple[str, ...]:
@@ -96,7 +94,7 @@ def _published(row: Published) -> tuple[str, ...]:
 
 
 def comparable(results: Results) -> str:
-    """Whether the tables of others may be set beside ours."""
+    """Say whether published scores may be compared with ours."""
     if all(result["comparable"] for result in results):
         return "The same clips and tags as those of the published scores below."
     return (
@@ -106,17 +104,19 @@ def comparable(results: Results) -> str:
 
 
 def streaming(results: Results) -> str:
-    """By seconds heard; after a change of song; in an endless stream."""
+    """Return the scores by seconds of audio, after a change of song, and in an endless stream."""
     streams = [result for result in results if "heard" in result["streaming"]]
     moments = streams[0]["streaming"]["heard"]["seconds"]
-    rows = [(_name(result), *(score(value) for value in result["streaming"]["heard"]["mean"])) for result in streams]
-    heard = table(("ROC-AUC after", *(f"{moment:g} s" for moment in moments)), rows)
+    rows = [
+        (str(result["name"]), *(score(value) for value in result["streaming"]["heard"]["mean"])) for result in streams
+    ]
+    by_time = table(("ROC-AUC after", *(f"{moment:g} s" for moment in moments)), rows)
     lookahead = streams[0]["streaming"]["lookahead_s"]
-    words = (
+    remark = (
         f"Seconds are sound that has arrived: a frame is out {1000 * lookahead:.0f} ms after its centre, which counts. "
         f"The clip's score is the mean of the frames so far. {published.STREAMING}"
     )
-    return f"{heard}\n\n{words}\n\n{_stream_table(streams)}"
+    return f"{by_time}\n\n{remark}\n\n{_stream_table(streams)}"
 
 
 def _stream_table(streams: Results) -> str:
@@ -130,34 +130,34 @@ def _stream_table(streams: Results) -> str:
         ours = dict(zip(endless.get("minutes", ()), endless.get("roc_auc", ()), strict=True))
         rows.append(
             (
-                _name(result), seconds(change["arrived_s"]), seconds(change["fresh_arrived_s"]),
+                str(result["name"]), seconds(change["arrived_s"]), seconds(change["fresh_arrived_s"]),
                 score(endless.get("fresh")), *(score(ours.get(minute)) for minute in minutes),
             )
         )  # fmt: skip
-    head = ("", f"{share:.0%} after a song change", f"{share:.0%} from silence", "ROC-AUC from silence",
+    header = ("", f"{share:.0%} after a song change", f"{share:.0%} from silence", "ROC-AUC from silence",
             *(f"in minute {minute}" for minute in minutes))  # fmt: skip
-    words = (
+    remark = (
         f"{share:.0%}: seconds until the last frame's ROC-AUC reaches that share of its mean over the final 5 s. "
         "In a minute: every clip of the split heard once, as the next one of an endless stream of other clips."
     )
-    return f"{table(head, rows)}\n\n{words}"
+    return f"{table(header, rows)}\n\n{remark}"
 
 
 def tags(result: Result) -> str:
-    head = ("tag", "positives", "ROC-AUC", "PR-AUC", "calibration error")
+    header = ("tag", "positives", "ROC-AUC", "PR-AUC", "calibration error")
     rows = sorted(result["tags"].items(), key=lambda item: -item[1]["positives"])
     lines = [
         (
             tag, thousands(row["positives"]), score(row["roc_auc"], row["roc_auc_interval"]),
             score(row["pr_auc"], row["pr_auc_interval"]), score(result["calibration"]["by_tag"][tag]),
         )
-        for tag, row in rows[:TAGS]
+        for tag, row in rows[:MAX_TAGS]
     ]  # fmt: skip
-    return table(head, lines)
+    return table(header, lines)
 
 
 def not_scored(result: Result) -> str:
-    """Tags that are missing from the means, and why; empty if there are none."""
+    """List the tags that are missing from the means, with reasons, or return nothing."""
     if not result["not_scored"]:
         return ""
     listed = "\n".join(f"- {tag}: {why}" for tag, why in result["not_scored"].items())
@@ -165,16 +165,16 @@ def not_scored(result: Result) -> str:
 
 
 def confusions(result: Result) -> str:
-    head = ("among the clips with", "is heard", "mean probability", "share that has both")
+    header = ("among the clips with", "is heard", "mean probability", "share that has both")
     rows = [
         (row["tag"], row["heard"], score(row["predicted"]), score(row["given"]))
         for row in result["confusion"]["strongest"]
     ]
-    return table(head, rows)
+    return table(header, rows)
 
 
 def data(results: Results) -> Iterator[str]:
-    """What it was measured on, and what is to be known of it."""
+    """Describe the data, with its notes."""
     first = results[0]
     yield f"{first['about'] or first['data']}; split **{first['split']}**, {first['clips']:,} clips."
     kinds = {"hard": "0 or 1", "soft": f"probabilities; a tag counts as given from {first['positive_from']} on"}
@@ -183,5 +183,25 @@ def data(results: Results) -> Iterator[str]:
         yield "\n".join(f"- {note}" for note in first["notes"])
 
 
-def _name(result: Result) -> str:
-    return str(result["name"])
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, with the first column aligned left and the others right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def score(value: float | None, interval: Sequence[float | None] | None = None) -> str:
+    """Return 0.912, or 0.912 (0.903–0.920)."""
+    if value is None:
+        return DASH
+    if interval is None or None in interval:
+        return f"{value:.3f}"
+    low, high = interval
+    return f"{value:.3f} ({low:.3f}{DASH}{high:.3f})"
+
+
+def seconds(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1f} s"
+
+
+def thousands(count: int | None) -> str:
+    return DASH if count is None else f"{count:,}"

@@ -1,20 +1,30 @@
-"""The GRU layer: cuDNN's on a GPU, our own on a CPU and wherever recurrent dropout is asked for.
+"""The GRU layer: cuDNN's on a GPU, our own on a CPU and wherever recurrent dropout is used.
 
-One bias a gate, as the paper counts: torch's second set of biases is not trained and stays zero. As in cuDNN and in
-`streamtag.model`, the reset gate comes after the recurrent product: n = tanh(W x + b + r (U h)).
-In the paper (Eq. 9) it comes before: n = tanh(W x + b + U (r h)), with as many parameters.
+On a CPU, nn.GRU runs its matrix products in float32, one small product per step, and accumulates the weight gradients
+step by step. Here a layer is one autograd function: the input projection is one large product over the whole sequence,
+the recurrent one a bfloat16 product per step with gates and state in float32. The backward pass uses stored factors, so
+that a step back is one multiplication and one product, and all weight gradients are single large products at the end.
+Measured on two cores with AMX, 128 clips of 114 frames, one layer of 512 units, forward and backward: nn.GRU in float32
+0.92 s, nn.GRU in bfloat16 0.30 s, this 0.12 s. It also supports recurrent dropout, which cuDNN lacks.
+
+There is one bias per gate, as in the paper's counts: torch's second set of biases is not trained and stays zero. As in
+cuDNN and `streamtag.model`, the reset gate follows the recurrent product: n = tanh(W x + b + r (U h)). In the paper
+(Eq. 9) it precedes it: n = tanh(W x + b + U (r h)), with as many parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
-from trainer.systems import fast_gru
-from trainer.systems.recurrent import precision, start_weights
+from trainer.systems.recurrent import candidate_mask, initialize, product_dtype
 
 
 class GRULayer(nn.Module):
-    """x [N, F, I] -> y [N, F, H]; its cells are the hidden state alone, [N, 1, H]."""
+    """A GRU layer, x [N, F, I] -> y [N, F, H]. Its cells are the hidden state, [N, 1, H]."""
 
     cells = 1
 
@@ -22,14 +32,140 @@ class GRULayer(nn.Module):
         super().__init__()
         self.gru = nn.GRU(inputs, hidden, batch_first=True)
         w_ih, w_hh, b_ih, b_hh = self.gru.all_weights[0]
-        start_weights(w_ih, recurrent=False, gates=3)
-        start_weights(w_hh, recurrent=True, gates=3)
+        initialize(w_ih, recurrent=False, gates=3)
+        initialize(w_hh, recurrent=True, gates=3)
         nn.init.zeros_(b_ih)
         nn.init.zeros_(b_hh).requires_grad_(False)
 
-    def forward(self, x: Tensor, cells: Tensor, heard: Tensor, dropout: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def forward(self, x: Tensor, cells: Tensor, age: Tensor, dropout: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         if x.is_cuda and not dropout:
             y, last = self.gru(x, cells.transpose(0, 1).contiguous())
             return y, last.transpose(0, 1).float()
-        y, h = fast_gru.run(self.gru, x, cells[:, 0], dropout, precision(x))
+        y, h = run_gru(self.gru, x, cells[:, 0], dropout, product_dtype(x))
         return y, h[:, None]
+
+
+class _GRUFunction(torch.autograd.Function):
+    """One layer over a sequence, time first.
+
+    With r, z, n the gates, ζ = 1 - z, q = W_hn h' + b_hn and h' the previous state:
+    n = tanh(gi_n + r q), h = n + z (h' - n). For a gradient dh of h, the gradients of the pre-activations are
+    dh·A with A_n = ζ(1 - n²), A_q = A_n r, A_r = A_q q (1 - r), A_z = (h' - n) z ζ: known going forward.
+    With recurrent dropout n is multiplied by its mask m before it updates the state, and A_n by m too.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h0: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """x [F, N, I] in the products' precision, h0 [N, H] float32, mask [F, N, H] of the candidates
+        -> y [F, N, H] like x, last h [N, H]."""
+        frames, streams, inputs = x.shape
+        hidden = h0.shape[1]
+        kind = x.dtype
+        w_in, w_rec = w_ih.to(kind), w_hh.to(kind).t().contiguous()
+        bias = b_ih.clone()
+        bias[: 2 * hidden] += b_hh[: 2 * hidden]
+        gi = torch.addmm(bias.to(kind), x.reshape(-1, inputs), w_in.t()).view(frames, streams, 3 * hidden)
+        b_q = b_hh[2 * hidden :]
+
+        y = x.new_empty(frames + 1, streams, hidden)  # y[0]: the state before the first frame
+        keep = ctx.needs_input_grad[2] or ctx.needs_input_grad[0]
+        size = frames if keep else 1
+        factors = x.new_empty(size, streams, 3 * hidden)  # A_r, A_z, A_q
+        factor_n = x.new_empty(size, streams, hidden)
+        zeta_kept = x.new_empty(size, streams, hidden)  # ζ, not z: near 1 a bfloat16 z would forget too fast
+
+        h = h0.clone()
+        y[0].copy_(h)
+        gh = x.new_empty(streams, 3 * hidden)
+        rz = h.new_empty(streams, 2 * hidden)
+        r, z = rz[:, :hidden], rz[:, hidden:]
+        q, n, d, zeta, a_n, square = (torch.empty_like(h) for _ in range(6))
+        one = torch.ones_like(h)
+        a = h.new_empty(streams, 3 * hidden)
+        a_r, a_z, a_q = torch.split(a, hidden, dim=1)
+        for t in range(frames):
+            torch.mm(y[t], w_rec, out=gh)
+            gate = gi[t]
+            rz.copy_(gh[:, : 2 * hidden]).add_(gate[:, : 2 * hidden]).sigmoid_()
+            q.copy_(gh[:, 2 * hidden :]).add_(b_q)
+            torch.mul(r, q, out=n).add_(gate[:, 2 * hidden :]).tanh_()
+            torch.mul(n, n, out=square)
+            if mask is not None:
+                n.mul_(mask[t])
+            torch.sub(h, n, out=d)
+            torch.addcmul(n, z, d, out=h)
+            y[t + 1].copy_(h)
+            if not keep:
+                continue
+            torch.sub(one, z, out=zeta)
+            zeta_kept[t].copy_(zeta)
+            torch.mul(d.mul_(z), zeta, out=a_z)
+            torch.addcmul(zeta, zeta, square, value=-1, out=a_n)
+            if mask is not None:
+                a_n.mul_(mask[t])
+            factor_n[t].copy_(a_n)
+            torch.mul(a_n, r, out=a_q)
+            q.mul_(a_q)
+            torch.addcmul(q, q, r, value=-1, out=a_r)
+            factors[t].copy_(a)
+        ctx.save_for_backward(x, y, factors, factor_n, zeta_kept, w_in, w_rec)
+        return y[1:], h
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, factors, factor_n, zeta_kept, w_in, w_rec = ctx.saved_tensors
+        frames, streams, inputs = x.shape
+        hidden = y.shape[2]
+        back = w_rec.t().contiguous()  # [3H, H]
+        d_gh = torch.empty_like(factors)  # of the recurrent pre-activations, r, z, q
+        d_h = y.new_empty(frames, streams, hidden)
+        dh = grad_h.clone()
+        step = y.new_empty(streams, hidden)
+        leak = torch.empty_like(dh)
+        for t in range(frames - 1, -1, -1):
+            dh.add_(grad_y[t])
+            d_h[t].copy_(dh)
+            for gate in range(3):
+                torch.mul(
+                    d_h[t],
+                    factors[t, :, gate * hidden : (gate + 1) * hidden],
+                    out=d_gh[t, :, gate * hidden : (gate + 1) * hidden],
+                )
+            torch.mm(d_gh[t], back, out=step)
+            leak.copy_(zeta_kept[t])
+            dh.addcmul_(dh, leak, value=-1).add_(step)
+
+        flat = d_gh.view(-1, 3 * hidden)
+        w_hh_grad = torch.mm(flat.t(), y[:-1].reshape(-1, hidden)).float()
+        b_hh_grad = flat.sum(0).float()
+        d_h.mul_(factor_n)
+        b_ih_grad = b_hh_grad.clone()
+        b_ih_grad[2 * hidden :] = d_h.view(-1, hidden).sum(0).float()
+        d_gh[:, :, 2 * hidden :] = d_h  # from here on the gradients of the input pre-activations
+        w_ih_grad = torch.mm(flat.t(), x.reshape(-1, inputs)).float()
+        x_grad = torch.mm(flat, w_in).view_as(x) if ctx.needs_input_grad[0] else None
+        return x_grad, dh, w_ih_grad, w_hh_grad, b_ih_grad, b_hh_grad, None
+
+
+_apply: Callable[..., tuple[Tensor, Tensor]] = _GRUFunction.apply
+
+
+def run_gru(gru: nn.GRU, x: Tensor, h: Tensor, dropout: float, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The single layer `gru` over x [N, F, I] from the state h [N, H].
+
+    -> y [N, F, H] in `kind`, the last state [N, H] in float32. `kind` is the precision of the matrix products:
+    torch.bfloat16 to train, torch.float32 to compare. `dropout` is the recurrent one.
+    """
+    values = x.transpose(0, 1).to(kind).contiguous()
+    mask = candidate_mask(values, gru.hidden_size, dropout)
+    y, h = _apply(values, h, *gru.all_weights[0], mask)
+    return y.transpose(0, 1), h

@@ -1,4 +1,4 @@
-"""A system: what is computed from the sound, and the network that reads it, under one name."""
+"""A system: a frontend and the network that reads its features, under one name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch import nn
 
 from streamtag.errors import SpecError
 from trainer.systems.bn_lstm import BNLSTMLayer, StepNorm
-from trainer.systems.convolutional import Blocks, Convolutional
 from trainer.systems.gru import GRULayer
 from trainer.systems.lstm import LSTMLayer
 from trainer.systems.recurrent import Dropout, Recurrent
-from trainer.systems.transposed import Transposed
+from trainer.systems.whole_clip import Blocks, Convolutional, Transposed
 
 Front = Literal["scattering", "mel", "cqt"]
 LAYERS: dict[str, type[GRULayer | LSTMLayer | BNLSTMLayer]] = {
@@ -24,12 +23,12 @@ LAYERS: dict[str, type[GRULayer | LSTMLayer | BNLSTMLayer]] = {
     "LSTM": LSTMLayer,
     "BN-LSTM": BNLSTMLayer,
 }
-FRONTENDS: dict[str, tuple[Front, int]] = {"Scat": ("scattering", 433), "Mel": ("mel", 96), "CQT": ("cqt", 84)}
+PREFIXES: dict[str, tuple[Front, int]] = {"Scat": ("scattering", 433), "Mel": ("mel", 96), "CQT": ("cqt", 84)}
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What the paper prints of a system: parameters in thousands, ROC-AUC. source: which table of which paper."""
+class Published:
+    """What a paper reports of a system: parameters in thousands, ROC-AUC, and the paper and table."""
 
     parameters_k: int | None
     roc_auc: float
@@ -38,11 +37,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class System:
-    """front: the features it reads. inputs: how many numbers a step of its network reads in the paper (for
-    convolutions: features of a frame). family: `recurrent` reads frame after frame and streams; `transposed` reads
-    band after band of the whole clip; `convolutional` sees the clip at once. cell: a key of LAYERS, or CNN. channels,
-    blocks: of the convolutions. note: how
-    the paper was read where it leaves a choice."""
+    """A frontend and a network.
+
+    `front` is the frontend, and `inputs` the size of a step's input in the paper (for convolutions: of a frame). The
+    family `recurrent` reads frame by frame and streams, `transposed` reads a whole clip band by band, and
+    `convolutional` reads it at once. `cell` is a key of LAYERS, or CNN. `note` explains how the paper was read where it
+    leaves a choice.
+    """
 
     name: str
     front: Front
@@ -53,16 +54,16 @@ class System:
     cell: str
     channels: tuple[int, ...] = ()
     blocks: Blocks = ()
-    published: Figures | None = None
+    published: Published | None = None
     note: str = ""
 
     @property
     def streams(self) -> bool:
-        """It can go on without end: an output for every frame, from what was heard so far."""
+        """Return whether it can process endless streams: an output for every frame, from the audio so far."""
         return self.family == "recurrent"
 
     def build(self, inputs: int, outputs: int, dropout: Dropout | None = None) -> nn.Module:
-        """The network for features of `inputs` numbers a frame; a transposed one reads `self.inputs` frames."""
+        """Return the network for frames of `inputs` features; a transposed one reads `self.inputs` frames."""
         dropout = dropout or Dropout()
         if self.family == "convolutional":
             return Convolutional(self.channels, self.blocks, outputs, dropout)
@@ -73,20 +74,20 @@ class System:
         return Transposed(network, self.inputs) if self.family == "transposed" else network
 
     def parameters(self, inputs: int, outputs: int) -> int:
-        """What is trained, as the paper counts: one bias a gate, and without BN-LSTM's scales and shifts."""
+        """Return the number of trained parameters as the paper counts them: without BN-LSTM's scales and shifts."""
         with torch.device("meta"):
             network = self.build(inputs, outputs)
-        apart = {id(w) for m in network.modules() if isinstance(m, StepNorm) for w in m.parameters()}
-        return sum(math.prod(w.shape) for w in network.parameters() if w.requires_grad and id(w) not in apart)
+        excluded = {id(w) for m in network.modules() if isinstance(m, StepNorm) for w in m.parameters()}
+        return sum(math.prod(w.shape) for w in network.parameters() if w.requires_grad and id(w) not in excluded)
 
 
 PATTERN = re.compile(r"(Scat|Mel|CQT)-([1-9]\d?)L-([1-9]\d{0,3})H-(GRU|LSTM|BN-LSTM)(-by-time)?")
 
 
 def from_name(name: str) -> System:
-    """A recurrent system of any size, e.g. Scat-2L-128H-GRU or Mel-3L-256H-LSTM-by-time.
+    """Return a recurrent system of any size, e.g. Scat-2L-128H-GRU or Mel-3L-256H-LSTM-by-time.
 
-    Raises SpecError for what is no such name.
+    Raises SpecError for any other name.
     """
     found = PATTERN.fullmatch(name)
     if not found or (found[1] == "Scat") == bool(found[5]):
@@ -94,5 +95,5 @@ def from_name(name: str) -> System:
             f"system {name!r}: not in the table of `python -m trainer systems`, nor of a form like"
             " Scat-2L-128H-GRU or Mel-2L-128H-LSTM-by-time"
         )
-    front, inputs = FRONTENDS[found[1]]
+    front, inputs = PREFIXES[found[1]]
     return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), found[4])

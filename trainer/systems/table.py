@@ -1,29 +1,29 @@
-"""The systems by name: Table 2 of the paper, its baseline, and two spectrogram rows as anyone would build them.
+"""The systems by name: Table 2 of the paper, its baseline, and spectrogram systems of the conventional form.
 
-The printed counts are in thousands and cut, not rounded (but for 6202K, which is 6,201,906): this decides how rows are
-read that the text leaves open. Both CQT rows then need 907 inputs, which is half of the 1813 frames of a clip, and 256
-units; both Mel rows 1366 inputs, the frames of a clip in Choi 2016. So the spectrograms were fed on their side.
+The printed counts are in thousands and truncated, not rounded (except 6202K, which is 6,201,906). They decide how to
+read rows that the text leaves open: both CQT rows need 907 inputs, half of the 1813 frames of a clip, and 256 units;
+both Mel rows need 1366 inputs, the frames of a clip in Choi 2016. So the spectrograms were fed on their side.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from trainer.systems.system import Figures, System, from_name
+from trainer.systems.system import Published, System, from_name
 
 CHANNELS = (128, 384, 768, 2048)  # Table 1, and FCN-4
 SCATTERING_BLOCKS = ((2, 3), (3, 6), (4, 6), (4, 4))  # Table 1
 MEL_BLOCKS = ((2, 4), (4, 5), (3, 8), (4, 8))  # FCN-4 of Choi 2016
 
 ON_ITS_SIDE = "fed on its side, as the count implies: a step is a band, its inputs are the frames of the clip"
-AS_ANYONE_WOULD = "as anyone would: a step is a frame; not in the paper"
+CONVENTIONAL = "as anyone would: a step is a frame; not in the paper"
 
 
 def _table_2(system: System, parameters_k: int, roc_auc: float, note: str = "") -> System:
-    return replace(system, published=Figures(parameters_k, roc_auc, "Song 2018, Table 2"), note=note)
+    return replace(system, published=Published(parameters_k, roc_auc, "Song 2018, Table 2"), note=note)
 
 
-def _on_its_side(name: str, inputs: int, hidden: int, parameters_k: int, roc_auc: float, note: str) -> System:
+def _transposed(name: str, inputs: int, hidden: int, parameters_k: int, roc_auc: float, note: str) -> System:
     system = replace(from_name(f"{name}-by-time"), name=name, inputs=inputs, hidden=hidden, family="transposed")
     return _table_2(system, parameters_k, roc_auc, note)
 
@@ -39,10 +39,10 @@ _ROWS = (
     _table_2(from_name("Scat-4L-512H-GRU"), 6202, 0.903),
     _table_2(from_name("Scat-5L-512H-GRU"), 7776, 0.909, "the proposed one"),
     _table_2(from_name("Scat-6L-512H-GRU"), 9350, 0.902),
-    _on_its_side("Mel-5L-512H-GRU", 1366, 512, 9209, 0.794, ON_ITS_SIDE),
-    _on_its_side("Mel-5L-512H-LSTM", 1366, 512, 12270, 0.773, ON_ITS_SIDE),
-    _on_its_side("CQT-5L-512H-GRU", 907, 256, 2482, 0.775, HALF),
-    _on_its_side("CQT-5L-512H-LSTM", 907, 256, 3306, 0.765, HALF),
+    _transposed("Mel-5L-512H-GRU", 1366, 512, 9209, 0.794, ON_ITS_SIDE),
+    _transposed("Mel-5L-512H-LSTM", 1366, 512, 12270, 0.773, ON_ITS_SIDE),
+    _transposed("CQT-5L-512H-GRU", 907, 256, 2482, 0.775, HALF),
+    _transposed("CQT-5L-512H-LSTM", 907, 256, 3306, 0.765, HALF),
     _table_2(
         System("Scat-4L-CNN", "scattering", 433, "convolutional", 4, 2048, "CNN", CHANNELS, SCATTERING_BLOCKS),
         17365, 0.904,
@@ -50,11 +50,11 @@ _ROWS = (
     ),
     System(
         "Mel-4L-CNN", "mel", 96, "convolutional", 4, 2048, "CNN", CHANNELS, MEL_BLOCKS,
-        Figures(None, 0.894, "Choi 2016"),
+        Published(None, 0.894, "Choi 2016"),
         "FCN-4, the baseline of Table 3; at 16 kHz here, 12 kHz there",
     ),
     *(
-        replace(from_name(f"{front}-5L-512H-{cell}-by-time"), note=AS_ANYONE_WOULD)
+        replace(from_name(f"{front}-5L-512H-{cell}-by-time"), note=CONVENTIONAL)
         for front in ("Mel", "CQT")
         for cell in ("GRU", "LSTM")
     ),
@@ -65,5 +65,5 @@ TABLE_2 = tuple(name for name, row in SYSTEMS.items() if row.published and "Tabl
 
 
 def named(name: str) -> System:
-    """A system of the table, or one of another size (see `from_name`). Raises SpecError."""
+    """Return a system of the table, or one of another size (see `from_name`). Raises SpecError."""
     return SYSTEMS.get(name) or from_name(name)

@@ -1,15 +1,15 @@
-"""The settings of a training run: frozen, checked, written beside its results.
+"""The settings of a training run: frozen, checked, and stored with its results.
 
-Two named recipes fill them in: `paper`, as printed, and `best`, ours, which made the shipped model. What `best` rests
-on: validation ROC-AUC (all / real / rendered clips) of runs on the corpus of the shipped model, one seed each, so
-differences below 0.003 say little.
+Two named recipes set them: `paper`, as printed, and `best`, ours, which trained the shipped model. `best` was chosen by
+the validation ROC-AUC (all / real / rendered clips) of runs on the corpus of the shipped model, with one seed each, so
+that differences below 0.003 mean little.
 
     3 x 256 units, 24 epochs, rate 2e-3, two augmented passes       0.956 / 0.904 / 0.973
     the same, compression none                                      0.955
     the same, loudness changes of 2 dB instead of 6                 0.955 / 0.907 / 0.973
     5 x 512, 20 of 24 epochs, rate 1e-3, one augmented pass         0.947 / 0.898 / 0.961
     5 x 512, 65 of 100 epochs, rate 1.5e-3, eight augmented passes  0.957 / 0.911 / 0.977 (epoch 53, the best)
-    begun with its weights: 14 epochs, rate 4e-4, loudness 2 dB, dropout 0.5, average over fewer steps (0.99):
+    started with its weights: 14 epochs, rate 4e-4, loudness 2 dB, dropout 0.5, average over fewer steps (0.99):
       two augmented passes                                          0.956 / 0.913 / 0.973
       eight augmented passes                                        0.956 / 0.910 / 0.976
     the mean of the last three's weights: the shipped model         0.956 / 0.911 / 0.976
@@ -30,44 +30,44 @@ PRECISIONS = ("bfloat16", "float32")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Probabilities and shares lie in [0, 1]; times are in seconds."""
+    """The settings of one training run. Probabilities and shares are in [0, 1]; times are in seconds."""
 
     system: str = "Scat-5L-512H-GRU"
-    compression: str = "log"  # of scattering features; `none` is the paper's
-    # the optimiser: AdamW (Adam without weight_decay), linear warm-up, then the schedule
+    compression: str = "log"  # of scattering features; the paper uses `none`
+    # the optimizer: AdamW (Adam without weight_decay) with linear warm-up, then the schedule
     epochs: int = 200
-    batch: int = 64  # clips a step, over all processes
+    batch: int = 64  # clips per step, over all processes
     rate: float = 1e-3
     schedule: str = "cosine"  # down to zero, or exponential down to last_rate
-    last_rate: float = 0.1  # what exponential decay leaves of the rate at the end
+    last_rate: float = 0.1  # the share of the rate that remains at the end of the exponential decay
     warmup: int = 200  # steps
     weight_decay: float = 0.02
-    beta_2: float = 0.98  # Adam's memory of squared gradients
-    clip_norm: float = 1.0  # gradients of recurrent networks explode now and then
+    beta_2: float = 0.98  # Adam's decay of squared gradients
+    clip_norm: float = 1.0  # the gradients of recurrent networks explode occasionally
     dropout: float = 0.3  # between the layers
-    recurrent_dropout: float = 0.0  # without memory loss; slower on a GPU, where cuDNN has none
-    input_dropout: float = 0.1  # of features, for a whole sequence: no tag may hang on one band
-    ema: float = 0.998  # of the weights, per step; validation and export use the averaged ones
-    patience: int = 60  # epochs without a better validation score before it stops
-    precision: str = "bfloat16"  # of matrix products; weights, states and gradients' sums stay float32
+    recurrent_dropout: float = 0.0  # without memory loss; slower on a GPU, where cuDNN lacks it
+    input_dropout: float = 0.1  # of features, for a whole sequence: no tag may depend on one band
+    ema: float = 0.998  # decay of the averaged weights per step, which validation and export use
+    patience: int = 60  # epochs without a better validation score before the run ends
+    precision: str = "bfloat16"  # of matrix products; weights, states and sums of gradients stay float32
     seed: int = 1
     # the targets
     modulation: float = 0.5  # how far frame targets follow the window targets; 0: the clip's mean everywhere
-    lag_s: float = 0.75  # frame targets trail the windows' centres by this, since the future is not heard yet
-    ramp_s: float = 3.0  # of a clip in which frames count less, since little was heard ...
-    ramp_from: float = 0.2  # ... beginning with this weight
-    clip_loss: float = 0.5  # weight of the loss of the clip's mean probability, by which it is judged
-    # the sequences: what one listener hears, cut into stretches through which gradients go back
-    frames: int = 114  # of a stretch
-    carry: float = 0.25  # share of clips after whose end the next is heard in the state they left, as when served
-    cut: float = 0.15  # share of clips that are left for the next before their end: the last song must be let go
-    mixup: float = 0.3  # share of sequences blended with another one: softer targets, against learning by heart
-    # changes of the features, on top of the cache's changes of the audio
-    gain_db: float = 6.0  # standard deviation of the loudness: recordings differ in it, tags should not
-    tilt_db: float = 0.8  # standard deviation of the spectral tilt per octave: so do loudspeakers and rooms
-    noise: float = 0.2  # standard deviation, in standardised units: small differences mean nothing
-    time_masks: int = 2  # stretches that are not heard (SpecAugment): tags are to rest on more than one moment
-    path_masks: int = 2  # neighbouring features that are not heard: nor on one band
+    lag_s: float = 0.75  # delay of frame targets after the windows' centres, since the future is not known yet
+    ramp_s: float = 3.0  # at the start of a clip, where frames count less ...
+    ramp_from: float = 0.2  # ... starting at this weight
+    clip_loss: float = 0.5  # weight of the loss of the clip's mean probability, with which it is scored
+    # the sequences (see train.sampler)
+    frames: int = 114  # of a segment, through which gradients flow back
+    carry: float = 0.25  # share of clips after whose end the next one starts in their final state, as in a stream
+    cut: float = 0.15  # share of clips that are followed by the next one before their end
+    mixup: float = 0.3  # share of sequences that are mixed with another one
+    # augmentation of features, in addition to the cache's augmentation of audio
+    gain_db: float = 6.0  # standard deviation of the loudness
+    tilt_db: float = 0.8  # standard deviation of the spectral tilt per octave
+    noise: float = 0.2  # standard deviation, in normalized units
+    time_masks: int = 2  # hidden ranges of time (SpecAugment)
+    path_masks: int = 2  # hidden ranges of neighbouring features
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "frames", "warmup", "patience"):
@@ -89,8 +89,8 @@ class TrainConfig:
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             self._check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}")
         _ = self.normalization
-        from_silence = self.plan.cell != "BN-LSTM" or self.carry == 0.0
-        self._check(from_silence, "carry must be 0 for a BN-LSTM: its statistics belong to a frame since the beginning")
+        starts_fresh = self.plan.cell != "BN-LSTM" or self.carry == 0.0
+        self._check(starts_fresh, "carry must be 0 for a BN-LSTM: its statistics belong to a frame since the beginning")
 
     def _check(self, ok: bool, message: str) -> None:
         if not ok:
@@ -102,7 +102,7 @@ class TrainConfig:
 
     @property
     def plan(self) -> System:
-        """The system that is trained."""
+        """Return the system that is trained."""
         return named(self.system)
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Raises SpecError if a field is missing or unknown."""
+        """Raise SpecError if a field is missing or unknown."""
         wrong = sorted(set(values) ^ {f.name for f in fields(cls)})
         if wrong:
             raise SpecError(f"TrainConfig: missing or unknown fields: {', '.join(wrong)}")
@@ -118,7 +118,7 @@ class TrainConfig:
 
 
 def with_settings(config: TrainConfig, pairs: list[str]) -> TrainConfig:
-    """The config with `NAME=VALUE` words in place. Raises SpecError for what is none."""
+    """Return the config with `NAME=VALUE` settings applied. Raises SpecError for a malformed or unknown one."""
     kinds = {f.name: type(getattr(config, f.name)) for f in fields(config)}
     values: dict[str, Any] = {}
     for pair in pairs:

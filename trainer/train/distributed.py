@@ -1,4 +1,4 @@
-"""Several processes that train one model together, started by torchrun: one a GPU, on one machine or more."""
+"""Several processes that train one model together, started by torchrun: one per GPU, on one machine or more."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ class Group:
     size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         return self.rank == 0
 
     def sum(self, value: Tensor) -> Tensor:
-        """Over all processes."""
+        """Return the sum over all processes."""
         if self.size > 1:
             distributed.all_reduce(value)
         return value
 
-    def agree(self, value: Tensor) -> Tensor:
-        """What process 0 has."""
+    def broadcast(self, value: Tensor) -> Tensor:
+        """Return the value of process 0."""
         if self.size > 1:
             distributed.broadcast(value, src=0)
         return value
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         if self.size > 1:
             distributed.barrier()
 
 
 def open_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda`; of several GPUs the one of this process. Raises DeviceError if there is none."""
+    """Return the device for `auto`, `cpu` or `cuda`; of several GPUs that of this process. Raises DeviceError."""
     if name not in ("auto", "cpu", "cuda"):
         raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda")
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise DeviceError("device cuda: no GPU that this torch can use")
-    if name == "cpu" or not there:
+    if name == "cpu" or not available:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuDNN's recurrent layers vary from run to run
     torch.backends.cudnn.deterministic = True
@@ -61,13 +61,15 @@ def open_device(name: str) -> torch.device:
 
 @contextmanager
 def distributed_group(device: torch.device) -> Iterator[Group]:
-    """The group that torchrun has started, or this process alone. What holds the group (a DistributedDataParallel)
-    has to be gone at the end: only then do the group's own threads end with it, and one that still lives when the
-    interpreter ends can abort the process."""
+    """Join the group that torchrun has started; without one, this process is alone.
+
+    Whatever holds the group (a DistributedDataParallel) must be gone at the end of the block: only then do the group's
+    threads end with it, and a thread that outlives the interpreter can abort the process.
+    """
     if "WORLD_SIZE" not in os.environ:
         yield Group()
         return
-    import_module("torch.distributed.nn")  # loaded later, its functions would hold the group as their default for ever
+    import_module("torch.distributed.nn")  # loaded later, its functions would keep the group as a default argument
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size())

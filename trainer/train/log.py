@@ -1,6 +1,6 @@
-"""What a run came to, epoch after epoch: log.csv, and events for TensorBoard.
+"""The log of a run, epoch by epoch.
 
-RUN/log.csv         a line an epoch
+RUN/log.csv         one line per epoch
 RUN/events.out.*    for `tensorboard --logdir RUN`
 """
 
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from streamtag.errors import OutputError
+from trainer.files import report_write_errors
+
+LOG = "log.csv"
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """loss: of training; the scores: of validation with averaged weights, after whole clips and after 3 s."""
+    """The training loss of an epoch, and the validation scores of the averaged weights: whole clips, and after 3 s."""
 
     epoch: int
     loss: float
@@ -32,22 +34,20 @@ COLUMNS = tuple(field.name for field in fields(Epoch))
 
 
 class TrainingLog:
-    """Of the run in `folder`, of which `done` epochs are kept: what was written after them, before a kill, goes."""
+    """The log of the run in `folder`, of which `done` epochs are kept; later ones, from before a kill, are removed."""
 
     def __init__(self, folder: Path, done: int) -> None:
-        self._path = folder / "log.csv"
+        self._path = folder / LOG
         self._events = SummaryWriter(str(folder), purge_step=done + 1)
 
     def write(self, epoch: Epoch) -> None:
-        """Raises OutputError if the disk does not take it."""
-        try:
+        """Append an epoch. Raises OutputError if that fails."""
+        with report_write_errors(self._path):
             text = self._path.read_text() if self._path.exists() else ",".join(COLUMNS)
             kept = text.splitlines()[: epoch.epoch]
             with self._path.open("w", newline="") as file:
                 file.write("\n".join(kept) + "\n")
                 csv.writer(file, lineterminator="\n").writerow(f"{getattr(epoch, c):.6g}" for c in COLUMNS)
-        except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written: {error.strerror or error}") from error
         for name in COLUMNS[1:]:
             self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)
         self._events.flush()

@@ -1,13 +1,12 @@
-"""One training run: epochs of steps, validation with averaged weights, a checkpoint an epoch, the best model aside.
+"""One training run: epochs of steps, validation with averaged weights, a checkpoint per epoch, the best model kept.
 
-RUN/config.json               what was asked for
-RUN/checkpoint.safetensors    everything needed to go on after a kill: the result is the same to the byte
-RUN/best.safetensors          see trainer.run; RUN/log.csv and events: see trainer.train.log
+RUN/config.json               the settings
+RUN/checkpoint.safetensors    everything needed to continue after a kill: the result is identical to the byte
+RUN/best.safetensors          see `trainer.run`; for RUN/log.csv and events see `train.log`
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,56 +17,60 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from streamtag.errors import OutputError, SpecError
 from streamtag.model import where
-from trainer.run import BEST, WEIGHT, TrainedSystem, save_run
+from trainer.evaluate import metrics
+from trainer.files import report_write_errors, write_json
+from trainer.run import BEST, CHECKPOINT, SETTINGS, WEIGHT, TrainedSystem, check_settings, save_run
 from trainer.systems import Dropout
 from trainer.train.batches import Batch, Batches
-from trainer.train.checkpoint import fitting, load, save
+from trainer.train.checkpoint import load, matching, save
 from trainer.train.config import TrainConfig
-from trainer.train.data import Data
-from trainer.train.dataset import Frames
+from trainer.train.dataset import TrainingData
 from trainer.train.distributed import Group
+from trainer.train.frame_loader import FrameLoader
 from trainer.train.log import Epoch, TrainingLog
-from trainer.train.validation import predict, scores, with_weights
+from trainer.train.validation import predict, with_weights
 
-CHECKPOINT, SETTINGS = "checkpoint.safetensors", "config.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class Run:
-    """The owner of a run's state: weights, their average, the optimiser, and how far it has come."""
+    """Owns the state of a run: the weights, their average, the optimizer and the progress."""
 
     def __init__(
         self,
         folder: Path,
         config: TrainConfig,
-        data: Data,
+        data: TrainingData,
         device: torch.device | str = "cpu",
         start: Path | None = None,
         group: Group | None = None,
     ) -> None:
-        """`start`: another run's folder, whose best weights this one begins with. Raises ManifestError if they
-        belong to another network, SpecError if `folder` holds a run with other settings."""
+        """Open the run in `folder`, or begin it, with the best weights of the run in `start` if given.
+
+        Raises ManifestError if those belong to another network, SpecError if `folder` has a run with other settings.
+        """
         self.folder, self.config, self.data = folder, config, data
         self.device, self.group = torch.device(device), group or Group()
-        self.kind = PRECISIONS[config.precision]
+        self.dtype = PRECISIONS[config.precision]
         torch.manual_seed(config.seed)
         dropout = Dropout(config.dropout, config.recurrent_dropout)
         self.network = config.plan.build(data.offsets.shape[1], len(data.tags), dropout).to(self.device)
         self.normalize = data.normalize.to(self.device)
         self.batches = Batches(data, config, self.normalize, self.device, self.group)
-        self.valid = Frames(data.valid, self.device)
+        self._valid = FrameLoader(data.valid, self.device)
         if start is None:
-            self._start_head()
+            self._initialize_head()
         else:
             own = self.network.state_dict()
-            self.network.load_state_dict(fitting(load(start / BEST)[0], own, WEIGHT, start))
+            self.network.load_state_dict(matching(load(start / BEST)[0], own, WEIGHT, start))
         self.average = {name: weight.detach().clone() for name, weight in self.network.state_dict().items()}
-        self.optimizer = self._optimizer()
+        self.optimizer = self._make_optimizer()
         self.epoch, self.step, self.best, self.best_epoch = 0, 0, -1.0, 0
-        self._open_folder()
+        if not check_settings(folder, config) and self.group.is_first:
+            with report_write_errors(folder / SETTINGS):
+                write_json(folder / SETTINGS, config.to_dict())
         self.group.wait()  # until the settings are written
         if (folder / CHECKPOINT).exists():
             self._resume()
@@ -75,15 +78,15 @@ class Run:
         if self.group.size > 1:
             self.model = DistributedDataParallel(self.network)
 
-    def _start_head(self) -> None:
-        """Every tag starts at its mean over the data, so that no step is lost on learning how rare it is."""
+    def _initialize_head(self) -> None:
+        """Set each tag's bias to its mean over the data, so that no step is spent on learning how rare it is."""
         head = self.network.head
         assert isinstance(head, nn.Linear)
         mean = torch.from_numpy(self.data.training.mean_targets()).clamp(1e-3, 1 - 1e-3)
         head.bias.data.copy_(torch.logit(mean))
         head.weight.data.mul_(0.1)
 
-    def _optimizer(self) -> torch.optim.AdamW:
+    def _make_optimizer(self) -> torch.optim.AdamW:
         config = self.config
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         groups = [
@@ -92,49 +95,53 @@ class Run:
         ]
         return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta_2), foreach=True)
 
-    def epochs(self, tick: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
-        """Go on until the end or until validation no longer improves; yields an Epoch after each. `tick` is called
-        after each step."""
-        journal = TrainingLog(self.folder, self.epoch) if self.group.first else None
+    @property
+    def has_finished(self) -> bool:
+        """Return whether all epochs are done, or validation has not improved for `patience` epochs."""
+        return self.epoch >= self.config.epochs or self.epoch - self.best_epoch >= self.config.patience
+
+    def epochs(self, on_step: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
+        """Train until the run has finished, and yield each epoch. `on_step` is called after each step."""
+        log = TrainingLog(self.folder, self.epoch) if self.group.is_first else None
         try:
-            while self.epoch < self.config.epochs and self.epoch - self.best_epoch < self.config.patience:
-                epoch = self._one_epoch(tick)
-                if journal:
-                    journal.write(epoch)
+            while not self.has_finished:
+                epoch = self._train_epoch(on_step)
+                if log:
+                    log.write(epoch)
                 yield epoch
         finally:
-            if journal:
-                journal.close()
+            if log:
+                log.close()
 
-    def _one_epoch(self, tick: Callable[[], None]) -> Epoch:
+    def _train_epoch(self, on_step: Callable[[], None]) -> Epoch:
         start, number = time.monotonic(), self.epoch + 1
-        seed = self.config.seed * 100003 + number  # from here on nothing depends on what was before the epoch
+        seed = self.config.seed * 100003 + number  # nothing below depends on what was drawn before this epoch
         torch.manual_seed(seed + 7919 * self.group.rank)  # of dropout
         self.network.train()
         losses = torch.zeros((), device=self.device)
         state: Any = None
         for batch in self.batches.epoch(seed):
-            loss, state = self.one_step(batch, state)
+            loss, state = self.train_step(batch, state)
             losses += loss
-            tick()
-        loss_sum = float(self.group.sum(losses / self.batches.steps() / self.group.size))
+            on_step()
+        mean_loss = float(self.group.sum(losses / self.batches.steps() / self.group.size))
         self.epoch = number
-        scored = self._validate()
-        if scored[0] > self.best:
-            self.best, self.best_epoch = scored[0], number
+        scores = self._validate()
+        if scores[0] > self.best:
+            self.best, self.best_epoch = scores[0], number
             self._save_best()
-        result = Epoch(number, loss_sum, *scored, self._rate(), time.monotonic() - start)
+        result = Epoch(number, mean_loss, *scores, self._rate(), time.monotonic() - start)
         self._save_checkpoint()
         return result
 
-    def one_step(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
-        """Learn from one batch; `state` is what the step before left, None before the first. -> loss, state."""
-        silence = self.network.initial_state(len(batch.x))  # type: ignore[operator]
+    def train_step(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+        """Learn from one batch, and return the loss and state. `state` is that of the previous step, or None."""
+        initial = self.network.initial_state(len(batch.x))  # type: ignore[operator]
         with torch.no_grad():  # gradients end here
-            state = silence if state is None else where(batch.fresh, silence, state)
+            state = initial if state is None else where(batch.fresh, initial, state)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast(self.device.type, self.kind, enabled=self.kind != torch.float32):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits, state = self.model(batch.x, state)
         total = self.group.sum(batch.weight.sum()) / self.group.size
         loss = loss_of(logits, batch.y, batch.weight, self.config.clip_loss, total)
@@ -143,51 +150,51 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
-        self._follow(min(self.config.ema, (1 + self.step) / (10 + self.step)))
+        self._update_average(min(self.config.ema, (1 + self.step) / (10 + self.step)))
         return loss.detach(), state
 
     @torch.no_grad()
-    def _follow(self, decay: float) -> None:
-        """Move the averaged weights, and running statistics among them; whole numbers are counts and just copied."""
+    def _update_average(self, decay: float) -> None:
+        """Move the averaged weights and running statistics; integers are counts and are copied."""
         pairs = [(self.average[name], weight) for name, weight in self.network.state_dict().items()]
-        moving = [(kept, new) for kept, new in pairs if new.is_floating_point()]
-        torch._foreach_lerp_([kept for kept, _ in moving], [new for _, new in moving], 1 - decay)
+        floats = [(kept, new) for kept, new in pairs if new.is_floating_point()]
+        torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], 1 - decay)
         for kept, new in pairs:
             if not new.is_floating_point():
                 kept.copy_(new)
 
     def _rate(self) -> float:
         config = self.config
-        warm = min(1.0, (self.step + 1) / config.warmup)
-        passed = min(1.0, self.step / (config.epochs * self.batches.steps()))
+        warmup = min(1.0, (self.step + 1) / config.warmup)
+        progress = min(1.0, self.step / (config.epochs * self.batches.steps()))
         if config.schedule == "exponential":
-            return config.rate * warm * math.pow(config.last_rate, passed)
-        return config.rate * warm * 0.5 * (1 + math.cos(math.pi * passed))
+            return config.rate * warmup * math.pow(config.last_rate, progress)
+        return config.rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
     def predictions(self) -> tuple[Any, Any]:
-        """Mean probabilities [n, C] of the validation clips, whole and of their first 3 s, by the averaged weights."""
+        """Return mean probabilities [n, C] of the validation clips by the averaged weights: whole, and first 3 s."""
         with with_weights(self.network, self.average):
             count = len(self.data.valid.rows)
-            return predict(self.network, self.normalize, self.valid, count, self.data.hop_s, self.kind)
+            return predict(self.network, self.normalize, self._valid, count, self.data.hop_s, self.dtype)
 
     def _validate(self) -> tuple[float, float, float]:
-        """ROC-AUC, PR-AUC, and ROC-AUC after 3 s, which all processes then agree on."""
+        """Return ROC-AUC, PR-AUC, and ROC-AUC after 3 s, the same in all processes."""
         values = torch.zeros(3, dtype=torch.float64, device=self.device)
-        if self.group.first:
-            whole, soon = scores(self.predictions(), self.data.targets)
-            values = values.new_tensor([whole.roc_auc, whole.pr_auc, soon.roc_auc])
-        roc_auc, pr_auc, roc_auc_soon = self.group.agree(values).tolist()
-        return roc_auc, pr_auc, roc_auc_soon
+        if self.group.is_first:
+            whole, early = (metrics.score(part, self.data.targets) for part in self.predictions())
+            values = values.new_tensor([whole.roc_auc, whole.pr_auc, early.roc_auc])
+        roc_auc, pr_auc, roc_auc_early = self.group.broadcast(values).tolist()
+        return roc_auc, pr_auc, roc_auc_early
 
     def _save_best(self) -> None:
-        if self.group.first:
+        if self.group.is_first:
             best = {"epoch": self.epoch, "roc_auc": self.best}
             plan, tags = self.config.plan, self.data.tags
             trained = TrainedSystem(plan, self.config, tags, self.normalize, self.network, best)
             save_run(self.folder, self.average, trained)
 
     def _save_checkpoint(self) -> None:
-        if not self.group.first:
+        if not self.group.is_first:
             return
         tensors = {f"average.{name}": weight for name, weight in self.average.items()}
         tensors |= {f"weight.{name}": weight for name, weight in self.network.state_dict().items()}
@@ -199,10 +206,10 @@ class Run:
 
     def _resume(self) -> None:
         tensors, meta = load(self.folder / CHECKPOINT)
-        weights = fitting(tensors, self.average, "weight.", self.folder)
-        average = fitting(tensors, self.average, "average.", self.folder)
+        weights = matching(tensors, self.average, "weight.", self.folder)
+        average = matching(tensors, self.average, "average.", self.folder)
         trained = {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
-        moments = {m: fitting(tensors, trained, f"{m}.", self.folder) for m in MOMENTS}
+        moments = {m: matching(tensors, trained, f"{m}.", self.folder) for m in MOMENTS}
         self.network.load_state_dict(weights)
         for name, kept in self.average.items():
             kept.copy_(average[name])
@@ -212,27 +219,10 @@ class Run:
         self.epoch, self.step = meta["epoch"], meta["step"]
         self.best, self.best_epoch = meta["best"], meta["best_epoch"]
 
-    def _open_folder(self) -> None:
-        settings = self.folder / SETTINGS
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if settings.exists():
-                found = json.loads(settings.read_text())
-                for name, wanted in self.config.to_dict().items():
-                    if found.get(name) != wanted:
-                        difference = f"{name} = {found.get(name)}, not {wanted}"
-                        raise SpecError(f"{self.folder}: holds a run with other settings ({difference}): name another")
-            elif self.group.first:
-                settings.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
-        except (OSError, ValueError) as error:
-            if isinstance(error, SpecError):
-                raise
-            raise OutputError(f"{self.folder}: cannot hold a run: {error}") from error
-
 
 def loss_of(logits: Tensor, y: Tensor, weight: Tensor, clip_loss: float, total: Tensor) -> Tensor:
-    """Cross-entropy of the frames [N, F, C], weighted [N, F] over `total`, plus `clip_loss` times that of the weighted
-    means over time. Logits [N, 1, C] speak of the whole: of the weighted mean of y alone."""
+    """Return the cross-entropy of frames [N, F, C], weighted by [N, F] over `total`, plus `clip_loss` times that of
+    the weighted means over time. Logits [N, 1, C] describe whole clips and are compared with the mean of y alone."""
     share = (weight / weight.sum(1, keepdim=True).clamp(min=1e-6))[:, :, None]
     mean_y = (y * share).sum(1).clamp(0.0, 1.0)
     if logits.shape[1] < y.shape[1]:

@@ -1,13 +1,13 @@
-"""The named recipes: how each system is trained.
+"""The named recipes for training a system.
 
 `paper` is what Song et al. 2018 print: Adam at 1e-5 with exponential decay, up to 300 epochs, binary cross-entropy, S2
-divided by its S1 and no logarithm, each clip one sequence, nothing changed or blended, recurrent dropout without memory
-loss (0.5 after each pooling of the CNN). Not said there, and chosen here: 0.75 is the share kept, as TensorFlow's
-argument of that time was, so 0.25 is dropped; the rate falls to a tenth over the run; 64 clips a step; the loss counts
-every frame alike; gradients are clipped at 1; no early stopping. Products are float32, as they were on a GTX 1080.
+divided by its S1 without a logarithm, each clip as one sequence, no augmentation, recurrent dropout without memory loss
+(0.5 after each pooling of the CNN). The paper leaves these open: 0.75 is taken as the share kept, as in TensorFlow's
+argument at that time, so 0.25 is dropped; the rate decays to a tenth over the run; a step has 64 clips; all frames have
+equal weight; gradients are clipped at 1; there is no early stopping. Products are float32, as on a GTX 1080.
 
-`best` is ours: see `trainer.train.config` for what it was chosen by. It was measured with GRUs on scattering; for the
-other systems it is the same with the dropout of their family, not searched for.
+`best` is ours: `train.config` describes how it was chosen, for GRUs on scattering. The other systems use it with the
+dropout of their family, without a search of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainer.features.frontends import frontend
 from trainer.systems import System, named
 from trainer.train.config import TrainConfig
 
-CLIP_S = 29.0  # what the paper trims clips to
+CLIP_S = 29.0  # to which the paper trims clips
 
 
 def _paper(system: System) -> TrainConfig:
@@ -68,7 +68,7 @@ def _best(system: System) -> TrainConfig:
         return TrainConfig(system=system.name, frames=frames, carry=0.0)
     config = TrainConfig(system=system.name, frames=frames)
     if system.front != "scattering":
-        return replace(config, frames=frames // 4)  # 7 s: gradients through 1800 steps fade anyway
+        return replace(config, frames=frames // 4)  # 7 s: gradients through 1800 steps vanish anyway
     return config
 
 
@@ -80,7 +80,7 @@ RECIPES: dict[str, Callable[[System], TrainConfig]] = {"paper": _paper, "best": 
 
 
 def recipe(name: str, system: str) -> TrainConfig:
-    """Raises SpecError if there is no such recipe or system."""
+    """Return the settings of a recipe for a system. Raises SpecError for an unknown recipe or system."""
     if name not in RECIPES:
         raise SpecError(f"no recipe {name!r}, only: {', '.join(RECIPES)}")
     return RECIPES[name](named(system))

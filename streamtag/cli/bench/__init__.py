@@ -1,1 +1,60 @@
 """`streamtag bench`: the speed of the front end, a hop and a file; the latency of a live stream; stream capacity."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from streamtag.cli import options
+from streamtag.cli.app import as_command
+
+
+class Benchmark(StrEnum):
+    all = "all"
+    live = "live"
+    streams = "streams"
+
+
+@as_command(
+    "bench",
+    "\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n  streamtag bench streams\n"
+    "  streamtag bench --json",
+)
+def bench(
+    what: Annotated[
+        Benchmark,
+        typer.Argument(
+            help="all: front end, hop and file; live: latency and cost of a stream with subscribers; "
+            "streams: how many live streams this machine can process."
+        ),
+    ] = Benchmark.all,
+    as_json: options.JsonObject = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            metavar="SECONDS",
+            min=10,
+            max=86_400,
+            help="Seconds of sound in each part of `live` (60) or each trial of `streams` (10).",
+        ),
+    ] = None,
+    model: options.Model = None,
+    device: options.ComputeDevice = options.Device.auto,
+    precision: options.PrecisionOption = options.Precision.float32,
+) -> int:
+    """Measure this machine: the front end against kymatio, a hop and a whole file; or a live stream in real time;
+    or how many live streams it can process (several minutes)."""
+    if what is Benchmark.live:
+        from streamtag.cli.bench import live
+
+        return live.run(as_json, model, device.value, seconds or 60.0)
+    if what is Benchmark.streams:
+        from streamtag.cli.bench import capacity
+
+        return capacity.run(as_json, model, device.value, seconds or 10.0, precision.value)
+    from streamtag.cli.bench import offline
+
+    return offline.run(as_json, model, device.value)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamtag.api import load
 from streamtag.audio.pcm import PcmFormat
+from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.bench.figures import Figures, one_thread, print_progress, run_sections
-from streamtag.cli.bench.schedule import DRAIN_TIMEOUT_S, LoadSchedule, chunk_index, feed
-from streamtag.cli.bench.trial import DEADLINE_S, Trial, TrialRecorder
-from streamtag.cli.parallelism import ParallelismPlan
+from streamtag.cli.bench.load import DEADLINE_S, PERIOD_S, LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.cli.serve import GPU_BATCH, ParallelismPlan
 from streamtag.inference.batch import SessionPool
 from streamtag.protocol.messages import Frame, Gap, Message
 from streamtag.scheduler.config import SchedulerConfig
@@ -28,52 +27,25 @@ if TYPE_CHECKING:
 
 FIRST, FIRST_ON_A_GPU = 64, 1024  # streams of the first trial
 MAX_STREAMS = 1 << 16
-BATCH, GPU_BATCH = 64, 512  # streams of a step at most
+BATCH = 64  # streams of a step at most, without a GPU
 WARM_UP_BATCH = 4096
 MAX_TRIALS = 20  # that a search has time for, about
 RESOLUTION = 0.02  # of the number that passed: the search ends when the next failure is not farther away
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """best: the largest trial that passed; None if not even one stream did. failed: the smallest that failed.
-
-    trials: all in the order in which they were made. at_limit: no larger number was allowed.
-    """
-
-    best: Trial | None
-    failed: Trial | None
-    trials: tuple[Trial, ...]
-    at_limit: bool = False
-
-    @property
-    def streams(self) -> int:
-        return 0 if self.best is None else self.best.streams
-
-    def to_figures(self) -> Figures:
-        trials = [trial.description for trial in self.trials]
-        if self.best is None:
-            return {"streams": 0, "trials": trials}
-        bound = "more were not allowed" if self.at_limit else "there was no time for more"
-        if self.failed is not None:
-            bound = f"{self.failed.streams} failed"
-        return {"streams": self.streams, "bound": bound, **self.best.to_figures(), "trials": trials}
-
-
-def run(*, as_json: bool, model: Path | None, device: str, seconds: float, precision: str) -> int:
+def run(as_json: bool, model: Path | None, device: str, seconds: float, precision: str) -> int:
     """Search, print what was found and return the exit code. seconds: measured in each trial."""
     tagger = load(model, device)
     plan = ParallelismPlan.of(tagger.device)
     schedule = LoadSchedule(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
     trial = partial(scheduler_trial, tagger, schedule, plan=plan, precision=precision)
     first = FIRST if tagger.device == "cpu" else FIRST_ON_A_GPU
-    limit_s = MAX_TRIALS * schedule.counted[1]
     sections: dict[str, Callable[[], Figures]] = {
         "rule": lambda: {
             "passed": f"no frame lost, p99 of hop ready to message under {1e3 * DEADLINE_S:g} ms",
-            "fed": f"16-bit mono at {schedule.rate} Hz in chunks of {1e3 * schedule.chunk_s:g} ms, by the clock",
+            "fed": f"16-bit mono at {SAMPLE_RATE} Hz in chunks of {1e3 * PERIOD_S:g} ms, by the clock",
         },
-        "engine alone": lambda: search(trial, first, MAX_STREAMS, limit_s).to_figures(),
+        "engine alone": lambda: search(trial, first, MAX_STREAMS, MAX_TRIALS * schedule.counted[1]),
     }
     with one_thread():
         workers = {"worker_processes": plan.processes or 0, "engine_threads": plan.threads}
@@ -81,35 +53,38 @@ def run(*, as_json: bool, model: Path | None, device: str, seconds: float, preci
     return 0
 
 
-def search(trial: Callable[[int], Trial], first: int, most: int, limit_s: float) -> SearchResult:
-    """Double the number of streams until a trial fails, then bisect; no trial starts after limit_s.
+def search(trial: Callable[[int], Trial], first: int, most: int, limit_s: float) -> Figures:
+    """Return the figures of the largest number of streams that passes, `bound`: how certain it is, and all `trials`.
 
-    A number fails if it fails twice: whatever else the machine had to do must not count against it.
+    The number is doubled until a trial fails, then bisected; no trial starts after limit_s. A number fails if it fails
+    twice: whatever else the machine had to do must not count against it.
     """
     until = time.monotonic() + limit_s
     trials: list[Trial] = []
     best: Trial | None = None
-    failed: Trial | None = None
-    number = min(first, most)
+    failed: int | None = None
+    number, bound = min(first, most), "there was no time for more"
     while not trials or time.monotonic() < until:
         for _ in range(2):
-            trials.append(made := trial(number))
-            print_progress(made.description)
-            if made.passed:
-                best = made
+            trials.append(trial(number))
+            print_progress(str(trials[-1]))
+            if trials[-1].passed:
+                best = trials[-1]
                 break
         else:
-            failed = made
-        low = 0 if best is None else best.streams
+            failed, bound = number, f"{number} failed"
+        passed = 0 if best is None else best.streams
         if failed is None:
-            if low >= most:
-                return SearchResult(best, failed, tuple(trials), at_limit=True)
-            number = min(2 * low, most)
-        elif failed.streams - low <= max(1, RESOLUTION * low):
+            if passed >= most:
+                bound = "more were not allowed"
+                break
+            number = min(2 * passed, most)
+        elif failed - passed <= max(1, RESOLUTION * passed):
             break
         else:
-            number = (low + failed.streams) // 2
-    return SearchResult(best, failed, tuple(trials))
+            number = (passed + failed) // 2
+    figures = {} if best is None else {"bound": bound, **best.to_figures()}
+    return {"streams": 0 if best is None else best.streams, **figures, "trials": [str(each) for each in trials]}
 
 
 class StepRecorder(NullObserver):
@@ -138,7 +113,6 @@ def scheduler_trial(
 ) -> Trial:
     """Push the bytes of many producers into a scheduler by the clock and record its messages."""
     recorder, steps = TrialRecorder(schedule, range(streams)), StepRecorder()
-    chunks = schedule.pcm_chunks()
     blocked: set[str] = set()  # producers that must not push until there is room again
 
     def publish(messages: Sequence[Message]) -> None:
@@ -149,12 +123,11 @@ def scheduler_trial(
             elif isinstance(message, Gap):
                 recorder.add_gap(int(message.stream))
 
-    def push(stream: int, chunk: int) -> None:
-        name = str(stream)
-        if name in blocked:
+    def push(stream: int, chunk: bytes) -> None:
+        if str(stream) in blocked:
             recorder.add_gap(stream)
-        elif not handles[stream].push(chunks[chunk_index(stream, chunk, len(chunks))]):
-            blocked.add(name)
+        elif not handles[stream].push(chunk):
+            blocked.add(str(stream))
 
     batch = BATCH if tagger.device == "cpu" else GPU_BATCH
     config = SchedulerConfig(workers=plan.threads, max_streams=streams, batch=batch)
@@ -163,18 +136,12 @@ def scheduler_trial(
         pool.warm_up(WARM_UP_BATCH)
         scheduler = Scheduler(pool, tagger.tags, tagger.thresholds, publish, config, observer=steps)
         resources.enter_context(scheduler)
-        format = PcmFormat(schedule.rate, "s16le", 1)
-        names = [str(stream) for stream in range(streams)]
+        format, names = PcmFormat(SAMPLE_RATE, "s16le", 1), [str(stream) for stream in range(streams)]
         handles = [scheduler.open(name, format, None, partial(blocked.discard, name)) for name in names]
         start = time.monotonic() + 0.1
-        cpu_s, began = time.process_time(), time.monotonic()
-        late_s = feed(schedule, range(streams), start, push)
-        until = time.monotonic() + DRAIN_TIMEOUT_S
-        while not recorder.is_complete and time.monotonic() < until:
-            time.sleep(DRAIN_TIMEOUT_S / 20)
-        own_cpu = 100 * (time.process_time() - cpu_s) / (time.monotonic() - began)
-        figures = {**steps.to_figures(), "device_bytes_a_stream": pool.slot_bytes, "own_cpu_percent_of_a_core": own_cpu}
-        trial = recorder.trial(start, late_s, **figures)
+        feed(schedule, range(streams), start, push)
+        recorder.wait()
+        trial = recorder.trial(start, **steps.to_figures(), device_bytes_a_stream=pool.slot_bytes)
         for handle in handles:
             handle.end()
     return trial

@@ -26,12 +26,11 @@ from streamtag.model import Scattering
 CLIP_S = 29.0
 
 
-def run(*, as_json: bool, model: Path | None, device: str) -> int:
+def run(as_json: bool, model: Path | None, device: str) -> int:
     """Measure everything, print it and return the exit code."""
     tagger = load(model, device)
     sections: dict[str, Callable[[], Figures]] = {
         "front end, whole clips": lambda: front_end(tagger.network.scattering),
-        "front end, one stream": lambda: streaming(tagger.network.scattering),
         "a hop through the whole network": lambda: hops(tagger),
         "a four-minute MP3": lambda: whole_file(tagger),
     }
@@ -66,27 +65,6 @@ def front_end(scattering: Scattering, clips: int = 4, clip_s: float = CLIP_S) ->
     }
     speeds = {"times_real_time": seconds / own_s, "kymatio_times_real_time": seconds / kymatio_s}
     return {**speeds, "ratio": kymatio_s / own_s, **errors}
-
-
-def streaming(scattering: Scattering, clip_s: float = CLIP_S) -> Figures:
-    """Compare scattering hop by hop with the same transform of a whole clip: one stream, one thread."""
-    hop = scattering.spec.hop
-    audio = torch.from_numpy(music(clip_s))[None].to(scattering.fade.device)
-    frames = scattering.spec.frame_count(audio.shape[1])
-    chunks = [audio[:, n * hop : (n + 1) * hop] for n in range(frames - 1)]
-
-    def stream() -> None:
-        state = scattering.initial_state(1)
-        for chunk in chunks:
-            _, state = scattering.step(chunk, state)
-
-    with one_thread(), torch.inference_mode():
-        online_s, offline_s = _median_times([stream, lambda: scattering(audio)])
-    return {
-        "ms_per_hop": 1e3 * online_s / len(chunks),
-        "whole_clip_ms_per_hop": 1e3 * offline_s / frames,
-        "ratio": (online_s / len(chunks)) / (offline_s / frames),
-    }
 
 
 def hops(tagger: Tagger, count: int = 300) -> Figures:

@@ -15,7 +15,7 @@ from trainer.systems import SYSTEMS, named
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    with clock.threads(1):
+    with clock.torch_threads(1):
         yield
 
 
@@ -78,7 +78,7 @@ def test_training_figures_fit_together(system: str) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_the_plain_loop_is_run_beside_ours() -> None:
-    found = training.against_a_plain_loop("Scat-1L-8H-GRU", share=0.001, steps=1, device="cpu")
+    found = training.compare_with_plain_loop("Scat-1L-8H-GRU", share=0.001, steps=1, device="cpu")
     ratio = found["plain_seconds_per_epoch"] / found["seconds_per_epoch"]
     assert found["times_plain_loop"] == pytest.approx(ratio)
     assert found["hours_for_300_epochs"] == pytest.approx(found["seconds_per_epoch"] / 12)
@@ -93,7 +93,7 @@ def test_random_clips_are_read_as_real_ones() -> None:
 
 
 def test_kymatio_and_ours_are_timed_on_the_same_clips(monkeypatch: pytest.MonkeyPatch, need: Need) -> None:
-    need("kymatio", extraction.kymatio_there(), "kymatio does not import with this SciPy")
+    need("kymatio", extraction.has_kymatio(), "kymatio does not import with this SciPy")
     monkeypatch.setattr(extraction, "CLIP_S", 4.0)
     monkeypatch.setattr(extraction, "CUT_S", 4.0)
     found = dict(extraction.extraction(4, 2))

@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 
 from streamtag.errors import ManifestError, OutputError
-from tests.trainer import leaky
+from tests.trainer import synthetic_model
 from trainer.data.manifest import Manifest
 from trainer.report import document, published, sections
 
 
 @pytest.fixture(scope="module")
 def data() -> Manifest:
-    return leaky.silent_set(120, ("guitar", "slow <b>|x", "techno"))
+    return synthetic_model.set_without_sound(120, ("guitar", "slow <b>|x", "techno"))
 
 
 @pytest.fixture(scope="module")
 def results(data: Manifest) -> list[dict[str, Any]]:
     found = [
-        leaky.result(data, keep, name, minutes=(2, 5), streams=8)
+        synthetic_model.result(data, keep, name, minutes=(2, 5), streams=8)
         for keep, name in ((0.9, "Scat-5L-512H-GRU"), (0.5, "Scat-2L-32H-GRU"))
     ]
     found[0]["course"] = {"epoch": [1, 2], "loss": [0.7, 0.5], "roc_auc": [0.6, 0.8]}

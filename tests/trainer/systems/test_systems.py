@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from streamtag.errors import SpecError
 from streamtag.model import gather_rows, where
 from trainer.commands import systems as systems_command
-from trainer.systems import SYSTEMS, TABLE_2, Dropout, Memory, System, named
+from trainer.systems import SYSTEMS, TABLE_2, Dropout, RecurrentState, System, named
 
 EXACT = {
     "Scat-4L-256H-LSTM": 2_295_346,
@@ -84,7 +84,7 @@ def test_in_pieces_it_is_the_same_function(name: str) -> None:
         forgetful = torch.cat([network(piece, start(network, 4))[0] for piece in x.chunk(2, dim=1)], dim=1)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=0)
     torch.testing.assert_close(state.cells, end.cells, atol=1e-5, rtol=0)
-    assert state.heard.tolist() == [130] * 4
+    assert state.age.tolist() == [130] * 4
     assert float((forgetful - whole).abs().max()) > 1e-3, "without its state it is another"
 
 
@@ -99,8 +99,8 @@ def test_streams_of_a_batch_do_not_hear_each_other(name: str) -> None:
         rows = torch.tensor([True, False, True])
         torch.testing.assert_close(before[0][rows], after[0][rows])
         assert not torch.allclose(before[0][1], after[0][1])
-        state: Memory = where(rows, before[1], start(network, 3))
-        assert state.heard.tolist() == [20, 0, 20]
+        state: RecurrentState = where(rows, before[1], start(network, 3))
+        assert state.age.tolist() == [20, 0, 20]
         fresh, alone = network(x[1:2], gather_rows(state, torch.tensor([1]))), network(x[1:2], start(network, 1))
         torch.testing.assert_close(fresh[0], alone[0])
 

@@ -1,0 +1,165 @@
+"""How every command runs: errors and notices, signals, exit codes, the greeting of a stream, and `--serve`."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from streamtag import __version__
+from streamtag.cli.options import tag_names
+from streamtag.errors import StreamtagError
+from streamtag.protocol.messages import Error, Hello, Message
+from streamtag.protocol.selection import Selection
+
+if TYPE_CHECKING:
+    from streamtag.api import Tagger
+    from streamtag.server.config import ServerConfig
+    from streamtag.server.thread import ServerThread
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REPEAT_S = 0.3  # `timeout` sends its signal twice, to the program and to its group: that is one request
+
+
+class Reporter:
+    """Prints errors and notices, one line each, and publishes errors as messages too."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.has_failed = False
+        self.publish_to: list[Callable[[Message], None]] = []
+        self._file = file
+
+    def error(self, error: StreamtagError) -> None:
+        self.has_failed = True
+        self.note(str(error))
+        for publish in self.publish_to:
+            publish(Error(str(error)))
+
+    def note(self, text: str) -> None:
+        print(f"streamtag: {text}", file=self._file, flush=True)
+
+
+class SignalGuard:
+    """Notes the first Ctrl-C or SIGTERM while it is entered, so that no result is cut in the middle of a write.
+
+    The work checks `stop_requested` between its steps. A second signal raises KeyboardInterrupt at once, unless it
+    comes within REPEAT_S of the first. Signals that are ignored (as in a shell's background jobs) stay ignored.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._number: int | None = None
+        self._received_at = 0.0
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """As shells count: 130 for Ctrl-C, 143 for SIGTERM; 0 without a signal."""
+        return 0 if self._number is None else 128 + self._number
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._number is None:
+            self._number, self._received_at = number, self._clock()
+        elif self._clock() > self._received_at + REPEAT_S:
+            raise KeyboardInterrupt
+
+
+def run_command(json: bool, work: Callable[[Reporter, SignalGuard], None]) -> int:
+    """Do the work, report its errors, and return the exit code: 0, 1, or 130 and 143 after a signal.
+
+    json: standard output holds messages, errors too. The work enters the guard where it can be stopped cleanly.
+    Raises BrokenPipeError when the reader of standard output is gone.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and streams may be in any script
+        sys.stdout.reconfigure(encoding="utf-8" if json else None, errors="replace")
+    reporter, guard = Reporter(sys.stderr), SignalGuard()
+    if json:
+        from streamtag.sinks.jsonl import write_line
+
+        reporter.publish_to.append(partial(write_line, sys.stdout))
+    try:
+        work(reporter, guard)
+    except StreamtagError as error:
+        reporter.error(error)
+    return guard.exit_code or int(reporter.has_failed)
+
+
+def shares_terminal(json: bool) -> bool:
+    """Return True if a view and the messages would be drawn over each other on one terminal."""
+    return json and sys.stdout.isatty()
+
+
+def load_model(
+    model: Path | None, device: str, tags: str | None, top: int | None, threshold: float | None
+) -> tuple[Tagger, Selection, Hello]:
+    """Load the model; return it with the user's selection of its tags and the first message of a stream.
+
+    Raises ModelFileError, DeviceError, and SpecError for an unknown tag.
+    """
+    from streamtag.api import load  # late: torch
+
+    tagger = load(model, device)
+    selection = Selection.of(tagger.tags, tagger.thresholds, names=tag_names(tags), top=top, threshold=threshold)
+    return tagger, selection, hello(tagger, selection.thresholds)
+
+
+def hello(tagger: Tagger, thresholds: Sequence[float]) -> Hello:
+    """Return the first message of a stream. thresholds: one per tag, the model's or the user's."""
+    spec = tagger.network.spec
+    return Hello(
+        server=f"streamtag {__version__}",
+        model=str(tagger.card.get("name") or tagger.path.stem),
+        tags=tuple(tagger.tags),
+        sample_rate=spec.sample_rate,
+        hop_s=spec.hop_s,
+        window_s=spec.window_s,
+        lookahead_s=spec.lookahead_s,
+        thresholds=tuple(thresholds),
+    )
+
+
+def start_server(config: ServerConfig, greeting: Hello, reporter: Reporter, resources: ExitStack) -> ServerThread:
+    """Start a server that runs until `resources` are closed. Raises OutputError."""
+    from streamtag.server.thread import ServerThread
+
+    server = resources.enter_context(ServerThread(config, greeting))
+    reporter.publish_to.append(server.publish)
+    reporter.note(f"serving on {server.address}")
+    if config.token is None and not is_loopback(config.host):
+        reporter.note("anyone who can reach this address can subscribe: --token WORD asks for a password")
+    return server
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if no other machine can reach this host."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

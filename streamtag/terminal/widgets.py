@@ -1,0 +1,158 @@
+"""What the views are drawn with: characters, bars, sparklines, smoothed values and their history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+BAR_TIME_S, ORDER_TIME_S = 0.25, 1.5  # time constants: bars follow the sound, their order stays readable
+MAX_WIDTH = 100  # characters
+ON_STYLE, OFF_STYLE, DIM_STYLE = "green", "cyan", "bright_black"
+HISTORY_CELLS = 16
+FRAMES_PER_CELL = 2  # with a hop of 0.256 s the history covers the last 8 s
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Characters to draw with. fill: a cell from empty to full; mark: a threshold; heights: eight of a sparkline;
+    done, remaining: of a progress line; dot: a mark on a scale."""
+
+    fill: str
+    mark: str
+    heights: str
+    done: str
+    remaining: str
+    dot: str
+
+
+UNICODE = Glyphs(" ▏▎▍▌▋▊▉█", "╎", "▁▂▃▄▅▆▇█", "━", "─", "·")
+ASCII = Glyphs(" #", ":", "_.:-=+*#", "=", "-", "|")
+
+
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """Return block characters where the encoding has them, else ASCII."""
+    try:
+        UNICODE.heights.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def can_draw(console: Console) -> bool:
+    """Return whether the console is a terminal on which lines can be drawn over."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def open_live(console: Console, render: Callable[[], RenderableType], redraws_per_s: float, *, screen: bool) -> Live:
+    """Start drawing. screen: on the terminal's second screen, which stays right when the window is resized."""
+    # Results go to standard output by other ways: nothing may be caught and drawn here.
+    live = Live(
+        console=console,
+        screen=screen,
+        refresh_per_second=redraws_per_s,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        get_renderable=render,
+    )
+    live.start(refresh=screen)
+    return live
+
+
+def bar(value: float, threshold: float, width: int, glyphs: Glyphs = UNICODE) -> Text:
+    """Return a bar of `value` in `width` cells, with a mark at the tag's threshold."""
+    steps = len(glyphs.fill) - 1  # per cell
+    filled = round(min(1.0, max(0.0, value)) * width * steps)
+    cells = glyphs.fill[-1] * (filled // steps) + (glyphs.fill[filled % steps] if filled % steps else "")
+    text = Text(cells.ljust(width), ON_STYLE if value >= threshold else OFF_STYLE)
+    mark = min(width - 1, int(threshold * width))
+    if mark >= len(cells):
+        text = Text.assemble(text[:mark], (glyphs.mark, DIM_STYLE), text[mark + 1 :])
+    return text
+
+
+def sparkline(
+    values: NDArray[np.floating], threshold: float, glyphs: Glyphs = UNICODE, off_style: str = OFF_STYLE
+) -> Text:
+    """Return one character per probability in values [C]; blank where it is NaN.
+
+    The tallest cell is the largest value or the threshold, so that a weak tag never looks like a strong one.
+    """
+    is_known = ~np.isnan(values)
+    heights = np.where(is_known, values, 0.0)
+    full = max(threshold, float(heights.max(initial=0.0)), 1e-9)
+    steps = np.clip(heights / full * len(glyphs.heights), 0, len(glyphs.heights) - 1).astype(int)
+    text = Text()
+    for step, known, is_on in zip(steps.tolist(), is_known.tolist(), (heights >= threshold).tolist(), strict=True):
+        text.append(glyphs.heights[step] if known else " ", ON_STYLE if known and is_on else off_style)
+    return text
+
+
+class Smoother:
+    """Probabilities smoothed for display: the mean of the frames since the last drawing, approached over time.
+
+    One thread adds, another advances and reads `bars` and `order` [P].
+    """
+
+    def __init__(self, size: int) -> None:
+        """size: number of tags."""
+        self._lock = Lock()
+        self._sum = np.zeros(size)
+        self._count = 0
+        self._target = np.zeros(size)
+        self.bars = np.zeros(size)
+        self.order = np.zeros(size)
+
+    def add(self, probs: NDArray[np.floating]) -> None:
+        with self._lock:
+            self._sum += probs
+            self._count += 1
+
+    def advance(self, elapsed_s: float) -> None:
+        """Move `bars` and `order` on by this time of the clock."""
+        with self._lock:
+            if self._count:
+                self._target = self._sum / self._count
+                self._sum = np.zeros_like(self._sum)
+                self._count = 0
+        self.bars += (1 - math.exp(-elapsed_s / BAR_TIME_S)) * (self._target - self.bars)
+        self.order += (1 - math.exp(-elapsed_s / ORDER_TIME_S)) * (self._target - self.order)
+
+
+class History:
+    """The last seconds of every tag. Each cell holds the mean of its frames [P], or NaN where frames are missing.
+
+    Which frames share a cell follows from their numbers, so a cell that was drawn once stays as it is.
+    """
+
+    def __init__(self, size: int) -> None:
+        """size: number of tags."""
+        self._cells = np.full((HISTORY_CELLS, size), np.nan)
+        self._newest: int | None = None
+        self._count = 0
+
+    def add(self, number: int, probs: NDArray[np.floating]) -> None:
+        """Add a frame. Numbers jump where audio was lost, and restart with another stream."""
+        cell = number // FRAMES_PER_CELL
+        moved = HISTORY_CELLS if self._newest is None or cell < self._newest else cell - self._newest
+        if moved:
+            blank = np.full((min(moved, HISTORY_CELLS), self._cells.shape[1]), np.nan)
+            self._cells = np.concatenate([self._cells, blank])[-HISTORY_CELLS:]
+            self._count = 0
+        self._newest = cell
+        before = self._cells[-1] * self._count if self._count else 0.0
+        self._count += 1
+        self._cells[-1] = (before + probs) / self._count
+
+    @property
+    def cells(self) -> NDArray[np.float64]:
+        """[HISTORY_CELLS, P], the newest last: a copy."""
+        return self._cells.copy()

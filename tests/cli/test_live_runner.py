@@ -1,0 +1,219 @@
+"""The loop of a live stream on sound from memory: frames, gaps, notices, keys and limits."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamtag.api import Tagger
+from streamtag.audio.level_meter import Meter
+from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
+from streamtag.cli.live_runner import Limits, LiveRunner
+from streamtag.errors import SpecError
+from streamtag.inference.events import EventDetector
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.session import Session
+from streamtag.protocol.messages import Frame, Gap, Message
+from streamtag.sinks.base import Sink, SinkGroup
+from streamtag.terminal.live_panel import MeterSink
+from tests.audio.fake_microphone import FakeMicrophone, Fault
+
+RATE = 16000
+
+
+class RecordingSink(Sink):
+    """Keeps all messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def write(self, message: Message) -> None:
+        self.messages.append(message)
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [message for message in self.messages if isinstance(message, Frame)]
+
+    @property
+    def kinds(self) -> str:
+        """g for a gap, f for frames in a row, e for an error."""
+        letters = {"frame": "f", "gap": "g", "error": "e", "end": "."}
+        text = "".join(letters.get(message.type, "") for message in self.messages)
+        while "ff" in text:
+            text = text.replace("ff", "f")
+        return text
+
+
+class Scripted:
+    """A source of these events, followed by its end or by nothing."""
+
+    name, description, xruns, latency_s = "mic", "a list", 0, 0.0
+
+    def __init__(self, events: Iterable[CaptureEvent], ends: bool = True) -> None:
+        self._pieces = deque(events)
+        self._ends = ends
+
+    def read(self, timeout_s: float) -> CaptureEvent | None:
+        if self._pieces:
+            return self._pieces.popleft()
+        if self._ends:
+            return None
+        time.sleep(timeout_s)
+        return AudioChunk(np.zeros(0, np.float32), time.monotonic())
+
+    def close(self) -> None:
+        pass
+
+
+pytestmark = pytest.mark.usefixtures("one")
+
+
+Listen = Callable[..., tuple[RecordingSink, Meter, list[str]]]
+
+
+@pytest.fixture
+def listen(tagger: Tagger) -> Listen:
+    """Run a source; return the messages, the meter and the notices."""
+
+    def run(
+        source: Scripted | FakeMicrophone,
+        limits: Limits | None = None,
+        keys_pressed: Iterable[str | None] = (),
+        should_continue: Callable[[], bool] = lambda: True,
+    ) -> tuple[RecordingSink, Meter, list[str]]:
+        recorded, meter, notices, keys = RecordingSink(), Meter(lambda: 0.0), [], iter(keys_pressed)
+        sinks, detector = SinkGroup([MeterSink(meter), recorded]), EventDetector(tagger.tags, tagger.thresholds)
+        pipeline = StreamPipeline("mic", Session(tagger), detector, sinks.publish, max_rows=64)
+        runner = LiveRunner(source, pipeline, meter, limits or Limits(), lambda notice: notices.append(notice.text))
+        first = AudioChunk(np.zeros(0, np.float32), time.monotonic())
+        runner.run(first, should_continue, lambda: next(keys, None), {"r": runner.reset_context})
+        pipeline.end()
+        return recorded, meter, notices
+
+    return run
+
+
+def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
+    return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE))).astype(np.float32)
+
+
+def chunks(samples: NDArray[np.float32], size: int = 160) -> list[CaptureEvent]:
+    """Return the samples as chunks that arrive now."""
+    parts = (samples[start : start + size] for start in range(0, len(samples), size))
+    return [AudioChunk(part, time.monotonic(), float(np.abs(part).max())) for part in parts]
+
+
+def of_a_file(tagger: Tagger, samples: NDArray[np.float32]) -> list[TagFrame]:
+    session = Session(tagger)
+    return session.feed(samples) + session.flush()
+
+
+def test_a_live_stream_gives_the_frames_of_the_same_sound_in_a_file(tagger: Tagger, listen: Listen) -> None:
+    samples = noise(6)
+    source = FakeMicrophone(samples, RATE, speed=float("inf"))
+    recorded, meter, _ = listen(source)
+    expected = of_a_file(tagger, samples)
+    assert [frame.frame for frame in recorded.frames] == [frame.index for frame in expected]
+    for frame, other in zip(recorded.frames, expected, strict=True):
+        np.testing.assert_allclose(list(frame.tags.values()), other.probs, atol=1e-4)
+    reading = meter.reading()
+    assert reading.elapsed_s == pytest.approx(6, abs=0.3)
+    assert reading.gaps == 0
+    assert reading.rtf is not None
+    assert reading.rtf > 0
+    assert reading.level is not None
+    assert reading.level.rms_db == pytest.approx(-20, abs=1.5)
+
+
+def test_lost_audio_is_a_gap_at_its_place_and_time_continues(listen: Listen) -> None:
+    source = FakeMicrophone(noise(8), RATE, speed=float("inf"), mishaps=[Fault(at_s=3.0, lost_s=1.0)])
+    recorded, meter, _ = listen(source)
+    (gap,) = [message for message in recorded.messages if isinstance(message, Gap)]
+    assert gap.start == pytest.approx(3.0, abs=0.02)
+    assert gap.lost_s == pytest.approx(1.0, abs=0.02)
+    assert recorded.kinds == "fgf."
+    centres = [(frame.start + frame.end) / 2 for frame in recorded.frames]
+    assert centres == pytest.approx([frame.frame * 0.256 for frame in recorded.frames])
+    assert not any(gap.start <= centre < gap.start + gap.lost_s for centre in centres)
+    assert centres[-1] > 7.5
+    assert meter.reading().lost_s == pytest.approx(1.0, abs=0.02)
+
+
+def test_latency_is_the_time_since_the_sound_at_the_centre(tagger: Tagger, listen: Listen) -> None:
+    samples = noise(3)
+    recorded, meter, _ = listen(FakeMicrophone(samples, RATE, speed=1.0))
+    live = [frame.latency_s for frame in recorded.frames if frame.latency_s is not None]
+    assert len(live) >= 8  # the last frames come out at the end, when nothing was fed
+    lookahead = tagger.network.latency_s
+    assert all(lookahead <= latency < lookahead + 1.0 for latency in live)
+    assert min(live) < lookahead + 0.3
+    assert meter.reading().latency_p50_s == pytest.approx(float(np.median(live)), abs=0.05)
+
+
+def test_a_problem_of_the_source_is_an_error_message_and_a_notice(listen: Listen) -> None:
+    events = [
+        *chunks(noise(1)),
+        SourceNotice("the microphone is gone: trying again"),
+        AudioGap(RATE),
+        SourceNotice("the microphone is back", is_problem=False),
+        *chunks(noise(1)),
+    ]
+    recorded, _, notices = listen(Scripted(events))
+    assert notices == ["the microphone is gone: trying again", "the microphone is back"]
+    assert recorded.kinds == "fegf."
+    (error,) = [message.to_dict() for message in recorded.messages if message.type == "error"]
+    assert error == {"type": "error", "message": "the microphone is gone: trying again", "stream": "mic"}
+
+
+def test_it_ends_after_exactly_the_limit(listen: Listen) -> None:
+    recorded, _, _ = listen(Scripted(chunks(noise(4)), ends=False), Limits(seconds=1.2345))
+    assert recorded.messages[-1].to_dict()["seconds"] == 1.234
+
+
+def test_it_ends_at_the_limit_when_no_audio_arrives(listen: Listen) -> None:
+    recorded, _, _ = listen(Scripted(chunks(noise(0.1)), ends=False), Limits(seconds=0.3))
+    assert recorded.messages[-1].to_dict()["seconds"] == 0.1
+
+
+def test_it_ends_when_it_should_not_continue(listen: Listen) -> None:
+    answers = iter([True] * 5)
+    recorded, _, _ = listen(Scripted(chunks(noise(1)), ends=False), should_continue=lambda: next(answers, False))
+    assert recorded.messages[-1].to_dict()["seconds"] == 0.05
+
+
+def test_the_key_r_resets_the_context(tagger: Tagger, listen: Listen) -> None:
+    samples = noise(4)
+    keys = [*[None] * 150, "r"]
+    recorded, _, notices = listen(Scripted(chunks(samples)), keys_pressed=keys)
+    same, _, nothing = listen(Scripted(chunks(samples)), keys_pressed=[*[None] * 150, "x"])
+    assert notices == ["the network's context was reset"]
+    assert nothing == []
+    assert [frame.frame for frame in recorded.frames] == [frame.frame for frame in same.frames]
+    differences = [
+        max(abs(a.tags[tag] - b.tags[tag]) for tag in tagger.tags)
+        for a, b in zip(recorded.frames, same.frames, strict=True)
+    ]
+    changed = [number for number, difference in enumerate(differences) if difference > 1e-6]
+    assert changed
+    assert changed[0] == 5  # the first whose look-ahead ends after the key: 5 x 0.256 + 0.384 s > 1.51 s
+
+
+def test_the_context_is_reset_once_when_sound_returns_after_silence(listen: Listen) -> None:
+    quiet = np.zeros(3 * RATE, np.float32)
+    sound = np.concatenate([noise(1), quiet, noise(1), quiet, noise(1), quiet])
+    _, _, notices = listen(Scripted(chunks(sound)), Limits(reset_on_silence_s=1.5))
+    assert notices == ["the network's context was reset"] * 2
+    _, _, notices = listen(Scripted(chunks(sound)), Limits(reset_on_silence_s=3.5))
+    assert notices == []
+
+
+@pytest.mark.parametrize("values", [{"seconds": 0.0}, {"reset_on_silence_s": -1.0}, {"seconds": float("nan")}])
+def test_invalid_limits_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(SpecError):
+        Limits(**values)

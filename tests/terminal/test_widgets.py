@@ -1,0 +1,130 @@
+"""Bars, sparklines, smoothing and history."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from streamtag.terminal.widgets import (
+    ASCII,
+    FRAMES_PER_CELL,
+    HISTORY_CELLS,
+    OFF_STYLE,
+    ON_STYLE,
+    UNICODE,
+    Glyphs,
+    History,
+    Smoother,
+    bar,
+    can_draw,
+    glyphs_for,
+    sparkline,
+)
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.01, 0.5, 0.999, 1.0, 2.0])
+def test_bars_have_their_width(value: float, glyphs: Glyphs) -> None:
+    text = bar(value, 0.3, 20, glyphs)
+    assert len(text.plain) == 20
+    assert text.plain.count(glyphs.fill[-1]) == pytest.approx(20 * min(1, max(0, value)), abs=1)
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_a_threshold_is_marked_while_the_bar_is_below_it(glyphs: Glyphs) -> None:
+    assert bar(0.1, 0.5, 20, glyphs).plain.index(glyphs.mark) == 10
+    assert glyphs.mark not in bar(0.9, 0.5, 20, glyphs).plain
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_a_sparkline_rises_from_the_lowest_to_the_tallest_character(glyphs: Glyphs) -> None:
+    assert sparkline(np.linspace(0, 1, 8), 0.5, glyphs).plain == glyphs.heights
+    assert sparkline(np.zeros(2), 0.0, glyphs).plain == glyphs.heights[0] * 2
+
+
+def test_a_weak_tag_never_looks_like_a_strong_one() -> None:
+    assert sparkline(np.full(3, 0.25), 0.5).plain == UNICODE.heights[4] * 3
+    assert sparkline(np.full(3, 0.25), 0.1).plain == UNICODE.heights[-1] * 3  # above its own threshold
+
+
+def test_unknown_values_are_blank_and_values_above_the_threshold_are_coloured() -> None:
+    text = sparkline(np.array([0.2, np.nan, 0.8]), 0.5)
+    assert text.plain[1] == " "
+    assert [span.style for span in text.spans] == [OFF_STYLE, OFF_STYLE, ON_STYLE]
+
+
+def test_a_terminal_without_block_characters_gets_ascii() -> None:
+    assert glyphs_for("utf-8") is UNICODE
+    for encoding in ("ascii", "latin-1", None, "no such encoding"):
+        assert glyphs_for(encoding) is ASCII
+    assert "".join([ASCII.fill, ASCII.mark, ASCII.heights, ASCII.done, ASCII.remaining, ASCII.dot]).isascii()
+
+
+@pytest.mark.parametrize(("term", "able"), [("xterm-256color", True), ("dumb", False)])
+def test_only_a_real_terminal_is_drawn_on(term: str, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    assert can_draw(Console(file=io.StringIO(), force_terminal=True)) is able
+    assert not can_draw(Console(file=io.StringIO(), force_terminal=False))
+
+
+def test_smoothed_bars_approach_the_frames_and_their_order_does_so_more_slowly() -> None:
+    smoother = Smoother(1)
+    for _ in range(50):
+        smoother.add(np.array([1.0]))
+    smoother.advance(0.1)
+    early = float(smoother.bars[0])
+    smoother.advance(2.0)
+    assert 0 < early < float(smoother.bars[0]) <= 1
+    assert smoother.order[0] < smoother.bars[0]
+
+
+def test_smoothed_bars_show_the_mean_of_all_frames_since_the_last_drawing() -> None:
+    smoother = Smoother(1)
+    for value in (0.0, 1.0, 1.0, 0.0):
+        smoother.add(np.array([value]))
+    smoother.advance(1e9)
+    assert smoother.bars[0] == pytest.approx(0.5)
+
+
+def test_history_cells_hold_the_means_of_their_frames_the_newest_last() -> None:
+    history = History(1)
+    for number in range(2 * FRAMES_PER_CELL + 1):
+        history.add(number, np.array([float(number)]))
+    cells = history.cells[:, 0]
+    assert np.isnan(cells[:-3]).all()
+    assert cells[-3:].tolist() == [0.5, 2.5, 4.0]
+    history.add(5, np.array([0.0]))
+    assert cells[-1] == 4.0  # a copy
+
+
+def test_history_is_blank_where_audio_was_lost() -> None:
+    history = History(2)
+    history.add(0, np.array([0.1, 0.2]))
+    history.add(4 * FRAMES_PER_CELL, np.array([0.3, 0.4]))
+    assert np.isnan(history.cells[-4:-1]).all()
+    assert history.cells[-5].tolist() == [0.1, 0.2]
+    assert history.cells[-1].tolist() == [0.3, 0.4]
+
+
+def test_history_starts_anew_with_a_stream_that_begins_anew() -> None:
+    history = History(1)
+    for number in range(100):
+        history.add(number, np.array([0.9]))
+    assert not np.isnan(history.cells).any()
+    history.add(0, np.array([0.1]))
+    assert np.isnan(history.cells[:-1]).all()
+    assert history.cells[-1, 0] == 0.1
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=40))
+def test_history_keeps_its_size_for_any_frame_numbers(numbers: list[int]) -> None:
+    history = History(3)
+    for number in numbers:
+        history.add(number, np.full(3, 0.5))
+    assert history.cells.shape == (HISTORY_CELLS, 3)
+    assert np.isnan(history.cells[-1]).all() == (not numbers)

@@ -1,0 +1,126 @@
+"""All figures of a system: what is in them, what they say of good and useless ones, what JSON can hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamtag.errors import ManifestError
+from tests.trainer import synthetic_model
+from trainer.data import magnatagatune
+from trainer.data.manifest import Manifest
+from trainer.evaluate.evaluated_model import EvaluatedModel
+from trainer.evaluate.figures import Options, comparable, evaluate
+
+TAGS = ("a", "b", "c")
+SHORT = Options(draws=20, minutes=(2,), streams=8)
+
+
+@pytest.fixture(scope="module")
+def data() -> Manifest:
+    return synthetic_model.set_without_sound(120, TAGS)
+
+
+@pytest.fixture(scope="module")
+def good(data: Manifest) -> dict[str, Any]:
+    return evaluate(synthetic_model.evaluated_model(data, 0.9, "good"), data, "test", SHORT)[0]
+
+
+def test_figures_of_a_good_system(good: dict[str, Any]) -> None:
+    scores = good["scores"]
+    assert scores["mean"]["roc_auc"] > 0.85
+    assert scores["mean"]["scored_tags"] == 3
+    low, high = scores["mean"]["roc_auc_interval"]
+    assert low <= scores["mean"]["roc_auc"] <= high
+    assert set(scores) == {"mean", "last", "learned"}
+    assert scores["learned"]["roc_auc"] > 0.8
+    assert good["intervals"]["groups"] == 8
+    assert good["split"] == "test"
+    assert good["clips"] == 40
+    assert good["streaming"]["heard"]["mean"][0] < good["streaming"]["heard"]["mean"][-1]
+    assert good["streaming"]["endless"]["minutes"] == [2]
+
+
+def test_json_can_hold_them(good: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(good, allow_nan=False)) == good
+
+
+def test_a_useless_system_scores_a_half(data: Manifest) -> None:
+    found = evaluate(synthetic_model.evaluated_model(data, 0.9, "useless", strength=0.0), data, "test", SHORT)[0]
+    aucs = [found["tags"][tag]["roc_auc"] for tag in ("a", "c")]  # b is heard where a is
+    assert all(0.3 < auc < 0.7 for auc in aucs)
+
+
+def test_the_strongest_confusion_is_the_one_put_in(good: dict[str, Any]) -> None:
+    strongest = good["confusion"]["strongest"][0]
+    assert (strongest["tag"], strongest["heard"]) == ("a", "b")
+    assert strongest["predicted"] > strongest["given"]
+
+
+def test_a_tag_without_positives_is_said_left_out_and_counted(data: Manifest) -> None:
+    teachers = data.teachers.copy()
+    teachers[0, data.split("test"), 2] = 0.0
+    found = evaluate(synthetic_model.evaluated_model(data, 0.9, "x"), replace(data, teachers=teachers), "test", SHORT)[
+        0
+    ]
+    assert found["not_scored"] == {"c": "0 positives and 40 negatives, 1 needed of each"}
+    assert found["scores"]["mean"]["scored_tags"] == 2
+    assert found["tags"]["c"]["roc_auc"] is None
+    assert found["tags"]["c"]["roc_auc_interval"] == [None, None]
+    others = [found["tags"][tag]["roc_auc"] for tag in "ab"]
+    assert found["scores"]["mean"]["roc_auc"] == pytest.approx(np.mean(others), abs=1e-4)
+
+
+def test_pooling_is_never_learned_on_what_it_is_scored_on(data: Manifest) -> None:
+    found = evaluate(synthetic_model.evaluated_model(data, 0.9, "x"), data, "valid", SHORT)[0]
+    assert "this very split" in found["scores"]["learned"]["missing"]
+    without = data.without({data.clips[i].clip_id for i in data.split("valid")})
+    found = evaluate(synthetic_model.evaluated_model(without, 0.9, "x"), without, "test", SHORT)[0]
+    assert "no validation split" in found["scores"]["learned"]["missing"]
+
+
+def test_what_hears_whole_clips_has_no_streaming_figures(data: Manifest) -> None:
+    def say(clips: np.ndarray) -> Iterator[np.ndarray]:
+        for clip in clips:
+            yield data.teachers[0, clip][None] * 0.8 + 0.1
+
+    whole = EvaluatedModel({"name": "whole clips"}, say, hop_s=29.1, lookahead_s=0.0)
+    found = evaluate(whole, data, "test", SHORT)[0]
+    assert found["scores"]["mean"]["roc_auc"] == 1.0
+    assert found["streaming"] == {"missing": "it hears whole clips"}
+    assert "more than one frame" in found["scores"]["learned"]["missing"]
+
+
+def test_kinds_are_parts_of_the_whole(data: Manifest) -> None:
+    clips = tuple(replace(clip, kind="odd" if n % 2 else "even") for n, clip in enumerate(data.clips))
+    found = evaluate(synthetic_model.evaluated_model(data, 0.9, "x"), replace(data, clips=clips), "test", SHORT)[0]
+    assert set(found["parts"]) == {"all", "odd", "even"}
+    assert sum(found["parts"][kind]["clips"] for kind in ("odd", "even")) == found["parts"]["all"]["clips"] == 40
+
+
+def test_clips_without_an_artist_count_as_one_each(data: Manifest) -> None:
+    clips = tuple(replace(clip, artist="") for clip in data.clips)
+    found = evaluate(synthetic_model.evaluated_model(data, 0.9, "x"), replace(data, clips=clips), "test", SHORT)[0]
+    assert found["intervals"]["groups"] == found["intervals"]["clips_without_artist"] == 40
+
+
+def test_a_split_without_clips_is_an_error(data: Manifest) -> None:
+    with pytest.raises(ManifestError, match="no clip in split 'dev'"):
+        evaluate(synthetic_model.evaluated_model(data, 0.9, "x"), data, "dev", SHORT)
+
+
+def test_only_the_whole_split_compares_with_others(data: Manifest) -> None:
+    whole = synthetic_model.set_without_sound(
+        3 * magnatagatune.TAGGED["test"], TAGS, description=magnatagatune.DESCRIPTION
+    )
+    assert comparable(whole, "test")
+    assert not comparable(whole, "train")
+    assert comparable(whole.without({"2", "5"}), "test"), "two that are broken change little"
+    assert not comparable(whole.without({str(n) for n in range(0, 300)}), "test")
+    assert not comparable(replace(whole, description="another set"), "test")
+    assert not comparable(data, "test")

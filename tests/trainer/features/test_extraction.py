@@ -1,0 +1,254 @@
+"""Filling the cache: the same bytes whatever stops it and however many work at it, and clips that do not decode."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streamtag.errors import DeviceError, OutputError, SourceError
+from trainer.data.manifest import Manifest
+from trainer.features import extraction
+from trainer.features.cache import Cache
+from trainer.features.extraction import AugmentedPass, Job, prepare
+from trainer.features.frame_store import Entry
+
+Need = Callable[[str, bool, str], None]
+
+
+def contents(cache: Cache) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in cache.folder.iterdir() if path.name != ".lock"}
+
+
+def drain(progress: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    return list(progress)[-1]
+
+
+def few(manifest: Manifest, clips: int = 4) -> Manifest:
+    """A manifest of the first clips only."""
+    return replace(manifest, clips=manifest.clips[:clips])
+
+
+def with_sound(manifest: Manifest, number: int, path: Path) -> Manifest:
+    """The manifest with another sound for one clip."""
+    clips = list(manifest.clips)
+    clips[number] = replace(clips[number], path=path)
+    return replace(manifest, clips=tuple(clips))
+
+
+def test_goes_on_where_it_was_stopped(manifest: Manifest, tmp_path: Path) -> None:
+    part = few(manifest)
+    whole, stopped = Cache(tmp_path / "a", part, "scattering", 1), Cache(tmp_path / "b", part, "scattering", 1)
+    assert drain(prepare(whole, 1, 0)) == (8, 8)
+    running = prepare(stopped, 1, 0)
+    for _ in range(3):
+        next(running)
+    running.close()
+    assert drain(prepare(stopped, 1, 0)) == (4, 4)  # two clips were done
+    assert contents(stopped) == contents(whole)
+    assert drain(prepare(stopped, 1, 0)) == (0, 0)
+
+
+def test_passes_may_come_later(manifest: Manifest, tmp_path: Path) -> None:
+    part = few(manifest)
+    once, twice = Cache(tmp_path / "a", part, "mel", 1), Cache(tmp_path / "b", part, "mel", 1)
+    drain(prepare(once, 2, 0))
+    assert drain(prepare(twice, 0, 0)) == (4, 4)
+    assert drain(prepare(twice, 2, 0)) == (8, 8)
+    assert contents(once) == contents(twice)
+
+
+def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
+    part = few(manifest, 6)
+    one, two = Cache(tmp_path / "a", part, "scattering", 1), Cache(tmp_path / "b", part, "scattering", 1)
+    drain(prepare(one, 1, 0))
+    drain(prepare(two, 1, 2))
+    assert len(contents(two)) == 5
+    assert contents(one) == contents(two)
+
+
+def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(
+    tree: Path, manifest: Manifest, cache: Cache, tmp_path: Path, need: Need
+) -> None:
+    need("proc", Path("/proc/self").exists(), "system has no /proc")
+    words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "1", "--workers", "2"]
+    running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.DEVNULL)
+    lines = tmp_path / "scattering" / "pass-00.csv"
+    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 10))
+    children = [pid for pid in processes() if parent(pid) == running.pid]
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    assert len(children) >= 2
+    wait_until(lambda: not any(parent(pid) for pid in children))  # nobody is left behind
+    resumed = Cache(tmp_path, manifest, "scattering", 1)
+    done, total = drain(prepare(resumed, 1, 0))
+    assert done == total
+    assert 0 < total < len(manifest.clips) + len(resumed.training)
+    assert contents(resumed) == contents(cache)
+
+
+def wait_until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def parent(pid: int) -> int:
+    """0 if the process has ended."""
+    try:
+        state, above = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return 0
+    return 0 if state == "Z" else int(above)
+
+
+def test_clips_that_do_not_decode_are_listed_and_left_out(manifest: Manifest, tmp_path: Path) -> None:
+    bad = tmp_path / "clip-001.mp3"
+    bad.write_text("not a sound")
+    part = with_sound(few(manifest), 1, bad)
+    store = Cache(tmp_path / "c", part, "scattering", 1)
+    assert drain(prepare(store, 1, 0)) == (8, 8)
+    assert list(store.dropped) == ["clip-001"]
+    assert "clip-001.mp3: not an audio file" in store.dropped["clip-001"]
+    assert [clip.clip_id for clip in store.manifest.clips] == ["clip-000", "clip-002", "clip-003"]
+    assert store.manifest.teachers.shape[1] == 3
+    assert store.index["clip-003"] == 2
+    assert set(store.frames(1).spans) == {"clip-000", "clip-002", "clip-003"}
+    assert store.complete_passes() == 1
+    again = Cache(tmp_path / "c", part, "scattering", 1)
+    assert again.manifest.clips == store.manifest.clips
+    assert drain(prepare(again, 1, 0)) == (0, 0)
+
+
+def test_a_partner_that_does_not_decode_is_not_heard(manifest: Manifest, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp3"
+    bad.write_text("not a sound")
+    part = few(manifest, 24)
+    before = Cache(tmp_path / "a", part, "mel", 1)
+    hearer, partner = next(
+        (name, partner)
+        for name in before.training
+        if (partner := before.augmentation(1, name).partner) not in (None, name)
+    )
+    spoiled = with_sound(part, before.index[str(partner)], bad)
+    after = Cache(tmp_path / "b", spoiled, "mel", 1)
+    drain(prepare(before, 1, 0))
+    drain(prepare(after, 1, 0))
+    assert before.augmentation(1, hearer).share < 1.0 == after.augmentation(1, hearer).share
+    assert not np.array_equal(before.read(1, hearer), after.read(1, hearer))
+    np.testing.assert_array_equal(before.read(0, hearer), after.read(0, hearer))
+
+
+def test_no_clip_that_decodes_is_an_error(manifest: Manifest, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp3"
+    bad.write_text("not a sound")
+    part = with_sound(few(manifest, 1), 0, bad)
+    with pytest.raises(SourceError, match=r"no clip decodes: bad\.mp3"):
+        drain(prepare(Cache(tmp_path / "c", part, "scattering", 1), 0, 0))
+
+
+def test_two_at_once_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    store = Cache(tmp_path, few(manifest), "mel", 1)
+    running = prepare(store, 0, 0)
+    next(running)
+    with pytest.raises(OutputError, match="another process"):
+        drain(prepare(Cache(tmp_path, few(manifest), "mel", 1), 0, 0))
+    assert drain(running) == (4, 4)
+
+
+def test_no_room_is_said_before_any_work(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Cache(tmp_path, few(manifest), "mel", 1)
+    usage = type("Usage", (), {"free": 100_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(OutputError, match=r"about 0\.0 GB are needed, 0\.0 GB are free"):
+        drain(prepare(store, 0, 0))
+    assert not store.store(0).index_path.exists()
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(tree: Path, manifest: Manifest, tmp_path: Path) -> None:
+    """The limit on a file's size fails as a full disk does, in the middle of a write."""
+    words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "0", "--workers", "0", "--front", "mel"]
+    failed = subprocess.run(
+        [sys.executable, "-m", "trainer", *words],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
+    )
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith(f"trainer: {tmp_path}/mel/pass-00.frames: cannot be written")
+    assert "Traceback" not in failed.stderr
+    resumed, whole = Cache(tmp_path, manifest, "mel", 1), Cache(tmp_path / "whole", manifest, "mel", 1)
+    assert len(resumed.store(0).entries()) == 500_000 // (188 * 96 * 2)
+    drain(prepare(resumed, 0, 0))
+    drain(prepare(whole, 0, 0))
+    assert contents(resumed) == contents(whole)
+
+
+def test_a_device_that_is_not_there(manifest: Manifest, tmp_path: Path, need: Need) -> None:
+    need("no-cuda", not torch.cuda.is_available(), "machine has a GPU")
+    store = Cache(tmp_path, few(manifest), "mel", 1)
+    for name in ("cuda", "no such thing"):
+        with pytest.raises(DeviceError, match=f"{name}: no such device"):
+            drain(prepare(store, 0, 0, name))
+
+
+# --- what the GPU's way is made of, here on the CPU -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("front", ["scattering", "mel", "cqt"])
+def test_a_batch_of_sounds_of_several_lengths_gives_the_same_frames(
+    cache: Cache, manifest: Manifest, tmp_path: Path, front: str
+) -> None:
+    bad = tmp_path / "bad.mp3"
+    bad.write_text("not a sound")
+    passages = tuple(
+        AugmentedPass(number, cache.augmentation(number, "clip-000"), None, (1, 0, "")) for number in (0, 1)
+    )
+    jobs = [Job(clip.clip_id, 0, clip.path, front, passages) for clip in manifest.clips[:3]]
+    jobs.insert(1, replace(jobs[0], clip_id="bad", sound=bad))
+    together = list(extraction.compute_batched([extraction.load_sounds(job) for job in jobs], torch.device("cpu")))
+    assert [made.job.clip_id for made in together] == [job.clip_id for job in jobs]
+    assert [bool(made.problem) for made in together] == [False, True, False, False]
+    for made, job in zip(together, jobs, strict=True):
+        alone = extraction.compute_frames(job)
+        assert len(made.arrays) == len(alone.arrays)
+        for ours, expected in zip(made.arrays, alone.arrays, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=2e-3)  # the last bit of a float16
+
+
+def test_unfinished_blocks_are_made_again(manifest: Manifest, tmp_path: Path) -> None:
+    """The 96 clips are 64 for training, then 32 others: a pass over training clips ends with a whole block."""
+    store = Cache(tmp_path, manifest, "mel", 1)
+    for number, there, kept in ((0, 40, 32), (0, 64, 64), (0, 96, 96), (1, 40, 32), (1, 64, 64), (0, 31, 0)):
+        done = Entry("", 0, "nothing in it")
+        with store.store(number).appending(0) as appender:
+            for clip_id in store.order(number)[:there]:
+                appender.add(replace(done, clip_id=clip_id), np.zeros((0, 96), np.float16))
+        assert extraction.kept_entries(store, number, 32) == kept
+        assert extraction.kept_entries(store, number, 1) == there
+
+
+def test_interrupted_by_the_user_it_ends_at_once(tree: Path, tmp_path: Path) -> None:
+    words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "2"]
+    running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.PIPE, text=True)
+    lines = tmp_path / "scattering" / "pass-00.csv"
+    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 3))
+    os.kill(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in errors

@@ -1,0 +1,74 @@
+"""`prepare` as it is called: what it says, where it puts it, and how it fails."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from streamtag.errors import ManifestError, SpecError
+from tests.trainer.synthetic_magnatagatune import SyntheticSet
+from trainer.cli import app
+from trainer.data.dataset import read_dataset
+from trainer.features.cache import Cache
+
+
+@pytest.fixture
+def few(dataset: SyntheticSet, tmp_path: Path) -> Path:
+    """Every sixth clip of the miniature, as a set of its own; one of them is not a sound, one is cut short."""
+    root = tmp_path / "few"
+    kept = [*dataset.clips[::6], *dataset.broken]
+    lines = (dataset.root / "annotations_final.csv").read_text().splitlines()
+    root.mkdir()
+    ids = {f'"{clip.clip_id}"' for clip in kept}
+    table = [lines[0], *(line for line in lines[1:] if line.split("\t")[0] in ids)]
+    (root / "annotations_final.csv").write_text("\n".join(table) + "\n")
+    shutil.copy(dataset.root / "clip_info_final.csv", root)
+    for clip in kept:
+        (root / clip.path).parent.mkdir(exist_ok=True)
+        shutil.copy(dataset.root / clip.path, root / clip.path)
+    (root / kept[1].path).write_text("not a sound")
+    whole = (root / kept[2].path).read_bytes()
+    (root / kept[2].path).write_bytes(whole[: len(whole) // 3])
+    return root
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, ["prepare", *words])
+
+
+def test_it_lists_what_is_left_out_and_what_is_short(dataset: SyntheticSet, few: Path) -> None:
+    done = call(str(few), "--workers", "0", "--front", "mel", "--front", "scattering", "--passes", "1")
+    assert done.exit_code == 0, done.output
+    bad, short = dataset.clips[6].clip_id, dataset.clips[12].clip_id
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("MagnaTagATune, 50 most frequent tags")
+    assert "left out: 35644, 55753, 57881: known to be broken in the archive" in lines
+    assert sum(line.startswith(f"left out: {bad}: ") and "not an audio file" in line for line in lines) == 2
+    assert sum(line.startswith(f"warning: {short} is short: ") for line in lines) == 2
+    assert not any(f" {dataset.clips[0].clip_id} " in line for line in lines)
+    for front, size in (("mel", 96), ("scattering", 374)):
+        cache = Cache(few / "features", read_dataset(few), front, 1)
+        assert cache.complete_passes() == 1
+        assert list(cache.dropped) == [bad]
+        assert any(f"{len(cache.manifest.clips)} clips" in line and f"frames of {size}, 1 " in line for line in lines)
+
+
+def test_a_second_call_with_another_seed_is_refused_and_one_with_the_same_is_short(few: Path) -> None:
+    assert call(str(few), "--workers", "0", "--front", "mel").exit_code == 0
+    before = (few / "features/mel/pass-00.frames").stat().st_mtime_ns
+    assert call(str(few), "--workers", "0", "--front", "mel").exit_code == 0
+    assert (few / "features/mel/pass-00.frames").stat().st_mtime_ns == before
+    refused = call(str(few), "--workers", "0", "--front", "mel", "--seed", "2")
+    assert isinstance(refused.exception, ManifestError)
+    assert "made with seed = 1, not 2" in str(refused.exception)
+
+
+def test_mistakes_are_said_before_any_work(few: Path, tmp_path: Path) -> None:
+    unknown = call(str(few), "--front", "mel", "--front", "mfcc")
+    assert isinstance(unknown.exception, SpecError)
+    assert isinstance(call(str(tmp_path / "nowhere")).exception, ManifestError)
+    assert not (few / "features").exists()

@@ -1,0 +1,125 @@
+"""The fast layers against torch.nn.GRU and torch.nn.LSTM: values, states and all gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.systems.gru import run_gru
+from trainer.systems.lstm import run_lstm
+from trainer.systems.recurrent import candidate_mask
+
+INPUTS, HIDDEN = 7, 24
+Result = list[Tensor]
+
+
+def gru_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Result, Result]:
+    """[output, last states ..., gradients ...] of torch's layer and of the fast one."""
+    torch.manual_seed(3)
+    gru = nn.GRU(INPUTS, HIDDEN, batch_first=True)
+    x, h = torch.randn(5, frames, INPUTS, requires_grad=True), torch.randn(5, HIDDEN, requires_grad=True)
+    y, last = gru(x, h[None])
+    fast_y, fast_h = run_gru(gru, x, h, dropout, kind)
+    leaves = [x, h, *gru.parameters()]
+    return with_gradients([y, last[0]], leaves), with_gradients([fast_y, fast_h], leaves)
+
+
+def lstm_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Result, Result]:
+    torch.manual_seed(3)
+    lstm = nn.LSTM(INPUTS, HIDDEN, batch_first=True)
+    w_ih, w_hh, bias, second = lstm.all_weights[0]
+    nn.init.zeros_(second)
+    x = torch.randn(5, frames, INPUTS, requires_grad=True)
+    h, c = torch.randn(5, HIDDEN, requires_grad=True), torch.randn(5, HIDDEN, requires_grad=True)
+    y, (last_h, last_c) = lstm(x, (h[None], c[None]))
+    fast_y, fast_h, fast_c = run_lstm(lstm, x, h, c, dropout, kind)
+    leaves = [x, h, c, w_ih, w_hh, bias]
+    plain = with_gradients([y, last_h[0], last_c[0]], leaves)
+    return plain, with_gradients([fast_y, fast_h, fast_c], leaves)
+
+
+def with_gradients(outputs: Result, leaves: Result) -> Result:
+    torch.manual_seed(4)
+    loss = torch.stack([(y.float() * torch.randn(y.shape)).sum() for y in outputs]).sum()
+    return [*(y.float() for y in outputs), *torch.autograd.grad(loss, leaves)]
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return float(((a - b).norm() / a.norm()).detach())
+
+
+both = pytest.mark.parametrize("layer", [gru_layer, lstm_layer], ids=["GRU", "LSTM"])
+Layer = Callable[..., tuple[Result, Result]]
+
+
+@both
+@pytest.mark.parametrize("frames", [1, 2, 11])
+def test_equals_torch_in_float32(layer: Layer, frames: int) -> None:
+    for expected, found in zip(*layer(torch.float32, frames), strict=True):
+        assert difference(expected, found) < 2e-6
+
+
+@both
+def test_bfloat16_stays_close(layer: Layer) -> None:
+    for expected, found in zip(*layer(torch.bfloat16, 11), strict=True):
+        assert difference(expected, found) < 0.03
+
+
+@both
+def test_comparison_notices_dropped_candidates(layer: Layer) -> None:
+    pairs = zip(*layer(torch.float32, 11, dropout=0.1), strict=True)
+    assert all(difference(expected, found) > 1e-3 for expected, found in pairs)
+
+
+def test_the_bias_inside_the_reset_gates_product_counts() -> None:
+    torch.manual_seed(3)
+    gru = nn.GRU(INPUTS, HIDDEN, batch_first=True)
+    x, h = torch.randn(5, 11, INPUTS), torch.zeros(5, HIDDEN)
+    y, _ = gru(x)
+    dict(gru.named_parameters())["bias_hh_l0"].data[-1] += 0.1
+    found, _ = run_gru(gru, x, h, 0.0, torch.float32)
+    assert difference(y, found) > 1e-3
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradients_by_finite_differences(dropout: float) -> None:
+    torch.manual_seed(5)
+    gru, lstm = nn.GRU(3, 4, batch_first=True).double(), nn.LSTM(3, 4, batch_first=True).double()
+    nn.init.zeros_(lstm.all_weights[0][3])
+    x = torch.randn(2, 5, 3, dtype=torch.double, requires_grad=True)
+    h, c = (torch.randn(2, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
+
+    def apply_gru(x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(6)  # the same candidates are dropped each time
+        return run_gru(gru, x, h, dropout, torch.double)
+
+    def apply_lstm(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(6)
+        return run_lstm(lstm, x, h, c, dropout, torch.double)
+
+    assert torch.autograd.gradcheck(apply_gru, (x, h))
+    assert torch.autograd.gradcheck(apply_lstm, (x, h, c))
+
+
+def test_recurrent_dropout_forgets_nothing() -> None:
+    """With every candidate dropped but the gates as they are, what was remembered only fades by the gates."""
+    torch.manual_seed(3)
+    gru = nn.GRU(INPUTS, HIDDEN, batch_first=True)
+    for weight in gru.parameters():
+        nn.init.zeros_(weight)
+    gru.all_weights[0][2].data[HIDDEN : 2 * HIDDEN] = 20.0  # z is 1: everything is kept
+    h = torch.randn(5, HIDDEN)
+    with torch.no_grad():
+        _, kept = run_gru(gru, torch.randn(5, 50, INPUTS), h, 0.9, torch.float32)
+    torch.testing.assert_close(kept, h, atol=1e-5, rtol=0)
+
+
+def test_dropped_candidates_keep_the_mean() -> None:
+    mask = candidate_mask(torch.zeros(300, 20, 1), 50, 0.25)
+    assert mask is not None
+    assert abs(float(mask.mean()) - 1.0) < 0.01
+    assert abs(float((mask == 0).float().mean()) - 0.25) < 0.01
+    assert not torch.equal(mask[0], mask[1]), "drawn anew each frame"

@@ -1,0 +1,273 @@
+"""Training learns a rule that is there and none that is not; a killed run ends like an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+from streamtag.errors import ManifestError, OutputError, SpecError
+from trainer.features.cache import Cache
+from trainer.run import load_run
+from trainer.train import checkpoint
+from trainer.train.config import TrainConfig
+from trainer.train.dataset import TrainingData, load_data
+from trainer.train.loop import Run, loss_of
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products are fastest, and repeatable, on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def nothing() -> None:
+    """Takes the place of a progress bar."""
+
+
+@pytest.fixture(scope="module")
+def data(cache: Cache, small: TrainConfig) -> TrainingData:
+    return load_data(cache, small, 1, nothing)
+
+
+def auc(given: np.ndarray, said: np.ndarray) -> float:
+    high, low = said[given], said[~given]
+    return float((high[:, None] > low[None]).mean())
+
+
+@pytest.mark.parametrize(
+    ("system", "settings"),
+    [
+        ("Scat-2L-32H-GRU", {}),
+        ("Scat-2L-32H-GRU", {"recurrent_dropout": 0.25, "dropout": 0.0}),
+        ("Scat-2L-32H-LSTM", {"epochs": 40}),
+        ("Scat-1L-24H-BN-LSTM", {"carry": 0.0, "epochs": 15}),
+    ],
+)
+def test_learns_the_rules_and_not_the_coin(
+    system: str, settings: dict[str, float], data: TrainingData, small: TrainConfig, tmp_path: Path
+) -> None:
+    run = Run(tmp_path, replace(small, system=system, **settings), data)  # type: ignore[arg-type]
+    results = list(run.epochs())
+    assert results[-1].loss < results[0].loss
+    given, (means, _) = data.targets >= 0.5, run.predictions()
+    assert auc(given[:, 0], means[:, 0]) > 0.95
+    assert auc(given[:, 1], means[:, 1]) > 0.95
+    assert 0.2 < auc(given[:, 2], means[:, 2]) < 0.8
+
+
+def test_shuffled_labels_are_not_learned(cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    teachers = cache.manifest.teachers.copy()
+    training = cache.manifest.split("train")
+    teachers[:, training] = teachers[:, rng.permutation(training)]
+    shuffled = Cache(cache.root, replace(cache.manifest, teachers=teachers), "scattering", 1)
+    run = Run(tmp_path, small, load_data(shuffled, small, 1, nothing))
+    last = list(run.epochs())[-1]
+    assert 0.25 < last.roc_auc < 0.75
+
+
+@pytest.mark.parametrize("system", ["Scat-2L-32H-GRU", "Scat-1L-16H-BN-LSTM"])
+def test_goes_on_after_a_kill_with_the_same_bytes(
+    system: str, data: TrainingData, small: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(small, system=system, epochs=4, carry=0.0 if "BN" in system else 0.5)
+    whole = Run(tmp_path / "whole", config, data)
+    list(whole.epochs())
+    killed = Run(tmp_path / "killed", config, data)
+    next(killed.epochs())
+    again = Run(tmp_path / "killed", config, data)
+    assert again.epoch == 1
+    list(again.epochs())
+    for name in ("checkpoint.safetensors", "best.safetensors", "config.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    other = Run(tmp_path / "other", replace(config, seed=2), data)
+    list(other.epochs())
+    checkpoints = [(tmp_path / run / "checkpoint.safetensors").read_bytes() for run in ("other", "whole")]
+    assert checkpoints[0] != checkpoints[1]
+    lines = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("killed", "whole")]
+    assert [len(log) for log in lines] == [5, 5]
+    assert [line.rsplit(",", 1)[0] for line in lines[0]] == [line.rsplit(",", 1)[0] for line in lines[1]]
+
+
+def test_a_kill_in_the_middle_of_an_epoch_costs_that_epoch(
+    data: TrainingData, small: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(small, epochs=2)
+    list(Run(tmp_path / "whole", config, data).epochs())
+
+    steps = 0
+
+    def tick() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 6:  # of 8
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Run(tmp_path / "killed", config, data).epochs(tick))
+    again = Run(tmp_path / "killed", config, data)
+    assert again.epoch == 1
+    list(again.epochs())
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_tensorboard_sees_what_the_log_says(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    results = list(Run(tmp_path, replace(small, epochs=2), data).epochs())
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    for name in ("loss", "roc_auc"):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(epoch.epoch, pytest.approx(getattr(epoch, name))) for epoch in results]
+
+
+def test_a_finished_run_does_nothing(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    config = replace(small, epochs=1)
+    assert len(list(Run(tmp_path, config, data).epochs())) == 1
+    assert list(Run(tmp_path, config, data).epochs()) == []
+
+
+def test_stops_when_validation_no_longer_improves(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    config = replace(small, epochs=50, patience=2, rate=1e-12)  # it cannot learn
+    run = Run(tmp_path, config, data)
+    assert len(list(run.epochs())) == run.best_epoch + 2 < 50
+
+
+def test_begins_with_the_best_weights_of_another_run(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    first = Run(tmp_path / "first", replace(small, epochs=4), data)
+    best = max(epoch.roc_auc for epoch in first.epochs())
+    gentle = replace(small, epochs=1, rate=1e-9)
+    after = next(iter(Run(tmp_path / "second", gentle, data, start=tmp_path / "first").epochs()))
+    assert after.roc_auc == pytest.approx(best, abs=1e-3)
+    fresh = next(iter(Run(tmp_path / "third", gentle, data).epochs()))
+    assert fresh.roc_auc < best - 0.01, "the best weights are better than fresh ones"
+    for name in ("Scat-2L-33H-GRU", "Scat-2L-32H-LSTM", "Scat-3L-32H-GRU"):
+        with pytest.raises(ManifestError, match="another network"):
+            Run(tmp_path / "fourth", replace(small, system=name), data, start=tmp_path / "first")
+    with pytest.raises(ManifestError, match="no training file"):
+        Run(tmp_path / "fifth", small, data, start=tmp_path / "nowhere")
+
+
+def test_the_best_epoch_can_be_asked(data: TrainingData, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path, replace(small, epochs=1, precision="float32"), data)
+    (only,) = run.epochs()
+    trained = load_run(tmp_path)
+    assert trained.tags == data.tags
+    assert trained.best == {"epoch": 1, "roc_auc": only.roc_auc}
+    clips = [cache.manifest.clips[i].clip_id for i in cache.manifest.split("valid")]
+    features = torch.from_numpy(np.stack([cache.read(0, clip) for clip in clips[:4]]))
+    means = trained.predict_frames(features).mean(1)
+    torch.testing.assert_close(means, torch.from_numpy(run.predictions()[0][:4]), atol=1e-5, rtol=0)
+    assert not torch.allclose(means, trained.predict_frames(features * 0).mean(1), atol=1e-3)
+
+
+def test_other_settings_are_refused_with_the_difference(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    Run(tmp_path, small, data)
+    with pytest.raises(SpecError, match=r"other settings \(rate = 0.01, not 0.5\)"):
+        Run(tmp_path, replace(small, rate=0.5), data)
+    with pytest.raises(SpecError, match="system = Scat-2L-32H-GRU, not Scat-2L-32H-LSTM"):
+        Run(tmp_path, replace(small, system="Scat-2L-32H-LSTM"), data)
+
+
+def test_damaged_checkpoint_is_refused(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    next(Run(tmp_path, small, data).epochs())
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ManifestError, match="no training file"):
+        Run(tmp_path, small, data)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(OutputError, match="cannot hold a run"):
+        Run(tmp_path, small, data)
+
+
+def test_a_checkpoint_of_another_system_is_refused(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    other = replace(small, system="Scat-2L-32H-LSTM")
+    for name, config in (("mine", small), ("other", other)):
+        next(Run(tmp_path / name, config, data).epochs())
+    path = tmp_path / "mine" / "checkpoint.safetensors"
+    path.write_bytes((tmp_path / "other" / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(ManifestError, match="another network"):
+        Run(tmp_path / "mine", small, data)
+
+
+def test_a_full_disk_loses_nothing(
+    data: TrainingData, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, small, data)
+    epochs = run.epochs()
+    next(epochs)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    def full(_tensors: object, path: Path, _meta: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        next(epochs)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_loss_counts_only_weighted_frames() -> None:
+    torch.manual_seed(0)
+    logits, y = torch.randn(2, 6, 3), torch.rand(2, 6, 3)
+    weight = torch.ones(2, 6)
+    weight[:, 4:] = 0
+    total = weight.sum()
+    short = loss_of(logits[:, :4], y[:, :4], weight[:, :4], 0.5, total)
+    torch.testing.assert_close(loss_of(logits, y, weight, 0.5, total), short)
+    other = y.clone()
+    other[:, 5] = 1 - other[:, 5]
+    torch.testing.assert_close(loss_of(logits, other, weight, 0.5, total), short)
+    other[:, 0] = 1 - other[:, 0]
+    assert not torch.isclose(loss_of(logits, other, weight, 0.5, total), short)
+
+
+def test_one_answer_for_a_clip_is_held_against_its_weighted_mean() -> None:
+    torch.manual_seed(0)
+    y, weight = torch.rand(2, 6, 3), torch.rand(2, 6)
+    mean = (y * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
+    logits = torch.logit(mean)[:, None].requires_grad_()
+    (slope,) = torch.autograd.grad(loss_of(logits, y, weight, 0.5, weight.sum()), logits)
+    assert float(slope.abs().max()) < 1e-6, "the mean itself is the best answer"
+    (slope,) = torch.autograd.grad(loss_of(logits + 1, y, weight, 0.5, weight.sum()), logits)
+    assert float(slope.abs().min()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch", 2.5),
+        ("dropout", 1.0),
+        ("rate", 0.0),
+        ("mixup", -0.1),
+        ("compression", "sqrt"),
+        ("schedule", "steps"),
+        ("precision", "float16"),
+        ("time_masks", 0.5),
+        ("system", "Scat-5L-512H-RNN"),
+    ],
+)
+def test_settings_are_checked(name: str, value: object) -> None:
+    with pytest.raises(SpecError):
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_settings_survive_json() -> None:
+    config = TrainConfig(epochs=3)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(SpecError, match="colour"):
+        TrainConfig.from_dict({**config.to_dict(), "colour": 1})
