@@ -1,4 +1,4 @@
-"""The sound inputs of this machine, by PortAudio."""
+"""The sound inputs of this machine, through PortAudio."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from streamtag.errors import SourceError
 from streamtag.text import one_line, printable
 
-LISTED = 12  # inputs that an error names at most
-PORTAUDIO = {  # what brings the library, by the beginning of sys.platform
+MAX_LISTED = 12  # inputs that an error names
+HOW_TO_INSTALL = {  # PortAudio, by the beginning of sys.platform
     "linux": "install the system package libportaudio2 (Debian, Ubuntu), portaudio (Fedora, Arch)",
     "darwin": "install it again with pip install --force-reinstall sounddevice, or brew install portaudio",
     "win": "install it again with pip install --force-reinstall sounddevice",
@@ -23,7 +23,7 @@ PORTAUDIO = {  # what brings the library, by the beginning of sys.platform
 
 @dataclass(frozen=True)
 class InputDevice:
-    """rate: Hz, the device's own. channels: most that it has."""
+    """An input. rate: its own, Hz. channels: how many it has. default: it is the system's default input."""
 
     index: int
     name: str
@@ -34,11 +34,11 @@ class InputDevice:
 
 
 class OpenInput(Protocol):
-    """A stream that runs."""
+    """A running input stream."""
 
     @property
     def latency_s(self) -> float:
-        """From sound to callback, as far as it tells."""
+        """The time from sound to callback, as far as the device reports it."""
 
     @property
     def is_active(self) -> bool:
@@ -47,23 +47,23 @@ class OpenInput(Protocol):
     def close(self) -> None: ...
 
 
-Callback = Callable[[NDArray[np.float32], bool], None]  # samples [n, channels], valid only now; whether some were lost
+Callback = Callable[[NDArray[np.float32], bool], None]  # samples [n, channels], valid during the call; some were lost
 
 
 class SoundSystem(Protocol):
-    """What a microphone needs of PortAudio; a test may put something else in its place."""
+    """What a microphone needs of PortAudio."""
 
     def inputs(self) -> list[InputDevice]: ...
 
     def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
-        """Starts it at its own rate; `callback` is called with `frames` samples at a time. Raises SourceError."""
+        """Start a device at its own rate; `callback` gets `frames` samples at a time. Raises SourceError."""
 
     def refresh(self) -> None:
-        """Looks for devices anew: what came since is not seen otherwise. Only while nothing is open."""
+        """Look for devices again: new ones are not seen otherwise. Only while nothing is open."""
 
 
 class PortAudio:
-    """The real one. Raises SourceError where it is not there."""
+    """The real sound system. Raises SourceError where PortAudio is missing."""
 
     def __init__(self) -> None:
         self._library = sound_library()
@@ -106,7 +106,7 @@ class PortAudio:
             stream.start()
         except (self._library.PortAudioError, ValueError) as error:
             raise SourceError(f"input {device.name}: cannot be opened: {_reason(error)}") from None
-        return _Running(stream)
+        return _RunningStream(stream)
 
     def refresh(self) -> None:
         # PortAudio lists devices once, when it is initialised; sounddevice has no public name for doing it again
@@ -117,7 +117,7 @@ class PortAudio:
             raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
 
 
-class _Running:
+class _RunningStream:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._closed = False
@@ -142,13 +142,15 @@ class _Running:
 
 
 def sound_library() -> Any:
-    """The module sounddevice, imported only now. Raises SourceError with what to install where it cannot be."""
+    """Return the module sounddevice, imported only now. Raises SourceError with what to install if it is missing."""
     try:
         import sounddevice
     except ImportError:
         raise SourceError("sound input: the package sounddevice is missing: pip install sounddevice") from None
     except OSError:
-        advice = next((text for name, text in PORTAUDIO.items() if sys.platform.startswith(name)), "install PortAudio")
+        advice = next(
+            (text for name, text in HOW_TO_INSTALL.items() if sys.platform.startswith(name)), "install PortAudio"
+        )
         raise SourceError(f"sound input: the library PortAudio is missing: {advice}") from None
     except Exception as error:  # PortAudio is there, and fails to start
         raise SourceError(f"sound input: PortAudio does not start: {_reason(error)}") from None
@@ -156,42 +158,42 @@ def sound_library() -> Any:
 
 
 def list_inputs() -> list[InputDevice]:
-    """All sound inputs. Raises SourceError without PortAudio."""
+    """Return all sound inputs. Raises SourceError without PortAudio."""
     return PortAudio().inputs()
 
 
-def find_input(wanted: str | None, inputs: Sequence[InputDevice] | None = None) -> InputDevice:
-    """wanted: a number is an index, all else a name or a part of one in any case; None: the default.
+def find_input(selector: str | None, inputs: Sequence[InputDevice] | None = None) -> InputDevice:
+    """Return the input that a selector means: a number is an index, all else a name or a part of one in any case.
 
-    A name that several host APIs have (as on Windows) means that of the default input's host API. Raises SourceError
-    if none or several fit.
+    None means the default input. A name that several host APIs have (as on Windows) means the one of the default
+    input's host API. Raises SourceError if none or several match.
     """
     inputs = list_inputs() if inputs is None else inputs
     if not inputs:
         raise SourceError("sound input: this machine has none, or its sound server does not run")
-    if wanted is None:
+    if selector is None:
         return next((device for device in inputs if device.default), inputs[0])
-    name = wanted.strip().casefold()
+    name = selector.strip().casefold()
     if name.isdecimal():
-        fitting = [device for device in inputs if str(device.index) == name]
+        matching = [device for device in inputs if str(device.index) == name]
     else:
         parts = [device for device in inputs if name and name in device.name.casefold()]
-        fitting = [device for device in parts if device.name.casefold() == name] or parts
-    if len(fitting) > 1 and len({device.name for device in fitting}) == 1:
-        usual = next((device.host_api for device in inputs if device.default), fitting[0].host_api)
-        fitting = [device for device in fitting if device.host_api == usual] or fitting[:1]
-    if len(fitting) == 1:
-        return fitting[0]
-    problem = "fits several" if fitting else "no such input; there are"
-    raise SourceError(f"input {printable(wanted)}: {problem}: {_listed(fitting or inputs)}")
+        matching = [device for device in parts if device.name.casefold() == name] or parts
+    if len(matching) > 1 and len({device.name for device in matching}) == 1:
+        usual = next((device.host_api for device in inputs if device.default), matching[0].host_api)
+        matching = [device for device in matching if device.host_api == usual] or matching[:1]
+    if len(matching) == 1:
+        return matching[0]
+    problem = "fits several" if matching else "no such input; there are"
+    raise SourceError(f"input {printable(selector)}: {problem}: {_names(matching or inputs)}")
 
 
-def _listed(devices: Sequence[InputDevice]) -> str:
-    names = [f"{device.index} {device.name}" for device in devices[:LISTED]]
-    return ", ".join([*names, *(["..."] if len(devices) > LISTED else [])])
+def _names(devices: Sequence[InputDevice]) -> str:
+    names = [f"{device.index} {device.name}" for device in devices[:MAX_LISTED]]
+    return ", ".join([*names, *(["..."] if len(devices) > MAX_LISTED else [])])
 
 
 def _reason(error: Exception) -> str:
-    """PortAudio's words on one line, without their heading and number."""
+    """Return PortAudio's words on one line, without their heading and number."""
     text = one_line(error)
     return text.removeprefix("Error opening InputStream: ").partition(" [PaErrorCode")[0] or type(error).__name__

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtag.audio.devices import LISTED, InputDevice, find_input, list_inputs
+from streamtag.audio.devices import MAX_LISTED, InputDevice, find_input, list_inputs
 from streamtag.errors import SourceError
 
 
@@ -72,8 +72,8 @@ def test_a_machine_without_inputs_says_so() -> None:
 
 def test_a_long_list_is_cut() -> None:
     with pytest.raises(SourceError, match=r"\.\.\.$") as caught:
-        find_input("x", [device(index, f"input {index}") for index in range(LISTED + 1)])
-    assert f"input {LISTED - 1}" in str(caught.value)
+        find_input("x", [device(index, f"input {index}") for index in range(MAX_LISTED + 1)])
+    assert f"input {MAX_LISTED - 1}" in str(caught.value)
 
 
 @given(wanted=st.text(max_size=20))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamtag.audio.level_meter import BLOCK, CLIP_S, FALL_DB, LATENCY_S, LOWEST_DB, Level, Meter
+from streamtag.audio.level_meter import BLOCK, CLIP_DISPLAY_S, FALL_DB, LATENCY_WINDOW_S, MIN_DB, Level, Meter
 from streamtag.audio.source import AudioChunk
 
 RATE = 16000
@@ -61,7 +61,7 @@ def test_before_any_sound_there_is_no_level() -> None:
 def test_digital_silence_has_the_lowest_level() -> None:
     meter = Meter()
     _hear(meter, np.zeros(RATE, np.float32))
-    assert _level(meter).rms_db == _level(meter).peak_db == LOWEST_DB
+    assert _level(meter).rms_db == _level(meter).peak_db == MIN_DB
 
 
 def test_a_constant_in_the_signal_is_no_sound() -> None:
@@ -114,7 +114,7 @@ def test_a_peak_falls_and_the_clip_light_goes_out() -> None:
     meter.add_chunk(AudioChunk(np.zeros(BLOCK, np.float32), 0.0))
     assert _level(meter).peak_db == pytest.approx(-FALL_DB)
     assert _level(meter).clipped
-    clock.now += CLIP_S - 1.0
+    clock.now += CLIP_DISPLAY_S - 1.0
     assert not _level(meter).clipped
 
 
@@ -145,13 +145,13 @@ def test_latency_counts_over_the_last_minute() -> None:
     meter = Meter(clock)
     for _ in range(100):
         meter.add_frame(1.0, 9.0)
-    clock.now += LATENCY_S + 1
+    clock.now += LATENCY_WINDOW_S + 1
     for number in range(1, 101):
         meter.add_frame(1.0, number / 100)
     reading = meter.reading()
     assert reading.latency_p50_s == pytest.approx(0.505)
     assert reading.latency_p95_s == pytest.approx(0.95, abs=0.01)
-    clock.now += LATENCY_S + 1
+    clock.now += LATENCY_WINDOW_S + 1
     assert meter.reading().latency_p95_s is None
 
 
