@@ -38,7 +38,7 @@ def in_chunks(samples: NDArray[np.float32], rate: int, sizes: Sequence[int]) -> 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_equals_soxr_on_the_mean_of_the_channels(rate: int, channels: int) -> None:
+def test_it_equals_soxr_on_the_mean_of_the_channels(rate: int, channels: int) -> None:
     samples = noise(rate + 7, channels)
     expected = soxr.resample(samples.mean(axis=1, dtype=np.float64).astype(np.float32), rate, SAMPLE_RATE)
     out = one_shot(samples, rate)
@@ -54,17 +54,12 @@ def test_equals_soxr_on_the_mean_of_the_channels(rate: int, channels: int) -> No
         lambda sizes: sum(sizes) / len(sizes) > 8
     ),
 )
-def test_every_cut_gives_the_same_samples(rate: int, channels: int, sizes: list[int]) -> None:
+def test_the_size_of_chunks_does_not_change_the_samples(rate: int, channels: int, sizes: list[int]) -> None:
     samples = noise(rate // 2 + 11, channels)
     np.testing.assert_array_equal(in_chunks(samples, rate, sizes), one_shot(samples, rate))
 
 
-def test_sample_by_sample() -> None:
-    samples = noise(3000, 2)
-    np.testing.assert_array_equal(in_chunks(samples, 44100, [1]), one_shot(samples, 44100))
-
-
-def test_cutting_without_a_stream_would_differ() -> None:
+def test_resampling_each_chunk_alone_would_differ() -> None:
     """The negative control: each chunk resampled by itself is another signal."""
     samples = noise(44100, 1)
     pieces = np.concatenate([one_shot(samples[i : i + 4410], 44100) for i in range(0, 44100, 4410)])
@@ -73,14 +68,14 @@ def test_cutting_without_a_stream_would_differ() -> None:
     assert np.abs(pieces - whole).max() > 1e-3
 
 
-def test_mono_at_the_target_rate_passes_untouched_and_at_once() -> None:
+def test_mono_at_the_target_rate_is_unchanged() -> None:
     samples = noise(5000, 1)
     resampler = Resampler(SAMPLE_RATE)
     np.testing.assert_array_equal(resampler.feed(samples), samples[:, 0])
     assert len(resampler.flush()) == 0
 
 
-def test_the_output_is_no_view_of_the_input() -> None:
+def test_the_output_is_not_a_view_of_the_input() -> None:
     samples = noise(100, 1)
     out = Resampler(SAMPLE_RATE).feed(samples)
     before = out.copy()
@@ -89,7 +84,7 @@ def test_the_output_is_no_view_of_the_input() -> None:
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
-def test_what_is_no_number_becomes_silence(rate: int) -> None:
+def test_samples_that_are_not_finite_become_zero(rate: int) -> None:
     samples = noise(rate, 2)
     clean = samples.copy()
     for index, poison in enumerate([np.nan, np.inf, -np.inf]):
@@ -109,7 +104,7 @@ def test_absurd_values_are_clipped() -> None:
     )
 
 
-def test_the_number_of_channels_may_change_on_the_way() -> None:
+def test_the_number_of_channels_may_change_within_a_stream() -> None:
     mono = noise(44100, 1)
     resampler = Resampler(44100)
     parts = [
@@ -120,7 +115,7 @@ def test_the_number_of_channels_may_change_on_the_way() -> None:
     np.testing.assert_allclose(np.concatenate(parts), one_shot(mono, 44100), atol=1e-6)
 
 
-def test_flush_begins_anew() -> None:
+def test_a_flush_begins_a_new_stream() -> None:
     samples = noise(9000, 1)
     resampler = Resampler(48000)
     first = np.concatenate([resampler.feed(samples), resampler.flush()])
@@ -129,12 +124,12 @@ def test_flush_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1, 10**9])
-def test_rates_that_only_a_damaged_header_names(rate: int) -> None:
+def test_a_rate_that_only_a_damaged_header_has_is_refused(rate: int) -> None:
     with pytest.raises(SpecError, match="sample rate"):
         Resampler(rate)
 
 
 @pytest.mark.parametrize("shape", [(4, 0), (2, 2, 2), ()])
-def test_shapes_that_are_no_chunk(shape: tuple[int, ...]) -> None:
+def test_a_shape_that_is_not_a_chunk_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="samples, channels"):
         Resampler(44100).feed(np.zeros(shape, np.float32))

@@ -116,18 +116,12 @@ def test_a_sound_that_was_sent_with_its_length_ends_when_it_ends(station: Statio
     assert station.connections < 4  # FFmpeg may ask for a part of it once more
 
 
-@pytest.mark.parametrize("way", ["missing", "no audio", "no host", "refused"])
-def test_what_never_worked_is_an_error_at_once(way: str, station: Station) -> None:
-    address, reason = station.address, "not audio"
-    if way == "missing":
-        station.is_off, reason = True, "server returned 5XX"
-    elif way == "no audio":
-        station.sound, station.announces_length = b"no music\n" * 999, True
-    elif way == "no host":
-        address, reason = "http://nowhere.invalid/", "no such host"
-    else:
-        address, reason = "http://127.0.0.1:1/", "cannot be reached"
-    with UrlStream(address) as stream:
+@pytest.mark.parametrize(
+    ("where", "reason"), [(None, "server returned 5XX"), ("http://nowhere.invalid/", "cannot be reached: no such host")]
+)
+def test_what_never_worked_is_an_error_at_once(where: str | None, reason: str, station: Station) -> None:
+    station.is_off = True
+    with UrlStream(where or station.address) as stream:
         with pytest.raises(SourceError, match=f"(?i){reason}"):
             read_all(stream)
         assert stream.read(0) is None

@@ -1,4 +1,4 @@
-"""Sounds on web servers: good ones, missing ones, stalling ones, hostile ones. All servers are local."""
+"""Audio on web servers: good, missing, stalling and hostile ones. All servers are local."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def talker(data: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", ["song.mp3", "moved", "radio.m3u8"])
-def test_a_file_a_redirection_and_a_playlist(site: str, page: str) -> None:
+def test_a_file_a_redirection_and_a_playlist_are_read(site: str, page: str) -> None:
     with open_source(f"{site}/{page}") as source:
         assert source.info.name == page
         assert sum(len(chunk) for chunk in source) / 16000 == pytest.approx(2, abs=0.1)
@@ -112,39 +112,34 @@ def test_a_web_server_cannot_lead_to_other_protocols(name: str, site: str, tmp_p
         assert server.connections == 0
 
 
-def test_text_is_no_audio(site: str) -> None:
+def test_text_is_an_error(site: str) -> None:
     with pytest.raises(SourceError, match=r"text\.mp3: not audio"):
         open_source(f"{site}/text.mp3")
 
 
-def test_a_page_that_is_missing(site: str) -> None:
+def test_a_missing_page_is_an_error(site: str) -> None:
     with pytest.raises(SourceError, match=r"missing\.mp3: .*404"):
         open_source(f"{site}/missing.mp3")
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_missing_server_is_an_error_without_the_password() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SourceError, match=r"^http://127.0.0.1:[0-9]+/x.mp3: cannot be reached: connection refused$"):
         open_source(f"http://me:secret@127.0.0.1:{port}/x.mp3")
 
 
-def test_a_host_that_is_unknown() -> None:
-    with pytest.raises(SourceError, match="cannot be reached"):
-        open_source("http://no-such-host.invalid/x.mp3", QUICK)
-
-
-def test_a_server_that_never_answers() -> None:
+def test_a_server_that_never_answers_is_an_error() -> None:
     with talker(b"") as address, pytest.raises(SourceError, match=r"live.mp3: no answer within 0.5 s$"):
         open_source(address, QUICK)
 
 
-def test_a_server_that_falls_silent_on_the_way(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+def test_a_server_that_falls_silent_is_an_error_behind_its_samples(tmp_path: Path, encode: Encode, tone: Tone) -> None:
     body = encode(tmp_path / "a.mp3", tone(20, 44100), 44100, "libmp3lame").read_bytes()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n"
-    heard: list[int] = []
+    lengths: list[int] = []
     with talker(head + body[: len(body) // 2]) as address, open_source(address, QUICK) as source:
         chunks = iter(source)
         with pytest.raises(SourceError, match=r"live.mp3: broke off: nothing came for 0.5 s$"):
-            heard.extend(len(chunk) for chunk in chunks)
-    assert 5 * 16000 < sum(heard) <= 10.1 * 16000  # what came before is not lost
+            lengths.extend(len(chunk) for chunk in chunks)
+    assert 5 * 16000 < sum(lengths) <= 10.1 * 16000  # what came before is not lost

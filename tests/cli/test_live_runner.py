@@ -132,7 +132,7 @@ def test_a_live_stream_gives_the_frames_of_the_same_sound_in_a_file(tagger: Tagg
 
 
 def test_lost_audio_is_a_gap_at_its_place_and_time_continues(listen: Listen) -> None:
-    source = FakeMicrophone(noise(8), RATE, speed=float("inf"), mishaps=[Fault(at_s=3.0, lost_s=1.0)])
+    source = FakeMicrophone(noise(8), RATE, speed=float("inf"), faults=[Fault(at_s=3.0, lost_s=1.0)])
     recorded, meter, _ = listen(source)
     (gap,) = [message for message in recorded.messages if isinstance(message, Gap)]
     assert gap.start == pytest.approx(3.0, abs=0.02)

@@ -95,7 +95,7 @@ def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
         while not server.subscribers:
             time.sleep(0.01)
         source = (audio for _ in range(round(seconds / 20.0)))
-        with FakeMicrophone(source, RATE, speed=SPEED, mishaps=faults, name="soak", ring_s=RING_S) as capture:
+        with FakeMicrophone(source, RATE, speed=SPEED, faults=faults, name="soak", ring_s=RING_S) as capture:
             runner = LiveRunner(capture, pipeline, meter, Limits(), lambda _: None)
             runner.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
             pipeline.end()
