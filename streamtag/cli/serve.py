@@ -62,7 +62,7 @@ SLOTS_PER_CORE, GPU_SLOTS = 1024, 16384  # 80 kB each, allocated when used; more
 GPU_BATCH = 512  # streams in one step
 WARM_UP_STREAMS = 8  # in one step, on a CPU: few are admitted at first
 POLL_INTERVAL_S = 0.1  # between two checks for signals
-MAX_QUEUED_PER_STREAM = 8  # messages that wait to be written
+MAX_QUEUED_PER_STREAM = 64  # messages that wait to be written; the end of a stream can switch off every tag
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def serve(
         slots = max_streams or SLOTS_PER_CORE * plan.cores
         if tagger.device != "cpu":
             limits, slots = replace(limits, batch=GPU_BATCH), max_streams or GPU_SLOTS
-        queue = ConsoleQueue(max(1024, MAX_QUEUED_PER_STREAM * slots))
+        max_queued = max(1024, MAX_QUEUED_PER_STREAM * slots)
+        queue = ConsoleQueue(max_queued)
         with ExitStack() as resources:
             resources.enter_context(guard)
             ingest = IngestConfig(ingest_token, max_producers_per_client, slots)
@@ -170,7 +171,7 @@ def serve(
             sinks: list[Sink] = []
             if json:
                 write_line(sys.stdout, greeting)
-                printed = BackgroundSink([JsonLines(sys.stdout, selection)], MAX_QUEUED_PER_STREAM * slots)
+                printed = BackgroundSink([JsonLines(sys.stdout, selection)], max_queued)
                 sinks.append(resources.enter_context(printed))
             if record is not None:
                 sinks.append(resources.enter_context(MessageRecorder(record, greeting, lambda text: note(text))))
