@@ -154,9 +154,14 @@ def pure_model(modules: Modules) -> Iterator[str]:
 
 
 def light_edges(modules: Modules) -> Iterator[str]:
-    """Only model, sessions and the top layer import torch; importing anything else does not load it."""
+    """Only model, sessions, worker pools and the top layer import torch; importing anything else does not load it."""
     for module in modules.values():
-        if module.inside("streamtag.model", "streamtag.inference.session", "trainer") or _layer(module.name) == TOP:
+        if (
+            module.inside(
+                "streamtag.model", "streamtag.inference.session", "streamtag.inference.worker_pool", "trainer"
+            )
+            or _layer(module.name) == TOP
+        ):
             continue
         for found in module.imports:
             if "torch" in found.target.split("."):

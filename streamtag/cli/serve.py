@@ -15,7 +15,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, is_loopback, load_model, run_command, shares_terminal
-from streamtag.inference.worker_pool import available
+from streamtag.inference.worker import available
 from streamtag.protocol.messages import End, Error, Gap, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.scheduler import Scheduler

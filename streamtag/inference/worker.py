@@ -152,6 +152,11 @@ class WorkerProcess:
         return b""
 
 
+def available() -> bool:
+    """Return whether this system can share memory between processes in the way that is needed."""
+    return hasattr(os, "memfd_create")
+
+
 def main(settings: WorkerSettings, lanes: list[Connection]) -> None:
     """Answer steps from any lane until the parent hangs up, which raises EOFError or ConnectionError."""
     from streamtag.model.batched import BatchedTagger

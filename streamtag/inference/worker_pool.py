@@ -9,19 +9,18 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import DeviceError, SpecError
-from streamtag.inference.worker import WorkerProcess, WorkerSettings
-
-if TYPE_CHECKING:
-    from streamtag.model.network import TaggerNetwork
+from streamtag.inference.worker import WorkerProcess, WorkerSettings, available
+from streamtag.model.model_file import serialize
+from streamtag.model.network import TaggerNetwork
+from streamtag.model.recurrent import check_precision
+from streamtag.model.states import SharedBufferAllocator, StreamStates, aligned_size, shared_state_bytes
 
 MAX_BATCH = 64  # streams that a process steps at once
 LANES = 2  # steps that a process holds at once: the next one is there when the first is done
@@ -43,8 +42,8 @@ class _Worker:
     restart_failed: bool = False  # at least once, since it was last ready
 
 
-class WorkerPool:
-    """Steps streams as BatchedTagger does. All processes share the states: any of them can step any stream.
+class WorkerPool(StreamStates):
+    """The states of many streams in shared memory: any worker process can step any stream, as BatchedTagger does.
 
     Several threads may use it at once, but no two of them the same row. More threads than processes use it best:
     while the processes compute for some, others prepare the next steps. A process that ends is replaced in the
@@ -60,15 +59,6 @@ class WorkerPool:
         Raises SpecError for an unknown precision or a system that cannot share memory, DeviceError if a process does
         not start.
         """
-        from streamtag.model.model_file import serialize
-        from streamtag.model.recurrent import check_precision
-        from streamtag.model.states import (  # late: torch
-            SharedBufferAllocator,
-            StreamStates,
-            aligned_size,
-            shared_state_bytes,
-        )
-
         check_precision(precision)
         if not available():
             raise SpecError("worker processes need Linux: use threads")
@@ -86,7 +76,7 @@ class WorkerPool:
         self._memory = mmap.mmap(self._memory_fd, 0)
         self._memory[slice(*weights_at)] = weights
         self._memory[slice(*description_at)] = description.encode()
-        self._states = StreamStates(network, rows, SharedBufferAllocator(self._memory).allocate)
+        super().__init__(network, rows, SharedBufferAllocator(self._memory).allocate)
         self._max_batch = settings.max_batch
         self._steps = 0
         self._ended_cpu_s = 0.0
@@ -104,11 +94,6 @@ class WorkerPool:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of memory that one stream needs."""
-        return self._states.row_bytes
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -135,19 +120,6 @@ class WorkerPool:
         starts = range(0, len(rows), self._max_batch)
         parts = [(audio[n : n + self._max_batch], rows[n : n + self._max_batch]) for n in starts]
         return np.concatenate([self._step(*part) for part in parts])
-
-    def reset(self, rows: NDArray[np.int64]) -> None:
-        """Do what BatchedTagger.reset does; so do the others."""
-        self._states.reset(rows)
-
-    def reset_context(self, rows: NDArray[np.int64]) -> None:
-        self._states.reset_context(rows)
-
-    def save_row(self, row: int) -> dict[str, NDArray[Any]]:
-        return self._states.save_row(row)
-
-    def load_row(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._states.load_row(row, arrays)
 
     def close(self) -> None:
         """End the processes. Nothing may be stepped afterwards."""
@@ -236,8 +208,3 @@ def _priority(worker: _Worker) -> tuple[int, int]:
     """Order workers: of idle ones the last used first, whose caches are warm; of others the one that started first."""
     free = len(worker.free_lanes)
     return free, worker.last_start if free == LANES else -worker.last_start
-
-
-def available() -> bool:
-    """Return whether this system can share memory between processes in the way that is needed."""
-    return hasattr(os, "memfd_create")

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger
 from streamtag.errors import DeviceError, SpecError
 from streamtag.inference.batch import SessionPool
-from streamtag.inference.worker_pool import LANES, WorkerPool, available
+from streamtag.inference.worker import available
+from streamtag.inference.worker_pool import LANES, WorkerPool
 from streamtag.model.batched import BatchedTagger
 from tests.inference.conftest import agree, drain
 
