@@ -95,7 +95,7 @@ Serve = Annotated[
 ]
 Token = Annotated[
     str | None,
-    option("--token", "WORD", "Password that subscribers need (?token=WORD).", envvar="STREAMTAG_TOKEN"),
+    option("--token", "TOKEN", "Password that subscribers need (?token=TOKEN).", envvar="STREAMTAG_TOKEN"),
 ]
 MaxClients = Annotated[
     int | None, option("--max-clients", "N", "Maximum number of subscribers at a time (256).", min=1, max=10_000)

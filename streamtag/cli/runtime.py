@@ -153,7 +153,7 @@ def start_server(config: ServerConfig, greeting: Hello, reporter: Reporter, reso
     reporter.publish_to.append(server.publish)
     reporter.note(f"serving on {server.address}")
     if config.token is None and not is_loopback(config.host):
-        reporter.note("anyone who can reach this address can subscribe: --token WORD asks for a password")
+        reporter.note("anyone who can reach this address can subscribe: --token TOKEN asks for a password")
     return server
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 EPILOG = f"""\b
 Examples:
   streamtag serve 8765                               then open http://127.0.0.1:8765/ in a browser
-  streamtag serve 0.0.0.0:8765 --ingest-token WORD --token OTHER
+  streamtag serve 0.0.0.0:8765 --ingest-token TOKEN --token OTHER
   streamtag serve 8765 --json --top 3 > tags.jsonl
   streamtag watch ws://127.0.0.1:8765/streams/hall-2
 
@@ -100,8 +100,8 @@ def serve(
         str | None,
         option(
             "--ingest-token",
-            "WORD",
-            "Password that producers need (?token=WORD); by default that of subscribers.",
+            "TOKEN",
+            "Password that producers need (?token=TOKEN); by default that of subscribers.",
             envvar="STREAMTAG_INGEST_TOKEN",
         ),
     ] = None,
@@ -255,6 +255,6 @@ def _announce(
     if is_loopback(config.host):
         return
     if config.token is None and ingest.token is None:
-        reporter.note("anyone who can reach this address can send audio: --ingest-token WORD asks for a password")
+        reporter.note("anyone who can reach this address can send audio: --ingest-token TOKEN asks for a password")
     if config.token is None:
-        reporter.note("anyone who can reach this address can subscribe: --token WORD asks for a password")
+        reporter.note("anyone who can reach this address can subscribe: --token TOKEN asks for a password")

@@ -228,7 +228,7 @@ def check(trial: Trial, streams: int) -> None:
 def test_the_scheduler_is_measured_by_the_clock(tagger: Tagger, plan: ParallelismPlan) -> None:
     trial = scheduler_trial(tagger, SCHEDULE, 6, plan)
     check(trial, 6)
-    assert 1 <= trial.figures["batch_mean"] <= trial.figures["batch_max"] <= 6
+    assert 1 <= trial.figures["batch_mean"] <= 6
     assert trial.figures["worker_ms_a_hop"] > 0
     assert trial.figures["device_bytes_a_stream"] > 10_000
 

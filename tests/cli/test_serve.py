@@ -159,7 +159,7 @@ def test_a_full_disk_stops_only_the_recording_and_a_signal_ends_every_stream(sta
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "reason"),
     [
         (["99999"], 1, "99999: ports go from 0 to 65535"),
         (["nowhere.invalid:8765"], 1, "nowhere.invalid:8765: cannot be served: "),
@@ -170,10 +170,10 @@ def test_a_full_disk_stops_only_the_recording_and_a_signal_ends_every_stream(sta
         (["0", "--max-streams", "0"], 2, "--max-streams"),
     ],
 )
-def test_a_mistake_is_one_clear_line(streamtag: Run, arguments: list[str], code: int, received: str) -> None:
+def test_a_mistake_is_one_clear_line(streamtag: Run, arguments: list[str], code: int, reason: str) -> None:
     answer = streamtag("serve", *arguments)
     assert answer.code == code
-    assert received in answer.err
+    assert reason in answer.err
     assert "Traceback" not in answer.err
     if code == 1:
         assert len(answer.err.splitlines()) == 1

@@ -88,24 +88,13 @@ def search(trial: Callable[[int], Trial], first: int, most: int, limit_s: float)
 
 
 class StepRecorder(NullObserver):
-    """Records how many streams each step had, and how many seconds it took."""
+    """Records the number of streams and the duration [s] of each step."""
 
     def __init__(self) -> None:
-        self.sizes: list[int] = []
-        self.seconds: list[float] = []
+        self.steps: list[tuple[int, float]] = []
 
-    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
-        del lags_s, missed
-        self.sizes.append(streams)
-        self.seconds.append(seconds)
-
-    def to_figures(self) -> Figures:
-        hops = max(1, sum(self.sizes))
-        return {
-            "batch_mean": hops / max(1, len(self.sizes)),
-            "batch_max": max(self.sizes, default=0),
-            "worker_ms_a_hop": 1e3 * sum(self.seconds) / hops,
-        }
+    def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:  # noqa: ARG002
+        self.steps.append((streams, seconds))
 
 
 def scheduler_trial(
@@ -141,7 +130,13 @@ def scheduler_trial(
         start = time.monotonic() + 0.1
         feed(schedule, range(streams), start, push)
         recorder.wait()
-        trial = recorder.trial(start, **steps.to_figures(), device_bytes_a_stream=pool.slot_bytes)
+        hops = max(1, sum(streams for streams, _ in steps.steps))
+        trial = recorder.trial(
+            start,
+            batch_mean=hops / max(1, len(steps.steps)),
+            worker_ms_a_hop=1e3 * sum(seconds for _, seconds in steps.steps) / hops,
+            device_bytes_a_stream=pool.slot_bytes,
+        )
         for handle in handles:
             handle.end()
     return trial
