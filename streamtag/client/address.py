@@ -1,4 +1,4 @@
-"""Where a streamtag server listens, as people write it."""
+"""The address of a streamtag server, as people write it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from streamtag.errors import SourceError
 from streamtag.text import printable
 
-SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # a page's address is its server's
-SAFE = "/%:@!$&'()*+,;=~-._?"  # stays as it is in a path or a query; %: it may be quoted already
+SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # the address of a page is that of its server
+UNQUOTED = "/%:@!$&'()*+,;=~-._?"  # unchanged in a path or a query; %: it may be quoted already
 
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """url: to connect to. label: for messages, one printable line without password, token or query."""
+    """An address to connect to. label: for messages, one printable line without password, token or query."""
 
     url: str
     label: str
@@ -28,7 +28,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine, which no proxy leads to."""
+        """It is on this machine, so no proxy leads to it."""
         host = urlsplit(self.url).hostname or ""
         try:
             return ip_address(host).is_loopback
@@ -37,17 +37,17 @@ class ServerAddress:
 
     @property
     def is_single_stream(self) -> bool:
-        """Whether it gives a single stream."""
+        """It sends the messages of one stream only."""
         return urlsplit(self.url).path.startswith("/streams/")
 
     @classmethod
     def parse(cls, where: str) -> Self:
-        """`ws://HOST:PORT/`, wss, http and https, HOST:PORT alone, or PORT of this machine.
+        """Parse `ws://HOST:PORT/`, wss, http and https, HOST:PORT alone, or PORT of this machine.
 
         Raises SourceError if it is none of these.
         """
         text = where.strip()
-        if re.fullmatch("[0-9]{1,5}", text):  # as `streamtag serve` takes it
+        if re.fullmatch("[0-9]{1,5}", text):  # as `streamtag serve` accepts it
             text = f"127.0.0.1:{text}"
         scheme = re.match(r"([a-z][a-z0-9+.-]*)://", text, re.IGNORECASE)
         try:
@@ -59,12 +59,12 @@ class ServerAddress:
             raise SourceError(f"{_hidden(where)}: not an address: write ws://HOST:PORT/") from None
         if parts.scheme not in SCHEMES:
             raise SourceError(f"{_hidden(where)}: only ws:// and wss:// addresses can be watched")
-        path, query = quote(parts.path or "/", safe=SAFE), quote(parts.query, safe=SAFE)
+        path, query = quote(parts.path or "/", safe=UNQUOTED), quote(parts.query, safe=UNQUOTED)
         kind = SCHEMES[parts.scheme]
         label = urlunsplit((kind, host, parts.path or "/", "", ""))
         return cls(urlunsplit((kind, parts.netloc, path, query, "")), printable(label))
 
 
 def _hidden(where: str) -> str:
-    """What was written, without what may be secret in it."""
+    """Return what was written without what may be secret in it."""
     return printable(re.sub(r"//[^/]*@", "//", where).partition("?")[0])

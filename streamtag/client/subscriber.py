@@ -1,4 +1,4 @@
-"""A subscriber's end of a streamtag server: messages as they come, for ever."""
+"""A subscriber of a streamtag server that reconnects whenever the connection breaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,29 +23,23 @@ from streamtag.protocol.messages import Hello, Message
 from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 from streamtag.text import printable
 
-OPEN_S, HELLO_S = 5.0, 10.0  # for a connection, and for the server's first word
-PING_S = 10.0  # how often the server is asked whether it is still there, and how long for an answer
-WAIT_S = 0.25  # how soon the thread notices that nobody wants it any more
-LEAVE_S = 2.0
-WAITING = 256  # messages that nobody took yet; then the server's own queue fills, and it drops the oldest frames
-SOUND_S = 10.0  # a connection that held so long was a good one: pauses begin anew
-QUIET = logging.getLogger("streamtag.subscription")  # what happens to a connection is told as a Notice
-QUIET.addHandler(logging.NullHandler())
-
-
-def pauses() -> Iterator[float]:
-    """Between two tries, s: half a second, doubled up to ten, then ten for ever."""
-    pause = FIRST_DELAY_S
-    while True:
-        yield pause
-        pause = next_delay(pause)
+OPEN_TIMEOUT_S = 5.0
+HELLO_TIMEOUT_S = 10.0
+PING_INTERVAL_S = 10.0  # also how long the server may take to answer
+CLOSE_TIMEOUT_S = 1.0
+POLL_INTERVAL_S = 0.25  # how soon the thread notices that it should end
+JOIN_TIMEOUT_S = 2.0
+MAX_QUEUED = 256  # unread messages; then the server's own queue fills, and it drops the oldest frames
+STABLE_CONNECTION_S = 10.0  # after a connection that lasted this long, delays start anew
+LOG = logging.getLogger("streamtag.client")  # silent: what happens to a connection is reported by a SourceNotice
+LOG.addHandler(logging.NullHandler())
 
 
 class SubscriberClient:
-    """Connects in a thread of its own, and again whenever the connection breaks. A context manager.
+    """A context manager that connects in a thread of its own, and again whenever the connection breaks.
 
-    What can only be a mistake (a wrong token, another kind of server) is raised by `read`; what may pass is told as
-    a Notice, once, until it has passed.
+    `read` raises what can only be a mistake, such as a wrong token or another kind of server. A temporary problem is
+    reported by a SourceNotice, once until it is over.
     """
 
     def __init__(
@@ -54,18 +47,23 @@ class SubscriberClient:
         address: ServerAddress,
         token: str | None = None,
         ca: Path | None = None,
-        pauses: Callable[[], Iterator[float]] = pauses,
+        first_delay_s: float = FIRST_DELAY_S,
     ) -> None:
-        """ca: a certificate to trust, in place of the system's. Raises SourceError if it cannot be."""
+        """ca: a certificate to trust instead of the system's. first_delay_s: before the second attempt.
+
+        Raises SourceError if the token or the certificate cannot be used.
+        """
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise SourceError("a token is printable ASCII")
         self._address = address
-        self._headers = {} if token is None else {"Authorization": f"Bearer {_checked(token)}"}
-        self._tls = _tls(address, ca)
-        self._pauses = pauses
-        self._queue: queue.Queue[Message | SourceNotice | StreamtagError] = queue.Queue(WAITING)
-        self._unwanted = threading.Event()
-        self._known = False  # it was a streamtag server at least once
-        self._told: str | None = None  # what is wrong at present
-        self._thread = threading.Thread(target=self._run, name="streamtag-subscription", daemon=True)
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._tls = _tls_context(address, ca)
+        self._first_delay_s = first_delay_s
+        self._queue: queue.Queue[Message | SourceNotice | StreamtagError] = queue.Queue(MAX_QUEUED)
+        self._stop_requested = threading.Event()
+        self._was_connected = False  # it is a streamtag server
+        self._reported_problem: str | None = None
+        self._thread = threading.Thread(target=self._run, name="streamtag-subscriber", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -74,126 +72,116 @@ class SubscriberClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._unwanted.set()
-        self._thread.join(LEAVE_S)  # one that still waits for an answer ends by itself
+        self._stop_requested.set()
+        self._thread.join(JOIN_TIMEOUT_S)  # a thread that still waits for an answer ends by itself
 
     def read(self, timeout_s: float) -> Message | SourceNotice | None:
-        """What comes next: a Hello at the start of each connection. None: nothing came for so long.
+        """Return what comes next, or None if nothing comes in time. Every connection begins with a Hello.
 
-        Raises SourceError or ProtocolError if it is no use to go on.
+        Raises SourceError or ProtocolError if it is useless to go on.
         """
         try:
-            arrival = self._queue.get(timeout=timeout_s)
+            item = self._queue.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if isinstance(arrival, StreamtagError):
-            raise arrival
-        return arrival
+        if isinstance(item, StreamtagError):
+            raise item
+        return item
 
-    # --- in its own thread --------------------------------------------------------------------------------------
+    # --- in its own thread -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        tries = self._pauses()
-        while not self._unwanted.is_set():
-            began = time.monotonic()
+        delay_s = self._first_delay_s
+        while not self._stop_requested.is_set():
+            started = time.monotonic()
             try:
-                self._connected()
+                self._read_connection()
                 return
             except StreamtagError as error:
-                self._hand_on(error)
+                self._put(error)
                 return
             except (OSError, WebSocketException, ImportError) as error:
-                if (why := permanent_error(error, self._known)) is not None:
-                    self._hand_on(SourceError(f"{self._address.label}: {why}"))
+                if (reason := permanent_error(error, self._was_connected)) is not None:
+                    self._put(SourceError(f"{self._address.label}: {reason}"))
                     return
-                self._tell_trouble(transient_error(error))
-            if time.monotonic() - began > SOUND_S:
-                tries = self._pauses()
-            self._unwanted.wait(next(tries))
+                self._report(transient_error(error))
+            if time.monotonic() - started > STABLE_CONNECTION_S:
+                delay_s = self._first_delay_s
+            self._stop_requested.wait(delay_s)
+            delay_s = next_delay(delay_s)
 
-    def _connected(self) -> None:
+    def _read_connection(self) -> None:
+        """Connect and queue messages until the client is closed. Raises what ends the connection before."""
         with connect(
             self._address.url,
             ssl=self._tls,
             additional_headers=self._headers,
             proxy=None if self._address.is_loopback else True,  # the system's
-            compression=None,  # frames are small, and soon
-            open_timeout=OPEN_S,
-            ping_interval=PING_S,
-            ping_timeout=PING_S,
-            close_timeout=1,
+            compression=None,  # frames are small and must not wait
+            open_timeout=OPEN_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_INTERVAL_S,
+            close_timeout=CLOSE_TIMEOUT_S,
             max_size=MAX_MESSAGE_CHARS,
-            logger=QUIET,
+            logger=LOG,
         ) as connection:
-            hello = self._greeting(connection)
-            if hello is None:
+            text = self._receive(connection, HELLO_TIMEOUT_S)
+            if text is None:
                 return
-            self._known = True
-            if self._told is not None:
-                self._told = None
-                self._hand_on(SourceNotice(f"{self._address.label}: connected", is_problem=False))
-            self._hand_on(hello)
-            damaged = False
-            while (line := self._received(connection)) is not None:
+            hello = self._parse_hello(text)
+            self._was_connected = True
+            if self._reported_problem is not None:
+                self._reported_problem = None
+                self._put(SourceNotice(f"{self._address.label}: connected", is_problem=False))
+            self._put(hello)
+            damage_reported = False
+            while (text := self._receive(connection)) is not None:
                 try:
-                    message = parse(line)
+                    message = parse(text)
                 except ProtocolError as error:
-                    if not damaged:
-                        self._hand_on(SourceNotice(f"{self._address.label}: passed over: {error}", is_problem=False))
-                    damaged = True
+                    if not damage_reported:
+                        notice = f"{self._address.label}: message ignored: {error}"
+                        self._put(SourceNotice(notice, is_problem=False))
+                    damage_reported = True
                     continue
                 if message is not None:
-                    self._hand_on(message)
+                    self._put(message)
 
-    def _greeting(self, connection: ClientConnection) -> Hello | None:
-        """The first message; None if nobody wants it any more. Raises ProtocolError if it is no hello."""
-        deadline = time.monotonic() + HELLO_S
-        while not self._unwanted.is_set():
+    def _parse_hello(self, text: str | bytes) -> Hello:
+        try:
+            message = parse(text)
+        except ProtocolError as error:
+            raise ProtocolError(f"{self._address.label}: not a streamtag server: {printable(str(error))}") from None
+        if not isinstance(message, Hello):
+            raise ProtocolError(f"{self._address.label}: not a streamtag server: it does not begin with a hello")
+        return message
+
+    def _receive(self, connection: ClientConnection, timeout_s: float = float("inf")) -> str | bytes | None:
+        """Return the next message, or None if the client is closed."""
+        deadline = time.monotonic() + timeout_s
+        while not self._stop_requested.is_set():
             try:
-                line = connection.recv(timeout=WAIT_S)
+                return connection.recv(timeout=POLL_INTERVAL_S)
             except TimeoutError:
                 if time.monotonic() > deadline:
                     raise TimeoutError("the server says nothing") from None
-                continue
-            try:
-                message = parse(line)
-            except ProtocolError as error:
-                raise ProtocolError(f"{self._address.label}: not a streamtag server: {printable(str(error))}") from None
-            if not isinstance(message, Hello):
-                raise ProtocolError(f"{self._address.label}: not a streamtag server: it does not begin with a hello")
-            return message
         return None
 
-    def _received(self, connection: ClientConnection) -> str | bytes | None:
-        """The next message; None if nobody wants it any more."""
-        while not self._unwanted.is_set():
+    def _put(self, item: Message | SourceNotice | StreamtagError) -> None:
+        while not self._stop_requested.is_set():
             try:
-                return connection.recv(timeout=WAIT_S)
-            except TimeoutError:
-                continue
-        return None
-
-    def _hand_on(self, arrival: Message | SourceNotice | StreamtagError) -> None:
-        while not self._unwanted.is_set():
-            try:
-                self._queue.put(arrival, timeout=WAIT_S)
+                self._queue.put(item, timeout=POLL_INTERVAL_S)
                 return
             except queue.Full:
                 continue
 
-    def _tell_trouble(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
-            self._hand_on(SourceNotice(f"{self._address.label}: {reason}: trying again"))
+    def _report(self, problem: str) -> None:
+        if problem != self._reported_problem:
+            self._reported_problem = problem
+            self._put(SourceNotice(f"{self._address.label}: {problem}: trying again"))
 
 
-def _checked(token: str) -> str:
-    if not (token.isascii() and token.isprintable()):
-        raise SourceError("a token is printable ASCII")
-    return token
-
-
-def _tls(address: ServerAddress, ca: Path | None) -> ssl.SSLContext | None:
+def _tls_context(address: ServerAddress, ca: Path | None) -> ssl.SSLContext | None:
     if not address.is_secure:
         if ca is not None:
             raise SourceError(f"{address.label}: --ca is for wss:// addresses")

@@ -35,9 +35,9 @@ class Message(ABC):
 
 @dataclass(frozen=True)
 class Hello(Message):
-    """The first message: what the stream of messages is made by, and in which units.
+    """The first message: what the messages are made by, and in which units.
 
-    thresholds: for each tag the probability from which on it counts as heard.
+    thresholds: for each tag, the probability from which on it counts as present.
     """
 
     type = "hello"
@@ -66,10 +66,10 @@ class Hello(Message):
 
 @dataclass(frozen=True)
 class Frame(Message):
-    """Probabilities of one frame. start, end: its window, in stream seconds (start is below 0 for frame 0).
+    """The probabilities of one frame. start, end: its window, in stream seconds (start is below 0 for frame 0).
 
     latency_s: of a live stream, from the sound at the window's centre to this message. dropped: frames before
-    this one that its reader was too slow for. Both are left out where there is nothing to tell.
+    this one that its reader was too slow for. Both are omitted if they are None or 0.
     """
 
     type = "frame"
@@ -143,7 +143,7 @@ class End(Message):
 
 @dataclass(frozen=True)
 class Error(Message):
-    """Something failed; the message is for people. stream: the one that it befell, where it is one."""
+    """Something failed; the message is for people. stream: the one that failed, if it was one."""
 
     type = "error"
     message: str
@@ -155,8 +155,9 @@ class Error(Message):
 
 @dataclass(frozen=True)
 class Ready(Message):
-    """To a producer: its sound is wanted. position: of the sample that should come first, counted from the stream's
-    start, per channel, at the producer's rate; 0 for a new stream."""
+    """Tells a producer to send. position: of the sample that should come first, counted from the stream's start, per
+    channel, at the producer's rate; 0 for a new stream.
+    """
 
     type = "ready"
     stream: str
@@ -167,5 +168,5 @@ class Ready(Message):
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    rounded = np.fromiter(values.values(), np.float64, len(values)).round(DECIMALS)  # 4 times as fast as one by one
+    rounded = np.fromiter(values.values(), np.float64, len(values)).round(DECIMALS)  # 4 times as fast as rounding each
     return dict(zip(values, rounded.tolist(), strict=True))

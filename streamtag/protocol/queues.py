@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import End, Frame, Message
+from streamtag.protocol.selection import MessageFilter
 
 
 class EncodedMessage:

@@ -1,4 +1,4 @@
-"""The way back: lines of the protocol as messages."""
+"""Parsing: the JSON of the protocol as messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_MESSAGE_CHARS = 1 << 20  # characters; a hello of thousands of tags is far s
 
 
 def parse(line: str | bytes) -> Message | None:
-    """One message from its JSON; None for a type that this version does not know.
+    """Parse one message. Return None for a type that this version does not know.
 
-    Unknown fields are passed over, as the protocol wants it. Raises ProtocolError for anything that is no message.
+    Unknown fields are ignored, as the protocol requires. Raises ProtocolError for anything that is not a message.
     """
     if len(line) > MAX_MESSAGE_CHARS:
         raise ProtocolError(f"a message of {len(line)} characters: too long")

@@ -1,24 +1,64 @@
-"""Which tags a user wants to see, how many of them, and from which probability on they count."""
+"""Which tags are shown or sent, how many of them, and from which probability on they count."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
-from streamtag.protocol.message_filter import MessageFilter
-from streamtag.protocol.messages import Frame
+from streamtag.protocol.messages import End, Event, Frame, Message
+
+
+@dataclass(frozen=True)
+class MessageFilter:
+    """A reader's choice: only `tags` (None: all), of these the `top` strongest, from min_probability on.
+
+    It filters the tags of frames and summaries, and events by name; all other messages remain unchanged.
+    """
+
+    tags: frozenset[str] | None = None
+    top: int | None = None
+    min_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.tags is not None and not self.tags:
+            raise SpecError("no tags chosen")
+        if self.top is not None and self.top < 1:
+            raise SpecError(f"top must be at least 1, not {self.top}")
+        if not 0 <= self.min_probability <= 1:
+            raise SpecError(f"min must be a probability between 0 and 1, not {self.min_probability}")
+
+    def __call__(self, message: Message) -> Message | None:
+        """Return the message with the chosen tags, or None for an event of another tag."""
+        if isinstance(message, Frame):
+            return replace(message, tags=self._select(message.tags))
+        if isinstance(message, End):
+            return replace(message, summary=self._select(message.summary))
+        if isinstance(message, Event) and self.tags is not None and message.tag not in self.tags:
+            return None
+        return message
+
+    def _select(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the chosen tags in the order of `values` or, with `top`, strongest first."""
+        kept = [
+            (name, value)
+            for name, value in values.items()
+            if value >= self.min_probability and (self.tags is None or name in self.tags)
+        ]
+        if self.top is not None:
+            kept = sorted(kept, key=lambda item: -item[1])[: self.top]
+        return dict(kept)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice among a model's tags. `tags` and `thresholds`: all of the model's, in its order [P].
+    """A choice among the tags of a model. tags, thresholds: all of the model's, in its order [P].
 
-    chosen: the columns wanted, in ascending order; top: at most so many at a time, strongest first.
+    chosen: the columns of the chosen tags, ascending; top: show at most this many at a time, strongest first.
     """
 
     tags: tuple[str, ...]
@@ -44,9 +84,9 @@ class Selection:
         top: int | None = None,
         threshold: float | None = None,
     ) -> Selection:
-        """names: of tags, in any case (None: all); threshold: one for all tags in place of the model's.
+        """names: of tags, in any case (None: all); threshold: for all tags, instead of the model's.
 
-        Raises SpecError if a name is not one of the model's, or a number is out of its range.
+        Raises SpecError if a name is not one of the model's, or a number is out of range.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise SpecError(f"a threshold is a probability between 0 and 1, not {threshold}")
@@ -63,7 +103,7 @@ class Selection:
         return tuple(self.tags[index] for index in self.chosen)
 
     def strongest(self, probs: NDArray[np.floating], top: int | None = None) -> list[int]:
-        """The chosen columns of probs [P], strongest first; `top` stands in where the user set none."""
+        """Return the chosen columns of probs [P], strongest first; top: for a user who set none."""
         limit = self.top or top
         chosen = np.asarray(self.chosen)
         order = chosen[np.argsort(-np.asarray(probs)[chosen], kind="stable")]
@@ -75,16 +115,16 @@ class Selection:
 
     @property
     def message_filter(self) -> MessageFilter:
-        """The same choice for messages."""
+        """The same choice as a filter of messages."""
         everything = len(self.chosen) == len(self.tags)
         return MessageFilter(None if everything else frozenset(self.names), self.top)
 
 
 def _index(name: str, tags: Sequence[str]) -> int:
     folded = [tag.casefold() for tag in tags]
-    wanted = name.strip().casefold()
-    if wanted in folded:
-        return folded.index(wanted)
-    near = difflib.get_close_matches(wanted, folded, n=1)
+    key = name.strip().casefold()
+    if key in folded:
+        return folded.index(key)
+    near = difflib.get_close_matches(key, folded, n=1)
     hint = f" (did you mean {tags[folded.index(near[0])]!r}?)" if near else ""
     raise SpecError(f"{name.strip()}: not a tag of this model{hint}; `streamtag model` lists them")

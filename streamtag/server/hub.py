@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import End, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
+from streamtag.protocol.selection import MessageFilter
 from streamtag.server.metrics import Metrics
 
 MAX_STREAMS = 256  # that are remembered; the one without messages for longest is forgotten first

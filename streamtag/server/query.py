@@ -9,9 +9,8 @@ from urllib.parse import parse_qsl, unquote
 
 from streamtag.audio.pcm import PcmFormat, parse_whole_number
 from streamtag.errors import SpecError
-from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import Hello
-from streamtag.protocol.selection import Selection
+from streamtag.protocol.selection import MessageFilter, Selection
 
 STREAMS, INGEST, STATE = "/streams/", "/ingest/", "/state"  # /streams/NAME, /ingest/NAME, /streams/NAME/state
 TOKEN = "token"

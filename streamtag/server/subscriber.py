@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from websockets.frames import CloseCode, Frame
 
-from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
+from streamtag.protocol.selection import MessageFilter
 from streamtag.server.config import ServerConfig
 from streamtag.server.connections import CloseReason, Connection
 from streamtag.server.hub import Hub

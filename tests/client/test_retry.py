@@ -1,4 +1,4 @@
-"""Which errors end a subscription, and which may pass."""
+"""Which errors end a subscription, and which may be temporary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidHandshake, Inval
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from streamtag.client.retry import REASON, permanent_error, transient_error
+from streamtag.client.retry import MAX_REASON_CHARS, permanent_error, transient_error
 
 
 def _status(code: int, body: bytes = b"") -> InvalidStatus:
@@ -49,12 +49,12 @@ def _hung_up(cause: Exception) -> InvalidMessage:
         (ConnectionClosedError(Close(1013, "too slow"), None), False, False),
     ],
 )
-def test_what_is_definite_at_first_and_what_once_the_server_is_known(
+def test_an_error_is_permanent_at_first_or_also_after_a_connection(
     error: Exception, at_first: bool, later: bool
 ) -> None:
-    assert (permanent_error(error, known=False) is not None) == at_first
-    assert (permanent_error(error, known=True) is not None) == later
-    for text in (permanent_error(error, known=False), permanent_error(error, known=True), transient_error(error)):
+    assert (permanent_error(error, was_connected=False) is not None) == at_first
+    assert (permanent_error(error, was_connected=True) is not None) == later
+    for text in (permanent_error(error, was_connected=False), transient_error(error)):
         assert text is None or (text and text.isprintable())
 
 
@@ -70,9 +70,9 @@ def test_what_is_definite_at_first_and_what_once_the_server_is_known(
         (ConnectionClosedError(None, None), "the connection broke off"),
     ],
 )
-def test_trouble_in_words(error: Exception, said: str) -> None:
+def test_a_temporary_problem_is_described(error: Exception, said: str) -> None:
     assert transient_error(error) == said
 
 
-def test_a_server_that_talks_without_end_is_cut_short() -> None:
-    assert len(permanent_error(_status(400, b"x" * 100_000), known=True) or "") < REASON + 60
+def test_a_long_answer_is_cut_short() -> None:
+    assert len(permanent_error(_status(400, b"x" * 100_000), was_connected=True) or "") < MAX_REASON_CHARS + 60

@@ -46,12 +46,12 @@ TAGS = ("guitar", "female vocal")
         (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
     ],
 )
-def test_each_message_is_this_line(message: Message, line: str) -> None:
+def test_a_message_is_written_as_this_line(message: Message, line: str) -> None:
     assert message.to_json() == line
 
 
 @given(st.text(), st.floats(0, 1))
-def test_any_name_and_probability_stay_one_line_of_json(name: str, probability: float) -> None:
+def test_any_name_and_probability_fit_in_one_line_of_json(name: str, probability: float) -> None:
     line = Frame(name, 0, -0.256, 0.256, {name: probability}).to_json()
     assert "\n" not in line
     back = json.loads(line)
@@ -59,7 +59,7 @@ def test_any_name_and_probability_stay_one_line_of_json(name: str, probability: 
     assert back["tags"][name] == pytest.approx(probability, abs=5e-5)
 
 
-def test_a_probability_that_is_no_number_is_refused() -> None:
+def test_a_probability_of_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         Frame("song.mp3", 0, 0.0, 0.5, {"guitar": float("nan")}).to_json()
 

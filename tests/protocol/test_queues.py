@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
+from streamtag.protocol.selection import MessageFilter
 
 
 def _frame(number: int, dropped: int = 0, stream: str = "mic") -> EncodedMessage:

@@ -1,4 +1,4 @@
-"""What was sent is what is read; anything else is refused in one line."""
+"""What was written is read again; anything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
-def test_a_message_comes_back_as_it_was(message: Message) -> None:
+def test_a_message_is_read_as_it_was_written(message: Message) -> None:
     assert parse(message.to_json()) == message
     assert parse(message.to_json().encode()) == message
 
 
-def test_unknown_fields_and_types_are_passed_over() -> None:
+def test_unknown_fields_and_types_are_ignored() -> None:
     assert parse(json.dumps({**Gap("mic", 1.0, 0.5).to_dict(), "why": "unplugged"})) == Gap("mic", 1.0, 0.5)
     assert parse('{"type":"weather","rain":true}') is None
 
 
-def test_a_hello_without_thresholds_is_an_older_servers() -> None:
+def test_a_hello_without_thresholds_is_from_an_older_server() -> None:
     older = {name: value for name, value in HELLO.to_dict().items() if name != "thresholds"}
     parsed = parse(json.dumps(older))
     assert isinstance(parsed, Hello)
@@ -77,12 +77,12 @@ def test_a_missing_field_is_refused(message: Message) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "nonsense", "[]", "7", "{}", '{"type":7}', b"\xff\xfe", "[" * 100_000])
-def test_what_is_no_message_is_refused(line: str | bytes) -> None:
+def test_a_line_that_is_not_a_message_is_refused(line: str | bytes) -> None:
     with pytest.raises(ProtocolError, match="not a message"):
         parse(line)
 
 
-def test_a_line_without_end_is_not_even_looked_at() -> None:
+def test_a_line_that_is_too_long_is_not_parsed() -> None:
     with pytest.raises(ProtocolError, match="too long"):
         parse(" " * (MAX_MESSAGE_CHARS + 1))
 

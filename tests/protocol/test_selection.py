@@ -1,4 +1,4 @@
-"""Which tags are shown, how many, and from where on they count."""
+"""Which tags are shown or sent, how many, and from which probability on they count."""
 
 from __future__ import annotations
 
@@ -6,62 +6,76 @@ import numpy as np
 import pytest
 
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import Frame
-from streamtag.protocol.selection import Selection
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap
+from streamtag.protocol.selection import MessageFilter, Selection
 
 TAGS = ("guitar", "slow", "drums", "male vocal")
 THRESHOLDS = (0.4, 0.5, 0.3, 0.2)
 PROBS = np.array([0.2, 0.1, 0.9, 0.6])
+FRAME = Frame("mic", 3, 0.5, 1.0, dict(zip(TAGS, PROBS.tolist(), strict=True)), latency_s=0.4)
 
 
-def thin(selection: Selection) -> dict[str, float]:
-    """What is left of PROBS in a message."""
-    thinned = selection.message_filter(
-        Frame("song.mp3", 0, -0.256, 0.256, dict(zip(TAGS, PROBS.tolist(), strict=True)))
-    )
-    assert isinstance(thinned, Frame)
-    return dict(thinned.tags)
+def _filtered(message_filter: MessageFilter) -> dict[str, float]:
+    """Return what a filter leaves of FRAME's tags."""
+    frame = message_filter(FRAME)
+    assert isinstance(frame, Frame)
+    assert (frame.frame, frame.latency_s) == (3, 0.4)
+    return dict(frame.tags)
 
 
-def test_without_a_choice_frames_hold_every_tag_in_the_models_order() -> None:
-    assert list(thin(Selection.of(TAGS, THRESHOLDS)).items()) == [
-        ("guitar", 0.2),
-        ("slow", 0.1),
-        ("drums", 0.9),
-        ("male vocal", 0.6),
-    ]
+def test_an_empty_filter_leaves_messages_unchanged() -> None:
+    for message in (FRAME, Event("mic", "slow", "on", 1.0), Gap("mic", 1.0, 0.1), End("mic", 1.0, 4, FRAME.tags)):
+        assert MessageFilter()(message) == message
+    assert Selection.of(TAGS, THRESHOLDS).message_filter == MessageFilter()
 
 
-def test_top_keeps_the_strongest_first() -> None:
-    thinned = thin(Selection.of(TAGS, THRESHOLDS, top=2))
-    assert list(thinned.items()) == [("drums", 0.9), ("male vocal", 0.6)]
+def test_a_filter_keeps_the_strongest_tags_first_and_drops_weak_ones() -> None:
+    assert list(_filtered(MessageFilter(top=2)).items()) == [("drums", 0.9), ("male vocal", 0.6)]
+    assert list(_filtered(MessageFilter(min_probability=0.2))) == ["guitar", "drums", "male vocal"]
+    assert _filtered(MessageFilter(min_probability=1.0)) == {}  # a frame without tags still carries the time
 
 
-def test_tags_are_found_in_any_case_and_kept_in_the_models_order() -> None:
-    chosen = Selection.of(TAGS, THRESHOLDS, names=[" Male Vocal", "GUITAR", "guitar", ""])
-    assert chosen.names == ("guitar", "male vocal")
-    assert thin(chosen) == {"guitar": 0.2, "male vocal": 0.6}
+def test_a_filter_of_names_applies_to_frames_summaries_and_events_only() -> None:
+    slow = MessageFilter(frozenset({"slow"}))
+    assert slow(End("mic", 1.0, 4, FRAME.tags)) == End("mic", 1.0, 4, {"slow": 0.1})
+    assert _filtered(slow) == {"slow": 0.1}
+    assert slow(Event("mic", "drums", "on", 1.0)) is None
+    for message in (Event("mic", "slow", "on", 1.0), Gap("mic", 1.0, 0.1), Error("unplugged")):
+        assert slow(message) == message
 
 
-def test_top_picks_among_the_wanted_tags_only() -> None:
-    assert thin(Selection.of(TAGS, THRESHOLDS, names=["slow", "guitar"], top=1)) == {"guitar": 0.2}
+@pytest.mark.parametrize(
+    "fields",
+    [{"tags": frozenset()}, {"top": 0}, *({"min_probability": value} for value in (1.5, -0.1, float("nan")))],
+)
+def test_a_filter_that_makes_no_sense_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(SpecError):
+        MessageFilter(**fields)  # type: ignore[arg-type]
 
 
-def test_equal_tags_keep_the_models_order() -> None:
+def test_tags_are_found_in_any_case_and_kept_in_the_model_s_order() -> None:
+    selection = Selection.of(TAGS, THRESHOLDS, names=[" Male Vocal", "GUITAR", "guitar", ""])
+    assert selection.names == ("guitar", "male vocal")
+    assert _filtered(selection.message_filter) == {"guitar": 0.2, "male vocal": 0.6}
+    only_one = Selection.of(TAGS, THRESHOLDS, names=["slow", "guitar"], top=1)
+    assert _filtered(only_one.message_filter) == {"guitar": 0.2}
+
+
+def test_equal_tags_keep_the_model_s_order() -> None:
     assert Selection.of(TAGS, THRESHOLDS).strongest(np.full(4, 0.5)) == [0, 1, 2, 3]
 
 
-def test_a_default_number_gives_way_to_the_users() -> None:
+def test_the_user_s_number_of_tags_replaces_the_default() -> None:
     assert len(Selection.of(TAGS, THRESHOLDS).strongest(PROBS, 2)) == 2
     assert len(Selection.of(TAGS, THRESHOLDS, top=3).strongest(PROBS, 2)) == 3
 
 
-def test_one_threshold_stands_in_for_the_models() -> None:
+def test_one_threshold_replaces_the_model_s() -> None:
     assert Selection.of(TAGS, THRESHOLDS).thresholds == THRESHOLDS
     assert Selection.of(TAGS, THRESHOLDS, threshold=0.7).thresholds == (0.7,) * 4
 
 
-def test_an_unknown_tag_is_named_with_its_nearest_neighbour() -> None:
+def test_an_unknown_tag_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(SpecError, match=r"^guitarr: not a tag of this model \(did you mean 'guitar'\?\)"):
         Selection.of(TAGS, THRESHOLDS, names=["guitarr"])
     with pytest.raises(SpecError, match=r"^xyzzy: not a tag of this model; "):
@@ -69,7 +83,7 @@ def test_an_unknown_tag_is_named_with_its_nearest_neighbour() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"names": [" "]}, {"top": 0}, {"threshold": 1.5}, {"threshold": float("nan")}])
-def test_settings_that_choose_nothing_are_refused(settings: dict[str, object]) -> None:
+def test_a_selection_of_nothing_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(SpecError):
         Selection.of(TAGS, THRESHOLDS, **settings)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""An engine that hears nothing: it notes what it is given, and does what a test tells it to."""
+"""An scheduler that hears nothing: it notes what it is given, and does what a test tells it to."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ def _ignore(messages: Sequence[Message]) -> None:
     del messages
 
 
-class FakeFeed:
+class FakeHandle:
     """room: what push answers."""
 
     def __init__(self, name: str, format: PcmFormat, position: int, on_writable: Callable[[], None]) -> None:
         self.name, self.format, self.position, self.on_writable = name, format, position, on_writable
-        self.heard = bytearray()
+        self.audio = bytearray()
         self.pushes = 0
         self.room = True
-        self.has_ended = self.end_said = self.is_away = False
+        self.has_ended = self.is_finished = self.is_disconnected = False
 
     def push(self, data: bytes) -> bool:
         assert type(data) is bytes
-        assert not self.end_said
-        assert not self.is_away
-        self.heard += data
+        assert not self.is_finished
+        assert not self.is_disconnected
+        self.audio += data
         self.pushes += 1
         return self.room
 
     def end(self) -> None:
-        self.end_said = True
+        self.is_finished = True
 
     def disconnect(self) -> None:
-        self.is_away = True
+        self.is_disconnected = True
 
 
-class FakeEngine:
-    """feeds: by name, the last of each. tell: where messages go."""
+class FakeScheduler:
+    """handles: by name, the last of each. publish: where messages go."""
 
     def __init__(self, capacity: int = 100) -> None:
-        self.tell: Callable[[Sequence[Message]], None] = _ignore
-        self.feeds: dict[str, FakeFeed] = {}
-        self.opened: list[FakeFeed] = []
-        self.adopted: dict[str, bytes] = {}
+        self.publish: Callable[[Sequence[Message]], None] = _ignore
+        self.handles: dict[str, FakeHandle] = {}
+        self.opened: list[FakeHandle] = []
+        self.imported: dict[str, bytes] = {}
         self.stats = SchedulerStats(0, 0, capacity, False, False, 3.2, 0, 0.0, 0.0, 0.0)
 
     @property
@@ -64,27 +64,29 @@ class FakeEngine:
 
     @property
     def streams(self) -> tuple[StreamStats, ...]:
-        return tuple(StreamStats(name, 1.5, 0.25, 0.5, 0.125, True, feed.is_away) for name, feed in self._running())
+        return tuple(
+            StreamStats(name, 1.5, 0.25, 0.5, 0.125, True, handle.is_disconnected) for name, handle in self._running()
+        )
 
-    def open(self, name: str, format: PcmFormat, position: int | None, on_writable: Callable[[], None]) -> FakeFeed:
+    def open(self, name: str, format: PcmFormat, position: int | None, on_writable: Callable[[], None]) -> FakeHandle:
         known = dict(self._running()).get(name)
-        if known is not None and not known.is_away:
+        if known is not None and not known.is_disconnected:
             raise NameTaken(f"{name}: taken")
         if known is None and not self.stats.room:
             raise Busy("no room", self.stats.retry_after_s)
         start = 0 if known is None else position or known.position
-        feed = self.feeds[name] = FakeFeed(name, format, start, on_writable)
-        self.opened.append(feed)
+        handle = self.handles[name] = FakeHandle(name, format, start, on_writable)
+        self.opened.append(handle)
         self._count()
-        return feed
+        return handle
 
     def end(self, name: str) -> None:
         """As after all that was owed."""
-        feed = self.feeds[name]
-        self.tell([End(name, 1.0, 4, {"tag 01": 0.5})])
-        feed.has_ended = True
+        handle = self.handles[name]
+        self.publish([End(name, 1.0, 4, {"tag 01": 0.5})])
+        handle.has_ended = True
         self._count()
-        feed.on_writable()
+        handle.on_writable()
 
     def export_state(self, name: str) -> Future[bytes]:
         if name not in dict(self._running()):
@@ -94,18 +96,18 @@ class FakeEngine:
         return future
 
     def import_state(self, name: str, data: bytes) -> Future[int]:
-        if name in self.feeds:
+        if name in self.handles:
             raise NameTaken(f"{name}: taken")
         future: Future[int] = Future()
         if data == STATE:
-            self.adopted[name] = data
+            self.imported[name] = data
             future.set_result(4096)
         else:
             future.set_exception(SpecError("a stream's state is damaged"))
         return future
 
-    def _running(self) -> list[tuple[str, FakeFeed]]:
-        return [(name, feed) for name, feed in self.feeds.items() if not feed.has_ended]
+    def _running(self) -> list[tuple[str, FakeHandle]]:
+        return [(name, handle) for name, handle in self.handles.items() if not handle.has_ended]
 
     def _count(self) -> None:
         self.stats = replace(self.stats, streams=len(self._running()))

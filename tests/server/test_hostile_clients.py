@@ -6,7 +6,6 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,16 +13,11 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from streamtag.protocol.messages import Error, Message
+from streamtag.protocol.messages import Error
 from streamtag.server.limiter import MAX_PENDING
 from streamtag.server.thread import ServerThread
+from tests.server.support import Connect, OpenSocket, Start, is_closed, read, read_counter, wait_until
 
-Start = Callable[..., ServerThread]
-Connect = Callable[..., ClientConnection]
-Read = Callable[[ClientConnection], Message]
-PlugIn = Callable[..., socket.socket]
-Until = Callable[[Callable[[], bool]], None]
-Count = Callable[[ServerThread, str], float]
 MASK = b"\0\0\0\0"  # leaves the data as they are
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -32,19 +26,7 @@ UPGRADE = (
 PING = b"\x89\xfd" + MASK + bytes(125)
 
 
-def _ended(plug: socket.socket) -> bool:
-    """Reads to the end of the connection. False if there was none before the socket's time-out."""
-    try:
-        while plug.recv(65536):
-            pass
-    except TimeoutError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _still_heard(server: ServerThread, listener: ClientConnection, read: Read) -> bool:
+def _still_served(server: ServerThread, listener: ClientConnection) -> bool:
     server.publish(Error("still here"))
     return read(listener) == Error("still here")
 
@@ -52,8 +34,8 @@ def _still_heard(server: ServerThread, listener: ClientConnection, read: Read) -
 @pytest.mark.parametrize(
     ("message", "code"), [("hello?", 1008), (b"\0" * 100, 1008), ("", 1008), ("x" * 201, 1009), (b"\0" * 10**6, 1009)]
 )
-def test_a_subscriber_that_speaks_is_closed(
-    start: Start, connect: Connect, read: Read, message: str | bytes, code: int
+def test_a_subscriber_that_sends_a_message_is_closed(
+    start: Start, connect: Connect, message: str | bytes, code: int
 ) -> None:
     server = start(max_message_bytes=200)
     speaker, listener = connect(server), connect(server)
@@ -63,73 +45,73 @@ def test_a_subscriber_that_speaks_is_closed(
         read(speaker)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
-    assert _still_heard(server, listener, read)
+    assert _still_served(server, listener)
 
 
 def test_pings_are_answered(start: Start, connect: Connect) -> None:
     assert connect(start()).ping().wait(20)
 
 
-def test_one_who_pings_and_never_reads_is_not_listened_to(
-    start: Start, connect: Connect, plug_in: PlugIn, read: Read
+def test_a_client_that_pings_and_never_reads_is_not_read_from(
+    start: Start, connect: Connect, open_socket: OpenSocket
 ) -> None:
     server = start(stall_timeout_s=1)
-    listener, plug = connect(server), plug_in(server, "/", receive_buffer=4096)
+    listener, sock = connect(server), open_socket(server, "/", receive_buffer=4096)
     read(listener)
-    plug.settimeout(0.5)
+    sock.settimeout(0.5)
     sent = 0
     with contextlib.suppress(OSError):  # nothing more is taken: the answers would only pile up
         while sent < 64 << 20:
-            sent += plug.send(PING * 1000)
+            sent += sock.send(PING * 1000)
     assert sent < 32 << 20  # what the kernel's own buffers take, a few MB
-    assert _still_heard(server, listener, read)
+    assert _still_served(server, listener)
 
 
-def test_connections_that_say_nothing_make_room_for_those_that_do(
-    start: Start, connect: Connect, plug_in: PlugIn, read: Read, count: Count
+def test_the_oldest_silent_connections_make_room_for_new_ones(
+    start: Start, connect: Connect, open_socket: OpenSocket
 ) -> None:
     server = start(max_clients=10)
     before = connect(server)
     read(before)
     room = 10 + MAX_PENDING
-    silent = [plug_in(server) for _ in range(room + 100)]
-    for plug in silent[:100]:
-        assert _ended(plug)  # the oldest go first
+    silent = [open_socket(server) for _ in range(room + 100)]
+    for sock in silent[:100]:
+        assert is_closed(sock)  # the oldest go first
     assert read(connect(server)) is not None
-    assert count(server, 'refused_connections_total{reason="waiting"}') >= 100
+    assert read_counter(server, 'refused_connections_total{reason="waiting"}') >= 100
     silent[-1].settimeout(0.1)
-    assert not _ended(silent[-1])
-    assert _still_heard(server, before, read)
+    assert not is_closed(silent[-1])
+    assert _still_served(server, before)
 
 
-def test_as_many_as_may_subscribe_may_come_at_once(start: Start, plug_in: PlugIn, until: Until) -> None:
+def test_as_many_clients_as_may_subscribe_may_connect_at_once(start: Start, open_socket: OpenSocket) -> None:
     server = start(max_clients=200)
     request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{UPGRADE}\r\n\r\n".encode()
-    plugs = [plug_in(server) for _ in range(200)]  # as after a restart: all are there before one has asked
-    for plug in plugs:
-        plug.sendall(request)
-    assert [plug.recv(12) for plug in plugs] == [b"HTTP/1.1 101"] * 200
-    until(lambda: server.subscribers == 200)
+    sockets = [open_socket(server) for _ in range(200)]  # as after a restart: all are there before one has asked
+    for sock in sockets:
+        sock.sendall(request)
+    assert [sock.recv(12) for sock in sockets] == [b"HTTP/1.1 101"] * 200
+    wait_until(lambda: server.subscribers == 200)
 
 
-def test_a_request_head_that_is_too_long_ends_its_connection(start: Start, plug_in: PlugIn) -> None:
+def test_a_request_head_that_is_too_long_ends_its_connection(start: Start, open_socket: OpenSocket) -> None:
     server = start()
     lines = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 4000) for number in range(20))
-    plug = plug_in(server)
-    plug.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines[:20_000] + b"\r\n\r\n")
-    assert plug.recv(12) == b"HTTP/1.1 200"
-    plug = plug_in(server)
+    sock = open_socket(server)
+    sock.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines[:20_000] + b"\r\n\r\n")
+    assert sock.recv(12) == b"HTTP/1.1 200"
+    sock = open_socket(server)
     with contextlib.suppress(OSError):
-        plug.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"\r\n")
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"\r\n")
     with contextlib.suppress(ConnectionResetError):
-        assert plug.recv(12) == b""
+        assert sock.recv(12) == b""
 
 
-def test_a_request_that_never_ends_is_ended(start: Start, plug_in: PlugIn) -> None:
+def test_an_incomplete_request_times_out(start: Start, open_socket: OpenSocket) -> None:
     server = start(open_timeout_s=0.3)
-    plug, began = plug_in(server), time.monotonic()
-    plug.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-    assert _ended(plug)
+    sock, began = open_socket(server), time.monotonic()
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    assert is_closed(sock)
     assert 0.25 < time.monotonic() - began < 5
 
 
@@ -145,19 +127,15 @@ def test_a_request_that_never_ends_is_ended(start: Start, plug_in: PlugIn) -> No
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",  # no key
     ],
 )
-def test_requests_that_are_none_end_their_connection(
-    start: Start,
-    connect: Connect,
-    plug_in: PlugIn,
-    read: Read,
-    request_bytes: bytes,
+def test_a_malformed_request_ends_its_connection(
+    start: Start, connect: Connect, open_socket: OpenSocket, request_bytes: bytes
 ) -> None:
     server = start(open_timeout_s=1.0)
-    listener, plug = connect(server), plug_in(server)
+    listener, sock = connect(server), open_socket(server)
     read(listener)
-    plug.sendall(request_bytes)
-    assert _ended(plug)
-    assert _still_heard(server, listener, read)
+    sock.sendall(request_bytes)
+    assert is_closed(sock)
+    assert _still_served(server, listener)
 
 
 @pytest.mark.parametrize(
@@ -174,65 +152,58 @@ def test_requests_that_are_none_end_their_connection(
         b"\x88\x82" + MASK + b"\x03\xe8",  # a close, properly, by one who then does not hang up
     ],
 )
-def test_frames_that_are_none_end_their_connection(
-    start: Start,
-    connect: Connect,
-    plug_in: PlugIn,
-    read: Read,
-    until: Until,
-    data: bytes,
+def test_a_malformed_frame_ends_its_connection(
+    start: Start, connect: Connect, open_socket: OpenSocket, data: bytes
 ) -> None:
     server = start(close_timeout_s=0.2)
-    listener, plug = connect(server), plug_in(server, "/")
+    listener, sock = connect(server), open_socket(server, "/")
     read(listener)
-    until(lambda: server.subscribers == 2)
-    plug.sendall(data)
-    assert _ended(plug)
-    until(lambda: server.subscribers == 1)
-    assert _still_heard(server, listener, read)
+    wait_until(lambda: server.subscribers == 2)
+    sock.sendall(data)
+    assert is_closed(sock)
+    wait_until(lambda: server.subscribers == 1)
+    assert _still_served(server, listener)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(min_size=1, max_size=300), upgraded=st.booleans())
-def test_any_bytes_leave_the_others_alone(
-    start: Start, connect: Connect, plug_in: PlugIn, read: Read, data: bytes, upgraded: bool
+def test_any_bytes_leave_other_connections_alone(
+    start: Start, connect: Connect, open_socket: OpenSocket, data: bytes, upgraded: bool
 ) -> None:
     server = start()
-    listener, plug = connect(server), plug_in(server, "/" if upgraded else "")
+    listener, sock = connect(server), open_socket(server, "/" if upgraded else "")
     read(listener)
-    plug.sendall(data)
-    plug.shutdown(socket.SHUT_WR)
-    assert _ended(plug)
-    assert _still_heard(server, listener, read)
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+    assert is_closed(sock)
+    assert _still_served(server, listener)
     listener.close()
     server.__exit__(None, None, None)
 
 
-def test_there_are_as_many_subscribers_as_there_may_be(
-    start: Start, connect: Connect, read: Read, until: Until, count: Count
-) -> None:
+def test_subscribers_beyond_the_limit_are_refused_until_one_leaves(start: Start, connect: Connect) -> None:
     server = start(max_clients=3)
     clients = [connect(server) for _ in range(3)]
     with pytest.raises(InvalidStatus) as refused:
         connect(server)
     assert refused.value.response.status_code == 503
     assert int(refused.value.response.headers["Retry-After"]) > 0
-    assert count(server, 'refused_connections_total{reason="full"}') == 1  # and the counters can still be read
+    assert read_counter(server, 'refused_connections_total{reason="full"}') == 1  # and the counters can still be read
     clients[0].close()
-    until(lambda: server.subscribers == 2)
+    wait_until(lambda: server.subscribers == 2)
     assert read(connect(server)) is not None
 
 
 def test_a_flood_of_subscribers_that_vanish_leaves_nothing_behind(
-    start: Start, connect: Connect, plug_in: PlugIn, read: Read, until: Until
+    start: Start, connect: Connect, open_socket: OpenSocket
 ) -> None:
     server = start(max_clients=50)
     listener = connect(server)
     read(listener)
     for _ in range(10):
-        plugs = [plug_in(server, "/") for _ in range(40)]
-        for plug in plugs:  # no close frame, not even an end: reset
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            plug.close()
-        until(lambda: server.subscribers == 1)
-    assert _still_heard(server, listener, read)
+        sockets = [open_socket(server, "/") for _ in range(40)]
+        for sock in sockets:  # no close frame, not even an end: reset
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        wait_until(lambda: server.subscribers == 1)
+    assert _still_served(server, listener)

@@ -4,63 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import http.client
 import socket
 import struct
+import time
 import tracemalloc
-from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from websockets.sync.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
-from streamtag.protocol.messages import End, Frame, Message
+from streamtag.protocol.messages import End, Frame
 from streamtag.server.config import IngestConfig
-from streamtag.server.thread import ServerThread
-from tests.server.fake_scheduler import FakeEngine
-
-Start = Callable[..., ServerThread]
-Connect = Callable[..., ClientConnection]
-Read = Callable[[ClientConnection], Message]
-MakeFrame = Callable[..., Frame]
-Until = Callable[[Callable[[], bool]], None]
-Ask = Callable[..., tuple[http.client.HTTPResponse, str]]
-PlugIn = Callable[..., socket.socket]
-
-
-def _ended(plug: socket.socket) -> bool:
-    """Reads to the end of the connection. False if there was none before the socket's time-out."""
-    try:
-        while plug.recv(65536):
-            pass
-    except TimeoutError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _masked(opcode: int, data: bytes) -> bytes:
-    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack("!H", len(data))
-    return bytes([opcode]) + length + bytes(4) + data
+from tests.server.fake_scheduler import FakeScheduler
+from tests.server.support import (
+    Connect,
+    OpenSocket,
+    Start,
+    http_get,
+    is_closed,
+    make_frame,
+    masked,
+    read,
+    read_all,
+    read_counter,
+    wait_until,
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(min_size=1, max_size=300), upgraded=st.booleans())
-def test_any_bytes_leave_the_others_alone(
-    start_intake: Start, connect: Connect, plug_in: PlugIn, read: Read, make_frame: MakeFrame, engine: FakeEngine,
-    data: bytes, upgraded: bool,
-) -> None:  # fmt: skip
-    engine.feeds.clear()
-    server = start_intake()
-    other, plug = connect(server, "/ingest/other"), plug_in(server, "/ingest/mic" if upgraded else "")
+def test_any_bytes_leave_other_connections_alone(
+    start_ingest: Start,
+    connect: Connect,
+    open_socket: OpenSocket,
+    scheduler: FakeScheduler,
+    data: bytes,
+    upgraded: bool,
+) -> None:
+    scheduler.handles.clear()
+    server = start_ingest()
+    other, sock = connect(server, "/ingest/other"), open_socket(server, "/ingest/mic" if upgraded else "")
     read(other)
     read(other)
-    plug.sendall(data)
-    plug.shutdown(socket.SHUT_WR)
-    assert _ended(plug)
-    engine.tell([make_frame(0, "other")])
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+    assert is_closed(sock)
+    scheduler.publish([make_frame(0, "other")])
     assert read(other) == make_frame(0, "other")
     assert server.producers <= 2
     other.close()
@@ -72,13 +63,16 @@ KINDS = st.sampled_from([0x82, 0x02, 0x80, 0x00, 0x89, 0x8A])  # binary, begun, 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(st.tuples(KINDS, st.binary(max_size=125)), max_size=20), cuts=st.lists(st.integers(1, 40)))
-def test_sound_in_any_parts_comes_whole_up_to_the_first_mistake(
-    start_intake: Start, plug_in: PlugIn, engine: FakeEngine, until: Until,
-    messages: list[tuple[int, bytes]], cuts: list[int],
-) -> None:  # fmt: skip
-    engine.feeds.clear()
-    server = start_intake()
-    plug = plug_in(server, "/ingest/mic")
+def test_audio_in_any_fragments_arrives_whole_up_to_the_first_violation(
+    start_ingest: Start,
+    open_socket: OpenSocket,
+    scheduler: FakeScheduler,
+    messages: list[tuple[int, bytes]],
+    cuts: list[int],
+) -> None:
+    scheduler.handles.clear()
+    server = start_ingest()
+    sock = open_socket(server, "/ingest/mic")
     expected, open_message = b"", False
     for kind, data in messages:
         if kind < 0x88 and kind not in (0x89, 0x8A):
@@ -86,59 +80,60 @@ def test_sound_in_any_parts_comes_whole_up_to_the_first_mistake(
                 break
             expected += data
             open_message = not kind & 0x80
-    sent = b"".join(_masked(*message) for message in messages)
+    sent = b"".join(masked(*message) for message in messages)
     with contextlib.suppress(OSError):  # it may be closed in the middle
         for cut in cuts:
-            plug.sendall(sent[:cut])
+            sock.sendall(sent[:cut])
             sent = sent[cut:]
-        plug.sendall(sent)
-        plug.shutdown(socket.SHUT_WR)
-    assert _ended(plug)
-    until(lambda: engine.feeds["mic"].is_away)
-    assert bytes(engine.feeds["mic"].heard) == expected
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+    assert is_closed(sock)
+    wait_until(lambda: scheduler.handles["mic"].is_disconnected)
+    assert bytes(scheduler.handles["mic"].audio) == expected
     server.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize("what", [b"", b"\x82\xff" + struct.pack("!Q", 1 << 62) + bytes(4), _masked(0x82, b"12")])
+@pytest.mark.parametrize("what", [b"", b"\x82\xff" + struct.pack("!Q", 1 << 62) + bytes(4), masked(0x82, b"12")])
 def test_a_flood_of_producers_that_vanish_leaves_nothing_behind(
-    start_intake: Start, plug_in: PlugIn, engine: FakeEngine, until: Until, ask: Ask, what: bytes
+    start_ingest: Start, open_socket: OpenSocket, scheduler: FakeScheduler, what: bytes
 ) -> None:
-    server = start_intake(IngestConfig(max_per_client=100, reconnect_grace_s=0.01))
+    server = start_ingest(IngestConfig(max_per_client=100, reconnect_grace_s=0.01))
     for turn in range(5):
-        plugs = [plug_in(server, f"/ingest/{turn}-{number}") for number in range(40)]
-        for plug in plugs:  # no close frame, not even an end: reset
-            plug.sendall(what)
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            plug.close()
-        until(lambda: server.producers == 0)
-        until(lambda: ask(server, "/ingest/free")[0].status == 426)
-        assert all(feed.is_away for feed in engine.feeds.values())
-        for feed in engine.feeds.values():
-            feed.has_ended = True
-    assert len(engine.opened) == 200
+        sockets = [open_socket(server, f"/ingest/{turn}-{number}") for number in range(40)]
+        for sock in sockets:  # no close frame, not even an end: reset
+            sock.sendall(what)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        wait_until(lambda: server.producers == 0)
+        wait_until(lambda: http_get(server, "/ingest/free")[0].status == 426)
+        assert all(handle.is_disconnected for handle in scheduler.handles.values())
+        for handle in scheduler.handles.values():
+            handle.has_ended = True
+    assert len(scheduler.opened) == 200
 
 
-def test_memory_stays_flat(
-    start_intake: Start, connect: Connect, plug_in: PlugIn, read: Read, make_frame: MakeFrame, engine: FakeEngine
+@pytest.mark.slow
+def test_memory_stays_bounded(
+    start_ingest: Start, connect: Connect, open_socket: OpenSocket, scheduler: FakeScheduler
 ) -> None:
     """With producers that come and go under ever new names, and one that never reads."""
-    server = start_intake(queue_length=20)
-    plug_in(server, "/ingest/deaf", receive_buffer=4096)
+    server = start_ingest(queue_length=20)
+    open_socket(server, "/ingest/deaf", receive_buffer=4096)
     reader = connect(server, "/?top=1")
     read(reader)
 
     def hear(turns: range) -> int:
         for turn in turns:
             name = f"stream {turn}"
-            plug = plug_in(server, f"/ingest/stream%20{turn}")
-            plug.sendall(_masked(0x82, bytes(100)))
-            engine.tell([make_frame(turn, name), make_frame(turn, "deaf"), End(name, 0.2, 1, {})])
+            sock = open_socket(server, f"/ingest/stream%20{turn}")
+            sock.sendall(masked(0x82, bytes(100)))
+            scheduler.publish([make_frame(turn, name), make_frame(turn, "deaf"), End(name, 0.2, 1, {})])
             for _ in range(3):
                 read(reader)
-            engine.feeds[name].has_ended = True
-            plug.close()
-            engine.opened.clear()
-            del engine.feeds[name]
+            scheduler.handles[name].has_ended = True
+            sock.close()
+            scheduler.opened.clear()
+            del scheduler.handles[name]
         gc.collect()  # connections are cycles
         return tracemalloc.get_traced_memory()[0]
 
@@ -150,3 +145,121 @@ def test_memory_stays_flat(
     finally:
         tracemalloc.stop()
     assert after - before < 250_000  # the frames alone would be a MB
+
+
+END = '{"type":"end"}'
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("hello?", 1008),
+        ('{"type":"stop"}', 1008),
+        ("[" * 200, 1008),
+        ('"end"', 1008),
+        ("x" * 100_000, 1008),
+        ("", 1008),
+        (bytes((1 << 20) + 1), 1009),
+    ],
+)
+def test_unexpected_text_or_a_long_message_ends_only_its_connection(
+    start_ingest: Start, scheduler: FakeScheduler, connect: Connect, message: str | bytes, code: int
+) -> None:
+    server = start_ingest()
+    client, other = connect(server, "/ingest/mic"), connect(server, "/ingest/other")
+    client.send(b"1234")
+    client.send(message)
+    read_all(client)
+    assert client.close_code == code
+    wait_until(lambda: scheduler.handles["mic"].is_disconnected)
+    assert scheduler.handles["mic"].audio == b"1234"
+    read(other)
+    read(other)
+    scheduler.publish([make_frame(0, "other")])
+    assert read(other) == make_frame(0, "other")
+
+
+def test_a_producer_that_sends_no_audio_is_closed(
+    start_ingest: Start, scheduler: FakeScheduler, connect: Connect
+) -> None:
+    server = start_ingest(IngestConfig(idle_timeout_s=0.5))
+    silent, busy = connect(server, "/ingest/silent"), connect(server, "/ingest/busy")
+    began = time.monotonic()
+    while time.monotonic() < began + 1.0:
+        busy.send(b"12")
+        with suppress(ConnectionClosed):  # at any moment
+            silent.ping()  # is no sound
+            silent.send(b"")  # neither
+        if read_counter(server, "silent_producers_total"):
+            break
+    read_all(silent)
+    assert (silent.close_code, silent.close_reason) == (1008, "no sound")
+    wait_until(lambda: scheduler.handles["silent"].is_disconnected)
+    assert not scheduler.handles["busy"].is_disconnected
+
+
+def test_a_producer_that_never_reads_loses_messages_and_may_go_on_sending(
+    start_ingest: Start, scheduler: FakeScheduler, open_socket: OpenSocket, connect: Connect, ) -> None:  # fmt: skip
+    server = start_ingest(queue_length=10, stall_timeout_s=0.3)
+    sock = open_socket(server, "/ingest/deaf", receive_buffer=4096)
+    reader = connect(server, "/streams/deaf?top=1")
+    read(reader)
+    for number in range(300):
+        scheduler.publish([make_frame(number, "deaf")])
+        frame = read(reader)
+        assert isinstance(frame, Frame)
+        assert frame.dropped == 0
+    wait_until(lambda: read_counter(server, "messages_dropped_total") > 100)
+    time.sleep(0.5)  # longer than a subscriber may stall
+    before = len(scheduler.handles["deaf"].audio)
+    sock.sendall(b"\x82\x84\0\0\0\0" + b"abcd")
+    wait_until(lambda: len(scheduler.handles["deaf"].audio) == before + 4)
+    assert not scheduler.handles["deaf"].is_disconnected
+    sock.sendall(b"\x89\xfd\0\0\0\0" + bytes(125))  # and its pings are answered
+    for _ in range(20):  # but not without end
+        sock.settimeout(5)
+        try:
+            sock.sendall((b"\x89\xfd\0\0\0\0" + bytes(125)) * 1000)
+        except OSError:
+            break
+    wait_until(lambda: scheduler.handles["deaf"].is_disconnected)
+
+
+def test_an_ended_producer_that_does_not_read_is_closed_soon(
+    start_ingest: Start, scheduler: FakeScheduler, open_socket: OpenSocket
+) -> None:
+    server = start_ingest(queue_length=10, stall_timeout_s=0.3)
+    sock = open_socket(server, "/ingest/deaf", receive_buffer=4096)
+    for number in range(100):
+        scheduler.publish([make_frame(number, "deaf")])
+    text = END.encode()
+    sock.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+    wait_until(lambda: scheduler.handles["deaf"].is_finished)
+    scheduler.end("deaf")
+    wait_until(lambda: server.producers == 0)
+    sock.settimeout(10)
+    while sock.recv(65536):  # the connection is cut
+        pass
+
+
+def test_a_flood_of_tiny_messages_delays_no_other_client(
+    start_ingest: Start, scheduler: FakeScheduler, open_socket: OpenSocket, connect: Connect
+) -> None:
+    server = start_ingest()
+    tiny_message = b"\x82\x81\0\0\0\0x"
+    sock = open_socket(server, "/ingest/tiny")
+    sock.setblocking(False)
+    reader = connect(server, "/streams/other?top=1")
+    read(reader)
+    ends, worst, sent, number = time.monotonic() + 2.0, 0.0, 0, 0
+    while time.monotonic() < ends:
+        try:
+            sent += sock.send(tiny_message * 10_000)
+        except BlockingIOError:
+            time.sleep(0.01)
+        received = time.monotonic()
+        scheduler.publish([make_frame(number, "other")])
+        assert read(reader).type == "frame"
+        worst, number = max(worst, time.monotonic() - received), number + 1
+    assert scheduler.handles["tiny"].pushes < 50_000  # what two reads may bring; some 200,000 would have come
+    assert worst < 1.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
-from streamtag.protocol.message_filter import MessageFilter
 from streamtag.protocol.messages import Hello
+from streamtag.protocol.selection import MessageFilter
 from streamtag.server.query import IngestQuery, RequestTarget, SubscribeQuery
 
 HELLO = Hello("streamtag", "small", ("guitar", "male vocal"), 16000, 0.256, 0.512, 0.384, (0.5, 0.5))
@@ -74,13 +74,18 @@ def test_a_producer_describes_its_audio_and_filters_its_messages() -> None:
         ("/ingest/mic?channels=9", "channels must lie between 1 and 8"),
         ("/ingest/mic?position=-1", "position must be a whole number"),
         ("/ingest/mic?position=", "position must be a whole number, not ''"),
-        ("/ingest/mic?top=0", "top must be at least 1"),
+        ("/ingest/mic?top=0", "top must be at least 1, not 0"),
+        ("/ingest/mic?top=many", "top must be a whole number, not 'many'"),
+        ("/ingest/mic?top=%ff", "cannot be read"),
+        ("/ingest/mic?min=2", "min must be a probability between 0 and 1, not 2.0"),
+        ("/ingest/mic?min=nan", "min must be a probability"),
+        ("/ingest/mic?tags=", "no tags chosen"),
         ("/ingest/mic?tags=gitar", "not a tag of this model"),
         ("/ingest/mic?rates=8000", "'rates' is unknown here"),
         ("/ingest/mic?rate=8000&rate=8000", "rate is given twice"),
     ],
 )
-def test_a_producer_s_bad_parameter_is_refused_in_one_line(path: str, reason: str) -> None:
+def test_a_bad_parameter_is_refused_in_one_line(path: str, reason: str) -> None:
     with pytest.raises(SpecError) as error:
         _ingest(path)
     assert reason in str(error.value)

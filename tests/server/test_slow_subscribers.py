@@ -1,4 +1,4 @@
-"""One who does not read loses frames, is told so, and is closed; nobody else notices."""
+"""One who does not read loses frames, is received so, and is closed; nobody else notices."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ import itertools
 import socket
 import time
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection as AsyncClient
 from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import ClientConnection
 
-from streamtag.protocol.messages import Event, Frame, Hello, Message
+from streamtag.protocol.messages import Event, Frame, Message
 from streamtag.protocol.reader import parse
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
+from tests.server.support import (
+    HELLO,
+    TIMEOUT_S,
+    Connect,
+    OpenSocket,
+    Start,
+    make_frame,
+    read,
+    read_all,
+    read_counter,
+    wait_until,
+)
 
-Start = Callable[..., ServerThread]
-Connect = Callable[..., ClientConnection]
-Read = Callable[[ClientConnection], Message]
-Rest = Callable[[ClientConnection], list[Message]]
-MakeFrame = Callable[..., Frame]
-Until = Callable[[Callable[[], bool]], None]
-PlugIn = Callable[..., socket.socket]
-Count = Callable[[ServerThread, str], float]
 HOP_S = 0.256
-WAIT_S = 20.0
 
 
 def _small(server: ServerThread) -> dict[str, Any]:
     """Of a client whose kernel and library take little before it reads."""
     host, port = server.address.removeprefix("http://").rstrip("/").split(":")
-    plug = socket.socket()
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    plug.connect((host, int(port)))
-    return {"sock": plug, "max_queue": 1}
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((host, int(port)))
+    return {"sock": sock, "max_queue": 1}
 
 
-def test_a_slow_reader_loses_the_oldest_frames_and_each_frame_tells_how_many(
-    start: Start, connect: Connect, read: Read, make_frame: MakeFrame, until: Until, count: Count
-) -> None:
+def test_a_slow_reader_loses_the_oldest_frames_and_is_told_how_many(start: Start, connect: Connect) -> None:
     server = start(queue_length=20)
     client = connect(server, **_small(server))
     read(client)
@@ -52,7 +53,7 @@ def test_a_slow_reader_loses_the_oldest_frames_and_each_frame_tells_how_many(
         server.publish(make_frame(number))
         if number % 30 == 29:
             server.publish(events[number // 30])
-    until(lambda: count(server, "frames_total") == 300)
+    wait_until(lambda: read_counter(server, "frames_total") == 300)
     got: list[Message] = []
     while not (got and isinstance(got[-1], Event) and got[-1] == events[-1]):
         got.append(read(client))
@@ -64,30 +65,26 @@ def test_a_slow_reader_loses_the_oldest_frames_and_each_frame_tells_how_many(
     assert frames[-1].frame == 300
     missed = [later.frame - former.frame - 1 for former, later in itertools.pairwise(frames)]
     assert [message.dropped for message in frames] == [0, *missed]
-    assert sum(missed) == count(server, "messages_dropped_total") > 100
+    assert sum(missed) == read_counter(server, "messages_dropped_total") > 100
 
 
-def test_one_who_does_not_read_is_closed_with_try_again_later(
-    start: Start, connect: Connect, read: Read, rest: Rest, make_frame: MakeFrame, until: Until, count: Count
-) -> None:
+def test_a_subscriber_that_does_not_read_is_closed_with_try_again_later(start: Start, connect: Connect) -> None:
     server = start(stall_timeout_s=0.5)
     client, other = connect(server, **_small(server)), connect(server, "/?top=1")
     assert read(client) == read(other)
     for number in range(300):
         server.publish(make_frame(number))
         read(other)
-    until(lambda: count(server, "stalled_subscribers_total") == 1)
-    assert 0 < len(rest(client)) < 300
+    wait_until(lambda: read_counter(server, "stalled_subscribers_total") == 1)
+    assert 0 < len(read_all(client)) < 300
     assert client.close_code == 1013
     assert "too slow" in (client.close_reason or "")
-    until(lambda: server.subscribers == 1)
+    wait_until(lambda: server.subscribers == 1)
     server.publish(make_frame(300))
     assert isinstance(read(other), Frame)
 
 
-def test_one_who_reads_slowly_and_one_for_whom_nothing_waits_stay(
-    start: Start, connect: Connect, read: Read, make_frame: MakeFrame, count: Count
-) -> None:
+def test_slow_and_idle_subscribers_stay_connected(start: Start, connect: Connect) -> None:
     server = start(stall_timeout_s=0.5, queue_length=5)
     client, idle = connect(server, **_small(server)), connect(server, "/streams/elsewhere", **_small(server))
     read(client)
@@ -98,8 +95,8 @@ def test_one_who_reads_slowly_and_one_for_whom_nothing_waits_stay(
         number += 1
         if number % 20 == 0:
             read(client)
-    assert count(server, "messages_dropped_total") > 0
-    assert count(server, "stalled_subscribers_total") == 0
+    assert read_counter(server, "messages_dropped_total") > 0
+    assert read_counter(server, "stalled_subscribers_total") == 0
     assert server.subscribers == 2
 
 
@@ -114,7 +111,7 @@ async def _listen(client: AsyncClient, published: dict[int, float], late: list[f
                 return
 
 
-async def _two_hundred(server: ServerThread, make_frame: MakeFrame, until_joined: int) -> list[list[float]]:
+async def _two_hundred(server: ServerThread, until_joined: int) -> list[list[float]]:
     url, published = server.address.replace("http", "ws", 1), dict[int, float]()
     clients = [await connect_async(url, compression=None, proxy=None, max_queue=64) for _ in range(until_joined - 1)]
     stuck = await connect_async(url, compression=None, proxy=None, **_small(server))
@@ -126,24 +123,24 @@ async def _two_hundred(server: ServerThread, make_frame: MakeFrame, until_joined
         published[number] = time.monotonic()
         server.publish(make_frame(number))
         await asyncio.sleep(HOP_S / 2)  # twice as fast as one stream is
-    await asyncio.wait_for(asyncio.gather(*listening), WAIT_S)
+    await asyncio.wait_for(asyncio.gather(*listening), TIMEOUT_S)
     stuck.transport.abort()
     await asyncio.gather(*(client.close() for client in clients))
     return late
 
 
-def test_of_two_hundred_subscribers_199_do_not_notice_one_that_does_not_read(
-    start: Start, make_frame: MakeFrame
-) -> None:
+@pytest.mark.slow
+def test_one_stuck_subscriber_delays_none_of_199_others(start: Start) -> None:
     for attempts_left in (2, 1, 0):  # a machine that is busy elsewhere delays some, one in the way all of them
-        late = asyncio.run(_two_hundred(start(queue_length=8), make_frame, 200))
+        late = asyncio.run(_two_hundred(start(queue_length=8), 200))
         assert [len(times) for times in late] == [40] * 199  # nobody missed one
         if max(map(max, late)) < HOP_S:
             return
         assert attempts_left, f"a frame came {max(map(max, late)):.2f} s late"
 
 
-def test_memory_stays_flat(hello: Hello, connect: Connect, plug_in: PlugIn, read: Read, make_frame: MakeFrame) -> None:
+@pytest.mark.slow
+def test_memory_stays_bounded(connect: Connect, open_socket: OpenSocket) -> None:
     """With one that does not read, one that does, and others that come and go, on streams that come and go."""
 
     def hear(server: ServerThread, reader: ClientConnection, numbers: range) -> int:
@@ -151,11 +148,11 @@ def test_memory_stays_flat(hello: Hello, connect: Connect, plug_in: PlugIn, read
             server.publish(make_frame(number, f"stream {number // 5}"))
             read(reader)
             if number % 20 == 0:
-                plug_in(server, f"/?top={number % 50 + 1}").close()
+                open_socket(server, f"/?top={number % 50 + 1}").close()
         gc.collect()  # connections are cycles
         return tracemalloc.get_traced_memory()[0]
 
-    with ServerThread(ServerConfig(port=0, stall_timeout_s=600), hello) as server:
+    with ServerThread(ServerConfig(port=0, stall_timeout_s=600), HELLO) as server:
         connect(server, **_small(server))
         reader = connect(server, "/?top=1")
         read(reader)

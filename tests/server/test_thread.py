@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.errors import OutputError
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import Inbox, ServerThread
+from tests.server.support import (
+    HELLO,
+    TIMEOUT_S,
+    Connect,
+    OpenSocket,
+    Start,
+    make_frame,
+    read,
+    read_all,
+    wait_until,
+)
 
-Start = Callable[..., ServerThread]
-Connect = Callable[..., ClientConnection]
-Read = Callable[[ClientConnection], Message]
-Rest = Callable[[ClientConnection], list[Message]]
-PlugIn = Callable[..., socket.socket]
-MakeFrame = Callable[..., Frame]
-Until = Callable[[Callable[[], bool]], None]
-WAIT_S = 20.0
 
-
-def test_a_subscriber_gets_hello_and_then_every_message_as_it_is_on_the_wire(
-    start: Start, connect: Connect, hello: Hello, make_frame: MakeFrame
-) -> None:
+def test_a_subscriber_gets_hello_and_then_every_message_as_it_is_on_the_wire(start: Start, connect: Connect) -> None:
     server = start()
     client = connect(server)
-    assert client.recv(timeout=WAIT_S) == hello.to_json()
+    assert client.recv(timeout=TIMEOUT_S) == HELLO.to_json()
     messages = [
         make_frame(0, latency_s=0.45),
         Event("mic", "tag 01", "on", 0.1),
@@ -45,33 +43,29 @@ def test_a_subscriber_gets_hello_and_then_every_message_as_it_is_on_the_wire(
     ]
     for message in messages:
         server.publish(message)
-    assert [client.recv(timeout=WAIT_S) for _ in messages] == [message.to_json() for message in messages]
+    assert [client.recv(timeout=TIMEOUT_S) for _ in messages] == [message.to_json() for message in messages]
 
 
-def test_a_late_subscriber_is_told_of_a_gap_that_its_frames_have_not_passed_yet(
-    start: Start, connect: Connect, make_frame: MakeFrame, read: Read
-) -> None:
-    def told(client: ClientConnection, count: int) -> list[object]:
-        got = [read(client) for _ in range(count)]
+def test_a_late_subscriber_gets_a_gap_that_no_frame_has_passed_yet(start: Start, connect: Connect) -> None:
+    def received(client: ClientConnection, read_counter: int) -> list[object]:
+        got = [read(client) for _ in range(read_counter)]
         return [message.frame if isinstance(message, Frame) else message.type for message in got]
 
     server = start()
     early = connect(server)
     for message in (make_frame(3), Gap("mic", 1.0, 5.0)):  # the frames' centres are at 0.768 and 7.68 s
         server.publish(message)
-    assert told(early, 3) == ["hello", 3, "gap"]
+    assert received(early, 3) == ["hello", 3, "gap"]
     late = connect(server)
-    assert told(late, 3) == ["hello", 3, "gap"]
+    assert received(late, 3) == ["hello", 3, "gap"]
     server.publish(make_frame(30))
-    assert told(early, 1) == told(late, 1) == [30]
+    assert received(early, 1) == received(late, 1) == [30]
     later = connect(server)
     server.publish(make_frame(31))
-    assert told(later, 3) == ["hello", 30, 31]  # the gap is of the past
+    assert received(later, 3) == ["hello", 30, 31]  # the gap is of the past
 
 
-def test_a_late_subscriber_gets_hello_and_the_latest_of_each_stream_at_once(
-    start: Start, connect: Connect, read: Read, hello: Hello, make_frame: MakeFrame
-) -> None:
+def test_a_late_subscriber_gets_the_latest_messages_of_each_stream(start: Start, connect: Connect) -> None:
     server = start()
     early = connect(server)
     end = End("song.mp3", 1.0, 2, {})
@@ -81,20 +75,18 @@ def test_a_late_subscriber_gets_hello_and_the_latest_of_each_stream_at_once(
         pass
     late = connect(server)
     got = [read(late) for _ in range(4)]
-    assert got[0] == hello
+    assert got[0] == HELLO
     assert [(m.stream, m.frame) for m in got if isinstance(m, Frame)] == [("mic", 1), ("song.mp3", 1)]
     assert got[3] == end  # a stream that is over says so
     server.publish(make_frame(2))
     assert read(late) == read(early)
 
 
-def test_one_stream_is_heard_alone_and_one_that_is_not_there_yet_is_waited_for(
-    start: Start, connect: Connect, read: Read, hello: Hello, make_frame: MakeFrame
-) -> None:
+def test_a_subscriber_of_one_stream_gets_only_its_messages_once_it_exists(start: Start, connect: Connect) -> None:
     server = start()
     name = "Müller / 100 %?.mp3"
     one, all_of_them = connect(server, "/streams/M%C3%BCller%20%2F%20100%20%25%3F.mp3"), connect(server)
-    assert read(one) == read(all_of_them) == hello
+    assert read(one) == read(all_of_them) == HELLO
     for message in (make_frame(0), Event("mic", "tag 01", "on", 0.1), Error("for all"), make_frame(0, name)):
         server.publish(message)
     assert read(one) == Error("for all")
@@ -104,10 +96,10 @@ def test_one_stream_is_heard_alone_and_one_that_is_not_there_yet_is_waited_for(
     assert [type(read(all_of_them)) for _ in range(4)] == [Frame, Event, Error, Frame]
 
 
-def test_parameters_thin_what_is_sent(start: Start, connect: Connect, read: Read, make_frame: MakeFrame) -> None:
+def test_parameters_filter_the_messages(start: Start, connect: Connect) -> None:
     server = start()
-    wishes = ("?top=3", "?tags=TAG%2003,tag%2001", "?min=0.9", "?top=1&tags=tag%2003,tag%2001&min=0.05", "")
-    clients = [connect(server, f"/{wish}") for wish in wishes]
+    queries = ("?top=3", "?tags=TAG%2003,tag%2001", "?min=0.9", "?top=1&tags=tag%2003,tag%2001&min=0.05", "")
+    clients = [connect(server, f"/{query}") for query in queries]
     for client in clients:
         read(client)
     server.publish(Event("mic", "tag 02", "on", 0.1))
@@ -115,49 +107,23 @@ def test_parameters_thin_what_is_sent(start: Start, connect: Connect, read: Read
     full = make_frame(0).tags
     strongest = sorted(full, key=lambda tag: -full[tag])
     expected = [strongest[:3], ["tag 01", "tag 03"], [tag for tag in full if full[tag] >= 0.9], ["tag 03"], list(full)]
-    for wish, client, tags in zip(wishes, clients, expected, strict=True):
+    for query, client, tags in zip(queries, clients, expected, strict=True):
         message = read(client)
-        if "tags" not in wish:
+        if "tags" not in query:
             assert isinstance(message, Event)
             message = read(client)
         assert isinstance(message, Frame)
-        assert list(message.tags) == tags, wish
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/?top=0", "top must be at least 1, not 0"),
-        ("/?top=many", "top must be a whole number, not 'many'"),
-        ("/?min=2", "min must be a probability between 0 and 1, not 2.0"),
-        ("/?min=nan", "min must be a probability"),
-        ("/?tags=tag%2001,gitar", "gitar: not a tag of this model"),
-        ("/?tags=", "no tags chosen"),
-        ("/?tag=guitar", "'tag' is unknown here"),
-        ("/?top=1&top=2", "top is given twice"),
-        ("/?top=%ff", "cannot be read"),
-        ("/streams/%ff", "not UTF-8"),
-    ],
-)
-def test_a_wish_that_makes_no_sense_is_refused_with_its_reason(
-    start: Start, connect: Connect, path: str, reason: str
-) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        connect(start(), path)
-    assert refused.value.response.status_code == 400
-    assert reason in refused.value.response.body.decode()
+        assert list(message.tags) == tags, query
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/streams/", "/health", "/ingest/mic"])
-def test_where_nothing_is_streamed_there_is_no_subscribing(start: Start, connect: Connect, path: str) -> None:
+def test_subscribing_to_another_path_is_not_found(start: Start, connect: Connect, path: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         connect(start(), path)
     assert refused.value.response.status_code == 404
 
 
-def test_many_messages_at_once_overrun_no_queue(
-    start: Start, connect: Connect, read: Read, make_frame: MakeFrame
-) -> None:
+def test_many_messages_at_once_overflow_no_queue(start: Start, connect: Connect) -> None:
     server = start(queue_length=4)
     client = connect(server, "/?top=1")  # 20 kB: the sockets' buffers hold it all
     read(client)
@@ -169,16 +135,14 @@ def test_many_messages_at_once_overrun_no_queue(
     ]
 
 
-def test_leaving_sends_what_waits_and_closes_with_going_away(
-    connect: Connect, rest: Rest, hello: Hello, make_frame: MakeFrame, until: Until
-) -> None:
-    with ServerThread(ServerConfig(port=0), hello) as server:
+def test_closing_sends_what_waits_and_closes_with_going_away(connect: Connect) -> None:
+    with ServerThread(ServerConfig(port=0), HELLO) as server:
         client = connect(server)
-        until(lambda: server.subscribers == 1)
+        wait_until(lambda: server.subscribers == 1)
         for number in range(20):
             server.publish(make_frame(number))
         server.publish(End("mic", 5.0, 20, {}))
-    got = rest(client)
+    got = read_all(client)
     assert len(got) == 22
     assert got[-1] == End("mic", 5.0, 20, {})
     assert client.close_code == 1001
@@ -189,48 +153,44 @@ def test_leaving_sends_what_waits_and_closes_with_going_away(
     assert not [thread for thread in threading.enumerate() if thread.name == "streamtag-serve"]
 
 
-def test_leaving_waits_for_those_who_do_not_read_but_not_long(
-    hello: Hello, make_frame: MakeFrame, plug_in: PlugIn, connect: Connect, rest: Rest, until: Until
-) -> None:
-    with ServerThread(ServerConfig(port=0, queue_length=1000), hello) as server:
+def test_closing_waits_only_briefly_for_clients_that_do_not_read(open_socket: OpenSocket, connect: Connect) -> None:
+    with ServerThread(ServerConfig(port=0, queue_length=1000), HELLO) as server:
         for _ in range(3):
-            plug_in(server, "/", receive_buffer=4096)
-        plug_in(server)  # and for one that never says what it wants, not at all
+            open_socket(server, "/", receive_buffer=4096)
+        open_socket(server)  # and for one that never says what it wants, not at all
         reader = connect(server, "/?top=1")
-        until(lambda: server.subscribers == 4)
+        wait_until(lambda: server.subscribers == 4)
         for number in range(500):
             server.publish(make_frame(number))
         leaving = time.monotonic()
     assert 1.5 < time.monotonic() - leaving < 8  # 2 s for them to read, 2 s for them to answer
-    rest(reader)
+    read_all(reader)
     assert reader.close_code == 1001
 
 
-def test_an_address_that_cannot_be_served_is_one_line(start: Start, hello: Hello) -> None:
+def test_an_address_that_cannot_be_served_is_a_one_line_error(start: Start) -> None:
     port = int(start().address.rstrip("/").rpartition(":")[2])
     with pytest.raises(OutputError, match=rf"^127\.0\.0\.1:{port}: cannot be served: Address already in use$"):
-        ServerThread(ServerConfig(port=port), hello).__enter__()
+        ServerThread(ServerConfig(port=port), HELLO).__enter__()
     with pytest.raises(OutputError, match=r"^no\.such\.invalid:8765: cannot be served: \S"):
-        ServerThread(ServerConfig("no.such.invalid"), hello).__enter__()
+        ServerThread(ServerConfig("no.such.invalid"), HELLO).__enter__()
     with pytest.raises(OutputError, match=r"cannot be served: not a host$"):
-        ServerThread(ServerConfig("a" * 70), hello).__enter__()
+        ServerThread(ServerConfig("a" * 70), HELLO).__enter__()
     assert len([thread for thread in threading.enumerate() if thread.name == "streamtag-serve"]) == 1
 
 
-def test_an_address_is_free_again_at_once(hello: Hello, connect: Connect, read: Read) -> None:
+def test_an_address_is_free_again_at_once(connect: Connect) -> None:
     port = 0
     for _ in range(3):
-        with ServerThread(ServerConfig(port=port), hello) as server:
-            assert read(connect(server)) == hello
+        with ServerThread(ServerConfig(port=port), HELLO) as server:
+            assert read(connect(server)) == HELLO
             port = int(server.address.rstrip("/").rpartition(":")[2])
 
 
-def test_a_message_without_json_is_left_out(
-    start: Start, connect: Connect, read: Read, make_frame: MakeFrame, hello: Hello, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_message_without_json_is_left_out(start: Start, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     server = start()
     client = connect(server)
-    assert read(client) == hello
+    assert read(client) == HELLO
     server.publish(Gap("mic", float("nan"), 0.5))
     server.publish(Error("half a pair: \ud83d"))  # as a recording that was tampered with may hold it
     server.publish(make_frame(1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -12,18 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from websockets.sync.client import ClientConnection
 
 from streamtag.errors import OutputError
-from streamtag.protocol.messages import Error, Hello, Message
-from streamtag.server.thread import ServerThread
-from tests.server.fake_scheduler import FakeEngine
+from streamtag.protocol.messages import Error
+from tests.server.fake_scheduler import FakeScheduler
+from tests.server.support import HELLO, Connect, OpenSocket, Start, make_frame, read, read_all, wait_until
 
-Start = Callable[..., ServerThread]
-Connect = Callable[..., ClientConnection]
-Read = Callable[[ClientConnection], Message]
-Rest = Callable[[ClientConnection], list[Message]]
-PlugIn = Callable[..., socket.socket]
 Need = Callable[[str, bool, str], None]
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 
@@ -49,14 +42,8 @@ def pair(need: Need, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
 
 
 @pytest.mark.parametrize("files", [("cert", "key"), ("both", None)])
-def test_page_and_streams_are_served_encrypted(
-    start: Start,
-    connect: Connect,
-    read: Read,
-    rest: Rest,
-    hello: Hello,
-    pair: dict[str, Path],
-    files: tuple[str, str | None],
+def test_page_and_streams_are_served_over_tls(
+    start: Start, connect: Connect, pair: dict[str, Path], files: tuple[str, str | None]
 ) -> None:
     cert, key = files
     server = start(tls_cert=pair[cert], tls_key=pair[key] if key else None)
@@ -64,7 +51,7 @@ def test_page_and_streams_are_served_encrypted(
     trusting = ssl.create_default_context(cafile=pair["cert"])
     origin = {"Origin": server.address.rstrip("/")}
     client = connect(server, ssl=trusting, additional_headers=origin)
-    assert read(client) == hello
+    assert read(client) == HELLO
     browser = http.client.HTTPSConnection(urlsplit(server.address).netloc, timeout=20, context=trusting)
     browser.request("GET", "/")
     answer = browser.getresponse()
@@ -73,45 +60,45 @@ def test_page_and_streams_are_served_encrypted(
     browser.close()
     server.publish(Error("last words"))
     server.__exit__(None, None, None)
-    assert rest(client) == [Error("last words")]
+    assert read_all(client) == [Error("last words")]
     assert client.close_code == 1001
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_many_connect_one_after_another_and_none_is_left_waiting(
-    start: Start, connect: Connect, read: Read, hello: Hello, pair: dict[str, Path], version: ssl.TLSVersion
+def test_no_connection_of_many_in_a_row_is_left_waiting(
+    start: Start, connect: Connect, pair: dict[str, Path], version: ssl.TLSVersion
 ) -> None:
     server = start(tls_cert=pair["cert"], tls_key=pair["key"])
     trusting = ssl.create_default_context(cafile=pair["cert"])
     trusting.minimum_version = trusting.maximum_version = version
     for _ in range(50):
         with connect(server, ssl=trusting) as client:
-            assert read(client) == hello
+            assert read(client) == HELLO
 
 
-def test_the_certificate_is_trusted_only_by_those_who_were_told_to(
-    start: Start, plug_in: PlugIn, pair: dict[str, Path]
+def test_a_client_without_the_certificate_does_not_trust_the_server(
+    start: Start, open_socket: OpenSocket, pair: dict[str, Path]
 ) -> None:
-    plug = plug_in(start(tls_cert=pair["both"]))
+    sock = open_socket(start(tls_cert=pair["both"]))
     with pytest.raises(ssl.SSLCertVerificationError):
-        ssl.create_default_context().wrap_socket(plug, server_hostname="127.0.0.1")
+        ssl.create_default_context().wrap_socket(sock, server_hostname="127.0.0.1")
 
 
-def test_those_who_speak_no_tls_leave_the_others_alone(
-    start: Start, connect: Connect, read: Read, plug_in: PlugIn, pair: dict[str, Path]
+def test_clients_without_tls_leave_other_connections_alone(
+    start: Start, connect: Connect, open_socket: OpenSocket, pair: dict[str, Path]
 ) -> None:
     server = start(tls_cert=pair["cert"], tls_key=pair["key"])
     client = connect(server, ssl=ssl.create_default_context(cafile=pair["cert"]))
     read(client)
-    plugs = [plug_in(server) for _ in range(20)]
-    for number, plug in enumerate(plugs):
-        plug.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" if number % 2 else bytes(range(256)) * number)
+    sockets = [open_socket(server) for _ in range(20)]
+    for number, sock in enumerate(sockets):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" if number % 2 else bytes(range(256)) * number)
     server.publish(Error("still here"))
     assert read(client) == Error("still here")
 
 
-def test_a_reader_that_does_not_read_is_closed_over_tls_too(
-    start: Start, connect: Connect, read: Read, make_frame: Callable[..., Message], pair: dict[str, Path]
+def test_a_subscriber_that_does_not_read_is_closed_over_tls_too(
+    start: Start, connect: Connect, pair: dict[str, Path]
 ) -> None:
     server = start(tls_cert=pair["cert"], tls_key=pair["key"], stall_timeout_s=0.5)
     client = connect(server, ssl=ssl.create_default_context(cafile=pair["cert"]), max_queue=1)
@@ -139,7 +126,7 @@ def test_a_reader_that_does_not_read_is_closed_over_tls_too(
         ("cert", "missing", "No such file or directory"),
     ],
 )
-def test_files_that_are_of_no_use_are_one_line(
+def test_unusable_files_are_a_one_line_error(
     start: Start, pair: dict[str, Path], tmp_path: Path, cert: str, key: str | None, why: str
 ) -> None:
     files = {**pair, "missing": tmp_path / "missing.pem"}
@@ -150,29 +137,24 @@ def test_files_that_are_of_no_use_are_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_sound_is_sent_encrypted_and_waits_where_there_is_no_room(
-    start_intake: Start,
-    engine: FakeEngine,
-    connect: Connect,
-    rest: Rest,
-    until: Callable[[Callable[[], bool]], None],
-    pair: dict[str, Path],
+def test_audio_over_tls_waits_while_there_is_no_room(
+    start_ingest: Start, scheduler: FakeScheduler, connect: Connect, pair: dict[str, Path]
 ) -> None:
-    server = start_intake(tls_cert=pair["cert"], tls_key=pair["key"])
+    server = start_ingest(tls_cert=pair["cert"], tls_key=pair["key"])
     client = connect(server, "/ingest/mic", ssl=ssl.create_default_context(cafile=pair["cert"]))
     client.send(b"1234")
-    until(lambda: "mic" in engine.feeds and engine.feeds["mic"].pushes == 1)
-    feed = engine.feeds["mic"]
-    feed.room = False
+    wait_until(lambda: "mic" in scheduler.handles and scheduler.handles["mic"].pushes == 1)
+    handle = scheduler.handles["mic"]
+    handle.room = False
     client.send(b"5678")
-    until(lambda: feed.pushes == 2)
+    wait_until(lambda: handle.pushes == 2)
     for _ in range(8):
         client.send(bytes(100_000))
-    feed.room = True
-    feed.on_writable()
+    handle.room = True
+    handle.on_writable()
     client.send('{"type":"end"}')
-    until(lambda: feed.end_said)
-    assert len(feed.heard) == 8 + 800_000
-    engine.end("mic")
-    assert [message.type for message in rest(client)] == ["hello", "ready", "end"]
+    wait_until(lambda: handle.is_finished)
+    assert len(handle.audio) == 8 + 800_000
+    scheduler.end("mic")
+    assert [message.type for message in read_all(client)] == ["hello", "ready", "end"]
     assert client.close_code == 1000
