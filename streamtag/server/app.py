@@ -19,7 +19,7 @@ from streamtag.server.auth import AccessControl, HttpError
 from streamtag.server.config import IngestConfig, Origin, ServerConfig
 from streamtag.server.connections import Connection, Handler
 from streamtag.server.hub import MAX_STREAMS, Hub
-from streamtag.server.ingest_registry import IngestRegistry
+from streamtag.server.ingest_registry import IngestRegistry, OnMessage
 from streamtag.server.limiter import ConnectionLimiter
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import RequestTarget, SubscribeQuery
@@ -37,13 +37,9 @@ class WebSocketApp:
     """Belongs to the event loop, except `metrics` and the scheduler of `ingest`, which any thread may use."""
 
     def __init__(
-        self,
-        config: ServerConfig,
-        hello: Hello,
-        ingest: IngestConfig | None = None,
-        on_message: Callable[[str], None] | None = None,
+        self, config: ServerConfig, hello: Hello, ingest: IngestConfig | None, on_message: OnMessage | None
     ) -> None:
-        """ingest: None for a server that accepts no audio. on_message: as ServerThread's."""
+        """ingest: None for a server that accepts no audio. on_message: as that of IngestRegistry."""
         max_streams = 0 if ingest is None else ingest.max_streams
         self.metrics = Metrics()
         self.hub = Hub(hello, self.metrics, max(MAX_STREAMS, REMEMBERED_PER_STREAM * max_streams))
@@ -70,7 +66,7 @@ class WebSocketApp:
         )
         try:
             self._server = await loop.create_server(
-                lambda: Connection(config, self, self._log),
+                lambda: Connection(config, self._log, self._limiter.add, self._on_request, self._limiter.remove),
                 config.host,
                 config.port,
                 ssl=tls,
@@ -97,15 +93,7 @@ class WebSocketApp:
             self._server.close()
             await self._limiter.close(DRAIN_TIMEOUT_S, self._config.close_timeout_s)
 
-    # --- as the owner of the connections -----------------------------------------------------------------------------
-
-    def on_connect(self, connection: Connection) -> None:
-        self._limiter.add(connection)
-
-    def on_disconnect(self, connection: Connection) -> None:
-        self._limiter.remove(connection)
-
-    def on_request(self, connection: Connection, request: Request) -> None:
+    def _on_request(self, connection: Connection, request: Request) -> None:
         try:
             own = self._access.check_host(request.headers)
             target = RequestTarget.parse(request.path)

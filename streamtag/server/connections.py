@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.http11 import Request, Response
@@ -35,25 +35,27 @@ class CloseReason(NamedTuple):
     text: str
 
 
-class Handler(Protocol):
-    """Handles an open connection; its methods are called by the event loop.
+class Handler:
+    """Base of what handles an open connection; its methods are called by the event loop.
 
-    reads_while_blocked: messages are read although the other side does not read its own.
+    max_message_bytes: of one received message. reads_while_blocked: messages are read although the other side does not
+    read its own.
     """
 
     max_message_bytes: int
-    reads_while_blocked: bool
+    reads_while_blocked = False
 
-    def on_open(self) -> None: ...
+    def on_open(self) -> None:
+        """The handshake is complete."""
 
     def on_data(self, frame: Frame) -> None:
         """A message, or a part of one, was received."""
 
-    def on_writable(self) -> None:
-        """The kernel has taken everything that was sent."""
-
     def on_blocked(self) -> None:
         """Sending has to pause until on_writable."""
+
+    def on_writable(self) -> None:
+        """The kernel has taken everything that was sent."""
 
     def on_close(self) -> None:
         """The connection is gone. Called once."""
@@ -65,28 +67,26 @@ class Handler(Protocol):
         """Close the connection now, whatever waits."""
 
 
-class ConnectionOwner(Protocol):
-    """Decides what becomes of the connections of a server."""
-
-    def on_connect(self, connection: Connection) -> None: ...
-
-    def on_request(self, connection: Connection, request: Request) -> None:
-        """Must lead to `respond` or `accept`, at once or later."""
-
-    def on_disconnect(self, connection: Connection) -> None: ...
-
-
 class Connection(asyncio.Protocol):
     """One TCP connection: a plain HTTP request, or a WebSocket with a handler."""
 
-    def __init__(self, config: ServerConfig, owner: ConnectionOwner, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        log: logging.Logger,
+        on_connect: Callable[[Connection], None],
+        on_request: Callable[[Connection, Request], None],
+        on_disconnect: Callable[[Connection], None],
+    ) -> None:
+        """on_request: must lead to `respond` or `accept`, at once or later."""
         self.is_writable = True
         self._config = config
-        self._owner = owner
         self._log = log
+        self._on_connect, self._on_request, self._on_disconnect = on_connect, on_request, on_disconnect
         self._loop = asyncio.get_running_loop()
         self._protocol = ServerProtocol(max_size=config.max_message_bytes, logger=log)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport  # from connection_made on
+        self._is_connected = False
         self._handler: Handler | None = None
         self._head = bytearray()
         self._last_sign_of_life = self._loop.time()
@@ -96,7 +96,6 @@ class Connection(asyncio.Protocol):
     @property
     def address(self) -> str:
         """The IP address of the other side; empty if it is gone already."""
-        assert self._transport is not None
         peer = self._transport.get_extra_info("peername")
         return str(peer[0]) if peer else ""
 
@@ -142,15 +141,12 @@ class Connection(asyncio.Protocol):
             self.resume_reading()
 
     def abort(self) -> None:
-        assert self._transport is not None
         self._transport.abort()
 
     def pause_reading(self) -> None:
-        assert self._transport is not None
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        assert self._transport is not None
         self._transport.resume_reading()
 
     def limit_receive_buffer(self, size: int) -> None:
@@ -159,16 +155,16 @@ class Connection(asyncio.Protocol):
     # --- callbacks of asyncio ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)
+        self._transport = cast(asyncio.Transport, transport)
         # TLS pauses writing here while the end of its handshake waits. It sends that by reading, so go on with it.
-        transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        self._transport = transport
+        self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._is_connected = True
         self._start_timer(self._config.open_timeout_s, self.abort)
-        self._owner.on_connect(self)
+        self._on_connect(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._cancel_timer()
-        self._owner.on_disconnect(self)
+        self._on_disconnect(self)
         self._is_closing = True
         if self._handler is not None:
             self._handler.on_close()
@@ -190,7 +186,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_writable = False
-        if self._transport is None:
+        if not self._is_connected:
             return
         if self._handler is None or not self._handler.reads_while_blocked:
             self._transport.pause_reading()
@@ -200,7 +196,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.is_writable = True
         self._last_sign_of_life = self._loop.time()
-        if self._transport is not None and (self._handler is None or not self._handler.reads_while_blocked):
+        if self._is_connected and (self._handler is None or not self._handler.reads_while_blocked):
             self._transport.resume_reading()
         if self._handler is not None:
             self._handler.on_writable()
@@ -220,7 +216,7 @@ class Connection(asyncio.Protocol):
         self._protocol.receive_data(data[:size])
         for event in self._protocol.events_received():
             if isinstance(event, Request):
-                self._owner.on_request(self, event)
+                self._on_request(self, event)
         self._flush()
         return data[size:]
 
@@ -230,14 +226,12 @@ class Connection(asyncio.Protocol):
             if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
                 handler.on_data(event)
         self._flush()
-        assert self._transport is not None
         if handler.reads_while_blocked and self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.abort()
 
     def _flush(self) -> None:
         """Write what the protocol has to send, and end the connection when the protocol does."""
         transport = self._transport
-        assert transport is not None
         chunks = self._protocol.data_to_send()
         if chunks and not transport.is_closing():
             transport.write(b"".join(chunks))
@@ -260,7 +254,6 @@ class Connection(asyncio.Protocol):
             self._start_timer(PING_INTERVAL_S, self._ping)
 
     def _set_buffer(self, option: int, size: int) -> None:
-        assert self._transport is not None
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, option, size)

@@ -13,7 +13,7 @@ from streamtag.protocol.messages import End, Ready
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.scheduler.producer_handle import ProducerHandle
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.server.connections import CloseReason, Connection
+from streamtag.server.connections import CloseReason, Connection, Handler
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import IngestQuery
@@ -45,7 +45,7 @@ class TokenBucket:
         return 0.0 if self._tokens >= 0 else (MAX_BURST / 2 - self._tokens) / MAX_MESSAGE_RATE
 
 
-class IngestConnection:
+class IngestConnection(Handler):
     """The handler of one producer's connection.
 
     Audio is pushed to the scheduler as it is read. The stream's messages are sent back, and may be left unread.
@@ -62,13 +62,15 @@ class IngestConnection:
         server_config: ServerConfig,
         metrics: Metrics,
         on_release: Callable[[IngestConnection], None],
-        on_closed: Callable[[IngestConnection], None],
+        on_closed: Callable[[bool], None],
     ) -> None:
-        """on_release: called when its stream is free for another connection; on_closed: when the connection is gone."""
+        """on_release: called when its stream is free for another connection.
+
+        on_closed: called when the connection is gone, with whether the stream waits for another.
+        """
         self.query = query
         self.address = connection.address
         self.max_message_bytes = config.max_message_bytes
-        self.stream_waits = False  # for another connection
         self._connection = connection
         self._hub = hub
         self._config = config
@@ -84,6 +86,7 @@ class IngestConnection:
         self._text: bytearray | None = None  # of a message in parts
         self._is_full = self._is_throttled = False  # reasons to read nothing
         self._has_ended = False
+        self._stream_waits = False  # for another connection
         self._timers: dict[str, asyncio.TimerHandle] = {}  # by purpose
 
     @property
@@ -132,9 +135,6 @@ class IngestConnection:
             if not has_room or wait_s:
                 self._pause(is_full=not has_room, wait_s=wait_s)
 
-    def on_blocked(self) -> None:
-        pass  # it may leave everything unread
-
     def on_writable(self) -> None:
         self._queue.flush()
 
@@ -143,7 +143,7 @@ class IngestConnection:
             timer.cancel()
         self._hub.detach(self, self.query.stream)
         self._release()
-        self._on_closed(self)
+        self._on_closed(self._stream_waits)
 
     def finish(self) -> None:
         self._queue.finish(SERVER_CLOSING)
@@ -210,7 +210,7 @@ class IngestConnection:
             return
         if not (self._has_ended or producer.has_ended):
             producer.disconnect()
-            self.stream_waits = True
+            self._stream_waits = True
         self._on_release(self)
 
     def _check_silence(self) -> None:

@@ -31,6 +31,8 @@ RETRY_AFTER_S = 2.0  # when a server that is starting or closing may be asked ag
 EXPORT_TIMEOUT_S = 10.0  # for the scheduler to export a stream
 BINARY = "application/octet-stream"
 
+OnMessage = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class WaitingStream:
@@ -52,7 +54,7 @@ class IngestRegistry:
         hub: Hub,
         limiter: ConnectionLimiter,
         metrics: Metrics,
-        on_message: Callable[[str], None] | None,
+        on_message: OnMessage | None,
     ) -> None:
         """on_message: called with a line for people when a producer comes; must not block."""
         self.scheduler: Scheduler | None = None
@@ -122,7 +124,7 @@ class IngestRegistry:
             self._server_config,
             self._metrics,
             self._on_release,
-            self._on_producer_closed,
+            partial(self._on_closed, stream, connection.address),
         )
         if stream in self._connected:
             self._connected[stream].close(REPLACED)
@@ -178,9 +180,6 @@ class IngestRegistry:
         if self._connected.get(producer.query.stream) is producer:
             del self._connected[producer.query.stream]
         self._metrics.producers.set(len(self))
-
-    def _on_producer_closed(self, producer: IngestConnection) -> None:
-        self._on_closed(producer.query.stream, producer.address, producer.stream_waits)
 
     def _on_closed(self, stream: str, address: str, stream_waits: bool) -> None:
         """A connection is gone. If its stream waits for another, it goes on counting for the address for a while."""

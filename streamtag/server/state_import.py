@@ -11,7 +11,7 @@ from streamtag.errors import StreamtagError
 from streamtag.protocol.messages import Error, Message, Ready
 from streamtag.scheduler.registry import Busy
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.server.connections import CloseReason, Connection
+from streamtag.server.connections import CloseReason, Connection, Handler
 from streamtag.server.subscriber import SERVER_CLOSING
 
 STATE_TIMEOUT_S = 10.0  # until the state has come
@@ -22,10 +22,8 @@ IMPORT_BUSY = CloseReason(CloseCode.TRY_AGAIN_LATER, "busy")
 IMPORT_REFUSED = CloseReason(CloseCode.POLICY_VIOLATION, "the state cannot be accepted")
 
 
-class StateImport:
+class StateImport(Handler):
     """The handler of a connection that brings the state of one stream, and gets `ready` or `error` for it."""
-
-    reads_while_blocked = False
 
     def __init__(
         self,
@@ -62,20 +60,11 @@ class StateImport:
             self._cancel_timer()
             self._task = asyncio.create_task(self._import())
 
-    def on_blocked(self) -> None:
-        pass
-
-    def on_writable(self) -> None:
-        pass
-
     def on_close(self) -> None:
         self._cancel_timer()
         self._on_closed(self._is_imported)
 
-    def finish(self) -> None:
-        pass  # abandoned after a while, if the scheduler does not reply before
-
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # not finish: the scheduler may still reply
         self._connection.close(SERVER_CLOSING)
 
     async def _import(self) -> None:

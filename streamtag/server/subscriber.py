@@ -11,7 +11,7 @@ from websockets.frames import CloseCode, Frame
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.protocol.selection import MessageFilter
 from streamtag.server.config import ServerConfig
-from streamtag.server.connections import CloseReason, Connection
+from streamtag.server.connections import CloseReason, Connection, Handler
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import SubscribeQuery
@@ -84,10 +84,8 @@ class SendQueue:
         return texts
 
 
-class Subscriber:
+class Subscriber(Handler):
     """The handler of one subscriber's connection."""
-
-    reads_while_blocked = False
 
     def __init__(
         self,

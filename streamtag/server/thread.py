@@ -18,7 +18,7 @@ from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.app import WebSocketApp
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.hub import UNFILTERED
-from streamtag.server.ingest_registry import IngestRegistry
+from streamtag.server.ingest_registry import IngestRegistry, OnMessage
 from streamtag.server.metrics import SchedulerCollector, SchedulerMetrics
 
 MIN_INBOX_LENGTH = 1024  # messages that wait for the event loop
@@ -91,7 +91,7 @@ class ServerThread:
         config: ServerConfig,
         hello: Hello,
         ingest: IngestConfig | None = None,
-        on_message: Callable[[str], None] | None = None,
+        on_message: OnMessage | None = None,
     ) -> None:
         """ingest: how audio is accepted once a scheduler is attached; None: not at all.
 
