@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -55,6 +55,7 @@ class ServerConfig:
     one subscriber, and the most other messages. stall_timeout_s: how long one message may wait for the socket.
     max_message_bytes: the size of what a subscriber may send, which should be nothing. open_timeout_s: until a request
     is complete and, where it is for a page, answered. close_timeout_s: how long the other side may take to close.
+    ping_timeout_s: without any sign of life; generous, since what a slow reader has not read precedes the ping.
     """
 
     host: str = LOOPBACK
@@ -69,6 +70,8 @@ class ServerConfig:
     max_message_bytes: int = 4096
     open_timeout_s: float = 10.0
     close_timeout_s: float = 2.0
+    ping_interval_s: float = 20.0
+    ping_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         if not self.host or any(c.isspace() or c in "/[]@" for c in self.host):
@@ -77,7 +80,7 @@ class ServerConfig:
             raise SpecError(f"{self.port}: ports go from 0 to 65535")
         _check_token(self.token)
         _check_positive(self, "max_clients", "queue_length", "max_message_bytes")
-        _check_seconds(self, "stall_timeout_s", "open_timeout_s", "close_timeout_s")
+        _check_seconds(self)
         if self.tls_key is not None and self.tls_cert is None:
             raise SpecError("a TLS key needs its certificate")
         for origin in self.origins:
@@ -129,7 +132,7 @@ class IngestConfig:
     def __post_init__(self) -> None:
         _check_token(self.token)
         _check_positive(self, "max_per_client", "max_streams", "max_message_bytes")
-        _check_seconds(self, "idle_timeout_s", "stale_after_s", "reconnect_grace_s")
+        _check_seconds(self)
 
 
 def _check_token(token: str | None) -> None:
@@ -143,10 +146,10 @@ def _check_positive(config: object, *names: str) -> None:
             raise SpecError(f"{name} must be at least 1, not {getattr(config, name)}")
 
 
-def _check_seconds(config: object, *names: str) -> None:
-    for name in names:
-        if not 0 < getattr(config, name) < float("inf"):
-            raise SpecError(f"{name} must be a number of seconds above 0, not {getattr(config, name)}")
+def _check_seconds(config: ServerConfig | IngestConfig) -> None:
+    for field in fields(config):
+        if field.name.endswith("_s") and not 0 < getattr(config, field.name) < float("inf"):
+            raise SpecError(f"{field.name} must be a number of seconds above 0, not {getattr(config, field.name)}")
 
 
 def _parse_origin(text: str) -> Origin:

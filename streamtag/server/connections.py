@@ -22,8 +22,6 @@ from streamtag.server.config import ServerConfig
 
 MAX_HEAD_BYTES = 32768  # of a request; those of a browser with all its cookies are shorter
 MAX_UNSENT_BYTES = 65536  # of answers to pings that wait for a producer's socket
-PING_INTERVAL_S = 20.0
-PING_TIMEOUT_S = 60.0  # without any sign of life; generous, since what a slow reader has not read precedes the ping
 SEND_BUFFER_BYTES = 16384  # in the kernel: small, so that one who does not read is noticed soon
 HIGH_WATER, LOW_WATER = 1, 0  # bytes: writing pauses until the kernel has taken everything
 
@@ -123,7 +121,7 @@ class Connection(asyncio.Protocol):
         if handler.reads_while_blocked:  # what it sends is its sign of life; it may be too busy sending to answer
             self._cancel_timer()
         else:
-            self._start_timer(PING_INTERVAL_S, self._ping)
+            self._start_timer(self._config.ping_interval_s, self._ping)
         handler.on_open()
 
     def send(self, texts: Sequence[bytes]) -> None:
@@ -246,12 +244,12 @@ class Connection(asyncio.Protocol):
             self._start_timer(self._config.close_timeout_s, self.abort)
 
     def _ping(self) -> None:
-        if self._loop.time() - self._last_sign_of_life > PING_TIMEOUT_S:
+        if self._loop.time() - self._last_sign_of_life > self._config.ping_timeout_s:
             self.abort()
         elif self._protocol.state is State.OPEN:
             self._protocol.send_ping(b"")
             self._flush()
-            self._start_timer(PING_INTERVAL_S, self._ping)
+            self._start_timer(self._config.ping_interval_s, self._ping)
 
     def _set_buffer(self, option: int, size: int) -> None:
         sock = self._transport.get_extra_info("socket")

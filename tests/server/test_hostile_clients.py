@@ -52,6 +52,15 @@ def test_pings_are_answered(start: Start, connect: Connect) -> None:
     assert connect(start()).ping().wait(20)
 
 
+def test_a_subscriber_that_answers_no_ping_is_closed(start: Start, connect: Connect, open_socket: OpenSocket) -> None:
+    server = start(ping_interval_s=0.1, ping_timeout_s=0.5)
+    client, dead = connect(server), open_socket(server, "/")
+    assert is_closed(dead)
+    wait_until(lambda: server.subscribers == 1)
+    read(client)  # the other one has answered
+    assert _still_served(server, client)
+
+
 def test_a_client_that_pings_and_never_reads_is_not_read_from(
     start: Start, connect: Connect, open_socket: OpenSocket
 ) -> None:
