@@ -59,7 +59,7 @@ def test_an_error_is_permanent_at_first_or_also_after_a_connection(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "description"),
     [
         (ConnectionRefusedError(111, "refused"), "no connection (refused)"),
         (TimeoutError("timed out"), "no connection (timed out)"),
@@ -70,8 +70,8 @@ def test_an_error_is_permanent_at_first_or_also_after_a_connection(
         (ConnectionClosedError(None, None), "the connection broke off"),
     ],
 )
-def test_a_temporary_problem_is_described(error: Exception, said: str) -> None:
-    assert transient_error(error) == said
+def test_a_temporary_problem_is_described(error: Exception, description: str) -> None:
+    assert transient_error(error) == description
 
 
 def test_a_long_answer_is_cut_short() -> None:

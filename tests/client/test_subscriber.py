@@ -103,9 +103,9 @@ def test_a_subscriber_reconnects_when_the_server_returns(subscribe: Subscribe) -
         address = server.address
         subscriber = subscribe(address)
         assert _read(subscriber) == HELLO
-    gone = [_read(subscriber), _read(subscriber)]
-    assert [notice.is_problem for notice in gone if isinstance(notice, SourceNotice)] == [True, True]
-    texts = [notice.text for notice in gone if isinstance(notice, SourceNotice)]
+    notices = [_read(subscriber), _read(subscriber)]
+    assert [notice.is_problem for notice in notices if isinstance(notice, SourceNotice)] == [True, True]
+    texts = [notice.text for notice in notices if isinstance(notice, SourceNotice)]
     assert "1001" in texts[0]
     assert texts[1].endswith("no connection (Connection refused): trying again")
     assert subscriber.read(0.3) is None  # the same problem is reported once

@@ -1,4 +1,4 @@
-"""An scheduler that hears nothing: it notes what it is given, and does what a test tells it to."""
+"""A scheduler without a model: it records what it gets, and does what a test demands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamtag.scheduler.stats import SchedulerStats, StreamStats
 if TYPE_CHECKING:
     from streamtag.scheduler.scheduler import Scheduler
 
-STATE = b"all that it needs"
+STATE = b"the state of a stream"
 
 
 def _ignore(messages: Sequence[Message]) -> None:
@@ -71,7 +71,7 @@ class FakeScheduler:
     def open(self, name: str, format: PcmFormat, position: int | None, on_writable: Callable[[], None]) -> FakeHandle:
         known = dict(self._running()).get(name)
         if known is not None and not known.is_disconnected:
-            raise NameTaken(f"{name}: taken")
+            raise NameTaken(f"{name}: in use")
         if known is None and not self.stats.room:
             raise Busy("no room", self.stats.retry_after_s)
         start = 0 if known is None else position or known.position
@@ -81,7 +81,7 @@ class FakeScheduler:
         return handle
 
     def end(self, name: str) -> None:
-        """As after all that was owed."""
+        """As after the last frame."""
         handle = self.handles[name]
         self.publish([End(name, 1.0, 4, {"tag 01": 0.5})])
         handle.has_ended = True
@@ -97,7 +97,7 @@ class FakeScheduler:
 
     def import_state(self, name: str, data: bytes) -> Future[int]:
         if name in self.handles:
-            raise NameTaken(f"{name}: taken")
+            raise NameTaken(f"{name}: in use")
         future: Future[int] = Future()
         if data == STATE:
             self.imported[name] = data

@@ -1,4 +1,4 @@
-"""Whatever comes over a socket, those who listen go on hearing."""
+"""Whatever a client sends, other subscribers get their messages."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_a_subscriber_that_sends_a_message_is_closed(
     start: Start, connect: Connect, message: str | bytes, code: int
 ) -> None:
     server = start(max_message_bytes=200)
-    speaker, listener = connect(server), connect(server)
-    assert read(speaker) == read(listener)
-    speaker.send(message)
+    sender, listener = connect(server), connect(server)
+    assert read(sender) == read(listener)
+    sender.send(message)
     with pytest.raises(ConnectionClosed) as closed:
-        read(speaker)
+        read(sender)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
     assert _still_served(server, listener)
@@ -69,10 +69,10 @@ def test_a_client_that_pings_and_never_reads_is_not_read_from(
     read(listener)
     sock.settimeout(0.5)
     sent = 0
-    with contextlib.suppress(OSError):  # nothing more is taken: the answers would only pile up
+    with contextlib.suppress(OSError):  # nothing more is read: the answers would only pile up
         while sent < 64 << 20:
             sent += sock.send(PING * 1000)
-    assert sent < 32 << 20  # what the kernel's own buffers take, a few MB
+    assert sent < 32 << 20  # what the kernel's own buffers hold, a few MB
     assert _still_served(server, listener)
 
 

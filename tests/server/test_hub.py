@@ -1,4 +1,4 @@
-"""What late subscribers hear of many streams, over real sockets; the scheduler behind them hears nothing."""
+"""What a late subscriber gets of many streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What producers get, over real sockets; the scheduler behind them hears nothing."""
+"""Producers over real sockets, with a fake scheduler behind them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_a_producer_gets_its_own_stream_filtered_and_subscribers_get_all(
             read(client)
     frames = [make_frame(0, "one"), make_frame(0, "other"), make_frame(1, "one")]
     scheduler.publish([*frames, Event("other", "tag 01", "on", 0.1)])
-    thin = [read(one), read(one)]
-    assert [message.frame for message in thin if isinstance(message, Frame)] == [0, 1]
-    assert all(len(message.tags) == 2 for message in thin if isinstance(message, Frame))
+    filtered = [read(one), read(one)]
+    assert [message.frame for message in filtered if isinstance(message, Frame)] == [0, 1]
+    assert all(len(message.tags) == 2 for message in filtered if isinstance(message, Frame))
     assert read(other) == read(single) == frames[1]
     assert read(other) == read(single) == Event("other", "tag 01", "on", 0.1)
     assert [read(everything) for _ in range(3)] == frames
@@ -157,7 +157,7 @@ def test_streams_from_one_address_are_limited(start_ingest: Start, scheduler: Fa
     one.close()
     wait_until(lambda: scheduler.handles["one"].is_disconnected)
     assert _refused(connect, server, "/ingest/three")[0] == 429  # a stream that is waited for has its place
-    one = connect(server, "/ingest/one")  # and can be gone on with
+    one = connect(server, "/ingest/one")  # and may be continued
     assert _refused(connect, server, "/ingest/three")[0] == 429
     one.close()
     wait_until(lambda: http_get(server, "/ingest/three")[0].status == 426)

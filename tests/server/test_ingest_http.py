@@ -1,4 +1,4 @@
-"""Plain HTTP of a server that takes sound: tokens of two kinds, health, counters, and streams that move."""
+"""Plain HTTP of a server that accepts audio: tokens of two kinds, health, counters, and streams that move."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_the_state_of_a_stream_is_exported_and_imported(
         ("new", b"garbage", 1008, [Error("a stream's state is damaged", "new")]),
         ("new", b"", 1008, [Error("a stream's state is damaged", "new")]),
         ("new", "text", 1008, []),
-        ("mic", STATE, 1008, [Error("mic: taken", "mic")]),
+        ("mic", STATE, 1008, [Error("mic: in use", "mic")]),
         ("new", bytes((1 << 20) + 1), 1009, []),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_bad_state_is_refused(
 ) -> None:
     server = start_ingest(IngestConfig(max_per_client=2))
     read(connect(server, "/ingest/mic"))
-    for _ in range(3):  # nor does it take the place of others
+    for _ in range(3):  # and occupies no place
         wait_until(lambda: http_get(server, "/ingest/free")[0].status == 426)
         client = connect(server, f"/streams/{name}/state")
         client.send(data)

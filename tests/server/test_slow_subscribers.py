@@ -1,4 +1,4 @@
-"""One who does not read loses frames, is received so, and is closed; nobody else notices."""
+"""A subscriber that does not read loses frames, is told how many, and is closed; no other is affected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOP_S = 0.256
 
 
 def _small(server: ServerThread) -> dict[str, Any]:
-    """Of a client whose kernel and library take little before it reads."""
+    """Settings of a client whose kernel and library buffer little before it reads."""
     host, port = server.address.removeprefix("http://").rstrip("/").split(":")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -101,7 +101,7 @@ def test_slow_and_idle_subscribers_stay_connected(start: Start, connect: Connect
 
 
 async def _listen(client: AsyncClient, published: dict[int, float], late: list[float]) -> None:
-    """Notes for each frame how long after it was published it came."""
+    """Record for each frame how long after publishing it arrived."""
     async for text in client:
         came, message = time.monotonic(), parse(text)
         if isinstance(message, Frame):
@@ -143,7 +143,7 @@ def test_one_stuck_subscriber_delays_none_of_199_others(start: Start) -> None:
 def test_memory_stays_bounded(connect: Connect, open_socket: OpenSocket) -> None:
     """With one that does not read, one that does, and others that come and go, on streams that come and go."""
 
-    def hear(server: ServerThread, reader: ClientConnection, numbers: range) -> int:
+    def run(server: ServerThread, reader: ClientConnection, numbers: range) -> int:
         for number in numbers:
             server.publish(make_frame(number, f"stream {number // 5}"))
             read(reader)
@@ -158,9 +158,9 @@ def test_memory_stays_bounded(connect: Connect, open_socket: OpenSocket) -> None
         read(reader)
         tracemalloc.start()
         try:
-            hear(server, reader, range(1500))  # all bounds are reached: of queues, and of streams that are known
-            before = hear(server, reader, range(1500, 1600))
-            after = hear(server, reader, range(1600, 3000))
+            run(server, reader, range(1500))  # all bounds are reached: of queues, and of streams that are known
+            before = run(server, reader, range(1500, 1600))
+            after = run(server, reader, range(1600, 3000))
         finally:
             tracemalloc.stop()
     assert after - before < 250_000  # the frames alone would be many MB, for each who did not read them

@@ -1,4 +1,4 @@
-"""What subscribers get, over real sockets."""
+"""Subscribers over real sockets, and the server's thread."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_late_subscriber_gets_the_latest_messages_of_each_stream(start: Start,
     got = [read(late) for _ in range(4)]
     assert got[0] == HELLO
     assert [(m.stream, m.frame) for m in got if isinstance(m, Frame)] == [("mic", 1), ("song.mp3", 1)]
-    assert got[3] == end  # a stream that is over says so
+    assert got[3] == end  # of a stream that is over
     server.publish(make_frame(2))
     assert read(late) == read(early)
 
@@ -127,7 +127,7 @@ def test_many_messages_at_once_overflow_no_queue(start: Start, connect: Connect)
     server = start(queue_length=4)
     client = connect(server, "/?top=1")  # 20 kB: the sockets' buffers hold it all
     read(client)
-    for number in range(200):  # as from a file that is heard faster than it plays
+    for number in range(200):  # as from a file that is processed faster than it plays
         server.publish(make_frame(number))
     got = [read(client) for _ in range(200)]
     assert [(message.frame, message.dropped) for message in got if isinstance(message, Frame)] == [
@@ -147,7 +147,7 @@ def test_closing_sends_what_waits_and_closes_with_going_away(connect: Connect) -
     assert got[-1] == End("mic", 5.0, 20, {})
     assert client.close_code == 1001
     assert server.subscribers == 0
-    server.publish(make_frame(21))  # nobody is there to hear it
+    server.publish(make_frame(21))  # ignored
     with pytest.raises(ConnectionRefusedError):
         connect(server)
     assert not [thread for thread in threading.enumerate() if thread.name == "streamtag-serve"]
@@ -157,7 +157,7 @@ def test_closing_waits_only_briefly_for_clients_that_do_not_read(open_socket: Op
     with ServerThread(ServerConfig(port=0, queue_length=1000), HELLO) as server:
         for _ in range(3):
             open_socket(server, "/", receive_buffer=4096)
-        open_socket(server)  # and for one that never says what it wants, not at all
+        open_socket(server)  # and for one that never sends a request, not at all
         reader = connect(server, "/?top=1")
         wait_until(lambda: server.subscribers == 4)
         for number in range(500):

@@ -1,4 +1,4 @@
-"""The same over TLS, with a certificate made on the spot."""
+"""The server over TLS, with a certificate made for the test."""
 
 from __future__ import annotations
 
