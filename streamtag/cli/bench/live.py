@@ -91,7 +91,7 @@ def live(
         server = resources.enter_context(ServerThread(config, hello(tagger, tagger.thresholds)))
         url = server.address.replace("http", "ws", 1)
         for _ in range(SUBSCRIBERS):
-            client = connect(url, compression=None, max_queue=None)
+            client = resources.enter_context(connect(url, compression=None, max_queue=None))
             thread = threading.Thread(target=_receive, args=(client, arrivals), name="bench-subscriber")
             thread.start()
             resources.callback(thread.join)
