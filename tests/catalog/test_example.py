@@ -1,4 +1,4 @@
-"""The example asks its questions and gets right answers."""
+"""The example that queries a catalogue with DuckDB."""
 
 from __future__ import annotations
 
@@ -16,48 +16,37 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "catalog_duckdb.py"
 Catalog = Callable[..., Any]
 
 
-@pytest.fixture
-def table(catalog: Catalog, collection: Path, tmp_path: Path) -> Path:
-    (collection / "twin.wav").write_bytes((collection / "a.wav").read_bytes())
+def test_its_queries_are_answered_from_the_table(catalog: Catalog, collection: Path, tmp_path: Path) -> None:
+    (collection / "copy.wav").write_bytes((collection / "a.wav").read_bytes())
     (collection / "broken.mp3").touch()
-    out = tmp_path / "tags.parquet"
-    catalog(collection, "--out", out)
-    return out
-
-
-def test_the_questions_are_answered_from_the_table(table: Path) -> None:
-    # the small model knows no techno; the example is written for the shipped one's tags
+    table = tmp_path / "tags.parquet"
+    catalog(collection, "--out", table)
+    # the small model has no techno; the example is written for the tags of the shipped one
     frame = pd.read_parquet(table).rename(columns={"guitar": "techno"})
     frame.to_parquet(table)
     answer = subprocess.run([sys.executable, EXAMPLE, table], capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stderr) == (0, "")
-    heard = {Path(row.path).name: row.techno for row in frame.itertuples() if row.frames}
+    expected = {Path(row.path).name: row.techno for row in frame.itertuples() if row.frames}
     lines = [line.split() for line in answer.stdout.split("By first tag")[0].splitlines()[3:] if line.strip()]
     listed = [float(words[1]) for words in lines]
     assert listed == sorted(listed, reverse=True)
-    assert {words[0]: float(words[1]) for words in lines} == pytest.approx(heard, abs=6e-4)
+    assert {words[0]: float(words[1]) for words in lines} == pytest.approx(expected, abs=6e-4)
     assert "broken.mp3 is empty" in answer.stdout
 
-
-def test_the_nearest_file_is_the_one_with_the_same_sound(table: Path) -> None:
     spec = importlib.util.spec_from_file_location("catalog_duckdb", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    frame = pd.read_parquet(table)
-    frame = frame[frame["error"].isna()].reset_index(drop=True)
-    near = example.nearest(frame, 0)
-    assert Path(near["path"].iloc[0]).name == "twin.wav"
+    near = example.nearest(frame[frame["error"].isna()].reset_index(drop=True), 0)
+    assert Path(near["path"].iloc[0]).name == "copy.wav"
     assert near["similarity"].iloc[0] == pytest.approx(1.0, abs=1e-3)
     assert near["similarity"].iloc[-1] < 1.0
 
 
-def test_what_is_no_table_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_an_error_in_one_line(tmp_path: Path) -> None:
     song = tmp_path / "song.mp3"
     song.write_bytes(b"no table" * 100)
-    for path in (tmp_path / "none.parquet", song):
-        answer = subprocess.run([sys.executable, EXAMPLE, path], capture_output=True, text=True, timeout=60)
-        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1)
-        assert path.name in answer.stderr
-        assert "Traceback" not in answer.stderr
+    answer = subprocess.run([sys.executable, EXAMPLE, song], capture_output=True, text=True, timeout=60)
+    assert (answer.returncode, answer.stderr.count("\n")) == (1, 1)
+    assert song.name in answer.stderr
