@@ -89,30 +89,14 @@ class Ring:
 
     def peek(self) -> Block | None:
         """Return what `read` would return, without removing it."""
-        return self._block(1)[0]
-
-    def read(self, max_samples: int = 1) -> Block | None:
-        """Remove and return the oldest blocks as one, or None. Only for the reader.
-
-        At least one block is returned, then more while they have fewer than max_samples together and no loss between.
-        """
-        block, slots = self._block(max_samples)
-        self._read += slots
-        return block
-
-    def _block(self, max_samples: int) -> tuple[Block | None, int]:
-        """Return the oldest blocks as one, and how many slots they take."""
         if not len(self):
-            return None, 0
-        first = self._read % len(self._slots)
-        parts: list[NDArray[np.float32]] = []
-        length = 0
-        for number in range(self._read, self._written):
-            slot = number % len(self._slots)
-            if parts and (length >= max_samples or self._lost[slot] or self._flagged[slot]):
-                break
-            parts.append(self._slots[slot][: self._counts[slot]])
-            length += self._counts[slot]
-        last = (self._read + len(parts) - 1) % len(self._slots)
-        block = Block(np.concatenate(parts), self._arrival_times[last], self._lost[first], self._flagged[first])
-        return block, len(parts)
+            return None
+        slot = self._read % len(self._slots)
+        samples = self._slots[slot][: self._counts[slot]].copy()
+        return Block(samples, self._arrival_times[slot], self._lost[slot], self._flagged[slot])
+
+    def read(self) -> Block | None:
+        """Remove and return the oldest block, or None. Only for the reader."""
+        block = self.peek()
+        self._read += block is not None
+        return block

@@ -7,14 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.audio.live_source import LiveSource
 from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
-from streamtag.audio.ring import Ring
+from streamtag.audio.ring import Block, Ring
 from streamtag.audio.source import NO_SAMPLES, CaptureEvent
 
 BLOCK_S = 0.01  # of sound in a block
@@ -81,9 +81,8 @@ class FakeMicrophone(LiveSource):
     def _poll(self, timeout_s: float) -> list[CaptureEvent]:
         """Raises whatever the iterable of chunks raised, in its place."""
         has_finished = self._finished.is_set()  # before the ring is looked into: what it holds then is all
-        if (block := self._ring.read(max_samples=round(MAX_READ_S * self._rate))) is not None:
-            self._losses += block.lost > 0
-            return self._resampler.feed(block)
+        if len(self._ring):
+            return self._resampler.feed(self._joined_blocks())
         if not has_finished:
             time.sleep(min(POLL_INTERVAL_S, timeout_s))
             return []
@@ -95,6 +94,18 @@ class FakeMicrophone(LiveSource):
             self._losses += 1
             events += self._resampler.insert_gap(self._ring.unreported_loss)
         return events
+
+    def _joined_blocks(self) -> Block:
+        """What is in the ring, up to a loss or MAX_READ_S, as one block."""
+        block = self._ring.read()
+        assert block is not None
+        self._losses += block.lost > 0
+        parts = [block.samples]
+        while len(parts) * BLOCK_S < MAX_READ_S and (next := self._ring.peek()) is not None and not next.lost:
+            self._ring.read()
+            parts.append(next.samples)
+            block = replace(block, arrival_time=next.arrival_time)
+        return replace(block, samples=np.concatenate(parts))
 
     def _play(self) -> None:
         try:

@@ -28,15 +28,15 @@ INPUTS = [
 
 
 @pytest.mark.parametrize(
-    ("wanted", "index"),
+    ("selector", "index"),
     [(None, 7), ("3", 3), (" 7 ", 7), ("mic", 3), ("LINE", 5), ("default", 7), ("5", 5), ("5 band", 12), ("alc257", 0)],
 )
-def test_an_index_a_name_or_a_part_of_one_finds_it(wanted: str | None, index: int) -> None:
-    assert find_input(wanted, INPUTS).index == index
+def test_an_index_a_name_or_a_part_of_one_finds_it(selector: str | None, index: int) -> None:
+    assert find_input(selector, INPUTS).index == index
 
 
 @pytest.mark.parametrize(
-    ("wanted", "problem", "listed"),
+    ("selector", "problem", "listed"),
     [
         ("usb", "fits several", ["3 USB Audio: Mic", "5 USB Audio: Line"]),
         ("1", "no such input; there are", ["0 HDA", "3 USB", "5 USB", "7 default", "12 5 band"]),
@@ -45,9 +45,11 @@ def test_an_index_a_name_or_a_part_of_one_finds_it(wanted: str | None, index: in
         ("-1", "no such input; there are", ["7 default"]),
     ],
 )
-def test_what_fits_none_or_several_is_refused_with_what_there_is(wanted: str, problem: str, listed: list[str]) -> None:
-    with pytest.raises(SourceError, match=f"input {wanted}: {problem}: ") as caught:
-        find_input(wanted, INPUTS)
+def test_a_selector_that_matches_none_or_several_inputs_is_refused(
+    selector: str, problem: str, listed: list[str]
+) -> None:
+    with pytest.raises(SourceError, match=f"input {selector}: {problem}: ") as caught:
+        find_input(selector, INPUTS)
     assert all(name in str(caught.value) for name in listed)
 
 
@@ -76,10 +78,10 @@ def test_a_long_list_is_cut() -> None:
     assert f"input {MAX_LISTED - 1}" in str(caught.value)
 
 
-@given(wanted=st.text(max_size=20))
-def test_any_text_gives_a_device_or_one_line(wanted: str) -> None:
+@given(selector=st.text(max_size=20))
+def test_any_text_gives_a_device_or_one_line(selector: str) -> None:
     try:
-        answer = find_input(wanted, INPUTS).name
+        answer = find_input(selector, INPUTS).name
     except SourceError as error:
         answer = str(error)
     assert answer.isprintable()

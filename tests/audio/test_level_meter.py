@@ -31,7 +31,7 @@ def _sine(seconds: float, amplitude: float, frequency: float = 440.0) -> NDArray
     return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
 
-def _hear(meter: Meter, samples: NDArray[np.float32], cut: int = 160, peak: float = 0.0) -> None:
+def _feed(meter: Meter, samples: NDArray[np.float32], cut: int = 160, peak: float = 0.0) -> None:
     for start in range(0, len(samples), cut):
         meter.add_chunk(AudioChunk(samples[start : start + cut], 0.0, peak))
 
@@ -43,9 +43,9 @@ def _level(meter: Meter) -> Level:
 
 
 @pytest.mark.parametrize(("amplitude", "decibels"), [(1.0, -3.01), (0.5, -9.03), (0.01, -43.01)])
-def test_a_sines_level_is_what_it_should_be(amplitude: float, decibels: float) -> None:
+def test_the_level_of_a_sine_is_right(amplitude: float, decibels: float) -> None:
     meter = Meter(Clock())
-    _hear(meter, _sine(3, amplitude))
+    _feed(meter, _sine(3, amplitude))
     level = _level(meter)
     assert level.rms_db == pytest.approx(decibels, abs=0.05)
     assert level.peak_db == pytest.approx(decibels + 3.01, abs=0.05)
@@ -60,19 +60,19 @@ def test_before_any_sound_there_is_no_level() -> None:
 
 def test_digital_silence_has_the_lowest_level() -> None:
     meter = Meter()
-    _hear(meter, np.zeros(RATE, np.float32))
+    _feed(meter, np.zeros(RATE, np.float32))
     assert _level(meter).rms_db == _level(meter).peak_db == MIN_DB
 
 
-def test_a_constant_in_the_signal_is_no_sound() -> None:
+def test_a_constant_counts_as_silence() -> None:
     meter = Meter()
-    _hear(meter, np.full(RATE, 0.1, np.float32))
+    _feed(meter, np.full(RATE, 0.1, np.float32))
     assert _level(meter).rms_db < -90
     assert meter.silence_s == pytest.approx(1.0)
 
 
 @given(st.lists(st.integers(0, 5000), max_size=12), st.integers(0, 5))
-def test_how_the_sound_is_cut_does_not_matter(cuts: list[int], seed: int) -> None:
+def test_the_size_of_chunks_does_not_matter(cuts: list[int], seed: int) -> None:
     samples = np.random.default_rng(seed).standard_normal(2 * RATE).astype(np.float32) * 0.1
     samples[RATE:] *= 1e-4
     whole, parts = Meter(Clock()), Meter(Clock())
@@ -85,21 +85,21 @@ def test_how_the_sound_is_cut_does_not_matter(cuts: list[int], seed: int) -> Non
 
 
 @pytest.mark.parametrize(("decibels", "silent"), [(-51.0, True), (-49.0, False)])
-def test_silence_is_what_lies_below_fifty_decibels(decibels: float, silent: bool) -> None:
+def test_silence_is_below_fifty_decibels(decibels: float, silent: bool) -> None:
     meter = Meter()
-    _hear(meter, _sine(2, 10 ** ((decibels + 3.01) / 20)))
+    _feed(meter, _sine(2, 10 ** ((decibels + 3.01) / 20)))
     assert meter.silence_s == pytest.approx(2.0 if silent else 0.0)
 
 
-def test_sound_and_losses_end_a_silence() -> None:
+def test_sound_and_gaps_end_a_silence() -> None:
     meter = Meter()
-    _hear(meter, np.zeros(2 * RATE, np.float32))
+    _feed(meter, np.zeros(2 * RATE, np.float32))
     assert meter.silence_s == pytest.approx(2.0)
     meter.add_gap(10.0)
     assert meter.silence_s == 0
-    _hear(meter, np.zeros(RATE, np.float32))
+    _feed(meter, np.zeros(RATE, np.float32))
     assert meter.silence_s == pytest.approx(1.0)
-    _hear(meter, _sine(0.1, 0.1))
+    _feed(meter, _sine(0.1, 0.1))
     assert meter.silence_s == 0
 
 
@@ -118,20 +118,20 @@ def test_a_peak_falls_and_the_clip_light_goes_out() -> None:
     assert not _level(meter).clipped
 
 
-def test_a_channel_that_clips_is_seen_although_the_mix_does_not() -> None:
+def test_a_channel_that_clips_is_shown_although_the_mix_does_not() -> None:
     meter = Meter()
-    _hear(meter, _sine(0.2, 0.4), peak=1.0)
+    _feed(meter, _sine(0.2, 0.4), peak=1.0)
     assert _level(meter).clipped
     quieter = Meter()
-    _hear(quieter, _sine(0.2, 0.4), peak=0.9)
+    _feed(quieter, _sine(0.2, 0.4), peak=0.9)
     assert not _level(quieter).clipped
 
 
-def test_the_level_falls_when_sound_stops_coming() -> None:
+def test_the_level_falls_when_no_audio_comes() -> None:
     clock = Clock()
     meter = Meter(clock)
-    _hear(meter, _sine(1, 0.5))
-    clock.now += 0.4  # a source may come in pieces of that size
+    _feed(meter, _sine(1, 0.5))
+    clock.now += 0.4  # a source may come in chunks of that size
     before = _level(meter).rms_db
     clock.now += 5.0
     assert before == pytest.approx(-9.03, abs=0.1)
@@ -155,7 +155,7 @@ def test_latency_counts_over_the_last_minute() -> None:
     assert meter.reading().latency_p95_s is None
 
 
-def test_the_real_time_factor_is_that_of_late() -> None:
+def test_the_real_time_factor_is_that_of_recent_work() -> None:
     meter = Meter()
     meter.add_work(0.1, RATE)
     assert meter.reading().rtf == pytest.approx(0.1)
@@ -166,9 +166,9 @@ def test_the_real_time_factor_is_that_of_late() -> None:
     assert meter.reading().rtf == pytest.approx(0.52, abs=0.01)
 
 
-def test_what_is_lost_and_counted() -> None:
+def test_gaps_xruns_and_dropped_frames_are_counted() -> None:
     meter = Meter()
-    _hear(meter, _sine(1, 0.1))
+    _feed(meter, _sine(1, 0.1))
     meter.add_gap(2.5)
     meter.add_frame(3.0, None, dropped=4)
     meter.set_xruns(3)
@@ -181,15 +181,15 @@ def test_what_is_lost_and_counted() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-def test_sound_that_is_none_does_no_lasting_harm(value: float) -> None:
+def test_values_that_are_no_sound_do_no_lasting_harm(value: float) -> None:
     meter = Meter(Clock())
-    _hear(meter, np.full(RATE, value, np.float32), peak=value)
+    _feed(meter, np.full(RATE, value, np.float32), peak=value)
     meter.reading()
     clock = Clock()
     meter = Meter(clock)
-    _hear(meter, np.full(BLOCK, value, np.float32))
+    _feed(meter, np.full(BLOCK, value, np.float32))
     clock.now += 100
-    _hear(meter, _sine(60, 0.5))
+    _feed(meter, _sine(60, 0.5))
     assert _level(meter).rms_db == pytest.approx(-9.03, abs=0.05)
     assert _level(meter).peak_db == pytest.approx(-6.02, abs=0.05)
 

@@ -62,10 +62,10 @@ def test_the_size_of_chunks_does_not_change_the_samples(rate: int, channels: int
 def test_resampling_each_chunk_alone_would_differ() -> None:
     """The negative control: each chunk resampled by itself is another signal."""
     samples = noise(44100, 1)
-    pieces = np.concatenate([one_shot(samples[i : i + 4410], 44100) for i in range(0, 44100, 4410)])
+    parts = np.concatenate([one_shot(samples[i : i + 4410], 44100) for i in range(0, 44100, 4410)])
     whole = one_shot(samples, 44100)
-    assert len(pieces) == len(whole)
-    assert np.abs(pieces - whole).max() > 1e-3
+    assert len(parts) == len(whole)
+    assert np.abs(parts - whole).max() > 1e-3
 
 
 def test_mono_at_the_target_rate_is_unchanged() -> None:
