@@ -87,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._is_connected = False
         self._handler: Handler | None = None
         self._head = bytearray()
+        self._has_request = False
         self._last_sign_of_life = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None  # for opening, then for pings, then for closing
         self._is_closing = False
@@ -170,6 +171,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._last_sign_of_life = self._loop.time()
         if self._handler is None:
+            if self._has_request:
+                return  # a body, or what comes while the answer is awaited
             data = self._receive_head(data)
         if data and self._handler is not None:
             self._receive_frames(self._handler, data)
@@ -214,6 +217,7 @@ class Connection(asyncio.Protocol):
         self._protocol.receive_data(data[:size])
         for event in self._protocol.events_received():
             if isinstance(event, Request):
+                self._has_request = True
                 self._on_request(self, event)
         self._flush()
         return data[size:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from dataclasses import replace
 from urllib.request import urlopen
 
@@ -14,7 +15,7 @@ from streamtag.protocol.messages import Error, Message, Ready
 from streamtag.server.config import IngestConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import STATE, FakeScheduler
-from tests.server.support import Connect, Start, http_get, read, read_all, wait_until
+from tests.server.support import Connect, OpenSocket, Start, http_get, read, read_all, wait_until
 
 ROLES = {"nobody": "", "subscriber": "token=read", "producer": "token=write"}
 
@@ -176,6 +177,20 @@ def test_the_state_of_a_stream_is_exported_and_imported(
     assert read_all(client) == [Ready("new", 4096)]
     assert client.close_code == 1000
     assert scheduler.imported == {"new": STATE}
+
+
+def test_bytes_after_a_request_do_not_disturb_its_answer(
+    start_ingest: Start, scheduler: FakeScheduler, open_socket: OpenSocket
+) -> None:
+    server = start_ingest()
+    scheduler.states["mic"] = state = Future[bytes]()  # the answer takes a while
+    sock = open_socket(server)
+    sock.sendall(b"GET /streams/mic/state HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + bytes(100))
+    wait_until(lambda: scheduler.exports == 1)
+    sock.sendall(b"\xff" * 100)
+    assert http_get(server, "/health")[0].status == 200
+    state.set_result(b"the answer")
+    assert b"".join(iter(lambda: sock.recv(4096), b"")).endswith(b"the answer")
 
 
 @pytest.mark.parametrize(
