@@ -82,21 +82,16 @@ def split_of(folder: str) -> str:
     return "train" if folder < "c" else "valid" if folder == "c" else "test"
 
 
-def write_set(
-    root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5, shuffled: bool = False
-) -> SyntheticSet:
+def write_set(root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5) -> SyntheticSet:
     """Fill the folder `root`: about 60 % of the clips for training, 20 % for validation, 20 % for the test.
 
-    `shuffled` deals the tags out by chance: then there is nothing to be learned. Two artists in each folder, none
-    in two of them.
+    There are two artists in each folder, and none in two folders.
     """
     rng = np.random.default_rng(seed)
     count = {folder: clips * (1 if folder < "c" else 4 if folder == "c" else 4 / 3) / 20 for folder in FOLDERS}
     folders = [folder for folder in FOLDERS for _ in range(max(1, round(count[folder])))]
     traits = _traits(rng, len(folders))
     tags = _tags(traits, rng)
-    if shuffled:
-        tags = [tags[i] for i in rng.permutation(len(tags))]
     made = tuple(
         Clip(str(2 + 3 * number), folder, f"artist_{folder}{number % 2}", tags[number])
         for number, folder in enumerate(folders)

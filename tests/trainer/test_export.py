@@ -46,14 +46,6 @@ def test_later_runs_are_averaged_in(runs: Path, manifest: Manifest, small: Train
     assert tagger.card["averaged_with"] == [{"rate": 2 * small.rate}]
 
 
-def test_alone_it_is_the_best_epoch(runs: Path, manifest: Manifest) -> None:
-    tagger = export.build(runs / "first", manifest, {"name": "x"})
-    best, _ = load(runs / "first" / "best.safetensors")
-    assert torch.equal(tagger.head.weight, best["network.head.weight"])
-    assert torch.equal(tagger.normalization.mean, best["normalization.mean"])
-    assert "averaged_with" not in tagger.card
-
-
 def test_what_cannot_be_averaged(runs: Path, manifest: Manifest) -> None:
     with pytest.raises(ManifestError, match="another network"):
         export.build(runs / "first", manifest, {}, [runs / "other"])
@@ -77,11 +69,6 @@ def test_what_core_cannot_play_says_what_it_can(lstm: Path, manifest: Manifest) 
     assert export.exportable() == [
         "Scat-4L-256H-GRU", "Scat-4L-512H-GRU", "Scat-5L-512H-GRU", "Scat-6L-512H-GRU",
     ]  # fmt: skip
-
-
-def test_another_data_set_is_refused(runs: Path, manifest: Manifest) -> None:
-    with pytest.raises(ManifestError, match="its tags are not those of"):
-        export.build(runs / "first", replace(manifest, tags=("a", "b", "c")), {})
 
 
 def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:

@@ -69,12 +69,14 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]
     return [folder / system for system in SYSTEMS]
 
 
+@pytest.mark.slow
 def test_what_was_downloaded_is_what_was_published(made: SyntheticSet, data: Path) -> None:
     for clip in made.clips[::40]:
         assert (data / clip.path).read_bytes() == (made.root / clip.path).read_bytes()
     assert (data / "annotations_final.csv").read_bytes() == (made.root / "annotations_final.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_systems_learn_the_rule_and_are_reported(
     made: SyntheticSet, data: Path, runs: Sequence[Path], tmp_path: Path
 ) -> None:
@@ -93,6 +95,7 @@ def test_two_systems_learn_the_rule_and_are_reported(
     assert (tmp_path / "both" / "report.html").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_the_exported_model_tags_a_file(made: SyntheticSet, data: Path, runs: Sequence[Path], tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     run("export", runs[0], model)
@@ -110,6 +113,7 @@ def test_the_exported_model_tags_a_file(made: SyntheticSet, data: Path, runs: Se
     assert min(means[:4]) > max(means[4:])
 
 
+@pytest.mark.slow
 def test_labels_dealt_by_chance_are_not_learned(made: SyntheticSet, data: Path, tmp_path: Path) -> None:
     """Of the same sounds and their features."""
     dealt = tmp_path / "magnatagatune"

@@ -144,21 +144,3 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", spoiled(one=np.array([[object()] * 2] * 3)))
     with pytest.raises(ManifestError, match="not a plain numpy archive"):
         read_dataset(folder)
-
-
-def test_damaged_archive(tmp_path: Path) -> None:
-    folder = write(tmp_path / "d", soft())
-    path = folder / "targets.npz"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ManifestError, match="not a plain numpy archive"):
-        read_dataset(folder)
-
-
-def test_unknown_split_names_the_others(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="only in: train, valid"):
-        read_dataset(write(tmp_path / "d")).split("test")
-
-
-def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="no such folder"):
-        read_dataset(tmp_path / "nowhere")

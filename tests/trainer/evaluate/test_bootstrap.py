@@ -64,13 +64,6 @@ def test_they_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 85 <= held <= 100
 
 
-def test_the_same_seed_gives_the_same_and_another_another() -> None:
-    predicted, truth, names = sample(20, 3, 3)
-    first, again, other = (intervals(predicted, truth, names, 1, draws=50, seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(first.roc_auc_by_tag, again.roc_auc_by_tag)
-    assert not np.array_equal(first.roc_auc_by_tag, other.roc_auc_by_tag)
-
-
 def test_what_cannot_be_scored_has_no_interval() -> None:
     predicted, truth, names = sample(20, 3, 4)
     truth[:, 1] = 1.0

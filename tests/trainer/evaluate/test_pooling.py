@@ -42,13 +42,6 @@ def test_it_stays_near_the_mean_where_all_frames_tell_alike() -> None:
     assert learned == pytest.approx(mean, abs=0.02)
 
 
-def test_its_probabilities_mean_what_they_say() -> None:
-    test, given = clips("all", n=2000, seed=1)
-    learned = pooling.fit(*clips("all", n=2000))(test)
-    assert learned.mean() == pytest.approx(given.mean(), abs=0.04)
-    assert learned[given].mean() > 0.6
-
-
 def test_silence_after_the_end_changes_nothing() -> None:
     predictions, given = clips("last", n=50)
     found = pooling.fit(predictions, given)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.errors import ManifestError, OutputError, SpecError
+from streamtag.errors import ManifestError, SpecError
 from streamtag.model import Scattering
 from streamtag.spec import ScatteringSpec
 from trainer.data.manifest import Manifest
@@ -94,9 +94,3 @@ def test_missing_frames(cache: Cache, manifest: Manifest, tmp_path: Path) -> Non
         cache.read(2, manifest.clips[0].clip_id)
     with pytest.raises(ManifestError, match="no frames of clip nobody"):
         cache.read(0, "nobody")
-
-
-def test_a_folder_that_cannot_be_made_is_named(manifest: Manifest, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file"):
-        Cache(tmp_path / "file", manifest, "scattering", 1)

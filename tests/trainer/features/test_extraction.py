@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.errors import DeviceError, OutputError, SourceError
+from streamtag.errors import OutputError
 from trainer.data.manifest import Manifest
 from trainer.features import extraction
 from trainer.features.cache import Cache
@@ -68,6 +68,7 @@ def test_passes_may_come_later(manifest: Manifest, tmp_path: Path) -> None:
     assert contents(once) == contents(twice)
 
 
+@pytest.mark.slow
 def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
     part = few(manifest, 6)
     one, two = Cache(tmp_path / "a", part, "scattering", 1), Cache(tmp_path / "b", part, "scattering", 1)
@@ -77,6 +78,7 @@ def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
     assert contents(one) == contents(two)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(
     tree: Path, manifest: Manifest, cache: Cache, tmp_path: Path, need: Need
 ) -> None:
@@ -154,14 +156,6 @@ def test_a_partner_that_does_not_decode_is_not_heard(manifest: Manifest, tmp_pat
     np.testing.assert_array_equal(before.read(0, hearer), after.read(0, hearer))
 
 
-def test_no_clip_that_decodes_is_an_error(manifest: Manifest, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.mp3"
-    bad.write_text("not a sound")
-    part = with_sound(few(manifest, 1), 0, bad)
-    with pytest.raises(SourceError, match=r"no clip decodes: bad\.mp3"):
-        drain(prepare(Cache(tmp_path / "c", part, "scattering", 1), 0, 0))
-
-
 def test_two_at_once_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     store = Cache(tmp_path, few(manifest), "mel", 1)
     running = prepare(store, 0, 0)
@@ -197,14 +191,6 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tree: Path, manifest: Manif
     drain(prepare(resumed, 0, 0))
     drain(prepare(whole, 0, 0))
     assert contents(resumed) == contents(whole)
-
-
-def test_a_device_that_is_not_there(manifest: Manifest, tmp_path: Path, need: Need) -> None:
-    need("no-cuda", not torch.cuda.is_available(), "machine has a GPU")
-    store = Cache(tmp_path, few(manifest), "mel", 1)
-    for name in ("cuda", "no such thing"):
-        with pytest.raises(DeviceError, match=f"{name}: no such device"):
-            drain(prepare(store, 0, 0, name))
 
 
 # --- what the GPU's way is made of, here on the CPU -----------------------------------------------------------------
@@ -243,6 +229,7 @@ def test_unfinished_blocks_are_made_again(manifest: Manifest, tmp_path: Path) ->
         assert extraction.kept_entries(store, number, 1) == there
 
 
+@pytest.mark.slow
 def test_interrupted_by_the_user_it_ends_at_once(tree: Path, tmp_path: Path) -> None:
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "2"]
     running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.PIPE, text=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from streamtag.errors import ManifestError, SpecError
 from tests.trainer.synthetic_magnatagatune import SyntheticSet
 from trainer.cli import app
 from trainer.data.dataset import read_dataset
@@ -39,6 +38,7 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(app, ["prepare", *words])
 
 
+@pytest.mark.slow
 def test_it_lists_what_is_left_out_and_what_is_short(dataset: SyntheticSet, few: Path) -> None:
     done = call(str(few), "--workers", "0", "--front", "mel", "--front", "scattering", "--passes", "1")
     assert done.exit_code == 0, done.output
@@ -55,20 +55,3 @@ def test_it_lists_what_is_left_out_and_what_is_short(dataset: SyntheticSet, few:
         assert cache.complete_passes() == 1
         assert list(cache.dropped) == [bad]
         assert any(f"{len(cache.manifest.clips)} clips" in line and f"frames of {size}, 1 " in line for line in lines)
-
-
-def test_a_second_call_with_another_seed_is_refused_and_one_with_the_same_is_short(few: Path) -> None:
-    assert call(str(few), "--workers", "0", "--front", "mel").exit_code == 0
-    before = (few / "features/mel/pass-00.frames").stat().st_mtime_ns
-    assert call(str(few), "--workers", "0", "--front", "mel").exit_code == 0
-    assert (few / "features/mel/pass-00.frames").stat().st_mtime_ns == before
-    refused = call(str(few), "--workers", "0", "--front", "mel", "--seed", "2")
-    assert isinstance(refused.exception, ManifestError)
-    assert "made with seed = 1, not 2" in str(refused.exception)
-
-
-def test_mistakes_are_said_before_any_work(few: Path, tmp_path: Path) -> None:
-    unknown = call(str(few), "--front", "mel", "--front", "mfcc")
-    assert isinstance(unknown.exception, SpecError)
-    assert isinstance(call(str(tmp_path / "nowhere")).exception, ManifestError)
-    assert not (few / "features").exists()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from trainer.systems.gru import run_gru
 from trainer.systems.lstm import run_lstm
-from trainer.systems.recurrent import candidate_mask
 
 INPUTS, HIDDEN = 7, 24
 Result = list[Tensor]
@@ -68,22 +67,6 @@ def test_bfloat16_stays_close(layer: Layer) -> None:
         assert difference(expected, found) < 0.03
 
 
-@both
-def test_comparison_notices_dropped_candidates(layer: Layer) -> None:
-    pairs = zip(*layer(torch.float32, 11, dropout=0.1), strict=True)
-    assert all(difference(expected, found) > 1e-3 for expected, found in pairs)
-
-
-def test_the_bias_inside_the_reset_gates_product_counts() -> None:
-    torch.manual_seed(3)
-    gru = nn.GRU(INPUTS, HIDDEN, batch_first=True)
-    x, h = torch.randn(5, 11, INPUTS), torch.zeros(5, HIDDEN)
-    y, _ = gru(x)
-    dict(gru.named_parameters())["bias_hh_l0"].data[-1] += 0.1
-    found, _ = run_gru(gru, x, h, 0.0, torch.float32)
-    assert difference(y, found) > 1e-3
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_gradients_by_finite_differences(dropout: float) -> None:
     torch.manual_seed(5)
@@ -115,11 +98,3 @@ def test_recurrent_dropout_forgets_nothing() -> None:
     with torch.no_grad():
         _, kept = run_gru(gru, torch.randn(5, 50, INPUTS), h, 0.9, torch.float32)
     torch.testing.assert_close(kept, h, atol=1e-5, rtol=0)
-
-
-def test_dropped_candidates_keep_the_mean() -> None:
-    mask = candidate_mask(torch.zeros(300, 20, 1), 50, 0.25)
-    assert mask is not None
-    assert abs(float(mask.mean()) - 1.0) < 0.01
-    assert abs(float((mask == 0).float().mean()) - 0.25) < 0.01
-    assert not torch.equal(mask[0], mask[1]), "drawn anew each frame"

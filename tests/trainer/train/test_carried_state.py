@@ -61,6 +61,7 @@ def soon_after_a_change(carry: float, folder: Path) -> float:
     return float(roc_auc_score(given.reshape(64, SONGS)[:, 2:].ravel(), said[:, 2:, 5].ravel()))
 
 
+@pytest.mark.slow
 def test_carried_states_teach_to_let_the_last_song_go(tmp_path: Path) -> None:
     carried, always_fresh = soon_after_a_change(0.9, tmp_path / "carried"), soon_after_a_change(0.0, tmp_path / "fresh")
     assert carried > 0.92

@@ -17,7 +17,7 @@ from tests.conftest import Need
 from tests.trainer.list_threads import TASKS
 from trainer.features.cache import Cache
 from trainer.train.checkpoint import load
-from trainer.train.distributed import Group, open_device
+from trainer.train.distributed import open_device
 
 SETTINGS = (
     "epochs=2 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0 input_dropout=0.1 mixup=0.5 noise=0.1"
@@ -60,6 +60,7 @@ def two(tree: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> T
     return train(tree, cache, folder / "run", [*start, str(folder)])
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_model_of_one(
     one: Trained, two: Trained, tree: Path, cache: Cache, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_two_processes_give_the_model_of_one(
     assert float((another.weights() - one.weights()).abs().max()) > 0.01, "another run is another model"
 
 
+@pytest.mark.slow
 def test_no_thread_of_the_group_or_the_progress_bar_outlives_its_work(two: Trained, need: Need) -> None:
     """A thread that asks for the interpreter while that ends can abort the process."""
     need("proc", TASKS.exists(), "system has no /proc")
@@ -97,10 +99,3 @@ def test_a_device_that_is_not_there() -> None:
         assert open_device("auto").type == "cpu"
         with pytest.raises(DeviceError, match="no GPU"):
             open_device("cuda")
-
-
-def test_alone_there_is_nobody_to_wait_for() -> None:
-    group = Group()
-    group.wait()
-    assert group.is_first
-    assert float(group.sum(torch.ones(()))) == float(group.broadcast(torch.ones(()))) == 1.0

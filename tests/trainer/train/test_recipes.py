@@ -49,13 +49,6 @@ def test_every_system_has_both_recipes() -> None:
     assert recipe("best", "Scat-2L-32H-BN-LSTM").carry == 0.0
 
 
-def test_what_is_no_recipe() -> None:
-    with pytest.raises(SpecError, match="paper, best"):
-        recipe("good", "Scat-5L-512H-GRU")
-    with pytest.raises(SpecError, match="Scat-5L-512H-RNN"):
-        recipe("best", "Scat-5L-512H-RNN")
-
-
 def test_a_bn_lstm_hears_clips_from_their_beginning() -> None:
     with pytest.raises(SpecError, match="carry"):
         TrainConfig(system="Scat-2L-32H-BN-LSTM", carry=0.5)
@@ -89,6 +82,7 @@ def data(front: str, config: TrainConfig, frames: int) -> TrainingData:
     return TrainingData(training, valid, ("loud above", "chance"), targets, frontend(front).hop_s, normalize, offsets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frames"),
     [

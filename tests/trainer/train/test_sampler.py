@@ -42,14 +42,6 @@ def test_an_epoch_holds_every_clip_once() -> None:
     assert {piece.row.source for step in steps for piece in step.segments} == {0, 1}, "both passes are used"
 
 
-def test_same_seed_same_plans() -> None:
-    config = replace(PLAIN, carry=0.5, cut=0.5)
-    source = library([10] * 8)
-    first, again, other = (plans(config, source, seed) for seed in (1, 1, 2))
-    assert [step.segments for step in first] == [step.segments for step in again]
-    assert [step.segments for step in first] != [step.segments for step in other]
-
-
 def test_long_clips_are_input_stretch_by_stretch_with_the_state_kept() -> None:
     steps = plans(replace(PLAIN, batch=2), library([34, 34]))
     assert len(steps) == 3
