@@ -1,4 +1,4 @@
-"""A host on 127.0.0.1 that serves a folder, well or badly."""
+"""A host on 127.0.0.1 that serves a folder, with faults on request."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathlib import Path
 
 @dataclass
 class FakeHost:
-    """What is served, how, and what was asked for.
+    """What is served, with which faults, and what was requested.
 
-    How, by file name: break_off, after so many bytes of each answer; claim, a Content-Length that is not true; say,
-    status codes for the first requests; whole, ranges are ignored; shifted, ranges begin a byte late; changing, every
-    request finds a new version; nameless, no ETag; endless, no Content-Length; encoded, as if compressed; silent, no
-    answer until the host closes; stalling, the same after the bytes of break_off.
+    `break_off`: bytes after which each answer ends. `claim`: a false Content-Length. `status_codes`: of the first
+    requests. `tricks`, by file name: whole (ranges are ignored), shifted (ranges begin a byte late), changing (every
+    request finds a new version), nameless (no ETag), endless (no Content-Length), encoded (as if compressed), silent (no
+    answer until the host closes), stalling (the same after the bytes of `break_off`).
     """
 
     folder: Path
     url: str = ""
     break_off: dict[str, int] = field(default_factory=dict)
     claim: dict[str, int] = field(default_factory=dict)
-    say: dict[str, list[int]] = field(default_factory=dict)
+    status_codes: dict[str, list[int]] = field(default_factory=dict)
     tricks: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    asked: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # first bytes, by name
+    requests: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # first bytes, by name
     sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -41,7 +41,7 @@ class FakeHost:
                 host.answer(self)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Says nothing."""
+                """Log nothing."""
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             self.url = f"http://127.0.0.1:{server.server_port}/"
@@ -57,20 +57,20 @@ class FakeHost:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         name = request.path.strip("/")
         path, tricks = self.folder / name, self.tricks[name]
-        wanted = re.match(r"bytes=(\d+)-", request.headers.get("Range", ""))
-        start = int(wanted[1]) if wanted else 0
-        self.asked[name].append(start)
+        requested_range = re.match(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        start = int(requested_range[1]) if requested_range else 0
+        self.requests[name].append(start)
         if "silent" in tricks:
             self.closing.wait(30)
             return
-        if self.say.get(name):
-            request.send_error(self.say[name].pop(0))
+        if self.status_codes.get(name):
+            request.send_error(self.status_codes[name].pop(0))
             return
         if not path.is_file():
             request.send_error(404)
             return
         content = path.read_bytes()
-        tag = f'"{len(self.asked[name])}"' if "changing" in tricks else '"1"'
+        tag = f'"{len(self.requests[name])}"' if "changing" in tricks else '"1"'
         if "whole" in tricks or request.headers.get("If-Range", tag) != tag:
             start = 0
         if start >= len(content) > 0:

@@ -27,16 +27,16 @@ def watch(path: Path) -> None:
     found: dict[str, list[str]] = {}
     destroy = distributed.destroy_process_group
 
-    def note_and_destroy(group: distributed.ProcessGroup | None = None) -> None:
+    def record_and_destroy(group: distributed.ProcessGroup | None = None) -> None:
         found["group"] = threads()
         destroy(group)
 
-    def note() -> None:
+    def record() -> None:
         found["interpreter"] = threads()
         path.write_text(json.dumps(found))
 
-    distributed.destroy_process_group = note_and_destroy
-    atexit.register(note)
+    distributed.destroy_process_group = record_and_destroy
+    atexit.register(record)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.errors import ManifestError, SpecError
+from streamtag.errors import SpecError
 from streamtag.model.model_file import save_tagger
 from trainer import export
 from trainer.data.manifest import Manifest
@@ -46,13 +46,6 @@ def test_later_runs_are_averaged_in(runs: Path, manifest: Manifest, small: Train
     assert tagger.card["averaged_with"] == [{"rate": 2 * small.rate}]
 
 
-def test_what_cannot_be_averaged(runs: Path, manifest: Manifest) -> None:
-    with pytest.raises(ManifestError, match="another network"):
-        export.build(runs / "first", manifest, {}, [runs / "other"])
-    with pytest.raises(ManifestError, match="no training file"):
-        export.build(runs / "first", manifest, {}, [runs / "nowhere"])
-
-
 @pytest.fixture(scope="module")
 def lstm(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, config = tmp_path_factory.mktemp("lstm") / "run", replace(small, epochs=1, system="Scat-1L-8H-LSTM")
@@ -61,7 +54,7 @@ def lstm(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def test_what_core_cannot_play_says_what_it_can(lstm: Path, manifest: Manifest) -> None:
+def test_systems_that_do_not_fit_a_model_file_are_refused(lstm: Path, manifest: Manifest) -> None:
     with pytest.raises(
         SpecError, match=r"Scat-1L-8H-LSTM: of the systems by name .*Scat-5L-512H-GRU.* can be exported"
     ):
@@ -71,7 +64,7 @@ def test_what_core_cannot_play_says_what_it_can(lstm: Path, manifest: Manifest) 
     ]  # fmt: skip
 
 
-def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
+def test_the_model_predicts_what_the_run_predicts(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
     """Half precision in the file and in the cache, and frames from sound: no more than that lies between them."""
     path = tmp_path / "model.safetensors"
     save_tagger(export.build(runs / "first", manifest, {}), path)
@@ -86,16 +79,16 @@ def test_the_model_says_what_the_run_says(runs: Path, manifest: Manifest, cache:
 
 def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache) -> None:
     tagger = export.build(runs / "first", manifest, {"licence": "CC0-1.0"})
-    subject, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
-    result, heard = evaluate(subject, manifest, "valid", Options(draws=10, minutes=()))
-    finished = export.finish(tagger, manifest, heard.mean(), result)
+    model, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+    result, predictions = evaluate(model, manifest, "valid", Options(draws=10, minutes=()))
+    finished = export.finish(tagger, manifest, predictions.mean(), result)
     assert finished.card["licence"] == "CC0-1.0"
     assert finished.card["scored_on"] == "valid"
     assert finished.card["per_tag"]["noisy"]["roc_auc"] == result["tags"]["noisy"]["roc_auc"]
     assert set(finished.thresholds) != {0.5}
 
 
-def test_a_clip_that_does_not_decode_is_left_out_and_said(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_clip_that_does_not_decode_is_left_out_with_a_note(manifest: Manifest, tmp_path: Path) -> None:
     assert decodable(manifest) is manifest
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The paper's table anew: what is done stays done, what was stopped goes on, time that is up is up."""
+"""The paper's table: finished tasks are kept, interrupted ones continue, and the time budget holds."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def place(manifest: Manifest, cache: Cache) -> reproduce.ReproduceConfig:
+def config(manifest: Manifest, cache: Cache) -> reproduce.ReproduceConfig:
     options = Options(draws=10, minutes=(2,), streams=4)
     return reproduce.ReproduceConfig(manifest, cache.root, 1, 0, torch.device("cpu"), "valid", options)
 
 
-def wanted(out: Path, settings: list[str] = SMALL) -> list[reproduce.Task]:
+def make_tasks(out: Path, settings: list[str] = SMALL) -> list[reproduce.Task]:
     return reproduce.make_tasks(out, NAMES, (1, 2), "best", settings)
 
 
 @pytest.mark.slow
-def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
-    tasks = wanted(tmp_path)
+def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
+    tasks = make_tasks(tmp_path)
     assert [task.name for task in tasks] == [f"{name}, seed {seed}" for seed in (1, 2) for name in NAMES]
-    news = list(reproduce.run_tasks(tasks, place))
-    assert sum(each.epoch is not None for each in news) == 12
+    updates = list(reproduce.run_tasks(tasks, config))
+    assert sum(each.epoch is not None for each in updates) == 12
     results = reproduce.write_report(tasks, tmp_path)
     assert [result["name"] for result in results] == [task.name for task in tasks]
     scores = [result["scores"]["mean"]["roc_auc"] for result in results]
@@ -52,57 +52,57 @@ def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, place: 
     assert (tmp_path / NAMES[0] / "seed-2" / "evaluation" / "report.html").exists()
     row = next(line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if NAMES[1] in line[:20])
     assert row
-    assert list(reproduce.run_tasks(tasks, place)) == [], "what is done is not done again"
+    assert list(reproduce.run_tasks(tasks, config)) == [], "what is done is not done again"
 
 
 @pytest.mark.slow
-def test_after_a_stop_it_ends_like_an_undisturbed_one(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
-    whole, stopped = (wanted(tmp_path / name)[:2] for name in ("whole", "stopped"))
-    list(reproduce.run_tasks(whole, place))
-    for _ in itertools.islice(reproduce.run_tasks(stopped, place), 2):
+def test_after_a_stop_it_ends_like_an_undisturbed_one(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
+    whole, stopped = (make_tasks(tmp_path / name)[:2] for name in ("whole", "stopped"))
+    list(reproduce.run_tasks(whole, config))
+    for _ in itertools.islice(reproduce.run_tasks(stopped, config), 2):
         pass  # stopped after two of three epochs
     assert stopped[0].epochs >= 1
     assert stopped[0].result() is None
-    list(reproduce.run_tasks(stopped, place))
+    list(reproduce.run_tasks(stopped, config))
     for one, other in zip(whole, stopped, strict=True):
         assert one.result() == other.result()
 
 
-def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, place: reproduce.ReproduceConfig) -> None:
+def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
     hours = itertools.count(0.0, 3600.0)  # every look at the clock costs an hour
-    tasks = wanted(tmp_path)
-    news = list(reproduce.run_tasks(tasks, place, budget_s=2.5 * 3600, clock=lambda: next(hours)))
-    assert [each.epoch is not None for each in news] == [True, True, False]
-    assert news[-1].task is tasks[0]
+    tasks = make_tasks(tmp_path)
+    updates = list(reproduce.run_tasks(tasks, config, budget_s=2.5 * 3600, clock=lambda: next(hours)))
+    assert [each.epoch is not None for each in updates] == [True, True, False]
+    assert updates[-1].task is tasks[0]
     assert [task.result() for task in tasks] == [None] * 4
     assert [task.epochs for task in tasks] == [2, 0, 0, 0]
     assert reproduce.write_report(tasks, tmp_path) == []
-    again = list(reproduce.run_tasks(tasks[:1], place))
+    again = list(reproduce.run_tasks(tasks[:1], config))
     assert [each.epoch is not None for each in again] == [True, False]
     assert again[-1].result is not None
 
 
 def test_results_of_other_settings_are_refused_with_the_difference(
-    tmp_path: Path, place: reproduce.ReproduceConfig
+    tmp_path: Path, config: reproduce.ReproduceConfig
 ) -> None:
-    list(reproduce.run_tasks(wanted(tmp_path)[:1], place))
+    list(reproduce.run_tasks(make_tasks(tmp_path)[:1], config))
     with pytest.raises(SpecError, match=r"trained with rate = 0.01, not 0.02"):
-        wanted(tmp_path, [*SMALL, "rate=0.02"])[0].result()
+        make_tasks(tmp_path, [*SMALL, "rate=0.02"])[0].result()
 
 
 def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
-    tmp_path: Path, place: reproduce.ReproduceConfig
+    tmp_path: Path, config: reproduce.ReproduceConfig
 ) -> None:
-    next(reproduce.run_tasks(wanted(tmp_path)[1:2], place))
-    begun = wanted(tmp_path, [*SMALL, "rate=0.02"])
+    next(reproduce.run_tasks(make_tasks(tmp_path)[1:2], config))
+    begun = make_tasks(tmp_path, [*SMALL, "rate=0.02"])
     with pytest.raises(SpecError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
-        list(reproduce.run_tasks(begun, place))
+        list(reproduce.run_tasks(begun, config))
     assert not (tmp_path / NAMES[0]).exists()
 
 
-def test_train_can_go_on_with_its_runs(tmp_path: Path, place: reproduce.ReproduceConfig, manifest: Manifest) -> None:
-    task = wanted(tmp_path)[0]
-    next(reproduce.run_tasks([task], place))
+def test_train_can_go_on_with_its_runs(tmp_path: Path, config: reproduce.ReproduceConfig, manifest: Manifest) -> None:
+    task = make_tasks(tmp_path)[0]
+    next(reproduce.run_tasks([task], config))
     facts = json.loads((task.folder / "data.json").read_text())
     assert facts == {"data": str(manifest.root.resolve()), "front": "scattering", "seed": 1, "passes": 0}
 

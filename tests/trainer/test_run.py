@@ -45,7 +45,7 @@ def features(cache: Cache, clips: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", STREAMING)
-def test_frame_after_frame_it_says_the_same(name: str, run: dict[str, Path], cache: Cache) -> None:
+def test_frame_by_frame_outputs_equal_whole_clips(name: str, run: dict[str, Path], cache: Cache) -> None:
     trained = load_run(run[name])
     assert trained.system.streams
     x = features(cache)
@@ -53,11 +53,11 @@ def test_frame_after_frame_it_says_the_same(name: str, run: dict[str, Path], cac
     assert whole.shape == (3, x.shape[1], 3)
     assert float(whole.min()) > 0.0
     assert float(whole.max()) < 1.0
-    state, said = trained.initial_state(3), []
+    state, outputs = trained.initial_state(3), []
     for frame in torch.split(x, 1, dim=1):
         y, state = trained.step(frame, state)
-        said.append(y)
-    torch.testing.assert_close(torch.cat(said, dim=1), whole, atol=1e-5, rtol=0)
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), whole, atol=1e-5, rtol=0)
     again, _ = trained.step(x, state)
     assert not torch.allclose(again, whole, atol=1e-4), "what was heard before matters"
     assert isinstance(state, RecurrentState)
@@ -65,7 +65,7 @@ def test_frame_after_frame_it_says_the_same(name: str, run: dict[str, Path], cac
     torch.testing.assert_close(trained.step(x, fresh)[0], whole, atol=1e-6, rtol=0)
 
 
-def test_what_hears_clips_as_a_whole_says_so(
+def test_whole_clip_systems_refuse_to_stream(
     data: TrainingData, small: TrainConfig, cache: Cache, tmp_path: Path
 ) -> None:
     config = replace(small, system="Scat-4L-CNN", carry=0.0, cut=0.0)
@@ -86,7 +86,7 @@ def tagger(trained: TrainedSystem, manifest: Manifest) -> TaggerNetwork:
     return TaggerNetwork(Scattering(ScatteringSpec()), normalization, gru, head, manifest.tags, (0.5,) * 3, {})
 
 
-def test_core_plays_a_gru_as_it_was_trained(run: dict[str, Path], cache: Cache, manifest: Manifest) -> None:
+def test_the_model_computes_what_the_trained_gru_did(run: dict[str, Path], cache: Cache, manifest: Manifest) -> None:
     trained = load_run(run["Scat-2L-16H-GRU"])
     core = tagger(trained, manifest)
     x = features(cache)
@@ -101,7 +101,7 @@ def test_core_plays_a_gru_as_it_was_trained(run: dict[str, Path], cache: Cache, 
         load_run(run["Scat-2L-16H-LSTM"]).model_parts()
 
 
-def test_what_is_no_run(run: dict[str, Path], tmp_path: Path) -> None:
+def test_folders_without_a_run_are_refused(run: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no training file"):
         load_run(tmp_path)
     tensors, meta = load(run["Scat-2L-16H-GRU"] / BEST)

@@ -21,7 +21,7 @@ from trainer.data.download import ARCHIVE, TABLES, RemoteFile
 from trainer.data.fetch import RetryPolicy
 
 PARTS = ARCHIVE.parts
-PATIENCE = RetryPolicy(timeout_s=5.0, attempts=3, pause_s=0.01)
+POLICY = RetryPolicy(timeout_s=5.0, attempts=3, pause_s=0.01)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def run(host: FakeHost, root: Path, *options: str) -> subprocess.CompletedProces
     return subprocess.run(words, capture_output=True, text=True, timeout=120)
 
 
-def quiet(name: str, done: int, total: int | None) -> None:
+def ignore(name: str, done: int, total: int | None) -> None:
     """Reports to nobody."""
 
 
@@ -43,7 +43,7 @@ def mp3s(root: Path) -> dict[str, bytes]:
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in root.glob("?/*.mp3")}
 
 
-def test_the_whole_set_comes_and_is_read(dataset: SyntheticSet, host: FakeHost, tmp_path: Path) -> None:
+def test_the_whole_set_is_downloaded_and_readable(dataset: SyntheticSet, host: FakeHost, tmp_path: Path) -> None:
     root = tmp_path / "in"
     done = run(host, root, "--accept-changes")
     assert done.returncode == 0, done.stderr
@@ -55,7 +55,7 @@ def test_the_whole_set_comes_and_is_read(dataset: SyntheticSet, host: FakeHost, 
         (root / part).unlink()
     again = run(host, root, "--accept-changes")
     assert again.returncode == 0, again.stderr
-    assert all(host.asked[part] == [0] for part in PARTS)  # the MP3s are there: nothing is fetched again
+    assert all(host.requests[part] == [0] for part in PARTS)  # the MP3s are there: nothing is fetched again
     (root / dataset.clips[0].path).unlink()
     assert run(host, root, "--accept-changes").returncode == 0
     assert mp3s(root) == mp3s(dataset.root)
@@ -73,9 +73,7 @@ def test_other_md5s_stop_it_before_anything_is_unpacked(host: FakeHost, tmp_path
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_middle_costs_nothing_that_has_come(
-    dataset: SyntheticSet, host: FakeHost, tmp_path: Path
-) -> None:
+def test_a_killed_download_keeps_what_has_arrived(dataset: SyntheticSet, host: FakeHost, tmp_path: Path) -> None:
     root = tmp_path / "in"
     size = (host.folder / PARTS[1]).stat().st_size
     host.break_off[PARTS[1]] = size // 2
@@ -101,7 +99,7 @@ def test_a_user_who_ends_it_does_not_wait_for_a_silent_host(host: FakeHost, tmp_
     words = [sys.executable, "-m", "trainer", "download", str(tmp_path / "in"), "--base-url", host.url]
     running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
-    while not host.asked[PARTS[1]]:
+    while not host.requests[PARTS[1]]:
         assert time.monotonic() < end
         time.sleep(0.01)
     began = time.monotonic()
@@ -112,11 +110,11 @@ def test_a_user_who_ends_it_does_not_wait_for_a_silent_host(host: FakeHost, tmp_
     assert "Traceback" not in errors
 
 
-def test_all_files_are_on_their_way_at_once(host: FakeHost, tmp_path: Path) -> None:
+def test_files_are_downloaded_in_parallel(host: FakeHost, tmp_path: Path) -> None:
     """One silent part does not keep the others from coming."""
     host.tricks[PARTS[0]].add("silent")
     with pytest.raises(SourceError, match=PARTS[0]):
-        download.download_files(tmp_path / "in", host.url, (*TABLES, ARCHIVE), quiet, RetryPolicy(1.0, attempts=1))
+        download.download_files(tmp_path / "in", host.url, (*TABLES, ARCHIVE), ignore, RetryPolicy(1.0, attempts=1))
     assert {path.name for path in (tmp_path / "in").iterdir()} >= {*PARTS[1:], TABLES[0].name, TABLES[1].name}
 
 
@@ -125,25 +123,25 @@ def test_md5_is_that_of_the_joined_parts(host: FakeHost, tmp_path: Path) -> None
     joined = b"".join((host.folder / part).read_bytes() for part in PARTS)
     right = RemoteFile("mp3.zip", hashlib.md5(joined).hexdigest(), PARTS)
     wrong = RemoteFile("mp3.zip", hashlib.md5(joined[1:]).hexdigest(), PARTS)
-    download.download_files(root, host.url, (right,), quiet, PATIENCE)
-    told: list[tuple[str, int, int | None]] = []
-    assert list(download.md5_differences(root, (right, TABLES[1]), lambda *words: told.append(words))) == []
-    assert told[-1] == ("md5 of mp3.zip", len(joined), len(joined))
-    (line,) = download.md5_differences(root, (wrong,), quiet)
+    download.download_files(root, host.url, (right,), ignore, POLICY)
+    progress: list[tuple[str, int, int | None]] = []
+    assert list(download.md5_differences(root, (right, TABLES[1]), lambda *words: progress.append(words))) == []
+    assert progress[-1] == ("md5 of mp3.zip", len(joined), len(joined))
+    (line,) = download.md5_differences(root, (wrong,), ignore)
     assert f"md5 {right.md5}, not {wrong.md5}" in line
 
 
-def test_annotated_clips_that_are_not_in_the_archive_are_said(
+def test_annotated_clips_missing_from_the_archive_are_reported(
     dataset: SyntheticSet, host: FakeHost, tmp_path: Path
 ) -> None:
     table = host.folder / TABLES[0].name
     table.write_text(table.read_text().replace(dataset.clips[0].path, "0/never.mp3"))
-    download.download_files(tmp_path / "in", host.url, (*TABLES, ARCHIVE), quiet, PATIENCE)
+    download.download_files(tmp_path / "in", host.url, (*TABLES, ARCHIVE), ignore, POLICY)
     with pytest.raises(ManifestError, match=r"1 annotated MP3s are not in the archive, 0/never\.mp3"):
-        download.unpack_archive(tmp_path / "in", quiet)
+        download.unpack_archive(tmp_path / "in", ignore)
 
 
 @pytest.mark.parametrize("address", ["ftp://127.0.0.1/", "nonsense", "http://", "http://[::1"])
-def test_addresses_that_are_none(tmp_path: Path, address: str) -> None:
+def test_invalid_addresses_are_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(SpecError, match="--base-url"):
-        download.download_files(tmp_path, address, TABLES, quiet)
+        download.download_files(tmp_path, address, TABLES, ignore)

@@ -53,7 +53,7 @@ def test_clips_of_one_artist_are_drawn_together() -> None:
     assert (score.pr_auc_by_tag < high).all()
 
 
-def test_they_hold_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_contain_the_truth_as_often_as_stated() -> None:
     rng = np.random.default_rng(2)
     held = 0
     for _ in range(100):
@@ -64,7 +64,7 @@ def test_they_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 85 <= held <= 100
 
 
-def test_what_cannot_be_scored_has_no_interval() -> None:
+def test_unscorable_tags_have_no_interval() -> None:
     predicted, truth, names = sample(20, 3, 4)
     truth[:, 1] = 1.0
     found = intervals(predicted, truth, names, 1, draws=50)

@@ -25,7 +25,7 @@ def clips(where: str, n: int = 300, frames: int = 20, seed: int = 0) -> tuple[Pr
 
 
 @pytest.mark.parametrize("where", ["loudest", "last"])
-def test_it_finds_where_the_answer_lies(where: str) -> None:
+def test_the_weights_find_the_informative_frames(where: str) -> None:
     found = pooling.fit(*clips(where))
     test, given = clips(where, seed=1)
     learned, mean = (metrics.score(s, given.astype(np.float32)).roc_auc for s in (found(test), test.mean()))
@@ -35,14 +35,14 @@ def test_it_finds_where_the_answer_lies(where: str) -> None:
     assert strong[0] > 2 * abs(weak[0])
 
 
-def test_it_stays_near_the_mean_where_all_frames_tell_alike() -> None:
+def test_equally_informative_frames_give_the_mean() -> None:
     found = pooling.fit(*clips("all"))
     test, given = clips("all", seed=1)
     learned, mean = (metrics.score(s, given.astype(np.float32)).roc_auc for s in (found(test), test.mean()))
     assert learned == pytest.approx(mean, abs=0.02)
 
 
-def test_silence_after_the_end_changes_nothing() -> None:
+def test_padding_after_the_end_changes_nothing() -> None:
     predictions, given = clips("last", n=50)
     found = pooling.fit(predictions, given)
     frames = [clip.copy() for clip in predictions.frames]

@@ -22,8 +22,8 @@ def tone(hz: float, seconds: float = 2.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-def applied(recipe: AudioAugmentation, samples: np.ndarray, partner: np.ndarray | None = None) -> np.ndarray:
-    return augmentation.apply(recipe, samples, partner, np.random.default_rng(2), RATE)
+def applied(change: AudioAugmentation, samples: np.ndarray, partner: np.ndarray | None = None) -> np.ndarray:
+    return augmentation.apply(change, samples, partner, np.random.default_rng(2), RATE)
 
 
 def rms(samples: np.ndarray) -> float:
@@ -36,7 +36,7 @@ def band_db(samples: np.ndarray, low: float, high: float) -> float:
     return float(10 * np.log10(power[(hz >= low) & (hz < high)].mean()))
 
 
-def test_the_empty_recipe_changes_nothing() -> None:
+def test_the_default_changes_nothing() -> None:
     samples = noise() * 20  # beyond full scale too
     np.testing.assert_array_equal(applied(NOTHING, samples), samples)
     assert NOTHING.share == 1.0
@@ -50,14 +50,14 @@ def test_start_and_speed() -> None:
     assert abs(np.argmax(np.abs(np.fft.rfft(fast))) * RATE / len(fast) - 1250) < 2
 
 
-def test_partner_is_heard_at_its_level() -> None:
+def test_the_partner_is_mixed_at_its_level() -> None:
     own, other = tone(500), tone(3000, 0.7) * 0.01  # shorter and much quieter: it is repeated and scaled
-    recipe = replace(NOTHING, partner="other", partner_db=-6.0)
-    mixed = applied(recipe, own, other)
+    change = replace(NOTHING, partner="other", partner_db=-6.0)
+    mixed = applied(change, own, other)
     assert len(mixed) == len(own)
     difference = band_db(mixed, 2990, 3010) - band_db(mixed, 490, 510)
     assert abs(difference + 6.0) < 1.5
-    assert recipe.share == pytest.approx(1 / (1 + 10 ** (-6 / 20)))
+    assert change.share == pytest.approx(1 / (1 + 10 ** (-6 / 20)))
 
 
 def test_filters() -> None:
@@ -112,22 +112,32 @@ def test_gain_never_clips() -> None:
 def test_draws_are_seeded_and_differ() -> None:
     others = [f"clip-{i}" for i in range(9)]
 
-    def recipe(seed: int, passage: int, name: str) -> AudioAugmentation:
-        return augmentation.draw(augmentation.generator(seed, passage, name), others)
+    def augmentation_of(seed: int, number: int, name: str) -> AudioAugmentation:
+        return augmentation.draw(augmentation.generator(seed, number, name), others)
 
-    assert recipe(1, 1, "a") == recipe(1, 1, "a")
-    assert len({recipe(1, 1, "a"), recipe(2, 1, "a"), recipe(1, 2, "a"), recipe(1, 1, "b")}) == 4
+    assert augmentation_of(1, 1, "a") == augmentation_of(1, 1, "a")
+    assert (
+        len(
+            {
+                augmentation_of(1, 1, "a"),
+                augmentation_of(2, 1, "a"),
+                augmentation_of(1, 2, "a"),
+                augmentation_of(1, 1, "b"),
+            }
+        )
+        == 4
+    )
 
 
 def test_every_drawn_recipe_gives_finite_sound_of_the_right_length() -> None:
     samples, partner = noise(3.0), tone(700, 1.0)
-    for passage in range(40):
-        recipe = augmentation.draw(augmentation.generator(1, passage, "a"), ["b"])
-        heard = applied(replace(recipe, codec=None), samples, partner)
-        assert np.isfinite(heard).all()
-        assert np.abs(heard).max() <= 1.0 + 1e-6
-        expected = (3.0 - recipe.start_s) / recipe.speed * RATE
-        assert abs(len(heard) - expected) <= 2
+    for number in range(40):
+        change = augmentation.draw(augmentation.generator(1, number, "a"), ["b"])
+        changed = applied(replace(change, codec=None), samples, partner)
+        assert np.isfinite(changed).all()
+        assert np.abs(changed).max() <= 1.0 + 1e-6
+        expected = (3.0 - change.start_s) / change.speed * RATE
+        assert abs(len(changed) - expected) <= 2
 
 
 @pytest.mark.parametrize("length", [0, 1, 100])
@@ -135,5 +145,5 @@ def test_very_short_and_silent_sounds(length: int) -> None:
     everything = AudioAugmentation(
         0.0, 1.1, "b", -3.0, 1.0, 100.0, 4000.0, ((500.0, 1.0, 3.0),), 0.3, 0.3, 2.0, 20.0, 1.0, gain_db=3.0
     )
-    heard = applied(everything, np.zeros(length, dtype=np.float32), tone(500))
-    assert np.isfinite(heard).all()
+    changed = applied(everything, np.zeros(length, dtype=np.float32), tone(500))
+    assert np.isfinite(changed).all()

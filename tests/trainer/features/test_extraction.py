@@ -46,7 +46,7 @@ def with_sound(manifest: Manifest, number: int, path: Path) -> Manifest:
     return replace(manifest, clips=tuple(clips))
 
 
-def test_goes_on_where_it_was_stopped(manifest: Manifest, tmp_path: Path) -> None:
+def test_an_interrupted_extraction_continues(manifest: Manifest, tmp_path: Path) -> None:
     part = few(manifest)
     whole, stopped = Cache(tmp_path / "a", part, "scattering", 1), Cache(tmp_path / "b", part, "scattering", 1)
     assert drain(prepare(whole, 1, 0)) == (8, 8)
@@ -57,15 +57,6 @@ def test_goes_on_where_it_was_stopped(manifest: Manifest, tmp_path: Path) -> Non
     assert drain(prepare(stopped, 1, 0)) == (4, 4)  # two clips were done
     assert contents(stopped) == contents(whole)
     assert drain(prepare(stopped, 1, 0)) == (0, 0)
-
-
-def test_passes_may_come_later(manifest: Manifest, tmp_path: Path) -> None:
-    part = few(manifest)
-    once, twice = Cache(tmp_path / "a", part, "mel", 1), Cache(tmp_path / "b", part, "mel", 1)
-    drain(prepare(once, 2, 0))
-    assert drain(prepare(twice, 0, 0)) == (4, 4)
-    assert drain(prepare(twice, 2, 0)) == (8, 8)
-    assert contents(once) == contents(twice)
 
 
 @pytest.mark.slow
@@ -79,7 +70,7 @@ def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_moment_leaves_what_can_be_gone_on_with(
+def test_a_killed_extraction_can_be_continued(
     tree: Path, manifest: Manifest, cache: Cache, tmp_path: Path, need: Need
 ) -> None:
     need("proc", Path("/proc/self").exists(), "system has no /proc")
@@ -137,12 +128,12 @@ def test_clips_that_do_not_decode_are_listed_and_left_out(manifest: Manifest, tm
     assert drain(prepare(again, 1, 0)) == (0, 0)
 
 
-def test_a_partner_that_does_not_decode_is_not_heard(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_partner_that_does_not_decode_is_left_out(manifest: Manifest, tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp3"
     bad.write_text("not a sound")
     part = few(manifest, 24)
     before = Cache(tmp_path / "a", part, "mel", 1)
-    hearer, partner = next(
+    clip_id, partner = next(
         (name, partner)
         for name in before.training
         if (partner := before.augmentation(1, name).partner) not in (None, name)
@@ -151,9 +142,9 @@ def test_a_partner_that_does_not_decode_is_not_heard(manifest: Manifest, tmp_pat
     after = Cache(tmp_path / "b", spoiled, "mel", 1)
     drain(prepare(before, 1, 0))
     drain(prepare(after, 1, 0))
-    assert before.augmentation(1, hearer).share < 1.0 == after.augmentation(1, hearer).share
-    assert not np.array_equal(before.read(1, hearer), after.read(1, hearer))
-    np.testing.assert_array_equal(before.read(0, hearer), after.read(0, hearer))
+    assert before.augmentation(1, clip_id).share < 1.0 == after.augmentation(1, clip_id).share
+    assert not np.array_equal(before.read(1, clip_id), after.read(1, clip_id))
+    np.testing.assert_array_equal(before.read(0, clip_id), after.read(0, clip_id))
 
 
 def test_two_at_once_are_refused(manifest: Manifest, tmp_path: Path) -> None:
@@ -165,7 +156,9 @@ def test_two_at_once_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     assert drain(running) == (4, 4)
 
 
-def test_no_room_is_said_before_any_work(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_space_is_reported_before_any_work(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Cache(tmp_path, few(manifest), "mel", 1)
     usage = type("Usage", (), {"free": 100_000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
@@ -174,7 +167,7 @@ def test_no_room_is_said_before_any_work(manifest: Manifest, tmp_path: Path, mon
     assert not store.store(0).index_path.exists()
 
 
-def test_a_full_disk_is_one_line_and_nothing_is_lost(tree: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tree: Path, manifest: Manifest, tmp_path: Path) -> None:
     """The limit on a file's size fails as a full disk does, in the middle of a write."""
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "0", "--workers", "0", "--front", "mel"]
     failed = subprocess.run(
@@ -193,7 +186,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tree: Path, manifest: Manif
     assert contents(resumed) == contents(whole)
 
 
-# --- what the GPU's way is made of, here on the CPU -----------------------------------------------------------------
+# --- the parts of GPU extraction, on the CPU ---
 
 
 @pytest.mark.parametrize("front", ["scattering", "mel", "cqt"])
@@ -202,10 +195,8 @@ def test_a_batch_of_sounds_of_several_lengths_gives_the_same_frames(
 ) -> None:
     bad = tmp_path / "bad.mp3"
     bad.write_text("not a sound")
-    passages = tuple(
-        AugmentedPass(number, cache.augmentation(number, "clip-000"), None, (1, 0, "")) for number in (0, 1)
-    )
-    jobs = [Job(clip.clip_id, 0, clip.path, front, passages) for clip in manifest.clips[:3]]
+    passes = tuple(AugmentedPass(number, cache.augmentation(number, "clip-000"), None, (1, 0, "")) for number in (0, 1))
+    jobs = [Job(clip.clip_id, 0, clip.path, front, passes) for clip in manifest.clips[:3]]
     jobs.insert(1, replace(jobs[0], clip_id="bad", sound=bad))
     together = list(extraction.compute_batched([extraction.load_sounds(job) for job in jobs], torch.device("cpu")))
     assert [made.job.clip_id for made in together] == [job.clip_id for job in jobs]

@@ -41,7 +41,7 @@ def content(store: FrameStore) -> tuple[bytes, bytes]:
     return store.path.read_bytes(), store.index_path.read_bytes()
 
 
-def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+def test_stored_frames_are_read_back(tmp_path: Path) -> None:
     store = fill(tmp_path / "pass.frames")
     assert [(entry.clip_id, entry.frames) for entry in store.entries()] == [(e.clip_id, e.frames) for e, _ in clips()]
     assert [entry.problem for entry in store.entries()] == ["", "", "", "not an audio file, really", ""]
@@ -57,7 +57,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(lost=st.integers(0, 60), of_lines=st.booleans(), keep=st.integers(0, 5))
-def test_cut_short_anywhere_it_goes_on_to_the_same_bytes(
+def test_a_truncated_store_continues_to_the_same_bytes(
     lost: int, of_lines: bool, keep: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
@@ -79,7 +79,9 @@ def test_damaged_lines_are_named(tmp_path: Path, line: str) -> None:
         store.entries()
 
 
-def test_a_full_disk_is_said_and_what_was_stored_stays(tmp_path: Path, need: Callable[[str, bool, str], None]) -> None:
+def test_a_full_disk_is_reported_and_keeps_what_was_stored(
+    tmp_path: Path, need: Callable[[str, bool, str], None]
+) -> None:
     need("full", Path("/dev/full").exists(), "system has no /dev/full")
     store = fill(tmp_path / "pass.frames", 0, 2)
     with store.appending(2) as appender, Path("/dev/full").open("ab", buffering=0) as full:

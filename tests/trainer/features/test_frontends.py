@@ -69,7 +69,7 @@ def test_mel_is_the_logarithm_of_slaneys_mel_spectrogram() -> None:
     np.testing.assert_allclose(frontend("mel").compute(torch.from_numpy(audio)[None])[0], expected, atol=2e-3)
 
 
-def test_cqt_hears_semitones_from_c1_on_at_one_loudness() -> None:
+def test_cqt_bins_are_semitones_from_c1_on_with_equal_gain() -> None:
     spec, front = CqtSpec(), frontend("cqt")
     levels = []
     for number in (12, 40, 57, 75):

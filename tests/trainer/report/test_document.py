@@ -82,13 +82,7 @@ def test_the_paper_stands_beside_ours(results: list[dict[str, Any]]) -> None:
     )
 
 
-def test_tags_that_are_not_scored_are_listed(results: list[dict[str, Any]]) -> None:
-    assert sections.not_scored(results[0]) == ""
-    text = sections.not_scored({**results[0], "not_scored": {"weird": "0 positives"}})
-    assert text.splitlines()[-1] == "- weird: 0 positives"
-
-
-def test_a_report_of_what_hears_whole_clips_alone(results: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_report_of_whole_clip_systems_has_no_streaming_section(results: list[dict[str, Any]], tmp_path: Path) -> None:
     whole = {**results[1], "streaming": {"missing": "it hears whole clips"}}
     whole["scores"] = {**whole["scores"], "learned": {"missing": "it needs more than one frame a clip"}}
     document.write([whole], tmp_path, "one")
@@ -97,7 +91,7 @@ def test_a_report_of_what_hears_whole_clips_alone(results: list[dict[str, Any]],
     assert "No learned pooling where it needs more than one frame a clip." in page
 
 
-def test_no_folder_no_figures(tmp_path: Path, results: list[dict[str, Any]]) -> None:
+def test_missing_and_damaged_figures_are_refused(tmp_path: Path, results: list[dict[str, Any]]) -> None:
     with pytest.raises(ManifestError, match="no figures"):
         document.read(tmp_path)
     (tmp_path / "figures.json").write_text('{"scores": 1}')

@@ -1,4 +1,4 @@
-"""The fast layers against torch.nn.GRU and torch.nn.LSTM: values, states and all gradients."""
+"""Our layers against torch.nn.GRU and torch.nn.LSTM: values, states and all gradients."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def gru_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Res
     gru = nn.GRU(INPUTS, HIDDEN, batch_first=True)
     x, h = torch.randn(5, frames, INPUTS, requires_grad=True), torch.randn(5, HIDDEN, requires_grad=True)
     y, last = gru(x, h[None])
-    fast_y, fast_h = run_gru(gru, x, h, dropout, kind)
+    own_y, own_h = run_gru(gru, x, h, dropout, kind)
     leaves = [x, h, *gru.parameters()]
-    return with_gradients([y, last[0]], leaves), with_gradients([fast_y, fast_h], leaves)
+    return with_gradients([y, last[0]], leaves), with_gradients([own_y, own_h], leaves)
 
 
 def lstm_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Result, Result]:
@@ -34,10 +34,10 @@ def lstm_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Re
     x = torch.randn(5, frames, INPUTS, requires_grad=True)
     h, c = torch.randn(5, HIDDEN, requires_grad=True), torch.randn(5, HIDDEN, requires_grad=True)
     y, (last_h, last_c) = lstm(x, (h[None], c[None]))
-    fast_y, fast_h, fast_c = run_lstm(lstm, x, h, c, dropout, kind)
+    own_y, own_h, own_c = run_lstm(lstm, x, h, c, dropout, kind)
     leaves = [x, h, c, w_ih, w_hh, bias]
     plain = with_gradients([y, last_h[0], last_c[0]], leaves)
-    return plain, with_gradients([fast_y, fast_h, fast_c], leaves)
+    return plain, with_gradients([own_y, own_h, own_c], leaves)
 
 
 def with_gradients(outputs: Result, leaves: Result) -> Result:

@@ -72,7 +72,7 @@ def test_in_pieces_it_is_the_same_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_streams_of_a_batch_do_not_hear_each_other(name: str) -> None:
+def test_streams_of_a_batch_do_not_affect_each_other(name: str) -> None:
     network = whole_network(name)
     x = torch.randn(3, 20, 13)
     noisy = x.clone()
@@ -102,7 +102,7 @@ def test_the_future_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "frames", "size"), [("Scat-4L-CNN", 114, 40), ("Mel-4L-CNN", 300, 96), ("CQT-5L-512H-LSTM", 300, 12)]
 )
-def test_what_hears_a_clip_as_a_whole_gives_one_answer(name: str, frames: int, size: int) -> None:
+def test_whole_clip_systems_have_one_output_per_clip(name: str, frames: int, size: int) -> None:
     system = named(name)
     assert not system.streams
     network = system.build(size, 5).eval()
@@ -138,12 +138,12 @@ def test_autocast_keeps_single_precision_where_it_matters() -> None:
 
 
 @pytest.mark.parametrize("name", ["Scat-0L-9H-GRU", "Scat-2L-9H-RNN", "Mel-2L-9H-GRU", "Scat-2L-9H-GRU-by-time", ""])
-def test_what_is_no_system(name: str) -> None:
+def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(SpecError, match="python -m trainer systems"):
         named(name)
 
 
-def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_all_systems(capsys: pytest.CaptureFixture[str]) -> None:
     systems_command.command(as_json=True)
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows.keys() == SYSTEMS.keys()

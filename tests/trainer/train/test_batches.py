@@ -26,8 +26,8 @@ CPU = torch.device("cpu")
 
 
 def library(clips: int = 8, frames: int = 12, moving: bool = False) -> FeatureDataset:
-    """Features tell clip (x // 100) and frame (% 100), times 2 as they are stored; targets tell the clip (/ 10), and
-    the frame if they move."""
+    """Return features that encode clip (x // 100) and frame (% 100), times 2 as stored, and targets that encode the
+    clip (/ 10), and the frame if they move."""
     values = (100 * np.arange(clips)[:, None] + np.arange(frames)).reshape(-1, 1).repeat(WIDTH, axis=1)
     rows = []
     for clip in range(clips):
@@ -62,7 +62,7 @@ def test_frames_come_in_their_order_with_their_targets() -> None:
         assert (steps_on != 1).any(), "and some change to another clip"
 
 
-def test_what_was_not_heard_is_zero_after_standardising() -> None:
+def test_empty_frames_are_zero_after_normalization() -> None:
     source = library(frames=6)
     normalize = Standardization(WIDTH)
     normalize.fit(torch.full((WIDTH,), -50.0), torch.ones(WIDTH))

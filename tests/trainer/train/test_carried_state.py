@@ -31,19 +31,19 @@ def one_thread() -> Iterator[None]:
 def songs(count: int, seed: int) -> tuple[Array, Array]:
     """Noise [count, FRAMES, WIDTH] with a faint trait, that only shows over several frames, and who has it."""
     rng = np.random.default_rng(seed)
-    given = rng.integers(0, 2, (count, 1)).astype(np.float32)
+    positive = rng.integers(0, 2, (count, 1)).astype(np.float32)
     x = rng.standard_normal((count, FRAMES, WIDTH), dtype=np.float32)
-    x[:, :, :4] += 0.35 * (2 * given[:, None] - 1)
-    return x, given
+    x[:, :, :4] += 0.35 * (2 * positive[:, None] - 1)
+    return x, positive
 
 
 def library(count: int, seed: int) -> FeatureDataset:
-    x, given = songs(count, seed)
-    rows = tuple((Row(0, n * FRAMES, FRAMES, given[n : n + 1].astype(np.float16)),) for n in range(count))
+    x, positive = songs(count, seed)
+    rows = tuple((Row(0, n * FRAMES, FRAMES, positive[n : n + 1].astype(np.float16)),) for n in range(count))
     return FeatureDataset((x.reshape(-1, WIDTH).astype(np.float16),), 1.0, rows)
 
 
-def soon_after_a_change(carry: float, folder: Path) -> float:
+def auc_after_a_change(carry: float, folder: Path) -> float:
     """ROC-AUC at the sixth frame of songs that follow others in one endless stream."""
     config = TrainConfig(
         system="Mel-1L-24H-GRU-by-time", epochs=25, batch=32, rate=0.01, warmup=4, frames=FRAMES, ema=0.9,
@@ -55,14 +55,14 @@ def soon_after_a_change(carry: float, folder: Path) -> float:
     data = TrainingData(library(1024, 1), valid, ("trait",), targets, 0.016, Standardization(WIDTH), offsets)
     for _ in Run(folder, config, data).epochs():
         pass
-    x, given = songs(64 * SONGS, 3)
+    x, positive = songs(64 * SONGS, 3)
     streams = torch.from_numpy(x.reshape(64, SONGS * FRAMES, WIDTH))
-    said = load_run(folder).predict_frames(streams).numpy().reshape(64, SONGS, FRAMES)
-    return float(roc_auc_score(given.reshape(64, SONGS)[:, 2:].ravel(), said[:, 2:, 5].ravel()))
+    predicted = load_run(folder).predict_frames(streams).numpy().reshape(64, SONGS, FRAMES)
+    return float(roc_auc_score(positive.reshape(64, SONGS)[:, 2:].ravel(), predicted[:, 2:, 5].ravel()))
 
 
 @pytest.mark.slow
-def test_carried_states_teach_to_let_the_last_song_go(tmp_path: Path) -> None:
-    carried, always_fresh = soon_after_a_change(0.9, tmp_path / "carried"), soon_after_a_change(0.0, tmp_path / "fresh")
+def test_carried_states_teach_forgetting_the_last_song(tmp_path: Path) -> None:
+    carried, always_fresh = auc_after_a_change(0.9, tmp_path / "carried"), auc_after_a_change(0.0, tmp_path / "fresh")
     assert carried > 0.92
     assert always_fresh < carried - 0.08, "whoever only knows beginnings still hears the last song"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,8 +38,8 @@ def data(cache: Cache, small: TrainConfig) -> TrainingData:
     return load_data(cache, small, 1, nothing)
 
 
-def auc(given: np.ndarray, said: np.ndarray) -> float:
-    high, low = said[given], said[~given]
+def auc(positive: np.ndarray, predicted: np.ndarray) -> float:
+    high, low = predicted[positive], predicted[~positive]
     return float((high[:, None] > low[None]).mean())
 
 
@@ -49,8 +48,6 @@ def auc(given: np.ndarray, said: np.ndarray) -> float:
     [
         ("Scat-2L-32H-GRU", {}),
         pytest.param("Scat-2L-32H-GRU", {"recurrent_dropout": 0.25, "dropout": 0.0}, marks=pytest.mark.slow),
-        pytest.param("Scat-2L-32H-LSTM", {"epochs": 40}, marks=pytest.mark.slow),
-        pytest.param("Scat-1L-24H-BN-LSTM", {"carry": 0.0, "epochs": 15}, marks=pytest.mark.slow),
     ],
 )
 def test_learns_the_rules_and_not_the_coin(
@@ -66,7 +63,7 @@ def test_learns_the_rules_and_not_the_coin(
 
 
 @pytest.mark.parametrize("system", ["Scat-2L-32H-GRU", pytest.param("Scat-1L-16H-BN-LSTM", marks=pytest.mark.slow)])
-def test_goes_on_after_a_kill_with_the_same_bytes(
+def test_a_killed_run_continues_to_the_same_bytes(
     system: str, data: TrainingData, small: TrainConfig, tmp_path: Path
 ) -> None:
     config = replace(small, system=system, epochs=4, carry=0.0 if "BN" in system else 0.5)
@@ -88,9 +85,7 @@ def test_goes_on_after_a_kill_with_the_same_bytes(
     assert [line.rsplit(",", 1)[0] for line in lines[0]] == [line.rsplit(",", 1)[0] for line in lines[1]]
 
 
-def test_a_kill_in_the_middle_of_an_epoch_costs_that_epoch(
-    data: TrainingData, small: TrainConfig, tmp_path: Path
-) -> None:
+def test_a_kill_within_an_epoch_only_loses_that_epoch(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     config = replace(small, epochs=2)
     list(Run(tmp_path / "whole", config, data).epochs())
 
@@ -111,7 +106,7 @@ def test_a_kill_in_the_middle_of_an_epoch_costs_that_epoch(
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_tensorboard_sees_what_the_log_says(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+def test_tensorboard_events_equal_the_log(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     results = list(Run(tmp_path, replace(small, epochs=2), data).epochs())
     events = EventAccumulator(str(tmp_path))
     events.Reload()
@@ -141,7 +136,7 @@ def test_begins_with_the_best_weights_of_another_run(data: TrainingData, small: 
         Run(tmp_path / "fifth", small, data, start=tmp_path / "nowhere")
 
 
-def test_the_best_epoch_can_be_asked(data: TrainingData, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
+def test_the_best_epoch_can_be_loaded(data: TrainingData, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
     run = Run(tmp_path, replace(small, epochs=1, precision="float32"), data)
     (only,) = run.epochs()
     trained = load_run(tmp_path)
@@ -200,7 +195,7 @@ def test_loss_counts_only_weighted_frames() -> None:
     assert not torch.isclose(loss_of(logits, other, weight, 0.5, total), short)
 
 
-def test_one_answer_for_a_clip_is_held_against_its_weighted_mean() -> None:
+def test_whole_clip_outputs_are_compared_with_the_weighted_mean() -> None:
     torch.manual_seed(0)
     y, weight = torch.rand(2, 6, 3), torch.rand(2, 6)
     mean = (y * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
@@ -229,10 +224,3 @@ def test_one_answer_for_a_clip_is_held_against_its_weighted_mean() -> None:
 def test_settings_are_checked(name: str, value: object) -> None:
     with pytest.raises(SpecError):
         TrainConfig(**{name: value})  # type: ignore[arg-type]
-
-
-def test_settings_survive_json() -> None:
-    config = TrainConfig(epochs=3)
-    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(SpecError, match="colour"):
-        TrainConfig.from_dict({**config.to_dict(), "colour": 1})
