@@ -40,7 +40,7 @@ class DataSource:
     passes: int
 
     def write(self, folder: Path) -> None:
-        """Raises OutputError if that fails."""
+        """Write RUN/data.json. Raises OutputError if that fails."""
         with report_write_errors(folder / SOURCE):
             write_json(folder / SOURCE, asdict(self))
 
@@ -91,7 +91,7 @@ class TrainedSystem:
         return self._step(features, self._initial_state(len(features)))[0]
 
     def initial_state(self, streams: int) -> State:
-        """Raises SpecError for a system that cannot stream, as `step` does."""
+        """Return the state at the start of streams. Raises SpecError for a system that cannot stream."""
         self._check_streams()
         return self._initial_state(streams)
 

@@ -17,8 +17,8 @@ class FakeHost:
     """What is served, with which faults, and what was requested.
 
     `break_off`: bytes after which each answer ends. `claim`: a false Content-Length. `status_codes`: of the first
-    requests. `tricks`, by file name: whole (ranges are ignored), shifted (ranges begin a byte late), changing (every
-    request finds a new version), nameless (no ETag), endless (no Content-Length), encoded (as if compressed), silent (no
+    requests. `tricks` by file name: whole (ranges are ignored), shifted (ranges begin a byte late), changing (each
+    request finds a new version), nameless (no ETag), endless (no length), encoded (as if compressed), silent (no
     answer until the host closes), stalling (the same after the bytes of `break_off`).
     """
 

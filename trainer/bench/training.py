@@ -149,6 +149,8 @@ def compare_with_plain_loop(system: str, share: float, steps: int, device: str, 
 
 
 class _PlainNetwork(nn.Module):
+    """Stacked nn.GRU layers with an output layer, x [N, F, I] -> log-odds [N, F, C]."""
+
     def __init__(self, inputs: int, hidden: int, layers: int, outputs: int) -> None:
         super().__init__()
         self.gru = nn.GRU(inputs, hidden, layers, batch_first=True, dropout=0.3 if layers > 1 else 0.0)

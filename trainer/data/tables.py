@@ -42,7 +42,7 @@ def read_table(path: Path, required: Iterable[str], delimiter: str = ",") -> tup
 
 
 def check_unique(path: Path, what: str, values: Iterable[str]) -> None:
-    """Raises ManifestError if a value occurs twice."""
+    """Raise ManifestError if a value occurs twice."""
     seen: set[str] = set()
     for value in values:
         if value in seen:
