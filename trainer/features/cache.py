@@ -62,7 +62,7 @@ class Cache:
     """
 
     def __init__(self, root: Path, manifest: Manifest, front: str, seed: int) -> None:
-        """Open or create the folder. Raises ManifestError if it contains frames that were computed with other settings."""
+        """Open or create the folder. Raises ManifestError if its frames were computed with other settings."""
         self.root, self.full_manifest, self.front = root, manifest, frontend(front)
         self.folder = root / front
         self.training = tuple(clip.clip_id for clip in manifest.clips if clip.split == TRAIN)
