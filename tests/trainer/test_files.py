@@ -13,10 +13,14 @@ from trainer.files import first_difference, read_json, replacing, report_write_e
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    with pytest.raises(OutputError, match=r"file: cannot be written: no space left on device: try again"):
+
+    def fail() -> None:
         with report_write_errors(path, ": try again"), replacing(path) as part:
             part.write_bytes(b"half")
             raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"file: cannot be written: no space left on device: try again"):
+        fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
