@@ -1,7 +1,7 @@
 """A process that steps streams for another one: `python -m streamtag.inference.worker`, started by WorkerProcess.
 
-Both processes map the same memory: the states of all streams, one SharedHopBuffer per lane, and the model. A lane is a
-pipe with its buffer. The parent fills the buffer and sends the number of rows; the worker answers DONE or FAILED.
+Both processes map the same memory: the states of all streams, one SharedHopBuffer per channel, and the model. A channel
+is a pipe with its buffer. The parent fills the buffer and sends the number of rows; the worker answers DONE or FAILED.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ CPU_TIME = struct.Struct("<d")  # of the process so far, in seconds
 class WorkerSettings:
     """What a worker process is told on its command line, as JSON.
 
-    memory: file descriptor; lane_offsets: of the lanes' buffers, in bytes; description, weights: where the serialised
-    model lies, first byte and end; max_batch: rows that one step can have; hop: samples.
+    memory: file descriptor; channel_offsets: of the channels' buffers, in bytes; description, weights: first byte and
+    end of the serialised model; max_batch: rows that one step can have; hop: samples.
     """
 
     memory: int
-    lane_offsets: tuple[int, ...]
+    channel_offsets: tuple[int, ...]
     description: tuple[int, int]
     weights: tuple[int, int]
     rows: int
@@ -52,13 +52,13 @@ class WorkerSettings:
     tags: int
 
     @property
-    def lane_bytes(self) -> int:
-        """Size of a lane's buffer."""
+    def channel_bytes(self) -> int:
+        """Size of a channel's buffer."""
         return self.max_batch * (8 + 4 * self.hop + 4 * self.tags)
 
 
 class SharedHopBuffer:
-    """Views of a lane's memory: rows [max_batch] and audio [max_batch, hop] in, probs [max_batch, tags] out."""
+    """Views of a channel's memory: rows [max_batch] and audio [max_batch, hop] in, probs [max_batch, tags] out."""
 
     def __init__(self, memory: mmap.mmap, offset: int, settings: WorkerSettings) -> None:
         """offset: in bytes, a multiple of 8."""
@@ -71,7 +71,7 @@ class SharedHopBuffer:
 
 
 class WorkerProcess:
-    """The parent's side of a worker process. At most one thread at a time may use each lane.
+    """The parent's side of a worker process. At most one thread at a time may use each channel.
 
     The worker ends by itself when the parent ends, however that happens. Ctrl-C in the terminal does not reach it.
     """
@@ -79,7 +79,7 @@ class WorkerProcess:
     def __init__(self, memory: mmap.mmap, settings: WorkerSettings) -> None:
         """Start it; `wait_until_ready` must follow. Raises OSError if the system starts no process."""
         self.cpu_s = 0.0  # the worker's CPU time so far, as of its last answer
-        self._buffers = [SharedHopBuffer(memory, offset, settings) for offset in settings.lane_offsets]
+        self._buffers = [SharedHopBuffer(memory, offset, settings) for offset in settings.channel_offsets]
         pipes = [Pipe() for _ in self._buffers]
         self._connections = [parent_end for parent_end, _ in pipes]
         fds = [worker_end.fileno() for _, worker_end in pipes]
@@ -110,14 +110,14 @@ class WorkerProcess:
         if self._answer(0, timeout_s) != READY:
             raise DeviceError("a worker process did not start")
 
-    def step(self, lane: int, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def step(self, channel: int, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what BatchedTagger.step does, for up to max_batch rows. Raises DeviceError; see `is_alive` then."""
-        count, buffer = len(rows), self._buffers[lane]
+        count, buffer = len(rows), self._buffers[channel]
         buffer.rows[:count] = rows
         buffer.audio[:count] = audio
         with suppress(OSError):  # the process has ended, so no answer comes
-            self._connections[lane].send_bytes(count.to_bytes(4, "little"))
-        answer = self._answer(lane, STEP_TIMEOUT_S)
+            self._connections[channel].send_bytes(count.to_bytes(4, "little"))
+        answer = self._answer(channel, STEP_TIMEOUT_S)
         if not answer.startswith(DONE):
             reason = answer.removeprefix(FAILED).decode(errors="replace") if answer else "it has ended"
             raise DeviceError(f"a worker process failed: {reason}")
@@ -142,11 +142,11 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
 
-    def _answer(self, lane: int, timeout_s: float) -> bytes:
+    def _answer(self, channel: int, timeout_s: float) -> bytes:
         """Return the next answer; if none comes, kill the process and return b""."""
         with suppress(EOFError, OSError):
-            if self._connections[lane].poll(timeout_s):
-                return self._connections[lane].recv_bytes()
+            if self._connections[channel].poll(timeout_s):
+                return self._connections[channel].recv_bytes()
         self._process.kill()
         self._process.wait()
         return b""
@@ -157,8 +157,8 @@ def available() -> bool:
     return hasattr(os, "memfd_create")
 
 
-def main(settings: WorkerSettings, lanes: list[Connection]) -> None:
-    """Answer steps from any lane until the parent hangs up, which raises EOFError or ConnectionError."""
+def main(settings: WorkerSettings, channels: list[Connection]) -> None:
+    """Answer steps from any channel until the parent hangs up, which raises EOFError or ConnectionError."""
     from streamtag.model.batched import BatchedTagger
     from streamtag.model.model_file import deserialize
     from streamtag.model.states import SharedBufferAllocator  # late: torch
@@ -171,13 +171,13 @@ def main(settings: WorkerSettings, lanes: list[Connection]) -> None:
     del warmed_up
     allocate = SharedBufferAllocator(memory).allocate
     tagger = BatchedTagger(network, settings.rows, settings.precision, allocate=allocate)
-    buffers = [SharedHopBuffer(memory, offset, settings) for offset in settings.lane_offsets]
-    lanes[0].send_bytes(READY)
+    buffers = [SharedHopBuffer(memory, offset, settings) for offset in settings.channel_offsets]
+    channels[0].send_bytes(READY)
     while True:
-        ready = wait(lanes)
-        for lane, buffer in zip(lanes, buffers, strict=True):
-            if lane in ready:
-                lane.send_bytes(_step(tagger, buffer, int.from_bytes(lane.recv_bytes(), "little")))
+        ready = wait(channels)
+        for channel, buffer in zip(channels, buffers, strict=True):
+            if channel in ready:
+                channel.send_bytes(_step(tagger, buffer, int.from_bytes(channel.recv_bytes(), "little")))
 
 
 def _step(tagger: BatchedTagger, buffer: SharedHopBuffer, count: int) -> bytes:

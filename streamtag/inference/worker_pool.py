@@ -23,7 +23,7 @@ from streamtag.model.recurrent import check_precision
 from streamtag.model.states import SharedBufferAllocator, StreamStates, aligned_size, shared_state_bytes
 
 MAX_BATCH = 64  # streams that a process steps at once
-LANES = 2  # steps that a process holds at once: the next one is there when the first is done
+CHANNELS = 2  # steps that a process holds at once: the next one is there when the first is done
 START_TIMEOUT_S = 120.0  # to load everything, on a busy machine
 MAX_RESTART_DELAY_S = 30.0
 log = logging.getLogger("streamtag.inference")
@@ -36,7 +36,7 @@ class _Worker:
 
     process: WorkerProcess
     settings: WorkerSettings
-    free_lanes: list[int]
+    free_channels: list[int]
     last_start: int = 0  # number of the step that it was last given
     is_ready: bool = True
     restart_failed: bool = False  # at least once, since it was last ready
@@ -70,9 +70,9 @@ class WorkerPool(StreamStates):
         shape = min(MAX_BATCH, rows), network.spec.hop, network.head.out_features
         self._memory_fd = os.memfd_create("streamtag")
         settings = WorkerSettings(self._memory_fd, (), description_at, weights_at, rows, precision, *shape)
-        lane_size = aligned_size(settings.lane_bytes)
-        lanes_at = aligned_size(description_at[1])
-        os.truncate(self._memory_fd, lanes_at + processes * LANES * lane_size)
+        channel_size = aligned_size(settings.channel_bytes)
+        channels_at = aligned_size(description_at[1])
+        os.truncate(self._memory_fd, channels_at + processes * CHANNELS * channel_size)
         self._memory = mmap.mmap(self._memory_fd, 0)
         self._memory[slice(*weights_at)] = weights
         self._memory[slice(*description_at)] = description.encode()
@@ -86,9 +86,11 @@ class WorkerPool(StreamStates):
         self._workers: list[_Worker] = []
         try:
             for number in range(processes):
-                first = lanes_at + number * LANES * lane_size
-                own = replace(settings, lane_offsets=tuple(first + lane * lane_size for lane in range(LANES)))
-                self._workers.append(_Worker(WorkerProcess(self._memory, own), own, [*range(LANES)]))
+                first = channels_at + number * CHANNELS * channel_size
+                own = replace(
+                    settings, channel_offsets=tuple(first + channel * channel_size for channel in range(CHANNELS))
+                )
+                self._workers.append(_Worker(WorkerProcess(self._memory, own), own, [*range(CHANNELS)]))
             for worker in self._workers:
                 worker.process.wait_until_ready(START_TIMEOUT_S)
         except BaseException:
@@ -104,7 +106,7 @@ class WorkerPool(StreamStates):
     def running_steps(self) -> int:
         """Number of steps that the processes compute or hold."""
         with self._changed:
-            return sum(LANES - len(worker.free_lanes) for worker in self._workers)
+            return sum(CHANNELS - len(worker.free_channels) for worker in self._workers)
 
     @property
     def cpu_s(self) -> float:
@@ -139,34 +141,34 @@ class WorkerPool(StreamStates):
             os.close(self._memory_fd)
 
     def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        worker, lane = self._acquire()
+        worker, channel = self._acquire()
         try:
-            return worker.process.step(lane, audio, rows)
+            return worker.process.step(channel, audio, rows)
         finally:
-            self._release(worker, lane)
+            self._release(worker, channel)
 
     def _acquire(self) -> tuple[_Worker, int]:
-        """Wait for a free lane and take it: of an idle process, else of the one that will be done first.
+        """Wait for a free channel and take it: of an idle process, else of the one that will be done first.
 
         Raises DeviceError if no process is in service, and none has still its first chance to be replaced.
         """
         with self._changed:
-            while not (free := [worker for worker in self._workers if worker.is_ready and worker.free_lanes]):
+            while not (free := [worker for worker in self._workers if worker.is_ready and worker.free_channels]):
                 if self._is_closed or all(worker.restart_failed for worker in self._workers):
                     raise DeviceError("no worker process is left: those that ended could not be replaced")
                 self._changed.wait()
             worker = max(free, key=_priority)
             self._steps += 1
             worker.last_start = self._steps
-            return worker, worker.free_lanes.pop()
+            return worker, worker.free_channels.pop()
 
-    def _release(self, worker: _Worker, lane: int) -> None:
-        """Free the lane. The last one of a process that has ended begins its replacement."""
+    def _release(self, worker: _Worker, channel: int) -> None:
+        """Free the channel. The last one of a process that has ended begins its replacement."""
         is_alive = worker.process.is_alive
         with self._changed:
-            worker.free_lanes.append(lane)
+            worker.free_channels.append(channel)
             worker.is_ready &= is_alive
-            if not worker.is_ready and len(worker.free_lanes) == LANES and not self._is_closed:
+            if not worker.is_ready and len(worker.free_channels) == CHANNELS and not self._is_closed:
                 thread = Thread(target=self._restart, args=(worker,), name="streamtag-restart", daemon=True)
                 self._restarts = [other for other in self._restarts if other.is_alive()] + [thread]
                 thread.start()
@@ -206,5 +208,5 @@ class WorkerPool(StreamStates):
 
 def _priority(worker: _Worker) -> tuple[int, int]:
     """Order workers: of idle ones the last used first, whose caches are warm; of others the one that started first."""
-    free = len(worker.free_lanes)
-    return free, worker.last_start if free == LANES else -worker.last_start
+    free = len(worker.free_channels)
+    return free, worker.last_start if free == CHANNELS else -worker.last_start

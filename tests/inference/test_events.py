@@ -25,7 +25,7 @@ def frame(index: int, *probs: float) -> TagFrame:
 
 
 def run(detector: EventDetector, *curves: list[float]) -> list[TagEvent]:
-    """One curve a tag."""
+    """Feed one curve per tag."""
     return [e for i, probs in enumerate(zip(*curves, strict=True)) for e in detector.feed(frame(i, *probs))]
 
 
@@ -52,7 +52,7 @@ def flicker(spec: EventSpec) -> int:
     return len(run(EventDetector(["guitar"], [0.5], spec), curve.tolist()))
 
 
-def test_the_usual_settings_do_not_flicker() -> None:
+def test_the_default_settings_do_not_flicker() -> None:
     assert flicker(EventSpec()) == 0
 
 
@@ -62,7 +62,7 @@ def test_without_hysteresis_it_would_flicker() -> None:
 
 
 @pytest.mark.parametrize("part", [{"smoothing_s": 0.5}, {"release": 0.7}, {"hold_s": 1.0}])
-def test_each_measure_alone_calms_it(part: dict[str, float]) -> None:
+def test_each_part_of_the_hysteresis_reduces_flicker(part: dict[str, float]) -> None:
     alone = {"smoothing_s": 0.0, "release": 1.0, "hold_s": 0.0} | part
     assert flicker(EventSpec(**alone)) < flicker(EventSpec(smoothing_s=0, release=1, hold_s=0)) / 2
 
@@ -82,7 +82,7 @@ def test_smoothing_counts_seconds_not_frames() -> None:
     assert [e.state for e in detector.feed(frame(240, 1.0))] == ["on"]
 
 
-def test_close_ends_what_is_on_and_begins_anew() -> None:
+def test_close_turns_tags_off_and_starts_a_new_stream() -> None:
     detector = EventDetector(["a", "b", "c"], [0.5] * 3, PLAIN)
     run(detector, [0.9], [0.1], [0.9])
     assert detector.close(7.5) == [("a", "off", 7.5), ("c", "off", 7.5)]
@@ -100,7 +100,7 @@ def test_close_ends_what_is_on_and_begins_anew() -> None:
     ),
     threshold=st.floats(0.01, 0.99),
 )
-def test_on_and_off_take_turns_and_rest(curve: list[float], spec: EventSpec, threshold: float) -> None:
+def test_on_and_off_alternate_and_last_for_the_hold_time(curve: list[float], spec: EventSpec, threshold: float) -> None:
     detector = EventDetector(["guitar"], [threshold], spec)
     events = [*run(detector, curve)]
     assert [e.state for e in events] == ["on" if i % 2 == 0 else "off" for i in range(len(events))]
@@ -110,18 +110,18 @@ def test_on_and_off_take_turns_and_rest(curve: list[float], spec: EventSpec, thr
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("inf"), float("nan")])
-def test_thresholds_that_make_no_sense(threshold: float) -> None:
+def test_impossible_thresholds_are_refused(threshold: float) -> None:
     with pytest.raises(SpecError, match="thresholds"):
         EventDetector(["guitar"], [threshold])
 
 
-def test_the_outermost_thresholds() -> None:
-    """Always on once anything is heard, and never."""
+def test_thresholds_of_0_and_1() -> None:
+    """On with the first probability above 0, and never on."""
     events = run(EventDetector(["a", "b"], [0.0, 1.0], PLAIN), [0.0, 0.1, 0.0], [1.0, 1.0, 1.0])
     assert events == [("a", "on", HOP)]
 
 
-def test_a_threshold_is_missing() -> None:
+def test_a_missing_threshold_is_refused() -> None:
     with pytest.raises(SpecError, match="one threshold a tag"):
         EventDetector(["guitar", "harp"], [0.5])
 
@@ -130,7 +130,7 @@ def test_a_threshold_is_missing() -> None:
     "values",
     [{"smoothing_s": -1}, {"release": 0}, {"release": 1.1}, {"hold_s": -1}, {"hold_s": float("nan")}],
 )
-def test_settings_that_make_no_sense(values: dict[str, float]) -> None:
+def test_impossible_settings_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="EventSpec"):
         EventSpec(**values)
 
@@ -141,44 +141,46 @@ def test_settings_that_make_no_sense(values: dict[str, float]) -> None:
     spec=st.builds(EventSpec, smoothing_s=st.sampled_from([0.0, 0.5]), hold_s=st.sampled_from([0.0, 1.0])),
     present=st.floats(0.2, 1.0),
 )
-def test_streams_that_come_and_go_have_what_each_would_have_alone(seed: int, spec: EventSpec, present: float) -> None:
-    """Five streams with frames now and then; a row is given to another stream on the way, and one moves."""
+def test_each_row_of_a_bank_equals_a_detector_and_a_timeline_of_its_own(
+    seed: int, spec: EventSpec, present: float
+) -> None:
+    """Five streams with frames now and then; one row is reused by another stream, and one stream changes its row."""
     rng = np.random.default_rng(seed)
     bank = EventDetectorBank(TAGS, THRESHOLDS, 6, spec)
     rows = [bank.add() for _ in range(5)]
-    alone = [EventDetector(TAGS, THRESHOLDS, spec) for _ in range(5)]
-    lines = [Timeline("", TAGS) for _ in range(5)]
+    detectors = [EventDetector(TAGS, THRESHOLDS, spec) for _ in range(5)]
+    timelines = [Timeline("", TAGS) for _ in range(5)]
     for step in range(40):
         here = [n for n in range(5) if rng.random() < present]
         probs = rng.random((len(here), 4)).astype(np.float32)
         time = step * HOP
         events = bank.feed(np.array([rows[n] for n in here], np.int64), probs, np.full(len(here), time))
-        for n, row, turned in zip(here, probs, events, strict=True):
+        for n, row, changes in zip(here, probs, events, strict=True):
             frame = TagFrame(step, time - HOP, time + HOP, row)
-            lines[n].add(frame)
-            expected = alone[n].feed(frame)
-            assert [(event.tag, event.state) for event in turned] == [(event.tag, event.state) for event in expected]
-            assert all(event.time == pytest.approx(frame.time) for event in turned)
+            timelines[n].add(frame)
+            expected = detectors[n].feed(frame)
+            assert [(event.tag, event.state) for event in changes] == [(event.tag, event.state) for event in expected]
+            assert all(event.time == pytest.approx(frame.time) for event in changes)
         if step == 20:
-            assert bank.close(rows[0], time) == alone[0].close(time)
+            assert bank.close(rows[0], time) == detectors[0].close(time)
             bank.remove(rows[0])
-            rows[0], lines[0] = bank.add(), Timeline("", TAGS)
+            rows[0], timelines[0] = bank.add(), Timeline("", TAGS)
             state = bank.export_state(rows[1])
             bank.remove(rows[1])
             rows[1] = bank.add(state)
     for n, row in enumerate(rows):
-        assert bank.frames(row) == len(lines[n])
-        if len(lines[n]):
-            assert bank.summary(row) == pytest.approx(dict(zip(TAGS, lines[n].means.tolist(), strict=True)))
-        assert bank.close(row, 99.0) == alone[n].close(99.0)
+        assert bank.frames(row) == len(timelines[n])
+        if len(timelines[n]):
+            assert bank.summary(row) == pytest.approx(dict(zip(TAGS, timelines[n].means.tolist(), strict=True)))
+        assert bank.close(row, 99.0) == detectors[n].close(99.0)
 
 
-def test_nothing_heard_has_no_summary() -> None:
+def test_a_stream_without_frames_has_no_summary() -> None:
     bank = EventDetectorBank(TAGS, THRESHOLDS, 1)
     assert bank.summary(bank.add()) == {}
 
 
-def test_events_are_events() -> None:
+def test_a_bank_returns_the_events_of_each_row() -> None:
     bank = EventDetectorBank(TAGS, THRESHOLDS, 1, EventSpec(smoothing_s=0))
     row = bank.add()
     (events,) = bank.feed(np.array([row]), np.array([[0.6, 0, 0, 0]], np.float32), np.array([1.5]))
@@ -186,6 +188,6 @@ def test_events_are_events() -> None:
     assert bank.close(row, 2.0) == [TagEvent("guitar", "off", 2.0)]
 
 
-def test_tags_without_thresholds_are_refused() -> None:
+def test_a_bank_refuses_missing_thresholds() -> None:
     with pytest.raises(SpecError):
         EventDetectorBank(TAGS, (0.5,), 3)

@@ -1,4 +1,4 @@
-"""One stream: frames in order with their times, no matter how the sound is cut. With a toy for a network."""
+"""A session numbers and times the frames of one stream, however its samples are cut; with a toy network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATE = SPEC.sample_rate
 
 
 class ToyNetwork(torch.nn.Module):
-    """Two "tags": loudness of a frame's window, and of all frames so far. The state is the sound itself."""
+    """Two "tags": loudness of a frame's window, and of all frames so far. The state is the audio itself."""
 
     spec = SPEC
 
@@ -49,11 +49,11 @@ class ToyNetwork(torch.nn.Module):
         return self._frames(state, self._count(length), SPEC.frame_count(length)), state
 
     def _count(self, samples: int) -> int:
-        """Frames whose look-ahead has come."""
+        """Return the number of frames whose look-ahead is complete."""
         return max(0, (samples - SPEC.lookahead) // SPEC.hop + 1)
 
-    def _frames(self, sound: torch.Tensor, first: int, end: int) -> torch.Tensor:
-        padded = torch.nn.functional.pad(sound, (SPEC.hop, 2 * SPEC.hop)).abs()
+    def _frames(self, audio: torch.Tensor, first: int, end: int) -> torch.Tensor:
+        padded = torch.nn.functional.pad(audio, (SPEC.hop, 2 * SPEC.hop)).abs()
         rows = [
             torch.stack(
                 [
@@ -64,7 +64,7 @@ class ToyNetwork(torch.nn.Module):
             )
             for k in range(first, end)
         ]
-        return torch.stack(rows, 1) if rows else torch.zeros(len(sound), 0, 2)
+        return torch.stack(rows, 1) if rows else torch.zeros(len(audio), 0, 2)
 
 
 @dataclass
@@ -84,13 +84,13 @@ def probs_of(frames: Iterable[TagFrame]) -> NDArray[np.float32]:
     return np.array([frame.probs for frame in frames])
 
 
-def whole(samples: Any) -> list[TagFrame]:
+def tag_whole(samples: Any) -> list[TagFrame]:
     session = session_of()
     return session.feed(samples) + session.flush()
 
 
 def test_frames_are_numbered_and_timed_by_their_windows() -> None:
-    frames = whole(noise(5 * RATE))
+    frames = tag_whole(noise(5 * RATE))
     assert [frame.index for frame in frames] == list(range(SPEC.frame_count(5 * RATE)))
     assert (frames[0].start, frames[0].end, frames[0].time) == (-0.256, 0.256, 0.0)
     assert [frame.time for frame in frames] == pytest.approx([0.256 * k for k in range(len(frames))])
@@ -98,7 +98,7 @@ def test_frames_are_numbered_and_timed_by_their_windows() -> None:
     assert frames[0].probs.dtype == np.float32
 
 
-def test_a_frame_comes_as_soon_as_its_look_ahead_has() -> None:
+def test_a_frame_is_returned_as_soon_as_its_look_ahead_is_complete() -> None:
     session = session_of()
     assert session.feed(noise(SPEC.lookahead - 1)) == []
     assert [frame.index for frame in session.feed(noise(1))] == [0]
@@ -114,13 +114,13 @@ def test_every_cut_gives_the_same_frames(sizes: list[int]) -> None:
         frames += session.feed(samples[start : start + size])
         start += size
     frames += session.flush()
-    expected = whole(samples)
+    expected = tag_whole(samples)
     assert [f.index for f in frames] == [f.index for f in expected]
     np.testing.assert_allclose(probs_of(frames), probs_of(expected), rtol=1e-5)
     assert session.seconds == sum(sizes) / RATE
 
 
-def test_a_huge_chunk_goes_through_in_slices() -> None:
+def test_a_huge_chunk_is_computed_in_parts() -> None:
     toy = Toy()
     samples = noise(int(2.5 * MAX_STEP_S * RATE))
     session = session_of(toy)
@@ -130,20 +130,20 @@ def test_a_huge_chunk_goes_through_in_slices() -> None:
 
 
 def test_a_tenth_of_a_second_gives_one_frame() -> None:
-    assert len(whole(noise(RATE // 10))) == 1
+    assert len(tag_whole(noise(RATE // 10))) == 1
 
 
-def test_nothing_gives_nothing() -> None:
-    assert whole(noise(0)) == []
+def test_an_empty_stream_has_no_frames() -> None:
+    assert tag_whole(noise(0)) == []
     assert session_of().flush() == []
 
 
-def test_what_is_no_number_counts_as_silence() -> None:
+def test_samples_that_are_not_finite_count_as_silence() -> None:
     samples = noise(RATE)
     samples[[5, 600, 7000]] = [np.nan, np.inf, -np.inf]
     clean = np.where(np.isfinite(samples), samples, 0)
-    np.testing.assert_array_equal(probs_of(whole(samples)), probs_of(whole(clean)))
-    assert np.isfinite(probs_of(whole(samples))).all()
+    np.testing.assert_array_equal(probs_of(tag_whole(samples)), probs_of(tag_whole(clean)))
+    assert np.isfinite(probs_of(tag_whole(samples))).all()
     assert np.isnan(samples[5])  # the caller's array stays as it was
 
 
@@ -158,51 +158,51 @@ def test_what_is_no_number_counts_as_silence() -> None:
     ],
     ids=["float64", "strided", "reversed", "list", "tensor"],
 )
-def test_other_layouts_and_types_of_the_same_samples(change: Any) -> None:
+def test_layout_and_float_type_of_the_samples_do_not_matter(change: Any) -> None:
     samples = noise(RATE)
-    np.testing.assert_array_equal(probs_of(whole(change(samples))), probs_of(whole(samples)))
+    np.testing.assert_array_equal(probs_of(tag_whole(change(samples))), probs_of(tag_whole(samples)))
 
 
 @pytest.mark.parametrize("shape", [(1, 100), (100, 2), ()])
-def test_only_mono_is_taken(shape: tuple[int, ...]) -> None:
+def test_only_mono_is_accepted(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="one-dimensional"):
         session_of().feed(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.complex64, bool])
-def test_only_floating_point_is_taken(dtype: type) -> None:
+def test_only_floating_point_is_accepted(dtype: type) -> None:
     with pytest.raises(ValueError, match="floating-point"):
         session_of().feed(np.zeros(100, dtype))
 
 
-def test_the_callers_buffer_may_be_used_again() -> None:
+def test_the_caller_may_reuse_its_buffer() -> None:
     session, buffer = session_of(), noise(RATE)
     frames = session.feed(buffer)
     buffer[:] = 0
     frames += session.flush()
-    np.testing.assert_array_equal(probs_of(frames), probs_of(whole(noise(RATE))))
+    np.testing.assert_array_equal(probs_of(frames), probs_of(tag_whole(noise(RATE))))
 
 
-def test_after_a_reset_it_is_as_new() -> None:
+def test_a_reset_session_equals_a_fresh_one() -> None:
     session = session_of()
     session.feed(noise(2 * RATE, seed=1))
     session.reset()
     assert session.seconds == 0
     frames = session.feed(noise(RATE)) + session.flush()
     assert frames[0].index == 0
-    np.testing.assert_array_equal(probs_of(frames), probs_of(whole(noise(RATE))))
+    np.testing.assert_array_equal(probs_of(frames), probs_of(tag_whole(noise(RATE))))
 
 
-def test_without_a_reset_it_is_not() -> None:
+def test_without_a_reset_it_differs_from_a_fresh_one() -> None:
     """The negative control."""
     session = session_of()
     session.feed(noise(2 * RATE, seed=1))
     frames = session.feed(noise(RATE)) + session.flush()
     assert frames[0].index > 0
-    assert not np.allclose(probs_of(frames)[:4, 1], probs_of(whole(noise(RATE)))[:4, 1])
+    assert not np.allclose(probs_of(frames)[:4, 1], probs_of(tag_whole(noise(RATE)))[:4, 1])
 
 
-def test_a_flushed_stream_is_over_until_it_is_reset() -> None:
+def test_a_flushed_session_accepts_nothing_until_it_is_reset() -> None:
     session = session_of()
     session.feed(noise(RATE))
     assert session.flush()
@@ -213,12 +213,12 @@ def test_a_flushed_stream_is_over_until_it_is_reset() -> None:
     assert session.feed(noise(RATE))
 
 
-def test_what_was_lost_counts_as_silence_and_gives_no_frames_of_its_own() -> None:
+def test_a_gap_counts_as_silence_and_has_no_frames_of_its_own() -> None:
     before, after = noise(2 * RATE, 1), noise(3 * RATE, 2)
-    lost = int(1.3 * RATE)
+    gap = int(1.3 * RATE)
     session = session_of()
-    frames = [*session.feed(before), *session.insert_gap(lost), *session.feed(after), *session.flush()]
-    filled = whole(np.concatenate([before, np.zeros(lost, np.float32), after]))
+    frames = [*session.feed(before), *session.insert_gap(gap), *session.feed(after), *session.flush()]
+    filled = tag_whole(np.concatenate([before, np.zeros(gap, np.float32), after]))
     kept = [frame for frame in filled if not 2.0 <= frame.time < 3.3]
     assert len(kept) == len(filled) - 5  # hops of 0.256 s whose centres lie in 1.3 s
     assert [(f.index, f.start, f.end) for f in frames] == [(f.index, f.start, f.end) for f in kept]
@@ -226,13 +226,13 @@ def test_what_was_lost_counts_as_silence_and_gives_no_frames_of_its_own() -> Non
     assert session.seconds == pytest.approx(6.3)
 
 
-def test_a_short_loss_between_two_centres_costs_no_frame() -> None:
+def test_a_short_gap_between_two_centres_costs_no_frame() -> None:
     session = session_of()
     frames = [*session.feed(noise(4200)), *session.insert_gap(800), *session.feed(noise(20000)), *session.flush()]
     assert [frame.index for frame in frames] == list(range(SPEC.frame_count(25000)))
 
 
-def test_a_long_loss_is_as_cheap_as_a_short_one_and_the_clock_stays_true() -> None:
+def test_a_long_gap_is_as_cheap_as_a_short_one_and_keeps_the_time() -> None:
     toy = Toy()
     session = session_of(toy)
     frames = session.feed(noise(RATE))
@@ -248,19 +248,19 @@ def test_a_long_loss_is_as_cheap_as_a_short_one_and_the_clock_stays_true() -> No
 
 
 @pytest.mark.parametrize("samples", [0, -1])
-def test_a_loss_of_nothing_is_refused(samples: int) -> None:
+def test_an_empty_gap_is_refused(samples: int) -> None:
     with pytest.raises(ValueError, match="gap"):
         session_of().insert_gap(samples)
 
 
-def test_forgetting_keeps_the_clock_but_not_what_was_heard() -> None:
+def test_resetting_the_context_keeps_time_and_frame_numbers() -> None:
     session, same = session_of(), session_of()
-    sound = noise(4 * RATE)
-    assert len(session.feed(sound)) == len(same.feed(sound))
+    audio = noise(4 * RATE)
+    assert len(session.feed(audio)) == len(same.feed(audio))
     session.reset_context()
-    later, kept = session.feed(sound), same.feed(sound)
+    later, kept = session.feed(audio), same.feed(audio)
     assert [frame.index for frame in later] == [frame.index for frame in kept]
-    assert later[0].probs[1] < kept[0].probs[1]  # the sum of all that was heard
+    assert later[0].probs[1] < kept[0].probs[1]  # the sum of all frames since the reset
     fresh = session_of()
-    fresh.reset_context()  # before the first sample there is nothing to forget
-    assert len(fresh.feed(sound)) == len(session_of().feed(sound))
+    fresh.reset_context()  # without effect before the first sample
+    assert len(fresh.feed(audio)) == len(session_of().feed(audio))

@@ -20,7 +20,7 @@ from streamtag.api import Tagger
 from streamtag.errors import DeviceError, SpecError
 from streamtag.inference.batch import SessionPool
 from streamtag.inference.worker import available
-from streamtag.inference.worker_pool import LANES, WorkerPool
+from streamtag.inference.worker_pool import CHANNELS, WorkerPool
 from streamtag.model.batched import BatchedTagger
 from tests.inference.conftest import agree, drain
 
@@ -115,14 +115,14 @@ def test_a_killed_process_is_replaced_once_and_fails_only_the_steps_that_it_held
         np.testing.assert_allclose(workers.step(hops(2, 0), rows), alone.step(hops(2, 0), rows), atol=1e-5)
         (lost,), cpu_s = workers.pids, workers.cpu_s
         os.kill(lost, signal.SIGSTOP)
-        threads = [threading.Thread(target=run, args=(2 + lane,)) for lane in range(LANES)]
+        threads = [threading.Thread(target=run, args=(2 + channel,)) for channel in range(CHANNELS)]
         for thread in threads:
             thread.start()
-        assert wait_until(lambda: workers.running_steps == LANES)
+        assert wait_until(lambda: workers.running_steps == CHANNELS)
         os.kill(lost, signal.SIGKILL)
         for thread in threads:
             thread.join(30)
-        assert len(failures) == LANES
+        assert len(failures) == CHANNELS
         assert all("it has ended" in failure for failure in failures)
         np.testing.assert_allclose(workers.step(hops(2, 2), rows), alone.step(hops(2, 2), rows), atol=1e-5)
         (new,) = workers.pids
