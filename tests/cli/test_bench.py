@@ -43,7 +43,8 @@ MOST = 1 << 20
 # --- front end, hop and file ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [0, 1])
 def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need, shift: int) -> None:
     need("kymatio", offline.load_kymatio(8192) is not None, "machine cannot import kymatio.torch")
 

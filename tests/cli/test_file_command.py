@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +27,6 @@ from streamtag.sinks.base import CallbackSink, SinkGroup
 
 Run = Callable[..., Any]
 MakeSound = Callable[..., Path]
-COMMAND = [sys.executable, "-m", "streamtag.cli"]
 
 
 def _messages(lines: list[str]) -> list[dict[str, Any]]:
@@ -39,10 +36,6 @@ def _messages(lines: list[str]) -> list[dict[str, Any]]:
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _plain_environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
 # --- the table ------------------------------------------------------------------------------------------
@@ -266,17 +259,9 @@ def test_realtime_keeps_to_the_clock(streamtag: Run, make_sound: MakeSound) -> N
     np.testing.assert_allclose(first, second, atol=2e-4)
 
 
-def test_standard_input(make_sound: MakeSound, model: Path) -> None:
-    sound = make_sound("a.mp3", 3).read_bytes()
-    done = subprocess.run(
-        [*COMMAND, "file", "-", "--json", "--model", model],
-        input=sound,
-        capture_output=True,
-        env=_plain_environment(),
-        timeout=120,
-        check=False,
-    )
-    end = json.loads(done.stdout.splitlines()[-1])
-    assert (done.returncode, done.stderr) == (0, b"")
+def test_standard_input(streamtag: Run, make_sound: MakeSound) -> None:
+    answer = streamtag("file", "-", "--json", stdin=make_sound("a.mp3", 3).read_bytes())
+    end = json.loads(answer.lines[-1])
+    assert (answer.code, answer.err) == (0, "")
     assert end["stream"] == "stdin"
     assert end["seconds"] == pytest.approx(3, abs=0.15)

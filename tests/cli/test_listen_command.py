@@ -201,6 +201,7 @@ def test_listening_continues_when_the_disk_of_the_recording_is_full(model: Path,
     assert f"r.jsonl: {len(printed) - len(recorded)} messages could not be recorded" in lines[-1]
 
 
+@pytest.mark.slow
 def test_an_unknown_input_is_reported_with_the_known_ones(virtual_microphone: VirtualMicrophone, model: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "listen", "--input", "no such thing", "--model", str(model)],

@@ -57,6 +57,7 @@ def test_progress_is_drawn_on_standard_error_and_the_table_goes_to_the_pipe(make
     assert "over time" not in screen
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_view_is_wiped_away_before_the_table(make_sound: MakeSound, model: Path) -> None:
     code, screen, _ = _on_a_terminal("file", make_sound(seconds=2), "--realtime", "--model", model, results_too=True)
     view, _, table = screen.rpartition("\x1b[2K")

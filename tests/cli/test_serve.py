@@ -179,6 +179,7 @@ def test_a_mistake_is_one_clear_line(streamtag: Run, arguments: list[str], code:
         assert len(answer.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 def test_on_a_terminal_the_streams_are_in_a_table_until_the_end(model: Path) -> None:
     import pty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 
 from streamtag.api import Tagger
 from streamtag.inference.session import Session
@@ -85,6 +86,7 @@ def test_a_producer_without_a_position_loses_the_time_that_it_was_away(server: S
     assert 1.0 < gap.lost_s < gone_s + 0.1
 
 
+@pytest.mark.slow
 def test_a_stream_whose_producer_does_not_reconnect_ends(server: Serve) -> None:
     subscriber, client = server.connect("/streams/gone"), server.connect("/ingest/gone")
     begin(client)

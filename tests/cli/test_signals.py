@@ -59,6 +59,7 @@ def test_a_signal_ends_the_stream_with_its_summary(make_sound: MakeSound, model:
     assert len(_rows(table)) == len(frames)
 
 
+@pytest.mark.slow
 def test_a_source_that_stalls_can_be_interrupted(model: Path, tmp_path: Path) -> None:
     rate = 44100
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:

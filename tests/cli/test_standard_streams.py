@@ -54,11 +54,12 @@ def test_a_full_disk_is_reported_by_commands_without_a_stream(unbuffered: bool) 
         assert _run(">/dev/full", option, unbuffered=unbuffered) == (1, "", TOLD)
 
 
+@pytest.mark.slow
 def test_a_closed_standard_output_is_like_a_closed_pipe(make_sound: MakeSound, model: Path) -> None:
     assert _run(">&-", "file", make_sound(seconds=3), "--model", model) == (141, "", "")
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", pytest.param("2>/dev/full", marks=needs_full)])
+@pytest.mark.parametrize("redirection", ["2>&-", pytest.param("2>/dev/full", marks=[needs_full, pytest.mark.slow])])
 def test_a_closed_or_full_standard_error_does_not_affect_results(
     streamtag: Run, make_sound: MakeSound, model: Path, tmp_path: Path, redirection: str
 ) -> None:
