@@ -98,16 +98,6 @@ def test_slices_grow_up_to_a_limit() -> None:
     assert sum(lengths) == count / 2
 
 
-def test_a_slice_is_at_most_a_chunk_too_long() -> None:
-    source = FakeSource([7000] * 100)
-    with reading(source) as reader:
-        assert source.closed.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
-        assert len(next(iter(reader))) == 21000
-        samples = reader.read(enough=1)
-        assert samples is not None
-        assert len(samples) == 7000
-
-
 def test_a_live_stream_comes_in_small_slices() -> None:
     """However long it goes on, nobody waits for a slice to fill."""
     source = FakeSource([4000] * 40, ready=0)
@@ -117,15 +107,6 @@ def test_a_live_stream_comes_in_small_slices() -> None:
             source.go.release()
             assert len(next(samples for samples in slices if len(samples))) == 4000
         assert len(_joined(slices)) == 0
-
-
-def test_an_empty_slice_is_not_the_end() -> None:
-    source = FakeSource([10], ready=0)
-    with reading(source) as reader:
-        slices = iter(reader)
-        assert len(next(slices)) == 0
-        source.go.release()
-        assert len(_joined(slices)) == 10
 
 
 def test_an_error_comes_after_the_samples_before_it() -> None:

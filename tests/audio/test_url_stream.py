@@ -178,23 +178,16 @@ def test_closing_does_not_wait_for_the_next_attempt(station: Station) -> None:
 
 
 FROM_STDIN = """
-from streamtag.errors import SourceError
 from streamtag.audio.url_stream import UrlStream
-from tests.audio.capture import read_all, samples_of
-try:
-    with UrlStream("-") as stream:
-        samples = samples_of(read_all(stream))
-        print(stream.name, stream.description, len(samples))
-except SourceError as error:
-    print(error)
+samples = 0
+with UrlStream("-") as stream:
+    while (event := stream.read(0.2)) is not None:
+        samples += len(event.samples)
+    print(stream.name, stream.description, samples)
 """
 
 
-@pytest.mark.parametrize("is_audio", [True, False])
-def test_a_container_on_standard_input_ends_when_it_ends(
-    is_audio: bool, tmp_path: Path, encode: Encode, tone: Tone
-) -> None:
-    data = encode(tmp_path / "a.flac", tone(2, 44100), 44100, "flac").read_bytes() if is_audio else b"text\n" * 99
+def test_a_container_on_standard_input_ends_when_it_ends(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+    data = encode(tmp_path / "a.flac", tone(2, 44100), 44100, "flac").read_bytes()
     done = subprocess.run([sys.executable, "-c", FROM_STDIN], input=data, capture_output=True, timeout=60, check=True)
-    expected = "stdin standard input, flac, 44100 Hz, 1 channel 32000\n" if is_audio else "standard input: not an audio"
-    assert done.stdout.decode().startswith(expected)
+    assert done.stdout == b"stdin standard input, flac, 44100 Hz, 1 channel 32000\n"
