@@ -51,7 +51,7 @@ They receive hello, ready (with the position to continue from), and the messages
 examples/producer.py is a complete one.
 
 \b
-GET http://HOST:PORT/health                ready or degraded, and how many more streams there is room for
+GET http://HOST:PORT/health                starting, ready or degraded, and how many more streams there is room for
 GET http://HOST:PORT/metrics               counts, for Prometheus
 GET http://HOST:PORT/streams/NAME/state    a stream's state; sent to ws://OTHER/streams/NAME/state it continues there
 
@@ -60,7 +60,6 @@ GET http://HOST:PORT/streams/NAME/state    a stream's state; sent to ws://OTHER/
 
 SLOTS_PER_CORE, GPU_SLOTS = 1024, 16384  # 80 kB each, allocated when used; more than one has time for
 GPU_BATCH = 512  # streams in one step
-WARM_UP_STREAMS = 8  # in one step, on a CPU: few are admitted at first
 POLL_INTERVAL_S = 0.1  # between two checks for signals
 MAX_QUEUED_PER_STREAM = 64  # messages that wait to be written; the end of a stream can switch off every tag
 
@@ -180,8 +179,11 @@ def serve(
                 server.publish_all(messages)
                 queue.put_all(messages)
 
-            pool = resources.enter_context(SessionPool(tagger, slots, precision.value, plan.processes))
-            pool.warm_up(limits.batch if tagger.device != "cpu" else WARM_UP_STREAMS)
+            pool = resources.enter_context(
+                SessionPool(tagger, slots, precision.value, plan.processes, wait_for_start=False)
+            )
+            if tagger.device != "cpu":
+                pool.warm_up(limits.batch)  # capturing a GPU's work beside live streams would make them late
             scheduler = Scheduler(
                 pool,
                 tagger.tags,

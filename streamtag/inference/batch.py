@@ -67,13 +67,14 @@ class SessionPool(Closing):
         precision: str = "float32",
         processes: int | None = None,
         capture: GraphCapture | None = None,
+        wait_for_start: bool = True,
     ) -> None:
         """Allocate the states of all slots on the device, `slot_bytes` each.
 
         precision: of the GRU's products, float32 or bfloat16; the latter is faster only on CPUs with units for it.
         processes: worker processes that compute on the CPU, 0.3 GB each; None: the threads that call `step` compute.
-        capture: as BatchedTagger has it. Raises SpecError for settings that cannot be, DeviceError if the processes
-        do not start.
+        capture: as BatchedTagger has it. wait_for_start: of the processes; if False, the threads compute until then.
+        Raises SpecError for settings that cannot be, DeviceError if the processes do not start.
         """
         from streamtag.inference.worker_pool import WorkerPool
         from streamtag.model.batched import BatchedTagger  # late: torch
@@ -84,7 +85,11 @@ class SessionPool(Closing):
             raise SpecError(f"{processes} worker processes: there must be 1 or more, and the model on the CPU")
         self.slots = slots
         self.spec = tagger.network.spec
-        self._workers = None if processes is None else WorkerPool(tagger.network, slots, precision, processes)
+        self._workers = (
+            None
+            if processes is None
+            else WorkerPool(tagger.network, slots, precision, processes, wait_for_start=wait_for_start)
+        )
         self._network: HopNetwork = self._workers or BatchedTagger(
             tagger.network, slots, precision, threading.Lock(), capture
         )
@@ -105,6 +110,11 @@ class SessionPool(Closing):
     def pids(self) -> tuple[int, ...]:
         """Process IDs of the worker processes."""
         return () if self._workers is None else self._workers.pids
+
+    @property
+    def is_ready(self) -> bool:
+        """All worker processes have started, if there are any."""
+        return self._workers is None or self._workers.is_ready
 
     def cpu_s(self) -> float:
         """Return the CPU time of this process and the worker processes so far, in seconds."""

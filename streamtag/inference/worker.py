@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 STEP_TIMEOUT_S = 60.0
 EXIT_TIMEOUT_S = 5.0
-READY, DONE, FAILED = b"ready", b"done ", b"failed: "  # answers; DONE is followed by CPU_TIME, FAILED by the error
+READY, DONE, FAILED = b"ready ", b"done ", b"failed: "  # answers; CPU_TIME follows the first two, the error the last
 CPU_TIME = struct.Struct("<d")  # of the process so far, in seconds
 
 
@@ -107,8 +107,10 @@ class WorkerProcess:
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Raise DeviceError if it does not start within the timeout; it is killed then."""
-        if self._answer(0, timeout_s) != READY:
+        answer = self._answer(0, timeout_s)
+        if not answer.startswith(READY):
             raise DeviceError("a worker process did not start")
+        (self.cpu_s,) = CPU_TIME.unpack(answer.removeprefix(READY))
 
     def step(self, channel: int, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what BatchedTagger.step does, for up to max_batch rows. Raises DeviceError; see `is_alive` then."""
@@ -172,7 +174,7 @@ def main(settings: WorkerSettings, channels: list[Connection]) -> None:
     allocate = SharedBufferAllocator(memory).allocate
     tagger = BatchedTagger(network, settings.rows, settings.precision, allocate=allocate)
     buffers = [SharedHopBuffer(memory, offset, settings) for offset in settings.channel_offsets]
-    channels[0].send_bytes(READY)
+    channels[0].send_bytes(READY + CPU_TIME.pack(time.process_time()))
     while True:
         ready = wait(channels)
         for channel, buffer in zip(channels, buffers, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from streamtag.errors import DeviceError, SpecError
 from streamtag.inference.worker import WorkerProcess, WorkerSettings, available
+from streamtag.model.batched import BatchedTagger
 from streamtag.model.model_file import serialize
 from streamtag.model.network import TaggerNetwork
 from streamtag.model.recurrent import check_precision
@@ -51,10 +53,17 @@ class WorkerPool(StreamStates):
     """
 
     def __init__(
-        self, network: TaggerNetwork, rows: int, precision: str, processes: int, restart_delay_s: float = 1.0
+        self,
+        network: TaggerNetwork,
+        rows: int,
+        precision: str,
+        processes: int,
+        restart_delay_s: float = 1.0,
+        wait_for_start: bool = True,
     ) -> None:
         """Start the processes.
 
+        wait_for_start: return when they are ready; if not, the calling threads compute until the first one is.
         restart_delay_s: pause after a replacement failed to start; it doubles each time, up to MAX_RESTART_DELAY_S.
         Raises SpecError for an unknown precision or a system that cannot share memory, DeviceError if a process does
         not start.
@@ -77,6 +86,11 @@ class WorkerPool(StreamStates):
         self._memory[slice(*weights_at)] = weights
         self._memory[slice(*description_at)] = description.encode()
         super().__init__(network, rows, SharedBufferAllocator(self._memory).allocate)
+        # of the same states: computes until the first process is ready
+        self._local: BatchedTagger | None = None
+        if not wait_for_start:
+            allocate = SharedBufferAllocator(self._memory).allocate
+            self._local = BatchedTagger(network, rows, precision, allocate=allocate)
         self._max_batch = settings.max_batch
         self._steps = 0
         self._ended_cpu_s = 0.0
@@ -92,7 +106,11 @@ class WorkerPool(StreamStates):
                 )
                 self._workers.append(_Worker(WorkerProcess(self._memory, own), own, [*range(CHANNELS)]))
             for worker in self._workers:
-                worker.process.wait_until_ready(START_TIMEOUT_S)
+                if wait_for_start:
+                    worker.process.wait_until_ready(START_TIMEOUT_S)
+                else:
+                    worker.is_ready = False
+                    self._run_in_background(self._await_start, worker)
         except BaseException:
             self.close()
             raise
@@ -101,6 +119,11 @@ class WorkerPool(StreamStates):
     def pids(self) -> tuple[int, ...]:
         """Process IDs of the workers, including those that have ended and were not replaced yet."""
         return tuple(worker.process.pid for worker in self._workers)
+
+    @property
+    def is_ready(self) -> bool:
+        """All processes have started."""
+        return all(worker.is_ready for worker in self._workers)
 
     @property
     def running_steps(self) -> int:
@@ -141,6 +164,10 @@ class WorkerPool(StreamStates):
             os.close(self._memory_fd)
 
     def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        if (local := self._local) is not None:
+            if not any(worker.is_ready for worker in self._workers):
+                return local.step(audio, rows)
+            self._local = None
         worker, channel = self._acquire()
         try:
             return worker.process.step(channel, audio, rows)
@@ -169,10 +196,24 @@ class WorkerPool(StreamStates):
             worker.free_channels.append(channel)
             worker.is_ready &= is_alive
             if not worker.is_ready and len(worker.free_channels) == CHANNELS and not self._is_closed:
-                thread = Thread(target=self._restart, args=(worker,), name="streamtag-restart", daemon=True)
-                self._restarts = [other for other in self._restarts if other.is_alive()] + [thread]
-                thread.start()
+                self._run_in_background(self._restart, worker)
             self._changed.notify()
+
+    def _run_in_background(self, function: Callable[[_Worker], None], worker: _Worker) -> None:
+        thread = Thread(target=function, args=(worker,), name="streamtag-restart", daemon=True)
+        self._restarts = [other for other in self._restarts if other.is_alive()] + [thread]
+        thread.start()
+
+    def _await_start(self, worker: _Worker) -> None:
+        try:
+            worker.process.wait_until_ready(START_TIMEOUT_S)
+        except DeviceError:
+            if not self._is_closed:
+                self._restart(worker)
+            return
+        with self._changed:
+            worker.is_ready = True
+            self._changed.notify_all()
 
     def _restart(self, worker: _Worker) -> None:
         """Replace the process; try until that succeeds or the pool is closed."""

@@ -172,7 +172,7 @@ class CapacityMeasurement:
         self._max_size = max(1, min(config.batch, (pool.slots - reserved_slots) // workers))
         bank = EventDetectorBank(tags, thresholds, workers * self._max_size)
         self._processor = BatchProcessor(pool, bank, _to_json, "", time.monotonic)
-        self._cpu_s, self._config = pool.cpu_s, config
+        self._pool, self._cpu_s, self._config = pool, pool.cpu_s, config
         self._sets = [SyntheticStreams(self._processor, config, pool) for _ in range(workers)]
         self._available = list(self._sets)
         self._size = 1
@@ -188,8 +188,9 @@ class CapacityMeasurement:
         return (self.cost is not None or self._has_failed) and len(self._available) == len(self._sets)
 
     def next_piece(self) -> SyntheticStreams | None:
-        """Return streams for a worker to step, or None if all are in use, or no more pieces are needed."""
-        if self.cost is not None or self._has_failed or not self._available:
+        """Return streams for a worker to step, or None if all are in use, the pool's processes start, or no
+        more pieces are needed."""
+        if self.cost is not None or self._has_failed or not self._available or not self._pool.is_ready:
             return None
         piece = self._available.pop()
         piece.size = self._size

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from streamtag.inference.batch import SessionPool
 
 CLOSING_RETRY_S = 10.0
+MEASUREMENT_POLL_S = 0.1  # between two looks whether the pool's processes have started
 
 
 class Scheduler:
@@ -224,7 +225,8 @@ class Scheduler:
                         return task
                     if not wait:
                         return None
-                    times = (self._ready.wait_s(now), self._registry.wait_s(now))
+                    poll_s = None if self._ready.measurement is None else MEASUREMENT_POLL_S
+                    times = (self._ready.wait_s(now), self._registry.wait_s(now), poll_s)
                     self._work_available.wait(min((time for time in times if time is not None), default=None))
             for stream in expired:
                 stream.buffer.end_input(now)

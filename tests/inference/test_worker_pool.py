@@ -190,6 +190,30 @@ def test_a_stream_moves_from_threads_to_processes(tagger: Tagger) -> None:
     agree(frames, drain(whole)[unmoved], atol=1e-5)
 
 
+def test_threads_compute_until_a_process_has_started(tagger: Tagger) -> None:
+    """The streams continue in the processes, and their states are the same ones."""
+    alone, rows = BatchedTagger(tagger.network, 3), np.arange(3)
+    with SessionPool(tagger, 3, processes=1, wait_for_start=False) as pool:
+        assert not pool.is_ready
+        sessions = [pool.add() for _ in rows]
+        cpu_s = None
+        for turn in range(12):
+            audio = hops(3, turn)
+            for session, samples in zip(sessions, audio, strict=True):
+                session.feed(samples[HOP // 2 :] if turn == 0 else samples)
+            expected = alone.step(
+                audio if turn else np.concatenate([np.zeros_like(audio[:, : HOP // 2]), audio[:, HOP // 2 :]], 1), rows
+            )
+            stepped = pool.step(sessions)
+            for (_, frames), probs in zip(stepped, expected, strict=True):
+                assert not frames or np.abs(frames[0].probs - probs).max() < 1e-5
+            if turn == 5:
+                assert wait_until(lambda: pool.is_ready)
+                cpu_s = pool.cpu_s() - time.process_time()
+        assert cpu_s is not None
+        assert pool.cpu_s() - time.process_time() > cpu_s > 0  # a process has computed
+
+
 def test_impossible_settings_are_refused(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="int4"):
         SessionPool(tagger, 1, "int4", processes=1)
