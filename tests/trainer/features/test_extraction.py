@@ -162,7 +162,7 @@ def test_missing_space_is_reported_before_any_work(
     store = Cache(tmp_path, few(manifest), "mel", 1)
     usage = type("Usage", (), {"free": 100_000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(OutputError, match=r"about 0\.0 GB are needed, 0\.0 GB are free"):
+    with pytest.raises(OutputError, match=r"about 0\.00 GB are needed, 0\.00 GB are free"):
         drain(prepare(store, 0, 0))
     assert not store.store(0).index_path.exists()
 
