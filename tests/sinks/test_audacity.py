@@ -37,7 +37,7 @@ def test_other_tags_are_left_out_and_an_empty_track_is_an_empty_file(tmp_path: P
 
 
 @pytest.mark.parametrize("events", [[("harp", "on", -0.1), ("harp", "off", 0.1)], [("harp", "on", 11.0)]])
-def test_no_label_ends_before_it_starts_or_starts_before_the_sound(
+def test_labels_lie_within_the_stream(
     tmp_path: Path, selection: Selection, events: list[tuple[str, str, float]]
 ) -> None:
     start, end, _ = _written(tmp_path / "a.txt", events, selection).split("\t")

@@ -53,10 +53,3 @@ def test_the_first_of_several_failures_is_raised() -> None:
         group.publish(Gap("mic", start, 0.5))
     with pytest.raises(OutputError, match="first"):
         group.raise_failure()
-
-
-def test_without_a_failure_nothing_is_raised() -> None:
-    group = SinkGroup([])
-    group.publish(End("mic", 0.0, 0, {}))
-    assert not group.has_failed
-    group.raise_failure()

@@ -23,7 +23,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_row_a_frame_one_column_a_tag(
+def test_one_row_per_frame_and_one_column_per_tag(
     tmp_path: Path, make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     path = tmp_path / "tags.csv"
@@ -39,7 +39,7 @@ def test_one_row_a_frame_one_column_a_tag(
     np.testing.assert_allclose(values, probs, atol=5.1e-5)
 
 
-def test_chosen_tags_are_the_columns_and_top_does_not_count(
+def test_the_columns_are_the_selected_tags_without_top(
     tmp_path: Path, make_messages: MakeMessages, probs: NDArray[np.float64]
 ) -> None:
     tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
@@ -51,7 +51,7 @@ def test_chosen_tags_are_the_columns_and_top_does_not_count(
 
 
 @pytest.mark.parametrize(("error", "kept"), [(BrokenPipeError, True), (KeyboardInterrupt, False)])
-def test_rows_are_kept_when_only_standard_output_was_closed(
+def test_rows_are_kept_after_a_broken_pipe_only(
     tmp_path: Path, selection: Selection, error: type[BaseException], kept: bool
 ) -> None:
     path = tmp_path / "tags.csv"

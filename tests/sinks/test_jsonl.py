@@ -33,7 +33,7 @@ def _parsed(file: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.getvalue().splitlines()]
 
 
-def test_frames_events_and_the_end_in_their_order(
+def test_each_message_is_a_line_that_is_flushed(
     make_messages: Callable[..., list[Frame]],
     selection: Selection,
     probs: NDArray[np.float64],
@@ -60,7 +60,7 @@ def test_frames_events_and_the_end_in_their_order(
     assert end["summary"] == {"guitar": 0.21, "harp": 0.12}
 
 
-def test_top_and_tags_thin_frames_summaries_and_events(
+def test_top_and_tags_filter_frames_summaries_and_events(
     make_messages: Callable[..., list[Frame]],
     probs: NDArray[np.float64],
 ) -> None:

@@ -28,7 +28,7 @@ def _pixels(png: bytes) -> NDArray[np.float64]:
     return image
 
 
-def test_twenty_tags_are_1600_by_900_pixels_on_dark_paper() -> None:
+def test_twenty_tags_make_1600_by_900_pixels() -> None:
     tags = tuple(f"tag {index}" for index in range(50))
     timeline = Timeline("song.mp3", tags)
     timeline.seconds = 1.0
@@ -37,7 +37,7 @@ def test_twenty_tags_are_1600_by_900_pixels_on_dark_paper() -> None:
     np.testing.assert_allclose(image[2, 2], to_rgb(BACKGROUND), atol=0.01)
 
 
-def test_strongest_first_with_times_and_the_files_name(
+def test_the_strongest_tags_come_first_with_times_and_the_name(
     make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     picture = figure(make_timeline(probs, name="A song.mp3", seconds=10.24), [], selection)
@@ -53,14 +53,7 @@ def test_strongest_first_with_times_and_the_files_name(
     assert values[1, 0] > 0.8 > 0.2 > values[1, -1]  # the drums end
 
 
-def test_brightness_is_probability(make_timeline: MakeTimeline, selection: Selection) -> None:
-    weak, strong = np.full((20, 6), 0.02), np.full((20, 6), 0.98)
-    dark, bright = (_pixels(draw(make_timeline(probs), [], selection, "png")) for probs in (weak, strong))
-    middle = (slice(150, 300), slice(300, 1200))
-    assert bright[middle].mean() > 3 * dark[middle].mean()
-
-
-def test_what_counts_as_present_is_underlined(make_timeline: MakeTimeline, selection: Selection) -> None:
+def test_labels_are_underlined(make_timeline: MakeTimeline, selection: Selection) -> None:
     def underlined(*labels: Label) -> int:
         picture = draw(make_timeline(np.zeros((40, 6))), labels, selection, "png")
         return int((np.abs(_pixels(picture) - to_rgb(PRESENT)).max(axis=2) < 0.1).sum())
@@ -72,7 +65,7 @@ def test_what_counts_as_present_is_underlined(make_timeline: MakeTimeline, selec
     assert underlined(Label(1.0, 2.0, "no such row")) == nothing
 
 
-def test_the_underlines_are_those_of_the_label_track(
+def test_labels_are_those_of_the_label_track(
     tmp_path: Path, make_timeline: MakeTimeline, selection: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Label] = []
@@ -104,7 +97,7 @@ def test_any_name_and_length_can_be_drawn(
 @pytest.mark.parametrize(
     ("suffix", "magic"), [("png", b"\x89PNG"), ("PNG", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_the_suffix_is_the_format(
+def test_the_suffix_determines_the_format(
     tmp_path: Path,
     make_timeline: MakeTimeline,
     selection: Selection,
@@ -120,7 +113,7 @@ def test_the_suffix_is_the_format(
 
 
 @pytest.mark.parametrize("name", ["tags", "tags.txt", "tags.mp3"])
-def test_other_suffixes_are_refused_before_the_work(selection: Selection, name: str) -> None:
+def test_other_suffixes_are_refused_at_once(selection: Selection, name: str) -> None:
     with pytest.raises(OutputError, match=r"must end in one of \.png, \.svg, \.pdf$"):
         Tagogram({"song.mp3": Path(name)}, selection)
 
@@ -136,7 +129,7 @@ def test_ticks_are_few_and_round(seconds: float) -> None:
         assert len(ticks) >= 5
 
 
-def test_few_frames_become_lines_and_many_become_means() -> None:
+def test_few_frames_are_interpolated_and_many_averaged() -> None:
     np.testing.assert_allclose(resample_columns(np.array([0.2])), np.full(MAX_COLUMNS, 0.2))
     rising = resample_columns(np.array([0.0, 1.0]))
     assert np.all(np.diff(rising) >= 0)

@@ -31,7 +31,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_every_message_is_there_with_its_time(
+def test_every_message_is_recorded_with_its_time(
     tmp_path: Path,
     make_messages: Callable[..., list[Frame]],
     probs: NDArray[np.float64],
@@ -50,34 +50,6 @@ def test_every_message_is_there_with_its_time(
     assert list(lines[1]["tags"]) == list(TAGS)
     # `at` is a new field: whoever reads the protocol reads a recording
     assert parse(path.read_bytes().splitlines()[0]) == HELLO
-
-
-def test_it_can_be_read_while_it_grows(
-    tmp_path: Path, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
-) -> None:
-    path = tmp_path / "r.jsonl"
-    with MessageRecorder(path, HELLO, pytest.fail) as record:
-        record.begin(STREAM, TIMELINE)
-        assert [line["type"] for line in _lines(path)] == ["hello"]
-        for number, frame in enumerate(make_messages(probs[:3])):
-            record.write(frame)
-            assert len(_lines(path)) == number + 2
-
-
-def test_one_hello_is_enough_for_many_streams(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    with MessageRecorder(path, HELLO, pytest.fail) as record:
-        for name in ("a", "b"):
-            record.begin(StreamInfo(name), TIMELINE)
-            record.write(Gap(name, 1.0, 0.5))
-    assert [line["type"] for line in _lines(path)] == ["hello", "gap", "gap"]
-
-
-def test_what_is_told_before_any_stream_begins_is_recorded(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    with MessageRecorder(path, HELLO, pytest.fail) as record:
-        record.write(Error("no such device"))
-    assert [line["type"] for line in _lines(path)] == ["hello", "error"]
 
 
 def test_an_older_recording_stays_until_a_stream_begins(tmp_path: Path) -> None:
@@ -108,7 +80,7 @@ os.kill(os.getpid(), 9)
     assert [line.get("start") for line in _lines(path)[1:]] == list(range(50))
 
 
-def test_its_own_source_is_not_written_over(tmp_path: Path) -> None:
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
     path, link = tmp_path / "song.wav", tmp_path / "link.wav"
     path.write_bytes(b"sound")
     os.link(path, link)
@@ -121,7 +93,7 @@ def test_its_own_source_is_not_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "no/such/folder/r.jsonl", "x" * 300])
-def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path, name: str) -> None:
+def test_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         MessageRecorder(tmp_path / name, HELLO, pytest.fail)
 
@@ -182,7 +154,7 @@ def test_hello_comes_first_if_the_disk_was_full_from_the_start(
     assert (record.unrecorded, len(reports)) == (1, 2)
 
 
-def test_a_folder_that_is_gone_is_reported_and_recording_begins_when_it_is_back(tmp_path: Path) -> None:
+def test_recording_begins_when_a_missing_folder_is_back(tmp_path: Path) -> None:
     folder, reports = tmp_path / "stick", list[str]()
     folder.mkdir()
     path = folder / "r.jsonl"

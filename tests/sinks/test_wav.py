@@ -29,7 +29,7 @@ def read(path: Path) -> tuple[NDArray[np.float32], int]:
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
 @pytest.mark.parametrize("size", [1, 441, 5000])
-def test_every_sample_is_kept_bit_by_bit(rate: int, size: int, tmp_path: Path) -> None:
+def test_every_sample_is_kept_exactly(rate: int, size: int, tmp_path: Path) -> None:
     sound = noise(0.2 if size == 1 else 2, rate)
     sound[10] = 3.5  # over full scale
     with WavFile(tmp_path / "heard.wav") as file:
@@ -40,7 +40,7 @@ def test_every_sample_is_kept_bit_by_bit(rate: int, size: int, tmp_path: Path) -
     np.testing.assert_array_equal(samples, sound)
 
 
-def test_another_rate_on_the_way_is_resampled_to_the_first(tmp_path: Path) -> None:
+def test_another_sample_rate_is_resampled_to_the_first(tmp_path: Path) -> None:
     first, second = noise(1, 48000), noise(1, 44100)
     with WavFile(tmp_path / "heard.wav") as file:
         file.write(first, 48000)
@@ -55,27 +55,14 @@ def test_another_rate_on_the_way_is_resampled_to_the_first(tmp_path: Path) -> No
     np.testing.assert_array_equal(samples[96000:], first)
 
 
-def test_nothing_heard_is_a_wav_without_sound(tmp_path: Path) -> None:
+def test_without_samples_the_file_is_valid(tmp_path: Path) -> None:
     with WavFile(tmp_path / "heard.wav"):
         pass
     samples, _ = read(tmp_path / "heard.wav")
     assert len(samples) == 0
 
 
-def test_an_error_meanwhile_loses_nothing(tmp_path: Path) -> None:
-    sound = noise(1, 16000)
-
-    def break_off() -> None:
-        with WavFile(tmp_path / "heard.wav") as file:
-            file.write(sound, 16000)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        break_off()
-    np.testing.assert_array_equal(read(tmp_path / "heard.wav")[0], sound)
-
-
-def test_what_was_written_before_a_kill_can_be_read(tmp_path: Path) -> None:
+def test_samples_written_before_a_kill_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "heard.wav"
     code = (
         "import os, signal, sys, numpy\nfrom pathlib import Path\nfrom streamtag.sinks.wav import WavFile\n"
@@ -89,7 +76,7 @@ def test_what_was_written_before_a_kill_can_be_read(tmp_path: Path) -> None:
     assert (samples == 0.25).all()
 
 
-def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no folder"):
         WavFile(tmp_path / "nowhere" / "heard.wav")
     with pytest.raises(OutputError, match="is a folder"):
@@ -97,7 +84,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     link = tmp_path / "heard.wav"
     link.symlink_to("/dev/full")
 
@@ -108,12 +95,3 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match=r"heard\.wav: cannot write: .*no space"):
         fill()
-
-
-def test_it_is_a_wav_that_others_read_too(tmp_path: Path) -> None:
-    with WavFile(tmp_path / "heard.wav") as file:
-        file.write(noise(1, 16000), 16000)
-    head = (tmp_path / "heard.wav").read_bytes()[:12]
-    assert head[:4] == b"RIFF"
-    assert head[8:] == b"WAVE"
-    assert int.from_bytes(head[4:8], "little") + 8 == (tmp_path / "heard.wav").stat().st_size

@@ -59,14 +59,8 @@ def _text(panel: FileProgressView, console: Console) -> list[str]:
         (Progress(61, 1, 60), "1:01 / 1:01  61 x real time  0:00 left"),
     ],
 )
-def test_progress_in_figures(progress: Progress, figures: str) -> None:
+def test_progress_is_position_speed_and_remaining_time(progress: Progress, figures: str) -> None:
     assert str(progress) == figures
-
-
-def test_the_share_that_is_done() -> None:
-    assert Progress(30, 1, 60).fraction == 0.5
-    assert Progress(90, 1, 60).fraction == 1.0
-    assert Progress(90, 1, None).fraction is None
 
 
 def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
@@ -128,7 +122,7 @@ def test_a_terminal_of_ascii_gets_ascii(
     assert "====" in text
 
 
-def test_nothing_of_it_is_left_on_the_screen(selection: Selection) -> None:
+def test_it_erases_itself(selection: Selection) -> None:
     console = _console()
     panel = FileProgressView(console, selection)
     panel.begin(StreamInfo("song.mp3"), TIMELINE)

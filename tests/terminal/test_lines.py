@@ -33,7 +33,7 @@ def _lines(**wanted: object) -> tuple[PlainLines, Flushed]:
     return PlainLines(file, Selection.of(NAMES, (0.5,) * 6, **wanted)), file  # type: ignore[arg-type]
 
 
-def test_a_line_a_second_with_the_mean_of_its_frames_strongest_first() -> None:
+def test_one_line_per_second_with_the_mean_of_its_frames() -> None:
     lines, file = _lines(top=2)
     for number in range(12):  # up to 2.8 s
         lines.write(_frame(number, scale=1.0 if number % 4 < 2 else 0.5))
@@ -41,7 +41,7 @@ def test_a_line_a_second_with_the_mean_of_its_frames_strongest_first() -> None:
     assert file.flushes == 2
 
 
-def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
+def test_five_tags_are_printed_unless_some_are_selected() -> None:
     for chosen, count in (({}, MAX_TAGS), ({"names": ["harp", "piano"]}, 2)):
         lines, file = _lines(**chosen)
         for number in range(6):
@@ -51,7 +51,7 @@ def test_without_top_five_tags_are_told_and_with_tags_only_these() -> None:
         assert ("piano 0.30  harp 0.05" in line) == (count == 2)
 
 
-def test_what_happens_in_between_has_its_own_lines_in_order() -> None:
+def test_events_gaps_errors_and_the_end_have_their_own_lines() -> None:
     lines, file = _lines(top=1)
     lines.write(_frame(0))
     lines.write(Event("mic", "guitar", "on", 0.3))
@@ -69,7 +69,7 @@ def test_what_happens_in_between_has_its_own_lines_in_order() -> None:
     ]
 
 
-def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
+def test_events_at_the_end_follow_the_last_second() -> None:
     lines, file = _lines(top=1)
     lines.write(_frame(4))  # at 1.024 s
     lines.write(Event("mic", "guitar", "on", 1.024))
@@ -83,7 +83,7 @@ def test_what_goes_off_at_the_end_comes_after_the_last_second() -> None:
     ]
 
 
-def test_events_of_tags_that_nobody_wants_are_left_out() -> None:
+def test_events_of_other_tags_are_left_out() -> None:
     lines, file = _lines(names=["harp"])
     lines.write(Event("mic", "guitar", "on", 0.3))
     lines.write(Event("mic", "harp", "off", 0.3))
@@ -91,7 +91,7 @@ def test_events_of_tags_that_nobody_wants_are_left_out() -> None:
     assert file.getvalue() == "0:00  harp off\n"
 
 
-def test_streams_of_one_server_are_kept_apart() -> None:
+def test_each_stream_of_a_server_has_its_own_lines() -> None:
     file = Flushed()
     lines = NamedLines(file, Selection.of(NAMES, (0.5,) * 6, top=1))
     for number in range(6):
@@ -101,7 +101,7 @@ def test_streams_of_one_server_are_kept_apart() -> None:
     assert file.getvalue().splitlines() == ["a  0:00  guitar 0.90", "b  0:00  guitar 0.45", "full"]
 
 
-def test_a_frame_of_few_tags_and_names_that_would_command_the_terminal() -> None:
+def test_missing_tags_count_as_zero_and_control_characters_are_replaced() -> None:
     lines, file = _lines(top=1)
     lines.write(Frame("mic", 0, -0.256, 0.256, {"harp": 0.4, "unheard of": 1.0}))
     lines.write(Error("\x1b[2J\ngone", "\x07mic"))
@@ -109,7 +109,7 @@ def test_a_frame_of_few_tags_and_names_that_would_command_the_terminal() -> None
     assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame\n"
 
 
-def test_a_reader_that_has_gone_is_the_callers_business() -> None:
+def test_a_broken_pipe_raises_an_error() -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError(text)

@@ -243,12 +243,6 @@ def test_it_is_hidden_for_a_while_and_shown_again(shown: Shown) -> None:
     assert "mic" in output[hidden:]
 
 
-def test_it_is_hidden_when_something_fails(shown: Shown) -> None:
-    with pytest.raises(RuntimeError), shown.panel:
-        raise RuntimeError
-    assert b"\x1b[?1049l" in shown.buffer.getvalue()
-
-
 def test_it_redraws_by_itself() -> None:
     drawn = threading.Semaphore(0)
     shown = Shown(status=StatusInfo(facts=lambda: (drawn.release() or "",)))  # type: ignore[func-returns-value]

@@ -33,7 +33,7 @@ def _printed(card: dict[str, Any]) -> str:
     return file.getvalue()
 
 
-def test_it_tells_where_the_weights_come_from_and_how_good_they_are() -> None:
+def test_the_card_shows_provenance_and_scores() -> None:
     lines = [" ".join(line.split()) for line in _printed(CARD).splitlines()]
     assert lines[:2] == ["streamtag-small", "my/model.safetensors"]
     for line in ("A tagger for tests.", "CC BY-NC-SA 4.0", "clips 1,400", "hours 11.2", "soft labels"):
@@ -44,7 +44,7 @@ def test_it_tells_where_the_weights_come_from_and_how_good_they_are() -> None:
     assert lines[lines.index("something new") + 1] == "one, two"
 
 
-def test_every_tag_has_its_threshold_and_its_scores() -> None:
+def test_every_tag_is_shown_with_its_threshold_and_scores() -> None:
     lines = [line.split() for line in _printed(CARD).splitlines()]
     assert ["tag", "threshold", "ROC-AUC", "PR-AUC", "positives"] in lines
     assert ["guitar", "0.25", "0.950", "-", "12"] in lines
@@ -54,17 +54,13 @@ def test_every_tag_has_its_threshold_and_its_scores() -> None:
 @pytest.mark.parametrize(
     "card", [{}, {"per_tag": None, "scores": "good"}, {"per_tag": {"guitar": 0.5}}, {"scores": {}}]
 )
-def test_missing_fields_are_no_trouble(card: dict[str, Any]) -> None:
+def test_fields_may_be_missing(card: dict[str, Any]) -> None:
     lines = [line.split() for line in _printed(card).splitlines()]
     assert lines[0] == ["model"]
     assert ["guitar", "0.25"] in lines
 
 
-def test_prose_is_no_markup() -> None:
-    assert "[bold]not bold[/bold]" in _printed({"description": "[bold]not bold[/bold]", "name": "[x]"})
-
-
-def test_machines_get_it_all_without_what_json_does_not_know() -> None:
+def test_the_card_as_json_replaces_nan_with_null() -> None:
     view = CardView(Path("my/model.safetensors"), TAGS, THRESHOLDS, CARD)
     back = json.loads(json.dumps(view.to_dict(), allow_nan=False))
     assert back["tags"] == list(TAGS)

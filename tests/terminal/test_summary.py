@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
@@ -42,7 +43,7 @@ def _printed(file: io.StringIO, timeline: Timeline, selection: Selection) -> str
     return file.getvalue()
 
 
-def test_rows_say_how_strong_where_and_how_over_time(
+def test_rows_hold_mean_peak_and_course_of_the_strongest_tags(
     make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     guitar, drums, harp = rows(make_timeline(probs), selection)[:3]
@@ -55,19 +56,6 @@ def test_rows_say_how_strong_where_and_how_over_time(
     assert guitar.is_present
     assert not drums.is_present  # 0.475 on the average, below 0.5
     assert harp.is_present  # weak, but a rare tag
-
-
-def test_as_many_rows_as_asked_for(make_timeline: MakeTimeline) -> None:
-    tags = tuple(f"tag {index}" for index in range(50))
-    timeline = Timeline("song.mp3", tags)
-    assert rows(timeline, Selection.of(tags, (0.5,) * 50)) == []
-    source = make_timeline(np.zeros((1, 6)))
-    assert len(source) == 1
-    from streamtag.inference.frame import TagFrame
-
-    timeline.add(TagFrame(0, -0.256, 0.256, np.linspace(0, 1, 50, dtype=np.float32)))
-    assert len(rows(timeline, Selection.of(tags, (0.5,) * 50))) == MAX_ROWS
-    assert len(rows(timeline, Selection.of(tags, (0.5,) * 50, top=33))) == 33
 
 
 def test_a_pipe_gets_plain_text_in_columns(
@@ -88,37 +76,27 @@ def test_a_terminal_gets_colours(make_timeline: MakeTimeline, selection: Selecti
     assert "\x1b[" in _printed(Terminal(), make_timeline(probs), selection)
 
 
-def test_no_color_is_respected(
-    make_timeline: MakeTimeline,
-    selection: Selection,
-    probs: NDArray[np.float64],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[32m" not in _printed(Terminal(), make_timeline(probs), selection)
+def test_there_are_ten_rows_unless_top_says_otherwise() -> None:
+    tags = tuple(f"tag {index}" for index in range(50))
+    timeline = Timeline("song.mp3", tags)
+    assert rows(timeline, Selection.of(tags, (0.5,) * 50)) == []
+    timeline.add(TagFrame(0, -0.256, 0.256, np.linspace(0, 1, 50, dtype=np.float32)))
+    assert len(rows(timeline, Selection.of(tags, (0.5,) * 50))) == MAX_ROWS
+    assert len(rows(timeline, Selection.of(tags, (0.5,) * 50, top=33))) == 33
 
 
-def test_an_encoding_without_blocks_gets_ascii(
-    make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
-) -> None:
-    class Old(io.StringIO):
-        encoding = "ascii"
-
-    _printed(Old(), make_timeline(probs), selection).encode("ascii")
-
-
-def test_names_are_no_markup_and_never_cut(make_timeline: MakeTimeline, selection: Selection) -> None:
+def test_names_are_printed_as_they_are(make_timeline: MakeTimeline, selection: Selection) -> None:
     name = "[bold]" + "long " * 60 + ":smile:.mp3"
     text = _printed(Pipe(), make_timeline(np.zeros((3, 6)), name=name), selection)
     assert text.splitlines()[0] == f"{name}  0:00  3 frames"
 
 
-def test_one_frame_is_one_frame_and_none_is_no_table(make_timeline: MakeTimeline, selection: Selection) -> None:
+def test_a_stream_without_frames_has_no_table(make_timeline: MakeTimeline, selection: Selection) -> None:
     assert "1 frame\n" in _printed(Pipe(), make_timeline(np.zeros((1, 6))), selection)
     assert _printed(Pipe(), make_timeline(np.zeros((0, 6))), selection) == "song.mp3  0:00  0 frames\n\n"
 
 
-def test_a_closed_pipe_is_the_callers_business() -> None:
+def test_a_closed_pipe_raises_an_error() -> None:
     class Closed(Pipe):
         def write(self, text: str) -> int:  # noqa: ARG002
             raise BrokenPipeError
