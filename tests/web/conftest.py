@@ -69,7 +69,7 @@ class Opened:
     def ignore_complaints(self) -> list[str]:
         """The complaints so far, which count no more."""
         if not self.page.is_closed():
-            self.page.wait_for_timeout(1)  # what the browser has said by now is heard
+            self.page.wait_for_timeout(1)  # let pending console messages arrive
         complaints, self.monitor.complaints = self.monitor.complaints, []
         return complaints
 
@@ -150,7 +150,7 @@ def server(start: Callable[..., ServerThread]) -> ServerThread:
 def open_page(browser: Browser) -> Iterator[Open]:
     """open_page(address, before=None, wait=True, **options of a context) -> an opened page.
 
-    before(page): done before it loads. wait: until it has heard the server's hello.
+    before(page): done before it loads. wait: until it has received the hello message.
     """
     opened: list[Opened] = []
     with ExitStack() as stack:
@@ -171,7 +171,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         yield open_page
         for each in opened:
             if not each.page.is_closed():
-                each.page.wait_for_timeout(1)  # what the browser has said by now is heard
+                each.page.wait_for_timeout(1)  # let pending console messages arrive
     complaints = [complaint for each in opened for complaint in each.monitor.complaints]
     assert complaints == []
 

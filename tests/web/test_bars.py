@@ -1,4 +1,4 @@
-"""What is heard now: bars, their order, pins, the filter, words."""
+"""Bars of the present tags: order, pins, filter, announcements."""
 
 from __future__ import annotations
 

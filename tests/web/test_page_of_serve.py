@@ -95,16 +95,16 @@ def test_a_file_is_tagged_like_streamtag_file(
 ) -> None:
     page = open_page(address).page
     page.locator("#files").set_input_files(played)
-    expect(source(page).locator(".words")).to_contain_text("heard in", timeout=60_000)
+    expect(source(page).locator(".words")).to_contain_text("tagged in", timeout=60_000)
     lines = saved(page, tmp_path / "session.jsonl")
-    heard = frames(lines, "evening ride.wav")
+    received = frames(lines, "evening ride.wav")
     tagger = load(model, "cpu")
     alone = tagger.tag(played)
-    assert heard.shape == alone.probs.shape
-    assert agreement(heard, alone.probs) > 0.99
-    assert np.abs(heard - alone.probs).max() < 0.02
+    assert received.shape == alone.probs.shape
+    assert agreement(received, alone.probs) > 0.99
+    assert np.abs(received - alone.probs).max() < 0.02
     other = tagger.tag(write_wav(tmp_path / "other.wav", make_sound(6, SECONDS, RATE), RATE))
-    assert agreement(heard, other.probs) < 0.9
+    assert agreement(received, other.probs) < 0.9
     (end,) = [line for line in lines if line["type"] == "end"]
     assert end["seconds"] == pytest.approx(SECONDS, abs=0.05)
     best = sorted(alone.summary.items(), key=lambda item: -item[1])[0]

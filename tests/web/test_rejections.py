@@ -36,7 +36,7 @@ def test_a_full_server_is_retried_after_its_delay(
     assert stub.connections == []
     stub.health["room"] = 1
     assert stub.wait_for(1).closed.wait(10)
-    expect(words(page)).to_contain_text("heard in")
+    expect(words(page)).to_contain_text("tagged in")
 
 
 def test_a_starting_server_is_asked_until_it_accepts_audio(
@@ -55,7 +55,7 @@ def test_an_overloaded_server_is_explained(start_stub: Callable[..., IngestStub]
     stub = start_stub(status="degraded", retry_after_s=30)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(song)
-    expect(words(page)).to_have_text(re.compile(r"takes no new stream now. Again in \d\d s.$"))
+    expect(words(page)).to_have_text(re.compile(r"accepts no new stream now. Again in \d\d s.$"))
     page.get_by_role("button", name="Cancel").click()
     expect(words(page)).to_have_text("cancelled")
 
@@ -107,7 +107,7 @@ def test_a_token_for_producers_is_asked_for_and_used(stub: IngestStub, open_page
     connections = stub.wait_for(1), stub.wait_for(2)
     assert [connection.query["token"] for connection in connections] == ["r&ght", "r&ght"]
     expect(field).to_be_hidden()
-    expect(words(page).last).to_contain_text("heard in")
+    expect(words(page).last).to_contain_text("tagged in")
     assert "r&ght" not in page.evaluate("JSON.stringify(localStorage)")
     opened.ignore_complaints()
 
@@ -149,7 +149,7 @@ def test_sending_works_by_keyboard(stub: IngestStub, open_page: Open, song: Path
             break
         page.wait_for_timeout(50)
     choosers[0].set_files(song)
-    expect(words(page)).to_contain_text("heard in")
+    expect(words(page)).to_contain_text("tagged in")
     show, dismiss = (
         page.get_by_role("button", name="Show song.wav"),
         page.get_by_role("button", name="Dismiss: song.wav"),

@@ -82,10 +82,10 @@ def test_a_chosen_file_arrives_unchanged(stub: IngestStub, open_page: Open, tmp_
     assert connection.sent_end
     assert (connection.name, connection.query["format"], connection.query["channels"]) == ("song.wav", "s16le", "1")
     assert len(connection.sound) == pytest.approx(4 * connection.rate, abs=0.02 * connection.rate)
-    heard = connection.sound[: 3 * connection.rate]
+    received = connection.sound[: 3 * connection.rate]
     mean = np.interp(np.arange(4 * connection.rate) / connection.rate, np.arange(len(left)) / rate, (left + right) / 2)
-    assert correlation(heard, mean) > 0.99
-    assert abs(correlation(heard, make_sound(3, 4, connection.rate))) < 0.3  # another sound
+    assert correlation(received, mean) > 0.99
+    assert abs(correlation(received, make_sound(3, 4, connection.rate))) < 0.3  # another sound
 
 
 def test_the_summary_is_shown_at_the_end(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_the_summary_is_shown_at_the_end(stub: IngestStub, open_page: Open, tmp_
     row = sources(page)
     expect(row.locator(".title")).to_have_text("evening ride.wav")
     expect(row.locator(".words")).to_have_text(
-        re.compile(r"^0:03, heard in [\d.]+ s · guitar 0.81, drums 0.40, piano 0.12$")
+        re.compile(r"^0:03, tagged in [\d.]+ s · guitar 0.81, drums 0.40, piano 0.12$")
     )
     expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
-    expect(page.locator("#hearing")).to_have_text("Heard on average")
+    expect(page.locator("#present-title")).to_have_text("Average")
     row.get_by_role("button", name="Dismiss").click()
     expect(page.locator("#sources")).to_be_hidden()
     assert page.evaluate("document.activeElement.id") == "tag-files"
@@ -114,7 +114,7 @@ def test_several_files_go_one_after_another(stub: IngestStub, open_page: Open, t
     assert all(connection.closed.wait(20) for connection in connections)
     assert [connection.name for connection in connections] == ["a.wav", "b.wav", "c.wav"]
     assert correlation(connections[1].sound[:80000], make_sound(1, 2)) > 0.99
-    expect(sources(page).filter(has_text="heard in")).to_have_count(3)
+    expect(sources(page).filter(has_text="tagged in")).to_have_count(3)
     expect(page).to_have_title("c.wav · streamtag")
 
 
@@ -164,7 +164,7 @@ def test_invalid_files_are_explained_and_skipped(stub: IngestStub, open_page: Op
     cut = write_wav(tmp_path / "cut.wav", make_sound(1, 2))
     cut.write_bytes(cut.read_bytes()[:30])
     drop(page, "empty.mp3", tmp_path / "notes.txt", cut, write_wav(tmp_path / "good.wav", make_sound(1, 1)))
-    expect(sources(page).last.locator(".words")).to_contain_text("heard in")
+    expect(sources(page).last.locator(".words")).to_contain_text("tagged in")
     expect(sources(page).first.locator(".words")).to_have_text("The file is empty.")
     for row in sources(page).all()[1:3]:
         expect(row.locator(".words")).to_have_text(re.compile("^This browser can decode no sound in it"))
@@ -189,7 +189,7 @@ def test_sender_rows_fit_the_screen(stub: IngestStub, open_page: Open, tmp_path:
     page = opened.page
     long = write_wav(tmp_path / f"{'unpronounceable' * 9}.wav", make_sound(1, 1))
     page.locator("#files").set_input_files(long)
-    expect(sources(page).locator(".words")).to_contain_text("heard in")
+    expect(sources(page).locator(".words")).to_contain_text("tagged in")
     stub.refusals = [HTTPStatus.UNAUTHORIZED]
     page.locator("#files").set_input_files(long)
     expect(page.get_by_label("Token for sending sound")).to_be_visible()

@@ -460,7 +460,7 @@ async function explainFailure() {
     why =
       answer.status === 401 || answer.status === 403
         ? "The server wants a token: add ?token=… to this page's address."
-        : "The server is there, but takes no more connections.";
+        : "The server answers, but accepts no more connections.";
   } catch {
     /* nobody there */
   }
@@ -850,7 +850,7 @@ function paintGaps(pen, history, columns, { x, y, width, height }) {
   }
 }
 
-function paintAxis(pen, columns, { x, y, width, height }, scale) {
+function paintAxis(pen, columns, { x, y, width }, scale) {
   const seen = columns.step * columns.width,
     few = Math.max(2, width / scale / 75);
   const tick = STEPS.find((step) => seen / step <= few) ?? 900;
@@ -994,7 +994,7 @@ function showPresent(stream, frame, means) {
   const names = view.present.map((tag) => hello.tags[tag]),
     words = names.length ? names : [stream ? "nothing for certain" : "–"],
     key = JSON.stringify(words);
-  put($("hearing"), stream?.ended && means ? "Heard on average" : "Hearing");
+  put($("present-title"), stream?.ended && means ? "Average" : "Present now");
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   list.replaceChildren(

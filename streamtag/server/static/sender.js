@@ -128,7 +128,7 @@ export function createSenders(page) {
         due = seconds() + wait_s;
       const why =
         health.room > 0
-          ? "The server is behind with its work and takes no new stream now"
+          ? "The server is overloaded and accepts no new stream now"
           : `The server is full: it holds ${plural(health.capacity, "stream")}`;
       this.countdown = () => `${why}. Again in ${Math.max(0, Math.ceil(due - seconds()))} s.`;
       this.setPhase("busy");
@@ -238,7 +238,7 @@ export function createSenders(page) {
         ? `stopped after ${long}`
         : !this.ending
           ? `ended by the server after ${long}`
-          : `${long}, heard in ${took < 10 ? took.toFixed(1) : Math.round(took)} s`;
+          : `${long}, tagged in ${took < 10 ? took.toFixed(1) : Math.round(took)} s`;
       this.processed_s = message.seconds || 0;
       this.finish("done", summary + this.losses() + (words ? ` · ${words}` : ""));
     }
@@ -260,7 +260,7 @@ export function createSenders(page) {
     /** Reconnect: within RECONNECT_GRACE_S the stream continues where it was. */
     onConnectionLost() {
       if (this.begun) this.away ??= seconds();
-      this.setPhase(this.begun ? "away" : "opening", "The connection is gone. Trying again.");
+      this.setPhase(this.begun ? "away" : "opening", "The connection was lost. Trying again.");
       const wait = Math.min(this.tries < 8 ? 1 : MAX_WAIT_S, 0.25 * 2 ** this.tries++);
       this.timer = setTimeout(() => this.connect(), 1000 * wait * (0.8 + 0.4 * Math.random()));
     }
@@ -281,7 +281,7 @@ export function createSenders(page) {
       this.socket = null;
       old?.close();
       this.name = streamName(this.title, randomEnd());
-      if (++this.tries > 8) return this.fail("The server takes no stream from here.");
+      if (++this.tries > 8) return this.fail("The server accepts no stream from this page.");
       this.timer = setTimeout(() => this.connect(), 50);
     }
 
@@ -348,7 +348,7 @@ export function createSenders(page) {
 
   async function explainRefusal(sender) {
     const health = await fetchHealth();
-    if (!health) return { words: "This server takes no sound." };
+    if (!health) return { words: "This server accepts no audio." };
     const limits = { signal: AbortSignal.timeout(3000), cache: "no-store", credentials: "same-origin" };
     const answer = await fetch(sender.address("http"), limits);
     const reply = (await answer.text()).trim().slice(0, 200);
@@ -392,10 +392,10 @@ export function createSenders(page) {
     NotAllowedError: "The microphone was not allowed. The browser's settings for this page, left of its address, can.",
     NotFoundError: "There is no microphone on this device.",
     NotReadableError: "The microphone cannot be opened: another program may hold it.",
-    OverconstrainedError: "That microphone is gone.",
+    OverconstrainedError: "That microphone was removed.",
   };
   const INSECURE =
-    "Browsers lend a microphone only to pages of this very machine (http://127.0.0.1) or over https " +
+    "Browsers allow the microphone only on pages of this machine (http://127.0.0.1) or over https " +
     "(streamtag serve --tls-cert): this page is neither.";
 
   /** -> a MediaStream of one device, or of the usual one; as it sounds, nothing improved. */
@@ -505,7 +505,7 @@ export function createSenders(page) {
       if (this.isFinished || this.context.state === "closed") return;
       if (this.context.state !== "running") {
         if (this.captured) this.deaf ??= seconds();
-        this.note = "The browser does not let it be heard now.";
+        this.note = "The browser has paused the microphone.";
         this.context.resume().catch(() => {});
       } else {
         if (this.deaf) this.skip(seconds() - this.deaf);
@@ -518,7 +518,7 @@ export function createSenders(page) {
     /** Report lost samples to the server: a new connection states the new position. */
     skip(lost_s) {
       this.captured += Math.round(lost_s * this.rate);
-      this.gone = this.captured; // nothing before it is kept
+      this.discarded = this.captured; // nothing before it is kept
       if (this.begun) this.socket?.close();
     }
 
@@ -559,14 +559,14 @@ export function createSenders(page) {
     }
 
     back() {
-      return Math.max(this.oldest, this.gone || 0, this.zero + Math.floor(this.processed_s * this.rate)) - this.zero;
+      return Math.max(this.oldest, this.discarded || 0, this.zero + Math.floor(this.processed_s * this.rate)) - this.zero;
     }
 
     /** Return up to `count` samples from a position, or null if they are no longer buffered. */
     samplesFrom(from, count) {
       const start = this.zero + from,
         size = Math.min(count, this.captured - start);
-      if (start < Math.max(this.oldest, this.gone || 0)) return null;
+      if (start < Math.max(this.oldest, this.discarded || 0)) return null;
       const chunk = new Int16Array(size);
       for (let index = 0; index < size; index++) chunk[index] = this.kept[(start + index) % this.kept.length];
       return chunk;
