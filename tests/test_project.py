@@ -20,8 +20,8 @@ EXTRAS = {
     "trainer": "train",
     "streamtag/catalog/actor": "ray",
     "streamtag/catalog/cluster": "ray",
-    "streamtag/commands/bench": "bench",
-    "streamtag/out/osc": "osc",
+    "streamtag/cli/bench": "bench",
+    "streamtag/sinks/osc": "osc",
 }  # paths, and what those who use them install
 DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
@@ -69,7 +69,9 @@ def test_every_package_that_is_imported_is_declared(project: dict[str, Any]) -> 
     assert _undeclared(project) == set()
 
 
-@pytest.mark.parametrize(("name", "place"), [("soxr", "streamtag/live/resample.py"), ("av", "trainer/audio.py")])
+@pytest.mark.parametrize(
+    ("name", "place"), [("soxr", "streamtag/audio/resample.py"), ("av", "streamtag/audio/container.py")]
+)
 def test_one_that_is_not_is_noticed(project: dict[str, Any], name: str, place: str) -> None:
     fewer = [requirement for requirement in project["dependencies"] if not requirement.startswith(name)]
     assert len(fewer) == len(project["dependencies"]) - 1
