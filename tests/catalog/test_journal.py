@@ -71,7 +71,7 @@ def test_names_in_no_encoding_survive(tmp_path: Path) -> None:
         assert journal.find(file, MODEL) == FileResult.of(file, MODEL)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cut=st.integers(0, 2000), frames_cut=st.integers(0, 400))
 def test_a_journal_cut_anywhere_holds_everything_before_the_cut(cut: int, frames_cut: int) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -94,7 +94,7 @@ def test_a_journal_cut_anywhere_holds_everything_before_the_cut(cut: int, frames
         assert held == [*expected, 8, 9]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(line=st.integers(0, 7), garbage=st.binary(max_size=80))
 def test_a_line_of_garbage_costs_no_other_line(line: int, garbage: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -18,7 +18,7 @@ HOP = 4096
 AUDIO_SIZES = (0, 1, 17, 4095, 4096, 4097, 6144, 44100)
 FRAME_SIZES = (0, 1, 2, 7)
 relaxed = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

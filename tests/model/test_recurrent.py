@@ -119,7 +119,7 @@ def test_without_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: p
 
 def test_bfloat16_changes_the_shipped_models_probabilities_little(shipped: TaggerNetwork, song: Tensor) -> None:
     """The allowed mean difference is 0.005."""
-    audio = song.numpy()[None, : 60 * HOP]
+    audio = song.numpy()[None, : 36 * HOP]
     exact, fast = probabilities(shipped, audio, "float32"), probabilities(shipped, audio, "bfloat16")
     difference = np.abs(fast - exact)
     assert 0 < difference.mean() < 5e-4
@@ -129,7 +129,7 @@ def test_bfloat16_changes_the_shipped_models_probabilities_little(shipped: Tagge
 
 
 def test_bfloat16_batches_equal_single_streams_up_to_rounding(shipped: TaggerNetwork, song: Tensor) -> None:
-    audio = song.numpy()[: 6 * 10 * HOP].reshape(6, -1)
+    audio = song.numpy()[: 4 * 8 * HOP].reshape(4, -1)
     batch = probabilities(shipped, audio, "bfloat16")
     single = np.concatenate([probabilities(shipped, row[None], "bfloat16") for row in audio], 1)
     assert np.abs(single - batch).mean() < 1e-4
