@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +76,26 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     save_tagger(tagger, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def certificates(need: Need, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A certificate for 127.0.0.1, its key, the same key encrypted, and another's key."""
+    openssl = shutil.which("openssl")
+    need("openssl", openssl is not None, "machine has no openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    files = {name: folder / f"{name}.pem" for name in ("cert", "key", "locked", "other", "both")}
+
+    def run(*arguments: str | Path) -> None:
+        subprocess.run([str(openssl), *arguments], check=True, capture_output=True, timeout=60)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    name = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2")
+    for key, cert in ((files["key"], files["cert"]), (files["other"], folder / "unused.pem")):
+        run("req", "-x509", *curve, "-nodes", *name, "-keyout", key, "-out", cert)
+    run("ec", "-in", files["key"], "-aes256", "-passout", "pass:secret", "-out", files["locked"])
+    files["both"].write_bytes(files["cert"].read_bytes() + files["key"].read_bytes())
+    return files
 
 
 @pytest.fixture(scope="session")

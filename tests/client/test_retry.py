@@ -29,12 +29,9 @@ def _hung_up(cause: Exception) -> InvalidMessage:
     [
         (_status(401), True, True),
         (_status(403), True, True),
-        (_status(400), True, True),
         (_status(404), True, False),
         (_status(200), True, False),
-        (_status(302), True, False),
         (_status(503), False, False),
-        (_status(429), False, False),
         (InvalidHandshake("no upgrade"), True, False),
         (InvalidURI("ws://", "no host"), True, False),
         (_hung_up(ValueError()), True, False),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +28,6 @@ HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.51
 Handler = Callable[[ServerConnection], None]
 Stub = Callable[..., int]
 Subscribe = Callable[..., SubscriberClient]
-Certificate = tuple[Path, Path]
 
 
 def _read(subscriber: SubscriberClient) -> Message | SourceNotice:
@@ -71,20 +68,6 @@ def stub() -> Iterator[Stub]:
             return int(server.socket.getsockname()[1])
 
         yield stub
-
-
-@pytest.fixture(scope="module")
-def certificate(need: Callable[[str, bool, str], None], tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate for this machine that nobody signed but itself, and its key."""
-    openssl = shutil.which("openssl")
-    need("openssl", openssl is not None, "needs openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    command = [str(openssl), *request, *name, "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return cert, key
 
 
 def test_messages_arrive_as_they_were_published(subscribe: Subscribe) -> None:
@@ -202,8 +185,8 @@ def test_a_client_that_is_not_read_keeps_memory_bounded(subscribe: Subscribe) ->
         assert len(numbers) < 20_000
 
 
-def test_tls_with_the_user_s_own_certificate(certificate: Certificate, subscribe: Subscribe) -> None:
-    cert, key = certificate
+def test_tls_with_the_user_s_own_certificate(certificates: dict[str, Path], subscribe: Subscribe) -> None:
+    cert, key = certificates["cert"], certificates["key"]
     with ServerThread(ServerConfig(port=0, tls_cert=cert, tls_key=key), HELLO) as server:
         assert _read(subscribe(server.address, ca=cert)) == HELLO
         with pytest.raises(SourceError, match="certificate is not trusted"):

@@ -1,53 +1,60 @@
-"""The wire format, byte for byte: others parse it."""
+"""The wire format, byte for byte; what is read from it, and what is refused."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamtag.errors import ProtocolError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message, Ready
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 
-TAGS = ("guitar", "female vocal")
+HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "female vocal"), 16000, 0.256, 0.512, 0.384, (0.3, 0.123456))
 
 
-@pytest.mark.parametrize(
-    ("message", "line"),
-    [
-        (
-            Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.3, 0.123456)),
-            '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
-            '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
-            '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235]}',
-        ),
-        (
-            Frame("song.mp3", 12, 2.816, 3.328, {"guitar": 0.91, "female vocal": 0.123456}),
-            '{"type":"frame","stream":"song.mp3","frame":12,"start":2.816,"end":3.328,'
-            '"tags":{"guitar":0.91,"female vocal":0.1235}}',
-        ),
-        (
-            Frame("mic", 12, 2.816, 3.328, {"guitar": 0.91}, latency_s=0.40149, dropped=3),
-            '{"type":"frame","stream":"mic","frame":12,"start":2.816,"end":3.328,'
-            '"tags":{"guitar":0.91},"latency_s":0.401,"dropped":3}',
-        ),
-        (
-            Event("mic", "guitar", "on", 3.07),
-            '{"type":"event","stream":"mic","tag":"guitar","state":"on","time":3.07}',
-        ),
-        (Gap("mic", 7.1, 0.3), '{"type":"gap","stream":"mic","start":7.1,"lost_s":0.3}'),
-        (
-            End("song.mp3", 29.1, 114, {"guitar": 0.83}),
-            '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83}}',
-        ),
-        (Error("unplugged", "mic"), '{"type":"error","message":"unplugged","stream":"mic"}'),
-        (Error("song.mp3: no such file"), '{"type":"error","message":"song.mp3: no such file"}'),
-        (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
-    ],
-)
-def test_a_message_is_written_as_this_line(message: Message, line: str) -> None:
+LINES: list[tuple[Message, str]] = [
+    (
+        HELLO,
+        '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
+        '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
+        '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235]}',
+    ),
+    (
+        Frame("song.mp3", 12, 2.816, 3.328, {"guitar": 0.91, "female vocal": 0.123456}),
+        '{"type":"frame","stream":"song.mp3","frame":12,"start":2.816,"end":3.328,'
+        '"tags":{"guitar":0.91,"female vocal":0.1235}}',
+    ),
+    (
+        Frame("mic", 12, 2.816, 3.328, {"guitar": 0.91}, latency_s=0.40149, dropped=3),
+        '{"type":"frame","stream":"mic","frame":12,"start":2.816,"end":3.328,'
+        '"tags":{"guitar":0.91},"latency_s":0.401,"dropped":3}',
+    ),
+    (
+        Event("mic", "guitar", "on", 3.07),
+        '{"type":"event","stream":"mic","tag":"guitar","state":"on","time":3.07}',
+    ),
+    (Gap("mic", 7.1, 0.3), '{"type":"gap","stream":"mic","start":7.1,"lost_s":0.3}'),
+    (
+        End("song.mp3", 29.1, 114, {"guitar": 0.83}),
+        '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83}}',
+    ),
+    (Error("unplugged", "mic"), '{"type":"error","message":"unplugged","stream":"mic"}'),
+    (Error("Müller – 東京.mp3: is empty"), '{"type":"error","message":"Müller – 東京.mp3: is empty"}'),
+    (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
+]
+MESSAGES = [message for message, _ in LINES]
+
+
+@pytest.mark.parametrize(("message", "line"), LINES)
+def test_a_message_is_written_as_this_line_and_read_again(message: Message, line: str) -> None:
     assert message.to_json() == line
+    for parsed in (parse(line), parse(line.encode())):
+        assert type(parsed) is type(message)
+        assert parsed.to_json() == line
 
 
 @given(st.text(), st.floats(0, 1))
@@ -59,10 +66,71 @@ def test_any_name_and_probability_fit_in_one_line_of_json(name: str, probability
     assert back["tags"][name] == pytest.approx(probability, abs=5e-5)
 
 
-def test_a_probability_of_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        Frame("song.mp3", 0, 0.0, 0.5, {"guitar": float("nan")}).to_json()
+def test_unknown_fields_and_types_are_ignored() -> None:
+    assert parse(json.dumps({**Gap("mic", 1.0, 0.5).to_dict(), "why": "unplugged"})) == Gap("mic", 1.0, 0.5)
+    assert parse('{"type":"weather","rain":true}') is None
 
 
-def test_names_keep_their_script() -> None:
-    assert "Müller – 東京.mp3" in Error("Müller – 東京.mp3: is empty").to_json()
+def test_a_hello_without_thresholds_is_from_an_older_server() -> None:
+    older = {name: value for name, value in HELLO.to_dict().items() if name != "thresholds"}
+    parsed = parse(json.dumps(older))
+    assert isinstance(parsed, Hello)
+    assert parsed.thresholds == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        (HELLO, {"protocol": 2}),
+        (HELLO, {"thresholds": [0.5]}),
+        (HELLO, {"tags": "guitar"}),
+        (MESSAGES[1], {"stream": 3}),
+        (MESSAGES[1], {"frame": 1.5}),
+        (MESSAGES[1], {"frame": True}),
+        (MESSAGES[1], {"tags": {"guitar": "loud"}}),
+        (MESSAGES[1], {"tags": ["guitar"]}),
+        (MESSAGES[1], {"start": float("nan")}),
+        (MESSAGES[1], {"end": 10**400}),
+        (MESSAGES[3], {"state": "maybe"}),
+    ],
+)
+def test_a_field_that_makes_no_sense_is_refused(message: Message, changes: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        parse(json.dumps({**message.to_dict(), **changes}))
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
+def test_a_missing_field_is_refused(message: Message) -> None:
+    required = [name for name in message.to_dict() if name not in ("thresholds", "latency_s", "dropped", "stream")]
+    for name in required:
+        fewer = {key: value for key, value in message.to_dict().items() if key != name}
+        with pytest.raises(ProtocolError):
+            parse(json.dumps(fewer))
+
+
+@pytest.mark.parametrize("line", ["", "nonsense", "[]", "7", "{}", '{"type":7}', b"\xff\xfe", "[" * 100_000])
+def test_a_line_that_is_not_a_message_is_refused(line: str | bytes) -> None:
+    with pytest.raises(ProtocolError, match="not a message"):
+        parse(line)
+
+
+def test_a_line_that_is_too_long_is_not_parsed() -> None:
+    with pytest.raises(ProtocolError, match="too long"):
+        parse(" " * (MAX_MESSAGE_CHARS + 1))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "stream", "tags"]), inner),
+        max_leaves=12,
+    ),
+    st.sampled_from(["hello", "frame", "event", "gap", "end", "error"]),
+)
+def test_any_json_gives_a_message_or_a_protocol_error(values: Any, kind: str) -> None:
+    line = json.dumps({**values, "type": kind} if isinstance(values, dict) else values)
+    try:
+        found = parse(line)
+    except ProtocolError:
+        return
+    assert found is None or isinstance(found, Message)

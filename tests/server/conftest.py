@@ -16,7 +16,7 @@ from websockets.sync.client import connect as connect_client
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeScheduler
-from tests.server.support import HELLO, TIMEOUT_S, Connect, OpenSocket, Start
+from tests.server.support import HELLO, TIMEOUT_S, UPGRADE, Connect, OpenSocket, Start
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +29,11 @@ def no_logged_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """start(**fields of ServerConfig) -> a server that runs until the test ends."""
+    """start(ingest=None, **fields of ServerConfig) -> a server that runs until the test ends."""
     with ExitStack() as servers:
 
-        def start(**settings: Any) -> ServerThread:
-            return servers.enter_context(ServerThread(ServerConfig(**{"port": 0, **settings}), HELLO))
+        def start(ingest: IngestConfig | None = None, **settings: Any) -> ServerThread:
+            return servers.enter_context(ServerThread(ServerConfig(**{"port": 0, **settings}), HELLO, ingest))
 
         yield start
 
@@ -45,18 +45,16 @@ def scheduler() -> FakeScheduler:
 
 
 @pytest.fixture
-def start_ingest(scheduler: FakeScheduler) -> Iterator[Start]:
+def start_ingest(start: Start, scheduler: FakeScheduler) -> Start:
     """start_ingest(IngestConfig(), **fields of ServerConfig) -> a server that accepts audio, until the test ends."""
-    with ExitStack() as servers:
 
-        def start(ingest: IngestConfig | None = None, **settings: Any) -> ServerThread:
-            config = ServerConfig(**{"port": 0, **settings})
-            server = servers.enter_context(ServerThread(config, HELLO, ingest or IngestConfig()))
-            scheduler.publish = server.publish_all
-            server.attach(scheduler.real)
-            return server
+    def start_ingest(ingest: IngestConfig | None = None, **settings: Any) -> ServerThread:
+        server = start(ingest or IngestConfig(), **settings)
+        scheduler.publish = server.publish_all
+        server.attach(scheduler.real)
+        return server
 
-        yield start
+    return start_ingest
 
 
 @pytest.fixture
@@ -86,9 +84,7 @@ def open_socket() -> Iterator[OpenSocket]:
             url = urlsplit(server.address)
             sock.connect((url.hostname, url.port))
             if request:
-                key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
-                upgrade = f"Upgrade: websocket\r\nConnection: Upgrade\r\n{key}"
-                sock.sendall(f"GET {request} HTTP/1.1\r\nHost: {url.netloc}\r\n{upgrade}\r\n\r\n".encode())
+                sock.sendall(f"GET {request} HTTP/1.1\r\nHost: {url.netloc}\r\n{UPGRADE}\r\n\r\n".encode())
                 assert sock.recv(12) == b"HTTP/1.1 101"
             return sock
 

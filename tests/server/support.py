@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Frame, Hello, Message
@@ -20,6 +20,11 @@ from streamtag.server.thread import ServerThread
 TIMEOUT_S = 20.0  # of a test that waits for something that should happen at once
 TAGS = tuple(f"tag {index:02d}" for index in range(50))
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * len(TAGS))
+
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
+)
 
 Start = Callable[..., ServerThread]
 Connect = Callable[..., ClientConnection]
@@ -56,6 +61,16 @@ def read_all(client: ClientConnection) -> list[Message]:
             messages.append(read(client))
         except ConnectionClosed:
             return messages
+
+
+def shake_hands(connect: Connect, server: ServerThread, path: str = "/", **settings: Any) -> tuple[int, str, str]:
+    """Return status, text and Retry-After of a handshake; a connection that it opens is closed."""
+    try:
+        connect(server, path, **settings).close()
+    except InvalidStatus as refused:
+        answer = refused.response
+        return answer.status_code, answer.body.decode().rstrip("\n"), answer.headers.get("Retry-After", "")
+    return 101, "", ""
 
 
 def http_get(

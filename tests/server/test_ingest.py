@@ -7,11 +7,9 @@ import time
 from dataclasses import replace
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
 from streamtag.protocol.messages import Event, Frame, Ready
 from streamtag.server.config import IngestConfig
-from streamtag.server.thread import ServerThread
 from tests.server.fake_scheduler import FakeScheduler
 from tests.server.support import (
     HELLO,
@@ -23,15 +21,9 @@ from tests.server.support import (
     read,
     read_all,
     read_counter,
+    shake_hands,
     wait_until,
 )
-
-
-def _refused(connect: Connect, server: ServerThread, path: str, **settings: object) -> tuple[int, str, str | None]:
-    with pytest.raises(InvalidStatus) as refused:
-        connect(server, path, **settings)
-    answer = refused.value.response
-    return answer.status_code, answer.body.decode().rstrip("\n"), answer.headers.get("Retry-After")
 
 
 def test_a_producer_is_greeted_and_its_bytes_arrive_as_they_were_sent(
@@ -112,7 +104,7 @@ def test_a_name_in_use_is_refused_until_its_connection_is_stale(
     server = start_ingest(IngestConfig(stale_after_s=0.4))
     old = connect(server, "/ingest/mic")
     old.send(b"1234")
-    status, text, _ = _refused(connect, server, "/ingest/mic")
+    status, text, _ = shake_hands(connect, server, "/ingest/mic")
     assert (status, text) == (409, "mic: a producer of this name is connected")
     first = scheduler.handles["mic"]
     old.send(b"5678")
@@ -128,37 +120,34 @@ def test_a_name_in_use_is_refused_until_its_connection_is_stale(
     assert server.producers == 1
 
 
-def test_without_room_a_producer_is_told_when_to_retry(
+def test_without_room_or_a_scheduler_producers_and_states_are_told_when_to_retry(
     start_ingest: Start, scheduler: FakeScheduler, connect: Connect
 ) -> None:
     scheduler.stats = replace(scheduler.stats, capacity=1)
     server = start_ingest()
     client = connect(server, "/ingest/one")
-    assert _refused(connect, server, "/ingest/two") == (503, "busy: no room", "4")
+    assert shake_hands(connect, server, "/ingest/two") == (503, "busy: no room", "4")
+    assert shake_hands(connect, server, "/streams/new/state")[::2] == (503, "4")
     scheduler.end("one")
     read(client)
     assert read(connect(server, "/ingest/two")).type == "hello"
-
-
-def test_without_a_scheduler_producers_are_refused(start_ingest: Start, connect: Connect) -> None:
-    server = start_ingest()
     server.detach()
-    assert _refused(connect, server, "/ingest/mic") == (503, "busy: the server is starting or closing", "2")
+    assert shake_hands(connect, server, "/ingest/mic") == (503, "busy: the server is starting or closing", "2")
 
 
 def test_streams_from_one_address_are_limited(start_ingest: Start, scheduler: FakeScheduler, connect: Connect) -> None:
     server = start_ingest(IngestConfig(max_per_client=2, reconnect_grace_s=0.7))
     one = connect(server, "/ingest/one")
     connect(server, "/ingest/two")
-    status, text, retry = _refused(connect, server, "/ingest/three")
+    status, text, retry = shake_hands(connect, server, "/ingest/three")
     assert (status, retry) == (429, "2")
     assert "2 streams from your address" in text
-    assert _refused(connect, server, "/streams/new/state")[0] == 429
+    assert shake_hands(connect, server, "/streams/new/state")[0] == 429
     one.close()
     wait_until(lambda: scheduler.handles["one"].is_disconnected)
-    assert _refused(connect, server, "/ingest/three")[0] == 429  # a stream that is waited for has its place
+    assert shake_hands(connect, server, "/ingest/three")[0] == 429  # a stream that is waited for has its place
     one = connect(server, "/ingest/one")  # and may be continued
-    assert _refused(connect, server, "/ingest/three")[0] == 429
+    assert shake_hands(connect, server, "/ingest/three")[0] == 429
     one.close()
     wait_until(lambda: http_get(server, "/ingest/three")[0].status == 426)
     connect(server, "/ingest/three")
@@ -179,7 +168,7 @@ def test_streams_from_one_address_are_limited(start_ingest: Start, scheduler: Fa
 def test_a_bad_request_is_refused_with_its_reason(
     start_ingest: Start, scheduler: FakeScheduler, connect: Connect, path: str, reason: str
 ) -> None:
-    status, text, _ = _refused(connect, start_ingest(), path)
+    status, text, _ = shake_hands(connect, start_ingest(), path)
     assert status == 400
     assert reason in text
     assert "\n" not in text
@@ -215,7 +204,7 @@ def test_a_full_stream_is_not_read_until_it_has_room(
         other.send(b"12")
         time.sleep(0.05)  # longer than an idle one has
     assert handle.pushes == 1
-    assert _refused(connect, server, "/ingest/song")[0] == 409  # it is not stale: it has to wait
+    assert shake_hands(connect, server, "/ingest/song")[0] == 409  # it is not stale: it has to wait
     handle.room = True
     handle.on_writable()
     wait_until(lambda: len(handle.audio) == 21_000)

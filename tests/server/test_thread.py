@@ -7,14 +7,14 @@ import threading
 import time
 
 import pytest
-from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap
 from streamtag.protocol.queues import EncodedMessage
-from streamtag.server.config import ServerConfig
+from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.thread import Inbox, ServerThread
+from tests.server.fake_scheduler import FakeScheduler
 from tests.server.support import (
     HELLO,
     TIMEOUT_S,
@@ -24,6 +24,7 @@ from tests.server.support import (
     make_frame,
     read,
     read_all,
+    shake_hands,
     wait_until,
 )
 
@@ -98,29 +99,51 @@ def test_a_subscriber_of_one_stream_gets_only_its_messages_once_it_exists(start:
 
 def test_parameters_filter_the_messages(start: Start, connect: Connect) -> None:
     server = start()
-    queries = ("?top=3", "?tags=TAG%2003,tag%2001", "?min=0.9", "?top=1&tags=tag%2003,tag%2001&min=0.05", "")
-    clients = [connect(server, f"/{query}") for query in queries]
-    for client in clients:
-        read(client)
+    client = connect(server, "/?top=2&tags=TAG%2003,tag%2001,tag%2005&min=0.05")
+    read(client)
     server.publish(Event("mic", "tag 02", "on", 0.1))
     server.publish(make_frame(0))
-    full = make_frame(0).tags
-    strongest = sorted(full, key=lambda tag: -full[tag])
-    expected = [strongest[:3], ["tag 01", "tag 03"], [tag for tag in full if full[tag] >= 0.9], ["tag 03"], list(full)]
-    for query, client, tags in zip(queries, clients, expected, strict=True):
-        message = read(client)
-        if "tags" not in query:
-            assert isinstance(message, Event)
-            message = read(client)
-        assert isinstance(message, Frame)
-        assert list(message.tags) == tags, query
+    frame = read(client)
+    assert isinstance(frame, Frame)
+    assert dict(frame.tags) == {"tag 05": 0.35, "tag 03": 0.21}
+
+
+def test_a_late_subscriber_gets_the_latest_frame_of_hundreds_of_streams(
+    start_ingest: Start, scheduler: FakeScheduler, connect: Connect
+) -> None:
+    server = start_ingest(IngestConfig(max_streams=600))
+    everything = connect(server, "/?top=1")
+    read(everything)
+    scheduler.publish([make_frame(0, f"stream {number}") for number in range(600)])
+    names = {message.stream for message in (read(everything) for _ in range(600)) if isinstance(message, Frame)}
+    assert len(names) == 600
+    late = connect(server, "/?top=1")
+    read(late)
+    assert {message.stream for message in (read(late) for _ in range(600)) if isinstance(message, Frame)} == names
+
+
+def test_ended_streams_are_forgotten_the_oldest_first(
+    start_ingest: Start, scheduler: FakeScheduler, connect: Connect
+) -> None:
+    server = start_ingest()
+    first = connect(server)
+    read(first)
+    for number in range(40):
+        scheduler.publish([make_frame(0, f"stream {number}"), End(f"stream {number}", 0.2, 1, {})])
+    scheduler.publish([make_frame(5, "stream 39"), make_frame(0, "last")])  # one of them came back
+    while not (isinstance(message := read(first), Frame) and message.stream == "last"):
+        pass
+    late = connect(server)
+    received = [read(late)]
+    while not (isinstance(received[-1], Frame) and received[-1].stream == "last"):
+        received.append(read(late))
+    ended = [message.stream for message in received if isinstance(message, End)]
+    assert ended == [f"stream {number}" for number in range(24, 39)]
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/streams/", "/health", "/ingest/mic"])
 def test_subscribing_to_another_path_is_not_found(start: Start, connect: Connect, path: str) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        connect(start(), path)
-    assert refused.value.response.status_code == 404
+    assert shake_hands(connect, start(), path)[0] == 404
 
 
 def test_many_messages_at_once_overflow_no_queue(start: Start, connect: Connect) -> None:
