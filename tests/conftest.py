@@ -179,8 +179,6 @@ def tone() -> Tone:
 
 
 SIX_TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
-MakeFrames = Callable[[NDArray[np.float64]], list[TagFrame]]
-MakeMessages = Callable[..., list[Frame]]
 MakeTimeline = Callable[..., Timeline]
 
 
@@ -189,23 +187,12 @@ def _frames(probs: NDArray[np.float64]) -> list[TagFrame]:
 
 
 @pytest.fixture
-def make_frames() -> MakeFrames:
-    """probs [F, P] -> its frames."""
-    return _frames
-
-
-@pytest.fixture
-def make_messages() -> MakeMessages:
-    """Return a function: probs [F, P] -> the messages of its frames."""
-
-    def make(probs: NDArray[np.float64], stream: str = "song.mp3") -> list[Frame]:
-        tags = SIX_TAGS[: probs.shape[1]]
-        return [
-            Frame(stream, frame.index, frame.start, frame.end, dict(zip(tags, frame.probs.tolist(), strict=True)))
-            for frame in _frames(probs)
-        ]
-
-    return make
+def frames(probs: NDArray[np.float64]) -> list[Frame]:
+    """The messages of 40 frames of song.mp3 with the values of `probs`."""
+    return [
+        Frame("song.mp3", frame.index, frame.start, frame.end, dict(zip(SIX_TAGS, frame.probs.tolist(), strict=True)))
+        for frame in _frames(probs)
+    ]
 
 
 @pytest.fixture

@@ -19,19 +19,25 @@ def _written(path: Path, events: list[tuple[str, str, float]], selection: Select
     return path.read_text(encoding="utf-8")
 
 
-def test_labels_are_sorted_by_their_start(tmp_path: Path, selection: Selection) -> None:
-    events = [("drums", "on", 0.256), ("guitar", "on", 1.0), ("guitar", "off", 2.5), ("drums", "off", 3.0)]
-    events += [("guitar", "on", 4.0), ("guitar", "off", 5.0)]
-    assert _written(tmp_path / "a.txt", events, selection) == (
-        "0.256000\t3.000000\tdrums\n1.000000\t2.500000\tguitar\n4.000000\t5.000000\tguitar\n"
-    )
+@pytest.mark.parametrize(
+    ("events", "labels"),
+    [
+        ([], ""),
+        ([("slow", "off", 9.0)], ""),
+        ([("harp", "on", 8.0)], "8.000000\t10.000000\tharp\n"),  # on until the stream ends
+        (
+            [("drums", "on", 0.256), ("guitar", "on", 1.0), ("guitar", "off", 2.5), ("drums", "off", 3.0)],
+            "0.256000\t3.000000\tdrums\n1.000000\t2.500000\tguitar\n",
+        ),
+    ],
+)
+def test_labels_are_sorted_by_their_start(
+    tmp_path: Path, selection: Selection, events: list[tuple[str, str, float]], labels: str
+) -> None:
+    assert _written(tmp_path / "a.txt", events, selection) == labels
 
 
-def test_a_tag_that_stays_on_ends_with_the_stream(tmp_path: Path, selection: Selection) -> None:
-    assert _written(tmp_path / "a.txt", [("harp", "on", 8.0)], selection) == "8.000000\t10.000000\tharp\n"
-
-
-def test_other_tags_are_left_out_and_an_empty_track_is_an_empty_file(tmp_path: Path, selection: Selection) -> None:
+def test_other_tags_are_left_out(tmp_path: Path, selection: Selection) -> None:
     only = Selection.of(selection.tags, selection.thresholds, names=["piano"])
     assert _written(tmp_path / "a.txt", [("harp", "on", 8.0), ("slow", "off", 9.0)], only) == ""
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import select
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +11,8 @@ import pytest
 from streamtag.errors import OutputError
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame, Gap, Message
-from streamtag.protocol.selection import Selection
 from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import Sink
-from streamtag.sinks.jsonl import JsonLines
 
 TIMEOUT_S = 20
 
@@ -55,6 +50,14 @@ def reader() -> Iterator[Reader]:
     reader.may_continue.set()
 
 
+def _failed(error: Exception) -> BackgroundSink:
+    reader = Reader(error)
+    reader.may_continue.set()
+    sink = BackgroundSink([reader])
+    sink.write(_frame(0))
+    return sink
+
+
 def _frame(number: int) -> Frame:
     return Frame("mic", number, 0.0, 0.5, {"guitar": 0.5})
 
@@ -89,10 +92,7 @@ def test_streams_begin_in_order_with_their_messages(reader: Reader) -> None:
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OutputError("disk full")])
 def test_a_failure_is_raised_by_the_next_write_and_on_close(error: Exception) -> None:
-    reader = Reader(error)
-    reader.may_continue.set()
-    sink = BackgroundSink([reader])
-    sink.write(_frame(0))
+    sink = _failed(error)
     with pytest.raises(type(error)):
         sink.close()
     with pytest.raises(type(error)):
@@ -100,11 +100,7 @@ def test_a_failure_is_raised_by_the_next_write_and_on_close(error: Exception) ->
 
 
 def test_a_failure_does_not_hide_the_error_that_ends_the_program() -> None:
-    reader = Reader(BrokenPipeError())
-    reader.may_continue.set()
-    sink = BackgroundSink([reader])
-    sink.write(_frame(0))
-    sink.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    _failed(BrokenPipeError()).__exit__(ZeroDivisionError, ZeroDivisionError(), None)
 
 
 def test_an_impatient_user_does_not_wait_for_a_stalled_reader(reader: Reader) -> None:
@@ -113,28 +109,3 @@ def test_an_impatient_user_does_not_wait_for_a_stalled_reader(reader: Reader) ->
     assert reader.is_writing.wait(TIMEOUT_S)
     sink.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert not reader.messages
-
-
-def test_a_full_pipe_holds_up_nobody() -> None:
-    """As `listen --json | less` with a paused pager."""
-    source, target = os.pipe()
-    selection = Selection.of(("guitar",), (0.5,))
-    with os.fdopen(target, "w", encoding="utf-8") as file, os.fdopen(source, encoding="utf-8") as lines:
-        sink = BackgroundSink([JsonLines(file, selection)], max_messages=16)
-        number = 0
-        while select.select([], [target], [], 0)[1]:  # until the pipe is full
-            sink.write(_frame(number))
-            number += 1
-        for _ in range(1000):
-            sink.write(_frame(number))
-            number += 1
-        sink.write(End("mic", 1.0, number, {}))
-        reading = threading.Thread(target=sink.close)
-        reading.start()
-        messages = [json.loads(lines.readline())]
-        while messages[-1]["type"] != "end":
-            messages.append(json.loads(lines.readline()))
-        reading.join(TIMEOUT_S)
-    frames = [message for message in messages if message["type"] == "frame"]
-    assert len(frames) + sum(frame.get("dropped", 0) for frame in frames) == number
-    assert sum(frame.get("dropped", 0) for frame in frames) >= 900

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,6 @@ from streamtag.protocol.messages import Frame
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.csv import CsvFile
 
-MakeMessages = Callable[..., list[Frame]]
-
 
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
@@ -24,13 +22,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_one_row_per_frame_and_one_column_per_tag(
-    tmp_path: Path, make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
+    tmp_path: Path, frames: list[Frame], selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     path = tmp_path / "tags.csv"
     with CsvFile(path, selection) as table:
         for name in ('a, "b".mp3', "c.mp3"):
-            for frame in make_messages(probs, name):
-                table.write(frame)
+            for frame in frames:
+                table.write(replace(frame, stream=name))
     rows = _rows(path)
     assert list(rows[0]) == ["stream", "time", "start", "end", *selection.tags]
     assert [row["stream"] for row in rows] == ['a, "b".mp3'] * 40 + ["c.mp3"] * 40
@@ -40,13 +38,12 @@ def test_one_row_per_frame_and_one_column_per_tag(
 
 
 def test_the_columns_are_the_selected_tags_without_top(
-    tmp_path: Path, make_messages: MakeMessages, probs: NDArray[np.float64]
+    tmp_path: Path, frames: list[Frame], selection: Selection
 ) -> None:
-    tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
-    chosen = Selection.of(tags, (0.5,) * 6, names=["harp", "slow"], top=1)
+    chosen = Selection.of(selection.tags, (0.5,) * 6, names=["harp", "slow"], top=1)
     path = tmp_path / "tags.csv"
     with CsvFile(path, chosen) as table:
-        table.write(make_messages(probs)[30])
+        table.write(frames[30])
     assert list(_rows(path)[0].items())[4:] == [("slow", "0.0500"), ("harp", "0.3000")]
 
 
@@ -61,13 +58,6 @@ def test_rows_are_kept_after_a_broken_pipe_only(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_an_output_error(
-    make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
-) -> None:
-    def write() -> None:
-        with CsvFile(Path("/dev/full"), selection) as table:
-            for frame in make_messages(np.tile(probs, (20, 1))):
-                table.write(frame)
-
-    with pytest.raises(OutputError, match="no space left"):
-        write()
+def test_a_full_disk_is_an_output_error(frames: list[Frame], selection: Selection) -> None:
+    with pytest.raises(OutputError, match="no space left"), CsvFile(Path("/dev/full"), selection) as table:
+        table.write(replace(frames[0], stream="x" * 1_000_000))

@@ -1,18 +1,29 @@
-"""The messages of a stream, a line each, at once."""
+"""Messages as JSON lines: printed at once, or recorded with their times, whole from the first line on."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import pytest
 
-from streamtag.protocol.messages import End, Event, Frame
+from streamtag.errors import OutputError
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
+from streamtag.protocol.reader import parse
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.jsonl import JsonLines
+from streamtag.sinks.jsonl import JsonLines, MessageRecorder
+
+HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.5, 0.5))
+STREAM, TIMELINE = StreamInfo("mic"), Timeline("mic", HELLO.tags)
+LimitFileSize = Callable[[int | None], None]
 
 
 class Unflushed(io.StringIO):
@@ -29,49 +40,150 @@ class Unflushed(io.StringIO):
         super().flush()
 
 
-def _parsed(file: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.getvalue().splitlines()]
+def _parsed(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
 
 
-def test_each_message_is_a_line_that_is_flushed(
-    make_messages: Callable[..., list[Frame]],
-    selection: Selection,
-    probs: NDArray[np.float64],
-) -> None:
+def _starts(path: Path) -> list[float | None]:
+    return [line.get("start") for line in _parsed(path.read_text(encoding="utf-8"))]
+
+
+def test_each_message_is_a_line_that_is_flushed(frames: list[Frame], selection: Selection) -> None:
     file = Unflushed()
     lines = JsonLines(file, selection)
-    for frame in make_messages(probs[:2]):
-        lines.write(frame)
-        assert file.pending == 0  # the reader of a pipe has it
+    lines.write(frames[0])
+    assert file.pending == 0  # the reader of a pipe has it
     lines.write(Event("song.mp3", "guitar", "on", 0.256))
     lines.write(End("song.mp3", 0.4, 2, {"guitar": 0.21, "harp": 0.12}))
-    first, _, event, end = _parsed(file)
-    assert first["start"] == -0.256
-    assert first["tags"] == {
-        "guitar": 0.2,
-        "slow": 0.05,
-        "drums": 0.9,
-        "male vocal": 0.05,
-        "piano": 0.05,
-        "harp": 0.12,
-    }
+    frame, event, end = _parsed(file.getvalue())
+    assert frame["start"] == -0.256
+    assert frame["tags"] == dict(zip(selection.tags, [0.2, 0.05, 0.9, 0.05, 0.05, 0.12], strict=True))
     assert event == {"type": "event", "stream": "song.mp3", "tag": "guitar", "state": "on", "time": 0.256}
-    assert (end["frames"], end["seconds"]) == (2, 0.4)
-    assert end["summary"] == {"guitar": 0.21, "harp": 0.12}
+    assert (end["frames"], end["seconds"], end["summary"]) == (2, 0.4, {"guitar": 0.21, "harp": 0.12})
 
 
-def test_top_and_tags_filter_frames_summaries_and_events(
-    make_messages: Callable[..., list[Frame]],
-    probs: NDArray[np.float64],
-) -> None:
-    tags = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
+def test_top_and_tags_filter_frames_summaries_and_events(frames: list[Frame], selection: Selection) -> None:
     file = io.StringIO()
-    lines = JsonLines(file, Selection.of(tags, (0.5,) * 6, names=["guitar", "drums", "harp"], top=2))
-    lines.write(make_messages(probs)[-1])
+    chosen = Selection.of(selection.tags, (0.5,) * 6, names=["guitar", "drums", "harp"], top=2)
+    lines = JsonLines(file, chosen)
+    lines.write(frames[-1])
     lines.write(Event("song.mp3", "slow", "on", 1.0))
     lines.write(Event("song.mp3", "harp", "on", 1.0))
     lines.write(End("song.mp3", 10.0, 40, {"harp": 0.1, "guitar": 0.5, "slow": 0.9, "drums": 0.4}))
-    frame, event, end = _parsed(file)
-    assert list(frame["tags"]) == ["guitar", "harp"]
-    assert event["tag"] == "harp"
+    frame, event, end = _parsed(file.getvalue())
+    assert (list(frame["tags"]), event["tag"]) == (["guitar", "harp"], "harp")
     assert list(end["summary"]) == ["guitar", "drums"]
+
+
+def test_every_message_is_recorded_with_its_time(tmp_path: Path, frames: list[Frame]) -> None:
+    path, clock = tmp_path / "r.jsonl", count(100.0, 0.25)
+    with MessageRecorder(path, HELLO, pytest.fail, clock=lambda: next(clock)) as record:
+        record.begin(STREAM, TIMELINE)
+        for message in (frames[0], Gap("mic", 7.1, 0.3), Error("unplugged", "mic"), End("mic", 10.0, 40, {})):
+            record.write(message)
+    lines = _parsed(path.read_text(encoding="utf-8"))
+    assert [line["type"] for line in lines] == ["hello", "frame", "gap", "error", "end"]
+    assert [line["at"] for line in lines] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert list(lines[1]["tags"]) == list(frames[0].tags)
+    # `at` is a new field: whoever reads the protocol reads a recording
+    assert parse(path.read_bytes().splitlines()[0]) == HELLO
+
+
+def test_an_older_recording_stays_until_a_stream_begins(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text("old", encoding="utf-8")
+    with MessageRecorder(path, HELLO, pytest.fail):
+        pass
+    assert path.read_text(encoding="utf-8") == "old"
+    with MessageRecorder(path, HELLO, pytest.fail) as record:
+        record.begin(STREAM, TIMELINE)
+    assert _starts(path) == [None]
+
+
+def test_a_process_that_is_killed_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    program = f"""
+import os
+from pathlib import Path
+from streamtag.protocol.messages import Gap, Hello
+from streamtag.sinks.jsonl import MessageRecorder
+record = MessageRecorder(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)), print)
+for number in range(50):
+    record.write(Gap("mic", number, 0.5))
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60)
+    assert done.returncode == -9, done.stderr
+    assert _starts(path)[1:] == list(range(50))
+
+
+def test_an_input_or_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    path, link = tmp_path / "song.wav", tmp_path / "link.wav"
+    path.write_bytes(b"sound")
+    os.link(path, link)
+    with pytest.raises(OutputError, match="is one of the inputs"):
+        MessageRecorder(path, HELLO, pytest.fail, inputs=[str(link)])
+    assert path.read_bytes() == b"sound"
+    with pytest.raises(OutputError, match="cannot write"):
+        MessageRecorder(tmp_path / "no/such/folder/r.jsonl", HELLO, pytest.fail)
+
+
+@pytest.fixture
+def limit_file_size() -> Iterator[LimitFileSize]:
+    """Return a function that makes the disk full beyond this many bytes of any file (None: no longer)."""
+    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, 40])
+def test_recording_pauses_while_the_disk_is_full(tmp_path: Path, limit_file_size: LimitFileSize, cut_at: int) -> None:
+    """cut_at: bytes of the next line for which there is space."""
+    path, reports = tmp_path / "r.jsonl", list[str]()
+    with MessageRecorder(path, HELLO, reports.append) as record:
+        record.write(Gap("mic", 0.0, 0.5))
+        whole = path.read_bytes()
+        limit_file_size(len(whole) + cut_at)
+        for start in (1.0, 2.0, 3.0):
+            record.write(Gap("mic", start, 0.5))
+            limit_file_size(None)
+            assert path.read_bytes() == whole  # no half line
+            limit_file_size(len(whole) + cut_at)
+        assert record.unrecorded == 3
+        limit_file_size(None)
+        record.write(Gap("mic", 4.0, 0.5))
+        limit_file_size(path.stat().st_size)
+        record.write(End("mic", 5.0, 9, {}))
+        limit_file_size(None)
+    assert _starts(path) == [None, 0.0, 4.0]
+    assert record.unrecorded == 4
+    assert reports == [
+        f"{path}: cannot write: file too large; recording resumes when it can be written again",
+        f"{path}: 4 messages could not be recorded",
+    ]
+
+
+@pytest.mark.parametrize("obstacle", ["full disk", "no folder"])
+def test_hello_comes_first_if_nothing_could_be_written_from_the_start(
+    tmp_path: Path, limit_file_size: LimitFileSize, obstacle: str
+) -> None:
+    path, reports = tmp_path / "stick" / "r.jsonl", list[str]()
+    path.parent.mkdir()
+    with MessageRecorder(path, HELLO, reports.append) as record:
+        if obstacle == "full disk":
+            limit_file_size(50)
+        else:
+            path.parent.rmdir()
+        record.begin(STREAM, TIMELINE)
+        record.write(Gap("mic", 1.0, 0.5))
+        limit_file_size(None)
+        path.parent.mkdir(exist_ok=True)
+        record.write(Gap("mic", 2.0, 0.5))
+    assert _starts(path) == [None, 2.0]
+    assert ("no such file" if obstacle == "no folder" else "too large") in reports[0]
+    assert reports[1:] == [f"{path}: 1 message could not be recorded"]

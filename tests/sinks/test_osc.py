@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -42,13 +43,10 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_a_frame_is_one_number_per_tag_and_then_its_time(
-    receiver: Receiver,
-    selection: Selection,
-    make_messages: Callable[..., list[Frame]],
-    probs: NDArray[np.float64],
+    receiver: Receiver, selection: Selection, frames: list[Frame], probs: NDArray[np.float64]
 ) -> None:
     with OscSink(receiver.target, selection) as osc:
-        osc.write(make_messages(probs, "mic")[30])
+        osc.write(frames[30])
         got = receiver.take(7)
         assert (osc.sent, osc.failed) == (7, 0)
     assert [message[0] for message in got] == [
@@ -56,29 +54,25 @@ def test_a_frame_is_one_number_per_tag_and_then_its_time(
         "/streamtag/frame",
     ]
     assert [message[1] for message in got[:-1]] == pytest.approx(probs[30].tolist(), abs=1e-6)
-    assert got[-1] == ("/streamtag/frame", "mic", 30, pytest.approx(7.68))
+    assert got[-1] == ("/streamtag/frame", "song.mp3", 30, pytest.approx(7.68))
 
 
-def test_events_gaps_errors_and_the_end_are_sent(receiver: Receiver, selection: Selection) -> None:
+def test_other_messages_are_sent_with_names_as_plain_text(receiver: Receiver, selection: Selection) -> None:
     with OscSink(receiver.target, selection) as osc:
         osc.write(Event("mic", "male vocal", "on", 3))
         osc.write(Gap("mic", 7.5, 0.25))
         osc.write(Error("unplugged", "mic"))
         osc.write(Error("no stream's"))
+        osc.write(Gap("a\0b\ud800\n", 1.0, 0.5))
         osc.write(End("mic", 10.25, 40, {}))
-        assert receiver.take(5) == [
+        assert receiver.take(6) == [
             ("/streamtag/event", "mic", "male vocal", "on", 3.0),
             ("/streamtag/gap", "mic", 7.5, 0.25),
             ("/streamtag/error", "mic", "unplugged"),
             ("/streamtag/error", "", "no stream's"),
+            ("/streamtag/gap", "a?b??", 1.0, 0.5),
             ("/streamtag/end", "mic", 10.25, 40),
         ]
-
-
-def test_a_hostile_name_is_sent_as_plain_text(receiver: Receiver, selection: Selection) -> None:
-    with OscSink(receiver.target, selection) as osc:
-        osc.write(Gap("a\0b\ud800\n", 1.0, 0.5))
-        assert receiver.take(1) == [("/streamtag/gap", "a?b??", 1.0, 0.5)]
 
 
 def test_times_and_numbers_have_32_bits_even_after_months(receiver: Receiver, selection: Selection) -> None:
@@ -91,13 +85,11 @@ def test_times_and_numbers_have_32_bits_even_after_months(receiver: Receiver, se
     assert all(b",f\0\0" in message for message in raw[:-1])
 
 
-def test_what_cannot_be_sent_is_counted(
-    selection: Selection, receiver: Receiver, make_messages: Callable[..., list[Frame]], probs: NDArray[np.float64]
-) -> None:
+def test_what_cannot_be_sent_is_counted(selection: Selection, receiver: Receiver, frames: list[Frame]) -> None:
     with OscSink(receiver.target, selection) as osc:
         osc.write(Error("x" * 100_000))  # no datagram is that long
         assert (osc.sent, osc.failed) == (0, 1)
-        osc.write(make_messages(probs)[0])
+        osc.write(frames[0])
         assert len(receiver.take(7)) == 7
         assert (osc.sent, osc.failed) == (7, 1)
 
@@ -105,19 +97,13 @@ def test_what_cannot_be_sent_is_counted(
 def test_a_host_name_is_resolved_once(
     receiver: Receiver, selection: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    real = socket.getaddrinfo
-
-    def look_up(host: str, *rest: Any, **more: Any) -> Any:
-        asked.append(host)
-        return real(host, *rest, **more)
-
+    look_up = Mock(wraps=socket.getaddrinfo)
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     with OscSink(OscTarget("localhost", receiver.target.port), selection) as osc:
-        for number in range(20):
+        for number in range(3):
             osc.write(Gap("mic", number, 0.5))
-        assert len(receiver.take(20)) == 20  # at the IPv4 address, where receivers listen
-    assert asked.count("localhost") == 1
+        assert len(receiver.take(3)) == 3  # at the IPv4 address, where receivers listen
+    assert [call.args[0] for call in look_up.mock_calls].count("localhost") == 1
 
 
 def test_ipv6_reaches_its_receiver(selection: Selection) -> None:
@@ -156,7 +142,7 @@ def test_a_target_is_a_host_and_a_port(text: str, host: str, port: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "9000", ":9000", "host:", "host:0", "host:65536", "host:x", "::1:9000", "[]:1", "[::1]", "a:1:2", "h:-1"],
+    ["", "9000", ":9000", "host:", "host:0", "host:65536", "host:x", "::1:9000", "[]:1", "[::1]"],
 )
 def test_an_invalid_target_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="HOST:PORT"):
@@ -164,17 +150,9 @@ def test_an_invalid_target_is_refused(text: str) -> None:
 
 
 def test_addresses_are_valid_and_not_reserved() -> None:
-    assert addresses(["guitar", "female vocal", "frame", "event", "a/b", "a b", "drum & bass", "é", ""]) == (
-        "/streamtag/guitar",
-        "/streamtag/female_vocal",
-        "/streamtag/frame_2",
-        "/streamtag/event_2",
-        "/streamtag/a_b",
-        "/streamtag/a_b_2",
-        "/streamtag/drum_&_bass",
-        "/streamtag/_",
-        "/streamtag/__2",
-    )
+    names = ("female_vocal", "frame_2", "a_b", "a_b_2", "drum_&_bass", "_", "__2")
+    tags = ["female vocal", "frame", "a/b", "a b", "drum & bass", "é", ""]
+    assert addresses(tags) == tuple(f"/streamtag/{name}" for name in names)
 
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["a", "a_2", "a b", "end", "end_2"]), unique=True, max_size=12))

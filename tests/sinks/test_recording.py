@@ -1,170 +1,177 @@
-"""A recording has every message with its time, whole from the first line on."""
+"""Recordings come back with their timing, whatever state their files are in."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from itertools import count
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamtag.errors import OutputError
-from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
-from streamtag.protocol.reader import parse
-from streamtag.sinks.jsonl import MessageRecorder
+from streamtag.errors import SourceError
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS
+from streamtag.sinks.recording import Recording, TimedMessage
 
-TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
-HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * 6)
-STREAM = StreamInfo("mic")
-TIMELINE = Timeline("mic", TAGS)
+HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _frame(number: int, stream: str = "a") -> Frame:
+    start, end = round(0.256 * number - 0.256, 3), round(0.256 * number + 0.256, 3)
+    return Frame(stream, number, start, end, {"guitar": 0.5, "harp": 0.1})
 
 
-def test_every_message_is_recorded_with_its_time(
-    tmp_path: Path,
-    make_messages: Callable[..., list[Frame]],
-    probs: NDArray[np.float64],
-) -> None:
-    path, clock = tmp_path / "r.jsonl", count(100.0, 0.25)
-    with MessageRecorder(path, HELLO, pytest.fail, clock=lambda: next(clock)) as record:
-        record.begin(STREAM, TIMELINE)
-        record.write(make_messages(probs)[0])
-        record.write(Event("mic", "guitar", "on", 0.256))
-        record.write(Gap("mic", 7.1, 0.3))
-        record.write(Error("unplugged", "mic"))
-        record.write(End("mic", 10.0, 40, {}))
-    lines = _lines(path)
-    assert [line["type"] for line in lines] == ["hello", "frame", "event", "gap", "error", "end"]
-    assert [line["at"] for line in lines] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
-    assert list(lines[1]["tags"]) == list(TAGS)
-    # `at` is a new field: whoever reads the protocol reads a recording
-    assert parse(path.read_bytes().splitlines()[0]) == HELLO
+def _line(message: Message, at: Any = None) -> bytes:
+    return json.dumps(message.to_dict() | ({} if at is None else {"at": at})).encode() + b"\n"
 
 
-def test_an_older_recording_stays_until_a_stream_begins(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    path.write_text("old", encoding="utf-8")
-    with MessageRecorder(path, HELLO, pytest.fail):
-        pass
-    assert path.read_text(encoding="utf-8") == "old"
-    with MessageRecorder(path, HELLO, pytest.fail) as record:
-        record.begin(STREAM, TIMELINE)
-    assert [line["type"] for line in _lines(path)] == ["hello"]
-
-
-def test_a_process_that_is_killed_leaves_whole_lines(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    program = f"""
-import os
-from pathlib import Path
-from streamtag.protocol.messages import Gap, Hello
-from streamtag.sinks.jsonl import MessageRecorder
-record = MessageRecorder(Path({str(path)!r}), Hello("s", "m", ("a",), 16000, 0.256, 0.512, 0.384, (0.5,)), print)
-for number in range(50):
-    record.write(Gap("mic", number, 0.5))
-os.kill(os.getpid(), 9)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60)
-    assert done.returncode == -9, done.stderr
-    assert [line.get("start") for line in _lines(path)[1:]] == list(range(50))
-
-
-def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
-    path, link = tmp_path / "song.wav", tmp_path / "link.wav"
-    path.write_bytes(b"sound")
-    os.link(path, link)
-    with pytest.raises(OutputError, match="is one of the inputs"):
-        MessageRecorder(path, HELLO, pytest.fail, inputs=[str(link)])
-    assert path.read_bytes() == b"sound"
-    MessageRecorder(
-        path, HELLO, pytest.fail, inputs=[str(tmp_path / "other.wav")]
-    )  # any other input is none of its business
-
-
-@pytest.mark.parametrize("name", ["", "no/such/folder/r.jsonl", "x" * 300])
-def test_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match="cannot write"):
-        MessageRecorder(tmp_path / name, HELLO, pytest.fail)
-
-
-@pytest.fixture
-def limit_file_size() -> Iterator[Callable[[int | None], None]]:
-    """Return a function that makes the disk full beyond this many bytes of any file (None: no longer)."""
-    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
-
-    yield limit
-    limit(None)
-
-
-@pytest.mark.parametrize("cut_at", [0, 1, 40])
-def test_recording_pauses_while_the_disk_is_full(
-    tmp_path: Path, limit_file_size: Callable[[int | None], None], cut_at: int
-) -> None:
-    """cut_at: bytes of the next line for which there is space."""
-    path, reports = tmp_path / "r.jsonl", list[str]()
-    with MessageRecorder(path, HELLO, reports.append) as record:
-        record.write(Gap("mic", 0.0, 0.5))
-        whole = path.read_bytes()
-        limit_file_size(len(whole) + cut_at)
-        for start in (1.0, 2.0, 3.0):
-            record.write(Gap("mic", start, 0.5))
-            limit_file_size(None)
-            assert path.read_bytes() == whole  # no half line
-            limit_file_size(len(whole) + cut_at)
-        assert record.unrecorded == 3
-        limit_file_size(None)
-        record.write(Gap("mic", 4.0, 0.5))
-        limit_file_size(path.stat().st_size)
-        record.write(End("mic", 5.0, 9, {}))
-        limit_file_size(None)
-    assert [line.get("start") for line in _lines(path)] == [None, 0.0, 4.0]
-    assert record.unrecorded == 4
-    assert reports == [
-        f"{path}: cannot write: file too large; recording resumes when it can be written again",
-        f"{path}: 4 messages could not be recorded",
-    ]
-
-
-def test_hello_comes_first_if_the_disk_was_full_from_the_start(
-    tmp_path: Path, limit_file_size: Callable[[int | None], None]
-) -> None:
-    path, reports = tmp_path / "r.jsonl", list[str]()
-    limit_file_size(50)
-    with MessageRecorder(path, HELLO, reports.append) as record:
-        record.begin(STREAM, TIMELINE)
-        record.write(Gap("mic", 1.0, 0.5))
-        limit_file_size(None)
-        record.write(Gap("mic", 2.0, 0.5))
-    assert [(line["type"], line.get("start")) for line in _lines(path)] == [("hello", None), ("gap", 2.0)]
-    assert (record.unrecorded, len(reports)) == (1, 2)
-
-
-def test_recording_begins_when_a_missing_folder_is_back(tmp_path: Path) -> None:
-    folder, reports = tmp_path / "stick", list[str]()
-    folder.mkdir()
+def _written(folder: Path, lines: Iterable[bytes]) -> Path:
     path = folder / "r.jsonl"
-    with MessageRecorder(path, HELLO, reports.append) as record:
-        folder.rmdir()
-        record.begin(STREAM, TIMELINE)
-        record.write(Gap("mic", 1.0, 0.5))
-        folder.mkdir()
-        record.write(Gap("mic", 2.0, 0.5))
-        record.close()
-    assert [line.get("start") for line in _lines(path)] == [None, 2.0]
-    assert "no such file" in reports[0]
-    assert reports[1:] == [f"{path}: 1 message could not be recorded"]
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+def _pass(path: Path) -> tuple[list[TimedMessage], int]:
+    with Recording(path) as recording:
+        return list(recording), recording.damaged
+
+
+def _times(folder: Path, *lines: bytes) -> list[float]:
+    return [entry.at for entry in _pass(_written(folder, [_line(HELLO), *lines]))[0]]
+
+
+def test_messages_have_their_recorded_times(tmp_path: Path) -> None:
+    messages = [_frame(0), Event("a", "harp", "on", 0.5), Gap("a", 1.0, 0.5), Error("no"), _frame(9)]
+    lines = [_line(message, at) for message, at in zip(messages, [0.5, 0.5, 2, 2.25, 7.125], strict=True)]
+    path = _written(tmp_path, [_line(HELLO, 0.0), *lines])
+    with Recording(path) as recording:
+        assert recording.hello == HELLO
+        first, second = list(recording), list(recording)
+    assert [entry.at for entry in first] == [0.5, 0.5, 2.0, 2.25, 7.125]
+    assert [entry.message for entry in first] == messages
+    assert second == first
+
+
+@pytest.mark.parametrize(
+    ("messages", "times"),
+    [
+        # A frame is there when the look-ahead after its window's centre has sounded
+        (
+            [_frame(0), _frame(4), Event("a", "harp", "on", 1.024), Gap("a", 2.0, 1.5), End("a", 4, 9, {})],
+            [0.384, 1.408, 1.408, 3.5, 4.0],
+        ),
+        # A stream begins when the one before it ends
+        (
+            [_frame(0), End("a", 2.0, 8, {}), _frame(0, "b"), _frame(1, "b"), End("b", 1.0, 4, {}), _frame(0, "b")],
+            [0.384, 2.0, 2.384, 2.64, 3.0, 3.384],
+        ),
+    ],
+)
+def test_without_recorded_times_stream_times_count(tmp_path: Path, messages: list[Message], times: list[float]) -> None:
+    assert _times(tmp_path, *map(_line, messages)) == pytest.approx(times)
+
+
+def test_simultaneous_streams_keep_their_timing(tmp_path: Path) -> None:
+    """As a subscriber writes them who came when they were under way."""
+    lines = [_frame(1000), _frame(50, "b"), _frame(1001), _frame(51, "b"), End("b", 13.5, 52, {}), _frame(1003)]
+    first, *rest = _times(tmp_path, *map(_line, lines))
+    assert [at - first for at in rest] == pytest.approx([0, 0.256, 0.256, 0.316, 0.768])
+
+
+@pytest.mark.parametrize(
+    ("lines", "times"),
+    [
+        # Joined recordings are replayed as one
+        (
+            [_line(_frame(0), 1.0), _line(HELLO, 0.0), _line(_frame(0), 1.0), _line(HELLO), _line(_frame(0))],
+            [1.0, 1.0, 2.0, 2.0, 2.384],
+        ),
+        ([_line(_frame(0), at) for at in (3.0, 1.0, 4.0)], [3.0, 3.0, 4.0]),
+    ],
+)
+def test_times_never_decrease(tmp_path: Path, lines: list[bytes], times: list[float]) -> None:
+    assert _times(tmp_path, *lines) == pytest.approx(times)
+
+
+@pytest.mark.parametrize("at", [-1.0, True, "soon", None, 10**400, 1e300, [1]])
+def test_an_invalid_recorded_time_is_ignored(tmp_path: Path, at: Any) -> None:
+    line = json.dumps({**_frame(0).to_dict(), "at": at}).encode() + b"\n"
+    assert _times(tmp_path, line) == pytest.approx([0.384])
+
+
+@pytest.mark.parametrize(
+    ("between", "damaged"),
+    [
+        (b"nonsense\n", 2),
+        (b'{"type":"frame"}\n', 2),
+        (b"\xff\xfe\x00\n", 2),
+        (b"[" * 100_000 + b"\n", 2),
+        (b"x" * (3 * MAX_MESSAGE_CHARS) + b"\n", 2),
+        (b"\r\n", 0),
+        (b'{"type":"weather","rain":true}\n', 0),
+    ],
+)
+def test_damaged_lines_are_skipped_and_counted_unlike_unknown_types(
+    tmp_path: Path, between: bytes, damaged: int
+) -> None:
+    lines = [_line(HELLO), between, _line(_frame(0)), between, _line(_frame(1))]
+    entries, found = _pass(_written(tmp_path, lines))
+    assert [entry.message for entry in entries] == [_frame(0), _frame(1)]
+    assert found == damaged
+
+
+@pytest.mark.parametrize("kept", [1, 20, -2])
+def test_a_truncated_last_line_is_not_damage(tmp_path: Path, kept: int) -> None:
+    entries, damaged = _pass(_written(tmp_path, [_line(HELLO), _line(_frame(0)), _line(_frame(1))[:kept]]))
+    assert ([entry.message for entry in entries], damaged) == ([_frame(0)], 0)
+
+
+def test_a_pass_includes_lines_that_were_appended(tmp_path: Path) -> None:
+    path = _written(tmp_path, [_line(HELLO), _line(_frame(0))])
+    with Recording(path) as recording:
+        assert len(list(recording)) == 1
+        assert recording.fraction == 1
+        with path.open("ab") as file:
+            file.write(_line(_frame(1)))
+        assert len(list(recording)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "does not begin with a hello"),
+        (b"\n\n", "does not begin with a hello"),
+        (_line(_frame(0)), "does not begin with a hello"),
+        (b"ID3\x03\x00" + bytes(range(256)) * 40, "not a message: no JSON"),
+        (_line(HELLO)[:40], "not a message: no JSON"),
+        (_line(HELLO).replace(b'"protocol": 1', b'"protocol": 2'), "speaks protocol 2"),
+        (b"x" * (2 * MAX_MESSAGE_CHARS), "too long"),
+    ],
+)
+def test_a_file_that_is_not_a_recording_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(SourceError, match=f"r.jsonl: not a recording: .*{reason}") as failure:
+        Recording(_written(tmp_path, [content]))
+    assert "\n" not in str(failure.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path, reason in [
+        (tmp_path / "none.jsonl", "no such file"),
+        (tmp_path, "is a folder"),
+        (Path("\0"), "null byte"),
+    ]:
+        with pytest.raises(SourceError, match=reason):
+            Recording(path)
+
+
+@given(st.lists(st.binary(max_size=60) | st.sampled_from([_line(HELLO, 0), _line(_frame(3), 1.5), b"\n"]), max_size=12))
+def test_any_bytes_after_the_hello_are_replayed_or_skipped(parts: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        entries, damaged = _pass(_written(Path(folder), [_line(HELLO), *parts]))
+    times = [entry.at for entry in entries]
+    assert times == sorted(times)
+    assert 0 <= damaged <= b"".join(parts).count(b"\n")

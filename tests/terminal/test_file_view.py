@@ -1,52 +1,26 @@
-"""The live view, drawn by hand on a pretended terminal."""
+"""The live view of a file, drawn on a pretended terminal."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from contextlib import closing
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from rich.console import Console
 
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.file_view import FileProgressView, Progress
-
-MakeMessages = Callable[..., list[Frame]]
-
-
-TIMELINE = Timeline("song.mp3", ())
+from tests.terminal.conftest import Screen
 
 
-class Clock:
-    """Seconds, moved by hand."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _console(width: int = 80, height: int = 24) -> Console:
-    return Console(
-        file=io.StringIO(),
-        force_terminal=True,
-        color_system="standard",
-        width=width,
-        height=height,
-        legacy_windows=False,
-    )
-
-
-def _text(panel: FileProgressView, console: Console) -> list[str]:
-    """What is drawn now, without colours."""
-    plain = Console(file=io.StringIO(), width=console.width, height=console.height, color_system=None)
-    with plain.capture() as captured:
-        plain.print(panel.render())
-    return captured.get().splitlines()
+def _drawn(screen: Screen, selection: Selection, stream: StreamInfo, frames: list[Frame]) -> list[str]:
+    """Return what is drawn 2 s after these frames."""
+    with closing(FileProgressView(screen.console, selection, screen.clock)) as view:
+        view.begin(stream, Timeline(stream.name, ()))
+        for frame in frames:
+            view.write(frame)
+        screen.now += 2.0
+        return screen.text(view).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -64,18 +38,9 @@ def test_progress_is_position_speed_and_remaining_time(progress: Progress, figur
 
 
 def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
-    make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
+    frames: list[Frame], selection: Selection
 ) -> None:
-    console, clock = _console(), Clock()
-    panel = FileProgressView(console, selection, clock)
-    panel.begin(StreamInfo("song [live].mp3", 1, 3, duration_s=20.48), TIMELINE)
-    try:
-        for frame in make_messages(probs):
-            panel.write(frame)
-        clock.now += 2.0
-        lines = _text(panel, console)
-    finally:
-        panel.close()
+    lines = _drawn(Screen(), selection, StreamInfo("song [live].mp3", 1, 3, duration_s=20.48), frames)
     assert lines[0].split() == ["song", "[live].mp3", "2", "of", "3"]
     assert "0:10 / 0:20" in lines[1]
     assert "left" in lines[1]
@@ -84,51 +49,27 @@ def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
     assert max(map(len, lines)) < 80  # a terminal writes ^C behind the last line
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 5), (200, 60)])
-def test_it_fits_the_terminal(
-    make_messages: MakeMessages, width: int, height: int, probs: NDArray[np.float64], selection: Selection
-) -> None:
-    console, clock = _console(width, height), Clock()
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (20, 5), (200, 60)])
+def test_it_fits_the_terminal(frames: list[Frame], width: int, height: int, selection: Selection) -> None:
     many = Selection.of(selection.tags, selection.thresholds, top=6)
-    panel = FileProgressView(console, many, clock)
-    panel.begin(StreamInfo("a very long name of a song " * 5), TIMELINE)
-    try:
-        panel.write(make_messages(probs)[0])
-        clock.now += 1
-        lines = _text(panel, console)
-    finally:
-        panel.close()
+    lines = _drawn(Screen(width, height), many, StreamInfo("a very long name of a song " * 5), frames[:1])
     assert len(lines) < height
     assert max(map(len, lines)) <= width
 
 
-def test_a_terminal_of_ascii_gets_ascii(
-    make_messages: MakeMessages, selection: Selection, probs: NDArray[np.float64]
-) -> None:
-    file = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
-    console = Console(file=file, force_terminal=True, width=80, height=24, legacy_windows=False)
-    clock = Clock()
-    panel = FileProgressView(console, selection, clock)
-    panel.begin(StreamInfo("song.mp3", duration_s=10.24), TIMELINE)
-    try:
-        for frame in make_messages(probs):
-            panel.write(frame)
-        clock.now += 2.0
-        text = "\n".join(_text(panel, console))
-    finally:
-        panel.close()
+def test_a_terminal_of_ascii_gets_ascii(frames: list[Frame], selection: Selection) -> None:
+    text = "\n".join(_drawn(Screen(encoding="ascii"), selection, StreamInfo("song.mp3", duration_s=10.24), frames))
     assert text.isascii()
     assert "####" in text
     assert "====" in text
 
 
 def test_it_erases_itself(selection: Selection) -> None:
-    console = _console()
-    panel = FileProgressView(console, selection)
-    panel.begin(StreamInfo("song.mp3"), TIMELINE)
-    panel.write(End("song.mp3", 1.0, 4, {}))
-    panel.close()  # a second time does no harm
-    output = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "song.mp3" in output
-    assert output.rstrip("\n").rstrip("\r").endswith("\x1b[2K")  # its lines are erased,
-    assert "\x1b[?25h" in output  # and the cursor is back
+    screen = Screen()
+    view = FileProgressView(screen.console, selection)
+    view.begin(StreamInfo("song.mp3"), Timeline("song.mp3", ()))
+    view.write(End("song.mp3", 1.0, 4, {}))
+    view.close()  # a second time does no harm
+    assert "song.mp3" in screen.output
+    assert screen.output.rstrip("\n").rstrip("\r").endswith("\x1b[2K")  # its lines are erased,
+    assert "\x1b[?25h" in screen.output  # and the cursor is back

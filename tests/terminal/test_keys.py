@@ -81,6 +81,12 @@ class OnTerminal:
         assert self.process.stdout is not None
         return self.process.stdout.readline().decode().rstrip("\n")
 
+    def quit(self) -> None:
+        """Press q, and check that it ends the program and that the modes are restored."""
+        self.type(b"q")
+        assert [self.line(), self.line()] == ["key 'q'", "over"]
+        assert self.as_it_was
+
     @property
     def raw(self) -> bool:
         """Whether keys come singly and unechoed."""
@@ -131,34 +137,20 @@ def test_keys_are_read_singly_without_echo_and_the_modes_are_restored(start: Sta
     for key in ("r", " ", "é"):
         terminal.type(key.encode())
         assert terminal.line() == f"key {key!a}"
-    terminal.type(b"q")
-    assert [terminal.line(), terminal.line()] == ["key 'q'", "over"]
-    assert terminal.as_it_was
+    terminal.type(b"\x1b[A\x1b[15~\x1bOP\x1bxn")  # arrows and function keys are ignored
+    assert terminal.line() == "key 'n'"
+    terminal.quit()
     os.set_blocking(terminal.master, False)
     with pytest.raises(BlockingIOError):  # nothing was echoed
         os.read(terminal.master, 100)
 
 
-def test_arrows_and_function_keys_are_ignored(start: Start) -> None:
-    terminal = start(UNTIL_Q)
+@pytest.mark.parametrize(("body", "keys", "code"), [(FAILS, b"", 1), (UNTIL_Q, b"\x03", -signal.SIGINT)])
+def test_the_modes_are_restored_after_an_error_and_ctrl_c(start: Start, body: str, keys: bytes, code: int) -> None:
+    terminal = start(body)
     terminal.line()
-    terminal.type(b"\x1b[A\x1b[15~\x1bOP\x1bxnq")
-    assert [terminal.line(), terminal.line()] == ["key 'n'", "key 'q'"]
-
-
-def test_the_modes_are_restored_after_an_error(start: Start) -> None:
-    terminal = start(FAILS)
-    terminal.line()
-    assert terminal.line() == ""
-    assert terminal.process.wait(30) == 1
-    assert terminal.as_it_was
-
-
-def test_ctrl_c_is_still_a_signal(start: Start) -> None:
-    terminal = start(UNTIL_Q)
-    terminal.line()
-    terminal.type(b"\x03")
-    assert terminal.process.wait(30) == -signal.SIGINT
+    terminal.type(keys)
+    assert terminal.process.wait(30) == code
     assert terminal.as_it_was
 
 
@@ -172,9 +164,7 @@ def test_ctrl_z_restores_the_modes_and_fg_sets_them_again(start: Start) -> None:
     terminal.process.send_signal(signal.SIGCONT)
     assert terminal.line() == "show"
     assert terminal.raw
-    terminal.type(b"q")
-    assert [terminal.line(), terminal.line()] == ["key 'q'", "over"]
-    assert terminal.as_it_was
+    terminal.quit()
 
 
 def test_after_a_stop_from_outside_the_modes_are_set_again(start: Start) -> None:
@@ -188,9 +178,7 @@ def test_after_a_stop_from_outside_the_modes_are_set_again(start: Start) -> None
     while not terminal.raw and time.monotonic() < end:
         time.sleep(0.01)
     assert terminal.raw
-    terminal.type(b"q")
-    assert [terminal.line(), terminal.line()] == ["key 'q'", "over"]
-    assert terminal.as_it_was  # not as it was when it came back
+    terminal.quit()  # and not as it was when it came back
 
 
 def test_in_the_background_no_keys_are_read(start: Start) -> None:
@@ -198,9 +186,7 @@ def test_in_the_background_no_keys_are_read(start: Start) -> None:
     terminal.line()
     terminal.type(b"a")
     assert [terminal.line() for _ in range(4)] == ["key 'a'", "hide", "others' key None None", "show"]
-    terminal.type(b"q")
-    assert [terminal.line(), terminal.line()] == ["key 'q'", "over"]
-    assert terminal.as_it_was
+    terminal.quit()
 
 
 def test_without_a_terminal_there_are_no_keys() -> None:
@@ -209,8 +195,6 @@ def test_without_a_terminal_there_are_no_keys() -> None:
         assert keys.read() is None
     with Keys(file=io.StringIO("q")) as keys:
         assert keys.read() is None
-    before = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGCONT)}
-    assert before == {signal.SIGTSTP: signal.SIG_DFL, signal.SIGCONT: signal.SIG_DFL}
 
 
 def test_keys_come_from_standard_error_while_standard_input_carries_audio(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 import threading
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rich.console import Console
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, SourceNotice
@@ -24,6 +22,7 @@ from streamtag.terminal.live_panel import (
     StatusInfo,
     WatchPanel,
 )
+from tests.terminal.conftest import Screen
 
 TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 SELECTION = Selection.of(TAGS, (0.5,) * 6)
@@ -37,23 +36,12 @@ def frame(number: int, probs: NDArray[np.float64] = LOUD, stream: str = "mic", d
     return Frame(stream, number, 0.25 * number, 0.25 * number + 0.5, tags, 0.42, dropped)
 
 
-def plain_text(panel: LivePanel) -> str:
-    """Return what is drawn now, without colours."""
-    plain = Console(file=io.StringIO(), width=80, height=24, color_system=None)
-    with plain.capture() as captured:
-        plain.print(panel.render())
-    return captured.get()
-
-
 class Shown:
-    """A panel on a pretended terminal of 80 x 24, with a clock that is moved by hand."""
+    """A panel on a pretended terminal."""
 
     def __init__(self, encoding: str = "utf-8", status: StatusInfo | None = None, meter: Meter | None = None) -> None:
-        self.now = 100.0
-        self.buffer = io.BytesIO()
-        file = io.TextIOWrapper(self.buffer, encoding, write_through=True)
-        self.console = Console(file=file, force_terminal=True, width=80, height=24, legacy_windows=False)
-        self.panel = LivePanel(self.console, SELECTION, status or StatusInfo(), meter, lambda: self.now)
+        self.screen = Screen(encoding=encoding)
+        self.panel = LivePanel(self.screen.console, SELECTION, status or StatusInfo(), meter, self.screen.clock)
 
     def write(self, *messages: Message) -> None:
         for message in messages:
@@ -61,8 +49,8 @@ class Shown:
 
     def text(self, after: float = 0.2) -> str:
         """Return what is drawn after this time."""
-        self.now += after
-        return plain_text(self.panel)
+        self.screen.now += after
+        return self.screen.text(self.panel)
 
     def lines(self, after: float = 0.2) -> list[str]:
         return self.text(after).splitlines()
@@ -212,35 +200,27 @@ def test_names_from_elsewhere_cannot_control_the_terminal() -> None:
 def test_a_terminal_of_ascii_gets_ascii() -> None:
     shown = Shown("ascii")
     shown.write(frame(0))
-    assert shown.text(1.0).isascii()
-    with shown.panel:
-        pass
-    assert b"#" in shown.buffer.getvalue()
+    text = shown.text(1.0)
+    assert text.isascii()
+    assert "#" in text
 
 
-def test_it_uses_the_second_screen_and_restores_the_first(shown: Shown) -> None:
-    shown.panel.begin(StreamInfo("mic"), Timeline("mic", TAGS))
+def test_it_uses_the_second_screen_while_shown_and_restores_the_first(shown: Shown) -> None:
     with shown.panel:
         shown.panel.show()  # a second time does no harm
         assert shown.panel.is_shown
-    shown.panel.hide()
-    assert not shown.panel.is_shown
-    output = shown.buffer.getvalue().decode()
-    assert output.startswith("\x1b[?1049h")
-    assert "mic" in output
-    assert output.count("\x1b[?1049h") == output.count("\x1b[?1049l") == 1
-    assert output.rindex("\x1b[?25h") > output.rindex("mic")  # the cursor is back
-
-
-def test_it_is_hidden_for_a_while_and_shown_again(shown: Shown) -> None:
-    with shown.panel:
         shown.panel.hide()
-        hidden = len(shown.buffer.getvalue())
+        hidden = len(shown.screen.output)
         shown.write(frame(0))
         shown.panel.show()
-    output = shown.buffer.getvalue().decode()
+    shown.panel.hide()
+    assert not shown.panel.is_shown
+    output = shown.screen.output
+    assert output.startswith("\x1b[?1049h")
     assert "\x1b[?1049l" in output[hidden - 40 : hidden]
     assert "mic" in output[hidden:]
+    assert output.count("\x1b[?1049h") == output.count("\x1b[?1049l") == 2
+    assert output.rindex("\x1b[?25h") > output.rindex("mic")  # the cursor is back
 
 
 def test_it_redraws_by_itself() -> None:
@@ -252,10 +232,9 @@ def test_it_redraws_by_itself() -> None:
 
 def test_a_subscribers_panel_shows_the_server_and_runs_until_a_key_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
-    file = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-    console = Console(file=file, force_terminal=True, width=80, height=24, legacy_windows=False)
-    with WatchPanel(console, SELECTION, HELLO, "ws://h/") as panel:
-        text = plain_text(panel)
+    screen = Screen()
+    with WatchPanel(screen.console, SELECTION, HELLO, "ws://h/") as panel:
+        text = screen.text(panel)
         assert not panel.stop_requested()  # there is no terminal for keys
     for expected in ("ws://h/", "waiting", "model small", "streamtag 0.1.0", "q quit"):
         assert expected in text

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
-
-from rich.console import Console
 
 from streamtag.protocol.messages import End, Frame
 from streamtag.scheduler.stats import StreamStats
 from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
+from tests.terminal.conftest import Screen
 
 MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
 SNAPSHOT = ServerSnapshot([MIC], capacity=40, subscribers=2, utilization=0.37, is_degraded=False)
 
 
 class Shown:
-    """A table on a pretended terminal. snapshot, now: what the table and its clock read."""
+    """A table on a pretended terminal. snapshot: what the table reads."""
 
     def __init__(self, height: int = 24) -> None:
-        self.now = 0.0
         self.snapshot = SNAPSHOT
-        self.file = io.StringIO()
-        console = Console(file=self.file, force_terminal=True, width=90, height=height, legacy_windows=False)
-        self.table = StreamsTable(console, "http://h:1/", lambda: self.snapshot, clock=lambda: self.now)
+        self.screen = Screen(90, height)
+        self.table = StreamsTable(self.screen.console, "http://h:1/", lambda: self.snapshot, clock=self.screen.clock)
 
     def text(self) -> str:
-        plain = Console(file=io.StringIO(), width=90, height=24, color_system=None)
-        with plain.capture() as captured:
-            plain.print(self.table.render())
-        return captured.get()
+        return self.screen.text(self.table)
 
 
 def test_each_stream_has_its_length_lag_state_and_strongest_tags() -> None:
@@ -69,12 +62,12 @@ def test_it_is_drawn_twice_a_second_below_the_lines() -> None:
     shown = Shown()
     with shown.table:
         shown.table.draw()
-        once = shown.file.getvalue().count("http://h:1/")
-        shown.now = 0.4
+        once = shown.screen.output.count("http://h:1/")
+        shown.screen.now += 0.4
         shown.table.draw()
-        assert shown.file.getvalue().count("http://h:1/") == once
-        shown.now = 0.6
+        assert shown.screen.output.count("http://h:1/") == once
+        shown.screen.now += 0.2
         shown.table.draw()
-        assert shown.file.getvalue().count("http://h:1/") > once
+        assert shown.screen.output.count("http://h:1/") > once
         shown.table.note("mic: [bold]ended[/bold] after 1:03")
-    assert "streamtag: mic: [bold]ended[/bold] after 1:03\n" in shown.file.getvalue()
+    assert "streamtag: mic: [bold]ended[/bold] after 1:03\n" in shown.screen.output
