@@ -116,10 +116,9 @@ def test_a_flood_of_producers_that_vanish_leaves_nothing_behind(
 def test_memory_stays_bounded(
     start_ingest: Start, connect: Connect, open_socket: OpenSocket, scheduler: FakeScheduler
 ) -> None:
-    """With clients that come and go, streams under ever new names, and a producer and a subscriber that never read."""
-    server = start_ingest(queue_length=20, stall_timeout_s=600)
-    for path in ("/ingest/deaf", "/"):
-        open_socket(server, path, receive_buffer=4096)
+    """With producers that come and go under ever new names, and one that never reads."""
+    server = start_ingest(queue_length=20)
+    open_socket(server, "/ingest/deaf", receive_buffer=4096)
     reader = connect(server, "/?top=1")
     read(reader)
 
@@ -133,7 +132,6 @@ def test_memory_stays_bounded(
                 read(reader)
             scheduler.handles[name].has_ended = True
             sock.close()
-            open_socket(server, f"/?top={turn % 50 + 1}").close()
             scheduler.opened.clear()
             del scheduler.handles[name]
         gc.collect()  # connections are cycles

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection as AsyncClient
 from websockets.asyncio.client import connect as connect_async
+from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Event, Frame, Message
 from streamtag.protocol.reader import parse
+from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.server.support import (
+    HELLO,
     TIMEOUT_S,
     Connect,
+    OpenSocket,
     Start,
     make_frame,
     read,
@@ -131,3 +137,30 @@ def test_one_stuck_subscriber_delays_none_of_199_others(start: Start) -> None:
         if max(map(max, late)) < HOP_S:
             return
         assert attempts_left, f"a frame came {max(map(max, late)):.2f} s late"
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded(connect: Connect, open_socket: OpenSocket) -> None:
+    """With one that does not read, one that does, and others that come and go, on streams that come and go."""
+
+    def run(server: ServerThread, reader: ClientConnection, numbers: range) -> int:
+        for number in numbers:
+            server.publish(make_frame(number, f"stream {number // 5}"))
+            read(reader)
+            if number % 20 == 0:
+                open_socket(server, f"/?top={number % 50 + 1}").close()
+        gc.collect()  # connections are cycles
+        return tracemalloc.get_traced_memory()[0]
+
+    with ServerThread(ServerConfig(port=0, stall_timeout_s=600), HELLO) as server:
+        connect(server, **_small(server))
+        reader = connect(server, "/?top=1")
+        read(reader)
+        tracemalloc.start()
+        try:
+            run(server, reader, range(1500))  # all bounds are reached: of queues, and of streams that are known
+            before = run(server, reader, range(1500, 1600))
+            after = run(server, reader, range(1600, 3000))
+        finally:
+            tracemalloc.stop()
+    assert after - before < 250_000  # the frames alone would be many MB, for each who did not read them
