@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Test processes share the cores: torch's threads would wait for one another busily, here and in started processes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
 Need = Callable[[str, bool, str], None]
 TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
 

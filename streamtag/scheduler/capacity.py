@@ -15,10 +15,13 @@ from streamtag.inference.events import EventDetectorBank
 from streamtag.protocol.messages import Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.processor import BatchProcessor
+from streamtag.scheduler.registry import Busy, StreamRegistry
+from streamtag.scheduler.stats import SchedulerStats
 from streamtag.scheduler.stream import ScheduledStream
 
 if TYPE_CHECKING:
     from streamtag.inference.batch import SessionPool
+    from streamtag.scheduler.ready_queue import ReadyQueue
 
 SAFE_STREAMS_PER_CORE = 4  # admitted before the measurement: a tenth of what the slowest core that we know can process
 FULL_RETRY_S = 10.0  # s; by then a place may be free where all are taken
@@ -111,13 +114,36 @@ class LoadMonitor:
         """Return whether too many hops missed the deadline just now."""
         return now - self._last_overload < self._config.degraded_s
 
+    def check_room(self, streams: int, now: float) -> None:
+        """Raise Busy if there is no room for one more stream beside so many."""
+        if self.is_degraded(now):
+            raise Busy("what is here already is more than can be done in time", self.retry_after_s(now))
+        if streams >= self.capacity:
+            raise Busy(f"there is room for {self.capacity} streams, and no more", self.retry_after_s(now))
+
+    def stats(self, now: float, registry: StreamRegistry, ready: ReadyQueue, is_starting: bool) -> SchedulerStats:
+        """Return the state of the scheduler that these belong to."""
+        return SchedulerStats(
+            streams=len(registry),
+            disconnected=registry.disconnected,
+            capacity=self.capacity,
+            is_degraded=self.is_degraded(now),
+            is_starting=is_starting,
+            is_measuring=ready.measurement is not None,
+            retry_after_s=self.retry_after_s(now),
+            ready=len(ready),
+            lag_s=ready.lag_s(now),
+            hop_cost_s=self.hop_cost_s,
+            utilization=self.utilization(now),
+        )
+
     def retry_after_s(self, now: float) -> float:
         """Return when a refused producer may try again, in seconds."""
         left = self._last_overload + self._config.degraded_s - now
         return max(MIN_RETRY_S, left) if left > 0 else FULL_RETRY_S
 
-    def set_cost(self, cost: Cost, now: float) -> None:
-        """Take over the measured cost; from now on it is corrected by the CPU time that the program takes."""
+    def set_cost(self, cost: Cost | None, now: float) -> None:
+        """Adopt the measured cost (None: it failed); from now on the CPU time that the program uses corrects it."""
         self._cost, self._reading, self._expected_s = cost, (now, self._cpu_s()), 0.0
 
     def add_step(self, worker: int, hops: int, seconds: float, missed: int, now: float) -> None:
@@ -196,9 +222,13 @@ class CapacityMeasurement:
         piece.size = self._size
         return piece
 
-    def finish_piece(self, piece: SyntheticStreams, now: float) -> None:
-        """Take streams back that a worker has stepped."""
+    def finish_piece(self, piece: SyntheticStreams, now: float) -> bool:
+        """Take streams back that a worker has stepped, and return `is_done`."""
         self._available.append(piece)
+        self._evaluate(piece, now)
+        return self.is_done
+
+    def _evaluate(self, piece: SyntheticStreams, now: float) -> None:
         self._has_failed |= piece.has_failed
         if self.cost is not None or self._has_failed or piece.size < self._size:
             return

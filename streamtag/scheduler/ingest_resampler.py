@@ -238,3 +238,9 @@ class ResamplerDelay:
 def _priming_samples(rate: int) -> int:
     """Return how many samples at `rate` a new resampler needs before it gives what an old one would."""
     return max(MIN_PRIMING, round(PRIMING_S * rate))
+
+
+def check_position(position: int | None) -> None:
+    """Raise SpecError for a producer's count of samples that cannot be right."""
+    if position is not None and not 0 <= position <= MAX_SAMPLES:
+        raise SpecError(f"a position of {position}: must lie between 0 and {MAX_SAMPLES}")

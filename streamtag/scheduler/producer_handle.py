@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
-from streamtag.scheduler.stream import ScheduledStream
+from streamtag.scheduler.stream import OnWritable, ScheduledStream
+
+log = logging.getLogger("streamtag.scheduler")
 
 
 class ProducerHandle:
@@ -48,3 +51,12 @@ class ProducerHandle:
         if not self._is_closed:
             self._is_closed = True
             self._on_disconnect(self._stream)
+
+
+def notify_writable(on_writable: OnWritable | None) -> None:
+    """Call back, if there is a connection. An event loop that is closed already raises."""
+    try:
+        if on_writable is not None:
+            on_writable()
+    except Exception:
+        log.exception("a producer could not be notified")

@@ -13,6 +13,7 @@ from streamtag.scheduler.ingest_buffer import RunState
 from streamtag.scheduler.stream import ScheduledStream
 
 MAX_FILE_BATCH = 16  # streams of files in one step, so that a live one never waits long for it
+MEASUREMENT_POLL_S = 0.1  # between two looks whether the pool's processes have started
 
 Entry = tuple[float, int, ScheduledStream]
 Job = Callable[[], None]
@@ -90,9 +91,14 @@ class ReadyQueue:
         return _pop(self._files, min(most, MAX_FILE_BATCH)) or None
 
     def wait_s(self, now: float) -> float | None:
-        """Return how long a step can wait for other live streams to share it, or None if there is no live stream."""
+        """Return how long a step can wait for other live streams to share it.
+
+        Without live streams, return the time until the measurement may continue, or None if there is none.
+        """
         oldest = self._oldest
-        return None if oldest is None else max(0.0, oldest + self._config.batch_window_s - now)
+        if oldest is None:
+            return None if self.measurement is None else MEASUREMENT_POLL_S
+        return max(0.0, oldest + self._config.batch_window_s - now)
 
     @property
     def _oldest(self) -> float | None:

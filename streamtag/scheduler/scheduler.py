@@ -20,13 +20,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamtag.audio.pcm import PcmFormat
-from streamtag.errors import SpecError
 from streamtag.inference.events import EventDetectorBank
 from streamtag.scheduler.capacity import CapacityMeasurement, LoadMonitor, SyntheticStreams
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.ingest_resampler import MAX_SAMPLES
-from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult, log
-from streamtag.scheduler.producer_handle import ProducerHandle
+from streamtag.scheduler.ingest_resampler import check_position
+from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult
+from streamtag.scheduler.producer_handle import ProducerHandle, notify_writable
 from streamtag.scheduler.ready_queue import ReadyQueue, Task
 from streamtag.scheduler.registry import Busy, StreamRegistry, UnknownStream
 from streamtag.scheduler.stats import NullObserver, Observer, SchedulerStats, StreamStats
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from streamtag.inference.batch import SessionPool
 
 CLOSING_RETRY_S = 10.0
-MEASUREMENT_POLL_S = 0.1  # between two looks whether the pool's processes have started
 
 
 class Scheduler:
@@ -65,8 +63,7 @@ class Scheduler:
         join_timeout_s: how long closing waits for each worker; a step that takes longer never returns."""
         self._pool, self._tags, self._thresholds = pool, tuple(tags), tuple(thresholds)
         self._config, self._model, self._clock = config, model, clock
-        self._observer = observer or NullObserver()
-        self._join_timeout_s = join_timeout_s
+        self._observer, self._join_timeout_s = observer or NullObserver(), join_timeout_s
         bank = EventDetectorBank(tags, thresholds, pool.slots)
         self._processor = BatchProcessor(pool, bank, publish, model, clock)
         self._lock = Lock()
@@ -76,8 +73,6 @@ class Scheduler:
         self._is_starting, self._is_closing, self._is_closed = True, False, False
         self._workers = WorkerThreads(partial(self.run_next, wait=True), config.workers)
 
-    # --- for any thread ------------------------------------------------------------------------------------------
-
     def open(self, name: str, format: PcmFormat, position: int | None, on_writable: OnWritable) -> ProducerHandle:
         """Open a new stream, or continue a disconnected one of that name. Returns at once.
 
@@ -85,14 +80,13 @@ class Scheduler:
         begins at 0 in any case); None: it does not count, and the clock says how much is lost. on_writable: called by a
         worker when there is room again, or the stream has ended. Raises Busy, NameTaken or SpecError.
         """
-        if position is not None and not 0 <= position <= MAX_SAMPLES:
-            raise SpecError(f"a position of {position}: must lie between 0 and {MAX_SAMPLES}")
+        check_position(position)
         now, since = self._clock(), None
         with self._lock:
             self._check_open()
             stream = self._registry.find_disconnected(name)
             if stream is None:
-                self._check_room(now)
+                self._monitor.check_room(len(self._registry), now)
                 stream = ScheduledStream(name, format, self._config, self._pool.spec, now, on_ready=self._enqueue)
                 self._registry.add(stream)
             else:
@@ -105,8 +99,7 @@ class Scheduler:
         return ProducerHandle(stream, self._clock, self._disconnect)
 
     def export_state(self, name: str) -> Future[bytes]:
-        """Return a stream's state, from which it can continue elsewhere, as safetensors. It continues here as well.
-        Raises UnknownStream."""
+        """Return a stream's state as safetensors. It continues here as well. Raises UnknownStream."""
         future: Future[bytes] = Future()
         with self._lock:
             stream = self._registry.find(name)
@@ -126,7 +119,7 @@ class Scheduler:
         with self._lock:
             self._check_open()
             self._registry.check_free(name)
-            self._check_room(self._clock())
+            self._monitor.check_room(len(self._registry), self._clock())
             self._registry.reserve(name)
             self._ready.add_job(partial(self._import, name, data, future))
             self._work_available.notify()
@@ -135,21 +128,9 @@ class Scheduler:
     @property
     def stats(self) -> SchedulerStats:
         """The state of the scheduler now."""
-        now, monitor = self._clock(), self._monitor
+        now = self._clock()
         with self._lock:
-            return SchedulerStats(
-                streams=len(self._registry),
-                disconnected=self._registry.disconnected,
-                capacity=monitor.capacity,
-                is_degraded=monitor.is_degraded(now),
-                is_starting=self._is_starting,
-                is_measuring=self._ready.measurement is not None,
-                retry_after_s=monitor.retry_after_s(now),
-                ready=len(self._ready),
-                lag_s=self._ready.lag_s(now),
-                hop_cost_s=monitor.hop_cost_s,
-                utilization=monitor.utilization(now),
-            )
+            return self._monitor.stats(now, self._registry, self._ready, self._is_starting)
 
     @property
     def streams(self) -> tuple[StreamStats, ...]:
@@ -189,11 +170,8 @@ class Scheduler:
         for stream in self._registry:
             self._remove(stream)
 
-    # --- for workers ---------------------------------------------------------------------------------------------
-
     def run_next(self, worker: int = 0, wait: bool = False) -> bool:
-        """Do one task in the calling thread: a step, an import, or a piece of the measurement. Return False if there is
-        none now, or with `wait`, when the scheduler is closed."""
+        """Do one task in the calling thread. Return False if there is none now or, with `wait`, after closing."""
         task = self._next_task(wait)
         if task is None:
             return False
@@ -225,8 +203,7 @@ class Scheduler:
                         return task
                     if not wait:
                         return None
-                    poll_s = None if self._ready.measurement is None else MEASUREMENT_POLL_S
-                    times = (self._ready.wait_s(now), self._registry.wait_s(now), poll_s)
+                    times = (self._ready.wait_s(now), self._registry.wait_s(now))
                     self._work_available.wait(min((time for time in times if time is not None), default=None))
             for stream in expired:
                 stream.buffer.end_input(now)
@@ -248,7 +225,7 @@ class Scheduler:
                 if stream.is_closed:
                     continue
                 if stream.buffer.resume_if_drained(now):
-                    _notify(stream.on_writable)
+                    notify_writable(stream.on_writable)
                 if stream.release(now) is not None:
                     ready.append(stream)
             with self._lock:
@@ -267,7 +244,7 @@ class Scheduler:
             if not len(self._registry):
                 self._all_ended.notify_all()
         stream.buffer.finish()
-        _notify(on_writable)
+        notify_writable(on_writable)
         self._processor.answer_state_requests(stream)  # of those who asked meanwhile
 
     def _measure(self, piece: SyntheticStreams) -> None:
@@ -275,14 +252,10 @@ class Scheduler:
         now = self._clock()
         with self._lock:
             measurement = self._ready.measurement
-            if measurement is None:  # the scheduler is closed
-                return
-            measurement.finish_piece(piece, now)
-            if not measurement.is_done:
+            if measurement is None or not measurement.finish_piece(piece, now):  # None: the scheduler is closed
                 return
             self._ready.measurement = None
-            if measurement.cost is not None:
-                self._monitor.set_cost(measurement.cost, now)
+            self._monitor.set_cost(measurement.cost, now)
         measurement.close()
 
     def _import(self, name: str, data: bytes, future: Future[int]) -> None:
@@ -325,20 +298,3 @@ class Scheduler:
     def _check_open(self) -> None:
         if self._is_closing:
             raise Busy("the server is about to end", CLOSING_RETRY_S)
-
-    def _check_room(self, now: float) -> None:
-        """Raise Busy if there is no room for one more stream."""
-        monitor = self._monitor
-        if monitor.is_degraded(now):
-            raise Busy("what is here already is more than can be done in time", monitor.retry_after_s(now))
-        if len(self._registry) >= monitor.capacity:
-            raise Busy(f"there is room for {monitor.capacity} streams, and no more", monitor.retry_after_s(now))
-
-
-def _notify(on_writable: OnWritable | None) -> None:
-    """Call back, if there is a connection. An event loop that is closed already raises."""
-    try:
-        if on_writable is not None:
-            on_writable()
-    except Exception:
-        log.exception("a producer could not be notified")
