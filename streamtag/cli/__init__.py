@@ -1,9 +1,9 @@
-"""The command line: `app` is the program, and each command has a module of its name, with its options and its work
-(`info` has `model` and `devices`).
+"""The command line: `app` is the program, and each command has a module of its name, with its options (`info` has
+`model` and `devices`). It imports numpy, rich, av and torch only when the command runs, so that --help is quick.
 
-`options` holds what commands share on the command line; `runtime` runs a command: errors, signals, `--serve`.
-`listen` has its loop in `live_runner`; `standard_streams` makes full, closed and unread outputs harmless. This is the
-top layer: it may import everything and nothing imports it. Start reading in `app`, then `file`.
+The work is in `file_runner`, `live_runner`, `live_outputs`, `serve_output`, `watch_view`, `player` and `bench`.
+`options` holds what commands share on the command line; `runtime` runs a command: errors, signals, `--serve`;
+`standard_streams` makes full, closed and unread outputs harmless. This is the top layer. Start in `app`, then `file`.
 """
 
 from __future__ import annotations

@@ -9,24 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
-from streamtag.catalog.files import AudioFile, Collection, hard_links
-from streamtag.catalog.journal import Journal
-from streamtag.catalog.progress import Progress, ProgressBar, ProgressTracker, format_duration
-from streamtag.catalog.result import FINGERPRINT_DIGITS
-from streamtag.catalog.table_formats import check_format
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command
 from streamtag.errors import SourceError
-from streamtag.sinks.atomic_file import check_targets
 from streamtag.text import format_time, printable
 
 if TYPE_CHECKING:
     from streamtag.catalog.file_task import OnProgress
+    from streamtag.catalog.files import AudioFile
+    from streamtag.catalog.journal import Journal
+    from streamtag.catalog.progress import Progress
     from streamtag.catalog.runner import Runner
     from streamtag.catalog.tables import TableSummary
 
@@ -115,6 +111,10 @@ def catalog(
         raise typer.BadParameter("--threads does not go with --ray, which has --actors")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
+        from streamtag.catalog.files import Collection
+        from streamtag.catalog.table_formats import check_format
+        from streamtag.sinks.atomic_file import check_targets
+
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
         outs = tuple(dict.fromkeys(out))
         tables = [*outs, *([frames] if frames else [])]
@@ -127,7 +127,9 @@ def catalog(
         if not collection.files:
             return
 
-        from streamtag.api import load  # late: torch
+        from streamtag.api import load  # after these checks, which do not need torch
+        from streamtag.catalog.journal import Journal
+        from streamtag.catalog.result import FINGERPRINT_DIGITS
         from streamtag.catalog.tables import TableRequest, write_tables
         from streamtag.model.model_file import fingerprint
 
@@ -176,6 +178,11 @@ def _tag(
     guard: SignalGuard,
 ) -> Progress:
     """Tag the files, each once under all its names, until all are done or a signal comes; keep all results so far."""
+    from rich.console import Console
+
+    from streamtag.catalog.files import hard_links
+    from streamtag.catalog.progress import ProgressBar, ProgressTracker
+
     links = hard_links(files)
     firsts = [names[0] for names in links.values()]
     other_names = {names[0].abspath: names[1:] for names in links.values()}
@@ -205,6 +212,8 @@ def _is_known(journal: Journal, file: AudioFile, model_print: str, with_frames: 
 
 
 def _describe(outs: Sequence[Path], count: int, progress: Progress, summary: TableSummary) -> str:
+    from streamtag.catalog.progress import format_duration
+
     parts = [f"{summary.files:,} of {count:,} files in {', '.join(map(str, outs))}"]
     if summary.failed:
         parts.append(f"{summary.failed:,} failed")

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from rich.console import Console
 
-from streamtag.audio.files import find_files, stream_names, target_paths
-from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
-from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
-from streamtag.errors import SourceError
-from streamtag.inference.events import EventDetector
-from streamtag.inference.pipeline import StreamPipeline
-from streamtag.inference.timeline import StreamInfo
-from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import check_targets
-from streamtag.sinks.audacity import LabelTrack
-from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
-from streamtag.sinks.csv import CsvFile
-from streamtag.sinks.jsonl import JsonLines, write_line
-from streamtag.sinks.plot import Tagogram, check_format
-from streamtag.terminal.file_view import FileProgressView
-from streamtag.terminal.summary import SummaryTable
 
 if TYPE_CHECKING:
-    from streamtag.api import Tagger
     from streamtag.server.config import ServerConfig
+    from streamtag.sinks.base import Sink
 
 SEVERAL = "With several inputs one file each, named F-<name>."
 EPILOG = f"""\b
@@ -99,8 +77,22 @@ def file(
     """
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
+        from rich.console import Console
+
+        from streamtag.audio.files import stream_names, target_paths
+        from streamtag.cli.file_runner import FileRunner, find_sources
+        from streamtag.inference.timeline import StreamInfo
+        from streamtag.sinks.atomic_file import check_targets
+        from streamtag.sinks.audacity import LabelTrack
+        from streamtag.sinks.base import CallbackSink, SinkGroup
+        from streamtag.sinks.csv import CsvFile
+        from streamtag.sinks.jsonl import JsonLines, write_line
+        from streamtag.sinks.plot import Tagogram, check_format
+        from streamtag.terminal.file_view import FileProgressView
+        from streamtag.terminal.summary import SummaryTable
+
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
-        paths, missing = _find_sources(sources)
+        paths, missing = find_sources(sources)
         names = stream_names(paths)
         label_paths, plot_paths = (
             {} if base is None else dict(zip(names, target_paths(base, names), strict=True)) for base in (labels, plot)
@@ -142,79 +134,3 @@ def file(
                     return
 
     return run_command(json, work)
-
-
-@dataclass(frozen=True)
-class FileRunner:
-    """Runs one stream after the other from its source to its end."""
-
-    tagger: Tagger
-    selection: Selection
-    sinks: SinkGroup
-    realtime: bool
-    reporter: Reporter
-    guard: SignalGuard
-    open_reader: Callable[[str], PrefetchReader] = PrefetchReader
-
-    def run(self, source: str, stream: StreamInfo) -> None:
-        """Report a source that fails, even in the middle. Raises what a failed sink raised, after the stream's end."""
-        from streamtag.inference.session import Session  # late: torch
-
-        pipeline: StreamPipeline | None = None
-        failure: SourceError | None = None
-        with self.open_reader(source) as reader:
-            try:
-                for samples in (paced if self.realtime else unpaced)(reader, self.guard):
-                    if pipeline is None:  # now it is known that the source contains sound
-                        detector = EventDetector(self.tagger.tags, self.selection.thresholds)
-                        pipeline = StreamPipeline(stream.name, Session(self.tagger), detector, self.sinks.publish)
-                        duration_s = reader.info.duration_s if reader.info else None
-                        self.sinks.begin(replace(stream, duration_s=duration_s), pipeline.timeline)
-                    pipeline.feed(samples)
-                    if self.sinks.has_failed:
-                        break
-            except SourceError as error:
-                failure = error
-            if pipeline is not None:
-                pipeline.end()
-            for warning in reader.warnings:
-                self.reporter.note(f"{stream.name}: {warning}")
-        if failure is not None:
-            self.reporter.error(failure)
-        self.sinks.raise_failure()
-
-
-def unpaced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:
-    """Yield chunks [n], n > 0, as fast as they are decoded, until the end or a signal."""
-    for samples in reader:
-        if guard.stop_requested:
-            return
-        if len(samples):
-            yield samples
-
-
-def paced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:
-    """Yield chunks [n], n > 0, none before it would have been played: the first sample plays now."""
-    start, played = None, 0
-    while not guard.stop_requested and (samples := reader.read(enough=1)) is not None:
-        if not len(samples):
-            continue
-        start = time.monotonic() if start is None else start
-        played += len(samples)
-        while (early_s := start + played / SAMPLE_RATE - time.monotonic()) > 0:
-            if guard.stop_requested:
-                return
-            time.sleep(min(early_s, POLL_INTERVAL_S))
-        yield samples
-
-
-def _find_sources(arguments: Sequence[str]) -> tuple[list[str], list[SourceError]]:
-    """Return each source once, and an error for each argument that names none."""
-    found: dict[str, None] = {}
-    missing: list[SourceError] = []
-    for argument in arguments:
-        try:
-            found.update(dict.fromkeys(find_files([argument])))
-        except SourceError as error:
-            missing.append(error)
-    return list(found), missing

@@ -6,15 +6,15 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
-from streamtag.audio.devices import InputDevice, list_inputs
 from streamtag.cli import options
 from streamtag.cli.app import as_command
-from streamtag.terminal.model_card import CardView
-from streamtag.terminal.summary import results_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from streamtag.audio.devices import InputDevice
 
 HINTS = {  # how to record what the machine plays, by the beginning of sys.platform
     "linux": "To record what this machine plays, use the monitor of its output (PulseAudio, PipeWire):"
@@ -29,7 +29,9 @@ HINTS = {  # how to record what the machine plays, by the beginning of sys.platf
 @as_command("model", "\b\nExamples:\n  streamtag model\n  streamtag model --model my.safetensors --json")
 def model(path: options.Model = None, as_json: options.JsonObject = False) -> int:
     """Print the model card: where the weights come from, what they were trained on, scores, tags and thresholds."""
-    from streamtag.api import load  # late: torch
+    from streamtag.api import load
+    from streamtag.terminal.model_card import CardView
+    from streamtag.terminal.summary import results_console
 
     tagger = load(path, "cpu")
     view = CardView(tagger.path, tagger.tags, tagger.thresholds, tagger.card)
@@ -43,6 +45,9 @@ def model(path: options.Model = None, as_json: options.JsonObject = False) -> in
 @as_command("devices", "\b\nExamples:\n  streamtag devices --json")
 def devices(as_json: options.JsonObject = False) -> int:
     """List the sound inputs of this machine: index, name, sample rate, channels, and which is the default."""
+    from streamtag.audio.devices import list_inputs
+    from streamtag.terminal.summary import results_console
+
     inputs = list_inputs()
     if as_json:
         print(json.dumps([asdict(device) for device in inputs], ensure_ascii=False, indent=2))
@@ -53,6 +58,8 @@ def devices(as_json: options.JsonObject = False) -> int:
 
 def print_inputs(inputs: Sequence[InputDevice], console: Console) -> None:
     """Print one line per input, then how to record what the machine plays."""
+    from rich.text import Text
+
     if inputs:
         api_width = max(len("host API"), *(len(device.host_api) for device in inputs))
         heading = f"{'':7}  {'index':>5}  {'rate':>10}  {'channels':>8}  {'host API':{api_width}}  name"

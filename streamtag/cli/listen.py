@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from streamtag.audio.level_meter import Meter
-from streamtag.audio.microphone import Microphone
-from streamtag.audio.pcm import PcmFormat
-from streamtag.audio.pcm_pipe import PcmPipe
-from streamtag.audio.source import AudioSource, CaptureEvent, SourceNotice
-from streamtag.audio.url_stream import UrlStream
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.live_runner import Limits, LiveRunner, first_event, warm_up
 from streamtag.cli.options import option
-from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
+from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
 from streamtag.errors import SourceError
-from streamtag.inference.events import EventDetector
-from streamtag.inference.pipeline import StreamPipeline
-from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
-from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import check_targets
-from streamtag.sinks.background import BackgroundSink
-from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
-from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
-from streamtag.sinks.osc import OscSink, OscTarget
-from streamtag.sinks.wav import WavFile
-from streamtag.terminal.keys import Keys
-from streamtag.terminal.lines import PlainLines
-from streamtag.terminal.live_panel import LivePanel, MeterSink, StatusInfo
-from streamtag.terminal.summary import SummaryTable
-from streamtag.terminal.widgets import can_draw
 from streamtag.text import plural
 
 if TYPE_CHECKING:
-    from streamtag.api import Tagger
+    from streamtag.audio.source import AudioSource
     from streamtag.server.config import ServerConfig
 
 EPILOG = f"""\b
@@ -60,7 +33,6 @@ Keys: q quits, r resets the network's context, space freezes the view.
 
 {EXIT_CODES}
 """
-KEYS = "q quit   r reset   space freeze"
 
 
 class SampleFormat(StrEnum):
@@ -128,14 +100,29 @@ def listen(
         raise typer.BadParameter("raw PCM needs both --rate and --format; without them any audio container is read")
     if source == "-" and channels is not None and rate is None:
         raise typer.BadParameter("--channels goes with --rate and --format")
+
+    from streamtag.audio.pcm import PcmFormat
+    from streamtag.sinks.osc import OscSink, OscTarget
+
     pcm = None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1)
     target = None if osc is None else OscTarget.parse(osc)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
+        from streamtag.cli.live_outputs import Outputs
+        from streamtag.cli.live_runner import Limits, first_event, run_stream, warm_up
+        from streamtag.sinks.atomic_file import check_targets
+
         limits = Limits(seconds, reset_on_silence)
         check_targets([path for path in (record, save_audio) if path is not None], [])
 
-        import torch  # late: it takes a while
+        import torch  # after these checks, which need no slow import
+
+        from streamtag.audio.microphone import Microphone
+        from streamtag.audio.pcm_pipe import PcmPipe
+        from streamtag.audio.url_stream import UrlStream
+        from streamtag.sinks.base import CallbackSink
+        from streamtag.sinks.jsonl import MessageRecorder, write_line
+        from streamtag.sinks.wav import WavFile
 
         tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
         if tagger.device == "cpu":
@@ -171,93 +158,6 @@ def listen(
                 if not guard.stop_requested:
                     reporter.error(SourceError(f"{audio.name}: there was no sound"))
                 return
-            _run(tagger, selection, audio, first, name or audio.name, limits, outputs, guard)
+            run_stream(tagger, selection, audio, first, name or audio.name, limits, outputs, guard)
 
     return run_command(json, work)
-
-
-@dataclass
-class Outputs:
-    """The sinks in the order of writing, and where notices go: to the view if there is one."""
-
-    reporter: Reporter
-    meter: Meter = field(default_factory=Meter)
-    panel: LivePanel | None = None
-    sinks: list[Sink] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.sinks.append(MeterSink(self.meter))
-
-    def open_view(self, audio: AudioSource, selection: Selection, status: list[Callable[[], str]], json: bool) -> None:
-        """Draw the live view on a terminal that nothing else is written to; without one say where the sound is from."""
-        console = Console(stderr=True, highlight=False)
-        if not can_draw(console) or shares_terminal(json) or _stdout_is_a_pipe():
-            self.reporter.note(f"listening to {audio.description}")
-            return
-        info = StatusInfo(lambda: audio.description, lambda: tuple(text() for text in status), KEYS)
-        self.panel = LivePanel(console, selection, info, self.meter)
-        self.sinks.append(self.panel)
-
-    def open_stdout(self, selection: Selection, json: bool) -> BackgroundSink:
-        """Return what prints on standard output, from a thread of its own: its reader may be a paused pager."""
-        if json:
-            return BackgroundSink([JsonLines(sys.stdout, selection)])
-        summary = SummaryTable(sys.stdout, selection)
-        if self.panel is not None and sys.stdout.isatty():
-            return BackgroundSink([summary])
-        return BackgroundSink([PlainLines(sys.stdout, selection), summary])
-
-    def notify(self, notice: SourceNotice) -> None:
-        if self.panel is None:
-            self.reporter.note(notice.text)
-        else:
-            self.panel.notify(notice)
-
-    def report(self, text: str) -> None:
-        """Show a problem of an output, on the view while it is drawn."""
-        if self.panel is not None and self.panel.is_shown:
-            self.panel.notify(SourceNotice(text))
-        else:
-            self.reporter.note(text)
-
-
-def _run(
-    tagger: Tagger,
-    selection: Selection,
-    audio: AudioSource,
-    first: CaptureEvent,
-    name: str,
-    limits: Limits,
-    outputs: Outputs,
-    guard: SignalGuard,
-) -> None:
-    """Tag the stream until it ends, the user stops it or an output fails. Raises what the output raised."""
-    from streamtag.inference.session import Session  # late: torch
-
-    sinks, quit_requested = SinkGroup(outputs.sinks), Event()
-    detector = EventDetector(tagger.tags, selection.thresholds)
-    pipeline = StreamPipeline(name, Session(tagger), detector, sinks.publish, MAX_LIVE_ROWS)
-    sinks.begin(StreamInfo(name), pipeline.timeline)
-    runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.notify)
-
-    def should_continue() -> bool:
-        return not (guard.stop_requested or quit_requested.is_set() or sinks.has_failed)
-
-    try:
-        if outputs.panel is None:
-            runner.run(first, should_continue, lambda: None, {})
-        else:
-            actions = {"q": quit_requested.set, "r": runner.reset_context, " ": outputs.panel.toggle_freeze}
-            with outputs.panel, Keys(outputs.panel) as keys:
-                runner.run(first, should_continue, keys.read, actions)
-    finally:
-        pipeline.end()
-    sinks.raise_failure()
-
-
-def _stdout_is_a_pipe() -> bool:
-    """Return True if the program at the other end may write over the view; also if that is unknown."""
-    try:
-        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
-    except (OSError, ValueError):
-        return True

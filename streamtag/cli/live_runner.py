@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,15 @@ import numpy as np
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
+from streamtag.cli.live_outputs import Outputs
+from streamtag.cli.runtime import SignalGuard
 from streamtag.errors import SpecError
+from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import SinkGroup
+from streamtag.terminal.keys import Keys
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -125,3 +133,37 @@ def warm_up(tagger: Tagger) -> None:
     from streamtag.inference.session import Session  # late: torch
 
     Session(tagger).feed(np.zeros(3 * tagger.network.spec.sample_rate, np.float32))
+
+
+def run_stream(
+    tagger: Tagger,
+    selection: Selection,
+    audio: AudioSource,
+    first: CaptureEvent,
+    name: str,
+    limits: Limits,
+    outputs: Outputs,
+    guard: SignalGuard,
+) -> None:
+    """Tag the stream until it ends, the user stops it or an output fails. Raises what the output raised."""
+    from streamtag.inference.session import Session  # late: torch
+
+    sinks, quit_requested = SinkGroup(outputs.sinks), Event()
+    detector = EventDetector(tagger.tags, selection.thresholds)
+    pipeline = StreamPipeline(name, Session(tagger), detector, sinks.publish, MAX_LIVE_ROWS)
+    sinks.begin(StreamInfo(name), pipeline.timeline)
+    runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.notify)
+
+    def should_continue() -> bool:
+        return not (guard.stop_requested or quit_requested.is_set() or sinks.has_failed)
+
+    try:
+        if outputs.panel is None:
+            runner.run(first, should_continue, lambda: None, {})
+        else:
+            actions = {"q": quit_requested.set, "r": runner.reset_context, " ": outputs.panel.toggle_freeze}
+            with outputs.panel, Keys(outputs.panel) as keys:
+                runner.run(first, should_continue, keys.read, actions)
+    finally:
+        pipeline.end()
+    sinks.raise_failure()

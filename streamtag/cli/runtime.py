@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from streamtag import __version__
 from streamtag.cli.options import tag_names
 from streamtag.errors import StreamtagError
-from streamtag.protocol.messages import Error, Hello, Message
-from streamtag.protocol.selection import Selection
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
+    from streamtag.protocol.messages import Hello, Message
+    from streamtag.protocol.selection import Selection
     from streamtag.server.config import ServerConfig
     from streamtag.server.thread import ServerThread
 
@@ -39,6 +39,8 @@ class Reporter:
         self._file = file
 
     def error(self, error: StreamtagError) -> None:
+        from streamtag.protocol.messages import Error
+
         self.has_failed = True
         self.note(str(error))
         for publish in self.publish_to:
@@ -123,7 +125,8 @@ def load_model(
 
     Raises ModelFileError, DeviceError, and SpecError for an unknown tag.
     """
-    from streamtag.api import load  # late: torch
+    from streamtag.api import load
+    from streamtag.protocol.selection import Selection
 
     tagger = load(model, device)
     selection = Selection.of(tagger.tags, tagger.thresholds, names=tag_names(tags), top=top, threshold=threshold)
@@ -132,6 +135,8 @@ def load_model(
 
 def hello(tagger: Tagger, thresholds: Sequence[float]) -> Hello:
     """Return the first message of a stream. thresholds: one per tag, the model's or the user's."""
+    from streamtag.protocol.messages import Hello
+
     spec = tagger.network.spec
     return Hello(
         server=f"streamtag {__version__}",

@@ -9,28 +9,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.runtime import Reporter, SignalGuard, is_loopback, load_model, run_command, shares_terminal
-from streamtag.inference.worker import available
-from streamtag.protocol.messages import End, Error, Gap, Message
-from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.scheduler import Scheduler
-from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.sinks.atomic_file import check_targets
-from streamtag.sinks.background import BackgroundSink
-from streamtag.sinks.base import Sink, SinkGroup
-from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
-from streamtag.terminal.console_queue import ConsoleQueue
-from streamtag.terminal.stream_table import MAX_TAGS, ServerSnapshot, StreamsTable
-from streamtag.terminal.widgets import can_draw
-from streamtag.text import format_time, plural, usable_cores
+from streamtag.text import plural, usable_cores
 
 if TYPE_CHECKING:
+    from streamtag.protocol.messages import Message
+    from streamtag.scheduler.scheduler import Scheduler
+    from streamtag.server.config import IngestConfig, ServerConfig
     from streamtag.server.thread import ServerThread
+    from streamtag.sinks.base import Sink
 
 EPILOG = f"""\b
 Examples:
@@ -80,6 +71,8 @@ class ParallelismPlan:
     @classmethod
     def of(cls, device: str, workers: int | None = None) -> ParallelismPlan:
         """workers: cores to use; None: all that this process may use. A GPU needs one thread."""
+        from streamtag.inference.worker import available
+
         if device != "cpu":
             return cls(None, workers or 1)
         count = workers or usable_cores()
@@ -143,13 +136,26 @@ def serve(
     assert config is not None
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
+        from streamtag.sinks.atomic_file import check_targets
+
         check_targets([] if record is None else [record], [])
 
-        import torch  # late: it takes a while
+        import torch  # after this check, which needs no slow import
+        from rich.console import Console
 
+        from streamtag.cli.serve_output import open_table, write_queued
         from streamtag.inference.batch import SessionPool
         from streamtag.model.model_file import fingerprint
+        from streamtag.scheduler.config import SchedulerConfig
+        from streamtag.scheduler.scheduler import Scheduler
+        from streamtag.server.config import IngestConfig
         from streamtag.server.thread import ServerThread
+        from streamtag.sinks.background import BackgroundSink
+        from streamtag.sinks.base import SinkGroup
+        from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
+        from streamtag.terminal.console_queue import ConsoleQueue
+        from streamtag.terminal.stream_table import MAX_TAGS
+        from streamtag.terminal.widgets import can_draw
 
         tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
         if tagger.device == "cpu":
@@ -199,7 +205,7 @@ def serve(
                 with ExitStack() as view:
                     console, table = Console(stderr=True, highlight=False), None
                     if can_draw(console) and not shares_terminal(json):
-                        table = view.enter_context(_table(console, server, scheduler, top or MAX_TAGS))
+                        table = view.enter_context(open_table(console, server, scheduler, top or MAX_TAGS))
                         sinks.append(table)
                         note = table.note
                     group, is_measuring = SinkGroup(sinks), scheduler.stats.is_measuring
@@ -207,40 +213,16 @@ def serve(
                         if is_measuring and not scheduler.stats.is_measuring:
                             is_measuring = False
                             note(f"room for {plural(scheduler.stats.capacity, 'live stream')}, as measured")
-                        _write(queue, group, note, POLL_INTERVAL_S)
+                        write_queued(queue, group, note, POLL_INTERVAL_S)
                         if table is not None:
                             table.draw()
                 note = reporter.note
                 server.detach()
                 note(f"ending {plural(scheduler.stats.streams, 'stream')}")
-            _write(queue, group, note, 0)
+            write_queued(queue, group, note, 0)
             group.raise_failure()
 
     return run_command(json, work)
-
-
-def _table(console: Console, server: ServerThread, scheduler: Scheduler, top: int) -> StreamsTable:
-    def snapshot() -> ServerSnapshot:
-        stats, streams = scheduler.stats, scheduler.streams
-        return ServerSnapshot(streams, stats.capacity, server.subscribers, stats.utilization, stats.is_degraded)
-
-    return StreamsTable(console, server.address, snapshot, top)
-
-
-def _write(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], None], timeout_s: float) -> None:
-    """Write what is in the queue, and report the end, the gaps and the errors of streams."""
-    notices, messages = queue.read(timeout_s)
-    for notice in notices:
-        note(notice)
-    for message in messages:
-        sinks.publish(message)
-        if isinstance(message, End):
-            frames = plural(message.frames, "frame")
-            note(f"{message.stream}: ended after {format_time(message.seconds)}, {frames}")
-        elif isinstance(message, Gap):
-            note(f"{message.stream}: {message.lost_s:.2f} s of audio lost at {format_time(message.start)}")
-        elif isinstance(message, Error) and message.stream is not None:
-            note(f"{message.stream}: {message.message}")
 
 
 def _announce(

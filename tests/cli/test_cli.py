@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import streamtag as package
 
@@ -29,21 +30,18 @@ def test_help_names_every_command_and_every_command_has_help(streamtag: Run) -> 
         assert f"\n  {option} " in listen
 
 
-def test_help_loads_nothing_slow_and_answers_at_once() -> None:
+@pytest.mark.parametrize(
+    "command", ["", "file", "listen", "serve", "watch", "replay", "catalog", "model", "bench", "devices"]
+)
+def test_help_loads_nothing_slow(command: str) -> None:
     slow = ("torch", "matplotlib", "av", "rich", "kymatio", "scipy", "numpy", "soxr")
     code = (
-        "import sys; from streamtag.cli import main; code = main(['--help']);"
+        f"import sys; from streamtag.cli import main; code = main({[*command.split(), '--help']!r});"
         f"loaded = [name for name in {slow!r} if name in sys.modules];"
         "sys.exit(f'loaded: {loaded}' if loaded else code)"
     )
-    cpu_s = []
-    for _ in range(3):
-        before = os.times()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-        after = os.times()
-        assert (done.returncode, done.stderr) == (0, "")
-        cpu_s.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(cpu_s) < 0.3  # of the processor's time: a busy machine takes longer
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_version(streamtag: Run) -> None:

@@ -17,7 +17,7 @@ import streamtag as package
 from streamtag.api import Tagger
 from streamtag.audio.decoder import open_source
 from streamtag.audio.prefetch import PrefetchReader
-from streamtag.cli.file import FileRunner
+from streamtag.cli.file_runner import FileRunner
 from streamtag.cli.runtime import Reporter, SignalGuard
 from streamtag.errors import SourceError
 from streamtag.inference.timeline import StreamInfo

@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from streamtag.cli import main
-from streamtag.cli.replay import Player
+from streamtag.cli.player import Player
 from streamtag.protocol.messages import End, Frame, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.sinks.recording import Recording

@@ -193,9 +193,8 @@ def test_it_continues_when_the_server_returns_even_with_another_model(start: Sta
 
 
 def test_watch_and_replay_start_without_torch() -> None:
-    code = (
-        "import sys, streamtag.cli.watch, streamtag.cli.replay; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
-    )
+    modules = "streamtag.cli.watch_view, streamtag.client.subscriber, streamtag.cli.player"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT_S).returncode == 0
 
 

@@ -1,0 +1,101 @@
+"""The work of `streamtag file`: finds the sources and runs one stream after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.audio.files import find_files
+from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
+from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.cli.runtime import Reporter, SignalGuard
+from streamtag.errors import SourceError
+from streamtag.inference.events import EventDetector
+from streamtag.inference.pipeline import StreamPipeline
+from streamtag.inference.timeline import StreamInfo
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import SinkGroup
+
+if TYPE_CHECKING:
+    from streamtag.api import Tagger
+
+
+@dataclass(frozen=True)
+class FileRunner:
+    """Runs one stream after the other from its source to its end."""
+
+    tagger: Tagger
+    selection: Selection
+    sinks: SinkGroup
+    realtime: bool
+    reporter: Reporter
+    guard: SignalGuard
+    open_reader: Callable[[str], PrefetchReader] = PrefetchReader
+
+    def run(self, source: str, stream: StreamInfo) -> None:
+        """Report a source that fails, even in the middle. Raises what a failed sink raised, after the stream's end."""
+        from streamtag.inference.session import Session  # late: torch
+
+        pipeline: StreamPipeline | None = None
+        failure: SourceError | None = None
+        with self.open_reader(source) as reader:
+            try:
+                for samples in (paced if self.realtime else unpaced)(reader, self.guard):
+                    if pipeline is None:  # now it is known that the source contains sound
+                        detector = EventDetector(self.tagger.tags, self.selection.thresholds)
+                        pipeline = StreamPipeline(stream.name, Session(self.tagger), detector, self.sinks.publish)
+                        duration_s = reader.info.duration_s if reader.info else None
+                        self.sinks.begin(replace(stream, duration_s=duration_s), pipeline.timeline)
+                    pipeline.feed(samples)
+                    if self.sinks.has_failed:
+                        break
+            except SourceError as error:
+                failure = error
+            if pipeline is not None:
+                pipeline.end()
+            for warning in reader.warnings:
+                self.reporter.note(f"{stream.name}: {warning}")
+        if failure is not None:
+            self.reporter.error(failure)
+        self.sinks.raise_failure()
+
+
+def unpaced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:
+    """Yield chunks [n], n > 0, as fast as they are decoded, until the end or a signal."""
+    for samples in reader:
+        if guard.stop_requested:
+            return
+        if len(samples):
+            yield samples
+
+
+def paced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:
+    """Yield chunks [n], n > 0, none before it would have been played: the first sample plays now."""
+    start, played = None, 0
+    while not guard.stop_requested and (samples := reader.read(enough=1)) is not None:
+        if not len(samples):
+            continue
+        start = time.monotonic() if start is None else start
+        played += len(samples)
+        while (early_s := start + played / SAMPLE_RATE - time.monotonic()) > 0:
+            if guard.stop_requested:
+                return
+            time.sleep(min(early_s, POLL_INTERVAL_S))
+        yield samples
+
+
+def find_sources(arguments: Sequence[str]) -> tuple[list[str], list[SourceError]]:
+    """Return each source once, and an error for each argument that names none."""
+    found: dict[str, None] = {}
+    missing: list[SourceError] = []
+    for argument in arguments:
+        try:
+            found.update(dict.fromkeys(find_files([argument])))
+        except SourceError as error:
+            missing.append(error)
+    return list(found), missing

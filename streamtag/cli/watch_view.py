@@ -1,0 +1,83 @@
+"""Where `streamtag watch` writes messages and notices, and its totals."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from streamtag.audio.source import SourceNotice
+from streamtag.cli.runtime import Reporter
+from streamtag.client.address import ServerAddress
+from streamtag.protocol.messages import Error, Frame, Gap, Hello, Message
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Sink
+from streamtag.sinks.jsonl import JsonLines
+from streamtag.terminal.lines import NamedLines, PlainLines
+from streamtag.terminal.live_panel import WatchPanel
+from streamtag.terminal.widgets import can_draw
+from streamtag.text import plural
+
+
+@dataclass(frozen=True)
+class View:
+    """Where messages and notices go: to the sink, which may be a panel that is drawn on the terminal."""
+
+    reporter: Reporter
+    sink: Sink | None = None
+    panel: WatchPanel | None = None
+
+    def is_wanted(self) -> bool:
+        """Return False once the user has pressed q; call it often."""
+        return self.panel is None or not self.panel.stop_requested()
+
+    def write(self, message: Message) -> None:
+        if self.sink is not None:
+            self.sink.write(message)
+
+    def notify(self, notice: SourceNotice) -> None:
+        if self.panel is not None:
+            self.panel.notify(notice)
+            return
+        self.reporter.note(notice.text)
+        if notice.is_problem and isinstance(self.sink, JsonLines):  # its readers do not see standard error
+            self.sink.write(Error(notice.text))
+
+
+def open_output(
+    json: bool, selection: Selection, address: ServerAddress, greeting: Hello, opened: ExitStack
+) -> tuple[Sink, WatchPanel | None]:
+    """Return what messages are written to, and the panel if that is one: it is drawn until `opened` is closed."""
+    if json:
+        return JsonLines(sys.stdout, selection), None
+    console = Console(stderr=True, highlight=False)
+    if sys.stdout.isatty() and can_draw(console):
+        panel = opened.enter_context(WatchPanel(console, selection, greeting, address.label))
+        return panel, panel
+    lines = PlainLines if address.is_single_stream else NamedLines
+    return lines(sys.stdout, selection), None
+
+
+@dataclass
+class Totals:
+    """What has come so far."""
+
+    frames: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    lost_s: float = 0.0
+
+    def add(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self.frames += 1
+            self.dropped += message.dropped
+        elif isinstance(message, Gap):
+            self.gaps += 1
+            self.lost_s += message.lost_s
+
+    def __str__(self) -> str:
+        gaps = f", {self.lost_s:.1f} s lost in {plural(self.gaps, 'gap')}" if self.gaps else ""
+        dropped = f", {self.dropped} dropped on the way" if self.dropped else ""
+        return f"{plural(self.frames, 'frame')}{gaps}{dropped}"
