@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, WebSocket, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, WebSocket, expect, sync_playwright
 
 from streamtag.protocol.messages import Frame, Hello
 from streamtag.server.config import ServerConfig
@@ -18,13 +18,8 @@ from tests.web.ingest_stub import IngestStub
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
-    "--no-sandbox",  # tests run as root in containers
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),  # tests run as root in containers
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 TAGS = ("guitar", "drums", "piano", "male vocal", "harp", *(f"other {letter}" for letter in "abcdefghijklmno"))
 THRESHOLDS = tuple(0.1 if tag == "harp" else 0.5 for tag in TAGS)
@@ -33,45 +28,37 @@ HELLO = Hello("streamtag 0.1.0", "a small model", TAGS, 16000, 0.256, 0.512, 0.3
 expect.set_options(timeout=15_000)
 
 
-class PageMonitor:
-    """What a page did that it should not: complaints on its console, errors, and requests to other places."""
+class Opened:
+    """A page, its sockets, and complaints on its console, errors and requests to other places, which fail the test."""
 
     def __init__(self, page: Page, address: str) -> None:
+        self.page = page
         self.complaints: list[str] = []
         self.sockets: list[str] = []
         self._own = (address, address.replace("http", "ws", 1), "data:", f"blob:{address}")
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("request", self._request)
+        page.on("request", lambda request: self._check(request.url))
         page.on("websocket", self._socket)
+
+    def ignore_complaints(self) -> list[str]:
+        """Return the complaints so far, which count no more."""
+        if not self.page.is_closed():
+            self.page.wait_for_timeout(1)  # let pending console messages arrive
+        complaints, self.complaints = self.complaints, []
+        return complaints
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(f"console: {message.text}")
 
-    def _request(self, request: Request) -> None:
-        if not request.url.startswith(self._own):
-            self.complaints.append(f"request: {request.url}")
-
     def _socket(self, socket: WebSocket) -> None:
         self.sockets.append(socket.url)
-        if not socket.url.startswith(self._own):
-            self.complaints.append(f"socket: {socket.url}")
+        self._check(socket.url)
 
-
-class Opened:
-    """A page and its monitor; complaints fail the test unless it ignores them."""
-
-    def __init__(self, page: Page, monitor: PageMonitor) -> None:
-        self.page = page
-        self.monitor = monitor
-
-    def ignore_complaints(self) -> list[str]:
-        """The complaints so far, which count no more."""
-        if not self.page.is_closed():
-            self.page.wait_for_timeout(1)  # let pending console messages arrive
-        complaints, self.monitor.complaints = self.monitor.complaints, []
-        return complaints
+    def _check(self, url: str) -> None:
+        if not url.startswith(self._own):
+            self.complaints.append(f"request: {url}")
 
 
 Open = Callable[..., Opened]
@@ -84,6 +71,22 @@ def make_frame(number: int, stream: str = "mic", **others: Any) -> Frame:
     assert set(told) <= set(TAGS)
     start = 0.256 * number - 0.256
     return Frame(stream, number, start, start + 0.512, {tag: told.get(tag, 0.02) for tag in TAGS}, **about)
+
+
+def play(server: ServerThread, page: Page, first: int, count: int, **tags: float) -> None:
+    """Publish frames that the page has shown when this returns."""
+    shown = int(page.locator("#frames").inner_text().replace(",", ""))
+    for number in range(first, first + count):
+        server.publish(make_frame(number, "mic", **tags))
+    expect(page.locator("#frames")).to_have_text(f"{shown + count:,}")
+
+
+def wait_until(page: Page, is_true: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if is_true():
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError("it did not come true within 10 s")
 
 
 def settle(page: Page) -> None:
@@ -142,6 +145,11 @@ def stub(start_stub: Callable[..., IngestStub]) -> IngestStub:
 
 
 @pytest.fixture
+def stub_page(stub: IngestStub, open_page: Open) -> Page:
+    return open_page(stub.address).page
+
+
+@pytest.fixture
 def server(start: Callable[..., ServerThread]) -> ServerThread:
     return start()
 
@@ -160,7 +168,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         ) -> Opened:
             context = stack.enter_context(browser.new_context(**options))
             page = context.new_page()
-            opened.append(Opened(page, PageMonitor(page, address.partition("?")[0])))
+            opened.append(Opened(page, address.partition("?")[0]))
             if before is not None:
                 before(page)
             page.goto(address)
@@ -169,10 +177,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
             return opened[-1]
 
         yield open_page
-        for each in opened:
-            if not each.page.is_closed():
-                each.page.wait_for_timeout(1)  # let pending console messages arrive
-    complaints = [complaint for each in opened for complaint in each.monitor.complaints]
+        complaints = [complaint for each in opened for complaint in each.ignore_complaints()]
     assert complaints == []
 
 

@@ -55,15 +55,3 @@ def test_it_reconnects_when_the_server_returns(
     second.publish(make_frame(0, harp=0.5))
     expect(page.locator("#tag")).to_have_text("harp")
     page.close()
-
-
-def test_an_origin_that_is_not_allowed_gets_nothing(
-    start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]
-) -> None:
-    """The server asks where a page comes from: whoever copies the example must allow it."""
-    server = start()
-    server.publish(make_frame(0, guitar=0.9))
-    page = example(server)
-    expect(page.locator("#note")).to_contain_text("no answer")
-    expect(page.locator("#tag")).to_have_text("...")
-    page.close()

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from streamtag.protocol.messages import Event, Gap
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import Open, make_frame
+from tests.web.conftest import Open, play
 
 HOP_S = 0.256
 SPAN_S = 60.0  # of history shown by default
@@ -27,14 +27,6 @@ def pixel(page: Page, tag: str, time: float, height: float = 0.4, start: float =
         return [...pen.getImageData(0, 0, 1, 1).data] }"""
     red, green, blue, alpha = page.evaluate(script, [tag, (time - start) / SPAN_S, height])
     return red, green, blue, alpha
-
-
-def play(server: ServerThread, page: Page, first: int, count: int, **tags: float) -> None:
-    """Frames that the page has shown when this returns."""
-    shown = int(page.locator("#frames").inner_text().replace(",", ""))
-    for number in range(first, first + count):
-        server.publish(make_frame(number, "mic", **tags))
-    expect(page.locator("#frames")).to_have_text(f"{shown + count:,}")
 
 
 def point_at(page: Page, tag: str, time: float) -> None:
@@ -127,6 +119,7 @@ def test_pointing_shows_past_values(page: Page, server: ServerThread) -> None:
     expect(page.locator("#cursor")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_history_is_bounded(page: Page, server: ServerThread) -> None:
     kept = 9000  # frames, at most
     for start in range(0, 12000, 1000):

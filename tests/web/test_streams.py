@@ -12,7 +12,7 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from streamtag.protocol.messages import End, Error
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, Open, make_frame
+from tests.web.conftest import HELLO, Open, make_frame, play, wait_until
 
 Handler = Callable[[WebSocketRoute], None]
 
@@ -45,7 +45,7 @@ def test_the_newest_live_stream_is_shown(page: Page, server: ServerThread) -> No
     expect(page.locator("#stream option").nth(1)).to_have_text("first (ended)")
 
 
-def test_a_chosen_stream_stays(page: Page, server: ServerThread) -> None:
+def test_a_stream_chosen_from_the_list_or_by_key_stays(page: Page, server: ServerThread) -> None:
     server.publish(make_frame(0, "first", guitar=0.9))
     server.publish(make_frame(0, "second", guitar=0.3))
     expect(page.locator("#stream option")).to_have_count(3)
@@ -53,6 +53,9 @@ def test_a_chosen_stream_stays(page: Page, server: ServerThread) -> None:
     expect(page).to_have_title("second · streamtag")
     guitar = page.locator("#rows > li[data-tag='guitar'] .value")
     expect(guitar).to_have_text("0.30")
+    for name in ("first", "second"):
+        page.keyboard.press("n")
+        expect(page).to_have_title(f"{name} · streamtag")
     server.publish(make_frame(1, "first", guitar=0.8))
     server.publish(end("second"))
     expect(page.locator("#state")).to_have_text("ended")
@@ -71,12 +74,10 @@ def test_the_address_may_name_a_stream(server: ServerThread, open_page: Open) ->
 
 
 def test_a_restarted_stream_replaces_the_old_one(page: Page, server: ServerThread) -> None:
-    for number in range(10):
-        server.publish(make_frame(number))
-    expect(page.locator("#frames")).to_have_text("10")
+    play(server, page, 0, 10)
     server.publish(make_frame(0))
     expect(page.locator("#frames")).to_have_text("1")
-    server.publish(make_frame(1))
+    play(server, page, 1, 1)
     server.publish(end("mic"))
     expect(page.locator("#state")).to_have_text("ended")
     server.publish(make_frame(0))
@@ -94,10 +95,9 @@ def test_the_number_of_kept_streams_is_bounded(page: Page, server: ServerThread)
     assert shown(page) == "stream 0"  # what is looked at stays
 
 
-def test_a_stalled_stream_is_shown_as_such(page: Page, server: ServerThread) -> None:
+def test_a_stalled_stream_and_errors_are_shown_until_they_end(page: Page, server: ServerThread) -> None:
     page.clock.install()
-    server.publish(make_frame(0))
-    expect(page.locator("#state")).to_have_text("live")
+    play(server, page, 0, 1)
     page.clock.run_for(2000)
     expect(page.locator("#state")).to_have_text("live")
     page.clock.run_for(3000)
@@ -107,13 +107,9 @@ def test_a_stalled_stream_is_shown_as_such(page: Page, server: ServerThread) -> 
     page.clock.run_for(300)
     expect(page.locator("#state")).to_have_text("live")
     expect(page.locator("#notice")).to_have_text("")
-
-
-def test_errors_are_shown_until_they_end(page: Page, server: ServerThread) -> None:
-    server.publish(make_frame(0))
     server.publish(Error("the microphone is gone: trying again", "mic"))
     expect(page.locator("#notice")).to_have_text("the microphone is gone: trying again")
-    server.publish(make_frame(1))
+    server.publish(make_frame(2))
     expect(page.locator("#notice")).to_have_text("")
 
 
@@ -169,16 +165,12 @@ def test_a_silent_connection_is_replaced(server: ServerThread, open_page: Open) 
     page = opened.page
     server.publish(make_frame(0))
     expect(page.locator("#state")).to_have_text("live")
-    assert len(opened.monitor.sockets) == 1
+    assert len(opened.sockets) == 1
     page.clock.run_for(20_000)
-    assert len(opened.monitor.sockets) == 1
+    assert len(opened.sockets) == 1
     page.clock.run_for(15_000)
     expect(page.locator("#state")).to_have_text("stalled")
-    for _ in range(200):  # the news of a socket comes after that of the page's text
-        if len(opened.monitor.sockets) > 1:
-            break
-        page.wait_for_timeout(50)
-    assert len(opened.monitor.sockets) == 2
+    wait_until(page, lambda: len(opened.sockets) == 2)  # the news of a socket comes after that of the page's text
     server.publish(make_frame(1))
     expect(page.locator("#frames")).to_have_text("2")  # the old frame, told again, is not counted again
 
@@ -196,33 +188,21 @@ def test_a_token_in_the_address_is_accepted(start: Callable[..., ServerThread], 
 
 
 def hostile() -> list[str]:
-    """Lines that are no messages, or none of their type."""
+    """Return lines that are no messages, or none of their type."""
     frame = make_frame(0).to_json()
-    numbers = [frame.replace('"frame":0', '"frame":"0"'), frame.replace('"start":-0.256', '"start":null')]
-    types = [f'{{"type":{name}}}' for name in ("null", '"toString"', '"__proto__"', '"news"', "{}")]
-    empty = [f'{{"type":"{name}","stream":"mic"}}' for name in ("hello", "frame", "event", "gap", "end", "error")]
-    wrong = [
+    start = '{"type":"frame","stream":"mic","frame":0,"start":0,"end":1,"tags":'
+    return [
+        *("", "null", "[]", "7", '"frame"', "{", "{}", "[" * 50_000, "x" * 3_000_000),
+        *(f'{{"type":{name}}}' for name in ("null", '"toString"', '"__proto__"', '"news"', "{}")),
+        *(f'{{"type":"{name}","stream":"mic"}}' for name in ("hello", "frame", "event", "gap", "end", "error")),
         '{"type":"hello","protocol":1,"tags":{}}',
         '{"type":"gap","stream":"mic","start":1,"lost_s":"x"}',
         '{"type":"error","message":{}}',
-        '{"type":"frame","stream":["mic"],"frame":0,"start":0,"end":1,"tags":{}}',
-        '{"type":"frame","stream":"mic","frame":0,"start":0,"end":1,"tags":null}',
-        '{"type":"frame","stream":"mic","frame":0,"start":0,"end":1,"tags":{"guitar":"x","drums":null,"piano":[1]}}',
-    ]
-    return [
-        "",
-        "null",
-        "[]",
-        "7",
-        '"frame"',
-        "{",
-        "{}",
-        "[" * 50_000,
-        "x" * 3_000_000,
-        *types,
-        *empty,
-        *wrong,
-        *numbers,
+        frame.replace('"mic"', '["mic"]'),
+        f"{start}null}}",
+        f'{start}{{"guitar":"x","drums":null,"piano":[1]}}}}',
+        frame.replace('"frame":0', '"frame":"0"'),
+        frame.replace('"start":-0.256', '"start":null'),
     ]
 
 

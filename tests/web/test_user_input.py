@@ -14,15 +14,7 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from streamtag.protocol.messages import Event, Frame, Gap, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, TAGS, Open, make_frame, reload, settle
-
-
-def play(server: ServerThread, page: Page, first: int, count: int, **tags: float) -> None:
-    """Frames that the page has taken when this returns."""
-    taken = int(page.locator("#frames").inner_text())
-    for number in range(first, first + count):
-        server.publish(make_frame(number, "mic", **tags))
-    expect(page.locator("#frames")).to_have_text(str(taken + count))
+from tests.web.conftest import HELLO, TAGS, Open, make_frame, play, reload, settle
 
 
 def save(page: Page, act: Callable[[], None], path: Path) -> str:
@@ -106,17 +98,6 @@ def test_the_history_is_readable_by_keyboard(page: Page, server: ServerThread) -
     expect(page.locator("#cursor")).to_be_hidden()
 
 
-def test_the_next_stream_by_key(page: Page, server: ServerThread) -> None:
-    server.publish(make_frame(0, "first"))
-    expect(page).to_have_title("first · streamtag")
-    server.publish(make_frame(0, "second"))
-    expect(page.locator("#stream option")).to_have_count(3)
-    page.keyboard.press("n")
-    expect(page).to_have_title("second · streamtag")
-    page.keyboard.press("n")
-    expect(page).to_have_title("first · streamtag")
-
-
 def test_single_keys_can_be_switched_off(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 1)
     page.keyboard.press("?")
@@ -144,8 +125,7 @@ def test_browser_shortcuts_are_left_alone(page: Page, server: ServerThread) -> N
     expect(page.locator("#state")).to_have_text("live")
 
 
-@pytest.mark.parametrize("by", ["button", "key"])
-def test_the_session_is_saved_as_received(page: Page, server: ServerThread, tmp_path: Path, by: str) -> None:
+def test_the_session_is_saved_as_received(page: Page, server: ServerThread, tmp_path: Path) -> None:
     sent: list[Message] = [make_frame(k, guitar=k / 100, latency_s=0.4) for k in range(30)]
     sent[7:7] = [Gap("mic", 1.0, 0.5), Event("mic", "harp", "on", 1.0)]
     for message in sent:
@@ -155,10 +135,10 @@ def test_the_session_is_saved_as_received(page: Page, server: ServerThread, tmp_
     later = make_frame(30)
     server.publish(later)
     expect(page.locator("#frames")).to_have_text("31")
-    act = page.locator("#save-lines").click if by == "button" else lambda: page.keyboard.press("j")
-    assert save(page, act, tmp_path / "session") == "streamtag-session.jsonl"
-    lines = (tmp_path / "session").read_text(encoding="utf-8").splitlines()
-    assert lines == [message.to_json() for message in (HELLO, *sent, later)]
+    for act in (page.locator("#save-lines").click, lambda: page.keyboard.press("j")):
+        assert save(page, act, tmp_path / "session") == "streamtag-session.jsonl"
+        lines = (tmp_path / "session").read_text(encoding="utf-8").splitlines()
+        assert lines == [message.to_json() for message in (HELLO, *sent, later)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -182,6 +162,7 @@ def test_the_history_is_saved_as_a_picture(server: ServerThread, open_page: Open
     assert np.abs(at[3] - at[0]).max() > 0.01  # nothing there yet
 
 
+@pytest.mark.slow
 def test_the_session_keeps_the_newest_and_begins_with_a_hello(
     server: ServerThread, open_page: Open, tmp_path: Path
 ) -> None:
