@@ -1,4 +1,4 @@
-"""A small RTSP server for one sound: PCMU at 8 kHz, interleaved with the control connection."""
+"""Servers in threads; and a small RTSP server for one sound: PCMU at 8 kHz, within the control connection."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import socketserver
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import numpy as np
 
 PACKET = 160  # samples, one byte each
+Server = TypeVar("Server", bound=socketserver.BaseServer)
 
 
 class RtspServer(socketserver.ThreadingTCPServer):
@@ -67,10 +69,14 @@ class RtspHandler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def rtsp_server(seconds: float = 2.0, redirect: str | None = None) -> Iterator[RtspServer]:
-    with RtspServer(seconds, redirect) as server:
+def running(server: Server) -> Iterator[Server]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+def rtsp_server(seconds: float = 2.0, redirect: str | None = None) -> AbstractContextManager[RtspServer]:
+    return running(RtspServer(seconds, redirect))

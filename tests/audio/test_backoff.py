@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -30,20 +29,15 @@ class FakeWait:
         return closed.is_set()
 
 
-def failing(times: int, connection: Connection) -> Callable[[], Connection]:
-    failures = iter(range(times))
+def test_the_delay_doubles_up_to_a_limit_until_an_attempt_succeeds() -> None:
+    connection, wait = Connection(), FakeWait()
 
     def attempt() -> Connection:
-        if next(failures, None) is not None:
+        if len(wait.delays) < 8:
             raise SourceError("not yet")
         return connection
 
-    return attempt
-
-
-def test_the_delay_doubles_up_to_a_limit_until_an_attempt_succeeds() -> None:
-    connection, wait = Connection(), FakeWait()
-    retry = BackoffRetry(failing(7, connection), wait=wait)
+    retry = BackoffRetry(attempt, wait=wait)
     assert retry.result(10) is connection
     assert retry.result() is None  # returned once
     assert wait.delays == [FIRST_DELAY_S, 1, 2, 4, 8, MAX_DELAY_S, MAX_DELAY_S, MAX_DELAY_S]

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streamtag.audio.devices import MAX_LISTED, InputDevice, find_input, list_inputs
 from streamtag.errors import SourceError
@@ -35,6 +33,12 @@ def test_an_index_a_name_or_a_part_of_one_finds_it(selector: str | None, index: 
     assert find_input(selector, INPUTS).index == index
 
 
+def test_a_whole_name_and_the_first_device_take_precedence() -> None:
+    inputs = [device(2, "Mic Array"), device(3, "Mic")]
+    assert find_input("mic", inputs).index == 3
+    assert find_input(None, inputs).index == 2  # there is no default
+
+
 @pytest.mark.parametrize(
     ("selector", "problem", "listed"),
     [
@@ -42,7 +46,6 @@ def test_an_index_a_name_or_a_part_of_one_finds_it(selector: str | None, index: 
         ("1", "no such input; there are", ["0 HDA", "3 USB", "5 USB", "7 default", "12 5 band"]),
         ("bluetooth", "no such input; there are", ["7 default"]),
         ("", "no such input; there are", ["7 default"]),
-        ("-1", "no such input; there are", ["7 default"]),
     ],
 )
 def test_a_selector_that_matches_none_or_several_inputs_is_refused(
@@ -53,38 +56,18 @@ def test_a_selector_that_matches_none_or_several_inputs_is_refused(
     assert all(name in str(caught.value) for name in listed)
 
 
-def test_a_whole_name_wins_over_a_part_of_another() -> None:
-    assert find_input("mic", [device(0, "Mic Array"), device(1, "Mic")]).index == 1
-
-
 def test_the_same_device_by_several_host_apis_is_that_of_the_default_one() -> None:
     inputs = [device(0, "Mic", api="MME"), device(4, "Mic", default=True, api="WASAPI"), device(9, "Mic", api="WDM")]
     assert find_input("mic", inputs).index == 4
     assert find_input("9", inputs).index == 9
 
 
-def test_without_a_default_the_first_is_taken() -> None:
-    assert find_input(None, [device(2, "a"), device(3, "b")]).index == 2
-
-
-def test_a_machine_without_inputs_says_so() -> None:
-    with pytest.raises(SourceError, match="this machine has none"):
-        find_input(None, [])
-
-
 def test_a_long_list_is_cut() -> None:
     with pytest.raises(SourceError, match=r"\.\.\.$") as caught:
         find_input("x", [device(index, f"input {index}") for index in range(MAX_LISTED + 1)])
     assert f"input {MAX_LISTED - 1}" in str(caught.value)
-
-
-@given(selector=st.text(max_size=20))
-def test_any_text_gives_a_device_or_one_line(selector: str) -> None:
-    try:
-        answer = find_input(selector, INPUTS).name
-    except SourceError as error:
-        answer = str(error)
-    assert answer.isprintable()
+    with pytest.raises(SourceError, match="this machine has none"):
+        find_input(None, [])
 
 
 @pytest.mark.parametrize(

@@ -11,51 +11,35 @@ from streamtag.errors import SourceError
 
 
 @pytest.mark.parametrize(
-    ("where", "kind", "label", "name"),
+    ("where", "kind", "label", "name", "suffix"),
     [
-        ("music/song.mp3", "file", "music/song.mp3", "song.mp3"),
-        ("C:\\song.mp3", "file", "C:\\song.mp3", "C:\\song.mp3"),
-        ("concat:a.mp3|b.mp3", "file", "concat:a.mp3|b.mp3", "concat:a.mp3|b.mp3"),
-        ("..", "file", "..", ".."),
-        ("-", "pipe", "standard input", "stdin"),
-        ("HTTPS://h.org/a%20b.mp3?x=1#t", "url", "https://h.org/a%20b.mp3?x=1", "a b.mp3"),
-        ("http://h.org:8000/", "url", "http://h.org:8000/", "h.org:8000"),
-        ("http://user:secret@h.org/live", "url", "http://h.org/live", "live"),
-        ("two\nlines.mp3", "file", "two?lines.mp3", "two?lines.mp3"),
+        ("music/song.mp3", "file", "music/song.mp3", "song.mp3", ".mp3"),
+        ("C:\\song.mp3", "file", "C:\\song.mp3", "C:\\song.mp3", ".mp3"),
+        ("concat:a.mp3|b.mp3", "file", "concat:a.mp3|b.mp3", "concat:a.mp3|b.mp3", ".mp3"),
+        ("a.%03d", "file", "a.%03d", "a.%03d", ""),
+        ("..", "file", "..", "..", ""),
+        ("-", "pipe", "standard input", "stdin", ""),
+        ("HTTPS://h.org/a%20b.mp3?x=1#t", "url", "https://h.org/a%20b.mp3?x=1", "a b.mp3", ""),
+        ("http://h.org:8000/", "url", "http://h.org:8000/", "h.org:8000", ""),
+        ("http://user:secret@h.org/live", "url", "http://h.org/live", "live", ""),
+        ("two\nlines.mp3", "file", "two?lines.mp3", "two?lines.mp3", ".mp3"),
     ],
 )
-def test_kinds_and_names(where: str, kind: str, label: str, name: str) -> None:
+def test_the_kind_the_names_and_the_suffix_of_an_address(
+    where: str, kind: str, label: str, name: str, suffix: str
+) -> None:
     address = Address.of(where)
-    assert (address.kind, address.label, address.name) == (kind, label, name)
+    assert (address.kind, address.label, address.name, address.suffix) == (kind, label, name, suffix)
     assert address.where == where
 
 
-@pytest.mark.parametrize(
-    ("where", "suffix"), [("a.mp3", ".mp3"), ("a", ""), ("a.%03d", ""), ("http://h/a.mp3", ""), ("a.é", "")]
-)
-def test_suffixes_that_are_told_to_ffmpeg(where: str, suffix: str) -> None:
-    assert Address.of(where).suffix == suffix
-
-
-def test_a_stream_is_called_after_its_file() -> None:
-    assert stream_names(["music/song.mp3", "/tmp/Ünï 東京.flac"]) == ["song.mp3", "Ünï 東京.flac"]
-
-
 def test_files_of_one_name_are_told_apart() -> None:
-    names = stream_names(["a/song.mp3", "b/song.mp3", "c/song.mp3"])
-    assert names == ["song.mp3", "song.mp3 (2)", "song.mp3 (3)"]
+    names = stream_names(["a/song.mp3", "b/song.mp3", "-", "https://h.org/song.mp3"])
+    assert names == ["song.mp3", "song.mp3 (2)", "stdin", "song.mp3 (3)"]
 
 
-def test_urls_and_standard_input() -> None:
-    sources = ["https://me:secret@example.org/a/My%20song.ogg?key=1", "http://example.org/", "-"]
-    assert stream_names(sources) == ["My song.ogg", "example.org", "stdin"]
-
-
-def test_one_stream_has_the_target_itself() -> None:
+def test_each_of_several_streams_has_a_target_of_its_own() -> None:
     assert target_paths(Path("out/tags.labels"), ["song.mp3"]) == [Path("out/tags.labels")]
-
-
-def test_several_streams_have_files_of_their_own_beside_it() -> None:
     paths = target_paths(Path("out/tags.png"), ["song.mp3", "song.flac", "a/b.mp3", "x"])
     assert [path.name for path in paths] == [
         "tags-song.png",
@@ -81,22 +65,21 @@ def names(found: list[str], root: Path) -> list[str]:
     return [Path(file).relative_to(root).as_posix() for file in found]
 
 
-def test_a_folder_is_searched_recursively_and_sorted(music: Path) -> None:
-    assert names(find_files([str(music)]), music) == ["a.FLAC", "b.mp3", "deep/c.ogg", "deep/er/d.mkv"]
-
-
-def test_a_named_file_may_end_as_it_likes(music: Path) -> None:
-    assert find_files([str(music / "notes.txt")]) == [str(music / "notes.txt")]
-
-
 def test_the_order_of_the_arguments_stays_and_nothing_comes_twice(music: Path) -> None:
     arguments = [str(music / "deep"), str(music / "b.mp3"), str(music)]
     assert names(find_files(arguments), music) == ["deep/c.ogg", "deep/er/d.mkv", "b.mp3", "a.FLAC"]
+    addresses = ["https://example.org/a*.mp3", "-", "http://example.org/b"]
+    assert find_files(addresses) == addresses
+    like_a_pattern = music / "live [1999].mp3"
+    like_a_pattern.write_bytes(b"x")
+    assert find_files([str(like_a_pattern)]) == [str(like_a_pattern)]
 
 
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
+        ("", ["a.FLAC", "b.mp3", "deep/c.ogg", "deep/er/d.mkv"]),
+        ("notes.txt", ["notes.txt"]),
         ("*.mp3", ["b.mp3"]),
         ("?.*", ["a.FLAC", "b.mp3"]),
         ("**/*.ogg", ["deep/c.ogg"]),
@@ -104,19 +87,8 @@ def test_the_order_of_the_arguments_stays_and_nothing_comes_twice(music: Path) -
         ("*", ["a.FLAC", "b.mp3", "deep/c.ogg", "deep/er/d.mkv"]),
     ],
 )
-def test_patterns(music: Path, pattern: str, expected: list[str]) -> None:
+def test_a_folder_a_file_or_a_pattern_stands_for_sorted_files(music: Path, pattern: str, expected: list[str]) -> None:
     assert names(find_files([str(music / pattern)]), music) == expected
-
-
-def test_a_file_whose_name_looks_like_a_pattern(music: Path) -> None:
-    file = music / "live [1999].mp3"
-    file.write_bytes(b"x")
-    assert find_files([str(file)]) == [str(file)]
-
-
-def test_addresses_and_standard_input_pass_through() -> None:
-    arguments = ["https://example.org/a*.mp3", "-", "http://example.org/b"]
-    assert find_files(arguments) == arguments
 
 
 @pytest.mark.parametrize(
@@ -129,7 +101,7 @@ def test_addresses_and_standard_input_pass_through() -> None:
         ("emp*", r"emp\*: no audio file fits this pattern"),
     ],
 )
-def test_what_is_not_there(music: Path, argument: str, message: str) -> None:
+def test_what_is_not_there_is_an_error(music: Path, argument: str, message: str) -> None:
     with pytest.raises(SourceError, match=f"{message}$"):
         find_files([str(music / argument)])
 

@@ -85,20 +85,6 @@ def test_a_sound_card_whose_clock_is_a_little_off_loses_nothing(drift: float) ->
     assert 360 * abs(drift) > 3 * MIN_LATE_S
 
 
-@pytest.mark.parametrize("stall_s", [0.15, 1.0, 12.0])
-def test_what_is_only_late_is_no_loss(stall_s: float) -> None:
-    device, detector = Device(), GapDetector(RATE)
-    blocks = [
-        *clear(detector, device.blocks(2)),
-        *clear(detector, device.late(stall_s)),
-        *clear(detector, device.blocks(2)),
-        *detector.flush(),
-    ]
-    assert losses(blocks) == []
-    assert detector.losses == 0
-    np.testing.assert_array_equal(np.concatenate([block.samples[:, 0] for block in blocks])[::SIZE] % SIZE, 0)
-
-
 def test_an_unreported_loss_is_found_in_its_place_and_to_a_few_milliseconds() -> None:
     device, detector = Device(), GapDetector(RATE)
     blocks = clear(detector, device.blocks(3))

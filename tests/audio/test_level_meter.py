@@ -52,22 +52,13 @@ def test_the_level_of_a_sine_is_right(amplitude: float, decibels: float) -> None
     assert level.clipped == (amplitude == 1.0)
 
 
-def test_before_any_sound_there_is_no_level() -> None:
-    reading = Meter().reading()
-    assert reading.level is None
-    assert (reading.latency_p50_s, reading.rtf) == (None, None)
-
-
-def test_digital_silence_has_the_lowest_level() -> None:
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_a_constant_counts_as_silence(value: float) -> None:
     meter = Meter()
-    _feed(meter, np.zeros(RATE, np.float32))
-    assert _level(meter).rms_db == _level(meter).peak_db == MIN_DB
-
-
-def test_a_constant_counts_as_silence() -> None:
-    meter = Meter()
-    _feed(meter, np.full(RATE, 0.1, np.float32))
+    assert meter.reading().level is None
+    _feed(meter, np.full(RATE, value, np.float32))
     assert _level(meter).rms_db < -90
+    assert (_level(meter).peak_db == MIN_DB) == (value == 0)
     assert meter.silence_s == pytest.approx(1.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _thread
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,9 @@ from streamtag.audio.decoder import SourceInfo, open_source
 from streamtag.audio.prefetch import FIRST_SLICE_S, MAX_CHUNKS, MAX_SLICE_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.errors import SourceError
+from tests.conftest import Encode, Tone
 
 Samples = NDArray[np.float32]
-Encode = Callable[..., Path]
-Tone = Callable[..., Samples]
 
 
 class FakeSource:
@@ -121,14 +120,6 @@ def test_an_error_comes_after_the_samples_before_it() -> None:
         assert list(reader.warnings) == ["noise"]
     assert source.closed.is_set()
     assert not _readers()
-
-
-def test_a_missing_file_is_an_error_for_the_reader(tmp_path: Path) -> None:
-    with (
-        pytest.raises(SourceError, match="no such file"),
-        PrefetchReader(str(tmp_path / "no.wav")) as reader,
-    ):
-        list(reader)
 
 
 def test_reading_ahead_is_bounded_and_ends_on_close() -> None:

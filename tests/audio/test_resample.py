@@ -59,15 +59,6 @@ def test_the_size_of_chunks_does_not_change_the_samples(rate: int, channels: int
     np.testing.assert_array_equal(in_chunks(samples, rate, sizes), one_shot(samples, rate))
 
 
-def test_resampling_each_chunk_alone_would_differ() -> None:
-    """The negative control: each chunk resampled by itself is another signal."""
-    samples = noise(44100, 1)
-    parts = np.concatenate([one_shot(samples[i : i + 4410], 44100) for i in range(0, 44100, 4410)])
-    whole = one_shot(samples, 44100)
-    assert len(parts) == len(whole)
-    assert np.abs(parts - whole).max() > 1e-3
-
-
 def test_mono_at_the_target_rate_is_unchanged() -> None:
     samples = noise(5000, 1)
     resampler = Resampler(SAMPLE_RATE)

@@ -23,47 +23,14 @@ def ramp(start: int, length: int, channels: int = 1) -> NDArray[np.float32]:
     return place[:, np.newaxis] + np.arange(channels, dtype=np.float32) / np.float32(2)
 
 
-def test_what_is_written_is_read_in_order() -> None:
-    ring = Ring(4, 3, 2)
-    assert ring.read() is None
-    before = time.monotonic()
-    ring.write(ramp(0, 3, 2))
-    ring.write(ramp(3, 2, 2))
-    assert len(ring) == 2
-    for start, length in ((0, 3), (3, 2)):
-        block = ring.read()
-        assert block is not None
-        np.testing.assert_array_equal(block.samples, ramp(start, length, 2))
-        assert block.lost == 0
-        assert before <= block.arrival_time <= time.monotonic()
-    assert ring.read() is None
-
-
 def test_a_block_is_a_copy_of_its_slot() -> None:
-    ring = Ring(1, 3, 1)
+    ring, before = Ring(1, 3, 1), time.monotonic()
     ring.write(ramp(0, 3))
     first = ring.read()
     ring.write(ramp(3, 3))
     assert first is not None
     np.testing.assert_array_equal(first.samples, ramp(0, 3))
-
-
-def test_a_full_ring_loses_the_newest_and_reports_it_with_the_next_block() -> None:
-    ring = Ring(2, 3, 1)
-    for start in (0, 3, 6, 9):
-        ring.write(ramp(start, 3))
-    assert ring.is_full
-    assert ring.overruns == 2
-    assert ring.unreported_loss == 6
-    first = ring.read()
-    ring.write(ramp(12, 3), lost=5)
-    assert ring.unreported_loss == 0
-    second, third = ring.read(), ring.read()
-    assert first is not None
-    assert second is not None
-    assert third is not None
-    assert (first.lost, second.lost, third.lost) == (0, 0, 11)
-    np.testing.assert_array_equal(third.samples, ramp(12, 3))
+    assert before <= first.arrival_time <= time.monotonic()
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 1), (2, 0, 1), (2, 3, 0), (-1, 3, 1)])

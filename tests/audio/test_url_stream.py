@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import http.server
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +15,8 @@ from streamtag.audio.source import AudioGap, SourceNotice
 from streamtag.audio.url_stream import UrlStream
 from streamtag.errors import SourceError
 from tests.audio.capture import gaps_of, has_recovered, notices_of, read_all, read_until, samples_of
-from tests.audio.rtsp_server import rtsp_server
-
-Encode = Callable[..., Path]
-Tone = Callable[..., NDArray[np.float32]]
+from tests.audio.rtsp_server import rtsp_server, running
+from tests.conftest import Encode, Tone
 
 
 class Station(http.server.ThreadingHTTPServer):
@@ -60,12 +55,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def station(tmp_path: Path, encode: Encode, tone: Tone) -> Iterator[Station]:
     sound = encode(tmp_path / "part.aac", tone(3, 44100), 44100, "aac").read_bytes()
-    with Station(sound) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with running(Station(sound)) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_it_plays(station: Station) -> None:
@@ -175,19 +166,3 @@ def test_closing_does_not_wait_for_the_next_attempt(station: Station) -> None:
     read_until(stream, notices_of)
     stream.close()
     assert stream.read(1) is None
-
-
-FROM_STDIN = """
-from streamtag.audio.url_stream import UrlStream
-samples = 0
-with UrlStream("-") as stream:
-    while (event := stream.read(0.2)) is not None:
-        samples += len(event.samples)
-    print(stream.name, stream.description, samples)
-"""
-
-
-def test_a_container_on_standard_input_ends_when_it_ends(tmp_path: Path, encode: Encode, tone: Tone) -> None:
-    data = encode(tmp_path / "a.flac", tone(2, 44100), 44100, "flac").read_bytes()
-    done = subprocess.run([sys.executable, "-c", FROM_STDIN], input=data, capture_output=True, timeout=60, check=True)
-    assert done.stdout == b"stdin standard input, flac, 44100 Hz, 1 channel 32000\n"

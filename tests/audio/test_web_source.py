@@ -6,20 +6,17 @@ import functools
 import http.server
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError
-from tests.audio.rtsp_server import rtsp_server
+from tests.audio.rtsp_server import rtsp_server, running
+from tests.conftest import Encode, Tone
 
-Encode = Callable[..., Path]
-Tone = Callable[..., NDArray[np.float32]]
 QUICK = SourceSpec(open_timeout_s=0.5, read_timeout_s=0.5)
 
 
@@ -56,12 +53,8 @@ def site(tmp_path: Path, encode: Encode, tone: Tone) -> Iterator[str]:
         (tmp_path / f"{name}.m3u8").write_text(text)
     (tmp_path / "hostile.ffconcat").write_text(f"ffconcat version 1.0\nfile 'file:{tmp_path}/part.ts'\n")
     handler = functools.partial(Handler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @contextmanager
@@ -112,14 +105,10 @@ def test_a_web_server_cannot_lead_to_other_protocols(name: str, site: str, tmp_p
         assert server.connections == 0
 
 
-def test_text_is_an_error(site: str) -> None:
-    with pytest.raises(SourceError, match=r"text\.mp3: not audio"):
-        open_source(f"{site}/text.mp3")
-
-
-def test_a_missing_page_is_an_error(site: str) -> None:
-    with pytest.raises(SourceError, match=r"missing\.mp3: .*404"):
-        open_source(f"{site}/missing.mp3")
+@pytest.mark.parametrize(("page", "reason"), [("text.mp3", "not audio"), ("missing.mp3", ".*404")])
+def test_a_page_that_is_no_sound_is_an_error(site: str, page: str, reason: str) -> None:
+    with pytest.raises(SourceError, match=f"{page}: {reason}"):
+        open_source(f"{site}/{page}")
 
 
 def test_a_missing_server_is_an_error_without_the_password() -> None:

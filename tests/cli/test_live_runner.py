@@ -116,7 +116,7 @@ def of_a_file(tagger: Tagger, samples: NDArray[np.float32]) -> list[TagFrame]:
 
 def test_a_live_stream_gives_the_frames_of_the_same_sound_in_a_file(tagger: Tagger, listen: Listen) -> None:
     samples = noise(6)
-    source = FakeMicrophone(samples, RATE, speed=float("inf"))
+    source = FakeMicrophone([samples], speed=float("inf"))
     recorded, meter, _ = listen(source)
     expected = of_a_file(tagger, samples)
     assert [frame.frame for frame in recorded.frames] == [frame.index for frame in expected]
@@ -132,7 +132,7 @@ def test_a_live_stream_gives_the_frames_of_the_same_sound_in_a_file(tagger: Tagg
 
 
 def test_lost_audio_is_a_gap_at_its_place_and_time_continues(listen: Listen) -> None:
-    source = FakeMicrophone(noise(8), RATE, speed=float("inf"), faults=[Fault(at_s=3.0, lost_s=1.0)])
+    source = FakeMicrophone([noise(8)], speed=float("inf"), faults=[Fault(at_s=3.0, lost_s=1.0)])
     recorded, meter, _ = listen(source)
     (gap,) = [message for message in recorded.messages if isinstance(message, Gap)]
     assert gap.start == pytest.approx(3.0, abs=0.02)
@@ -147,7 +147,7 @@ def test_lost_audio_is_a_gap_at_its_place_and_time_continues(listen: Listen) -> 
 
 def test_latency_is_the_time_since_the_sound_at_the_centre(tagger: Tagger, listen: Listen) -> None:
     samples = noise(3)
-    recorded, meter, _ = listen(FakeMicrophone(samples, RATE, speed=1.0))
+    recorded, meter, _ = listen(FakeMicrophone([samples], speed=1.0))
     live = [frame.latency_s for frame in recorded.frames if frame.latency_s is not None]
     assert len(live) >= 8  # the last frames come out at the end, when nothing was fed
     lookahead = tagger.network.latency_s

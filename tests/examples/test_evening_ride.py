@@ -26,11 +26,6 @@ def song() -> tuple[dict[str, str], NDArray[np.float32]]:
         return dict(container.metadata), np.concatenate(blocks, axis=1)
 
 
-def test_the_same_seed_gives_the_same_score(score: ModuleType) -> None:
-    assert score.compose(3) == score.compose(3)
-    assert score.compose(3) != score.compose(4)
-
-
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(min_value=0, max_value=2**32))
 def test_notes_lie_inside_their_sections(score: ModuleType, seed: int) -> None:
@@ -49,23 +44,11 @@ def test_notes_lie_inside_their_sections(score: ModuleType, seed: int) -> None:
         assert 1 <= note.velocity <= 127
 
 
-def test_sections_follow_one_another(score: ModuleType) -> None:
-    assert score.SECTIONS[0].start == 0
-    for before, after in zip(score.SECTIONS, score.SECTIONS[1:], strict=False):
-        assert before.end == after.start
-        assert after.end - after.start > 10, "long enough for a tagger"
-
-
 def test_sections_are_never_silent(score: ModuleType) -> None:
     """At any time at least one note sounds, except for 0.1 s between two chords."""
     notes = [event for event in score.compose() if isinstance(event, score.Note)]
     for time in np.arange(0.1, score.SECTIONS[-1].end - 0.2, 0.1):
         assert any(note.start <= time + 0.1 and note.start + note.seconds > time for note in notes), time
-
-
-@pytest.mark.parametrize(("name", "key"), [("C4", 60), ("A4", 69), ("Bb2", 46), ("C#5", 73), ("B3", 59)])
-def test_pitch_names(score: ModuleType, name: str, key: int) -> None:
-    assert score.pitch(name) == key
 
 
 def test_the_song_in_the_repository(score: ModuleType, song: tuple[dict[str, str], NDArray[np.float32]]) -> None:

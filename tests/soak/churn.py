@@ -44,7 +44,6 @@ class Churn:
         self.memory = MemoryGrowth()
         self.scenarios: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self.bad_requests: Counter[str] = Counter()
         self.problems: list[str] = []
         self.comparable: list[StreamRecord] = []
         self.gaps = self.unexpected_gaps = 0
@@ -57,7 +56,7 @@ class Churn:
                 clients.create_task(self._visits(place, began + self._seconds, stop))
             for _ in range(UNREAD_SUBSCRIBERS):
                 clients.create_task(never_read(self._address, stop))
-            clients.create_task(send_bad_requests(self._address, stop, self.bad_requests, self.problems))
+            clients.create_task(send_bad_requests(self._address, stop))
             while (passed_s := time.monotonic() - began) < self._seconds:
                 self.memory.add(passed_s, program_mib(self._server.pid))
                 await asyncio.sleep(max(0.5, self._seconds / 200))
@@ -113,7 +112,6 @@ def run(model: Path, seconds: float, max_streams: int, faults: str) -> dict[str,
         "capacity": capacity,
         "scenarios": churn.scenarios,
         "refused": churn.refused,
-        "bad_requests": churn.bad_requests,
         "gaps": churn.gaps,
         "unexpected_gaps": churn.unexpected_gaps,
         "compared_frames": sum(len(record.frames) for record in churn.comparable),

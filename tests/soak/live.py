@@ -1,6 +1,6 @@
 """Audio through the live path, much faster than it plays, with a subscriber, in a process of its own.
 
-python -m tests.soak.live MODEL SECONDS [leak] prints one JSON object.
+python -m tests.soak.live MODEL SECONDS prints one JSON object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from websockets.sync.client import connect
 
 from streamtag.api import Tagger, load
@@ -42,7 +41,6 @@ from tests.soak.stream_record import LostAudio, SentAudio, Signal, StreamRecord
 
 RATE = 16000
 SPEED = 40.0  # times real time
-RING_S = 200.0  # of audio, so that a machine that is busy for a few seconds loses nothing
 GAPS, GAP_S = 11, 1.5
 READING_INTERVAL_S = 20.0  # of the stream
 
@@ -59,17 +57,6 @@ class MemorySink(Sink):
             self.growth.add(message.end, resident_mib(os.getpid()))
 
 
-class LeakingSink(Sink):
-    """Keep every frame many times: the negative control."""
-
-    def __init__(self) -> None:
-        self.kept: list[NDArray[np.float32]] = []
-
-    def write(self, message: Message) -> None:
-        if isinstance(message, Frame):
-            self.kept.append(np.ones((64, len(message.tags)), np.float32))
-
-
 def receive(url: str, messages: list[Message]) -> None:
     """Collect what a subscriber gets until the server ends; probabilities are dropped to save memory."""
     with connect(url, compression=None) as connection:
@@ -79,14 +66,14 @@ def receive(url: str, messages: list[Message]) -> None:
                 messages.append(replace(message, tags={}) if isinstance(message, Frame) else message)
 
 
-def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
+def run(tagger: Tagger, seconds: float) -> dict[str, Any]:
     """Return what the meter, the subscriber and the memory showed after so much audio."""
     audio = music(20.0)
     faults = [Fault(at_s=(n + 1) * seconds / (GAPS + 1), lost_s=GAP_S) for n in range(GAPS)]
     memory, meter, record = MemorySink(), Meter(), StreamRecord(Signal("soak", PcmFormat(RATE)))
     began = time.monotonic()
     with ServerThread(ServerConfig(port=0), hello(tagger, tagger.thresholds)) as server:
-        sinks = SinkGroup([MeterSink(meter), CallbackSink(server.publish), memory, *more])
+        sinks = SinkGroup([MeterSink(meter), CallbackSink(server.publish), memory])
         detector = EventDetector(tagger.tags, tagger.thresholds)
         pipeline = StreamPipeline("soak", Session(tagger), detector, sinks.publish, max_rows=1024)
         url = server.address.replace("http", "ws", 1)
@@ -95,7 +82,7 @@ def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
         while not server.subscribers:
             time.sleep(0.01)
         source = (audio for _ in range(round(seconds / 20.0)))
-        with FakeMicrophone(source, RATE, speed=SPEED, faults=faults, name="soak", ring_s=RING_S) as capture:
+        with FakeMicrophone(source, SPEED, faults, "soak") as capture:
             runner = LiveRunner(capture, pipeline, meter, Limits(), lambda _: None)
             runner.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
             pipeline.end()
@@ -119,5 +106,4 @@ def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with one_thread():
-        leak = [LeakingSink()] if sys.argv[3:] else []
-        print(json.dumps(run(load(Path(sys.argv[1]), "cpu"), float(sys.argv[2]), *leak)))
+        print(json.dumps(run(load(Path(sys.argv[1]), "cpu"), float(sys.argv[2]))))

@@ -48,7 +48,6 @@ def test_under_churn_every_stream_gets_its_own_frames_and_memory_stays_bounded(m
     assert len(figures["scenarios"]) >= 8, figures
     assert figures["gaps"] > figures["unexpected_gaps"], figures
     assert figures["compared_frames"] > 150, figures
-    assert figures["bad_requests"], figures
     if CHURN_S:
         assert figures["unexpected_gaps"] == 0, figures
         assert figures["refused"].get("503", 0) < 0.05 * sum(figures["scenarios"].values()), figures
@@ -75,8 +74,3 @@ def test_a_long_live_run_loses_only_what_the_device_lost_and_memory_stays_bounde
     assert figures["lost_s"] == pytest.approx(GAPS * GAP_S, abs=0.05)
     assert figures["elapsed_s"] == pytest.approx(LIVE_S, abs=2.0)
     assert figures["mib_per_hour"] < MAX_MIB_PER_HOUR, figures
-
-
-def test_a_leak_is_detected(model: Path) -> None:
-    figures = run("live", model, LIVE_S / 4, "leak")
-    assert figures["mib_per_hour"] > 4 * MAX_MIB_PER_HOUR, figures  # 12.8 kB a frame: 180 MB an hour
