@@ -77,26 +77,15 @@ def test_channels_are_averaged(tmp_path: Path, encode: Encode, tone: Tone) -> No
     np.testing.assert_array_equal(read(one_sided), left / 2)
 
 
-def test_rate_and_channels_may_change_within_a_file(tmp_path: Path, encode: Encode, tone: Tone) -> None:
-    first = encode(tmp_path / "a.mp3", tone(2, 44100), 44100, "libmp3lame", "stereo")
-    second = encode(tmp_path / "b.mp3", tone(2, 32000), 32000, "libmp3lame", "mono")
-    both = tmp_path / "both.mp3"
-    both.write_bytes(first.read_bytes() + second.read_bytes())
-    samples = read(both)
-    assert len(samples) / 16000 == pytest.approx(4, abs=0.15)
-    for middle in (samples[8000:24000], samples[40000:56000]):  # a missed change would shift the second tone
-        assert strongest_frequency(middle) == pytest.approx(440, abs=1)
-
-
-def test_no_sample_is_lost_where_the_rate_changes(tmp_path: Path, encode: Encode, tone: Tone) -> None:
+def test_no_sample_is_lost_where_rate_and_channels_change(tmp_path: Path, encode: Encode, tone: Tone) -> None:
     """What the first resampler holds back must come before the second begins: no sample is lost."""
-    parts = [encode(tmp_path / f"{rate}.aac", tone(1.024, rate), rate, "aac").read_bytes() for rate in (48000, 16000)]
-    alone = []
-    for i, part in enumerate(parts):
-        (tmp_path / f"{i}.aac").write_bytes(part)
-        alone.append(len(read(tmp_path / f"{i}.aac")))
-    (tmp_path / "both.aac").write_bytes(b"".join(parts))
-    assert abs(len(read(tmp_path / "both.aac")) - sum(alone)) <= 16
+    first = encode(tmp_path / "1.aac", tone(1.024, 48000), 48000, "aac", "stereo")
+    second = encode(tmp_path / "2.aac", tone(1.024, 16000), 16000, "aac")
+    (tmp_path / "both.aac").write_bytes(first.read_bytes() + second.read_bytes())
+    both = read(tmp_path / "both.aac")
+    assert abs(len(both) - len(read(first)) - len(read(second))) <= 16
+    for part in (both[4000:12000], both[-12000:-4000]):
+        assert strongest_frequency(part) == pytest.approx(440, abs=3)
 
 
 def test_the_audio_of_a_video_is_read(tmp_path: Path, tone: Tone) -> None:
@@ -151,9 +140,13 @@ class TestStandardInput:
             reader.join(20)
         assert sum(lengths) == pytest.approx(4 * 16000, abs=1)
 
-    @pytest.mark.parametrize(("data", "message"), [(b"", "is empty"), (b"no music " * 999, "not an audio file")])
-    def test_input_without_audio_is_an_error(self, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    @pytest.mark.parametrize(
+        ("data", "message"), [(None, "there is none"), (b"", "is empty"), (b"no music " * 999, "not an audio file")]
+    )
+    def test_input_without_audio_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, data: bytes | None, message: str
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", None if data is None else io.TextIOWrapper(io.BytesIO(data)))
         with pytest.raises(SourceError, match=f"^standard input: {message}"):
             open_source("-")
 
@@ -172,11 +165,6 @@ class TestStandardInput:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))  # redirected from a file: can seek
         assert len(read("-")) / 16000 == pytest.approx(30, abs=0.06)
 
-    def test_a_missing_standard_input_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys, "stdin", None)
-        with pytest.raises(SourceError, match="standard input: there is none"):
-            open_source("-")
-
 
 class TestPlaylists:
     """A file cannot make FFmpeg open other files: a hostile playlist reads nothing."""
@@ -191,15 +179,12 @@ class TestPlaylists:
             path.write_text("ffconcat version 1.0\nfile private.ts\n")
         return path
 
-    def test_it_is_refused(self, playlist: Path) -> None:
-        with pytest.raises(SourceError, match="not an audio file"):
-            open_source(str(playlist))
-
-    def test_it_is_refused_on_standard_input(self, playlist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_refused(self, playlist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(playlist.parent)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(playlist.read_bytes())))
-        with pytest.raises(SourceError, match="not an audio file"):
-            open_source("-")
+        for where in (str(playlist), "-"):
+            with pytest.raises(SourceError, match="not an audio file"):
+                open_source(where)
 
     def test_the_name_of_a_protocol_is_only_a_file_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

@@ -112,11 +112,6 @@ def test_a_writer_that_is_too_fast_waits_and_loses_nothing() -> None:
     assert len(samples) == 30 * 16000
 
 
-def test_an_empty_input_is_an_error() -> None:
-    with PcmPipe(MONO, file=io.BytesIO()) as source, pytest.raises(SourceError, match="standard input: is empty"):
-        read_all(source)
-
-
 def test_an_input_that_breaks_off_is_an_error_behind_its_samples() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:

@@ -159,10 +159,3 @@ def test_every_live_scheme_is_opened(scheme: str) -> None:
     reason = r"cannot be reached: connection refused|this build of FFmpeg cannot read srt:// addresses"
     with UrlStream(f"{scheme}://127.0.0.1:1/live") as stream, pytest.raises(SourceError, match=reason):
         read_all(stream)
-
-
-def test_closing_does_not_wait_for_the_next_attempt(station: Station) -> None:
-    stream = UrlStream(station.address, first_delay_s=60)
-    read_until(stream, notices_of)
-    stream.close()
-    assert stream.read(1) is None

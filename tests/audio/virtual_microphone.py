@@ -41,7 +41,7 @@ class VirtualMicrophone:
     start, stop: the sound server, which may come and go while somebody listens.
     """
 
-    def __init__(self, folder: Path, rate: int = 48000) -> None:
+    def __init__(self, folder: Path) -> None:
         """folder: short, since a socket's path has at most 107 bytes."""
         home, runtime = folder / "home", folder / "run"
         home.mkdir()
@@ -55,19 +55,18 @@ class VirtualMicrophone:
             "PULSE_SOURCE": f"{SINK}.monitor",
             "PULSE_SINK": SINK,
         }
-        self.rate = rate
         self._server: subprocess.Popen[bytes] | None = None
         self._log = folder / "pulseaudio.log"
 
     def start(self) -> None:
         """Returns when the server answers."""
-        sink = f"module-null-sink sink_name={SINK} rate={self.rate} channels=2 format=float32le"
+        sink = f"module-null-sink sink_name={SINK} rate=48000 channels=2 format=float32le"
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "-L", sink]
         command += ["-L", "module-native-protocol-unix"]
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until = time.monotonic() + SETTLE_S
-        while self.control("info", check=False).returncode:
+        while subprocess.run(["pactl", "info"], env=self.env, capture_output=True, timeout=SETTLE_S).returncode:
             if self._server.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"pulseaudio does not start:\n{self._log.read_text()}")
             time.sleep(0.05)
@@ -79,16 +78,12 @@ class VirtualMicrophone:
             self._server.wait()
             self._server = None
 
-    def control(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-        """pactl, such as control("suspend-source", "vmic.monitor", "1")."""
-        return subprocess.run(["pactl", *arguments], env=self.env, capture_output=True, check=check, timeout=SETTLE_S)
-
     @contextmanager
-    def playing(self, wav: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Plays a file into the microphone meanwhile."""
+    def playing(self, wav: Path) -> Iterator[None]:
+        """Play a file into the microphone meanwhile."""
         player = subprocess.Popen(["paplay", f"--device={SINK}", str(wav)], env=self.env)
         try:
-            yield player
+            yield
         finally:
             player.terminate()
             player.wait()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -16,8 +17,7 @@ import pytest
 from streamtag.errors import OutputError
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     tick: int
     status: int
     data: bytes
@@ -25,39 +25,27 @@ class Message:
 
 def parse(midi: bytes) -> tuple[int, list[Message]]:
     """A strict reader of one-track files without running status. Returns ticks a quarter and the messages."""
-    kind, length, form, tracks, division = struct.unpack(">4sIHHH", midi[:14])
-    assert (kind, length, form, tracks) == (b"MThd", 6, 0, 1)
-    kind, length = struct.unpack(">4sI", midi[14:22])
-    assert kind == b"MTrk"
-    assert length == len(midi) - 22
-    at, tick, messages = 22, 0, []
+    head, length, form, tracks, division, track, size = struct.unpack(">4sIHHH4sI", midi[:22])
+    assert (head, length, form, tracks, track, size) == (b"MThd", 6, 0, 1, b"MTrk", len(midi) - 22)
+    file, tick, messages = io.BytesIO(midi[22:]), 0, []
 
     def number() -> int:
-        nonlocal at
-        value = 0
-        while True:
-            byte = midi[at]
-            at += 1
+        value, byte = 0, 0x80
+        while byte >= 0x80:
+            (byte,) = file.read(1)
             value = value << 7 | byte & 0x7F
-            if byte < 0x80:
-                return value
+        return value
 
-    while at < len(midi):
+    while file.tell() < size:
         tick += number()
-        status = midi[at]
-        at += 1
+        (status,) = file.read(1)
         if status == 0xFF:
-            status = 0xFF00 | midi[at]
-            at += 1
-            size = number()
+            status, size_of_data = 0xFF00 | file.read(1)[0], number()
         else:
             assert 0x80 <= status < 0xF0
-            size = 1 if status >> 4 in (0xC, 0xD) else 2
-        data = midi[at : at + size]
-        assert len(data) == size
-        assert status >= 0xFF00 or max(data) < 0x80
-        messages.append(Message(tick, status, data))
-        at += size
+            size_of_data = 1 if status >> 4 in (0xC, 0xD) else 2
+        messages.append(Message(tick, status, file.read(size_of_data)))
+        assert status >= 0xFF00 or max(messages[-1].data) < 0x80
     assert messages[-1].status == 0xFF2F, "a track ends with its end mark"
     return division, messages
 

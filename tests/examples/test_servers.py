@@ -88,6 +88,7 @@ def test_a_producer_whose_output_nobody_reads_says_so(server: Serve, long_song: 
         assert ended(process) == (1, "nobody reads standard output any more\n")
 
 
+@pytest.mark.slow
 def test_a_producer_whose_server_is_killed_says_so(start: Start, long_song: Path) -> None:
     killed = start()
     url = f"{killed.address}/ingest/a"
@@ -121,6 +122,7 @@ def test_a_mistake_is_reported_in_one_line(example: str, arguments: list[str], m
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_moved_stream_continues_at_the_printed_position(start: Start, server: Serve) -> None:
     first, second = server, start()
     pcm = as_pcm(tones(6))

@@ -134,6 +134,7 @@ def test_a_killed_process_is_replaced_once_and_fails_only_the_steps_that_it_held
     assert not runs(new)
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_be_replaced_is_out_of_service_until_it_can(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_pool_that_is_closed_while_a_process_is_replaced_leaves_none_behind(ta
     assert fails(workers, 0)
 
 
+@pytest.mark.slow
 def test_threads_compute_until_a_process_has_started(tagger: Tagger) -> None:
     """The streams continue in the processes, and their states are the same ones."""
     alone, rows = BatchedTagger(tagger.network, 3), np.arange(3)
@@ -223,6 +225,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(model: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(model)], stdout=subprocess.PIPE, text=True)
     with parent:

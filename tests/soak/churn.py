@@ -22,7 +22,7 @@ from streamtag.cli.bench.figures import one_thread
 from tests.benchmarks.process import program_mib, stop
 from tests.benchmarks.sockets import Serving, serving
 from tests.soak.clients import RefusedError, never_read, send_bad_requests
-from tests.soak.memory import MemoryGrowth
+from tests.soak.memory import mib_per_hour
 from tests.soak.scenarios import visit
 from tests.soak.stream_record import StreamRecord, excerpts
 
@@ -41,7 +41,7 @@ class Churn:
         self._server, self._seconds = server, seconds
         self._address = f"ws://127.0.0.1:{server.port}"
         self._rng = random.Random(5)
-        self.memory = MemoryGrowth()
+        self.memory: list[tuple[float, float]] = []
         self.scenarios: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -58,7 +58,7 @@ class Churn:
                 clients.create_task(never_read(self._address, stop))
             clients.create_task(send_bad_requests(self._address, stop))
             while (passed_s := time.monotonic() - began) < self._seconds:
-                self.memory.add(passed_s, program_mib(self._server.pid))
+                self.memory.append((passed_s, program_mib(self._server.pid)))
                 await asyncio.sleep(max(0.5, self._seconds / 200))
             stop.set()
 
@@ -118,7 +118,7 @@ def run(model: Path, seconds: float, max_streams: int, faults: str) -> dict[str,
         "wrong_frames": wrong_frames[:MAX_PROBLEMS],
         "problems": problems[:MAX_PROBLEMS],
         "all_problems": len(problems),
-        "mib_per_hour": churn.memory.mib_per_hour,
+        "mib_per_hour": mib_per_hour(churn.memory),
     }
 
 

@@ -126,11 +126,6 @@ class ProducerClient:
         """Raises ConnectionClosed."""
         await self._connection.send(data)
 
-    def mark_noise(self, samples: int) -> None:
-        """Record samples that were sent but do not belong to the signal."""
-        self.at += samples
-        self._record.fed.append(SentAudio(self.at - samples, self.at))
-
     def skip(self, seconds: float, tolerance_s: float = ROUNDING_S) -> None:
         """Never send the next audio. tolerance_s: of its length as the server measures it."""
         samples = round(seconds * self._rate)

@@ -36,7 +36,7 @@ from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
 from streamtag.terminal.live_panel import MeterSink
 from tests.audio.fake_microphone import FakeMicrophone, Fault
 from tests.benchmarks.process import resident_mib
-from tests.soak.memory import MemoryGrowth
+from tests.soak.memory import mib_per_hour
 from tests.soak.stream_record import LostAudio, SentAudio, Signal, StreamRecord
 
 RATE = 16000
@@ -49,12 +49,12 @@ class MemorySink(Sink):
     """Read the memory of this process every so often."""
 
     def __init__(self) -> None:
-        self.growth = MemoryGrowth()
+        self.readings: list[tuple[float, float]] = []
 
     def write(self, message: Message) -> None:
-        if isinstance(message, Frame) and message.end >= READING_INTERVAL_S * (len(self.growth.seconds) + 1):
+        if isinstance(message, Frame) and message.end >= READING_INTERVAL_S * (len(self.readings) + 1):
             gc.collect(0)
-            self.growth.add(message.end, resident_mib(os.getpid()))
+            self.readings.append((message.end, resident_mib(os.getpid())))
 
 
 def receive(url: str, messages: list[Message]) -> None:
@@ -100,7 +100,7 @@ def run(tagger: Tagger, seconds: float) -> dict[str, Any]:
         "gaps": [len(record.gaps), reading.gaps, xruns],
         "lost_s": reading.lost_s,
         "elapsed_s": reading.elapsed_s,
-        "mib_per_hour": memory.growth.mib_per_hour,
+        "mib_per_hour": mib_per_hour(memory.readings),
     }
 
 

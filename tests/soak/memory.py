@@ -7,19 +7,7 @@ import numpy as np
 SETTLED = 0.4  # share of a run after which memory should not grow any more
 
 
-class MemoryGrowth:
-    """Collect memory readings and fit a line to those of the settled part."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.mib: list[float] = []
-
-    def add(self, seconds: float, mib: float) -> None:
-        self.seconds.append(seconds)
-        self.mib.append(mib)
-
-    @property
-    def mib_per_hour(self) -> float:
-        first = int(SETTLED * len(self.mib))
-        slope, _ = np.polyfit(self.seconds[first:], self.mib[first:], 1)
-        return float(3600 * slope)
+def mib_per_hour(readings: list[tuple[float, float]]) -> float:
+    """Return the slope of a line through the readings (s, MiB) of the settled part."""
+    seconds, mib = np.array(readings[int(SETTLED * len(readings)) :]).T
+    return float(3600 * np.polyfit(seconds, mib, 1)[0])

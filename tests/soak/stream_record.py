@@ -78,7 +78,6 @@ class StreamRecord:
     messages: list[Message] = field(default_factory=list)
     producer_messages: list[Message] = field(default_factory=list)
     has_ended: bool = False
-    is_finite: bool = True
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -96,7 +95,7 @@ class StreamRecord:
     @property
     def is_comparable(self) -> bool:
         """True if it is known what the server received."""
-        return self.is_finite and not self.unexpected_gaps() and not self.missing_gaps()
+        return not self.unexpected_gaps() and not self.missing_gaps()
 
     def check(self) -> list[str]:
         """Return what is wrong with the messages, except for probabilities and gaps."""

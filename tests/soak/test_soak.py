@@ -45,7 +45,7 @@ def test_under_churn_every_stream_gets_its_own_frames_and_memory_stays_bounded(m
     assert figures["problems"] == [], figures
     assert figures["wrong_frames"] == [], figures
     assert figures["refused"].keys() <= {"503"}, figures  # a machine that others keep busy is full at times
-    assert len(figures["scenarios"]) >= 8, figures
+    assert len(figures["scenarios"]) >= 7, figures
     assert figures["gaps"] > figures["unexpected_gaps"], figures
     assert figures["compared_frames"] > 150, figures
     if CHURN_S:
