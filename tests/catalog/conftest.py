@@ -6,21 +6,25 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.cli.bench.figures import music
+from tests.conftest import Encode
 
 RATE = 16000
+DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,14 @@ def start(model: Path) -> Start:
 
 
 @pytest.fixture(scope="session")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sounds(tmp_path_factory: pytest.TempPathFactory, encode: Encode) -> Path:
     """Four files, two of them MP3s, in two folders, and one that is no sound by its name."""
     root = tmp_path_factory.mktemp("sounds")
     (root / "b").mkdir()
     write_wav(root / "a.wav", music(7.0, seed=1))
     write_wav(root / "b" / "short.wav", music(0.4, seed=2))
-    write_mp3(root / "b" / "mono.mp3", music(9.0, seed=3))
-    write_mp3(root / "b" / "stereo.mp3", music(6.0, seed=4), rate=44100, layout="stereo")
+    encode(root / "b" / "mono.mp3", music(9.0, seed=3), RATE, "libmp3lame")
+    encode(root / "b" / "stereo.mp3", music(6.0, seed=4), 44100, "libmp3lame", "stereo")
     (root / "b" / "cover.jpg").write_bytes(b"\xff\xd8\xff")
     return root
 
@@ -108,22 +112,41 @@ def whole(many: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None) -> Any:
+    """Return what the condition returns once that is true. Fails after DEADLINE_S and when the process ends before."""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end and (process is None or process.poll() is None):
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    if process is not None:
+        process.kill()
+    pytest.fail(f"did not come: {'too late' if process is None else process.communicate()[1]}")
+
+
+def has_results(out: Path, more_than: int = 0) -> bool:
+    """Return whether the journal of a table has more results than this."""
+    entries = journal_entries(out)
+    return entries.exists() and len(entries.read_bytes().splitlines()) > 1 + more_than
+
+
+def journal_entries(out: Path) -> Path:
+    return out.with_name(f"{out.name}.journal") / "entries.jsonl"
+
+
+def assert_tables_equal(one: Path, other: Path, names: Iterable[str], tags: Sequence[str]) -> None:
+    """Compare the Parquet tables of these names in two folders."""
+    for name in names:
+        first, second = (pd.read_parquet(folder / f"{name}.parquet") for folder in (one, other))
+        columns = [column for column in first.columns if column not in tags and column != "top"]
+        pd.testing.assert_frame_equal(first[columns], second[columns])
+        np.testing.assert_allclose(first[list(tags)].to_numpy(), second[list(tags)].to_numpy(), atol=1e-5)
+
+
 def write_wav(path: Path, samples: NDArray[np.float32]) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes((samples * 30000).astype("<i2").tobytes())
-    return path
-
-
-def write_mp3(path: Path, samples: NDArray[np.float32], rate: int = RATE, layout: str = "mono") -> Path:
-    channels = 2 if layout == "stereo" else 1
-    packed = np.repeat((samples * 30000).astype(np.int16), channels)[None]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libmp3lame", rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format="s16", layout=layout)
-        frame.sample_rate = rate
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
     return path

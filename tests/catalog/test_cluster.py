@@ -5,24 +5,26 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from streamtag.api import Tagger
+from tests.catalog.conftest import (
+    DEADLINE_S,
+    Catalog,
+    Start,
+    assert_tables_equal,
+    has_results,
+    journal_entries,
+    wait_for,
+)
 
 Need = Callable[[str, bool, str], None]
-Catalog = Callable[..., Any]
-Start = Callable[..., "subprocess.Popen[str]"]
-DEADLINE_S = 120.0
 
 
 @pytest.fixture
@@ -38,14 +40,14 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
 ) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
-    process = start(many, *tables, "--ray", "--actors", "2")
-    entries = folder / "tags.parquet.journal" / "entries.jsonl"
+    out = folder / "tags.parquet"
+    process = start(many, "--out", out, "--frames", folder / "frames.parquet", "--ray", "--actors", "2")
     try:
-        workers = _wait_for(lambda: _two_workers(process.pid, entries), process)
+        wait_for(lambda: has_results(out) and len(_workers(process.pid)) >= 2, process)
+        workers = _workers(process.pid)
         os.kill(workers[0], signal.SIGKILL)
-        tagged_then = len(entries.read_bytes().splitlines()) - 1
-        replacement = _wait_for(lambda: set(_workers(process.pid)) - set(workers), process)
+        tagged_then = len(journal_entries(out).read_bytes().splitlines()) - 1
+        replacement = wait_for(lambda: set(_workers(process.pid)) - set(workers), process)
         family = [process.pid, *_children(process.pid)]
         _, err = process.communicate(timeout=DEADLINE_S)
     finally:
@@ -56,34 +58,29 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
     assert "100 of 100 files" in err
     others = [line for line in err.splitlines() if not line.startswith("streamtag: ")]
     assert all("(raylet)" in line for line in others)  # Ray itself reports the death at most
-    for name, tolerance in (("tags", 1e-6), ("frames", 1e-5)):
-        one, other = (pd.read_parquet(place / f"{name}.parquet") for place in (whole, folder))
-        tags = list(tagger.tags)
-        columns = [column for column in one.columns if column not in tags and column != "top"]
-        pd.testing.assert_frame_equal(one[columns], other[columns])
-        np.testing.assert_allclose(one[tags].to_numpy(), other[tags].to_numpy(), atol=tolerance)
-    _wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()] or None, None)
+    assert_tables_equal(whole, folder, ("tags", "frames"), tagger.tags)
+    wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()] or None, None)
     assert not list(Path(tempfile.gettempdir()).glob("st-ray-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_ctrl_c_ends_ray_too_and_keeps_the_results(start: Start, many: Path, tmp_path: Path) -> None:
-    entries, before = tmp_path / "tags.parquet.journal" / "entries.jsonl", _orphans()
-    process = start(many, "--out", tmp_path / "tags.parquet", "--ray", "--actors", "1")
+    out, before = tmp_path / "tags.parquet", _orphans()
+    process = start(many, "--out", out, "--ray", "--actors", "1")
     try:
-        _wait_for(lambda: entries.exists() and len(entries.read_bytes().splitlines()) > 1, process)
+        wait_for(lambda: has_results(out), process)
         family = [process.pid, *_children(process.pid)]
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=DEADLINE_S)
     finally:
         process.kill()
     assert process.returncode == 130, err
-    rows = len(pd.read_parquet(tmp_path / "tags.parquet"))
+    rows = len(pd.read_parquet(out))
     assert 0 < rows < 100
     assert f"{100 - rows} left: the same command goes on" in err
     assert [line for line in err.splitlines() if not line.startswith("streamtag: ")] == []
-    _wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()], None)
+    wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()], None)
     assert _orphans() <= before
 
 
@@ -122,13 +119,6 @@ def _orphans() -> set[str]:
     return {str(folder) for folder, name in names.items() if b"raylet/raylet" in name and b"st-ray-" not in name}
 
 
-def _two_workers(pid: int, entries: Path) -> list[int] | None:
-    """Return two workers once the first results are there."""
-    workers = _workers(pid)
-    ready = len(workers) >= 2 and entries.exists() and len(entries.read_bytes().splitlines()) > 1
-    return workers if ready else None
-
-
 def _workers(pid: int) -> list[int]:
     """Return the processes in which Ray Data's actors run."""
     return [child for child in _children(pid) if b"MapWorker" in _read(f"/proc/{child}/cmdline")]
@@ -141,13 +131,10 @@ def _children(pid: int) -> list[int]:
         fields = _read(f"{folder}/stat").rpartition(b")")[2].split()
         if fields:
             parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    return list(_below(pid, parents))
-
-
-def _below(pid: int, parents: dict[int, list[int]]) -> Iterator[int]:
-    for child in parents.get(pid, []):
-        yield child
-        yield from _below(child, parents)
+    family = [pid]
+    for parent in family:  # grows meanwhile
+        family += parents.get(parent, [])
+    return family[1:]
 
 
 def _read(path: str) -> bytes:
@@ -155,13 +142,3 @@ def _read(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError:
         return b""
-
-
-def _wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None) -> Any:
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end and (process is None or process.poll() is None):
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    reason = "too late" if process is None else process.communicate()[1]
-    pytest.fail(f"did not come: {reason}")

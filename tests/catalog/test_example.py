@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
+from tests.catalog.conftest import Catalog
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "catalog_duckdb.py"
-Catalog = Callable[..., Any]
 
 
 def test_its_queries_are_answered_from_the_table(catalog: Catalog, collection: Path, tmp_path: Path) -> None:
@@ -33,12 +32,7 @@ def test_its_queries_are_answered_from_the_table(catalog: Catalog, collection: P
     assert {words[0]: float(words[1]) for words in lines} == pytest.approx(expected, abs=6e-4)
     assert "broken.mp3 is empty" in answer.stdout
 
-    spec = importlib.util.spec_from_file_location("catalog_duckdb", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    near = example.nearest(frame[frame["error"].isna()].reset_index(drop=True), 0)
+    near = runpy.run_path(str(EXAMPLE))["nearest"](frame[frame["error"].isna()].reset_index(drop=True), 0)
     assert Path(near["path"].iloc[0]).name == "copy.wav"
     assert near["similarity"].iloc[0] == pytest.approx(1.0, abs=1e-3)
     assert near["similarity"].iloc[-1] < 1.0

@@ -62,15 +62,6 @@ def test_only_committed_results_are_there_in_the_next_run(tmp_path: Path) -> Non
         assert not _holds(journal, 10)
 
 
-def test_names_in_no_encoding_survive(tmp_path: Path) -> None:
-    file = AudioFile("x", "/music/caf\udce9\n\u2028.wav", 1, 2, (0, 0))
-    with Journal(tmp_path / "j") as journal:
-        journal.add(FileResult.of(file, MODEL), None)
-        journal.commit()
-    with Journal(tmp_path / "j") as journal:
-        assert journal.find(file, MODEL) == FileResult.of(file, MODEL)
-
-
 @settings(max_examples=25, deadline=None)
 @given(cut=st.integers(0, 2000), frames_cut=st.integers(0, 400))
 def test_a_journal_cut_anywhere_holds_everything_before_the_cut(cut: int, frames_cut: int) -> None:

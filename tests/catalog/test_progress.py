@@ -12,8 +12,7 @@ from streamtag.catalog.result import FileResult
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
+    now = 100.0
 
     def __call__(self) -> float:
         return self.now

@@ -6,35 +6,33 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from streamtag.api import Tagger
 from streamtag.catalog.journal import Journal
 from streamtag.model.model_file import load_tagger, save_tagger
+from tests.catalog.conftest import (
+    DEADLINE_S,
+    Catalog,
+    Start,
+    assert_tables_equal,
+    has_results,
+    journal_entries,
+    wait_for,
+)
 
-Catalog = Callable[..., Any]
-Start = Callable[..., "subprocess.Popen[str]"]
-DEADLINE_S = 120.0
 NAMES = ["a.wav", "mono.mp3", "short.wav", "stereo.mp3"]
 
 
 def _tagged(out: Path) -> list[str]:
     """Return the names of the files that were tagged, in order, from the journal of a table."""
-    lines = _entries(out).read_text().splitlines()[1:]
+    lines = journal_entries(out).read_text().splitlines()[1:]
     return [Path(json.loads(line)["place"]).name for line in lines]
-
-
-def _entries(out: Path) -> Path:
-    return out.with_name(f"{out.name}.journal") / "entries.jsonl"
 
 
 def test_only_new_and_changed_files_are_tagged(
@@ -116,7 +114,7 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
     counts = [0]
     for _ in range(2):
         process = start(many, "--out", out, "--threads", "1", *more)
-        _wait_for_results(_entries(out), process, counts[-1])
+        wait_for(lambda: has_results(out, counts[-1]), process)
         process.kill()
         process.communicate()
         assert not out.exists()
@@ -128,12 +126,7 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
     assert f"{counts[2]} of 100 files are known from before" in err
     names = _tagged(out)
     assert len(names) == len(set(names)) == 100
-    tags = list(tagger.tags)
-    for name in ("tags", "frames") if keep_frames else ("tags",):
-        first, second = (pd.read_parquet(folder / f"{name}.parquet") for folder in (tmp_path, whole))
-        columns = [column for column in first.columns if column not in tags and column != "top"]
-        pd.testing.assert_frame_equal(first[columns], second[columns])
-        np.testing.assert_allclose(first[tags].to_numpy(), second[tags].to_numpy(), atol=1e-5)
+    assert_tables_equal(whole, tmp_path, ("tags", "frames") if keep_frames else ("tags",), tagger.tags)
 
 
 @pytest.mark.slow
@@ -142,7 +135,7 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
 def test_a_signal_keeps_the_results(start: Start, many: Path, tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "tags.parquet"
     process = start(many, "--out", out, "--threads", "1")
-    _wait_for_results(_entries(out), process, 0)
+    wait_for(lambda: has_results(out), process)
     process.send_signal(number)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == code
@@ -172,13 +165,3 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_next_run_continues(
     assert not out.exists()
     assert catalog(collection, "--out", out).code == 0
     assert len(pd.read_csv(out)) == 4
-
-
-def _wait_for_results(entries: Path, process: subprocess.Popen[str], more_than: int) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end and process.poll() is None:
-        if entries.exists() and len(entries.read_bytes().splitlines()) > 1 + more_than:
-            return
-        time.sleep(0.01)
-    process.kill()
-    pytest.fail(f"no results came: {process.communicate()[1]}")

@@ -19,12 +19,7 @@ from streamtag.catalog.runner import FileBatch, ThreadedRunner
 from streamtag.inference.batch import SessionPool
 from tests.catalog.conftest import RATE, write_wav
 
-
-def _ignore(seconds: float, size: float) -> None:
-    del seconds, size
-
-
-CONFIG = TaskConfig("m", True, _ignore)
+CONFIG = TaskConfig("m", True, lambda *_: None)
 
 
 def _results(
@@ -80,24 +75,18 @@ def test_no_more_files_are_open_than_allowed(
     assert (now, most) == (0, 5)
 
 
-def test_a_file_that_fails_frees_its_place_for_the_next(tmp_path: Path, sounds: Path, tagger: Tagger) -> None:
-    (tmp_path / "bad.mp3").write_bytes(b"no sound" * 100)
-    good = Collection.find([str(sounds)]).files
-    bad = Collection.find([str(tmp_path)]).files
-    found = _results(tagger, [*bad, *good, *bad], 2)
-    assert [result.error is None for result, _ in found.values()].count(False) == 1
-    assert len(found) == len(good) + 1
-
-
-def test_an_unexpected_error_in_one_file_does_not_stop_the_others(sounds: Path, tagger: Tagger) -> None:
+def test_files_that_fail_free_their_places_for_the_others(tmp_path: Path, sounds: Path, tagger: Tagger) -> None:
     def open_file(path: str, spec: SourceSpec) -> Source:
         if path.endswith("a.wav"):
             raise ValueError("odd")
         return open_source(path, spec)
 
-    found = _results(tagger, Collection.find([str(sounds)]).files, 2, replace(CONFIG, open_file=open_file))
+    (tmp_path / "bad.mp3").write_bytes(b"no sound" * 100)
+    files = Collection.find([str(tmp_path / "bad.mp3"), str(sounds)]).files
+    found = _results(tagger, files, 1, replace(CONFIG, open_file=open_file))
     errors = {Path(path).name: result.error for path, (result, _) in found.items()}
     assert errors.pop("a.wav") == "cannot be decoded: ValueError: odd"
+    assert errors.pop("bad.mp3")
     assert errors == {"mono.mp3": None, "short.wav": None, "stereo.mp3": None}
 
 

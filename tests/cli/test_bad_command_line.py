@@ -35,6 +35,7 @@ def _one_clear_line(text: str) -> str:
         ["file", "x.wav", "--device", "abacus"],
         ["file", "x.wav", "--csv"],
         ["model", "too", "many"],
+        ["catalog", "x"],
         ["catalog", "x", "--out", "t.csv", "--workers", "2"],
         ["catalog", "x", "--out", "t.csv", "--actors", "2"],
         ["catalog", "x", "--out", "t.csv", "--ray", "--threads", "2"],
