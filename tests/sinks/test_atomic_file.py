@@ -13,24 +13,17 @@ from streamtag.errors import OutputError
 from streamtag.sinks.atomic_file import AtomicFile, check_target, check_targets
 
 
-def test_the_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    path = tmp_path / "tags.csv"
-    path.write_text("old", encoding="utf-8")
-    with AtomicFile(path) as result:
-        result.file.write("nëw\n")
-        result.file.flush()
-        assert path.read_text(encoding="utf-8") == "old"
-    assert path.read_bytes() == "nëw\n".encode()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_after_an_error_the_old_file_is_still_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_file_appears_when_it_is_complete_and_the_old_one_stays_after_an_error(tmp_path: Path, fails: bool) -> None:
     path = tmp_path / "tags.csv"
     path.write_text("old", encoding="utf-8")
     with suppress(ZeroDivisionError), AtomicFile(path) as result:
-        result.file.write("half")
-        raise ZeroDivisionError
-    assert path.read_text(encoding="utf-8") == "old"
+        result.file.write("nëw\n")
+        result.file.flush()
+        assert path.read_text(encoding="utf-8") == "old"
+        if fails:
+            raise ZeroDivisionError
+    assert path.read_bytes() == ("old" if fails else "nëw\n").encode()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 
-import pytest
-
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.lines import MAX_TAGS, NamedLines, PlainLines
@@ -107,13 +105,3 @@ def test_missing_tags_count_as_zero_and_control_characters_are_replaced() -> Non
     lines.write(Error("\x1b[2J\ngone", "\x07mic"))
     lines.write(End("mic", 0.3, 1, {}))
     assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame\n"
-
-
-def test_a_broken_pipe_raises_an_error() -> None:
-    class Gone(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError(text)
-
-    lines = PlainLines(Gone(), Selection.of(NAMES, (0.5,) * 6))
-    with pytest.raises(BrokenPipeError):
-        lines.write(Error("x"))

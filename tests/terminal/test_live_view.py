@@ -85,15 +85,6 @@ def test_the_level_grows_with_the_volume_and_shows_its_peak() -> None:
     assert "-100" not in cells(-100, -100)
 
 
-def test_history_that_is_unknown_is_blank() -> None:
-    cells = MODEL.history.copy()
-    cells[4:8] = np.nan
-    line = _drawn(replace(MODEL, history=cells))[3]
-    assert line[-12:-8] == "    "
-    assert line[-13] != " "
-    assert line[-8] != " "
-
-
 def test_a_small_terminal_shows_the_most_important_lines() -> None:
     lines = _drawn(replace(MODEL, notice="unplugged"), 40, 10)
     assert lines[0].startswith("mic")
