@@ -66,23 +66,6 @@ def test_a_late_subscriber_gets_a_gap_that_no_frame_has_passed_yet(start: Start,
     assert received(later, 3) == ["hello", 30, 31]  # the gap is of the past
 
 
-def test_a_late_subscriber_gets_the_latest_messages_of_each_stream(start: Start, connect: Connect) -> None:
-    server = start()
-    early = connect(server)
-    end = End("song.mp3", 1.0, 2, {})
-    for message in (make_frame(0), make_frame(0, "song.mp3"), make_frame(1), make_frame(1, "song.mp3"), end):
-        server.publish(message)
-    while read(early) != end:
-        pass
-    late = connect(server)
-    got = [read(late) for _ in range(4)]
-    assert got[0] == HELLO
-    assert [(m.stream, m.frame) for m in got if isinstance(m, Frame)] == [("mic", 1), ("song.mp3", 1)]
-    assert got[3] == end  # of a stream that is over
-    server.publish(make_frame(2))
-    assert read(late) == read(early)
-
-
 def test_a_subscriber_of_one_stream_gets_only_its_messages_once_it_exists(start: Start, connect: Connect) -> None:
     server = start()
     name = "Müller / 100 %?.mp3"

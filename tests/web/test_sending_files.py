@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import wave
-from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import Open, make_frame
+from tests.web.conftest import Open, make_frame, wait_until
 from tests.web.ingest_stub import IngestStub
 from tests.web.sound import correlation, make_sound, write_wav
 
@@ -31,14 +30,6 @@ WATCH_THE_SOCKETS = """
 
 def sources(page: Page) -> Locator:
     return page.locator("#source-list > li")
-
-
-def until(page: Page, true: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if true():
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError("it did not come true within 10 s")
 
 
 def drop(page: Page, *paths: Path | str) -> None:
@@ -73,10 +64,9 @@ def test_controls_appear_only_if_the_server_accepts_audio(
 
 
 @pytest.mark.parametrize("rate", [44100, 16000])
-def test_a_chosen_file_arrives_unchanged(stub: IngestStub, open_page: Open, tmp_path: Path, rate: int) -> None:
+def test_a_chosen_file_arrives_unchanged(stub: IngestStub, stub_page: Page, tmp_path: Path, rate: int) -> None:
     left, right = make_sound(1, 4, rate), make_sound(2, 4, rate)
-    page = open_page(stub.address).page
-    page.locator("#files").set_input_files(write_wav(tmp_path / "song.wav", np.stack([left, right], 1), rate))
+    stub_page.locator("#files").set_input_files(write_wav(tmp_path / "song.wav", np.stack([left, right], 1), rate))
     connection = stub.wait_for(1)
     assert connection.closed.wait(20)
     assert connection.sent_end
@@ -88,34 +78,32 @@ def test_a_chosen_file_arrives_unchanged(stub: IngestStub, open_page: Open, tmp_
     assert abs(correlation(received, make_sound(3, 4, connection.rate))) < 0.3  # another sound
 
 
-def test_the_summary_is_shown_at_the_end(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
-    page = open_page(stub.address).page
+def test_the_summary_is_shown_at_the_end(stub: IngestStub, stub_page: Page, tmp_path: Path) -> None:
     stub.publish(make_frame(0, "radio", harp=0.9))
-    expect(page).to_have_title("radio · streamtag")
-    drop(page, write_wav(tmp_path / "evening ride.wav", make_sound(1, 3)))
-    expect(page).to_have_title("evening ride.wav · streamtag")
-    expect(page.locator("#stream")).to_have_value("stream evening ride.wav")
-    row = sources(page)
+    expect(stub_page).to_have_title("radio · streamtag")
+    drop(stub_page, write_wav(tmp_path / "evening ride.wav", make_sound(1, 3)))
+    expect(stub_page).to_have_title("evening ride.wav · streamtag")
+    expect(stub_page.locator("#stream")).to_have_value("stream evening ride.wav")
+    row = sources(stub_page)
     expect(row.locator(".title")).to_have_text("evening ride.wav")
     expect(row.locator(".words")).to_have_text(
         re.compile(r"^0:03, tagged in [\d.]+ s · guitar 0.81, drums 0.40, piano 0.12$")
     )
     expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
-    expect(page.locator("#present-title")).to_have_text("Average")
+    expect(stub_page.locator("#present-title")).to_have_text("Average")
     row.get_by_role("button", name="Dismiss").click()
-    expect(page.locator("#sources")).to_be_hidden()
-    assert page.evaluate("document.activeElement.id") == "tag-files"
+    expect(stub_page.locator("#sources")).to_be_hidden()
+    assert stub_page.evaluate("document.activeElement.id") == "tag-files"
 
 
-def test_several_files_go_one_after_another(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
-    page = open_page(stub.address).page
-    drop(page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("abc")))
+def test_several_files_go_one_after_another(stub: IngestStub, stub_page: Page, tmp_path: Path) -> None:
+    drop(stub_page, *(write_wav(tmp_path / f"{name}.wav", make_sound(seed, 2)) for seed, name in enumerate("abc")))
     connections = [stub.wait_for(count) for count in (1, 2, 3)]
     assert all(connection.closed.wait(20) for connection in connections)
     assert [connection.name for connection in connections] == ["a.wav", "b.wav", "c.wav"]
     assert correlation(connections[1].sound[:80000], make_sound(1, 2)) > 0.99
-    expect(sources(page).filter(has_text="tagged in")).to_have_count(3)
-    expect(page).to_have_title("c.wav · streamtag")
+    expect(sources(stub_page).filter(has_text="tagged in")).to_have_count(3)
+    expect(stub_page).to_have_title("c.wav · streamtag")
 
 
 def test_a_slow_server_is_awaited_and_the_file_can_be_cancelled(
@@ -125,7 +113,7 @@ def test_a_slow_server_is_awaited_and_the_file_can_be_cancelled(
     stub.reading.clear()
     page.locator("#files").set_input_files(write_wav(tmp_path / "long.wav", make_sound(1, 120)))
     connection = stub.wait_for(1)
-    until(page, lambda: page.evaluate("window.sentBytes") > 1e6)
+    wait_until(page, lambda: page.evaluate("window.sentBytes") > 1e6)
     page.wait_for_timeout(500)
     assert page.evaluate("window.sentBytes") <= 2 * 44100 * 20.2  # of 120 s: no more ahead than that
     assert page.evaluate("window.most") < 2**18 + 25000
@@ -158,27 +146,25 @@ def test_a_disconnection_loses_nothing_of_a_file(stub: IngestStub, open_page: Op
     opened.ignore_complaints()
 
 
-def test_invalid_files_are_explained_and_skipped(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
-    page = open_page(stub.address).page
+def test_invalid_files_are_explained_and_skipped(stub: IngestStub, stub_page: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no sound at all\n" * 1000)
     cut = write_wav(tmp_path / "cut.wav", make_sound(1, 2))
     cut.write_bytes(cut.read_bytes()[:30])
-    drop(page, "empty.mp3", tmp_path / "notes.txt", cut, write_wav(tmp_path / "good.wav", make_sound(1, 1)))
-    expect(sources(page).last.locator(".words")).to_contain_text("tagged in")
-    expect(sources(page).first.locator(".words")).to_have_text("The file is empty.")
-    for row in sources(page).all()[1:3]:
+    drop(stub_page, "empty.mp3", tmp_path / "notes.txt", cut, write_wav(tmp_path / "good.wav", make_sound(1, 1)))
+    expect(sources(stub_page).last.locator(".words")).to_contain_text("tagged in")
+    expect(sources(stub_page).first.locator(".words")).to_have_text("The file is empty.")
+    for row in sources(stub_page).all()[1:3]:
         expect(row.locator(".words")).to_have_text(re.compile("^This browser can decode no sound in it"))
         expect(row).to_have_attribute("data-phase", "failed")
     assert [connection.name for connection in stub.connections] == ["good.wav"]
 
 
-def test_a_file_that_is_too_long_is_not_decoded(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
-    page = open_page(stub.address).page
+def test_a_file_that_is_too_long_is_not_decoded(stub_page: Page, tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "day.wav"), "wb") as file:
         file.setparams((1, 1, 4000, 0, "NONE", ""))
         file.writeframes(b"\x80" * 4000 * 4 * 3600)
-    page.locator("#files").set_input_files(tmp_path / "day.wav")
-    expect(sources(page).locator(".words")).to_have_text(
+    stub_page.locator("#files").set_input_files(tmp_path / "day.wav")
+    expect(sources(stub_page).locator(".words")).to_have_text(
         "4:00:00 is too much for a browser to decode at once. The command “streamtag file” reads it."
     )
 
@@ -216,11 +202,10 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_hostile_file_names_become_valid_stream_names(
-    stub: IngestStub, open_page: Open, tmp_path: Path, name: str
+    stub: IngestStub, stub_page: Page, tmp_path: Path, name: str
 ) -> None:
-    page = open_page(stub.address).page
     data = list(write_wav(tmp_path / "x.wav", make_sound(1, 1)).read_bytes())
-    page.evaluate(
+    stub_page.evaluate(
         """([codes, data]) => {
              const carried = new DataTransfer(), name = String.fromCharCode(...codes);
              const file = new File([new Uint8Array(data)], "x");
@@ -235,5 +220,5 @@ def test_hostile_file_names_become_valid_stream_names(
     assert connection.name == NAMES[name]
     assert connection.name.isprintable()
     assert connection.name == connection.name.strip()
-    expect(sources(page).locator(".title")).to_have_text(NAMES[name])
-    expect(sources(page).locator("img")).to_have_count(0)
+    expect(sources(stub_page).locator(".title")).to_have_text(NAMES[name])
+    expect(sources(stub_page).locator("img")).to_have_count(0)
