@@ -16,12 +16,12 @@ from streamtag.audio.ring import Block
 from streamtag.audio.source import CaptureEvent
 
 BLOCK_S = 0.01  # of sound in a block in real time
-MAX_BLOCK_S = 0.1  # at higher speeds
+FAST_BLOCK_S = 1.0  # at any other speed
 
 
 @dataclass(frozen=True)
 class Fault:
-    """At second at_s of the sound, a multiple of MAX_BLOCK_S, lost_s of it are lost."""
+    """At second at_s of the sound, a multiple of FAST_BLOCK_S, lost_s of it are lost."""
 
     at_s: float
     lost_s: float
@@ -59,7 +59,7 @@ class FakeMicrophone(LiveSource):
     def _play(self, sound: Iterable[NDArray[np.float32]], speed: float, faults: deque[Fault]) -> Iterator[Block]:
         """Yield each block when it is due."""
         began, position, to_lose, lost = time.monotonic(), 0, 0, 0
-        size = round(min(BLOCK_S * speed, MAX_BLOCK_S) * SAMPLE_RATE)
+        size = round((BLOCK_S if speed == 1 else FAST_BLOCK_S) * SAMPLE_RATE)
         for block in (part[start : start + size] for part in sound for start in range(0, len(part), size)):
             position += len(block)
             while faults and faults[0].at_s * SAMPLE_RATE < position:
