@@ -15,7 +15,6 @@ from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
 from streamtag.cli.live_outputs import Outputs
 from streamtag.cli.runtime import SignalGuard
-from streamtag.errors import SpecError
 from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
@@ -36,12 +35,6 @@ class Limits:
 
     seconds: float | None = None
     reset_on_silence_s: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("seconds", "reset_on_silence_s"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise SpecError(f"Limits: {name} must be above 0")
 
 
 class LiveRunner:

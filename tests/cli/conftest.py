@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import os
 import sys
-import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, AnyStr
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.cli.bench.figures import one_thread
+from tests.catalog.conftest import RATE, write_wav
 from tests.cli.serve_process import Serve, Start, started
+from tests.conftest import Encode
 
-RATE = 16000
 MakeSound = Callable[..., Path]
 
 
@@ -37,6 +39,19 @@ class Answer:
 
 
 Run = Callable[..., Answer]
+COMMAND = [sys.executable, "-m", "streamtag.cli"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def pipe(stream: IO[AnyStr] | None) -> IO[AnyStr]:
+    """Return a stream of a process that was started with a pipe for it."""
+    assert stream is not None
+    return stream
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -67,41 +82,17 @@ def song(seconds: float, seed: int = 0) -> NDArray[np.float32]:
     return sound.astype(np.float32)
 
 
-def write_wav(path: Path, samples: NDArray[np.float32], rate: int = RATE, channels: int = 1) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return path
-
-
-def write_encoded(path: Path, samples: NDArray[np.float32], codec: str) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=RATE, layout="mono")
-        assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(samples[np.newaxis].astype(np.float32), format="fltp", layout="mono")
-        frame.sample_rate = RATE
-        resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=RATE, frame_size=stream.frame_size or 1024
-        )
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
-    return path
-
-
 @pytest.fixture
-def make_sound(tmp_path: Path) -> MakeSound:
+def make_sound(tmp_path: Path, encode: Encode) -> MakeSound:
     """(name, seconds, seed) -> the file, a WAV or an MP3 by its suffix."""
 
     def make(name: str = "song.wav", seconds: float = 5.0, seed: int = 0) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        samples = song(seconds, seed)
         if path.suffix == ".mp3":
-            return write_encoded(path, samples, "libmp3lame")
-        return write_wav(path, samples)
+            encode(path, song(seconds, seed), RATE, "libmp3lame")
+            return path
+        return write_wav(path, song(seconds, seed))
 
     return make
 

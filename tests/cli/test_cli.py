@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import streamtag as package
-
-Run = Callable[..., Any]
+from tests.cli.conftest import Run
 
 
 def test_help_names_every_command_and_every_command_has_help(streamtag: Run) -> None:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
-if TYPE_CHECKING:
-    from tests.audio.virtual_microphone import VirtualMicrophone
+from tests.cli.conftest import COMMAND, ENVIRONMENT, MakeSound, Run, pipe
 
-Run = Callable[..., Any]
-MakeSound = Callable[..., Path]
-COMMAND = [sys.executable, "-m", "streamtag.cli"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 RATE = 16000
 RAW = ("--rate", "16000", "--format", "f32le")
-SONG = Path(__file__).resolve().parents[2] / "examples" / "evening_ride.mp3"
 pytestmark = pytest.mark.usefixtures("one")
 
 
@@ -50,7 +41,7 @@ def probs(found: list[dict[str, Any]]) -> NDArray[np.float64]:
     return np.array([list(message["tags"].values()) for message in found if message["type"] == "frame"])
 
 
-@pytest.mark.parametrize(("rate", "format", "channels"), [(16000, "f32le", 1), (44100, "s16le", 2), (8000, "f32le", 1)])
+@pytest.mark.parametrize(("rate", "format", "channels"), [(16000, "f32le", 1), (44100, "s16le", 2)])
 def test_raw_pcm_gives_the_frames_of_the_same_sound_in_a_file(
     streamtag: Run, listen: Run, tmp_path: Path, rate: int, format: str, channels: int
 ) -> None:
@@ -66,8 +57,6 @@ def test_raw_pcm_gives_the_frames_of_the_same_sound_in_a_file(
     offline = messages(streamtag("file", saved, "--json").out)
     assert probs(live).shape == probs(offline).shape == (13, 50)
     np.testing.assert_allclose(probs(live), probs(offline), atol=2e-4)  # rounded to 4 decimals each
-    other = messages(streamtag("file", SONG, "--json").out)
-    assert np.abs(probs(live) - probs(other)[:13]).max() > 0.01  # the negative control: another sound
 
 
 def test_a_container_on_standard_input_ends_the_stream_with_it(listen: Run, make_sound: MakeSound) -> None:
@@ -134,11 +123,6 @@ def test_empty_standard_input_is_an_error(listen: Run, options: list[str]) -> No
     check_one_line(answer.code, 1, answer.out, answer.err, "standard input: is empty")
 
 
-def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    assert stream is not None
-    return stream
-
-
 def _start_listening(model: Path, *options: str | Path) -> subprocess.Popen[bytes]:
     raw = ["--from", "-", "--rate", "16000", "--format", "f32le", "--json", "--model", str(model)]
     return subprocess.Popen(
@@ -152,46 +136,48 @@ def _start_listening(model: Path, *options: str | Path) -> subprocess.Popen[byte
 
 def test_a_signal_ends_the_stream_with_its_summary(model: Path) -> None:
     with _start_listening(model) as process:
-        _pipe(process.stdin).write(noise(2).tobytes())
-        _pipe(process.stdin).flush()
-        lines = [_pipe(process.stdout).readline() for _ in range(4)]  # standard input stays open
+        pipe(process.stdin).write(noise(2).tobytes())
+        pipe(process.stdin).flush()
+        lines = [pipe(process.stdout).readline() for _ in range(4)]  # standard input stays open
         process.send_signal(signal.SIGTERM)
-        printed = messages(b"".join([*lines, _pipe(process.stdout).read()]).decode())
-        errors = _pipe(process.stderr).read()
+        printed = messages(b"".join([*lines, pipe(process.stdout).read()]).decode())
+        errors = pipe(process.stderr).read()
         assert process.wait(60) == 143
     assert printed[-1]["type"] == "end"
     assert printed[-1]["frames"] == len(probs(printed))
     assert b"Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_paused_reader_of_standard_output_stops_neither_inference_nor_subscribers(model: Path) -> None:
     with _start_listening(model, "--serve", "0", "--token", "secret") as process:
-        address = _pipe(process.stderr).readline().decode().split()[-1].replace("http", "ws", 1)
+        address = pipe(process.stderr).readline().decode().split()[-1].replace("http", "ws", 1)
         with connect(f"{address}streams/stdin?token=secret", compression=None, max_queue=None) as subscriber:
-            _pipe(process.stdin).write(noise(40).tobytes())  # much more output than a pipe holds
-            _pipe(process.stdin).close()
+            pipe(process.stdin).write(noise(40).tobytes())  # much more output than a pipe holds
+            pipe(process.stdin).close()
             received: list[dict[str, Any]] = []
             while not received or received[-1]["type"] != "end":
                 received.append(json.loads(subscriber.recv(timeout=60)))
-        printed = messages(_pipe(process.stdout).read().decode())
+        printed = messages(pipe(process.stdout).read().decode())
         assert process.wait(60) == 0
     assert received[-1]["frames"] == 157
     assert not [message for message in received if message["type"] == "gap"]
     assert received == printed  # the same messages
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
 def test_listening_continues_when_the_disk_of_the_recording_is_full(model: Path, tmp_path: Path) -> None:
     record = tmp_path / "r.jsonl"
     with _start_listening(model, "--record", record) as process:
-        _pipe(process.stdin).write(noise(3).tobytes())
-        _pipe(process.stdin).flush()
-        first = [_pipe(process.stdout).readline() for _ in range(8)]
+        pipe(process.stdin).write(noise(3).tobytes())
+        pipe(process.stdin).flush()
+        first = [pipe(process.stdout).readline() for _ in range(8)]
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (record.stat().st_size, resource.RLIM_INFINITY))
-        _pipe(process.stdin).write(noise(3).tobytes())
-        _pipe(process.stdin).close()
-        printed = messages(b"".join([*first, _pipe(process.stdout).read()]).decode())
-        errors = _pipe(process.stderr).read()
+        pipe(process.stdin).write(noise(3).tobytes())
+        pipe(process.stdin).close()
+        printed = messages(b"".join([*first, pipe(process.stdout).read()]).decode())
+        errors = pipe(process.stderr).read()
     recorded = [json.loads(line) for line in record.read_text().splitlines()]  # whole lines
     assert process.wait(60) == 0
     assert printed[-1]["frames"] == len(probs(printed)) == 24
@@ -199,18 +185,3 @@ def test_listening_continues_when_the_disk_of_the_recording_is_full(model: Path,
     lines = errors.decode().splitlines()
     assert sum("r.jsonl: cannot write" in line for line in lines) == 1
     assert f"r.jsonl: {len(printed) - len(recorded)} messages could not be recorded" in lines[-1]
-
-
-@pytest.mark.slow
-def test_an_unknown_input_is_reported_with_the_known_ones(virtual_microphone: VirtualMicrophone, model: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "listen", "--input", "no such thing", "--model", str(model)],
-        capture_output=True,
-        timeout=120,
-        env={**virtual_microphone.env, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, b"")
-    (line,) = done.stderr.decode().splitlines()
-    assert line.startswith("streamtag: input no such thing: ")
-    assert "pulse" in line

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.cli.conftest import COMMAND, ENVIRONMENT
+
 if TYPE_CHECKING:
     from tests.audio.virtual_microphone import VirtualMicrophone
 
 SONG = Path(__file__).resolve().parents[2] / "examples" / "evening_ride.mp3"
-COMMAND = [sys.executable, "-m", "streamtag.cli"]
 SECONDS = 20.0
 RATE = 44100
 HOP_S = 0.256
@@ -42,9 +41,8 @@ class Recorded:
 
 def tagged(path: Path) -> Messages:
     """`streamtag file` on it, with the shipped model."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*COMMAND, "file", str(path), "--json"]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=120, env=ENVIRONMENT)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -14,7 +14,6 @@ from streamtag.api import Tagger
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
 from streamtag.cli.live_runner import Limits, LiveRunner
-from streamtag.errors import SpecError
 from streamtag.inference.events import EventDetector
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.pipeline import StreamPipeline
@@ -171,22 +170,6 @@ def test_a_problem_of_the_source_is_an_error_message_and_a_notice(listen: Listen
     assert error == {"type": "error", "message": "the microphone is gone: trying again", "stream": "mic"}
 
 
-def test_it_ends_after_exactly_the_limit(listen: Listen) -> None:
-    recorded, _, _ = listen(Scripted(chunks(noise(4)), ends=False), Limits(seconds=1.2345))
-    assert recorded.messages[-1].to_dict()["seconds"] == 1.234
-
-
-def test_it_ends_at_the_limit_when_no_audio_arrives(listen: Listen) -> None:
-    recorded, _, _ = listen(Scripted(chunks(noise(0.1)), ends=False), Limits(seconds=0.3))
-    assert recorded.messages[-1].to_dict()["seconds"] == 0.1
-
-
-def test_it_ends_when_it_should_not_continue(listen: Listen) -> None:
-    answers = iter([True] * 5)
-    recorded, _, _ = listen(Scripted(chunks(noise(1)), ends=False), should_continue=lambda: next(answers, False))
-    assert recorded.messages[-1].to_dict()["seconds"] == 0.05
-
-
 def test_the_key_r_resets_the_context(tagger: Tagger, listen: Listen) -> None:
     samples = noise(4)
     keys = [*[None] * 150, "r"]
@@ -213,7 +196,16 @@ def test_the_context_is_reset_once_when_sound_returns_after_silence(listen: List
     assert notices == []
 
 
-@pytest.mark.parametrize("values", [{"seconds": 0.0}, {"reset_on_silence_s": -1.0}, {"seconds": float("nan")}])
-def test_invalid_limits_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(SpecError):
-        Limits(**values)
+@pytest.mark.parametrize(
+    ("sound_s", "limits", "steps", "seconds"),
+    [
+        (4, Limits(seconds=1.2345), 10_000, 1.234),
+        (0.1, Limits(seconds=0.3), 10_000, 0.1),  # when no audio arrives, by the clock
+        (1, Limits(), 5, 0.05),  # it should not continue
+    ],
+)
+def test_it_ends_at_its_limits(listen: Listen, sound_s: float, limits: Limits, steps: int, seconds: float) -> None:
+    answers = iter([True] * steps)
+    source = Scripted(chunks(noise(sound_s)), ends=False)
+    recorded, _, _ = listen(source, limits, should_continue=lambda: next(answers, False))
+    assert recorded.messages[-1].to_dict()["seconds"] == seconds

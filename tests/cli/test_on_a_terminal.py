@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import COMMAND, ENVIRONMENT, MakeSound
+
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
-MakeSound = Callable[..., Path]
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -29,10 +28,10 @@ def _on_a_terminal(*arguments: str | Path, results_too: bool) -> tuple[int, str,
         except OSError:  # the last writer has gone
             pass
 
-    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
-    environment |= {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
+    environment["TERM"] = "xterm-256color"
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamtag.cli", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=slave if results_too else subprocess.PIPE,
         stderr=slave,

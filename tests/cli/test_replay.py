@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from streamtag.cli.player import Player
 from streamtag.protocol.messages import End, Frame, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.sinks.recording import Recording
+from tests.cli.conftest import COMMAND
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
 OTHER = Hello("streamtag 0.1.0", "other", ("drums",), 16000, 0.256, 0.512, 0.384, (0.3,))
@@ -31,10 +31,6 @@ def _written(folder: Path, *messages: tuple[Message, float], tail: str = "") -> 
     lines = [json.dumps({**message.to_dict(), "at": at}) + "\n" for message, at in messages]
     path.write_text("".join(lines) + tail, encoding="utf-8")
     return path
-
-
-def _messages(text: str) -> list[Message | None]:
-    return [parse(line) for line in text.splitlines()]
 
 
 def run(path: Path, *options: str) -> int:
@@ -66,64 +62,48 @@ def test_a_loop_begins_anew_and_ends_when_it_is_not_wanted(tmp_path: Path) -> No
     assert time.monotonic() - began >= (3 * (0.2 + 0.256) + 0.1) / 50
 
 
-def test_nothing_is_told_once_it_is_not_wanted(tmp_path: Path) -> None:
-    with Recording(_written(tmp_path, (HELLO, 0.0), (FRAMES[0], 3600.0))) as recording:
-        player = Player(recording, [lambda message: pytest.fail(f"{message} was played")], speed=1.0)
-        answers = iter([True, True, True])
-        player.play(loop=True, should_continue=lambda: next(answers, False))
-    assert player.played == 0
-
-
 def test_lines_are_printed_as_they_were(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """But for the times at which they were recorded."""
     path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (End("mic", 1.5, 1, {"guitar": 0.5}), 0.2))
     assert run(path) == 0
     out, err = capfd.readouterr()
-    assert out == path.read_text(encoding="utf-8").replace(', "at": 0.0', "").replace(', "at": 0.1', "").replace(
-        ', "at": 0.2', ""
-    ).replace(", ", ",").replace(": ", ":")
+    assert re.sub(r',"at":[0-9.]+', "", path.read_text(encoding="utf-8").replace(", ", ",").replace(": ", ":")) == out
     assert err == f"streamtag: {path}: 2 messages played\n"
 
 
-def test_damaged_lines_are_told_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), tail='nonsense\n{"type":"frame","stream":"mi')
+@pytest.mark.parametrize(
+    ("second", "tail", "report"),
+    [
+        (HELLO, "", "2 messages played\n"),
+        (HELLO, 'nonsense\n{"type":"frame","stream":"mi', "2 messages played, 1 damaged line skipped\n"),
+        (OTHER, "", "2 messages played, 1 message of another model, with other tags than announced\n"),
+    ],
+)
+def test_recordings_one_behind_the_other_are_played_and_problems_are_reported_at_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], second: Hello, tail: str, report: str
+) -> None:
+    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (second, 0.0), (FRAMES[1], 0.1), tail=tail)
     assert run(path) == 0
     out, err = capfd.readouterr()
-    assert _messages(out) == [HELLO, FRAMES[0]]
-    assert err.endswith(": 1 message played, 1 damaged line skipped\n")
-
-
-def test_a_second_recording_behind_the_first_is_played_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (HELLO, 0.0), (FRAMES[1], 0.1))
-    assert run(path) == 0
-    out, err = capfd.readouterr()
-    assert _messages(out) == [HELLO, *FRAMES[:2]]
-    assert "another model" not in err
-
-
-def test_messages_of_another_model_are_told_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1), (OTHER, 0.0), (FRAMES[1], 0.1), (FRAMES[2], 0.1))
-    assert run(path) == 0
-    assert "3 messages played, 2 messages of another model" in capfd.readouterr().err
+    assert [parse(line) for line in out.splitlines()] == [HELLO, *FRAMES[:2]]
+    assert err.endswith(f": {report}")
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("content", "options", "reason"),
     [
-        (None, "no such file"),
-        ("", "does not begin with a hello"),
-        (HELLO.to_json() + "\n", "nothing to play after its hello"),
-        (HELLO.to_json() + "\nnonsense\n", "nothing to play after its hello"),
+        (None, (), "no such file"),
+        ("", (), "does not begin with a hello"),
+        (HELLO.to_json() + "\n", ("--loop",), "nothing to play after its hello"),
     ],
 )
-@pytest.mark.parametrize("loop", [False, True])
 def test_what_cannot_be_played_is_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: str | None, reason: str, loop: bool
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: str | None, options: tuple[str, ...], reason: str
 ) -> None:
     path = tmp_path / "r.jsonl"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    assert run(path, *(["--loop"] if loop else [])) == 1
+    assert run(path, *options) == 1
     out, err = capfd.readouterr()
     assert err.startswith(f"streamtag: {path}: ")
     assert reason in err
@@ -131,30 +111,16 @@ def test_what_cannot_be_played_is_one_line(
     assert json.loads(out.splitlines()[-1])["type"] == "error"
 
 
-@contextmanager
-def _started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "streamtag.cli", "replay", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    """Where it serves, for subscribers."""
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert line.startswith("streamtag: serving on http://127.0.0.1:")
-    return line.split()[-1].replace("http", "ws")
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_subscribers_get_it_and_a_signal_ends_it(tmp_path: Path, number: int, code: int) -> None:
     path = _written(tmp_path, (HELLO, 0.0), *((frame, 0.1 * frame.frame) for frame in FRAMES))
-    with _started(path, "--serve", "127.0.0.1:0", "--loop") as process:
-        with connect(_address(process), open_timeout=20) as subscriber:
+    command = [*COMMAND, "replay", str(path), "--serve", "127.0.0.1:0", "--loop"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("streamtag: serving on http://127.0.0.1:")
+        with connect(line.split()[-1].replace("http", "ws"), open_timeout=20) as subscriber:
             assert parse(subscriber.recv(10)) == HELLO
             got: list[Any] = [parse(subscriber.recv(10)) for _ in range(9)]
             numbers = [frame.frame for frame in got[1:]]  # the first is the latest one before it came
@@ -164,14 +130,3 @@ def test_subscribers_get_it_and_a_signal_ends_it(tmp_path: Path, number: int, co
         assert (process.returncode, out) == (code, "")
         assert "played until it was interrupted" in err
         assert subscriber.close_code == 1001
-
-
-def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
-    path = _written(tmp_path, (HELLO, 0.0), (FRAMES[0], 0.1))
-    with _started(path, "--serve", "0", "--loop") as process:
-        port = _address(process).rstrip("/").rpartition(":")[2]
-        command = [sys.executable, "-m", "streamtag.cli", "replay", str(path), "--serve", port]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
-    assert done.stderr.startswith("streamtag: ")
-    assert done.stderr.count("\n") == 1

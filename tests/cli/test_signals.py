@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import wave
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
-import numpy as np
 import pytest
 
 from streamtag.cli.runtime import SignalGuard
+from tests.cli.conftest import COMMAND, ENVIRONMENT, MakeSound, pipe, rows
 
-MakeSound = Callable[..., Path]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
 def _started(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "streamtag.cli", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
 
 
 def test_a_signal_ends_the_stream_with_its_summary(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     path = make_sound(seconds=60)
     process = _started("file", path, path, "--json", "--realtime", "--csv", table, "--model", model)
-    lines = [_pipe(process.stdout).readline() for _ in range(4)]  # hello, and three frames or events
+    lines = [pipe(process.stdout).readline() for _ in range(4)]  # hello, and three frames or events
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     messages = [json.loads(line) for line in [*lines, *out.splitlines()]]
@@ -56,46 +40,42 @@ def test_a_signal_ends_the_stream_with_its_summary(make_sound: MakeSound, model:
     frames = [message for message in messages if message["type"] == "frame"]
     assert messages[-1]["frames"] == len(frames) < 200
     assert err == "streamtag: interrupted in song.wav: these are the results so far\n"
-    assert len(_rows(table)) == len(frames)
+    assert len(rows(table)) == len(frames)
 
 
 @pytest.mark.slow
-def test_a_source_that_stalls_can_be_interrupted(model: Path, tmp_path: Path) -> None:
-    rate = 44100
-    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(np.random.default_rng(0).integers(-9999, 9999, 10 * rate).astype("<i2").tobytes())
+def test_a_source_that_stalls_can_be_interrupted(make_sound: MakeSound, model: Path) -> None:
     process = _started("file", "-", "--json", "--model", model)
-    stdin = _pipe(process.stdin)
-    stdin.buffer.write((tmp_path / "a.wav").read_bytes()[: 10 * rate])  # type: ignore[attr-defined]
+    stdin = pipe(process.stdin)
+    stdin.buffer.write(make_sound(seconds=10).read_bytes()[:160_000])  # type: ignore[attr-defined]
     stdin.flush()
-    first = [json.loads(_pipe(process.stdout).readline()) for _ in range(2)]
+    first = [json.loads(pipe(process.stdout).readline()) for _ in range(2)]
     assert [message["type"] for message in first] == ["hello", "frame"]
     process.send_signal(signal.SIGINT)
     process.wait(30)  # although standard input is still open
-    out, err = _pipe(process.stdout).read(), _pipe(process.stderr).read()
+    out, err = pipe(process.stdout).read(), pipe(process.stderr).read()
     stdin.close()
     assert process.returncode == 130
     assert err == "streamtag: interrupted in stdin: these are the results so far\n"
     assert json.loads(out.splitlines()[-1])["type"] == "end"
-    for pipe in (process.stdout, process.stderr):
-        _pipe(pipe).close()
+    for stream in (process.stdout, process.stderr):
+        pipe(stream).close()
 
 
 def test_a_closed_pipe_ends_the_program_quietly(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
     paths = [make_sound("a.wav", 5), make_sound("b.wav", 60), make_sound("c.wav", 5)]
     table = tmp_path / "t.csv"
     process = _started("file", *paths, "--json", "--csv", table, "--model", model)
-    assert all(_pipe(process.stdout).readline() for _ in range(8))
-    _pipe(process.stdout).close()
-    err = _pipe(process.stderr).read()
+    assert all(pipe(process.stdout).readline() for _ in range(8))
+    pipe(process.stdout).close()
+    err = pipe(process.stderr).read()
     code = process.wait(60)
     assert (code, err) == (141, "")
-    streams = {row["stream"] for row in _rows(table)}
+    streams = {row["stream"] for row in rows(table)}
     assert "a.wav" in streams
     assert "c.wav" not in streams
-    for pipe in (process.stdin, process.stderr):
-        _pipe(pipe).close()
+    for stream in (process.stdin, process.stderr):
+        pipe(stream).close()
 
 
 def test_the_first_signal_is_noted_and_the_second_interrupts() -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from streamtag.cli.standard_streams import standard_streams
 from streamtag.errors import OutputError
-from tests.cli.conftest import Run
+from tests.cli.conftest import ENVIRONMENT, MakeSound, Run
 
-MakeSound = Callable[..., Path]
 FULL = Path("/dev/full")  # Linux's disk that has no room
 TOLD = "streamtag: standard output: cannot write: no space left on device\n"
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
@@ -32,7 +29,7 @@ def _run(redirection: str, *arguments: str | Path, unbuffered: bool = False) -> 
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from tests.cli.conftest import Run
+from tests.cli.conftest import COMMAND, Run, pipe
 
 TIMEOUT_S = 60.0
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp", "rock"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1, 0.5))
@@ -61,8 +61,7 @@ def start() -> Iterator[Start]:
 
         def start(*arguments: str, **others: Any) -> subprocess.Popen[str]:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            command = [sys.executable, "-m", "streamtag.cli", "watch", *arguments]
-            process = subprocess.Popen(command, text=True, **{**pipes, **others})
+            process = subprocess.Popen([*COMMAND, "watch", *arguments], text=True, **{**pipes, **others})
 
             watchdog = threading.Timer(TIMEOUT_S, process.kill)  # so that no test waits for a line for ever
             watchdog.start()
@@ -78,13 +77,8 @@ def start() -> Iterator[Start]:
         yield start
 
 
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
-
-
 def _read(process: subprocess.Popen[str], count: int) -> list[str]:
-    return [_pipe(process.stdout).readline().rstrip("\n") for _ in range(count)]
+    return [pipe(process.stdout).readline().rstrip("\n") for _ in range(count)]
 
 
 def test_json_lines_are_the_messages_of_the_server(start: Start) -> None:
@@ -162,7 +156,7 @@ def test_a_signal_ends_it_cleanly(start: Start) -> None:
 
 def test_a_signal_ends_it_while_there_is_no_server(start: Start) -> None:
     process = start("127.0.0.1:9")
-    assert "no connection (Connection refused): trying again" in _pipe(process.stderr).readline()
+    assert "no connection (Connection refused): trying again" in pipe(process.stderr).readline()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
@@ -172,9 +166,9 @@ def test_a_closed_pipe_ends_it_quietly(start: Start) -> None:
     with _on_air("mic") as server:
         process = start(server.address, "--json")
         _read(process, 2)
-        _pipe(process.stdout).close()
+        pipe(process.stdout).close()
         assert process.wait(TIMEOUT_S) == 141
-        assert _pipe(process.stderr).read() == ""
+        assert pipe(process.stderr).read() == ""
 
 
 def test_it_continues_when_the_server_returns_even_with_another_model(start: Start) -> None:
@@ -182,7 +176,7 @@ def test_it_continues_when_the_server_returns_even_with_another_model(start: Sta
         port = int(server.address.rstrip("/").rpartition(":")[2])
         process = start(server.address)
         assert "guitar" in _read(process, 1)[0]
-    assert "the connection was closed (1001" in _pipe(process.stderr).readline()
+    assert "the connection was closed (1001" in pipe(process.stderr).readline()
     other = Hello("streamtag 0.2.0", "other", ("piano", "flute"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
     with _on_air("mic", port=port, hello=other):
         lines = iter(lambda: _read(process, 1)[0], "")
@@ -292,19 +286,11 @@ def test_on_a_terminal_the_panel_follows_keys_and_the_terminals_size(start: Star
     assert "watched for" in after  # on the screen that was there before
 
 
-def test_on_a_terminal_ctrl_c_ends_it(start: Start) -> None:
-    with _on_air("mic") as server:
-        screen = Screen(start, server.address)
-        screen.until(_shows("guitar"))
-        screen.process.send_signal(signal.SIGINT)
-        assert screen.end() == 130
-    assert "Traceback" not in screen.text
-
-
-def test_the_panel_reports_a_server_that_is_gone(start: Start) -> None:
+def test_the_panel_reports_a_server_that_is_gone_and_ctrl_c_ends_it(start: Start) -> None:
     with _on_air("mic") as server:
         screen = Screen(start, server.address)
         screen.until(_shows("guitar", "latency"))
     screen.until(_shows("no connection (Connection refused)", "waiting"))
-    screen.type("q")
-    assert screen.end() == 0
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.end() == 130
+    assert "Traceback" not in screen.text
