@@ -23,7 +23,7 @@ MAX_MIB_PER_HOUR = 15.0  # what the allocator keeps; 2 to 4 on an idle machine
 MAX_GROWTH_MIB = 30.0  # of a short churn, whose batches still grow
 LEAK_MIB = 60.0  # that the leak of the control adds at least
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 def run(module: str, model: Path, seconds: float, *arguments: str) -> dict[str, Any]:
