@@ -42,7 +42,7 @@ def train(tree: Path, cache: Cache, out: Path, start: list[str], *more: str) -> 
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
     command = [sys.executable, *start, *words, "--system", "Scat-2L-32H-GRU", *settings, *more]
     limits = {**os.environ, "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=limits, cwd=root)
     return Trained(out, result)
 
