@@ -262,7 +262,7 @@ DOC = '"""Doc."""\n'
         ("no_pickle", "trainer/a.py", "import pickle"),
         ("no_pickle", "trainer/a.py", "import torch\nx = torch.load('a')"),
         ("no_pickle", "trainer/a.py", "import numpy as np\nx = np.load('a', allow_pickle=True)"),
-        ("no_print", "streamtag/audio/a.py", "print('heard')"),
+        ("no_print", "streamtag/audio/a.py", "print('frame')"),
         ("docstrings", "streamtag/audio/a.py", None),
         ("short_files", "trainer/a.py", "\n" * LONGEST),
     ],

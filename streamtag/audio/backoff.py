@@ -90,5 +90,5 @@ class BackoffRetry(Generic[T]):
 
 
 def next_delay(delay_s: float) -> float:
-    """Return the delay after one that was in vain, s."""
+    """Return the delay after one that failed, in seconds."""
     return min(2 * delay_s, MAX_DELAY_S)

@@ -17,7 +17,7 @@ from streamtag.errors import SourceError
 from streamtag.text import plural
 
 MAX_READ_S = 0.1  # of audio; a read returns what is there
-MAX_WAITING_READS = 64  # then whoever writes into the pipe waits, and nothing is lost
+MAX_WAITING_READS = 64  # then the writer of the pipe waits, and nothing is lost
 MAX_JOINED_READS = 10  # that become one chunk
 
 

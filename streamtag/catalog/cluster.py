@@ -53,7 +53,7 @@ class Cluster(Closing):
     """A connection to a Ray cluster, or to one of its own that ends with it. A Runner that is used once."""
 
     def __init__(self, address: str | None, actors: int | None, job: Job, on_progress: OnProgress) -> None:
-        """address: for ray.init; None: a new Ray on this machine only, which nobody else can reach.
+        """address: for ray.init; None: a new Ray on this machine only, which no other machine can reach.
 
         actors: None: as many as the cluster has cores, or GPUs if job.device asks for them.
         Raises DeviceError if Ray is missing, cannot be reached, or lacks what is needed.

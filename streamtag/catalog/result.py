@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamtag.catalog.files import AudioFile
 from streamtag.errors import OutputError
 
-FINGERPRINT_DIGITS = 16  # of the model's fingerprint: enough to tell models apart in a table
+FINGERPRINT_DIGITS = 16  # of the model's fingerprint: enough to distinguish models in a table
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ CPU_TIME = struct.Struct("<d")  # of the process so far, in seconds
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker process is told on its command line, as JSON.
+    """The settings of a worker process, which its command line holds as JSON.
 
     memory: file descriptor; channel_offsets: of the channels' buffers, in bytes; description, weights: first byte and
     end of the serialised model; max_batch: rows that one step can have; hop: samples.

@@ -155,7 +155,7 @@ class Error(Message):
 
 @dataclass(frozen=True)
 class Ready(Message):
-    """Tells a producer to send. position: of the sample that should come first, counted from the stream's start, per
+    """Asks a producer to send. position: of the sample that should come first, counted from the stream's start, per
     channel, at the producer's rate; 0 for a new stream.
     """
 

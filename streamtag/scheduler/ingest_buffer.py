@@ -29,7 +29,7 @@ class IngestBuffer:
     """Accept bytes cut anywhere and return whole samples. Any thread may use it.
 
     Its lock guards the queue and the change from IDLE to READY, and is held for microseconds. All other changes of
-    `state` are made by whoever has the stream: a worker, or the scheduler. A new buffer is RUNNING.
+    `state` are made by the owner of the stream: a worker, or the scheduler. A new buffer is RUNNING.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ class BatchProcessor:
         result, messages = StepResult(), list[Message]()
         try:
             self._step(streams, result, messages)
-        except Exception as error:  # a defect: nobody must wait for these streams in vain
+        except Exception as error:  # a defect: no caller may wait for these streams for ever
             log.exception("a step failed")
             result.ended = list(streams)
             self._close(streams, messages, error)

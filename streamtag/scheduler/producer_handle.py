@@ -37,7 +37,7 @@ class ProducerHandle:
 
     def push(self, data: bytes) -> bool:
         """Append bytes, cut anywhere. Return False if there is no room for more before on_writable is called; a
-        producer that pushes on nevertheless loses its oldest audio, and is told of the gap."""
+        producer that pushes on nevertheless loses its oldest audio, which is reported as a gap."""
         return self._is_closed or self._buffer.push(data, self._clock())
 
     def end(self) -> None:

@@ -25,7 +25,7 @@ class MessageListener(Protocol):
 
 @dataclass
 class StreamSnapshot:
-    """What a late subscriber is told about a stream. frame_time: when its last frame came, on time.monotonic().
+    """What a late subscriber learns about a stream. frame_time: when its last frame came, on time.monotonic().
 
     gap: the last one, while frames from before it may still come.
     """

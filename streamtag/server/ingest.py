@@ -31,7 +31,7 @@ REPLACED = CloseReason(CloseCode.POLICY_VIOLATION, "the stream came back by anot
 
 
 class TokenBucket:
-    """A limit on the messages of one producer: whoever sends very many short ones has to wait, and nobody else."""
+    """A limit on the messages of one producer: a producer that sends very many short ones has to wait."""
 
     def __init__(self, now: float) -> None:
         """now: s, by any clock."""

@@ -90,7 +90,7 @@ class StreamView:
 
     @property
     def reading(self) -> Reading:
-        """Lengths, latency and losses as the messages tell them."""
+        """Lengths, latency and losses as the messages report them."""
         return self._metering.meter.reading()
 
     def settle(self) -> None:

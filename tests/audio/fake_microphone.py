@@ -1,4 +1,4 @@
-"""A fake sound card: an AudioSource that plays sound from memory, and loses audio where it is told to."""
+"""A fake sound card: an AudioSource that plays sound from memory, and loses audio at given positions."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tests.conftest import Encode, Tone
 
 
 class Station(http.server.ThreadingHTTPServer):
-    """Sends `sound` to whoever connects, then closes. is_off: answers with 503. announces_length: as for a file."""
+    """Sends `sound` to every client, then closes. is_off: answers with 503. announces_length: as for a file."""
 
     def __init__(self, sound: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

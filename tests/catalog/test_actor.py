@@ -1,4 +1,4 @@
-"""Shards of files, and a shard that crashes whoever reads it."""
+"""Shards of files, and a shard that crashes its reader."""
 
 from __future__ import annotations
 

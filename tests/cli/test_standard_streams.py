@@ -14,7 +14,7 @@ from streamtag.errors import OutputError
 from tests.cli.conftest import ENVIRONMENT, MakeSound, Run
 
 FULL = Path("/dev/full")  # Linux's disk that has no room
-TOLD = "streamtag: standard output: cannot write: no space left on device\n"
+FULL_DISK_ERROR = "streamtag: standard output: cannot write: no space left on device\n"
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 
 
@@ -40,7 +40,7 @@ def test_a_full_disk_behind_standard_output_is_reported_in_one_line(
 ) -> None:
     table = tmp_path / "tags.csv"
     arguments = ("file", make_sound(seconds=3), "--json", "--csv", table, "--model", model)
-    assert _run(">/dev/full", *arguments) == (1, "", TOLD)
+    assert _run(">/dev/full", *arguments) == (1, "", FULL_DISK_ERROR)
     assert not table.exists()  # a table that is not whole
 
 
@@ -48,7 +48,7 @@ def test_a_full_disk_behind_standard_output_is_reported_in_one_line(
 @pytest.mark.parametrize("unbuffered", [False, True])
 def test_a_full_disk_is_reported_by_commands_without_a_stream(unbuffered: bool) -> None:
     for option in ("--help", "--version"):
-        assert _run(">/dev/full", option, unbuffered=unbuffered) == (1, "", TOLD)
+        assert _run(">/dev/full", option, unbuffered=unbuffered) == (1, "", FULL_DISK_ERROR)
 
 
 @pytest.mark.slow

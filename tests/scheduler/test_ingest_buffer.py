@@ -34,7 +34,7 @@ def test_an_idle_stream_gets_ready_once_when_there_is_enough() -> None:
     ready: list[float] = []
     buffer = IngestBuffer(MONO, CONFIG, 0.0, on_ready=ready.append)
     buffer.push(bytes(2), 0.0)
-    assert buffer.state is RunState.RUNNING  # of whoever made it
+    assert buffer.state is RunState.RUNNING  # it belongs to its creator
     assert buffer.release(100, 0.0) is None
     buffer.push(bytes(2 * 98 + 1), 1.0)
     assert (ready, buffer.state) == ([], RunState.IDLE)
@@ -91,7 +91,7 @@ def test_a_part_of_a_message_was_recorded_before_its_end() -> None:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_no_push_is_missed_by_a_worker_that_releases_the_stream(threads: int) -> None:
-    """Pushes and a worker at the same time: whoever is second sees the other, so that in the end all is read."""
+    """Pushes and a worker at the same time: the second sees the first, so that in the end all is read."""
     ready, read, each = threading.Semaphore(0), 0, 3000
     config = SchedulerConfig(buffer_s=1000)
     buffer = IngestBuffer(MONO, config, 0.0, on_ready=lambda _: ready.release())

@@ -20,7 +20,7 @@ CHUNK = 1600  # samples, of 0.1 s
 
 
 class RecordingObserver:
-    """Record what an observer is told."""
+    """Record the calls of an observer."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, float, list[float], int]] = []

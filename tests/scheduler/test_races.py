@@ -168,7 +168,7 @@ def test_the_scheduler_is_closed_while_all_producers_push(model: Path) -> None:
 
 
 def test_a_scheduler_whose_step_hangs_can_be_closed(model: Path) -> None:
-    """Nothing more is processed; whoever waits for something is notified."""
+    """Nothing more is processed; every waiting caller is notified."""
     hangs, let_go = threading.Event(), threading.Event()
 
     def hang(streams: int) -> None:

@@ -42,7 +42,7 @@ def wait_until(is_true: Callable[[], bool]) -> None:
     """Fail if it does not become true."""
     deadline = time.monotonic() + TIMEOUT_S
     while not is_true():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 

@@ -1,4 +1,4 @@
-"""A subscriber that does not read loses frames, is told how many, and is closed; no other is affected."""
+"""A subscriber that does not read loses frames, learns how many, and is closed; no other is affected."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_every_message_is_recorded_with_its_time(tmp_path: Path, frames: list[Fr
     assert [line["type"] for line in lines] == ["hello", "frame", "gap", "error", "end"]
     assert [line["at"] for line in lines] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert list(lines[1]["tags"]) == list(frames[0].tags)
-    # `at` is a new field: whoever reads the protocol reads a recording
+    # `at` is a new field: a reader of the protocol can read a recording
     assert parse(path.read_bytes().splitlines()[0]) == HELLO
 
 

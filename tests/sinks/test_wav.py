@@ -31,22 +31,22 @@ def read(path: Path) -> tuple[NDArray[np.float32], int]:
 def test_every_sample_is_kept_exactly(rate: int, size: int, tmp_path: Path) -> None:
     sound = noise(0.2 if size == 1 else 2, rate)
     sound[10] = 3.5  # over full scale
-    with WavFile(tmp_path / "heard.wav") as file:
+    with WavFile(tmp_path / "recorded.wav") as file:
         for start in range(0, len(sound), size):
             file.write(sound[start : start + size], rate)
-    samples, found = read(tmp_path / "heard.wav")
+    samples, found = read(tmp_path / "recorded.wav")
     assert found == rate
     np.testing.assert_array_equal(samples, sound)
 
 
 def test_another_sample_rate_is_resampled_to_the_first(tmp_path: Path) -> None:
     first, second = noise(1, 48000), noise(1, 44100)
-    with WavFile(tmp_path / "heard.wav") as file:
+    with WavFile(tmp_path / "recorded.wav") as file:
         file.write(first, 48000)
         for start in range(0, len(second), 441):
             file.write(second[start : start + 441], 44100)
         file.write(first, 48000)
-    samples, rate = read(tmp_path / "heard.wav")
+    samples, rate = read(tmp_path / "recorded.wav")
     assert rate == 48000
     assert len(samples) == 3 * 48000
     np.testing.assert_array_equal(samples[:48000], first)
@@ -55,12 +55,12 @@ def test_another_sample_rate_is_resampled_to_the_first(tmp_path: Path) -> None:
 
 
 def test_without_samples_the_file_is_valid(tmp_path: Path) -> None:
-    WavFile(tmp_path / "heard.wav").close()
-    assert len(read(tmp_path / "heard.wav")[0]) == 0
+    WavFile(tmp_path / "recorded.wav").close()
+    assert len(read(tmp_path / "recorded.wav")[0]) == 0
 
 
 def test_samples_written_before_a_kill_can_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "heard.wav"
+    path = tmp_path / "recorded.wav"
     code = (
         "import os, signal, sys, numpy\nfrom pathlib import Path\nfrom streamtag.sinks.wav import WavFile\n"
         "file = WavFile(Path(sys.argv[1]))\n"
@@ -75,14 +75,14 @@ def test_samples_written_before_a_kill_can_be_read(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no folder"):
-        WavFile(tmp_path / "nowhere" / "heard.wav")
+        WavFile(tmp_path / "nowhere" / "recorded.wav")
     with pytest.raises(OutputError, match="is a folder"):
         WavFile(tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
-    link = tmp_path / "heard.wav"
+    link = tmp_path / "recorded.wav"
     link.symlink_to("/dev/full")
-    with pytest.raises(OutputError, match=r"heard\.wav: cannot write: .*no space"), WavFile(link) as file:
+    with pytest.raises(OutputError, match=r"recorded\.wav: cannot write: .*no space"), WavFile(link) as file:
         file.write(noise(100, 16000), 16000)

@@ -68,7 +68,7 @@ def test_the_microphone_is_sent_unchanged(stub_page: Page, stub: IngestStub) -> 
 
 WATCH_THE_MICROPHONE = """
   const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  navigator.mediaDevices.getUserMedia = wish => (window.wish = wish, ask(wish).then(media =>
+  navigator.mediaDevices.getUserMedia = constraints => (window.constraints = constraints, ask(constraints).then(media =>
     (window.track = media.getAudioTracks()[0], media)))"""
 
 
@@ -76,7 +76,7 @@ def test_browser_processing_is_off_and_a_removed_microphone_ends_its_stream(stub
     page = open_page(stub.address, lambda page: page.add_init_script(WATCH_THE_MICROPHONE)).page
     start(page)
     connection = stub.wait_for(1)
-    for settings in ("wish.audio", "track.getSettings()"):
+    for settings in ("constraints.audio", "track.getSettings()"):
         for name in ("echoCancellation", "autoGainControl", "noiseSuppression"):
             assert page.evaluate(f"{settings}.{name}") is False
     stub.wait_until(lambda: len(connection.sound) > connection.rate)

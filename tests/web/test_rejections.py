@@ -69,10 +69,10 @@ def test_busy_during_the_handshake_is_retried(stub: IngestStub, open_page: Open,
     assert len(opened.ignore_complaints()) == 2  # the handshake, and the question why
 
 
-@pytest.mark.parametrize("how", ["told", "kept", "refused"])
+@pytest.mark.parametrize("how", ["listed", "kept", "refused"])
 def test_a_taken_name_gets_a_suffix(stub: IngestStub, open_page: Open, song: Path, how: str) -> None:
     opened = open_page(stub.address)
-    if how == "told":
+    if how == "listed":
         stub.health["streams"] = {"song.wav": {"ended": False}}
     elif how == "kept":
         stub.positions = {"song.wav": 5000}
