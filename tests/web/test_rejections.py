@@ -51,6 +51,19 @@ def test_a_starting_server_is_asked_until_it_accepts_audio(
     expect(page.locator("#send-controls")).to_be_visible()
 
 
+def test_a_server_that_did_not_answer_is_asked_again(stub: IngestStub, open_page: Open) -> None:
+    def before(page: Page) -> None:
+        page.clock.install()
+        page.route("**/health", lambda route: route.abort(), times=1)
+
+    opened = open_page(stub.address, before)
+    wait_until(opened.page, lambda: bool(opened.complaints))  # of the browser, about the request that failed
+    expect(opened.page.locator("#send-controls")).to_be_hidden()
+    opened.page.clock.run_for(4000)
+    expect(opened.page.locator("#send-controls")).to_be_visible()
+    opened.ignore_complaints()
+
+
 def test_an_overloaded_server_is_explained(start_stub: Callable[..., IngestStub], open_page: Open, song: Path) -> None:
     stub = start_stub(status="degraded", retry_after_s=30)
     page = open_page(stub.address).page

@@ -36,11 +36,14 @@ export function createSenders(page) {
     return ingest.health;
   }
 
-  /** Check whether the server accepts streams; ask again a few times while it is starting. */
+  /** Check whether the server accepts streams; ask again a few times while it is starting or does not answer. */
   async function updateIngest(times = 10) {
     clearTimeout(ingest.timer);
-    const health = await fetchHealth().catch(() => null);
-    if (!health && ingest.isStarting && times > 1 && link.state === "open")
+    const isKnown = await fetchHealth().then(
+      () => !ingest.isStarting,
+      () => false,
+    );
+    if (!isKnown && times > 1 && link.state === "open")
       ingest.timer = setTimeout(() => updateIngest(times - 1), 3000);
   }
 
