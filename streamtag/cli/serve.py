@@ -210,6 +210,7 @@ def serve(
                         note = table.note
                     group, is_measuring = SinkGroup(sinks), scheduler.stats.is_measuring
                     while not (guard.stop_requested or group.has_failed):
+                        pool.check_started()
                         if is_measuring and not scheduler.stats.is_measuring:
                             is_measuring = False
                             note(f"room for {plural(scheduler.stats.capacity, 'live stream')}, as measured")

@@ -73,7 +73,8 @@ class SessionPool(Closing):
 
         precision: of the GRU's products, float32 or bfloat16; the latter is faster only on CPUs with units for it.
         processes: worker processes that compute on the CPU, 0.3 GB each; None: the threads that call `step` compute.
-        capture: as BatchedTagger has it. wait_for_start: of the processes; if False, the threads compute until then.
+        capture: as BatchedTagger has it. wait_for_start: of the processes; if False, the threads compute until
+        then, and `check_started` says whether a process did not start.
         Raises SpecError for settings that cannot be, DeviceError if the processes do not start.
         """
         from streamtag.inference.worker_pool import WorkerPool
@@ -115,6 +116,11 @@ class SessionPool(Closing):
     def is_ready(self) -> bool:
         """All worker processes have started, if there are any."""
         return self._workers is None or self._workers.is_ready
+
+    def check_started(self) -> None:
+        """Raise DeviceError if a worker process did not start."""
+        if self._workers is not None and self._workers.start_error is not None:
+            raise self._workers.start_error
 
     def cpu_s(self) -> float:
         """Return the CPU time of this process and the worker processes so far, in seconds."""

@@ -101,8 +101,8 @@ class EventDetectorBank:
         self._on_above = np.array(thresholds, np.float64)
         self._off_below = self._on_above * self._spec.release
         self._smooth = np.zeros((rows, len(self.tags)))
-        self._since = np.zeros_like(self._smooth)
-        self._sums = np.zeros_like(self._smooth)
+        self._since = np.zeros(self._smooth.shape)  # takes memory only as rows are used
+        self._sums = np.zeros(self._smooth.shape)
         self._on = np.zeros(self._smooth.shape, np.bool_)
         self._times = np.zeros(rows)
         self._frames = np.zeros(rows, np.int64)

@@ -163,7 +163,7 @@ def main(settings: WorkerSettings, channels: list[Connection]) -> None:
     """Answer steps from any channel until the parent hangs up, which raises EOFError or ConnectionError."""
     from streamtag.model.batched import BatchedTagger
     from streamtag.model.model_file import deserialize
-    from streamtag.model.states import SharedBufferAllocator  # late: torch
+    from streamtag.model.states import SharedBufferAllocator, StreamStates  # late: torch
 
     memory = mmap.mmap(settings.memory, 0)
     network = deserialize(memory[slice(*settings.description)].decode(), memory[slice(*settings.weights)])
@@ -171,8 +171,8 @@ def main(settings: WorkerSettings, channels: list[Connection]) -> None:
     for size in [*(1 << n for n in range((settings.max_batch - 1).bit_length())), settings.max_batch]:
         warmed_up.step(np.zeros((size, settings.hop), np.float32), np.arange(size))  # the first of a size is slow
     del warmed_up
-    allocate = SharedBufferAllocator(memory).allocate
-    tagger = BatchedTagger(network, settings.rows, settings.precision, allocate=allocate)
+    states = StreamStates(network, settings.rows, SharedBufferAllocator(memory).allocate)
+    tagger = BatchedTagger(network, settings.rows, settings.precision, states=states)
     buffers = [SharedHopBuffer(memory, offset, settings) for offset in settings.channel_offsets]
     channels[0].send_bytes(READY + CPU_TIME.pack(time.process_time()))
     while True:

@@ -63,7 +63,8 @@ class WorkerPool(StreamStates):
     ) -> None:
         """Start the processes.
 
-        wait_for_start: return when they are ready; if not, the calling threads compute until the first one is.
+        wait_for_start: return when they are ready; if not, the calling threads compute too until all of them are, and
+        `start_error` is set if one does not start.
         restart_delay_s: pause after a replacement failed to start; it doubles each time, up to MAX_RESTART_DELAY_S.
         Raises SpecError for an unknown precision or a system that cannot share memory, DeviceError if a process does
         not start.
@@ -86,11 +87,9 @@ class WorkerPool(StreamStates):
         self._memory[slice(*weights_at)] = weights
         self._memory[slice(*description_at)] = description.encode()
         super().__init__(network, rows, SharedBufferAllocator(self._memory).allocate)
-        # of the same states: computes until the first process is ready
-        self._local: BatchedTagger | None = None
-        if not wait_for_start:
-            allocate = SharedBufferAllocator(self._memory).allocate
-            self._local = BatchedTagger(network, rows, precision, allocate=allocate)
+        # of the same states: computes what no process has room for until all are ready
+        self._local = None if wait_for_start else BatchedTagger(network, rows, precision, states=self)
+        self.start_error: DeviceError | None = None
         self._max_batch = settings.max_batch
         self._steps = 0
         self._ended_cpu_s = 0.0
@@ -111,6 +110,8 @@ class WorkerPool(StreamStates):
                 else:
                     worker.is_ready = False
                     self._run_in_background(self._await_start, worker)
+            if self._local is not None:  # the first step is slow; rows are undefined until they are reset
+                self._local.step(np.zeros((1, settings.hop), np.float32), np.zeros(1, np.int64))
         except BaseException:
             self.close()
             raise
@@ -165,9 +166,10 @@ class WorkerPool(StreamStates):
 
     def _step(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if (local := self._local) is not None:
-            if not any(worker.is_ready for worker in self._workers):
+            if self.is_ready:
+                self._local = None
+            elif not any(worker.is_ready and worker.free_channels for worker in self._workers):
                 return local.step(audio, rows)
-            self._local = None
         worker, channel = self._acquire()
         try:
             return worker.process.step(channel, audio, rows)
@@ -207,8 +209,9 @@ class WorkerPool(StreamStates):
     def _await_start(self, worker: _Worker) -> None:
         try:
             worker.process.wait_until_ready(START_TIMEOUT_S)
-        except DeviceError:
+        except DeviceError as error:
             if not self._is_closed:
+                self.start_error = error
                 self._restart(worker)
             return
         with self._changed:

@@ -13,7 +13,7 @@ from torch import Tensor
 from streamtag.model.cuda_graphs import CudaGraphBatcher, CudaGraphs, GraphCapture
 from streamtag.model.network import TaggerNetwork
 from streamtag.model.recurrent import pack_gru
-from streamtag.model.states import Allocate, Arrays, StreamStates
+from streamtag.model.states import Arrays, StreamStates
 from streamtag.model.streaming import where
 
 CPU_BATCH = 16  # streams whose scattering is computed together on a CPU: the intermediate tensors fit its caches
@@ -34,13 +34,13 @@ class BatchedTagger:
         precision: str = "float32",
         lock: AbstractContextManager[Any] | None = None,
         capture: GraphCapture | None = None,
-        allocate: Allocate | None = None,
+        states: StreamStates | None = None,
     ) -> None:
         """Allocate the states and pack the GRU's weights.
 
         precision: of the GRU's products. lock: held wherever only one thread may work at a time; None: there is only
-        one thread. capture: how work is captured; None: as CUDA graphs on a GPU, not at all on a CPU. allocate:
-        memory for the states, see StateTable. Raises SpecError for an unknown precision.
+        one thread. capture: how work is captured; None: as CUDA graphs on a GPU, not at all on a CPU. states:
+        of at least so many rows, which it shares; None: its own. Raises SpecError for an unknown precision.
         """
         self._network = network
         self._gru = pack_gru(network.gru, precision)
@@ -60,7 +60,7 @@ class BatchedTagger:
                 # glibc returns large freed blocks to the system and soon requests them again, page by page. After one
                 # block of a size was freed, it keeps all smaller ones (mallopt(3): dynamic thresholds).
                 torch.empty(MALLOC_PROBE_BYTES, dtype=torch.uint8)
-            self._states = StreamStates(network, rows, allocate)
+            self._states = states or StreamStates(network, rows)
 
     @property
     def row_bytes(self) -> int:

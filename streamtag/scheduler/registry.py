@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from streamtag.errors import CapacityError, StreamtagError
 from streamtag.scheduler.config import SchedulerConfig
@@ -107,7 +108,7 @@ class StreamRegistry:
 
     def pop_expired(self, now: float) -> list[ScheduledStream]:
         """Return the streams whose producers have not returned in time. They are not waited for any longer."""
-        expired = [name for name, time in self._expiry.items() if time <= now]
+        expired = list(takewhile(lambda name: self._expiry[name] <= now, self._expiry))
         for name in expired:
             del self._expiry[name]
         return [self._streams[name] for name in expired]

@@ -5,8 +5,8 @@ becomes READY and enters the ReadyQueue. A worker takes the streams of one step 
 BatchProcessor turn their audio into messages, and releases each: it is READY again, IDLE, or has ENDED.
 
 Locks: the scheduler's lock guards the registry, the ready queue, the load monitor and the jobs, and each stream's
-on_writable and disconnected_since. Each IngestBuffer has a lock of its own. While one is held, no other is acquired and
-no callback is called. Everything else of a stream belongs to the worker that has it.
+on_writable and disconnected_since. Each IngestBuffer has a lock of its own. While one is held, no callback is called,
+and no other is acquired but the pool's for its CPU time. Everything else of a stream belongs to the worker that has it.
 """
 
 from __future__ import annotations

@@ -69,10 +69,6 @@ class ScheduledStream:
         self._start_time = now  # clock at stream time 0
 
     @property
-    def state(self) -> RunState:
-        return self.buffer.state
-
-    @property
     def has_ended(self) -> bool:
         return self.buffer.state is RunState.ENDED
 
