@@ -54,6 +54,8 @@ def _mistake(error: Exception) -> str | None:
         return f"no TLS there ({getattr(error, 'reason', None) or _first_line(error)}); is it a ws:// address?"
     if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
         return f"no such host: {error.strerror}"
+    if isinstance(error, UnicodeError):  # of a name that cannot be looked up
+        return "not a host"
     if isinstance(error, InvalidURI | ImportError):  # the latter: websockets lacks a package for this kind of proxy
         return _first_line(error)
     if isinstance(error, InvalidHandshake) and not _hung_up(error):

@@ -100,7 +100,7 @@ class SubscriberClient:
             except StreamtagError as error:
                 self._put(error)
                 return
-            except (OSError, WebSocketException, ImportError) as error:
+            except (OSError, WebSocketException, ImportError, UnicodeError) as error:
                 if (reason := permanent_error(error, self._was_connected)) is not None:
                     self._put(SourceError(f"{self._address.label}: {reason}"))
                     return

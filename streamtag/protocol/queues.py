@@ -8,6 +8,8 @@ from dataclasses import replace
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.protocol.selection import MessageFilter
 
+MAX_CACHED_FILTERS = 64  # of one message: the last frame of a stream is kept for subscribers with filters of any kind
+
 
 class EncodedMessage:
     """A message for many readers; its JSON is made once for all readers with the same filter."""
@@ -23,11 +25,16 @@ class EncodedMessage:
 
         Raises ValueError for a message that JSON cannot represent, such as one with a probability of NaN.
         """
-        if message_filter not in self._json:
-            filtered = message_filter(self.message)
-            # A replayed recording may contain halves of surrogate pairs.
-            self._json[message_filter] = None if filtered is None else filtered.to_json().encode(errors="replace")
-        return self._json[message_filter]
+        try:
+            return self._json[message_filter]
+        except KeyError:
+            pass
+        filtered = message_filter(self.message)
+        if len(self._json) >= MAX_CACHED_FILTERS:
+            self._json.clear()
+        # A replayed recording may contain halves of surrogate pairs.
+        text = self._json[message_filter] = None if filtered is None else filtered.to_json().encode(errors="replace")
+        return text
 
 
 class DropOldestQueue:

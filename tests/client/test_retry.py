@@ -39,6 +39,7 @@ def _hung_up(cause: Exception) -> InvalidMessage:
         (_hung_up(ConnectionResetError()), False, False),
         (ssl.SSLError(1, "wrong version number"), True, False),
         (socket.gaierror(socket.EAI_NONAME, "unknown"), True, False),
+        (UnicodeError("label empty or too long"), True, False),
         (socket.gaierror(socket.EAI_AGAIN, "no answer"), False, False),
         (ImportError("python-socks is required"), True, False),
         (ConnectionRefusedError(111, "refused"), False, False),

@@ -164,6 +164,12 @@ def test_a_message_that_is_too_long_costs_only_the_connection(stub: Stub, subscr
     assert _read(subscriber) == HELLO
 
 
+@pytest.mark.parametrize("address", ["ws://a..b/", f"ws://{64 * 'x'}.example/"])
+def test_a_host_that_cannot_be_looked_up_is_an_error(address: str) -> None:
+    with SubscriberClient(ServerAddress.parse(address)) as subscriber, pytest.raises(SourceError, match="not a host"):
+        _read(subscriber)
+
+
 def test_a_server_that_never_answers_does_not_delay_closing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()

@@ -201,6 +201,25 @@ def test_threads_compute_until_a_process_has_started(tagger: Tagger) -> None:
         assert pool.cpu_s() - time.process_time() > cpu_s > 0  # a process has computed
 
 
+def test_a_process_that_does_not_start_is_reported_while_threads_compute(
+    tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")  # no other Python starts
+
+    def has_failed() -> bool:
+        try:
+            pool.check_started()
+        except DeviceError as error:
+            return "did not start" in str(error)
+        return False
+
+    with SessionPool(tagger, 1, processes=1, wait_for_start=False) as pool:
+        session = pool.add()
+        assert wait_until(has_failed)
+        session.feed(hops(1, 0)[0])
+        assert len(pool.step([session])) == 1
+
+
 def test_impossible_settings_are_refused(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="int4"):
         SessionPool(tagger, 1, "int4", processes=1)

@@ -134,6 +134,15 @@ def test_json_is_made_once_for_all_readers_with_the_same_filter() -> None:
     assert encoded.encode(MessageFilter()) != text
 
 
+def test_a_message_keeps_the_json_of_a_few_filters_only() -> None:
+    encoded, first = _frame(0), MessageFilter(top=1)
+    text = encoded.encode(first)
+    for number in range(1000):
+        assert encoded.encode(MessageFilter(min_probability=number / 10_000)) is not None
+    assert encoded.encode(first) == text
+    assert encoded.encode(first) is not text
+
+
 def test_a_message_without_json_is_refused_and_one_that_the_filter_removes_is_none() -> None:
     guitar = MessageFilter(frozenset({"guitar"}))
     assert EncodedMessage(Event("mic", "slow", "on", 0.1)).encode(guitar) is None
