@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 
 def plural(count: int, noun: str) -> str:
@@ -29,15 +30,15 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def unique(names: Iterable[str]) -> list[str]:
-    """Return the names in order; one that occurred before gets ` (2)`, ` (3)`, ... appended."""
+def unique(names: Iterable[str], pattern: str = "{} ({})") -> list[str]:
+    """Return the names in order; one that occurred before gets a number from 2 on, by the pattern."""
     used: set[str] = set()
     result: list[str] = []
     for name in names:
         candidate, count = name, 1
         while candidate in used:
             count += 1
-            candidate = f"{name} ({count})"
+            candidate = pattern.format(name, count)
         used.add(candidate)
         result.append(candidate)
     return result
@@ -46,6 +47,19 @@ def unique(names: Iterable[str]) -> list[str]:
 def describe_os_error(error: Exception) -> str:
     """Return the system's reason in lower case, such as `no space left on device`; else the error's own text."""
     return str(getattr(error, "strerror", None) or error).lower()
+
+
+def join_address(host: str, port: int) -> str:
+    """Return HOST:PORT, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if no other machine can reach this host."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def usable_cores() -> int:

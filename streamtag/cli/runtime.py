@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from streamtag import __version__
 from streamtag.cli.options import tag_names
 from streamtag.errors import StreamtagError
+from streamtag.text import is_loopback
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -160,11 +160,3 @@ def start_server(config: ServerConfig, greeting: Hello, reporter: Reporter, reso
     if config.token is None and not is_loopback(config.host):
         reporter.note("anyone who can reach this address can subscribe: --token TOKEN asks for a password")
     return server
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if no other machine can reach this host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

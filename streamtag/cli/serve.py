@@ -13,8 +13,8 @@ import typer
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
-from streamtag.cli.runtime import Reporter, SignalGuard, is_loopback, load_model, run_command, shares_terminal
-from streamtag.text import plural, usable_cores
+from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal
+from streamtag.text import is_loopback, plural, usable_cores
 
 if TYPE_CHECKING:
     from streamtag.protocol.messages import Message

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from streamtag.errors import SourceError
-from streamtag.text import printable
+from streamtag.text import is_loopback, printable
 
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # the address of a page is that of its server
 UNQUOTED = "/%:@!$&'()*+,;=~-._?"  # unchanged in a path or a query; %: it may be quoted already
@@ -29,11 +28,7 @@ class ServerAddress:
     @property
     def is_loopback(self) -> bool:
         """It is on this machine, so no proxy leads to it."""
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(urlsplit(self.url).hostname or "")
 
     @property
     def is_single_stream(self) -> bool:

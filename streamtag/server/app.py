@@ -25,6 +25,7 @@ from streamtag.server.metrics import Metrics
 from streamtag.server.query import RequestTarget, SubscribeQuery
 from streamtag.server.routes import HttpRoutes, refuse
 from streamtag.server.subscriber import Subscriber
+from streamtag.text import join_address
 
 MIN_BACKLOG = 100  # connections that the kernel holds until they are accepted
 DRAIN_TIMEOUT_S = 2.0  # how long closing waits for subscribers that are behind
@@ -75,10 +76,10 @@ class WebSocketApp:
                 ssl_shutdown_timeout=config.close_timeout_s if tls else None,
             )
         except (OSError, UnicodeError) as error:
-            address = _join(config.host, config.port)
+            address = join_address(config.host, config.port)
             raise OutputError(f"{address}: cannot be served: {_describe(error)}") from None
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{config.scheme}://{_join(_reachable(host), port)}/"
+        return f"{config.scheme}://{join_address(_reachable(host), port)}/"
 
     def publish(self, encoded: EncodedMessage) -> None:
         """Offer a message to all subscribers. One that has no JSON is a defect: it is logged and left out."""
@@ -147,10 +148,6 @@ class WebSocketApp:
             error = HttpError(HTTPStatus.BAD_REQUEST, "request", str(error))
         self.metrics.count_refusal(error.reason)
         return refuse(error)
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reachable(host: str) -> str:

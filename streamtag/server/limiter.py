@@ -47,7 +47,7 @@ class ConnectionLimiter:
         self._pending.pop(connection, None)
         self._subscribers.discard(connection)
         self._producers.discard(connection)
-        if not self._all():
+        if self._is_empty:
             self._empty.set()
 
     async def close(self, drain_timeout_s: float, close_timeout_s: float) -> None:
@@ -66,7 +66,7 @@ class ConnectionLimiter:
 
     async def _wait_until_empty(self, timeout_s: float | None) -> bool:
         self._empty.clear()
-        if not self._all():
+        if self._is_empty:
             return True
         try:
             async with asyncio.timeout(timeout_s):
@@ -74,6 +74,10 @@ class ConnectionLimiter:
         except TimeoutError:
             return False
         return True
+
+    @property
+    def _is_empty(self) -> bool:
+        return not (self._pending or self._subscribers or self._producers)
 
     def _all(self) -> list[Connection]:
         return [*self._pending, *self._subscribers, *self._producers]

@@ -21,6 +21,7 @@ from streamtag.server.config import Origin
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import RequestTarget
+from streamtag.text import join_address
 
 STATIC, INDEX = "static", "index.html"
 CONTENT_TYPES = {
@@ -148,8 +149,8 @@ def _static_files() -> dict[str, StaticFile]:
 
 def _serve_file(file: StaticFile, headers: Headers, own: Origin) -> Response:
     """A browser may keep the file, but asks every time whether it is still current."""
-    host = f"[{own.host}]" if ":" in own.host else own.host
-    socket = f"{'wss' if own.scheme == 'https' else 'ws'}://{host}:{own.port}"  # old Safari: 'self' has no sockets
+    scheme = "wss" if own.scheme == "https" else "ws"
+    socket = f"{scheme}://{join_address(own.host, own.port)}"  # old Safari: 'self' has no sockets
     policy = (
         # blob: for what the page creates itself: the code of its audio thread, a file whose length it reads
         "default-src 'none'; script-src 'self' blob:; style-src 'self'; "

@@ -110,6 +110,6 @@ def _identity(path: Path) -> tuple[int, int] | Path:
     return status.st_dev, status.st_ino
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return an error with the system's reason in one line."""
     return OutputError(f"{path}: cannot write: {describe_os_error(error)}")

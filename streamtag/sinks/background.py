@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
@@ -39,14 +39,10 @@ class BackgroundSink(Closing, Sink):
             self._begun[stream.name] = stream, timeline
 
     def write(self, message: Message) -> None:
-        self.write_all((message,))
-
-    def write_all(self, messages: Sequence[Message]) -> None:
-        """Write several messages. Raises the error of a sink that has failed."""
+        """Raises the error of a sink that has failed."""
         self._group.raise_failure()
         with self._changed:
-            for message in messages:
-                self._queue.put(EncodedMessage(message))
+            self._queue.put(EncodedMessage(message))
             self._changed.notify()
 
     def close(self) -> None:

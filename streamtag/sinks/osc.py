@@ -25,7 +25,7 @@ from streamtag.errors import OutputError, SpecError
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import Sink
-from streamtag.text import printable
+from streamtag.text import join_address, printable, unique
 
 if TYPE_CHECKING:
     from pythonosc.osc_message_builder import ArgValue
@@ -48,7 +48,7 @@ class OscTarget:
             raise SpecError(f"OSC: {self}: give HOST:PORT, such as 127.0.0.1:9000")
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_address(self.host, self.port)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -111,18 +111,9 @@ class OscSink(Closing, Sink):
 
 def addresses(tags: Iterable[str]) -> tuple[str, ...]:
     """Return a distinct OSC address for each tag: `female vocal` becomes /streamtag/female_vocal."""
-    used = set(RESERVED)
-    result = []
-    for tag in tags:
-        # OSC 1.0 reserves these characters, and addresses are ASCII
-        base = name = re.sub(r"[^!-~]|[#*,/?\[\]{}]", "_", tag) or "_"
-        count = 1
-        while name in used:
-            count += 1
-            name = f"{base}_{count}"
-        used.add(name)
-        result.append(PREFIX + name)
-    return tuple(result)
+    # OSC 1.0 reserves these characters, and addresses are ASCII
+    names = [re.sub(r"[^!-~]|[#*,/?\[\]{}]", "_", tag) or "_" for tag in tags]
+    return tuple(PREFIX + name for name in unique([*RESERVED, *names], "{}_{}")[len(RESERVED) :])
 
 
 def _client(target: OscTarget, kind: type[SimpleUDPClient]) -> SimpleUDPClient:

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from streamtag.audio.resample import SAMPLE_RATE, Resampler
 from streamtag.audio.source import Closing
-from streamtag.errors import OutputError
 from streamtag.sinks.atomic_file import cannot_write, check_target
-from streamtag.text import describe_os_error
 
 CODEC = "pcm_f32le"  # lossless
 OPTIONS = {"rf64": "auto"}  # beyond 4 GiB, 6 hours at 48 kHz, a WAV needs another kind of header
@@ -70,7 +68,7 @@ class WavFile(Closing):
             self._container.mux(self._stream.encode(None))
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failure(error) from None
+            raise cannot_write(self._path, error) from None
 
     def _open(self, rate: int) -> None:
         try:
@@ -78,7 +76,7 @@ class WavFile(Closing):
             stream = self._container.add_stream(CODEC, rate=rate, layout="mono")
             self._container.start_encoding()  # writes the header, even if no audio follows
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failure(error) from None
+            raise cannot_write(self._path, error) from None
         assert isinstance(stream, AudioStream)
         self._stream, self._rate = stream, rate
 
@@ -93,7 +91,4 @@ class WavFile(Closing):
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failure(error) from None
-
-    def _failure(self, error: Exception) -> OutputError:
-        return OutputError(f"{self._path}: cannot write: {describe_os_error(error)}")
+            raise cannot_write(self._path, error) from None

@@ -85,7 +85,8 @@ def test_streams_begin_in_order_with_their_messages(reader: Reader) -> None:
     with BackgroundSink([reader]) as sink:
         for name in ("a", "b"):
             sink.begin(StreamInfo(name), Timeline(name, ()))
-            sink.write_all([Gap(name, 1.0, 0.5), End(name, 2.0, 4, {})])
+            sink.write(Gap(name, 1.0, 0.5))
+            sink.write(End(name, 2.0, 4, {}))
     assert reader.begun == ["a after 0", "b after 2"]
     assert [message.type for message in reader.messages] == ["gap", "end"] * 2
 
