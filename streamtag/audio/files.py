@@ -69,9 +69,14 @@ class Address:
         if scheme[1].lower() not in schemes:
             *others, last = (f"{scheme}://" for scheme in schemes)
             hint = "; `streamtag listen --from` reads live streams" if scheme[1].lower() in LIVE_SCHEMES else ""
-            label = re.sub("//[^/]*@", "//", printable(where))  # without a password
-            raise SourceError(f"{label}: only {', '.join(others)} and {last} addresses can be opened{hint}")
+            raise SourceError(
+                f"{_without_password(where)}: only {', '.join(others)} and {last} addresses can be opened{hint}"
+            )
         return cls(where, "url", *_names_of_url(where))
+
+
+def _without_password(where: str) -> str:
+    return re.sub("//[^/]*@", "//", printable(where))
 
 
 def _names_of_url(where: str) -> tuple[str, str]:
@@ -82,7 +87,7 @@ def _names_of_url(where: str) -> tuple[str, str]:
         if not parts.hostname:
             raise ValueError("no host in it")
     except ValueError as error:
-        raise SourceError(f"{printable(where)}: not an address: {error}") from None
+        raise SourceError(f"{_without_password(where)}: not an address: {error}") from None
     label = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
     return printable(label), printable(name)

@@ -57,6 +57,10 @@ class ReconnectingSource(LiveSource, Generic[T]):
         self._first_delay_s = self._delay_s = first_delay_s
         self._outages = 0
 
+    @property
+    def xruns(self) -> int:
+        return self._outages
+
     def close(self) -> None:
         self._has_ended = True
         if self._retry is not None:

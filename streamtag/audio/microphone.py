@@ -53,14 +53,13 @@ class DeviceStream:
         system: SoundSystem,
         device: InputDevice,
         channel: int | None,
-        max_channels: int,
         tap: AudioTap | None,
         limits: MicrophoneLimits,
     ) -> None:
-        """channel: the one to use, from 1; None: the mean of up to max_channels. Raises SourceError."""
+        """channel: the one to use, from 1; None: the mean of up to MAX_CHANNELS. Raises SourceError."""
         if channel is not None and channel > device.channels:
             raise SourceError(f"input {device.name}: has {device.channels} channels, so no channel {channel}")
-        channels = min(device.channels, max_channels) if channel is None else channel
+        channels = min(device.channels, MAX_CHANNELS) if channel is None else channel
         frames = max(1, round(BLOCK_S * device.rate))
         used = plural(channels, "channel") if channel is None else f"channel {channel}"
         self.description = f"{device.name}, {device.rate} Hz, {used}"
@@ -169,7 +168,7 @@ class Microphone(ReconnectingSource[DeviceStream]):
 
     @property
     def xruns(self) -> int:
-        return self._outages + self._lost_before + (0 if self._connection is None else self._connection.losses)
+        return super().xruns + self._lost_before + (0 if self._connection is None else self._connection.losses)
 
     def close(self) -> None:
         super().close()
@@ -177,7 +176,7 @@ class Microphone(ReconnectingSource[DeviceStream]):
             self._gone.close()
 
     def _open(self, device: InputDevice) -> DeviceStream:
-        return DeviceStream(self._system, device, self._channel, MAX_CHANNELS, self._tap, self._limits)
+        return DeviceStream(self._system, device, self._channel, self._tap, self._limits)
 
     def _connect(self) -> DeviceStream:
         """Open the device again. Raises SourceError as long as it is not there."""
@@ -189,7 +188,7 @@ class Microphone(ReconnectingSource[DeviceStream]):
             return self._open(find_input(None, inputs))
         same = [d for d in inputs if (d.name, d.host_api) == (self._device.name, self._device.host_api)]
         # an index may be another device's by now
-        name = self._device.name if self._selector.strip().isdigit() else self._selector
+        name = self._device.name if self._selector.strip().isdecimal() else self._selector
         return self._open(same[0] if same else find_input(name, inputs))
 
     def _connected(self, connection: DeviceStream) -> None:

@@ -41,10 +41,6 @@ class UrlStream(ReconnectingSource[PrefetchReader]):
         self._connection_s = 0.0  # of audio from this connection
         super().__init__(self._address.name, self._address.label, PrefetchReader(where, _open_live), first_delay_s)
 
-    @property
-    def xruns(self) -> int:
-        return self._outages
-
     def _connect(self) -> PrefetchReader:
         source = _open_live(self._address.where)
         return PrefetchReader(self._address.where, lambda _: source)

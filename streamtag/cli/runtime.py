@@ -157,6 +157,11 @@ def start_server(config: ServerConfig, greeting: Hello, reporter: Reporter, reso
     server = resources.enter_context(ServerThread(config, greeting))
     reporter.publish_to.append(server.publish)
     reporter.note(f"serving on {server.address}")
+    warn_if_open(config, reporter)
+    return server
+
+
+def warn_if_open(config: ServerConfig, reporter: Reporter) -> None:
+    """Say so if other machines may subscribe without a token."""
     if config.token is None and not is_loopback(config.host):
         reporter.note("anyone who can reach this address can subscribe: --token TOKEN asks for a password")
-    return server

@@ -13,7 +13,7 @@ import typer
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
-from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal
+from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, warn_if_open
 from streamtag.text import is_loopback, plural, usable_cores
 
 if TYPE_CHECKING:
@@ -237,9 +237,6 @@ def _announce(
     reporter.note(f"producers connect to {server.address.replace('http', 'ws', 1)}ingest/NAME")
     more = ", and more when it is measured how many" if scheduler.stats.is_measuring else ""
     reporter.note(f"room for {plural(scheduler.stats.capacity, 'live stream')}{more}")
-    if is_loopback(config.host):
-        return
-    if config.token is None and ingest.token is None:
+    if config.token is None and ingest.token is None and not is_loopback(config.host):
         reporter.note("anyone who can reach this address can send audio: --ingest-token TOKEN asks for a password")
-    if config.token is None:
-        reporter.note("anyone who can reach this address can subscribe: --token TOKEN asks for a password")
+    warn_if_open(config, reporter)

@@ -112,6 +112,7 @@ def test_what_is_not_there_is_an_error(music: Path, argument: str, message: str)
         ("", "is empty"),
         ("http://", "not an address"),
         ("http://[bad/x.mp3", "not an address"),
+        ("http://me:secret@/x", "^http:///x: not an address: no host in it$"),
         (
             "rtsp://me:secret@h/x",
             "^rtsp://h/x: only http:// and https:// .* `streamtag listen --from` reads live streams",

@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.audio.source import AudioChunk, AudioSource
+from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource
 from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
@@ -108,13 +108,13 @@ def live(
         resources.callback(source.close)
         runner = LiveRunner(source, pipeline, Meter(), Limits(seconds), lambda _: None)
         cpu_s, wall_s = time.process_time(), time.monotonic()
-        runner.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
+        runner.run(AudioChunk(NO_SAMPLES, 0.0), lambda: True, lambda: None, {})
         cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
         connected = server.subscribers
         time.sleep(1.0)  # for the last frames to arrive
     spec = tagger.network.spec
     first = min(centres) + round(warm_up_s / spec.hop_s)
-    counted = [frame for frame in centres if frame >= first]
+    counted = {frame for frame in centres if frame >= first}
     delays_s = np.array([arrived - centres[frame] for frame, arrived in arrivals if frame in counted])
     after_ms = 1e3 * (delays_s - source.latency_s - spec.lookahead_s)
     p50, p95, p99 = np.percentile(after_ms, [50, 95, 99]).tolist()

@@ -126,6 +126,7 @@ class TrialRecorder:
 
     def __init__(self, schedule: LoadSchedule, streams: Sequence[int]) -> None:
         self._schedule = schedule
+        self._expected = {stream: schedule.expected(stream) for stream in streams}
         self._arrivals: dict[int, list[tuple[int, float]]] = {stream: [] for stream in streams}
         self._gaps: list[int] = []
         self._refused: set[int] = set()
@@ -145,7 +146,7 @@ class TrialRecorder:
     def is_complete(self) -> bool:
         """True if the last counted frame of every stream has come."""
         for stream, arrivals in self._arrivals.items():
-            expected = self._schedule.expected(stream)
+            expected = self._expected[stream]
             if expected and not (arrivals and arrivals[-1][0] >= expected[-1]):
                 return False
         return True
@@ -163,7 +164,7 @@ class TrialRecorder:
         for stream, arrivals in self._arrivals.items():
             numbers, times = [number for number, _ in arrivals], dict(arrivals)
             repeated += sum(b <= a for a, b in pairwise(numbers))
-            expected = self._schedule.expected(stream)
+            expected = self._expected[stream]
             missing += sum(number not in times for number in expected)
             ready = self._schedule.ready
             delays_s += [times[number] - start - ready(stream, number) for number in expected if number in times]
