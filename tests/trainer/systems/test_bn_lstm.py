@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainer.systems.bn_lstm import EPSILON, MOMENTUM, STEPS, StepNorm
+from trainer.systems.bn_lstm import EPSILON, MOMENTUM, STEPS, BNLSTMLayer, StepNorm
 
 
 def test_a_batch_is_standardised_by_its_own_statistics_frame_by_frame() -> None:
@@ -38,3 +38,18 @@ def test_all_later_frames_share_the_last_statistics() -> None:
     norm.eval()
     late = norm(torch.ones(1, 2, 1), torch.tensor([[STEPS + 5, 10**6]]), 0)
     assert torch.equal(late[0, 0], late[0, 1])
+
+
+def test_training_uses_the_statistics_of_the_batch_and_inference_the_running_ones() -> None:
+    torch.manual_seed(0)
+    layer = BNLSTMLayer(4, 6)
+    x, cells, ages = torch.randn(16, 8, 4), torch.zeros(16, 2, 6), torch.zeros(16, dtype=torch.int64)
+    trained, _ = layer.train()(x, cells, ages, 0.0)
+    used, _ = layer.eval()(x, cells, ages, 0.0)
+    assert not torch.allclose(trained, used, atol=5e-2)
+    layer.train()
+    with torch.no_grad():
+        for _ in range(200):
+            trained, _ = layer(x, cells, ages, 0.0)
+    used, _ = layer.eval()(x, cells, ages, 0.0)
+    torch.testing.assert_close(trained, used, atol=5e-3, rtol=0)

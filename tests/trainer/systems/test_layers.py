@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainer.systems.gru import run_gru
 from trainer.systems.lstm import run_lstm
+from trainer.systems.recurrent import candidate_mask
 
 INPUTS, HIDDEN = 7, 24
 Result = list[Tensor]
@@ -98,3 +99,11 @@ def test_recurrent_dropout_forgets_nothing() -> None:
     with torch.no_grad():
         _, kept = run_gru(gru, torch.randn(5, 50, INPUTS), h, 0.9, torch.float32)
     torch.testing.assert_close(kept, h, atol=1e-5, rtol=0)
+
+
+def test_dropped_candidates_keep_the_mean() -> None:
+    mask = candidate_mask(torch.zeros(300, 20, 1), 50, 0.25)
+    assert mask is not None
+    assert abs(float(mask.mean()) - 1.0) < 0.01
+    assert abs(float((mask == 0).float().mean()) - 0.25) < 0.01
+    assert not torch.equal(mask[0], mask[1]), "drawn anew for each frame"

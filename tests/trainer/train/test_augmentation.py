@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.train.augmentation import FeatureAugmentation, Sequences
+from trainer.train.augmentation import FeatureAugmentation, Sequences, mixup_partners
 from trainer.train.config import TrainConfig
 
 PLAIN = TrainConfig(
@@ -73,6 +73,19 @@ def test_masks_hide_stretches_of_time_and_of_features() -> None:
         assert bool(gone[:, 0].any())
         assert bool(gone[:, -1].any())
     assert int(hidden(replace(PLAIN, time_masks=2)).all(2).sum(1).max()) > FRAMES // 10 - 1
+
+
+def test_dropped_features_keep_the_mean() -> None:
+    own = Sequences(torch.ones(400, 2, WIDTH), torch.zeros(400, 2, 1), torch.ones(400, 2))
+    x = FeatureAugmentation(replace(PLAIN, input_dropout=0.25), OFFSETS).apply(own, 400, slice(0, 400), 1).x
+    assert float(x.mean()) == pytest.approx(1.0, abs=0.02)
+    assert float((x == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(x[:, 0], x[:, 1]), "for the whole sequence"
+
+
+def test_an_odd_last_sequence_is_mixed_with_itself() -> None:
+    assert mixup_partners(5).tolist() == [1, 0, 3, 2, 4]
+    assert mixup_partners(4).tolist() == [1, 0, 3, 2]
 
 
 def test_blends_mix_features_and_targets_alike() -> None:
