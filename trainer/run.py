@@ -32,12 +32,16 @@ State = RecurrentState | Tensor  # streams are axis 0 of every tensor, as `strea
 
 @dataclass(frozen=True)
 class DataSource:
-    """The contents of RUN/data.json: the data set, and which features of its cache the run learns from."""
+    """The contents of RUN/data.json: the data set, which features of its cache the run learns from, and its start.
+
+    `start` is the run's folder or model file whose weights and normalization it began with, if any.
+    """
 
     data: str
     front: str
     seed: int
     passes: int
+    start: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write RUN/data.json. Raises OutputError if that fails."""
@@ -45,7 +49,7 @@ class DataSource:
             write_json(folder / SOURCE, asdict(self))
 
     def check(self, folder: Path) -> None:
-        """Raise SpecError if the run in `folder` was begun with other features. The data set may have moved."""
+        """Raise SpecError if the run in `folder` was begun with something else. The data set may have moved."""
         if (folder / SOURCE).exists():
             found = read_json(folder / SOURCE, OutputError)
             if difference := first_difference({**found, "data": self.data}, asdict(self)):
@@ -122,13 +126,14 @@ class TrainedSystem:
         spec = NetworkSpec(first.input_size, network.hidden, len(network.layers), len(self.tags))  # type: ignore[union-attr, arg-type]
         gru = StackedGRU(spec)
         own = network.state_dict()
-        weights = {
-            f"{name}_l{number}": own[f"layers.{number}.gru.{name}_l0"]
-            for number in range(spec.layers)
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        }
-        gru.gru.load_state_dict(weights)
+        gru.gru.load_state_dict({theirs: own[ours] for theirs, ours in weight_names(spec.layers).items()})
         return normalize, gru, network.head
+
+
+def weight_names(layers: int) -> dict[str, str]:
+    """Return the names of a `Recurrent` network's GRU weights by their names in one nn.GRU of so many layers."""
+    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return {f"{part}_l{number}": f"layers.{number}.gru.{part}_l0" for number in range(layers) for part in parts}
 
 
 def save_run(folder: Path, weights: dict[str, Tensor], trained: TrainedSystem) -> None:

@@ -69,6 +69,13 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     assert tagger.card["name"] == "tones"
     assert tagger.card["licence"] == "CC0-1.0"
     assert tagger.card["clips"] == {"train": 64, "valid": 32}
+    words = (*words, "--passes", 1, "--out", tmp_path / "tuned", "--set", "epochs=1")
+    code, result, _ = run(*words, "--start", model)
+    assert code == 0
+    assert json.loads(result)["roc_auc"] > 0.7
+    code, _, err = run(*words)
+    assert code == 1
+    assert f"was begun with start = {model}, not None" in err
     assert tagger.card["scores"]["all"]["roc_auc"] == pytest.approx(figures["parts"]["all"]["roc_auc"], abs=0.02)
 
 

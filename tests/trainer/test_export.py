@@ -16,6 +16,7 @@ from trainer.data.manifest import Manifest
 from trainer.evaluate.evaluated_model import decodable, open_model
 from trainer.evaluate.figures import Options, evaluate
 from trainer.features.cache import Cache
+from trainer.run import load_run
 from trainer.train.checkpoint import load
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import load_data
@@ -29,7 +30,7 @@ def runs(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFact
     short = replace(small, epochs=2)
     for _ in Run(root / "first", short, data).epochs():
         pass
-    for _ in Run(root / "second", replace(short, rate=2 * small.rate), data, start=root / "first").epochs():
+    for _ in Run(root / "second", replace(short, rate=2 * small.rate), data, start=load_run(root / "first")).epochs():
         pass
     for _ in Run(root / "other", replace(short, epochs=1, system="Scat-2L-33H-GRU"), data).epochs():
         pass

@@ -104,7 +104,7 @@ def test_train_can_go_on_with_its_runs(tmp_path: Path, config: reproduce.Reprodu
     task = make_tasks(tmp_path)[0]
     next(reproduce.run_tasks([task], config))
     facts = json.loads((task.folder / "data.json").read_text())
-    assert facts == {"data": str(manifest.root.resolve()), "front": "scattering", "seed": 1, "passes": 0}
+    assert facts == {"data": str(manifest.root.resolve()), "front": "scattering", "seed": 1, "passes": 0, "start": None}
 
 
 def test_the_whole_table_is_the_default_of_the_paper(tmp_path: Path) -> None:

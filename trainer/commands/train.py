@@ -30,7 +30,10 @@ def command(
     seed: options.Seed = 1,
     device: options.Device = "auto",
     threads: options.Threads = options.CORES,
-    start: Annotated[Path | None, typer.Option(help="another run's folder: begin with its best weights")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="a run's folder, a model file, or `shipped`: begin with its weights and normalization"),
+    ] = None,
 ) -> None:
     """Train on the features, validating after every epoch.
 
@@ -43,6 +46,7 @@ def command(
     from trainer.data.manifest import TRAIN
     from trainer.features.cache import Cache
     from trainer.run import DataSource
+    from trainer.start import SHIPPED, load_start
     from trainer.train.config import with_settings
     from trainer.train.dataset import load_data
     from trainer.train.distributed import distributed_group, open_device
@@ -54,7 +58,9 @@ def command(
     place = open_device(device)
     store = Cache(options.cache_folder(folder, cache), read_dataset(folder), config.plan.front, seed)
     passes = store.complete_passes() if passes is None else passes
-    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes)
+    begin = load_start(start, config, store.manifest.tags) if start else None
+    origin = str(Path(start).resolve()) if start and start != SHIPPED else start
+    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin)
     progress = progress_bar()
     with distributed_group(place) as group:
         source.check(out)
@@ -62,9 +68,9 @@ def command(
             source.write(out)
         progress.disable = not group.is_first  # before it starts: disabled later, its thread would never end
         with progress:
-            task = progress.add_task("reading", total=len(store.manifest.split(TRAIN)))
-            data = load_data(store, config, passes, lambda: progress.advance(task))
-            best_epoch, best = _train(Run(out, config, data, place, start, group), progress)
+            task = progress.add_task("reading", total=len(store.manifest.split(TRAIN)), visible=begin is None)
+            data = load_data(store, config, passes, lambda: progress.advance(task), begin)
+            best_epoch, best = _train(Run(out, config, data, place, begin, group), progress)
         if group.is_first:
             print(json.dumps({"best_epoch": best_epoch, "roc_auc": round(best, 4)}))
 

@@ -15,6 +15,7 @@ from trainer.features.cache import Cache
 from trainer.features.frame_store import Half
 from trainer.features.frontends import level_offsets
 from trainer.features.normalization import Normalizer, fit, normalizer
+from trainer.run import TrainedSystem
 from trainer.train.config import TrainConfig
 
 
@@ -60,7 +61,8 @@ class FeatureDataset:
 class TrainingData:
     """Everything that a run learns from and is validated with.
 
-    `targets` [n, C] are those of the validation clips. `normalize` is fitted to the unchanged training clips.
+    `targets` [n, C] are those of the validation clips. `normalize` is fitted to the unchanged training clips, or that
+    of the weights the run begins with.
     `offsets` [2, P]: what a decibel of loudness, and of tilt per octave, adds to the features.
     """
 
@@ -73,26 +75,35 @@ class TrainingData:
     offsets: Array
 
 
-def load_data(cache: Cache, config: TrainConfig, passes: int, on_clip: Callable[[], None]) -> TrainingData:
+def load_data(
+    cache: Cache, config: TrainConfig, passes: int, on_clip: Callable[[], None], start: TrainedSystem | None = None
+) -> TrainingData:
     """Read the cache with `passes` augmented passes; `on_clip` is called for each training clip.
 
+    The normalization is that of `start`, if given: its weights know no other.
     Raises ManifestError if clips or frames are missing.
     """
     manifest = cache.manifest
     training, validation = manifest.split(TRAIN), manifest.split(VALID)
     dataset = load_dataset(cache, training, range(passes + 1), config)
     valid = load_dataset(cache, validation, (0,), config)
-    normalize = normalizer(cache.front.name, config.normalization)
-
-    def clips() -> Iterator[Array]:
-        for index in training:
-            yield cache.read(0, manifest.clips[index].clip_id)
-            on_clip()
-
-    fit(normalize, clips())
+    normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
     offsets = level_offsets(cache.front, normalize.std.numpy(), config.compression)
     valid_targets = targets.clip_targets(manifest)[validation]
     return TrainingData(dataset, valid, manifest.tags, valid_targets, cache.front.hop_s, normalize, offsets)
+
+
+def _fitted(cache: Cache, clips: NDArray[np.int64], config: TrainConfig, on_clip: Callable[[], None]) -> Normalizer:
+    """Return the normalization fitted to the unchanged clips."""
+    normalize = normalizer(cache.front.name, config.normalization)
+
+    def read() -> Iterator[Array]:
+        for index in clips:
+            yield cache.read(0, cache.manifest.clips[index].clip_id)
+            on_clip()
+
+    fit(normalize, read())
+    return normalize
 
 
 def load_dataset(cache: Cache, clips: NDArray[np.int64], passes: Sequence[int], config: TrainConfig) -> FeatureDataset:

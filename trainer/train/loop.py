@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from streamtag.model import where
 from trainer.evaluate import metrics
 from trainer.files import report_write_errors, write_json
-from trainer.run import BEST, CHECKPOINT, SETTINGS, WEIGHT, TrainedSystem, check_settings, save_run
+from trainer.run import CHECKPOINT, SETTINGS, TrainedSystem, check_settings, save_run
 from trainer.systems import Dropout
 from trainer.train.batches import Batch, Batches
 from trainer.train.checkpoint import load, matching, save
@@ -44,12 +44,12 @@ class Run:
         config: TrainConfig,
         data: TrainingData,
         device: torch.device | str = "cpu",
-        start: Path | None = None,
+        start: TrainedSystem | None = None,
         group: Group | None = None,
     ) -> None:
-        """Open the run in `folder`, or begin it, with the best weights of the run in `start` if given.
+        """Open the run in `folder`, or begin it, with the weights of `start` (see `load_start`) if given.
 
-        Raises ManifestError if those belong to another network, SpecError if `folder` has a run with other settings.
+        `data` was then loaded with `start`, too. Raises SpecError if `folder` has a run with other settings.
         """
         self.folder, self.config, self.data = folder, config, data
         self.device, self.group = torch.device(device), group or Group()
@@ -63,8 +63,7 @@ class Run:
         if start is None:
             self._initialize_head()
         else:
-            own = self.network.state_dict()
-            self.network.load_state_dict(matching(load(start / BEST)[0], own, WEIGHT, start))
+            self.network.load_state_dict(start.network.state_dict())
         self.average = {name: weight.detach().clone() for name, weight in self.network.state_dict().items()}
         self.optimizer = self._make_optimizer()
         self.epoch, self.step, self.best, self.best_epoch = 0, 0, -1.0, 0

@@ -120,21 +120,6 @@ def test_stops_when_validation_no_longer_improves(data: TrainingData, small: Tra
     assert len(list(run.epochs())) == run.best_epoch + 2 < 50
 
 
-def test_begins_with_the_best_weights_of_another_run(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
-    first = Run(tmp_path / "first", replace(small, epochs=4), data)
-    best = max(epoch.roc_auc for epoch in first.epochs())
-    gentle = replace(small, epochs=1, rate=1e-9)
-    after = next(iter(Run(tmp_path / "second", gentle, data, start=tmp_path / "first").epochs()))
-    assert after.roc_auc == pytest.approx(best, abs=1e-3)
-    fresh = next(iter(Run(tmp_path / "third", gentle, data).epochs()))
-    assert fresh.roc_auc < best - 0.01, "the best weights are better than fresh ones"
-    for name in ("Scat-2L-33H-GRU", "Scat-2L-32H-LSTM", "Scat-3L-32H-GRU"):
-        with pytest.raises(ManifestError, match="another network"):
-            Run(tmp_path / "fourth", replace(small, system=name), data, start=tmp_path / "first")
-    with pytest.raises(ManifestError, match="no training file"):
-        Run(tmp_path / "fifth", small, data, start=tmp_path / "nowhere")
-
-
 def test_the_best_epoch_can_be_loaded(data: TrainingData, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
     run = Run(tmp_path, replace(small, epochs=1, precision="float32"), data)
     (only,) = run.epochs()

@@ -1,0 +1,53 @@
+"""What a run begins with: the best weights of another run, or those of a model file such as the shipped one.
+
+Weights belong to the normalization they were trained with, so a run that begins with them keeps its constants.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamtag.api import SHIPPED_MODEL
+from streamtag.errors import ManifestError
+from streamtag.model import TaggerNetwork
+from streamtag.model.model_file import load_tagger
+from trainer.features.frontends import FRONTENDS
+from trainer.run import TrainedSystem, load_run, weight_names
+from trainer.train.config import TrainConfig
+
+SHIPPED = "shipped"  # stands for the model file in streamtag
+
+
+def load_start(name: str, config: TrainConfig, tags: tuple[str, ...]) -> TrainedSystem:
+    """Load the weights and normalization that a run with these settings and tags begins with, on the CPU.
+
+    `name` is a run's folder, a model file or `shipped`. Raises ManifestError if it is neither or does not fit the run.
+    """
+    path = SHIPPED_MODEL if name == SHIPPED else Path(name)
+    start = load_run(path) if path.is_dir() else from_tagger(load_tagger(path), name)
+    for what, found, expected in (
+        ("of another network", start.config.system, config.system),
+        ("for another compression", start.config.compression, config.compression),
+    ):
+        if found != expected:
+            raise ManifestError(f"{name}: its weights are {what}: {found}, not {expected}")
+    if start.tags != tags:
+        raise ManifestError(f"{name}: its tags are not those of the data set, or in another order")
+    return start
+
+
+def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
+    """Return the network of a model file for training. Raises ManifestError if its input is not the trainer's."""
+    spec = tagger.gru.spec
+    config = TrainConfig(
+        system=f"Scat-{spec.layers}L-{spec.hidden}H-GRU", compression=tagger.normalization.spec.compression
+    )
+    if tagger.spec != FRONTENDS["scattering"].spec or tagger.normalization.spec != config.normalization:
+        raise ManifestError(f"{name}: its scattering or normalization has other settings than the trainer's")
+    network = config.plan.build(spec.inputs, spec.outputs)
+    own = tagger.gru.gru.state_dict()
+    weights = {ours: own[theirs] for theirs, ours in weight_names(spec.layers).items()}
+    head = {f"head.{part}": weight for part, weight in tagger.head.state_dict().items()}
+    network.load_state_dict({**weights, **head})
+    network.eval().requires_grad_(False)
+    return TrainedSystem(config.plan, config, tuple(tagger.tags), tagger.normalization, network, {})
