@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
 from streamtag.model.model_file import load_tagger
 from streamtag.model.network import TaggerNetwork
+from streamtag.spec import ConceptSpec
 
 SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
 
@@ -24,13 +26,17 @@ SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
 class Result:
     """Frames of one file. times [F]: window centres, s. probs [F, tags]. summary: each tag's mean.
 
-    seconds: length of the audio. warnings: damage that was skipped.
+    concepts: names of groups of tags that mean the same. concept_probs [F, concepts]: that any of them applies,
+    calibrated. concept_summary: each concept's mean. seconds: length of the audio. warnings: damage that was skipped.
     """
 
     tags: list[str]
     times: NDArray[np.float64]
     probs: NDArray[np.float32]
     summary: dict[str, float]
+    concepts: list[str]
+    concept_probs: NDArray[np.float32]
+    concept_summary: dict[str, float]
     seconds: float
     warnings: tuple[str, ...] = ()
 
@@ -53,6 +59,11 @@ class Tagger:
         return self.network.thresholds
 
     @property
+    def concepts(self) -> tuple[ConceptSpec, ...]:
+        """Groups of tags that mean the same: name, category, tags, calibration, threshold."""
+        return self.network.concepts
+
+    @property
     def card(self) -> dict[str, Any]:
         """The origin of the model, and its scores."""
         return self.network.card
@@ -66,11 +77,15 @@ class Tagger:
         with PrefetchReader(str(where)) as reader:
             blocks = [self._probs(session.feed(samples)) for samples in reader if len(samples)]
         probs = np.concatenate([*blocks, self._probs(session.flush())])
+        concepts, concept_probs = [concept.name for concept in self.concepts], self.network.concept_map(probs)
         return Result(
             tags=list(self.tags),
             times=np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s,
             probs=probs,
-            summary=dict(zip(self.tags, probs.mean(axis=0, dtype=np.float64).tolist(), strict=True)),
+            summary=_means(self.tags, probs),
+            concepts=concepts,
+            concept_probs=concept_probs,
+            concept_summary=_means(concepts, concept_probs),
             seconds=session.seconds,
             warnings=tuple(reader.warnings),
         )
@@ -78,6 +93,10 @@ class Tagger:
     def _probs(self, frames: list[TagFrame]) -> NDArray[np.float32]:
         """Return [f, tags] as an array of its own, which takes a fraction of the frames' memory."""
         return np.array([frame.probs for frame in frames], np.float32).reshape(-1, len(self.tags))
+
+
+def _means(names: Sequence[str], probs: NDArray[np.float32]) -> dict[str, float]:
+    return dict(zip(names, probs.mean(axis=0, dtype=np.float64).tolist(), strict=True))
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> Tagger:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Literal, Self, get_args
 
 from streamtag.errors import SpecError
 
 Compression = Literal["none", "log"]
+CATEGORIES = ("genre", "instrument", "voice", "mood")  # of concepts
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,44 @@ class NetworkSpec(_Spec):
 
     def __post_init__(self) -> None:
         self._check_integers("inputs", "hidden", "layers", "outputs")
+
+
+@dataclass(frozen=True)
+class ConceptSpec(_Spec):
+    """Tags that mean the same to a listener, and the calibrated probability that any of them applies.
+
+    With u = 1 - (1 - p1)(1 - p2)... over its tags' probabilities, the concept's is sigmoid(scale * logit(u) + offset).
+    threshold: the probability from which on it counts as present; None: there is no evidence for one, so it never
+    counts as present.
+    """
+
+    name: str
+    category: str
+    tags: tuple[str, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+    threshold: float | None = 0.5
+
+    def __post_init__(self) -> None:
+        self._check(isinstance(self.name, str) and self.name != "", "a concept needs a name")
+        self._check(self.category in CATEGORIES, f"{self.name}: category must be one of {', '.join(CATEGORIES)}")
+        are_names = isinstance(self.tags, tuple) and all(isinstance(tag, str) for tag in self.tags)
+        self._check(are_names and len(self.tags) > 0, f"{self.name}: tags must be names, and at least one")
+        self._check(len(set(self.tags)) == len(self.tags), f"{self.name}: a tag occurs twice")
+        for name in ("scale", "offset"):
+            self._check(_is_finite(getattr(self, name)), f"{self.name}: {name} must be a finite number")
+        level = self.threshold
+        is_level = level is None or (_is_finite(level) and 0 < level < 1)
+        self._check(is_level, f"{self.name}: threshold must lie between 0 and 1, or be null")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Create a concept from JSON, where its tags are a list. Raises SpecError as the others do."""
+        if not isinstance(values, dict):
+            raise SpecError(f"{cls.__name__}: a concept must be an object")
+        tags = values.get("tags")
+        return super().from_dict({**values, "tags": tuple(tags)} if isinstance(tags, list) else values)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

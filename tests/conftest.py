@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -29,7 +29,7 @@ from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGR
 from streamtag.model.model_file import save_tagger
 from streamtag.protocol.messages import Frame
 from streamtag.protocol.selection import Selection
-from streamtag.spec import NetworkSpec, NormalizationSpec
+from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec
 
 if TYPE_CHECKING:
     from tests.audio.virtual_microphone import VirtualMicrophone
@@ -43,6 +43,11 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 Need = Callable[[str, bool, str], None]
 TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
+CONCEPTS = (  # of a model with 50 tags: most are in none
+    ConceptSpec("guitar", "instrument", ("guitar",), 1.2, 0.3, 0.5),
+    ConceptSpec("male vocals", "voice", ("male vocal", "tag 03"), 0.8, -0.5, 0.6),
+    ConceptSpec("rare", "mood", ("tag 04", "tag 05", "tag 06"), threshold=None),
+)
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +67,16 @@ def need() -> Need:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file: everything of the real thing, but one small GRU layer that was never trained."""
+    return _save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
+
+
+@pytest.fixture(scope="session")
+def concept_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with CONCEPTS."""
+    return _save_model(tmp_path_factory.mktemp("model") / "concepts.safetensors", CONCEPTS)
+
+
+def _save_model(path: Path, concepts: Sequence[ConceptSpec] | None = None) -> Path:
     torch.manual_seed(20)
     front, network = ScatteringSpec(), NetworkSpec(hidden=16, layers=1)
     head = torch.nn.Linear(network.hidden, len(TAGS))
@@ -76,8 +91,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TAGS,
         (0.5,) * len(TAGS),
         card,
+        concepts,
     )
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
     save_tagger(tagger, path)
     return path
 

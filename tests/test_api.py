@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 import streamtag
 from streamtag.errors import DeviceError, ModelFileError, SourceError
+from streamtag.model import ConceptMap
+from tests.conftest import CONCEPTS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -90,6 +92,11 @@ class TestLoad:
         assert tagger.device == "cpu"
         assert tagger.path == model
 
+    def test_concepts(self, tagger: streamtag.Tagger, concept_model: Path) -> None:
+        """A model file without them has one per tag."""
+        assert streamtag.load(concept_model, "cpu").concepts == CONCEPTS
+        assert [concept.name for concept in tagger.concepts] == list(tagger.tags)
+
     def test_a_missing_model(self, tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match=r"none\.safetensors"):
             streamtag.load(tmp_path / "none.safetensors")
@@ -126,6 +133,15 @@ class TestTag:
         assert list(result.summary.values()) == pytest.approx(result.probs.mean(axis=0))
         assert result.warnings == ()
         assert result.probs.std(axis=0).max() > 0.01  # it depends on the audio
+
+    def test_concepts_stand_beside_the_tags(self, concept_model: Path, song: Path) -> None:
+        result = streamtag.load(concept_model, "cpu").tag(song)
+        assert result.concepts == [concept.name for concept in CONCEPTS]
+        assert result.concept_probs.shape == (157, 3)
+        assert result.concept_probs == pytest.approx(ConceptMap(result.tags, CONCEPTS)(result.probs))
+        assert result.concept_summary == pytest.approx(
+            dict(zip(result.concepts, result.concept_probs.mean(axis=0).tolist(), strict=True))
+        )
 
     def test_a_file_gives_the_frames_of_a_session(self, tagger: streamtag.Tagger, song: Path) -> None:
         session = streamtag.Session(tagger)

@@ -86,6 +86,8 @@ class SessionPool(Closing):
             raise SpecError(f"{processes} worker processes: there must be 1 or more, and the model on the CPU")
         self.slots = slots
         self.spec = tagger.network.spec
+        self.tags, self.concepts = tagger.network.tags, tagger.network.concepts
+        self._concept_map = tagger.network.concept_map
         self._workers = (
             None
             if processes is None
@@ -168,7 +170,8 @@ class SessionPool(Closing):
         if not batch:
             return []
         probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
-        return [(session, session._buffer.complete_hop(row)) for session, row in zip(batch, probs, strict=True)]
+        rows = zip(batch, probs, self._concept_map(probs), strict=True)
+        return [(session, session._buffer.complete_hop(*values)) for session, *values in rows]
 
     def warm_up(self, max_batch: int) -> None:
         """Step 1, 2, 4 ... and up to `max_batch` streams of silence, since the first step of each size is slow.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamtag.spec import ScatteringSpec
 
+NO_PROBS: NDArray[np.float32] = np.zeros(0, np.float32)
 RECEPTIVE_FIELD_HOPS = 8  # after so many hops of silence the front end holds nothing else
 
 
@@ -17,6 +18,7 @@ RECEPTIVE_FIELD_HOPS = 8  # after so many hops of silence the front end holds no
 class TagFrame:
     """The probabilities [tags] of the window from start to end, in stream seconds; the first start is negative.
 
+    concept_probs [K]: of the concepts, in the model's order.
     latency_s: of a live stream, how long after the sound at the window's centre the probabilities were available.
     """
 
@@ -25,12 +27,19 @@ class TagFrame:
     end: float
     probs: NDArray[np.float32]
     latency_s: float | None = None
+    concept_probs: NDArray[np.float32] = field(default_factory=lambda: NO_PROBS)
 
     @classmethod
-    def at(cls, index: int, spec: ScatteringSpec, probs: NDArray[np.float32]) -> Self:
+    def at(
+        cls,
+        index: int,
+        spec: ScatteringSpec,
+        probs: NDArray[np.float32],
+        concept_probs: NDArray[np.float32] = NO_PROBS,
+    ) -> Self:
         """Return the frame with this number, which is centred at sample hop * index."""
-        centre, half = index * spec.hop, spec.window / 2
-        return cls(index, (centre - half) / spec.sample_rate, (centre + half) / spec.sample_rate, probs)
+        centre, half, rate = index * spec.hop, spec.window / 2, spec.sample_rate
+        return cls(index, (centre - half) / rate, (centre + half) / rate, probs, None, concept_probs)
 
     @property
     def time(self) -> float:
@@ -77,8 +86,8 @@ class StreamPosition:
         skipped = max(0, samples // self._spec.hop - RECEPTIVE_FIELD_HOPS)
         return samples - skipped * self._spec.hop, skipped
 
-    def next_frame(self, probs: NDArray[np.float32]) -> TagFrame | None:
-        """Return the next frame with these probabilities [tags], or None if its centre lies in a gap."""
+    def next_frame(self, probs: NDArray[np.float32], concept_probs: NDArray[np.float32]) -> TagFrame | None:
+        """Return the next frame with these probabilities [tags] and [concepts], or None if its centre is in a gap."""
         index, centre = self.frames, self.frames * self._spec.hop
         self.frames += 1
         if self.gaps:
@@ -86,4 +95,4 @@ class StreamPosition:
             self.gaps = tuple(gap for gap in self.gaps if gap[1] > centre + self._spec.hop)
             if is_missing:
                 return None
-        return TagFrame.at(index, self._spec, probs)
+        return TagFrame.at(index, self._spec, probs, concept_probs)

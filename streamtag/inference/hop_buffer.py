@@ -131,12 +131,12 @@ class HopBuffer:
                 return item, must_reset
         return None, must_reset
 
-    def complete_hop(self, probs: NDArray[np.float32]) -> list[TagFrame]:
-        """Return the frame, if any, of the last hop taken, for which the network gave probs [tags]."""
+    def complete_hop(self, probs: NDArray[np.float32], concept_probs: NDArray[np.float32]) -> list[TagFrame]:
+        """Return the frame, if any, of the last hop taken, for which the network gave probs [tags] and [concepts]."""
         if not self._has_started:  # this hop only filled the look-ahead
             self._has_started = True
             return []
-        frame = self.position.next_frame(probs)
+        frame = self.position.next_frame(probs, concept_probs)
         return [] if frame is None else [frame]
 
     def export_state(self) -> HopBufferState:

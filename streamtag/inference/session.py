@@ -13,6 +13,7 @@ from streamtag.inference.frame import StreamPosition, TagFrame
 
 if TYPE_CHECKING:
     from streamtag.model import TaggerNetwork
+    from streamtag.spec import ConceptSpec
 
 MAX_STEP_S = 16.0  # audio that goes through the network at once, which bounds the memory
 
@@ -42,6 +43,16 @@ class Session:
         """Begin a new stream; everything of the old one is dropped."""
         self._position = StreamPosition(self._spec)
         self._state: Any = None  # allocated by the first step, so that a reset costs nothing
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The model's tags, in the order of a frame's `probs`."""
+        return self._network.tags
+
+    @property
+    def concepts(self) -> tuple[ConceptSpec, ...]:
+        """The model's concepts, in the order of a frame's `concept_probs`."""
+        return self._network.concepts
 
     @property
     def seconds(self) -> float:
@@ -97,5 +108,6 @@ class Session:
 
     def _number(self, probs: torch.Tensor) -> list[TagFrame]:
         """Return the frames of the stream's next probabilities [1, f, tags]."""
-        frames = map(self._position.next_frame, probs[0].float().cpu().numpy())
+        rows = probs[0].float().cpu().numpy()
+        frames = map(self._position.next_frame, rows, self._network.concept_map(rows))
         return [frame for frame in frames if frame is not None]

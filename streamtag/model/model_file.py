@@ -1,6 +1,7 @@
-"""A tagger as one self-describing safetensors file: weights, settings, tags, thresholds, card.
+"""A tagger as one self-describing safetensors file: weights, settings, tags, thresholds, concepts, card.
 
-The header's metadata holds JSON texts. Loading takes a path and nothing else, and runs no code from the file.
+The header's metadata holds JSON texts. Loading takes a path and nothing else, and runs no code from the
+file. The concepts may be missing, as in older files: each tag is then one of its own.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from streamtag.model.network import TaggerNetwork
 from streamtag.model.normalization import Normalization
 from streamtag.model.recurrent import StackedGRU
 from streamtag.model.scattering import Scattering
-from streamtag.spec import NetworkSpec, NormalizationSpec, ScatteringSpec
+from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec, ScatteringSpec
 from streamtag.text import describe_os_error
 
 FORMAT = "streamtag-model-1"
 MAX_PARAMETERS = 100_000_000  # that a file may request before anything is allocated
 READ_SIZE = 1 << 20  # bytes
 _KEYS = ("scattering", "normalization", "network", "tags", "thresholds", "card")
+_OPTIONAL_KEYS = ("concepts",)
 
 
 def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork:
@@ -39,7 +41,8 @@ def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a streamtag model file of this version")
     try:
-        description = {key: json.loads(metadata[key]) for key in _KEYS}
+        keys = (*_KEYS, *(key for key in _OPTIONAL_KEYS if key in metadata))
+        description = {key: json.loads(metadata[key]) for key in keys}
         return _build(str(path), description, tensors).to(device)
     except (KeyError, TypeError, ValueError, SpecError) as error:
         raise ModelFileError(f"{path}: damaged model description: {error}") from error
@@ -105,6 +108,7 @@ def _describe(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]
         "network": tagger.gru.spec.to_dict(),
         "tags": list(tagger.tags),
         "thresholds": [round(t, 4) for t in tagger.thresholds],
+        "concepts": [concept.to_dict() for concept in tagger.concepts],
         "card": tagger.card,
     }
     return description, _tensors(tagger.normalization, tagger.gru, tagger.head)
@@ -119,6 +123,7 @@ def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -
     normalization = NormalizationSpec.from_dict(description["normalization"])
     network = NetworkSpec.from_dict(description["network"])
     tags, thresholds, card = _parse_description(description)
+    concepts = _parse_concepts(description["concepts"]) if "concepts" in description else None
     if _parameter_count(network) > MAX_PARAMETERS:
         raise ModelFileError(f"{name}: a network of more than {MAX_PARAMETERS:,} parameters")
     try:
@@ -130,7 +135,7 @@ def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -
         for prefix, module in _modules(front_end[1], gru, head).items():
             own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
             module.load_state_dict(own, assign=True)
-        return TaggerNetwork(*front_end, gru, head, tags, thresholds, card)
+        return TaggerNetwork(*front_end, gru, head, tags, thresholds, card, concepts)
     except SpecError as error:
         raise ModelFileError(f"{name}: settings that do not fit: {error}") from error
 
@@ -144,6 +149,12 @@ def _parse_description(description: dict[str, Any]) -> tuple[list[str], list[flo
     if not isinstance(card, dict):
         raise ValueError("the card must be an object")
     return tags, [float(t) for t in thresholds], card
+
+
+def _parse_concepts(values: Any) -> list[ConceptSpec]:
+    if not isinstance(values, list):
+        raise ValueError("concepts must be a list")
+    return [ConceptSpec.from_dict(value) for value in values]
 
 
 def _is_probability(value: object) -> bool:

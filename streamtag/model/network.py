@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
+from streamtag.model.concepts import ConceptMap, default_concepts
 from streamtag.model.normalization import Normalization
 from streamtag.model.recurrent import StackedGRU
 from streamtag.model.scattering import Scattering, ScatteringState
 from streamtag.model.streaming import where
-from streamtag.spec import ScatteringSpec
+from streamtag.spec import ConceptSpec, ScatteringSpec
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TaggerNetwork(nn.Module):
     """audio [N, T] at 16 kHz -> probabilities [N, F, tags], one frame per hop.
 
     `thresholds` are the probabilities from which each tag counts as present; `card` states the origin of the weights.
+    `concepts` group tags that mean the same, and `concept_map` gives their probabilities.
     Raises SpecError if the parts do not fit each other.
     """
 
@@ -41,7 +43,9 @@ class TaggerNetwork(nn.Module):
         tags: Sequence[str],
         thresholds: Sequence[float],
         card: dict[str, Any],
+        concepts: Sequence[ConceptSpec] | None = None,
     ) -> None:
+        """concepts: None: each tag is a concept of its own."""
         super().__init__()
         if gru.spec.inputs != scattering.path_count:
             raise SpecError(f"network: {gru.spec.inputs} inputs for {scattering.path_count} scattering paths")
@@ -49,7 +53,12 @@ class TaggerNetwork(nn.Module):
             raise SpecError("network: tags, thresholds and outputs differ in number, or a tag occurs twice")
         self.scattering, self.normalization, self.gru, self.head = scattering, normalization, gru, head
         self.tags, self.thresholds, self.card = tuple(tags), tuple(thresholds), card
+        self.concept_map = ConceptMap(self.tags, default_concepts(tags, thresholds) if concepts is None else concepts)
         self.eval().requires_grad_(False)
+
+    @property
+    def concepts(self) -> tuple[ConceptSpec, ...]:
+        return self.concept_map.concepts
 
     @property
     def spec(self) -> ScatteringSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_a_batch_of_any_size_gives_what_each_stream_gives_alone(tagger: Tagger, 
     audios = [noise(1500 * (n + 2), n) for n in range(streams)]
     for frames, audio in zip(tag_together(SessionPool(tagger, streams), audios), audios, strict=True):
         agree(frames, tag_alone(tagger, audio))
+
+
+def test_frames_of_a_batch_have_the_concepts_that_they_have_alone(concept_model: Path) -> None:
+    tagger, audios = load(concept_model, "cpu"), [noise(30_000, n) for n in range(3)]
+    for frames, audio in zip(tag_together(SessionPool(tagger, 3), audios), audios, strict=True):
+        assert {frame.concept_probs.shape for frame in frames} == {(3,)}
+        alone = [frame.concept_probs for frame in tag_alone(tagger, audio)]
+        np.testing.assert_allclose([frame.concept_probs for frame in frames], alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("is_captured", [False, True])

@@ -41,6 +41,9 @@ class ToyNetwork(torch.nn.Module):
         after = torch.cat([state, audio], dim=1)
         return self._frames(after, self._count(state.shape[1]), self._count(after.shape[1])), after
 
+    def concept_map(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return probs
+
     def reset_context(self, state: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(state)
 

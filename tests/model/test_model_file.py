@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamtag.errors import ModelFileError, OutputError, SpecError, StreamtagError
-from streamtag.model import TaggerNetwork, load_tagger, save_tagger
+from streamtag.model import ConceptSpec, TaggerNetwork, load_tagger, save_tagger
+from streamtag.model.model_file import deserialize, serialize
 
 
 @pytest.fixture
@@ -92,6 +93,13 @@ def _text(key: str, text: str) -> Any:
     return lambda metadata, _: metadata.update({key: text})
 
 
+CONCEPT = ConceptSpec("many", "mood", ("tag 0", "tag 3"), 1.5, -0.25, None).to_dict()
+
+
+def _concepts(*changes: dict[str, Any]) -> Any:
+    return _text("concepts", json.dumps([{**CONCEPT, **change} for change in changes]))
+
+
 DAMAGES = {
     "layers": (_set("network", layers=4), "missing or unknown tensors"),
     "hidden": (_set("network", hidden=64), "shape"),
@@ -106,6 +114,14 @@ DAMAGES = {
     "too few tags": (_text("tags", '["a"]'), "do not fit"),
     "a tag twice": (_text("tags", '["a", "a", "b", "c", "d"]'), "do not fit"),
     "thresholds": (_text("thresholds", "[0.1, 0.2, 0.3, 0.4, NaN]"), "damaged model description"),
+    "concepts no list": (_text("concepts", "{}"), "damaged model description: concepts must be a list"),
+    "concepts null": (_text("concepts", "null"), "damaged model description: concepts must be a list"),
+    "a concept no object": (_text("concepts", "[7]"), "damaged model description: ConceptSpec"),
+    "no concepts": (_concepts(), "do not fit: concepts: there must be at least one"),
+    "a concept twice": (_concepts({}, {}), "do not fit: concepts: .* no name twice"),
+    "an unknown tag": (_concepts({"tags": ["tag 9"]}), "many: 'tag 9' is not a tag of the model"),
+    "a concept's scale": (_concepts({"scale": float("nan")}), "many: scale must be a finite number"),
+    "a concept's threshold": (_concepts({"threshold": 1.5}), "many: threshold must lie between 0 and 1"),
     "card": (_text("card", "[]"), "damaged model description"),
     "no spec": (lambda metadata, _: metadata.pop("network"), "damaged model description"),
     "no tensor": (lambda _, tensors: tensors.pop("head.bias"), "head.bias"),
@@ -126,6 +142,20 @@ def test_contents_that_do_not_fit_the_settings_are_refused(path: Path, name: str
     with pytest.raises(ModelFileError, match=message) as caught:
         load_tagger(path)
     assert "\n" not in str(caught.value)
+
+
+def test_concepts_are_stored_and_a_file_without_them_has_one_per_tag(path: Path) -> None:
+    metadata, tensors = read(path)
+    save_file(tensors, path, {**metadata, "concepts": json.dumps([CONCEPT])})
+    loaded = load_tagger(path)
+    assert loaded.concepts == (ConceptSpec("many", "mood", ("tag 0", "tag 3"), 1.5, -0.25, None),)
+    save_tagger(loaded, path)
+    assert load_tagger(path).concepts == loaded.concepts
+    assert deserialize(*serialize(loaded)).concepts == loaded.concepts
+    del metadata["concepts"]
+    save_file(tensors, path, metadata)
+    concepts = load_tagger(path).concepts
+    assert [(concept.name, concept.tags) for concept in concepts] == [(f"tag {n}", (f"tag {n}",)) for n in range(5)]
 
 
 def test_an_untouched_copy_loads(path: Path) -> None:
