@@ -29,7 +29,7 @@ from trainer.features.frame_store import Entry
 from trainer.systems import named
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData, load_data
-from trainer.train.loop import PRECISIONS, Run
+from trainer.train.loop import Run
 from trainer.train.recipes import recipe
 
 CLIPS = TAGGED["train"]
@@ -78,9 +78,9 @@ def training(
     operations = roofline.TRAINING_FACTOR * roofline.operations(plan, front.size, TAGS, config.frames) * config.batch
     weights = plan.parameters(front.size, TAGS)
     size = _bytes(weights, config, front.size)
-    roof = roof or roofline.roof(device, PRECISIONS[config.precision])
+    roof = roof or roofline.roof(device, run.dtype)
     figures: Figures = {
-        "recipe": name, "precision": config.precision, "device": device, "share_of_clips": share, "steps": steps,
+        "recipe": name, "precision": str(run.dtype), "device": device, "share_of_clips": share, "steps": steps,
         "parameters": weights, "clips_per_s": clips_per_step / taken,
         "seconds_per_epoch": taken * CLIPS / clips_per_step, "data_share": waited / taken,
         "operations_per_step": operations, "bytes_per_step": size, "operations_per_byte": operations / size,
@@ -142,7 +142,7 @@ def compare_with_plain_loop(system: str, share: float, steps: int, device: str, 
     taken, beside = float(np.median(ours)), float(np.median(theirs))
     per_epoch = CLIPS / config.batch
     return {
-        "system": system, "device": device, "precision": config.precision, "share_of_clips": share, "steps": 3 * steps,
+        "system": system, "device": device, "precision": str(run.dtype), "share_of_clips": share, "steps": 3 * steps,
         "seconds_per_epoch": taken * per_epoch, "plain_seconds_per_epoch": beside * per_epoch,
         "times_plain_loop": beside / taken, "hours_for_300_epochs": taken * per_epoch * 300 / 3600,
     }  # fmt: skip

@@ -30,7 +30,7 @@ def command(
     import torch
 
     from trainer.systems import SYSTEMS, named
-    from trainer.train.distributed import open_device
+    from trainer.train.device import open_device
 
     torch.set_num_threads(threads)
     names = list(SYSTEMS) if systems == "all" else options.split_list(systems)

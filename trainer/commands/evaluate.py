@@ -38,7 +38,7 @@ def command(
     from trainer.evaluate import figures
     from trainer.evaluate.evaluated_model import open_model
     from trainer.report import document
-    from trainer.train.distributed import open_device
+    from trainer.train.device import open_device
 
     data = read_dataset(folder)
     model, data = open_model(what, data, options.cache_folder(folder, cache), seed, open_device(device))

@@ -46,7 +46,7 @@ def command(
     from trainer.data.dataset import read_dataset
     from trainer.evaluate import figures
     from trainer.systems import TABLE_2
-    from trainer.train.distributed import open_device
+    from trainer.train.device import fallback_note, open_device
 
     torch.set_num_threads(threads)
     data = read_dataset(folder)
@@ -59,6 +59,8 @@ def command(
     with progress_bar() as progress:
         bar = progress.add_task("systems", total=len(tasks), completed=sum(t.result() is not None for t in tasks))
         budget_s = None if budget is None else 3600 * budget
+        for note in {fallback_note(task.config.precision, config.device) for task in tasks} - {""}:
+            progress.console.print(note)
         for update in reproduce.run_tasks(tasks, config, budget_s, lambda text: progress.update(bar, description=text)):
             _show(update, progress, bar)
     results = reproduce.write_report(tasks, out)

@@ -49,7 +49,8 @@ def command(
     from trainer.start import SHIPPED, load_start
     from trainer.train.config import with_settings
     from trainer.train.dataset import load_data
-    from trainer.train.distributed import distributed_group, open_device
+    from trainer.train.device import fallback_note, open_device
+    from trainer.train.distributed import distributed_group
     from trainer.train.loop import Run
     from trainer.train.recipes import recipe as recipe_of
 
@@ -68,6 +69,8 @@ def command(
             source.write(out)
         progress.disable = not group.is_first  # before it starts: disabled later, its thread would never end
         with progress:
+            if group.is_first and (note := fallback_note(config.precision, place)):
+                progress.console.print(note)
             task = progress.add_task("reading", total=len(store.manifest.split(TRAIN)), visible=begin is None)
             data = load_data(store, config, passes, lambda: progress.advance(task), begin)
             best_epoch, best = _train(Run(out, config, data, place, begin, group), progress)

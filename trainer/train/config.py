@@ -49,7 +49,7 @@ class TrainConfig:
     input_dropout: float = 0.1  # of features, for a whole sequence: no tag may depend on one band
     ema: float = 0.998  # decay of the averaged weights per step, which validation and export use
     patience: int = 60  # epochs without a better validation score before the run ends
-    precision: str = "bfloat16"  # of matrix products; weights, states and sums of gradients stay float32
+    precision: str = "bfloat16"  # of matrix products, where there are units for it; all else stays float32
     seed: int = 1
     # the targets
     modulation: float = 0.5  # how far frame targets follow the window targets; 0: the clip's mean everywhere

@@ -11,8 +11,6 @@ from importlib import import_module
 import torch
 from torch import Tensor, distributed
 
-from streamtag.errors import DeviceError
-
 
 @dataclass(frozen=True)
 class Group:
@@ -41,22 +39,6 @@ class Group:
         """Wait until all processes are here."""
         if self.size > 1:
             distributed.barrier()
-
-
-def open_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; of several GPUs that of this process. Raises DeviceError."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise DeviceError("device cuda: no GPU that this torch can use")
-    if name == "cpu" or not available:
-        return torch.device("cpu")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuDNN's recurrent layers vary from run to run
-    torch.backends.cudnn.deterministic = True
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
-    return device
 
 
 @contextmanager

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamtag.errors import DeviceError
 from tests.conftest import Need
 from tests.trainer.list_threads import TASKS
 from trainer.features.cache import Cache
 from trainer.train.checkpoint import load
-from trainer.train.distributed import open_device
 
 SETTINGS = (
     "epochs=2 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0 input_dropout=0.1 mixup=0.5 noise=0.1"
@@ -89,13 +87,3 @@ def test_no_thread_of_the_group_or_the_progress_bar_outlives_its_work(two: Train
         assert [name for name in found["group"] if "gloo" in name], "what is looked for can be seen"
         assert not [name for name in found["interpreter"] if "gloo" in name]
         assert [name for name in found["interpreter"] if "Python's" in name] == ["Python's MainThread"]
-
-
-def test_a_device_that_is_not_there() -> None:
-    assert open_device("cpu").type == "cpu"
-    with pytest.raises(DeviceError, match="tpu"):
-        open_device("tpu")
-    if not torch.cuda.is_available():
-        assert open_device("auto").type == "cpu"
-        with pytest.raises(DeviceError, match="no GPU"):
-            open_device("cuda")

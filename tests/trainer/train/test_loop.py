@@ -133,6 +133,14 @@ def test_the_best_epoch_can_be_loaded(data: TrainingData, cache: Cache, small: T
     assert not torch.allclose(means, trained.predict_frames(features * 0).mean(1), atol=1e-3)
 
 
+def test_products_have_the_precision_that_the_device_has_units_for(
+    data: TrainingData, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for units, used in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("trainer.train.device.has_bfloat16_units", lambda _, units=units: units)
+        assert Run(tmp_path, small, data).dtype == used
+
+
 def test_other_settings_are_refused_with_the_difference(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     Run(tmp_path, small, data)
     with pytest.raises(SpecError, match=r"other settings \(rate = 0.01, not 0.5\)"):
