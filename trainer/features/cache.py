@@ -4,7 +4,8 @@
     CACHE/FRONT/pass-00.*        all clips unchanged, in the manifest's order
     CACHE/FRONT/pass-01.* ...    training clips, each with its own seeded augmentation
 
-`features.frame_store` describes the files of a pass, `features.extraction` fills them. A clip that does not decode has
+`features.frame_store` describes the files of a pass, `features.extraction` fills them. If a sound file is replaced, the
+passes are cut off before the first clip that was computed from it. A clip that does not decode has
 a line with the reason and no frames; the cache's manifest leaves it out.
 """
 
@@ -25,9 +26,12 @@ from streamtag.errors import ManifestError, OutputError
 from trainer.data.manifest import TRAIN, Manifest
 from trainer.features import augmentation
 from trainer.features.augmentation import AudioAugmentation
+from trainer.features.fingerprint import renewed
 from trainer.features.frame_store import FrameStore, Half
 from trainer.features.frontends import frontend
 from trainer.files import first_difference, read_json, report_write_errors, write_json
+
+MAX_PASSES = 99  # augmented ones
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Cache:
     """The frames of one manifest through one frontend, in one folder, which is created if needed.
 
     `full_manifest` is the manifest as given. `manifest` and `index` (clip_id: its index) leave out the clips that
-    turned out not to decode, which are `dropped` (clip_id: reason). `training` lists the clips that are augmented.
+    turned out not to decode, which are `dropped` (clip_id: reason). `training` lists the clips that are augmented,
+    `changed` those whose sound files are no longer the ones that the frames were computed from.
     """
 
     def __init__(self, root: Path, manifest: Manifest, front: str, seed: int) -> None:
@@ -90,6 +95,9 @@ class Cache:
         """Read again what is on the disk."""
         self._passes: dict[int, Pass] = {}
         entries = self.store(0).entries()
+        found = {e.clip_id: renewed(self._sounds[e.clip_id], e.fingerprint) for e in entries}
+        self.changed = frozenset(clip_id for clip_id, fingerprint in found.items() if fingerprint is None)
+        self._entries = [replace(entry, fingerprint=found[entry.clip_id] or "") for entry in entries]
         self.dropped = {entry.clip_id: entry.problem for entry in entries if entry.problem}
         self.manifest = self.full_manifest.without(self.dropped)
         self.index = {clip.clip_id: i for i, clip in enumerate(self.manifest.clips)}
@@ -109,8 +117,29 @@ class Cache:
         """Return the changes of a clip in a pass, none in pass 0. A partner that does not decode is left out."""
         if number == 0:
             return AudioAugmentation()
-        drawn = augmentation.draw(augmentation.generator(self.settings.seed, number, clip_id), self.training)
+        drawn = self._drawn(number, clip_id)
         return replace(drawn, partner=None) if drawn.partner in self.dropped else drawn
+
+    def _drawn(self, number: int, clip_id: str) -> AudioAugmentation:
+        return augmentation.draw(augmentation.generator(self.settings.seed, number, clip_id), self.training)
+
+    def passes(self) -> list[int]:
+        """Return the numbers of the passes of which something exists."""
+        return [number for number in range(MAX_PASSES + 1) if self.store(number).index_path.exists()]
+
+    def valid_entries(self, number: int) -> int:
+        """Return how many entries of a pass precede the first that was computed from a sound that has changed."""
+        entries = self.store(number).entries()
+        for position, entry in enumerate(entries if self.changed else ()):
+            used = {entry.clip_id} | ({self._drawn(number, entry.clip_id).partner} if number else set())
+            if used & self.changed:
+                return position
+        return len(entries)
+
+    def renew_fingerprints(self) -> None:
+        """Store the present times of sound files that were copied or touched, so that they are not read again."""
+        if self._entries and not self.changed:
+            self.store(0).replace_entries(self._entries)
 
     def complete_passes(self) -> int:
         """Return the number of complete augmented passes."""
@@ -126,6 +155,11 @@ class Cache:
             entries = store.entries()
             if not entries:
                 raise ManifestError(f"{store.path}: no cached frames: {self._advice}")
+            if self.changed:
+                others = f" and of {len(self.changed) - 1:,} others" if len(self.changed) > 1 else ""
+                raise ManifestError(
+                    f"{self._sounds[min(self.changed)]}: its sound{others} is not the one in the cache: {self._advice}"
+                )
             ends = np.cumsum([entry.frames for entry in entries]).tolist()
             spans = {e.clip_id: (end - e.frames, end) for e, end in zip(entries, ends, strict=True) if not e.problem}
             self._passes[number] = Pass(store.map(), spans)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -35,6 +35,7 @@ from trainer.features import augmentation
 from trainer.features.audio import Samples, decode, duration
 from trainer.features.augmentation import AudioAugmentation
 from trainer.features.cache import Cache
+from trainer.features.fingerprint import fingerprint
 from trainer.features.frame_store import Entry, Half
 from trainer.features.frontends import Frontend, frontend
 from trainer.files import check_free_space
@@ -69,11 +70,12 @@ class Job:
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """The samples [T] or frames [F, P] of each pass of a job, or the problem."""
+    """The samples [T] or frames [F, P] of each pass of a job, or the problem; and its sound file's fingerprint."""
 
     job: Job
     arrays: tuple[Samples | Half, ...]
     problem: str = ""
+    fingerprint: str = ""
 
 
 def prepare(cache: Cache, passes: int, workers: int, device: str = "cpu") -> Generator[tuple[int, int], None, None]:
@@ -86,6 +88,7 @@ def prepare(cache: Cache, passes: int, workers: int, device: str = "cpu") -> Gen
     block = 1 if place.type == "cpu" else GPU_BLOCK_CLIPS
     with cache.locked(), ExitStack() as opened:
         cache.refresh()
+        _cut_changed(cache, block)
         kept = [kept_entries(cache, number, block) for number in range(passes + 1)]
         jobs = _jobs(cache, kept, block)
         total = sum(len(job.passes) for job in jobs)
@@ -98,7 +101,8 @@ def prepare(cache: Cache, passes: int, workers: int, device: str = "cpu") -> Gen
         for result in _results(jobs, workers, place):
             for position, augmented in enumerate(result.job.passes):
                 frames = empty if result.problem else result.arrays[position]
-                entry = Entry(result.job.clip_id, len(frames), result.problem)
+                known = "" if augmented.number else result.fingerprint
+                entry = Entry(result.job.clip_id, len(frames), result.problem, known)
                 writers[augmented.number].add(entry, np.asarray(frames, dtype=np.float16))
             done += len(result.job.passes)
             yield done, total
@@ -116,9 +120,18 @@ def _open_device(name: str) -> torch.device:
     return device
 
 
+def _cut_changed(cache: Cache, block: int) -> None:
+    """Cut off what was computed from sounds that have changed; pass 0 last, which knows them."""
+    for number in reversed(cache.passes() if cache.changed else []):
+        with cache.store(number).appending(kept_entries(cache, number, block)):
+            pass
+    cache.refresh()
+    cache.renew_fingerprints()
+
+
 def kept_entries(cache: Cache, number: int, block: int) -> int:
-    """Return how many entries of a pass are kept: the existing ones without those of an unfinished block."""
-    order, existing = cache.order(number), len(cache.store(number).entries())
+    """Return how many entries of a pass are kept: the valid ones without those of an unfinished block."""
+    order, existing = cache.order(number), cache.valid_entries(number)
     if existing >= len(order):
         return existing
     position = {clip_id: i for i, clip_id in enumerate(cache.order(0))}
@@ -206,10 +219,11 @@ def _exit_with_parent() -> None:
 
 def load_sounds(job: Job) -> ExtractionResult:
     """Return the augmented samples [T] of every pass."""
+    known = fingerprint(job.sound)
     try:
-        return ExtractionResult(job, tuple(_augmented_sounds(job, frontend(job.front).sample_rate)))
+        return ExtractionResult(job, tuple(_augmented_sounds(job, frontend(job.front).sample_rate)), fingerprint=known)
     except SourceError as error:
-        return ExtractionResult(job, (), str(error))
+        return ExtractionResult(job, (), str(error), known)
 
 
 def _augmented_sounds(job: Job, sample_rate: int) -> Iterator[Samples]:
@@ -228,7 +242,7 @@ def compute_frames(job: Job) -> ExtractionResult:
     sounds = load_sounds(job)
     front = frontend(job.front)
     frames = (_as_half(front, front.compute(torch.from_numpy(s)[None])[0]) for s in sounds.arrays)
-    return ExtractionResult(job, tuple(frames), sounds.problem)
+    return replace(sounds, arrays=tuple(frames))
 
 
 def _as_half(front: Frontend, frames: torch.Tensor) -> Half:
@@ -246,4 +260,4 @@ def compute_batched(block: list[ExtractionResult], device: torch.device) -> Iter
         frames += [_as_half(front, row[: front.frame_count(len(s))]) for row, s in zip(values, batch, strict=True)]
     remaining = iter(frames)
     for result in block:
-        yield ExtractionResult(result.job, tuple(next(remaining) for _ in result.arrays), result.problem)
+        yield replace(result, arrays=tuple(next(remaining) for _ in result.arrays))

@@ -1,7 +1,7 @@
 """Frames of many clips in one file that only grows: it can be memory-mapped, and continued after a kill.
 
     NAME.frames   float16 [frames, size], clip after clip, nothing else
-    NAME.csv      one line per clip: clip_id, frames, problem (why it has none)
+    NAME.csv      one line per clip: clip_id, frames, problem (why it has none), fingerprint (of its sound file)
 
 The frames of a clip are written first, then its line. Opening the store for writing cuts off everything after the last
 complete clip, so the bytes are those of an uninterrupted run.
@@ -21,21 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import ManifestError
-from trainer.files import report_write_errors
+from trainer.files import report_write_errors, write_atomically
 
 Half = NDArray[np.float16]
 
-HEADER = ("clip_id", "frames", "problem")
+HEADER = ("clip_id", "frames", "problem", "fingerprint")
 ADVICE = ": what is done is kept, run it again"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip: its number of frames, and why there are none, if so."""
+    """One clip: its number of frames, why there are none, if so, and the fingerprint of its sound file, if known."""
 
     clip_id: str
     frames: int
     problem: str = ""
+    fingerprint: str = ""
 
 
 class FrameStore:
@@ -65,8 +66,10 @@ class FrameStore:
 
     def _parse(self, line: bytes) -> Entry:
         try:
-            ((clip_id, frames, problem),) = csv.reader([line.decode()])
-            entry = Entry(clip_id, int(frames), problem)
+            ((clip_id, frames, *words),) = csv.reader([line.decode()])
+            if not 1 <= len(words) <= 2:  # older stores have no fingerprints
+                raise ValueError(f"{len(words) + 2} fields")
+            entry = Entry(clip_id, int(frames), *words)
         except ValueError as error:
             raise ManifestError(f"{self.index_path}: damaged, remove its folder ({error})") from error
         if entry.frames < 0:
@@ -80,22 +83,25 @@ class FrameStore:
             return np.zeros((0, self.size), dtype=np.float16)
         return np.memmap(self.path, dtype=np.float16, mode="r", shape=(frames, self.size))
 
+    def replace_entries(self, entries: Sequence[Entry]) -> None:
+        """Write these entries in place of the existing ones. Raises OutputError."""
+        content = _csv_bytes([HEADER, *map(_fields, entries)])
+        if not self.index_path.exists() or self.index_path.read_bytes() != content:
+            with report_write_errors(self.index_path, ADVICE):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.index_path, content)
+
     @contextmanager
     def appending(self, keep: int) -> Iterator[FrameWriter]:
         """Open for writing after the first `keep` entries; everything after them is cut off. Raises OutputError."""
         kept = self.entries()[:keep]
+        self.replace_entries(kept)
         with ExitStack() as files:
             with report_write_errors(self.path, ADVICE):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
                 # unbuffered: nothing is left to be written, and to fail, when they are closed
                 frames = files.enter_context(self.path.open("ab", buffering=0))
                 lines = files.enter_context(self.index_path.open("ab", buffering=0))
                 frames.truncate(2 * self.size * sum(entry.frames for entry in kept))
-                header = _csv_bytes([HEADER, *map(_fields, kept)])
-                if self.index_path.stat().st_size < len(header):
-                    lines.truncate(0)
-                    _write_all(lines, header)
-                lines.truncate(len(header))
             yield FrameWriter(self.path, frames, lines)
 
 
@@ -115,7 +121,7 @@ class FrameWriter:
 
 
 def _fields(entry: Entry) -> Sequence[object]:
-    return (entry.clip_id, entry.frames, " ".join(entry.problem.split()))
+    return (entry.clip_id, entry.frames, " ".join(entry.problem.split()), entry.fingerprint)
 
 
 def _csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:

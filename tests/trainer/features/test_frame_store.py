@@ -71,7 +71,7 @@ def test_a_truncated_store_continues_to_the_same_bytes(
     assert content(cut) == content(whole)
 
 
-@pytest.mark.parametrize("line", ["clip 1,1", "clip 1,one,", "clip 1,-1,", "clip 1,1,,", "\xff,1,"])
+@pytest.mark.parametrize("line", ["clip 1,1", "clip 1,one,", "clip 1,-1,", "clip 1,1,,,", "\xff,1,"])
 def test_damaged_lines_are_named(tmp_path: Path, line: str) -> None:
     store = fill(tmp_path / "pass.frames")
     store.index_path.write_bytes(b"clip_id,frames,problem\n" + line.encode("latin-1") + b"\n")
