@@ -7,7 +7,7 @@ import sys
 import typer
 
 from streamtag.errors import StreamtagError
-from trainer.commands import bench, download, evaluate, export, prepare, reproduce, systems, train
+from trainer.commands import bench, download, evaluate, export, label, prepare, reproduce, systems, train
 from trainer.data import dataset
 
 FORMAT = "\n\n".join("\b\n" + part for part in (dataset.__doc__ or "").strip().split("\n\n"))
@@ -21,6 +21,7 @@ def _main() -> None:
 
 
 app.command("download")(download.command)
+app.command("label")(label.command)
 app.command("prepare")(prepare.command)
 app.command("systems")(systems.command)
 app.command("train")(train.command)

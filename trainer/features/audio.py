@@ -17,7 +17,11 @@ from streamtag.errors import SourceError
 
 Samples = NDArray[np.float32]
 
-CODECS = {"mp3": ("libmp3lame", "mp3"), "opus": ("libopus", "ogg")}  # name: (encoder, container)
+CODECS = {
+    "mp3": ("libmp3lame", "mp3"),
+    "opus": ("libopus", "ogg"),
+    "flac": ("flac", "flac"),
+}  # name: (encoder, container)
 OPUS_RATE = 48000
 
 
@@ -52,7 +56,7 @@ def duration(path: Path) -> float:
 
 
 def encode(samples: Samples, sample_rate: int, codec: str, bit_rate: int, file: Path | IO[bytes]) -> None:
-    """Write [T] samples as mono `codec` (a name in CODECS) at `bit_rate` bits per second.
+    """Write [T] samples as mono `codec` (a name in CODECS) at `bit_rate` bits per second, which FLAC ignores.
 
     Raises SourceError if this FFmpeg lacks the encoder.
     """

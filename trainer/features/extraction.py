@@ -12,25 +12,16 @@ cores together process 50 clips per second.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from streamtag.errors import DeviceError, SourceError, StreamtagError
+from streamtag.errors import DeviceError, SourceError
 from trainer.features import augmentation
 from trainer.features.audio import Samples, decode, duration
 from trainer.features.augmentation import AudioAugmentation
@@ -39,11 +30,10 @@ from trainer.features.fingerprint import fingerprint
 from trainer.features.frame_store import Entry, Half
 from trainer.features.frontends import Frontend, frontend
 from trainer.files import check_free_space
+from trainer.processes import run_jobs
 
 GPU_BLOCK_CLIPS = 32
 GPU_BATCH_SOUNDS = 16
-JOBS_PER_WORKER = 4  # waiting, so that no process idles and memory stays small
-MALLOC_OPTIONS = ((-3, 32 << 20), (-1, 1 << 30))  # glibc's M_MMAP_THRESHOLD at its largest, M_TRIM_THRESHOLD
 PROBED_CLIPS = 16  # from whose lengths the size of the output is estimated
 
 
@@ -168,53 +158,10 @@ def _check_space(cache: Cache, total: int) -> None:
 def _results(jobs: list[Job], workers: int, device: torch.device) -> Iterator[ExtractionResult]:
     """Yield the jobs' frames, in order."""
     if device.type == "cpu":
-        yield from _run_jobs(jobs, compute_frames, workers)
+        yield from run_jobs("prepare", jobs, compute_frames, workers)
         return
-    for _, block in groupby(_run_jobs(jobs, load_sounds, workers), lambda result: result.job.block):
+    for _, block in groupby(run_jobs("prepare", jobs, load_sounds, workers), lambda result: result.job.block):
         yield from compute_batched(list(block), device)
-
-
-def _run_jobs(jobs: list[Job], work: Callable[[Job], ExtractionResult], workers: int) -> Iterator[ExtractionResult]:
-    if not workers:
-        yield from map(work, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs) or 1), context, initializer=_start_worker) as pool:
-        try:
-            pending: deque[Future[ExtractionResult]] = deque()
-            for job in jobs:
-                pending.append(pool.submit(work, job))
-                if len(pending) >= JOBS_PER_WORKER * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool as error:
-            raise StreamtagError("prepare: a worker process was killed (memory?): what is done is kept") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    _keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends the pool
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _keep_freed_memory() -> None:
-    """Keep glibc from returning each clip's buffers to the system, which costs up to a tenth of the time."""
-    with suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, size in MALLOC_OPTIONS:
-            mallopt(option, size)
-
-
-def _exit_with_parent() -> None:
-    """Exit when the parent is gone: one that is killed cannot end its workers."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def load_sounds(job: Job) -> ExtractionResult:
