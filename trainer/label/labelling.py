@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -97,7 +97,7 @@ class LabelledClip:
     problem: str = ""
 
 
-def label(plan: LabelPlan, workers: int) -> Iterator[tuple[int, int]]:
+def label(plan: LabelPlan, workers: int) -> Generator[tuple[int, int], None, None]:
     """Label everything that is missing, and yield (clips done, all of them) along the way.
 
     Raises ManifestError if the folder holds labels made with other settings, OutputError if it cannot be written.
