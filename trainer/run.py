@@ -8,7 +8,7 @@ RUN/best.safetensors     averaged weights and normalization constants of the epo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ State = RecurrentState | Tensor  # streams are axis 0 of every tensor, as `strea
 class DataSource:
     """The contents of RUN/data.json: the data set, which features of its cache the run learns from, and its start.
 
-    `start` is the run's folder or model file whose weights and normalization it began with, if any.
+    `start` is the run's folder or model file whose weights and normalization it began with, if any. It learned nothing
+    from the artists in `left_out`.
     """
 
     data: str
@@ -42,6 +43,7 @@ class DataSource:
     seed: int
     passes: int
     start: str | None = None
+    left_out: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Write RUN/data.json. Raises OutputError if that fails."""
@@ -52,7 +54,7 @@ class DataSource:
         """Raise SpecError if the run in `folder` was begun with something else. The data set may have moved."""
         if (folder / SOURCE).exists():
             found = read_json(folder / SOURCE, OutputError)
-            if difference := first_difference({**found, "data": self.data}, asdict(self)):
+            if difference := first_difference({"left_out": [], **found, "data": self.data}, asdict(self)):
                 raise SpecError(f"{folder}: was begun with {difference}: name another folder")
 
 

@@ -50,15 +50,44 @@ def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[st
         console.print(f"not done: {name}, {epochs} epochs so far" if epochs else f"not begun: {name}")
 
 
+def print_human(results: Sequence[dict[str, Any]]) -> None:
+    """Print models beside each other: their scores against human tags, by the seconds heard and by tag."""
+    console = Console()
+    first = results[0]
+    console.print(
+        f"{first['tracks']} tracks of {first['artists']} artists, {first['scored_tags']} human tags;"
+        f" {first['level']:.0%} intervals by artist"
+    )
+    if not first.get("left_out_checked", True):
+        console.print("model files do not say whose music they learned from: that the folds match is not checked")
+    head = ("", "ROC-AUC", "PR-AUC", *(f"after {seconds:g} s" for seconds in first["heard"]["seconds"]))
+    console.print(_table("against human tags", head, [_human_row(result) for result in results]))
+    tags = sorted(first["tags"].items(), key=lambda item: -item[1]["positives"])
+    rows = [
+        (tag, row["positives"], *(_with_interval(*_score(result["tags"][tag], "roc_auc")) for result in results))
+        for tag, row in tags
+        if row["roc_auc"] is not None
+    ]
+    names = [result["model"] for result in results]
+    console.print(_table("ROC-AUC by human tag", ("tag", "positives", *names), rows))
+
+
+def _human_row(result: Mapping[str, Any]) -> Sequence[str]:
+    scores = [_with_interval(*_score(result, f"{name}_auc")) for name in ("roc", "pr")]
+    return (result["model"], *scores, *map(_cell, result["heard"]["roc_auc"]))
+
+
+def _score(row: Mapping[str, Any], name: str) -> tuple[float | None, Sequence[float | None]]:
+    return row[name], row[f"{name}_interval"]
+
+
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     for key, row in scores.items():
         if "missing" in row:
             rows.append((SCORE_NAMES[key], row["missing"], ""))
             continue
-        rows.append(
-            (SCORE_NAMES[key], *(_with_interval(row[f"{n}_auc"], row[f"{n}_auc_interval"]) for n in ("roc", "pr")))
-        )
+        rows.append((SCORE_NAMES[key], *(_with_interval(*_score(row, f"{n}_auc")) for n in ("roc", "pr"))))
     return rows
 
 
@@ -79,12 +108,12 @@ def _mapping_table(title: str, head: str, rows: Mapping[str, Mapping[str, Any]])
     return _table(title, (head, *(name.replace("_", " ") for name in names)), lines)
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left", no_wrap=not place)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(str, row))
     return table
 
 

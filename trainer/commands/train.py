@@ -11,8 +11,11 @@ import typer
 from trainer.commands import options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from rich.progress import Progress
 
+    from trainer.data.manifest import Manifest
     from trainer.train.log import Epoch
     from trainer.train.loop import Run
 
@@ -34,6 +37,9 @@ def command(
         str | None,
         typer.Option(help="a run's folder, a model file, or `shipped`: begin with its weights and normalization"),
     ] = None,
+    leave_out: Annotated[
+        Path | None, typer.Option(help="file with one artist a line: learn nothing from them (see `folds`)")
+    ] = None,
 ) -> None:
     """Train on the features, validating after every epoch.
 
@@ -45,6 +51,7 @@ def command(
     from trainer.data.dataset import read_dataset
     from trainer.data.manifest import TRAIN
     from trainer.features.cache import Cache
+    from trainer.human.folds import check_left_out, read_artists
     from trainer.run import DataSource
     from trainer.start import SHIPPED, load_start
     from trainer.train.config import with_settings
@@ -59,9 +66,12 @@ def command(
     place = open_device(device)
     store = Cache(options.cache_folder(folder, cache), read_dataset(folder), config.plan.front, seed)
     passes = store.complete_passes() if passes is None else passes
+    left_out = read_artists(leave_out) if leave_out else []
+    if start:
+        check_left_out(Path(start), left_out)
     begin = load_start(start, config, store.manifest.tags) if start else None
     origin = str(Path(start).resolve()) if start and start != SHIPPED else start
-    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin)
+    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin, left_out)
     progress = progress_bar()
     with distributed_group(place) as group:
         source.check(out)
@@ -72,10 +82,20 @@ def command(
             if group.is_first and (note := fallback_note(config.precision, place)):
                 progress.console.print(note)
             task = progress.add_task("reading", total=len(store.manifest.split(TRAIN)), visible=begin is None)
-            data = load_data(store, config, passes, lambda: progress.advance(task), begin)
+            data = load_data(store, config, passes, lambda: progress.advance(task), begin, left_out)
+            for line in _describe_left_out(left_out, store.manifest):
+                progress.console.print(line)
             best_epoch, best = _train(Run(out, config, data, place, begin, group), progress)
         if group.is_first:
             print(json.dumps({"best_epoch": best_epoch, "roc_auc": round(best, 4)}))
+
+
+def _describe_left_out(artists: Sequence[str], manifest: Manifest) -> Iterator[str]:
+    """Say how many clips are left out, so that a misspelt artist is noticed."""
+    if artists:
+        left_out = [clip for clip in manifest.clips if clip.artist in artists]
+        found = len({clip.artist for clip in left_out})
+        yield f"left out: {len(left_out):,} clips by {found:,} of {len(artists):,} artists"
 
 
 def _train(run: Run, progress: Progress) -> tuple[int, float]:

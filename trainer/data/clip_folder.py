@@ -53,17 +53,18 @@ def _read_clips(root: Path) -> tuple[Clip, ...]:
             raise ManifestError(f"{path}: clip_id {name!r} cannot be a file name")
         if not row["split"]:
             raise ManifestError(f"{path}: clip {name} has no split")
-        clips.append(Clip(name, row["split"], row.get("kind") or "all", _find_sound(root, row), row.get("artist", "")))
+        sound = find_sound(root, name, row.get("path"))
+        clips.append(Clip(name, row["split"], row.get("kind") or "all", sound, row.get("artist", "")))
     return tuple(clips)
 
 
-def _find_sound(root: Path, row: dict[str, str]) -> Path:
-    named = row.get("path")
-    candidates = [root / named] if named else [root / "audio" / (row["clip_id"] + end) for end in AUDIO_SUFFIXES]
+def find_sound(root: Path, name: str, path: str | None) -> Path:
+    """Return the sound file of a clip: `path` below `root` if it is given. Raises ManifestError if there is none."""
+    candidates = [root / path] if path else [root / "audio" / (name + end) for end in AUDIO_SUFFIXES]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise ManifestError(f"{root}: clip {row['clip_id']} has no sound at {candidates[0]}")
+    raise ManifestError(f"{root}: clip {name} has no sound at {candidates[0]}")
 
 
 def _read_hard_targets(path: Path, index: dict[str, int], tags: tuple[str, ...]) -> Array:

@@ -37,7 +37,13 @@ class Intervals:
 
 
 def intervals(
-    predicted: Array, targets: Array, groups: Sequence[str], min_clips: int, draws: int = DRAWS, seed: int = 1
+    predicted: Array,
+    targets: Array,
+    groups: Sequence[str],
+    min_clips: int,
+    draws: int = DRAWS,
+    seed: int = 1,
+    level: float = LEVEL,
 ) -> Intervals:
     """Return the intervals for predictions [n, C] and targets [n, C]; clips of the same group [n] are drawn together.
 
@@ -56,8 +62,8 @@ def intervals(
         for tag in chosen:
             positive = targets[:, tag] >= metrics.POSITIVE
             roc[start:stop, tag], pr[start:stop, tag] = weighted(predicted[:, tag], positive, weights)
-    means, tagwise = (_range(_mean(roc)), _range(_mean(pr))), (_range(roc), _range(pr))
-    return Intervals(*means, *tagwise, groups=len(names), draws=draws)
+    means, tagwise = (_range(_mean(roc), level), _range(_mean(pr), level)), (_range(roc, level), _range(pr, level))
+    return Intervals(*means, *tagwise, groups=len(names), draws=draws, level=level)
 
 
 def weighted(scores: Array, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
@@ -91,11 +97,11 @@ def _mean(values: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _range(values: Floats) -> Floats:
+def _range(values: Floats, level: float) -> Floats:
     """Return the bounds over the draws, [B] or [B, C] -> [2] or [2, C]; NaN where no draw could be scored."""
     result = np.full((2, *values.shape[1:]), np.nan)
     scored = np.isfinite(values).any(axis=0)
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    ends = [(1 - level) / 2, (1 + level) / 2]
     if values.ndim == 1:
         return np.nanquantile(values, ends) if scored else result
     result[:, scored] = np.nanquantile(values[:, scored], ends, axis=0)

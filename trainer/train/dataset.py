@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamtag.errors import ManifestError
 from trainer import targets
-from trainer.data.manifest import TRAIN, VALID, Array
+from trainer.data.manifest import TRAIN, VALID, Array, Manifest
 from trainer.features.cache import Cache
 from trainer.features.frame_store import Half
 from trainer.features.frontends import level_offsets
@@ -44,7 +44,7 @@ class Segment:
 class FeatureDataset:
     """The features and targets of a split.
 
-    `sources` are the frames [R, P] of each pass, times `scale`. `rows[i][p]` is clip i in pass p (0: unchanged).
+    `sources` are the frames [R, P] of each pass, times `scale`. `rows[i]` is clip i unchanged, then in other passes.
     """
 
     sources: tuple[Half, ...]
@@ -76,16 +76,22 @@ class TrainingData:
 
 
 def load_data(
-    cache: Cache, config: TrainConfig, passes: int, on_clip: Callable[[], None], start: TrainedSystem | None = None
+    cache: Cache,
+    config: TrainConfig,
+    passes: int,
+    on_clip: Callable[[], None],
+    start: TrainedSystem | None = None,
+    left_out: Collection[str] = (),
 ) -> TrainingData:
     """Read the cache with `passes` augmented passes; `on_clip` is called for each training clip.
 
-    The normalization is that of `start`, if given: its weights know no other.
+    The normalization is that of `start`, if given: its weights know no other. Nothing is learned from the artists in
+    `left_out`, whose clips are neither trained with, nor mixed into others, nor validated with.
     Raises ManifestError if clips or frames are missing.
     """
     manifest = cache.manifest
-    training, validation = manifest.split(TRAIN), manifest.split(VALID)
-    dataset = load_dataset(cache, training, range(passes + 1), config)
+    training, validation = (_clips_of(manifest, split, left_out) for split in (TRAIN, VALID))
+    dataset = load_dataset(cache, training, range(passes + 1), config, left_out)
     valid = load_dataset(cache, validation, (0,), config)
     normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
     offsets = level_offsets(cache.front, normalize.std.numpy(), config.compression)
@@ -106,11 +112,34 @@ def _fitted(cache: Cache, clips: NDArray[np.int64], config: TrainConfig, on_clip
     return normalize
 
 
-def load_dataset(cache: Cache, clips: NDArray[np.int64], passes: Sequence[int], config: TrainConfig) -> FeatureDataset:
-    """Return clips of the cache's manifest. Raises ManifestError if one has no frames."""
+def _clips_of(manifest: Manifest, split: str, left_out: Collection[str]) -> NDArray[np.int64]:
+    kept = [i for i in manifest.split(split) if manifest.clips[i].artist not in left_out]
+    if not kept:
+        raise ManifestError(f"{manifest.root}: no clip in split {split!r} is left without the artists to leave out")
+    return np.array(kept, dtype=np.int64)
+
+
+def load_dataset(
+    cache: Cache,
+    clips: NDArray[np.int64],
+    passes: Sequence[int],
+    config: TrainConfig,
+    left_out: Collection[str] = (),
+) -> FeatureDataset:
+    """Return clips of the cache's manifest, without passes that mix in a clip of an artist in `left_out`.
+
+    Raises ManifestError if a clip has no frames.
+    """
+    manifest = cache.manifest
+    banned = {clip.clip_id for clip in manifest.clips if clip.artist in left_out}
     sources = tuple(cache.frames(number).values for number in passes)
     rows = tuple(
-        tuple(_row(cache, int(i), source, number, config) for source, number in enumerate(passes)) for i in clips
+        tuple(
+            _row(cache, int(i), source, number, config)
+            for source, number in enumerate(passes)
+            if not banned or cache.augmentation(number, manifest.clips[i].clip_id).partner not in banned
+        )
+        for i in clips
     )
     return FeatureDataset(sources, cache.front.scale, rows)
 
