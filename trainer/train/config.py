@@ -56,7 +56,7 @@ class TrainConfig:
     lag_s: float = 0.75  # delay of frame targets after the windows' centres, since the future is not known yet
     ramp_s: float = 3.0  # at the start of a clip, where frames count less ...
     ramp_from: float = 0.2  # ... starting at this weight
-    clip_loss: float = 0.5  # weight of the loss of the clip's mean probability, with which it is scored
+    clip_loss: float = 0.5  # weight of the loss of the plain mean over the frames, with which a clip is scored
     # the sequences (see train.sampler)
     frames: int = 114  # of a segment, through which gradients flow back
     carry: float = 0.25  # share of clips after whose end the next one starts in their final state, as in a stream

@@ -221,8 +221,12 @@ class Run:
 
 def loss_of(logits: Tensor, y: Tensor, weight: Tensor, clip_loss: float, total: Tensor) -> Tensor:
     """Return the cross-entropy of frames [N, F, C], weighted by [N, F] over `total`, plus `clip_loss` times that of
-    the weighted means over time. Logits [N, 1, C] describe whole clips and are compared with the mean of y alone."""
-    share = (weight / weight.sum(1, keepdim=True).clamp(min=1e-6))[:, :, None]
+    the means over time. Logits [N, 1, C] describe whole clips and are compared with the mean of y alone.
+
+    The means are plain ones over all frames with a weight, since a clip's score is the plain mean of its frames.
+    """
+    used = (weight > 0).to(y.dtype)
+    share = (used / used.sum(1, keepdim=True).clamp(min=1.0))[:, :, None]
     mean_y = (y * share).sum(1).clamp(0.0, 1.0)
     if logits.shape[1] < y.shape[1]:
         return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], mean_y)

@@ -187,10 +187,20 @@ def test_loss_counts_only_weighted_frames() -> None:
     assert not torch.isclose(loss_of(logits, other, weight, 0.5, total), short)
 
 
-def test_whole_clip_outputs_are_compared_with_the_weighted_mean() -> None:
+def test_the_score_of_a_clip_is_the_plain_mean_of_its_frames() -> None:
+    """Whatever the frames weigh: the part of the loss that `clip_loss` adds compares what predictions report."""
+    torch.manual_seed(0)
+    logits, y, weight = torch.randn(2, 6, 3), torch.rand(2, 6, 3), torch.rand(2, 6)
+    weight[:, 4:] = 0
+    added = loss_of(logits, y, weight, 1.0, weight.sum()) - loss_of(logits, y, weight, 0.0, weight.sum())
+    means = torch.sigmoid(logits[:, :4]).mean(1), y[:, :4].mean(1)
+    torch.testing.assert_close(added, torch.nn.functional.binary_cross_entropy(*means))
+
+
+def test_whole_clip_outputs_are_compared_with_the_plain_mean() -> None:
     torch.manual_seed(0)
     y, weight = torch.rand(2, 6, 3), torch.rand(2, 6)
-    mean = (y * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
+    mean = y.mean(1)
     logits = torch.logit(mean)[:, None].requires_grad_()
     (slope,) = torch.autograd.grad(loss_of(logits, y, weight, 0.5, weight.sum()), logits)
     assert float(slope.abs().max()) < 1e-6, "the mean itself is the best answer"
