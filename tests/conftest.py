@@ -2,44 +2,46 @@
 
 STREAMTAG_REQUIRE names, separated by commas, what must be there, so that no check is skipped unseen where all
 of them are meant to run: STREAMTAG_REQUIRE=checks,fluidsynth pytest
+
+Fixtures import what is slow to load when they run: the process that only distributes tests loads this file too.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import av
-import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 
-from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import Timeline
-from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork
-from streamtag.model.model_file import save_tagger
-from streamtag.protocol.messages import Frame
-from streamtag.protocol.selection import Selection
 from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec
+from tests.audio.virtual_microphone import WHAT_IS_MISSING, VirtualMicrophone, is_there
 
 if TYPE_CHECKING:
-    from tests.audio.virtual_microphone import VirtualMicrophone
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from streamtag.inference.frame import TagFrame
+    from streamtag.inference.timeline import Timeline
+    from streamtag.protocol.messages import Frame
+    from streamtag.protocol.selection import Selection
 
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Test processes share the cores: torch's threads would wait for one another busily, here and in started processes
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# Without bytecode files each of the many processes that tests start compiles the packages again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 Need = Callable[[str, bool, str], None]
 TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
@@ -77,6 +79,11 @@ def concept_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _save_model(path: Path, concepts: Sequence[ConceptSpec] | None = None) -> Path:
+    import torch
+
+    from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork
+    from streamtag.model.model_file import save_tagger
+
     torch.manual_seed(20)
     front, network = ScatteringSpec(), NetworkSpec(hidden=16, layers=1)
     head = torch.nn.Linear(network.hidden, len(TAGS))
@@ -133,15 +140,9 @@ def own_microphone(need: Need) -> Iterator[VirtualMicrophone]:
 
 @contextmanager
 def _virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
-    path = Path(__file__).parent / "audio" / "virtual_microphone.py"
-    spec = importlib.util.spec_from_file_location("virtual_microphone", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)  # tests are no package that could be imported from
-    spec.loader.exec_module(module)
-    need("audio", module.is_there(), module.WHAT_IS_MISSING)
+    need("audio", is_there(), WHAT_IS_MISSING)
     with tempfile.TemporaryDirectory(prefix="vmic-") as folder:
-        microphone: VirtualMicrophone = module.VirtualMicrophone(Path(folder))
+        microphone = VirtualMicrophone(Path(folder))
         microphone.start()
         try:
             yield microphone
@@ -161,6 +162,9 @@ class Tone(Protocol):
 
 def _encode(path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = "mono") -> Path:
     """samples [n, channels], or [n] for all channels alike; the container follows from the suffix."""
+    import av
+    import numpy as np
+
     channels = av.AudioLayout(layout).nb_channels
     wide = np.broadcast_to(samples.reshape(len(samples), -1), (len(samples), channels)).astype(np.float32)
     with av.open(str(path), "w") as container:
@@ -183,6 +187,8 @@ def _encode(path: Path, samples: NDArray[np.float32], rate: int, codec: str, lay
 
 
 def _tone(seconds: float, rate: int, frequency: float = 440.0, amplitude: float = 0.5) -> NDArray[np.float32]:
+    import numpy as np
+
     time = np.arange(round(seconds * rate)) / rate
     return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
@@ -198,16 +204,22 @@ def tone() -> Tone:
 
 
 SIX_TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
-MakeTimeline = Callable[..., Timeline]
+MakeTimeline = Callable[..., "Timeline"]
 
 
 def _frames(probs: NDArray[np.float64]) -> list[TagFrame]:
+    import numpy as np
+
+    from streamtag.inference.frame import TagFrame
+
     return [TagFrame(k, 0.256 * k - 0.256, 0.256 * k + 0.256, row.astype(np.float32)) for k, row in enumerate(probs)]
 
 
 @pytest.fixture
 def frames(probs: NDArray[np.float64]) -> list[Frame]:
     """The messages of 40 frames of song.mp3 with the values of `probs`."""
+    from streamtag.protocol.messages import Frame
+
     return [
         Frame("song.mp3", frame.index, frame.start, frame.end, dict(zip(SIX_TAGS, frame.probs.tolist(), strict=True)))
         for frame in _frames(probs)
@@ -217,6 +229,7 @@ def frames(probs: NDArray[np.float64]) -> list[Frame]:
 @pytest.fixture
 def make_timeline() -> MakeTimeline:
     """probs [F, P] -> a timeline of its frames."""
+    from streamtag.inference.timeline import Timeline
 
     def make(probs: NDArray[np.float64], name: str = "song.mp3", seconds: float | None = None) -> Timeline:
         timeline = Timeline(name, SIX_TAGS[: probs.shape[1]])
@@ -231,12 +244,16 @@ def make_timeline() -> MakeTimeline:
 @pytest.fixture
 def selection() -> Selection:
     """All six tags, thresholds 0.5 but for harp, which is rare: 0.1."""
+    from streamtag.protocol.selection import Selection
+
     return Selection.of(SIX_TAGS, (0.5, 0.5, 0.5, 0.5, 0.5, 0.1))
 
 
 @pytest.fixture
 def probs() -> NDArray[np.float64]:
     """[40, 6]: guitar grows, drums end half way, the rest is weak, harp just above its threshold."""
+    import numpy as np
+
     values = np.full((40, 6), 0.05)
     values[:, 0] = np.linspace(0.2, 0.98, 40)
     values[:20, 2] = 0.9

@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from trainer.report import sections
-
 SCORE_NAMES = {"mean": "mean of the frames", "last": "last frame", "learned": "learned pooling"}
 
 
@@ -39,6 +37,8 @@ def print_result(result: dict[str, Any]) -> None:
 
 def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[str, int]) -> None:
     """Print every trained system beside the paper's, and the unfinished ones with their epochs so far."""
+    from trainer.report import sections  # slow: `download` and `prepare` only draw a progress bar
+
     console = Console()
     if results:
         first = results[0]
