@@ -93,8 +93,8 @@ def command(
 def _describe_left_out(artists: Sequence[str], manifest: Manifest) -> Iterator[str]:
     """Say how many clips are left out, so that a misspelt artist is noticed."""
     if artists:
-        left_out = [clip for clip in manifest.clips if clip.artist in artists]
-        found = len({clip.artist for clip in left_out})
+        left_out = [clip for clip in manifest.clips if clip.is_by(artists)]
+        found = len({clip.artist for clip in left_out} & set(artists))
         yield f"left out: {len(left_out):,} clips by {found:,} of {len(artists):,} artists"
 
 

@@ -54,7 +54,8 @@ def _read_clips(root: Path) -> tuple[Clip, ...]:
         if not row["split"]:
             raise ManifestError(f"{path}: clip {name} has no split")
         sound = find_sound(root, name, row.get("path"))
-        clips.append(Clip(name, row["split"], row.get("kind") or "all", sound, row.get("artist", "")))
+        artists = row.get("artist", ""), row.get("mixed_artist", "")
+        clips.append(Clip(name, row["split"], row.get("kind") or "all", sound, *artists))
     return tuple(clips)
 
 

@@ -12,8 +12,9 @@ Any other data set has the trainer's own format:
     clips.csv     one line a clip. Needed columns: clip_id, split (train,
                   valid, test, or any other word). Used if there: kind (scores
                   are reported for each), artist (intervals are drawn by it),
-                  path (of the sound, relative to the folder). All others
-                  (source, ...) are ignored.
+                  mixed_artist (of another recording that is mixed in), path
+                  (of the sound, relative to the folder). All others (source,
+                  ...) are ignored.
     tags.txt      one tag a line, in the order of the model's outputs
     audio/        CLIP_ID.mp3 (or .wav .flac .ogg .opus .m4a), unless
                   clips.csv has path; any sample rate and channels

@@ -19,13 +19,18 @@ TRAIN, VALID, TEST = "train", "valid", "test"  # the splits that commands use by
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip. `path` is its sound file; `artist` is empty if unknown."""
+    """One clip. `path` is its sound file; `artist` is empty if unknown, `mixed_artist` if no other clip is mixed in."""
 
     clip_id: str
     split: str
     kind: str
     path: Path
     artist: str = ""
+    mixed_artist: str = ""
+
+    def is_by(self, artists: Container[str]) -> bool:
+        """Return whether any of its music is by one of the artists."""
+        return any(artist in artists for artist in (self.artist, self.mixed_artist) if artist)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from streamtag.model import ConceptMap
+from streamtag.spec import ConceptSpec
 from trainer.data.manifest import Array
 
 # MagnaTagATune's synonyms, merged as in the human tags of Magnatune tracks. Other human tags have the model's name.
@@ -32,19 +32,7 @@ def members(human_tag: str) -> tuple[str, ...]:
     return MERGED.get(human_tag, (human_tag.replace("_", " "),))
 
 
-def any_of(probabilities: Array, columns: Sequence[int]) -> Array:
-    """Return the probability 1 - Π(1 - p) [...] that any of some columns of `probabilities` [..., C] is present."""
-    return np.asarray(1 - np.prod(1 - probabilities[..., list(columns)].astype(np.float64), axis=-1), dtype=np.float32)
-
-
 def grouped(probabilities: Array, tags: Sequence[str], groups: Sequence[Sequence[str]]) -> Array:
-    """Return the probabilities [..., K] that any tag of each group is present, of those of all `tags` [..., C].
-
-    It is NaN for a group with a member that is not among the tags.
-    """
-    column = {tag: index for index, tag in enumerate(tags)}
-    result = np.full((*probabilities.shape[:-1], len(groups)), np.nan, dtype=np.float32)
-    for index, group in enumerate(groups):
-        if all(tag in column for tag in group):
-            result[..., index] = any_of(probabilities, [column[tag] for tag in group])
-    return result
+    """Return the probabilities [..., K] that any tag of each group is present, of those of all `tags` [..., C]."""
+    concepts = [ConceptSpec(str(number), "mood", tuple(group)) for number, group in enumerate(groups)]
+    return ConceptMap(tags, concepts)(probabilities)

@@ -245,11 +245,12 @@ def write_dataset(plan: LabelPlan, teachers: Sequence[Teacher], jobs: Sequence[L
             }
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("clip_id", "split", "kind", "artist", "recording", "pass"))
+    writer.writerow(("clip_id", "split", "kind", "artist", "mixed_artist", "recording", "pass"))
     for i in good:
         job = by_id[entries[i].clip_id]
-        r = job.recording
-        writer.writerow((entries[i].clip_id, r.split, r.kind, r.artist, r.name, job.number))
+        r, clip_id = job.recording, entries[i].clip_id
+        mixed = job.partner.artist if job.partner and _augmentation(job, clip_id).partner else ""
+        writer.writerow((clip_id, r.split, r.kind, r.artist, mixed, r.name, job.number))
     with report_write_errors(plan.out):
         with replacing(plan.out / "targets.npz") as part_file, part_file.open("wb") as file:
             np.savez_compressed(file, **arrays)

@@ -113,7 +113,7 @@ def _fitted(cache: Cache, clips: NDArray[np.int64], config: TrainConfig, on_clip
 
 
 def _clips_of(manifest: Manifest, split: str, left_out: Collection[str]) -> NDArray[np.int64]:
-    kept = [i for i in manifest.split(split) if manifest.clips[i].artist not in left_out]
+    kept = [i for i in manifest.split(split) if not manifest.clips[i].is_by(left_out)]
     if not kept:
         raise ManifestError(f"{manifest.root}: no clip in split {split!r} is left without the artists to leave out")
     return np.array(kept, dtype=np.int64)
@@ -131,7 +131,7 @@ def load_dataset(
     Raises ManifestError if a clip has no frames.
     """
     manifest = cache.manifest
-    banned = {clip.clip_id for clip in manifest.clips if clip.artist in left_out}
+    banned = {clip.clip_id for clip in manifest.clips if clip.is_by(left_out)}
     sources = tuple(cache.frames(number).values for number in passes)
     rows = tuple(
         tuple(

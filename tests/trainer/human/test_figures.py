@@ -80,6 +80,5 @@ def test_parts_out_of_fold_come_back_in_order() -> None:
 def test_any_of_several_is_at_least_as_likely_as_each(probabilities: list[float]) -> None:
     p = np.array([probabilities], np.float32)
     tags = [str(n) for n in range(len(probabilities))]
-    (together,), (unknown,) = grouped(p, tags, [tags])[0], grouped(p, tags, [("0", "other")])[0]
-    assert max(probabilities) - 1e-6 <= together <= min(1.0, sum(probabilities)) + 1e-6
-    assert np.isnan(unknown)
+    ((together,),) = grouped(p, tags, [tags])
+    assert max(probabilities) - 1e-5 <= together <= min(1.0, sum(probabilities)) + 1e-5

@@ -68,6 +68,19 @@ def test_the_result_is_a_data_set_of_the_crops_that_have_sound(labelled: Path, m
     assert "not an audio file" in problems[f"{name}.broken_p01_0"]
 
 
+def test_a_mixture_names_the_artist_of_the_other_recording(labelled: Path) -> None:
+    clips = {clip.clip_id: clip for clip in read_dataset(labelled).clips}
+    mixtures = {clip_id for clip_id, clip in clips.items() if clip.mixed_artist}
+    assert mixtures, "with this seed"
+    assert mixtures < {clip_id for clip_id in clips if "_p01_" in clip_id}, "unchanged crops are never mixed"
+    for clip_id in mixtures:
+        assert clips[clip_id].mixed_artist.endswith(" artist")
+        assert clips[clip_id].is_by({clips[clip_id].mixed_artist})
+    alone = next(clip for clip_id, clip in clips.items() if clip_id not in mixtures)
+    assert not alone.is_by({""})
+    assert alone.is_by({alone.artist})
+
+
 def test_the_targets_are_the_predictions_for_the_audio_that_was_written(labelled: Path, teachers: Path) -> None:
     data = read_dataset(labelled)
     fcn, musicnn = load_teachers(teachers, NAMES)
