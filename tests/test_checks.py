@@ -19,7 +19,9 @@ def _run(*command: str, where: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)], ids=["lint", "format", "types"]
+    "command",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), pytest.param(("mypy",), marks=pytest.mark.slow)],
+    ids=["lint", "format", "types"],
 )
 def test_the_repository_passes(need: Need, command: tuple[str, ...]) -> None:
     need("checks", find_spec(command[0]) is not None, f"needs {command[0]}")
@@ -32,7 +34,7 @@ def test_the_repository_passes(need: Need, command: tuple[str, ...]) -> None:
     [
         (("ruff", "check", "--no-cache", "."), "import os\n"),
         (("ruff", "format", "--no-cache", "--check", "."), "x = {  'a':1}\n"),
-        (("mypy", "--no-incremental", "bad.py"), "def f(x): return x\n"),
+        pytest.param(("mypy", "--no-incremental", "bad.py"), "def f(x): return x\n", marks=pytest.mark.slow),
     ],
     ids=["lint", "format", "types"],
 )

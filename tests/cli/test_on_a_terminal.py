@@ -46,6 +46,7 @@ def _on_a_terminal(*arguments: str | Path, results_too: bool) -> tuple[int, str,
     return process.returncode, b"".join(shown).decode(), (out or b"").decode()
 
 
+@pytest.mark.slow
 def test_progress_is_drawn_on_standard_error_and_the_table_goes_to_the_pipe(make_sound: MakeSound, model: Path) -> None:
     code, screen, out = _on_a_terminal("file", make_sound(seconds=2), "--realtime", "--model", model, results_too=False)
     assert code == 0

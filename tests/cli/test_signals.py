@@ -27,6 +27,7 @@ def _started(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_stream_with_its_summary(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     path = make_sound(seconds=60)
@@ -62,6 +63,7 @@ def test_a_source_that_stalls_can_be_interrupted(make_sound: MakeSound, model: P
         pipe(stream).close()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_the_program_quietly(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
     paths = [make_sound("a.wav", 5), make_sound("b.wav", 60), make_sound("c.wav", 5)]
     table = tmp_path / "t.csv"

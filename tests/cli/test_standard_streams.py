@@ -56,7 +56,8 @@ def test_a_closed_standard_output_is_like_a_closed_pipe(make_sound: MakeSound, m
     assert _run(">&-", "file", make_sound(seconds=3), "--model", model) == (141, "", "")
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", pytest.param("2>/dev/full", marks=[needs_full, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", ["2>&-", pytest.param("2>/dev/full", marks=needs_full)])
 def test_a_closed_or_full_standard_error_does_not_affect_results(
     streamtag: Run, make_sound: MakeSound, model: Path, tmp_path: Path, redirection: str
 ) -> None:

@@ -165,6 +165,7 @@ def fails(workers: WorkerPool, row: int, reason: str = "") -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_closed_while_a_process_is_replaced_leaves_none_behind(tagger: Tagger) -> None:
     workers = WorkerPool(tagger.network, 1, "float32", 1, restart_delay_s=60)
     (lost,) = workers.pids

@@ -46,16 +46,16 @@ def tagger(scattering: Scattering, gru: StackedGRU) -> TaggerNetwork:
 def music() -> Tensor:
     """26 s of plucked chords over a pulse, with a little noise: [T], 16 kHz, full scale 1."""
     rng = np.random.default_rng(0)
-    seconds = 26.0
-    t = np.arange(int(seconds * 16000)) / 16000
-    sound = 0.002 * rng.standard_normal(t.size)
-    for start in np.arange(0.0, seconds, 0.375):
-        after = np.clip(t - start, 0.0, None)
-        envelope = np.where(t >= start, (1 - np.exp(-after * 200)) * np.exp(-after * rng.uniform(2, 9)), 0.0)
+    size, length = 26 * 16000, 3 * 16000  # of the whole and of a note, which has almost faded then
+    sound = 0.002 * rng.standard_normal(size)
+    for start in range(0, size, 6000):
+        t = np.arange(min(length, size - start)) / 16000
+        envelope = (1 - np.exp(-t * 200)) * np.exp(-t * rng.uniform(2, 9))
         for _ in range(3):
             pitch = 55.0 * 2 ** (rng.integers(0, 60) / 12)
             partials = [n for n in range(1, 7) if pitch * n < 7500]
-            sound += 0.08 * envelope * sum(np.sin(2 * np.pi * pitch * n * t) / n**1.5 for n in partials)
+            note = 0.08 * envelope * sum(np.sin(2 * np.pi * pitch * n * t) / n**1.5 for n in partials)
+            sound[start : start + len(t)] += note
     return torch.tensor(sound, dtype=torch.float32)
 
 

@@ -14,6 +14,7 @@ import torch
 from streamtag.errors import SpecError
 from streamtag.model.model_file import load_tagger
 from trainer import cli
+from trainer.features.cache import Cache
 from trainer.train.config import TrainConfig, with_settings
 
 SETTINGS = "epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
@@ -42,11 +43,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
-    features, out, model = tmp_path / "features", tmp_path / "run", tmp_path / "model.safetensors"
+def test_from_a_folder_to_a_model(
+    tree: Path, cache: Cache, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    features, out, model = cache.root, tmp_path / "run", tmp_path / "model.safetensors"
     card = tmp_path / "card.json"
     card.write_text(json.dumps({"name": "tones", "licence": "CC0-1.0"}))
-    assert run("prepare", tree, "--cache", features, "--passes", 1, "--workers", 1)[0] == 0
+    assert run("prepare", tree, "--cache", features, "--passes", 1)[0] == 0  # all of it is there
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
     words = ("train", tree, "--cache", features, "--threads", 1, "--out", out, "--system", "Scat-2L-32H-GRU", *settings)
     code, result, _ = run(*words, "--passes", 1)
@@ -58,7 +61,7 @@ def test_from_a_folder_to_a_model(tree: Path, tmp_path: Path, run: Callable[...,
     code, table, _ = run("export", out, model, "--card", card)
     assert code == 0
     assert "high tone" in table
-    code, result, _ = run("evaluate", model, tree, "--json")
+    code, result, _ = run("evaluate", model, tree, "--json", "--minutes", 2, "--draws", 50)
     assert code == 0
     figures = json.loads(result)
     assert figures["tags"]["high tone"]["roc_auc"] > 0.9

@@ -11,6 +11,7 @@ from streamtag.protocol.messages import Event, Gap
 from streamtag.server.thread import ServerThread
 from tests.web.conftest import Open, play
 
+pytestmark = pytest.mark.slow
 HOP_S = 0.256
 SPAN_S = 60.0  # of history shown by default
 Colour = tuple[int, int, int, int]
@@ -119,7 +120,6 @@ def test_pointing_shows_past_values(page: Page, server: ServerThread) -> None:
     expect(page.locator("#cursor")).to_be_hidden()
 
 
-@pytest.mark.slow
 def test_the_history_is_bounded(page: Page, server: ServerThread) -> None:
     kept = 9000  # frames, at most
     for start in range(0, 12000, 1000):
