@@ -51,6 +51,7 @@ class TrainConfig:
     patience: int = 60  # epochs without a better validation score before the run ends
     precision: str = "bfloat16"  # of matrix products, where there are units for it; all else stays float32
     seed: int = 1
+    valid_kind: str = ""  # of the validation clips that choose the best epoch (real, say); empty: all
     # the targets
     modulation: float = 0.5  # how far frame targets follow the window targets; 0: the clip's mean everywhere
     lag_s: float = 0.75  # delay of frame targets after the windows' centres, since the future is not known yet

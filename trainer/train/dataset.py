@@ -90,7 +90,8 @@ def load_data(
     Raises ManifestError if clips or frames are missing.
     """
     manifest = cache.manifest
-    training, validation = (_clips_of(manifest, split, left_out) for split in (TRAIN, VALID))
+    training = _clips_of(manifest, TRAIN, left_out)
+    validation = _clips_of(manifest, VALID, left_out, config.valid_kind)
     dataset = load_dataset(cache, training, range(passes + 1), config, left_out)
     valid = load_dataset(cache, validation, (0,), config)
     normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
@@ -112,8 +113,12 @@ def _fitted(cache: Cache, clips: NDArray[np.int64], config: TrainConfig, on_clip
     return normalize
 
 
-def _clips_of(manifest: Manifest, split: str, left_out: Collection[str]) -> NDArray[np.int64]:
-    kept = [i for i in manifest.split(split) if not manifest.clips[i].is_by(left_out)]
+def _clips_of(manifest: Manifest, split: str, left_out: Collection[str], kind: str = "") -> NDArray[np.int64]:
+    """Return the clips of a split that are not by an artist in `left_out`, and of the kind if one is given."""
+    of_kind = [i for i in manifest.split(split) if kind in ("", manifest.clips[i].kind)]
+    if not of_kind:
+        raise ManifestError(f"{manifest.root}: no clip in split {split!r} is of the kind {kind!r}")
+    kept = [i for i in of_kind if not manifest.clips[i].is_by(left_out)]
     if not kept:
         raise ManifestError(f"{manifest.root}: no clip in split {split!r} is left without the artists to leave out")
     return np.array(kept, dtype=np.int64)

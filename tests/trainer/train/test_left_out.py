@@ -44,3 +44,13 @@ def test_clips_and_mixtures_of_an_artist_are_left_out(by_artist: Cache, small: T
 def test_leaving_out_everybody_is_refused(by_artist: Cache, small: TrainConfig) -> None:
     with pytest.raises(ManifestError, match="no clip in split 'train' is left"):
         load_data(by_artist, small, 0, lambda: None, left_out={f"artist {n}" for n in range(8)})
+
+
+def test_one_kind_of_validation_clips_can_choose_the_epoch(by_artist: Cache, small: TrainConfig) -> None:
+    manifest = by_artist.manifest
+    odd = sum(clip.split == "valid" and clip.kind == "odd" for clip in manifest.clips)
+    data = load_data(by_artist, replace(small, valid_kind="odd"), 0, lambda: None)
+    assert 0 < len(data.valid.rows) == len(data.targets) == odd < 32
+    assert len(data.training.rows) == 64
+    with pytest.raises(ManifestError, match="no clip in split 'valid' is of the kind 'loud'"):
+        load_data(by_artist, replace(small, valid_kind="loud"), 0, lambda: None)
