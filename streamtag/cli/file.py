@@ -48,23 +48,24 @@ def file(
     ] = None,
     labels: Annotated[
         Path | None,
-        option("--labels", "F", f"Write a label track for Audacity: start and end [s] of every tag. {SEVERAL}"),
+        option("--labels", "F", f"Write a label track for Audacity: start and end [s] of every concept. {SEVERAL}"),
     ] = None,
     plot: Annotated[
         Path | None,
-        option("--plot", "F.png", f"Draw the tags over time (.png, .svg or .pdf), 20 tags without --top. {SEVERAL}"),
+        option("--plot", "F.png", f"Draw the concepts over time (.png, .svg or .pdf), 20 without --top. {SEVERAL}"),
     ] = None,
     top: Annotated[
         int | None,
         option(
             "--top",
             "N",
-            "Only the N strongest tags: in the table (10 by default), the picture, and each JSON frame and summary"
-            " (all by default). Does not apply to --csv and --labels.",
+            "Only the N strongest: in the table (10 by default), the picture, and of the tags and concepts of each JSON"
+            " frame and summary (all by default). Does not apply to --csv and --labels.",
             min=1,
         ),
     ] = None,
     tags: options.Tags = None,
+    concepts: options.Concepts = None,
     threshold: options.Threshold = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Read no faster than the sound would play.")] = False,
     server: ServerConfig | None = None,
@@ -73,7 +74,9 @@ def file(
 ) -> int:
     """Tag sounds: files, folders, URLs, standard input.
 
-    On a terminal the strongest tags are shown while the sound is read; the results follow on standard output.
+    Shown are concepts: groups of tags that mean the same. --tags all shows the tags themselves. Messages (--json) hold
+    both, --csv the tags. On a terminal the strongest are shown while the sound is read; the results follow on standard
+    output.
     """
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
@@ -105,7 +108,7 @@ def file(
                 reporter.error(error)
             return
 
-        tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
+        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
         with ExitStack() as resources:
             sinks: list[Sink] = []  # the view comes first: it erases itself before a result is printed
             if sys.stderr.isatty() and not shares_terminal(json):

@@ -15,7 +15,6 @@ from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.runtime import Reporter, SignalGuard
 from streamtag.errors import SourceError
-from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.selection import Selection
@@ -47,8 +46,8 @@ class FileRunner:
             try:
                 for samples in (paced if self.realtime else unpaced)(reader, self.guard):
                     if pipeline is None:  # now it is known that the source contains sound
-                        detector = EventDetector(self.tagger.tags, self.selection.thresholds)
-                        pipeline = StreamPipeline(stream.name, Session(self.tagger), detector, self.sinks.publish)
+                        thresholds = self.selection.concept_thresholds
+                        pipeline = StreamPipeline(stream.name, Session(self.tagger), self.sinks.publish, thresholds)
                         duration_s = reader.info.duration_s if reader.info else None
                         self.sinks.begin(replace(stream, duration_s=duration_s), pipeline.timeline)
                     pipeline.feed(samples)

@@ -28,13 +28,13 @@ HINTS = {  # how to record what the machine plays, by the beginning of sys.platf
 
 @as_command("model", "\b\nExamples:\n  streamtag model\n  streamtag model --model my.safetensors --json")
 def model(path: options.Model = None, as_json: options.JsonObject = False) -> int:
-    """Print the model card: where the weights come from, what they were trained on, scores, tags and thresholds."""
+    """Print the model card: where the weights come from, training data, scores, concepts and tags with thresholds."""
     from streamtag.api import load
     from streamtag.terminal.model_card import CardView
     from streamtag.terminal.summary import results_console
 
     tagger = load(path, "cpu")
-    view = CardView(tagger.path, tagger.tags, tagger.thresholds, tagger.card)
+    view = CardView(tagger.path, tagger.tags, tagger.thresholds, tagger.concepts, tagger.card)
     if as_json:
         print(json.dumps(view.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
     else:

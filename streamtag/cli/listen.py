@@ -65,6 +65,7 @@ def listen(
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
+    concepts: options.Concepts = None,
     threshold: options.Threshold = None,
     server: ServerConfig | None = None,
     osc: Annotated[
@@ -89,8 +90,9 @@ def listen(
 ) -> int:
     """Tag the sound of a microphone or a live stream until it is stopped.
 
-    On a terminal the strongest tags are shown as they come; a pipe gets one line of text per second, or messages with
-    --json. `streamtag devices` lists the inputs.
+    On a terminal the strongest concepts (groups of tags that mean the same) are shown as they come; a pipe
+    gets one line of text per second, or messages with --json. --tags all shows the tags themselves.
+    `streamtag devices` lists the inputs.
     """
     if source is not None and (input is not None or channel is not None):
         raise typer.BadParameter("--from replaces the microphone: leave out --input and --channel")
@@ -124,7 +126,7 @@ def listen(
         from streamtag.sinks.jsonl import MessageRecorder, write_line
         from streamtag.sinks.wav import WavFile
 
-        tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
+        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
         if tagger.device == "cpu":
             torch.set_num_threads(1)  # a hop is too little work for two threads, which would busily wait
         with ExitStack() as resources:

@@ -15,7 +15,6 @@ from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
 from streamtag.cli.live_outputs import Outputs
 from streamtag.cli.runtime import SignalGuard
-from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
 from streamtag.protocol.selection import Selection
@@ -142,8 +141,8 @@ def run_stream(
     from streamtag.inference.session import Session  # late: torch
 
     sinks, quit_requested = SinkGroup(outputs.sinks), Event()
-    detector = EventDetector(tagger.tags, selection.thresholds)
-    pipeline = StreamPipeline(name, Session(tagger), detector, sinks.publish, MAX_LIVE_ROWS)
+    thresholds = selection.concept_thresholds
+    pipeline = StreamPipeline(name, Session(tagger), sinks.publish, thresholds, MAX_LIVE_ROWS)
     sinks.begin(StreamInfo(name), pipeline.timeline)
     runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.notify)
 

@@ -32,9 +32,11 @@ def _check_probability(value: float | None) -> float | None:
     return value
 
 
-def _check_names(value: str | None) -> str | None:
+def _check_names(context: typer.Context, value: str | None) -> str | None:
+    if value is not None and any(context.params.get(name) is not None for name in ("tags", "concepts")):
+        raise typer.BadParameter("either --tags or --concepts can be shown")
     if value is not None and not any(name.strip() for name in value.split(",")):
-        raise typer.BadParameter("names no tag")
+        raise typer.BadParameter("names nothing")
     return value
 
 
@@ -55,18 +57,25 @@ JsonLines = Annotated[
 JsonObject = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tags = Annotated[
     str | None,
-    option("--tags", "A,B", "Only these tags, by name. `streamtag model` lists them.", callback=_check_names),
+    option(
+        "--tags",
+        "A,B|all",
+        "Show these of the model's tags, or all of them, instead of concepts (groups of tags that mean the same)."
+        " `streamtag model` lists both.",
+        callback=_check_names,
+    ),
 ]
+Concepts = Annotated[str | None, option("--concepts", "A,B", "Only these concepts, by name.", callback=_check_names)]
 TopLive = Annotated[
-    int | None, option("--top", "N", "Only the N strongest tags; by default those that fit in the view.", min=1)
+    int | None, option("--top", "N", "Only the N strongest; by default those that fit in the view.", min=1)
 ]
 Threshold = Annotated[
     float | None,
     option(
         "--threshold",
         "P",
-        "Probability (0 to 1) from which on a tag counts as present: for highlighting, labels and events."
-        " By default each tag has its own, from the model.",
+        "Probability (0 to 1) from which on a concept or tag counts as present: for highlighting, labels and events."
+        " By default each has its own, from the model. Concepts without evidence never count as present.",
         callback=_check_probability,
     ),
 ]
@@ -156,8 +165,8 @@ def with_serve(function: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-def tag_names(value: str | None) -> tuple[str, ...] | None:
-    """Return the names in --tags in order; None without it."""
+def names_in(value: str | None) -> tuple[str, ...] | None:
+    """Return the names in --tags or --concepts in order; None without it."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",") if name.strip())

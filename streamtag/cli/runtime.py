@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from streamtag import __version__
-from streamtag.cli.options import tag_names
+from streamtag.cli.options import names_in
 from streamtag.errors import StreamtagError
 from streamtag.text import is_loopback
 
@@ -119,34 +119,50 @@ def shares_terminal(json: bool) -> bool:
 
 
 def load_model(
-    model: Path | None, device: str, tags: str | None, top: int | None, threshold: float | None
+    model: Path | None,
+    device: str,
+    tags: str | None,
+    concepts: str | None,
+    top: int | None,
+    threshold: float | None,
 ) -> tuple[Tagger, Selection, Hello]:
-    """Load the model; return it with the user's selection of its tags and the first message of a stream.
+    """Load the model; return it with the user's selection of tags and concepts and the first message of a stream.
 
-    Raises ModelFileError, DeviceError, and SpecError for an unknown tag.
+    Raises ModelFileError, DeviceError, and SpecError for an unknown name.
     """
     from streamtag.api import load
-    from streamtag.protocol.selection import Selection
 
     tagger = load(model, device)
-    selection = Selection.of(tagger.tags, tagger.thresholds, names=tag_names(tags), top=top, threshold=threshold)
-    return tagger, selection, hello(tagger, selection.thresholds)
+    chosen = {"names": names_in(tags), "concept_names": names_in(concepts), "top": top, "threshold": threshold}
+    selection = select(tagger, **chosen)
+    return tagger, selection, hello(tagger, selection)
 
 
-def hello(tagger: Tagger, thresholds: Sequence[float]) -> Hello:
-    """Return the first message of a stream. thresholds: one per tag, the model's or the user's."""
+def select(tagger: Tagger, **chosen: Any) -> Selection:
+    """Return a selection of the model's tags and concepts. chosen: as Selection.of has it."""
+    from streamtag.protocol.messages import Concept
+    from streamtag.protocol.selection import Selection
+
+    concepts = [Concept(spec.name, spec.category, spec.tags, spec.threshold) for spec in tagger.concepts]
+    return Selection.of(tagger.tags, tagger.thresholds, concepts, **chosen)
+
+
+def hello(tagger: Tagger, selection: Selection | None = None) -> Hello:
+    """Return the first message of a stream. selection: has the user's thresholds; None: those of the model."""
     from streamtag.protocol.messages import Hello
 
+    selection = selection or select(tagger)
     spec = tagger.network.spec
     return Hello(
         server=f"streamtag {__version__}",
         model=str(tagger.card.get("name") or tagger.path.stem),
-        tags=tuple(tagger.tags),
+        tags=selection.tags,
         sample_rate=spec.sample_rate,
         hop_s=spec.hop_s,
         window_s=spec.window_s,
         lookahead_s=spec.lookahead_s,
-        thresholds=tuple(thresholds),
+        thresholds=selection.tag_thresholds,
+        concepts=selection.concepts,
     )
 
 

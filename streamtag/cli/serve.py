@@ -36,7 +36,7 @@ Producers open a WebSocket and send raw PCM, in messages of any length up to 1 M
 NAME     1 to 64 characters, percent-encoded, without /
 rate     Hz, 16000 by default;  format  s16le (default) or f32le;  channels  1 (default) to 8, interleaved
 position of the first sample in the stream, for producers that reconnect
-token    the password, if one is required;  top, tags, min  filter the replies, as for subscribers
+token    the password, if one is required;  top, tags, concepts, min  filter the replies, as for subscribers
 They receive hello, ready (with the position to continue from), and the messages of their own stream. The text message
 {{"type":"end"}} ends the stream; after a broken connection the producer can reconnect within 10 s and continue.
 examples/producer.py is a complete one.
@@ -117,8 +117,11 @@ def serve(
     ] = None,
     precision: options.PrecisionOption = options.Precision.float32,
     json: options.JsonLines = False,
-    top: Annotated[int | None, option("--top", "N", "Only the N strongest tags of each JSON frame.", min=1)] = None,
+    top: Annotated[
+        int | None, option("--top", "N", "Only the N strongest tags and concepts of each JSON frame.", min=1)
+    ] = None,
     tags: options.Tags = None,
+    concepts: options.Concepts = None,
     threshold: options.Threshold = None,
     record: options.Record = None,
     allow_origin: options.AllowOrigin = None,
@@ -154,10 +157,9 @@ def serve(
         from streamtag.sinks.base import SinkGroup
         from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
         from streamtag.terminal.console_queue import ConsoleQueue
-        from streamtag.terminal.stream_table import MAX_TAGS
         from streamtag.terminal.widgets import can_draw
 
-        tagger, selection, greeting = load_model(model, device.value, tags, top, threshold)
+        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
         if tagger.device == "cpu":
             torch.set_num_threads(1)  # per worker; two in one operation would busily wait for each other
         plan = ParallelismPlan.of(tagger.device, workers)
@@ -192,12 +194,11 @@ def serve(
                 pool.warm_up(limits.batch)  # capturing a GPU's work beside live streams would make them late
             scheduler = Scheduler(
                 pool,
-                tagger.tags,
-                selection.thresholds,
                 publish,
                 limits,
                 model=fingerprint(tagger.path),
                 observer=server.observer(),
+                thresholds=selection.concept_thresholds,
             )
             with scheduler:
                 server.attach(scheduler)
@@ -205,7 +206,7 @@ def serve(
                 with ExitStack() as view:
                     console, table = Console(stderr=True, highlight=False), None
                     if can_draw(console) and not shares_terminal(json):
-                        table = view.enter_context(open_table(console, server, scheduler, top or MAX_TAGS))
+                        table = view.enter_context(open_table(console, server, scheduler, selection))
                         sinks.append(table)
                         note = table.note
                     group, is_measuring = SinkGroup(sinks), scheduler.stats.is_measuring

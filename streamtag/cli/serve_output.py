@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from streamtag.protocol.messages import End, Error, Gap
+from streamtag.protocol.selection import Selection
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SinkGroup
@@ -15,14 +16,14 @@ from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
 from streamtag.text import format_time, plural
 
 
-def open_table(console: Console, server: ServerThread, scheduler: Scheduler, top: int) -> StreamsTable:
+def open_table(console: Console, server: ServerThread, scheduler: Scheduler, selection: Selection) -> StreamsTable:
     """Return a table of the streams, to be entered."""
 
     def snapshot() -> ServerSnapshot:
         stats, streams = scheduler.stats, scheduler.streams
         return ServerSnapshot(streams, stats.capacity, server.subscribers, stats.utilization, stats.is_degraded)
 
-    return StreamsTable(console, server.address, snapshot, top)
+    return StreamsTable(console, server.address, snapshot, selection)
 
 
 def write_queued(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], None], timeout_s: float) -> None:

@@ -37,13 +37,14 @@ def watch(
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
+    concepts: options.Concepts = None,
     token: options.Token = None,
     ca: Annotated[
         Path | None, typer.Option("--ca", metavar="F.pem", help="Trust this certificate (for wss:// addresses).")
     ] = None,
     seconds: options.Duration = None,
 ) -> int:
-    """Subscribe to a streamtag server and show its tags; reconnects whenever the connection breaks."""
+    """Subscribe to a streamtag server and show its concepts or tags; reconnects whenever the connection breaks."""
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.audio.source import SourceNotice
@@ -55,15 +56,22 @@ def watch(
 
         address, totals, start = ServerAddress.parse(url), Totals(), time.monotonic()
         deadline = start + (seconds or float("inf"))
-        known_tags: tuple[str, ...] | None = None
+        known: object = None  # the tags and concepts that the view was opened for
         view = View(reporter)
         with guard, SubscriberClient(address, token, ca) as client, ExitStack() as opened:
             while not guard.stop_requested and time.monotonic() < deadline and view.is_wanted():
                 message = client.read(POLL_INTERVAL_S)
-                if isinstance(message, Hello) and message.tags != known_tags:
-                    known_tags = message.tags
+                if isinstance(message, Hello) and (message.tags, message.concepts) != known:
+                    known = message.tags, message.concepts
                     opened.close()
-                    selection = Selection.of(message.tags, message.thresholds, names=options.tag_names(tags), top=top)
+                    selection = Selection.of(
+                        message.tags,
+                        message.thresholds,
+                        message.concepts,
+                        names=options.names_in(tags),
+                        concept_names=options.names_in(concepts),
+                        top=top,
+                    )
                     view = View(reporter, *open_output(json, selection, address, message, opened))
                 if isinstance(message, SourceNotice):
                     view.notify(message)

@@ -1,10 +1,10 @@
-"""Events: when a tag turns on or off, by hysteresis over smoothed probabilities."""
+"""Events: when a concept or a tag turns on or off, by hysteresis over smoothed probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from threading import Lock
 from typing import Literal, NamedTuple
 
@@ -22,8 +22,8 @@ MAX_FRAMES = 1 << 50  # in an imported state
 class EventSpec:
     """Settings of the hysteresis.
 
-    A tag turns on above its threshold and off below `release` times its threshold, and keeps each state for at least
-    `hold_s` seconds. smoothing_s: time constant of the exponential smoothing that precedes it, in seconds.
+    A concept turns on above its threshold and off below `release` times its threshold, and keeps each state for at
+    least `hold_s` seconds. smoothing_s: time constant of the exponential smoothing that precedes it, in seconds.
     """
 
     smoothing_s: float = 0.5
@@ -40,7 +40,7 @@ class EventSpec:
 
 
 class TagEvent(NamedTuple):
-    """A tag that turned on or off. time: stream seconds."""
+    """A concept or a tag that turned on or off. tag: its name; time: stream seconds."""
 
     tag: str
     state: Literal["on", "off"]
@@ -49,10 +49,10 @@ class TagEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class EventDetectorState:
-    """One row of an EventDetectorBank with P tags.
+    """One row of an EventDetectorBank of P tags and K concepts.
 
-    smooth [P]: smoothed probabilities; since [P]: time of each tag's last event in seconds, -inf before the first;
-    on [P]; sums [P]: of the probabilities of all frames; time: of the last frame in seconds; frames: how many.
+    smooth [K]: smoothed probabilities; since [K]: time of each concept's last event in seconds, -inf before the first;
+    on [K]; sums [P + K]: of the probabilities of all frames; time: of the last frame in seconds; frames: how many.
     """
 
     smooth: Floats
@@ -63,15 +63,16 @@ class EventDetectorState:
     frames: int
 
     @classmethod
-    def initial(cls, tags: int) -> EventDetectorState:
+    def initial(cls, tags: int, concepts: int) -> EventDetectorState:
         """Return the state before the first frame."""
-        zeros = np.zeros(tags)
-        return cls(smooth=zeros, since=np.full(tags, -np.inf), on=zeros > 0, sums=zeros, time=0.0, frames=0)
+        zeros, sums = np.zeros(concepts), np.zeros(tags + concepts)
+        return cls(smooth=zeros, since=np.full(concepts, -np.inf), on=zeros > 0, sums=sums, time=0.0, frames=0)
 
-    def check(self, tags: int) -> None:
-        """Raise SpecError if this cannot be the state of a detector with so many tags."""
+    def check(self, tags: int, concepts: int) -> None:
+        """Raise SpecError if this cannot be the state of a detector of so many tags and concepts."""
         floats = (self.smooth, self.since, self.sums)
-        shapes = all(array.shape == (tags,) for array in (*floats, self.on))
+        shapes = all(array.shape == (concepts,) for array in (self.smooth, self.since, self.on))
+        shapes &= self.sums.shape == (tags + concepts,)
         if not shapes or any(array.dtype != np.float64 for array in floats) or self.on.dtype != np.bool_:
             raise SpecError("a stream's state is damaged: its events are of another shape")
         finite = np.isfinite(self.smooth).all() and np.isfinite(self.sums).all() and isfinite(self.time)
@@ -83,26 +84,35 @@ class EventDetectorState:
 
 
 class EventDetectorBank:
-    """Event detectors and mean probabilities of many streams, one row each, updated together.
+    """Event detectors of concepts, and mean probabilities of tags and concepts, of many streams.
 
-    Several threads may use it at once, but no two of them the same row.
+    Each stream has one row; rows are updated together. Several threads may use it at once, but no two of them the same
+    row.
     """
 
     def __init__(
-        self, tags: Sequence[str], thresholds: Sequence[float], rows: int, spec: EventSpec | None = None
+        self,
+        tags: Sequence[str],
+        concepts: Sequence[str],
+        thresholds: Sequence[float | None],
+        rows: int,
+        spec: EventSpec | None = None,
     ) -> None:
-        """thresholds: one per tag, since rare tags never reach 0.5. Raises SpecError if they do not fit the tags."""
-        if len(tags) != len(thresholds):
-            raise SpecError(f"{len(tags)} tags and {len(thresholds)} thresholds: one threshold a tag is needed")
-        if not all(0 <= threshold <= 1 for threshold in thresholds):
+        """concepts: names [K]. thresholds [K]: None for a concept that never turns on; rare ones never reach 0.5.
+
+        Raises SpecError if the thresholds do not fit the concepts.
+        """
+        if len(concepts) != len(thresholds):
+            raise SpecError(f"{len(concepts)} concepts and {len(thresholds)} thresholds: one threshold each is needed")
+        if not all(threshold is None or 0 <= threshold <= 1 for threshold in thresholds):
             raise SpecError("thresholds must lie between 0 and 1")
-        self.tags = tuple(tags)
+        self.tags, self.concepts = tuple(tags), tuple(concepts)
         self._spec = spec or EventSpec()
-        self._on_above = np.array(thresholds, np.float64)
+        self._on_above = np.array([inf if threshold is None else threshold for threshold in thresholds])
         self._off_below = self._on_above * self._spec.release
-        self._smooth = np.zeros((rows, len(self.tags)))
+        self._smooth = np.zeros((rows, len(self.concepts)))
         self._since = np.zeros(self._smooth.shape)  # takes memory only as rows are used
-        self._sums = np.zeros(self._smooth.shape)
+        self._sums = np.zeros((rows, len(self.tags) + len(self.concepts)))
         self._on = np.zeros(self._smooth.shape, np.bool_)
         self._times = np.zeros(rows)
         self._frames = np.zeros(rows, np.int64)
@@ -115,9 +125,9 @@ class EventDetectorBank:
         Raises SpecError if the state is damaged, IndexError if all rows are in use.
         """
         if state is None:
-            state = EventDetectorState.initial(len(self.tags))
+            state = EventDetectorState.initial(len(self.tags), len(self.concepts))
         else:
-            state.check(len(self.tags))
+            state.check(len(self.tags), len(self.concepts))
         with self._lock:
             row = self._free.pop()
         self._smooth[row], self._since[row], self._on[row] = state.smooth, state.since, state.on
@@ -129,21 +139,23 @@ class EventDetectorBank:
         with self._lock:
             self._free.append(row)
 
-    def feed(self, rows: NDArray[np.int64], probs: NDArray[np.float32], times: Floats) -> list[list[TagEvent]]:
+    def feed(
+        self, rows: NDArray[np.int64], probs: NDArray[np.float32], concept_probs: NDArray[np.float32], times: Floats
+    ) -> list[list[TagEvent]]:
         """Update M different rows with one frame each and return each row's events.
 
-        rows [M]; probs [M, P]; times [M]: the frames' centres in seconds. The smoothing is exponential in time, not
-        in frames, so that a gap has its true length.
+        rows [M]; probs [M, P]; concept_probs [M, K]; times [M]: the frames' centres in seconds. The smoothing is
+        exponential in time, not in frames, so that a gap has its true length.
         """
         keep = np.zeros((len(times), 1))
         if self._spec.smoothing_s:
             keep[:, 0] = np.exp(-np.maximum(0.0, times - self._times[rows]) / self._spec.smoothing_s)
             keep[self._frames[rows] == 0] = 0
-        smooth = keep * self._smooth[rows] + (1 - keep) * probs
+        smooth = keep * self._smooth[rows] + (1 - keep) * concept_probs
         on, since = self._on[rows], self._since[rows]
         changed = np.where(on, smooth < self._off_below, smooth > self._on_above)
         self._smooth[rows], self._times[rows] = smooth, times
-        self._sums[rows] += probs
+        self._sums[rows] += np.concatenate((probs, concept_probs), axis=1)
         self._frames[rows] += 1
         if not changed.any():
             return [[] for _ in rows]
@@ -151,22 +163,26 @@ class EventDetectorBank:
         on ^= changed
         self._on[rows], self._since[rows] = on, np.where(changed, times[:, None], since)
         events: list[list[TagEvent]] = [[] for _ in rows]
-        for n, tag in zip(*(axis.tolist() for axis in np.nonzero(changed)), strict=True):
-            events[n].append(TagEvent(self.tags[tag], "on" if on[n, tag] else "off", float(times[n])))
+        for n, column in zip(*(axis.tolist() for axis in np.nonzero(changed)), strict=True):
+            state: Literal["on", "off"] = "on" if on[n, column] else "off"
+            events[n].append(TagEvent(self.concepts[column], state, float(times[n])))
         return events
 
     def close(self, row: int, time_s: float) -> list[TagEvent]:
-        """Return an "off" event at time_s, the stream's end, for each tag that is on."""
-        return [TagEvent(self.tags[tag], "off", time_s) for tag in np.flatnonzero(self._on[row]).tolist()]
+        """Return an "off" event at time_s, the stream's end, for each concept that is on."""
+        return [TagEvent(self.concepts[column], "off", time_s) for column in np.flatnonzero(self._on[row]).tolist()]
 
     def frames(self, row: int) -> int:
         """Return the number of frames so far."""
         return int(self._frames[row])
 
-    def summary(self, row: int) -> dict[str, float]:
-        """Return the mean probability of each tag over the frames, or an empty dict before the first frame."""
-        frames = self.frames(row)
-        return dict(zip(self.tags, (self._sums[row] / frames).tolist(), strict=True)) if frames else {}
+    def summaries(self, row: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the mean probability of each tag and of each concept over the frames; empty before the first frame."""
+        frames, count = self.frames(row), len(self.tags)
+        if not frames:
+            return {}, {}
+        means = (self._sums[row] / frames).tolist()
+        return dict(zip(self.tags, means[:count], strict=True)), dict(zip(self.concepts, means[count:], strict=True))
 
     def export_state(self, row: int) -> EventDetectorState:
         """Return a copy of the row's state."""
@@ -181,25 +197,37 @@ class EventDetectorBank:
 
 
 class EventDetector:
-    """The event detector of one stream: an EventDetectorBank with one row. Frames are fed in order of time."""
+    """The event detector of one stream: an EventDetectorBank with one row. Frames are fed in order of time.
 
-    def __init__(self, tags: Sequence[str], thresholds: Sequence[float], spec: EventSpec | None = None) -> None:
-        """thresholds: one per tag. Raises SpecError if they do not fit the tags."""
-        self._bank = EventDetectorBank(tags, thresholds, 1, spec)
+    detector = EventDetector(tagger.tags, tagger.thresholds)
+    events = detector.feed(frame)                                               # of the tags
+
+    names = [concept.name for concept in tagger.concepts]
+    detector = EventDetector(names, [concept.threshold for concept in tagger.concepts])
+    events = detector.update(frame.concept_probs, frame.time)                   # of the concepts
+    """
+
+    def __init__(self, names: Sequence[str], thresholds: Sequence[float | None], spec: EventSpec | None = None) -> None:
+        """names [C]: of tags or of concepts. thresholds [C]: None for one that never turns on.
+
+        Raises SpecError if they do not fit each other.
+        """
+        self._bank = EventDetectorBank((), names, thresholds, 1, spec)
         self._row = self._bank.add()
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags, in the model's order [P]."""
-        return self._bank.tags
+        self._no_tags = np.zeros((1, 0), np.float32)
 
     def feed(self, frame: TagFrame) -> list[TagEvent]:
         """Return the tags that turned on or off at the frame's centre."""
-        (events,) = self._bank.feed(np.array([self._row]), frame.probs[np.newaxis], np.array([frame.time]))
+        return self.update(frame.probs, frame.time)
+
+    def update(self, probs: NDArray[np.float32], time_s: float) -> list[TagEvent]:
+        """Return what turned on or off with the next probabilities [C], which are those at time_s."""
+        row, time = np.array([self._row]), np.array([time_s])
+        (events,) = self._bank.feed(row, self._no_tags, probs[np.newaxis], time)
         return events
 
     def close(self, time_s: float) -> list[TagEvent]:
-        """End the stream at time_s and return an "off" event for each tag that is on. The next frame starts anew."""
+        """End the stream at time_s and return an "off" event for whatever is on. The next frame starts anew."""
         events = self._bank.close(self._row, time_s)
         self._bank.remove(self._row)
         self._row = self._bank.add()

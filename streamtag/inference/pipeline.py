@@ -26,15 +26,18 @@ class StreamPipeline:
         self,
         name: str,
         session: Session,
-        detector: EventDetector,
         publish: Callable[[Message], None],
+        thresholds: Sequence[float | None] | None = None,
         max_rows: int | None = None,
     ) -> None:
-        """max_rows: of the timeline (None: one row per frame, without limit)."""
-        self.timeline = Timeline(name, detector.tags, max_rows)
-        self._name = name
+        """thresholds: of the concepts, instead of the model's. max_rows: of the timeline (None: one row per frame,
+        without limit)."""
+        concepts = tuple(concept.name for concept in session.concepts)
+        levels = [concept.threshold for concept in session.concepts] if thresholds is None else thresholds
+        self.timeline = Timeline(name, (*session.tags, *concepts), max_rows)
+        self._name, self._tags, self._concepts = name, session.tags, concepts
         self._session = session
-        self._detector = detector
+        self._detector = EventDetector(concepts, levels)
         self._publish = publish
 
     @property
@@ -69,22 +72,28 @@ class StreamPipeline:
         self._publish(Error(text, self._name))
 
     def end(self) -> None:
-        """Publish the remaining frames, "off" for all tags that are on, and the end."""
+        """Publish the remaining frames, "off" for all concepts that are on, and the end."""
         self._publish_frames(self._session.flush())
         timeline, seconds = self.timeline, self._session.seconds
         timeline.seconds = seconds
         self._publish_events(self._detector.close(seconds))
-        summary = dict(zip(timeline.tags, timeline.means.tolist(), strict=True)) if len(timeline) else {}
-        self._publish(End(self._name, seconds, len(timeline), summary))
+        tags: dict[str, float] = {}
+        concepts: dict[str, float] = {}
+        if len(timeline):
+            means, count = timeline.means.tolist(), len(self._tags)
+            tags = dict(zip(self._tags, means[:count], strict=True))
+            concepts = dict(zip(self._concepts, means[count:], strict=True))
+        self._publish(End(self._name, seconds, len(timeline), tags, concepts))
 
     def _publish_frames(self, frames: Sequence[TagFrame]) -> None:
-        tags = self.timeline.tags
         for frame in frames:
             self.timeline.add(frame)
-            probs = dict(zip(tags, frame.probs.tolist(), strict=True))
-            self._publish(Frame(self._name, frame.index, frame.start, frame.end, probs, frame.latency_s))
-            self._publish_events(self._detector.feed(frame))
+            tags = dict(zip(self._tags, frame.probs.tolist(), strict=True))
+            concepts = dict(zip(self._concepts, frame.concept_probs.tolist(), strict=True))
+            number, start, end, latency_s = frame.index, frame.start, frame.end, frame.latency_s
+            self._publish(Frame(self._name, number, start, end, tags, latency_s, concepts=concepts))
+            self._publish_events(self._detector.update(frame.concept_probs, frame.time))
 
     def _publish_events(self, events: Sequence[TagEvent]) -> None:
         for event in events:
-            self._publish(Event(self._name, *event))
+            self._publish(Event(self._name, *event, concept=event.tag))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamtag.inference.frame import TagFrame
 
 INITIAL_ROWS = 1024
-MAX_LIVE_ROWS = 1 << 15  # more than two hours without merging, 6.5 MB for 50 tags
+MAX_LIVE_ROWS = 1 << 15  # more than two hours without merging, 11 MB for 50 tags and 36 concepts
 
 
 @dataclass(frozen=True)
@@ -27,50 +27,51 @@ class StreamInfo:
 
 
 class Timeline:
-    """Probabilities over time: 200 bytes per row for 50 tags, 2.8 MB for an hour.
+    """Probabilities over time: 344 bytes per row for 50 tags and 36 concepts, 4.8 MB for an hour.
 
-    name: the stream's. tags: the columns [P]. seconds: length of the stream. peaks, peak_times: [P], each tag's
-    highest probability and where it occurred [s]. With `max_rows`, pairs of rows are merged into their mean whenever
-    the limit is reached, so that memory stays bounded; means and peaks remain those of all frames.
+    name: the stream's. labels: the columns [P]: tags, then concepts. seconds: length of the stream. peaks, peak_times:
+    [P], each label's highest probability and where it occurred [s]. With `max_rows`, pairs of rows are merged into
+    their mean whenever the limit is reached, so that memory stays bounded; means and peaks remain those of all frames.
     """
 
-    def __init__(self, name: str, tags: tuple[str, ...], max_rows: int | None = None) -> None:
+    def __init__(self, name: str, labels: tuple[str, ...], max_rows: int | None = None) -> None:
         """max_rows: an even number (None: no limit)."""
         self.name = name
-        self.tags = tags
+        self.labels = labels
         self.seconds = 0.0
-        self.peaks = np.zeros(len(tags), np.float32)
-        self.peak_times = np.zeros(len(tags))
+        self.peaks = np.zeros(len(labels), np.float32)
+        self.peak_times = np.zeros(len(labels))
         self._max_rows = max_rows
         self._frames = 0
-        self._sums = np.zeros(len(tags), np.float64)
+        self._sums = np.zeros(len(labels), np.float64)
         self._frames_per_row = 1
         self._pending = 0  # frames in the incomplete row
         self._rows = 0  # complete ones
         initial = INITIAL_ROWS if max_rows is None else min(INITIAL_ROWS, max_rows)
-        self._probs = np.zeros((initial, len(tags)), np.float32)
+        self._probs = np.zeros((initial, len(labels)), np.float32)
         self._times = np.zeros(initial, np.float64)
 
     def add(self, frame: TagFrame) -> None:
         """Append a frame."""
+        probs = np.concatenate((frame.probs, frame.concept_probs))
         if self._rows == len(self._times):
             self._make_room()
-        self._probs[self._rows] += (frame.probs - self._probs[self._rows]) / (self._pending + 1)
+        self._probs[self._rows] += (probs - self._probs[self._rows]) / (self._pending + 1)
         self._times[self._rows] += (frame.time - self._times[self._rows]) / (self._pending + 1)
         self._pending += 1
         if self._pending == self._frames_per_row:
             self._rows, self._pending = self._rows + 1, 0
-        higher = frame.probs > self.peaks
-        self.peaks[higher] = frame.probs[higher]
+        higher = probs > self.peaks
+        self.peaks[higher] = probs[higher]
         self.peak_times[higher] = frame.time
-        self._sums += frame.probs
+        self._sums += probs
         self._frames += 1
 
     def _make_room(self) -> None:
         """Double the capacity; at the limit, merge pairs of rows instead."""
         if self._max_rows is None or len(self._times) < self._max_rows:
             size = 2 * len(self._times) if self._max_rows is None else min(2 * len(self._times), self._max_rows)
-            probs, times = np.zeros((size, len(self.tags)), np.float32), np.zeros(size)
+            probs, times = np.zeros((size, len(self.labels)), np.float32), np.zeros(size)
             probs[: self._rows], times[: self._rows] = self._probs, self._times
         else:
             self._rows //= 2
@@ -96,7 +97,7 @@ class Timeline:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """[P] mean of each tag over the frames; zeros without frames."""
+        """[P] mean of each label over the frames; zeros without frames."""
         return self._sums / max(1, self._frames)
 
 

@@ -1,11 +1,17 @@
-"""The messages of protocol 1: one JSON object per line, or per WebSocket message."""
+"""The messages of protocol 1: one JSON object per line, or per WebSocket message.
+
+Frames and summaries hold the probabilities of the model's tags, and beside them those of its concepts: groups of tags
+that mean the same. Events are about concepts. An event names its concept twice, as `concept` and as `tag`, so that a
+reader of `tag` needs no change; in a model without groups each tag is a concept, and the names are those of the tags.
+Recordings and servers from before concepts have none of these fields, and their events are about tags.
+"""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -34,10 +40,27 @@ class Message(ABC):
 
 
 @dataclass(frozen=True)
+class Concept:
+    """A group of tags that mean the same. category: genre, instrument, voice or mood.
+
+    threshold: the probability from which on it counts as present; None: never, for lack of evidence.
+    """
+
+    name: str
+    category: str
+    tags: tuple[str, ...]
+    threshold: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        threshold = None if self.threshold is None else round(self.threshold, DECIMALS)
+        return {"name": self.name, "category": self.category, "tags": list(self.tags), "threshold": threshold}
+
+
+@dataclass(frozen=True)
 class Hello(Message):
     """The first message: what the messages are made by, and in which units.
 
-    thresholds: for each tag, the probability from which on it counts as present.
+    thresholds: for each tag, the probability from which on it counts as present. concepts: omitted if there are none.
     """
 
     type = "hello"
@@ -49,9 +72,10 @@ class Hello(Message):
     window_s: float
     lookahead_s: float
     thresholds: tuple[float, ...]
+    concepts: tuple[Concept, ...] = ()
 
     def _body(self) -> dict[str, Any]:
-        return {
+        body = {
             "protocol": PROTOCOL,
             "server": self.server,
             "model": self.model,
@@ -62,14 +86,17 @@ class Hello(Message):
             "lookahead_s": self.lookahead_s,
             "thresholds": [round(threshold, DECIMALS) for threshold in self.thresholds],
         }
+        if self.concepts:
+            body["concepts"] = [concept.to_dict() for concept in self.concepts]
+        return body
 
 
 @dataclass(frozen=True)
 class Frame(Message):
     """The probabilities of one frame. start, end: its window, in stream seconds (start is below 0 for frame 0).
 
-    latency_s: of a live stream, from the sound at the window's centre to this message. dropped: frames before
-    this one that its reader was too slow for. Both are omitted if they are None or 0.
+    concepts: the same for concepts. latency_s: of a live stream, from the sound at the window's centre to this
+    message. dropped: frames before this one that its reader was too slow for. These are omitted if they are empty.
     """
 
     type = "frame"
@@ -80,6 +107,7 @@ class Frame(Message):
     tags: Mapping[str, float]
     latency_s: float | None = None
     dropped: int = 0
+    concepts: Mapping[str, float] = field(default_factory=dict)
 
     def _body(self) -> dict[str, Any]:
         body = {
@@ -89,6 +117,8 @@ class Frame(Message):
             "end": round(self.end, TIME_DECIMALS),
             "tags": _rounded(self.tags),
         }
+        if self.concepts:
+            body["concepts"] = _rounded(self.concepts)
         if self.latency_s is not None:
             body["latency_s"] = round(self.latency_s, TIME_DECIMALS)
         if self.dropped:
@@ -98,17 +128,19 @@ class Frame(Message):
 
 @dataclass(frozen=True)
 class Event(Message):
-    """A tag went on or off. time: stream seconds."""
+    """A concept went on or off. time: stream seconds. tag: the concept's name too, or a tag's if concept is None."""
 
     type = "event"
     stream: str
     tag: str
     state: Literal["on", "off"]
     time: float
+    concept: str | None = None
 
     def _body(self) -> dict[str, Any]:
+        concept = {} if self.concept is None else {"concept": self.concept}
         time = round(self.time, TIME_DECIMALS)
-        return {"stream": self.stream, "tag": self.tag, "state": self.state, "time": time}
+        return {"stream": self.stream, "tag": self.tag, **concept, "state": self.state, "time": time}
 
 
 @dataclass(frozen=True)
@@ -127,18 +159,20 @@ class Gap(Message):
 
 @dataclass(frozen=True)
 class End(Message):
-    """The end of a stream. summary: mean probability of each tag over the frames."""
+    """The end of a stream. summary: mean probability of each tag over the frames; concepts: that of each concept."""
 
     type = "end"
     stream: str
     seconds: float
     frames: int
     summary: Mapping[str, float]
+    concepts: Mapping[str, float] = field(default_factory=dict)
 
     def _body(self) -> dict[str, Any]:
         seconds = round(self.seconds, TIME_DECIMALS)
         summary = _rounded(self.summary)
-        return {"stream": self.stream, "seconds": seconds, "frames": self.frames, "summary": summary}
+        concepts = {"concepts": _rounded(self.concepts)} if self.concepts else {}
+        return {"stream": self.stream, "seconds": seconds, "frames": self.frames, "summary": summary, **concepts}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from streamtag.errors import ProtocolError
-from streamtag.protocol.messages import PROTOCOL, End, Error, Event, Frame, Gap, Hello, Message, Ready
+from streamtag.protocol.messages import PROTOCOL, Concept, End, Error, Event, Frame, Gap, Hello, Message, Ready
 
 Value = TypeVar("Value")
 MAX_MESSAGE_CHARS = 1 << 20  # characters; a hello of thousands of tags is far shorter
@@ -51,6 +51,17 @@ def _hello(values: Mapping[str, Any]) -> Hello:
         window_s=_number(values["window_s"]),
         lookahead_s=_number(values["lookahead_s"]),
         thresholds=thresholds,
+        concepts=tuple(_concept(value) for value in _each(values.get("concepts", []))),
+    )
+
+
+def _concept(values: Any) -> Concept:
+    values, threshold = _is(values, dict), values["threshold"]
+    return Concept(
+        name=_text(values["name"]),
+        category=_text(values["category"]),
+        tags=tuple(_text(tag) for tag in _each(values["tags"])),
+        threshold=None if threshold is None else _number(threshold),
     )
 
 
@@ -64,13 +75,21 @@ def _frame(values: Mapping[str, Any]) -> Frame:
         tags=_numbers(values["tags"]),
         latency_s=None if latency is None else _number(latency),
         dropped=_whole(values.get("dropped", 0)),
+        concepts=_numbers(values.get("concepts", {})),
     )
 
 
 def _event(values: Mapping[str, Any]) -> Event:
     if values["state"] not in ("on", "off"):
         raise ValueError("state is on or off")
-    return Event(_text(values["stream"]), _text(values["tag"]), values["state"], _number(values["time"]))
+    concept = values.get("concept")
+    return Event(
+        stream=_text(values["stream"]),
+        tag=_text(values["tag"]),
+        state=values["state"],
+        time=_number(values["time"]),
+        concept=None if concept is None else _text(concept),
+    )
 
 
 def _gap(values: Mapping[str, Any]) -> Gap:
@@ -79,7 +98,8 @@ def _gap(values: Mapping[str, Any]) -> Gap:
 
 def _end(values: Mapping[str, Any]) -> End:
     frames, summary = _whole(values["frames"]), _numbers(values["summary"])
-    return End(_text(values["stream"]), _number(values["seconds"]), frames, summary)
+    concepts = _numbers(values.get("concepts", {}))
+    return End(_text(values["stream"]), _number(values["seconds"]), frames, summary, concepts)
 
 
 def _error(values: Mapping[str, Any]) -> Error:

@@ -1,53 +1,71 @@
-"""Which tags are shown or sent, how many of them, and from which probability on they count."""
+"""Which tags and concepts are shown or sent, how many of them, and from which probability on they count.
+
+How a reader's choice applies to messages, which hold the probabilities of tags and those of concepts beside them:
+
+    tags=A,B        of the tags only these; of the concepts only those that have one of these tags
+    concepts=A,B    of the concepts only these; of the tags only those that belong to one of these
+    both            of each kind only those that are named
+    top=N, min=P    apply to the tags and to the concepts separately
+
+Events are about concepts and are filtered as these are. `all` in place of names leaves nothing out.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import End, Event, Frame, Message
+from streamtag.protocol.messages import Concept, End, Event, Frame, Message
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
 class MessageFilter:
-    """A reader's choice: only `tags` (None: all), of these the `top` strongest, from min_probability on.
+    """A reader's choice: only `tags` and `concepts` (None: all), of each the `top` strongest, from min_probability on.
 
-    It filters the tags of frames and summaries, and events by name; all other messages remain unchanged.
+    It filters frames, summaries and events; all other messages remain unchanged.
     """
 
     tags: frozenset[str] | None = None
     top: int | None = None
     min_probability: float = 0.0
+    concepts: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.tags is not None and not self.tags:
-            raise SpecError("no tags chosen")
         if self.top is not None and self.top < 1:
             raise SpecError(f"top must be at least 1, not {self.top}")
         if not 0 <= self.min_probability <= 1:
             raise SpecError(f"min must be a probability between 0 and 1, not {self.min_probability}")
 
     def __call__(self, message: Message) -> Message | None:
-        """Return the message with the chosen tags, or None for an event of another tag."""
+        """Return the message with the chosen tags and concepts, or None for an event of another one."""
         if isinstance(message, Frame):
-            return replace(message, tags=self._select(message.tags))
+            tags, concepts = self._select(message.tags, self.tags), self._select(message.concepts, self.concepts)
+            return replace(message, tags=tags, concepts=concepts)
         if isinstance(message, End):
-            return replace(message, summary=self._select(message.summary))
-        if isinstance(message, Event) and self.tags is not None and message.tag not in self.tags:
-            return None
-        return message
+            tags, concepts = self._select(message.summary, self.tags), self._select(message.concepts, self.concepts)
+            return replace(message, summary=tags, concepts=concepts)
+        return message if not isinstance(message, Event) or self.includes(message) else None
 
-    def _select(self, values: Mapping[str, float]) -> Mapping[str, float]:
-        """Return the chosen tags in the order of `values` or, with `top`, strongest first."""
+    def includes(self, event: Event) -> bool:
+        """Return whether an event is about a chosen concept; one from before concepts is about a tag."""
+        names = self.tags if event.concept is None else self.concepts
+        return names is None or event.tag in names
+
+    def _select(self, values: Mapping[str, float], names: frozenset[str] | None) -> Mapping[str, float]:
+        """Return the chosen ones in the order of `values` or, with `top`, strongest first."""
         kept = [
             (name, value)
             for name, value in values.items()
-            if value >= self.min_probability and (self.tags is None or name in self.tags)
+            if value >= self.min_probability and (names is None or name in names)
         ]
         if self.top is not None:
             kept = sorted(kept, key=lambda item: -item[1])[: self.top]
@@ -56,75 +74,151 @@ class MessageFilter:
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice among the tags of a model. tags, thresholds: all of the model's, in its order [P].
+    """A choice among the labels of a model: its tags [P], then its concepts [K].
 
-    chosen: the columns of the chosen tags, ascending; top: show at most this many at a time, strongest first.
+    tags, concepts: all of the model's, in its order. thresholds [P + K]: of all labels; infinite for one that never
+    counts as present. chosen: columns of the chosen labels, ascending. top: show at most this many at a time, strongest
+    first. message_filter: the same choice for messages.
     """
 
     tags: tuple[str, ...]
+    concepts: tuple[Concept, ...]
     thresholds: tuple[float, ...]
     chosen: tuple[int, ...]
     top: int | None = None
+    message_filter: MessageFilter = field(default_factory=MessageFilter)
 
     def __post_init__(self) -> None:
-        if len(self.thresholds) != len(self.tags):
-            raise SpecError(f"{len(self.tags)} tags need as many thresholds, not {len(self.thresholds)}")
         if not self.chosen:
             raise SpecError("no tags chosen")
-        if self.top is not None and self.top < 1:
-            raise SpecError(f"top must be at least 1, not {self.top}")
 
     @classmethod
     def of(
         cls,
         tags: Sequence[str],
         thresholds: Sequence[float],
+        concepts: Sequence[Concept] = (),
         *,
         names: Iterable[str] | None = None,
+        concept_names: Iterable[str] | None = None,
         top: int | None = None,
         threshold: float | None = None,
     ) -> Selection:
-        """names: of tags, in any case (None: all); threshold: for all tags, instead of the model's.
+        """names: of tags, in any case; concept_names: of concepts; None for both: the concepts, or the tags of a model
+        without concepts. threshold: for all labels but those without evidence, instead of the model's.
 
         Raises SpecError if a name is not one of the model's, or a number is out of range.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise SpecError(f"a threshold is a probability between 0 and 1, not {threshold}")
-        if names is None:
-            chosen = tuple(range(len(tags)))
-        else:
-            chosen = tuple(sorted({_index(name, tags) for name in names if name.strip()}))
-        limits = tuple(thresholds) if threshold is None else (threshold,) * len(tags)
-        return cls(tuple(tags), limits, chosen, top)
+        if len(thresholds) != len(tags):
+            raise SpecError(f"{len(tags)} tags need as many thresholds, not {len(thresholds)}")
+        if threshold is not None:
+            thresholds = [threshold] * len(tags)
+            concepts = [replace(each, threshold=each.threshold and threshold) for each in concepts]
+        limits = [*thresholds, *(inf if concept.threshold is None else concept.threshold for concept in concepts)]
+        groups = [concept.name for concept in concepts]
+        chosen_tags = None if names is None else _columns(names, tags, "tag")
+        chosen_concepts = None if concept_names is None else _columns(concept_names, groups, "concept")
+        chosen = [*(chosen_tags or ()), *(len(tags) + column for column in chosen_concepts or ())]
+        if names is None and concept_names is None:
+            chosen = list(range(len(tags), len(limits)) if concepts else range(len(tags)))
+        return cls(
+            tuple(tags),
+            tuple(concepts),
+            tuple(limits),
+            tuple(chosen),
+            top,
+            _message_filter(tags, concepts, chosen_tags, chosen_concepts, top),
+        )
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of all tags and concepts [P + K]."""
+        return (*self.tags, *(concept.name for concept in self.concepts))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the chosen labels, in the model's order."""
+        return tuple(self.labels[index] for index in self.chosen)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The chosen tags, in the model's order."""
-        return tuple(self.tags[index] for index in self.chosen)
+    def kind(self) -> str:
+        """What the chosen labels are called: `concept` or `tag`."""
+        return "concept" if self.chosen[-1] >= len(self.tags) else "tag"
+
+    @property
+    def sent_tags(self) -> tuple[str, ...]:
+        """The tags that the filter of messages leaves, in the model's order."""
+        chosen = self.message_filter.tags
+        return self.tags if chosen is None else tuple(tag for tag in self.tags if tag in chosen)
+
+    @property
+    def sent_concepts(self) -> tuple[Concept, ...]:
+        """The concepts that the filter of messages leaves, in the model's order."""
+        chosen = self.message_filter.concepts
+        return self.concepts if chosen is None else tuple(each for each in self.concepts if each.name in chosen)
+
+    @property
+    def tag_thresholds(self) -> tuple[float, ...]:
+        """The thresholds of the tags [P]."""
+        return self.thresholds[: len(self.tags)]
+
+    @property
+    def concept_thresholds(self) -> tuple[float | None, ...]:
+        """The thresholds of the concepts [K]; None for one that never counts as present."""
+        return tuple(concept.threshold for concept in self.concepts)
 
     def strongest(self, probs: NDArray[np.floating], top: int | None = None) -> list[int]:
-        """Return the chosen columns of probs [P], strongest first; top: for a user who set none."""
+        """Return the chosen columns of probs [P + K], strongest first; top: for a user who set none."""
         limit = self.top or top
         chosen = np.asarray(self.chosen)
         order = chosen[np.argsort(-np.asarray(probs)[chosen], kind="stable")]
         return [int(index) for index in order[:limit]]
 
     def probs(self, frame: Frame) -> NDArray[np.float64]:
-        """Return the frame's probabilities in the model's order [P]; 0 for tags that it lacks."""
-        return np.array([frame.tags.get(tag, 0.0) for tag in self.tags])
-
-    @property
-    def message_filter(self) -> MessageFilter:
-        """The same choice as a filter of messages."""
-        everything = len(self.chosen) == len(self.tags)
-        return MessageFilter(None if everything else frozenset(self.names), self.top)
+        """Return the frame's probabilities in the order of the labels [P + K]; 0 for labels that it lacks."""
+        tags = [frame.tags.get(tag, 0.0) for tag in self.tags]
+        return np.array(tags + [frame.concepts.get(concept.name, 0.0) for concept in self.concepts])
 
 
-def _index(name: str, tags: Sequence[str]) -> int:
-    folded = [tag.casefold() for tag in tags]
-    key = name.strip().casefold()
+def _message_filter(
+    tags: Sequence[str],
+    concepts: Sequence[Concept],
+    chosen_tags: Sequence[int] | None,
+    chosen_concepts: Sequence[int] | None,
+    top: int | None,
+) -> MessageFilter:
+    """Return the filter for the chosen columns (None: none were named)."""
+    names = tuple(concept.name for concept in concepts)
+    some_tags, some_concepts = _some(chosen_tags, tags), _some(chosen_concepts, names)
+    if concepts and chosen_concepts is None and some_tags is not None:
+        some_concepts = frozenset(concept.name for concept in concepts if some_tags & set(concept.tags))
+    elif chosen_tags is None and some_concepts is not None:
+        some_tags = frozenset(tag for concept in concepts if concept.name in some_concepts for tag in concept.tags)
+    return MessageFilter(some_tags, top, concepts=some_concepts)
+
+
+def _some(chosen: Sequence[int] | None, names: Sequence[str]) -> frozenset[str] | None:
+    """Return the chosen names, or None for all of them."""
+    return None if chosen is None or len(chosen) == len(names) else frozenset(names[column] for column in chosen)
+
+
+def _columns(names: Iterable[str], known: Sequence[str], kind: str) -> tuple[int, ...]:
+    """Return the columns of these names, ascending."""
+    wanted = [name.strip() for name in names if name.strip()]
+    if [name.casefold() for name in wanted] == [ALL] and known:
+        return tuple(range(len(known)))
+    if not wanted:
+        raise SpecError(f"no {kind}s chosen")
+    return tuple(sorted({_index(name, known, kind) for name in wanted}))
+
+
+def _index(name: str, known: Sequence[str], kind: str) -> int:
+    folded = [each.casefold() for each in known]
+    key = name.casefold()
     if key in folded:
         return folded.index(key)
     near = difflib.get_close_matches(key, folded, n=1)
-    hint = f" (did you mean {tags[folded.index(near[0])]!r}?)" if near else ""
-    raise SpecError(f"{name.strip()}: not a tag of this model{hint}; `streamtag model` lists them")
+    hint = f" (did you mean {known[folded.index(near[0])]!r}?)" if near else ""
+    raise SpecError(f"{name}: not a {kind} of this model{hint}; `streamtag model` lists them")

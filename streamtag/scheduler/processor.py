@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamtag.inference.events import EventDetectorBank
+from streamtag.inference.events import EventDetectorBank, TagEvent
 from streamtag.inference.frame import TagFrame
 from streamtag.protocol.messages import End, Error, Event, Frame, Message
 from streamtag.scheduler.ingest_resampler import IngestResampler
@@ -36,6 +36,12 @@ class StepResult:
     ended: list[ScheduledStream] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
     shed_s: list[float] = field(default_factory=list)
+
+
+def event_bank(pool: SessionPool, rows: int, thresholds: Sequence[float | None] | None = None) -> EventDetectorBank:
+    """Return a bank for streams of the pool. thresholds: of the concepts, instead of the model's."""
+    levels = [concept.threshold for concept in pool.concepts] if thresholds is None else thresholds
+    return EventDetectorBank(pool.tags, [concept.name for concept in pool.concepts], levels, rows)
 
 
 class BatchProcessor:
@@ -145,13 +151,15 @@ class BatchProcessor:
             return
         rows = np.array([stream.row for stream, _ in frames])
         probs = np.stack([frame.probs for _, frame in frames])
-        events = self._bank.feed(rows, probs, np.array([frame.time for _, frame in frames]))
-        now, names = self._clock(), self._bank.tags
-        for (stream, frame), row, changes in zip(frames, probs.tolist(), events, strict=True):
-            tags = dict(zip(names, row, strict=True))
-            latency_s = stream.latency_s(frame.time, now)
-            messages.append(Frame(stream.name, frame.index, frame.start, frame.end, tags, latency_s))
-            messages += [Event(stream.name, *event) for event in changes]
+        concept_probs = np.stack([frame.concept_probs for _, frame in frames])
+        events = self._bank.feed(rows, probs, concept_probs, np.array([frame.time for _, frame in frames]))
+        now, bank = self._clock(), self._bank
+        values = zip(frames, probs.tolist(), concept_probs.tolist(), events, strict=True)
+        for (stream, frame), row, concept_row, changes in values:
+            tags, concepts = dict(zip(bank.tags, row, strict=True)), dict(zip(bank.concepts, concept_row, strict=True))
+            number, start, end, latency_s = frame.index, frame.start, frame.end, stream.latency_s(frame.time, now)
+            messages.append(Frame(stream.name, number, start, end, tags, latency_s, concepts=concepts))
+            messages += _event_messages(stream, changes)
 
     def _end(self, stream: ScheduledStream, messages: list[Message]) -> None:
         """Append the stream's `end`, and give its place back."""
@@ -161,8 +169,8 @@ class BatchProcessor:
             return
         bank, row = self._bank, stream.row
         stream.remove_session()
-        messages += [Event(stream.name, *event) for event in bank.close(row, stream.seconds)]
-        messages.append(End(stream.name, stream.seconds, bank.frames(row), bank.summary(row)))
+        messages += _event_messages(stream, bank.close(row, stream.seconds))
+        messages.append(End(stream.name, stream.seconds, bank.frames(row), *bank.summaries(row)))
         bank.remove(row)
 
     def _fail(self, stream: ScheduledStream, error: Exception, messages: list[Message], result: StepResult) -> None:
@@ -177,6 +185,10 @@ class BatchProcessor:
         except Exception:
             log.exception("messages could not be published")
         messages.clear()
+
+
+def _event_messages(stream: ScheduledStream, events: Sequence[TagEvent]) -> list[Event]:
+    return [Event(stream.name, *event, concept=event.tag) for event in events]
 
 
 def _error_message(stream: ScheduledStream, error: Exception) -> Error:

@@ -20,11 +20,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamtag.audio.pcm import PcmFormat
-from streamtag.inference.events import EventDetectorBank
 from streamtag.scheduler.capacity import CapacityMeasurement, LoadMonitor, SyntheticStreams
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.ingest_resampler import check_position
-from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult
+from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult, event_bank
 from streamtag.scheduler.producer_handle import ProducerHandle, notify_writable
 from streamtag.scheduler.ready_queue import ReadyQueue, Task
 from streamtag.scheduler.registry import Busy, StreamRegistry, UnknownStream
@@ -50,22 +49,20 @@ class Scheduler:
     def __init__(
         self,
         pool: SessionPool,
-        tags: Sequence[str],
-        thresholds: Sequence[float],
         publish: Publish,
         config: SchedulerConfig,
         model: str = "",
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
         join_timeout_s: float = 10.0,
+        thresholds: Sequence[float | None] | None = None,
     ) -> None:
         """model: fingerprint of the weights; only a scheduler with the same imports an exported stream.
-        join_timeout_s: how long closing waits for each worker; a step that takes longer never returns."""
-        self._pool, self._tags, self._thresholds = pool, tuple(tags), tuple(thresholds)
-        self._config, self._model, self._clock = config, model, clock
+        join_timeout_s: how long closing waits for each worker; a step that takes longer never returns. thresholds: of
+        the concepts, None for one that never turns on, or for all: the model's."""
+        self._pool, self._config, self._model, self._clock = pool, config, model, clock
         self._observer, self._join_timeout_s = observer or NullObserver(), join_timeout_s
-        bank = EventDetectorBank(tags, thresholds, pool.slots)
-        self._processor = BatchProcessor(pool, bank, publish, model, clock)
+        self._processor = BatchProcessor(pool, event_bank(pool, pool.slots, thresholds), publish, model, clock)
         self._lock = Lock()
         self._work_available, self._all_ended = Condition(self._lock), Condition(self._lock)
         self._registry, self._ready = StreamRegistry(config), ReadyQueue(config)
@@ -141,9 +138,8 @@ class Scheduler:
 
     def __enter__(self) -> Self:
         if self._monitor.needs_measurement:
-            self._ready.measurement = CapacityMeasurement(
-                self._pool, self._tags, self._thresholds, self._config, reserved_slots=self._monitor.capacity
-            )
+            reserved_slots = self._monitor.capacity
+            self._ready.measurement = CapacityMeasurement(self._pool, self._config, reserved_slots)
         self._workers.start()
         self._is_starting = False
         return self

@@ -19,7 +19,7 @@ from streamtag.inference.hop_buffer import HopBufferState
 from streamtag.scheduler.ingest_resampler import MAX_SAMPLES, IngestResamplerState
 from streamtag.spec import ScatteringSpec
 
-FORMAT = "streamtag-stream-1"
+FORMAT = "streamtag-stream-2"
 MAX_STATE_BYTES = 1 << 20  # a state has about 100 KiB, or 250 at the highest rates
 MAX_HEADER_BYTES = 1 << 16
 EVENT_ARRAYS = ("smooth", "since", "on", "sums")

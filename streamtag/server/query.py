@@ -14,7 +14,7 @@ from streamtag.protocol.selection import MessageFilter, Selection
 
 STREAMS, INGEST, STATE = "/streams/", "/ingest/", "/state"  # /streams/NAME, /ingest/NAME, /streams/NAME/state
 TOKEN = "token"
-FILTER_PARAMETERS = ("top", "tags", "min")
+FILTER_PARAMETERS = ("top", "tags", "concepts", "min")
 INGEST_PARAMETERS = ("rate", "format", "channels", "position")
 MAX_PARAMETERS = 16
 MAX_NAME_CHARS = 64
@@ -132,7 +132,7 @@ def _valid_name(path: str) -> str:
 def _parse_filter(target: RequestTarget, hello: Hello, others: Collection[str] = ()) -> MessageFilter:
     """others: names of parameters that do not belong to the filter. Raises SpecError."""
     target.check_parameters((*others, *FILTER_PARAMETERS))
-    tags, top, minimum = (target.parameters.get(name) for name in ("tags", "top", "min"))
+    tags, concepts, top, minimum = (target.parameters.get(name) for name in ("tags", "concepts", "top", "min"))
     try:
         limit = None if top is None else int(top)
     except ValueError:
@@ -141,6 +141,8 @@ def _parse_filter(target: RequestTarget, hello: Hello, others: Collection[str] =
         min_probability = 0.0 if minimum is None else float(minimum)
     except ValueError:
         raise SpecError(f"min must be a probability between 0 and 1, not {minimum!r}") from None
-    names = None if tags is None else tags.split(",")
-    selection = Selection.of(hello.tags, hello.thresholds, names=names, top=limit)
+    names, concept_names = (None if value is None else value.split(",") for value in (tags, concepts))
+    selection = Selection.of(
+        hello.tags, hello.thresholds, hello.concepts, names=names, concept_names=concept_names, top=limit
+    )
     return replace(selection.message_filter, min_probability=min_probability)

@@ -1,4 +1,4 @@
-"""Audacity label tracks: when each tag was on."""
+"""Audacity label tracks: when each concept, or each selected tag, was present."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamtag.protocol.messages import End, Event, Message
+import numpy as np
+
+from streamtag.inference.events import EventDetector
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile
 from streamtag.sinks.base import Sink
@@ -18,35 +22,35 @@ class Label:
 
     start: float
     end: float
-    tag: str
+    name: str
 
     def __str__(self) -> str:
         """Return a line of a label file: start, end and text, separated by tabs."""
-        return f"{self.start:.6f}\t{self.end:.6f}\t{self.tag}\n"
+        return f"{self.start:.6f}\t{self.end:.6f}\t{self.name}\n"
 
 
-class TagIntervals:
-    """Turns the on and off events of the selected tags, in order of time, into labels."""
+def find_labels(timeline: Timeline, selection: Selection) -> list[Label]:
+    """Return where each selected label is present, by time, as events say it; what is on at the end ends there.
 
-    def __init__(self, selection: Selection) -> None:
-        self._names = frozenset(selection.names)
-        self._started: dict[str, float] = {}
-        self._labels: list[Label] = []
-
-    def add(self, event: Event) -> None:
-        if event.tag not in self._names:
-            return
-        if event.state == "on":
-            self._started[event.tag] = event.time
-        elif (start := self._started.pop(event.tag, None)) is not None:
-            self._labels.append(Label(max(0.0, start), max(0.0, start, event.time), event.tag))
-
-    def finish(self, seconds: float) -> list[Label]:
-        """Return all labels by time and start anew; a tag that is still on ends with the stream, at `seconds`."""
-        for tag, start in self._started.items():
-            self._labels.append(Label(max(0.0, start), max(0.0, start, seconds), tag))
-        labels, self._started, self._labels = sorted(self._labels), {}, []
-        return labels
+    Calculated from the frames, since the events of messages are about concepts only. The timeline is complete and has
+    one row per frame.
+    """
+    columns = np.array(selection.chosen)
+    thresholds = (*selection.tag_thresholds, *selection.concept_thresholds)
+    detector = EventDetector(selection.names, [thresholds[column] for column in columns])
+    events = []
+    for probs, time in zip(timeline.probs[:, columns], timeline.times.tolist(), strict=True):
+        events += detector.update(probs, time)
+    events += detector.close(timeline.seconds)
+    started: dict[str, float] = {}
+    labels = []
+    for name, state, time in events:
+        if state == "on":
+            started[name] = max(0.0, time)
+        else:
+            start = started.pop(name)
+            labels.append(Label(start, max(start, time), name))
+    return sorted(labels)
 
 
 class LabelTrack(Sink):
@@ -54,12 +58,13 @@ class LabelTrack(Sink):
 
     def __init__(self, paths: Mapping[str, Path], selection: Selection) -> None:
         self._paths = paths
-        self._intervals = TagIntervals(selection)
+        self._selection = selection
+        self._timeline = Timeline("", selection.labels)
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
+        self._timeline = timeline
 
     def write(self, message: Message) -> None:
-        if isinstance(message, Event):
-            self._intervals.add(message)
-        elif isinstance(message, End):
-            labels = self._intervals.finish(message.seconds)
+        if isinstance(message, End):
             with AtomicFile(self._paths[message.stream]) as output:
-                output.file.writelines(map(str, labels))
+                output.file.writelines(map(str, find_labels(self._timeline, self._selection)))

@@ -19,15 +19,15 @@ COLUMNS = ("stream", "time", "start", "end")
 class CsvFile(Closing, Sink):
     """All streams in one table: stream, time (window centre), start and end of the window [s], then the tags.
 
-    The columns are the selected tags; `top` does not apply, as columns are fixed. A context manager: the file is
-    moved into its place when it is closed, and discarded after an error other than BrokenPipeError.
+    The columns are the tags, or the selected ones; `top` does not apply, as columns are fixed. A context manager: the
+    file is moved into its place when it is closed, and discarded after an error other than BrokenPipeError.
     """
 
     def __init__(self, path: Path, selection: Selection) -> None:
         """Raises OutputError if the file cannot be written."""
         self._output = AtomicFile(path)
         self._writer: Any = csv.writer(self._output.file, lineterminator="\n")
-        self._tags = selection.names
+        self._tags = selection.sent_tags
         self._write_row((*COLUMNS, *self._tags))
 
     def write(self, message: Message) -> None:

@@ -2,8 +2,9 @@
 
     /streamtag/<tag>     probability                  one message per selected tag and frame; characters that OSC
                                                       forbids in addresses become _
-    /streamtag/frame     stream, number, time         after the tags of each frame
-    /streamtag/event     stream, tag, "on"|"off", time
+    /streamtag/concept/<name>     probability         the same per selected concept
+    /streamtag/frame     stream, number, time         after the tags and concepts of each frame
+    /streamtag/event     stream, concept, "on"|"off", time
     /streamtag/gap       stream, start, seconds lost
     /streamtag/error     stream ("" if none), text
     /streamtag/end       stream, seconds, frames
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pythonosc.osc_message_builder import ArgValue
     from pythonosc.udp_client import SimpleUDPClient
 
-PREFIX = "/streamtag/"
+PREFIX, CONCEPT_PREFIX = "/streamtag/", "/streamtag/concept/"
 RESERVED = ("frame", "event", "gap", "error", "end")
 MAX_INT = 2**31 - 1
 
@@ -67,7 +68,7 @@ class OscSink(Closing, Sink):
     """
 
     def __init__(self, target: OscTarget, selection: Selection) -> None:
-        """Every selected tag is sent: `top` does not apply, as a receiver's addresses are fixed.
+        """Every selected tag and concept is sent: `top` does not apply, as a receiver's addresses are fixed.
 
         Raises OutputError if python-osc is not installed or the host is unknown.
         """
@@ -76,7 +77,9 @@ class OscSink(Closing, Sink):
         except ImportError:
             raise OutputError("OSC needs the package python-osc: pip install 'streamtag[osc]'") from None
         self.sent = self.failed = 0  # messages
-        self._addresses = dict(zip(selection.names, addresses(selection.names), strict=True))
+        self._addresses = dict(zip(selection.sent_tags, addresses(selection.sent_tags), strict=True))
+        concepts = [concept.name for concept in selection.sent_concepts]
+        self._concept_addresses = dict(zip(concepts, addresses(concepts, CONCEPT_PREFIX), strict=True))
         self._client: SimpleUDPClient = _client(target, SimpleUDPClient)
 
     def write(self, message: Message) -> None:
@@ -84,6 +87,8 @@ class OscSink(Closing, Sink):
             case Frame(stream, number, start, end, tags):
                 for tag, address in self._addresses.items():
                     self._send(address, tags[tag])
+                for concept, address in self._concept_addresses.items():
+                    self._send(address, message.concepts[concept])
                 self._send_values("frame", stream, min(number, MAX_INT), float((start + end) / 2))
             case Event(stream, tag, state, time):
                 self._send_values("event", stream, tag, state, float(time))
@@ -109,11 +114,11 @@ class OscSink(Closing, Sink):
             self.sent += 1
 
 
-def addresses(tags: Iterable[str]) -> tuple[str, ...]:
+def addresses(tags: Iterable[str], prefix: str = PREFIX) -> tuple[str, ...]:
     """Return a distinct OSC address for each tag: `female vocal` becomes /streamtag/female_vocal."""
     # OSC 1.0 reserves these characters, and addresses are ASCII
     names = [re.sub(r"[^!-~]|[#*,/?\[\]{}]", "_", tag) or "_" for tag in tags]
-    return tuple(PREFIX + name for name in unique([*RESERVED, *names], "{}_{}")[len(RESERVED) :])
+    return tuple(prefix + name for name in unique([*RESERVED, *names], "{}_{}")[len(RESERVED) :])
 
 
 def _client(target: OscTarget, kind: type[SimpleUDPClient]) -> SimpleUDPClient:

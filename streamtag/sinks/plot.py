@@ -1,4 +1,4 @@
-"""A tagogram: tags over time as a picture, the strongest first."""
+"""A tagogram: concepts or tags over time as a picture, the strongest first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
 from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
-from streamtag.protocol.messages import End, Event, Message
+from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile
-from streamtag.sinks.audacity import Label, TagIntervals
+from streamtag.sinks.audacity import Label, find_labels
 from streamtag.sinks.base import Sink
 from streamtag.text import format_time
 
@@ -45,18 +45,15 @@ class Tagogram(Sink):
             check_format(path)
         self._paths = paths
         self._selection = selection
-        self._intervals = TagIntervals(selection)
-        self._timeline = Timeline("", selection.tags)
+        self._timeline = Timeline("", selection.labels)
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._timeline = timeline
 
     def write(self, message: Message) -> None:
-        if isinstance(message, Event):
-            self._intervals.add(message)
-        elif isinstance(message, End):
+        if isinstance(message, End):
             path = self._paths[message.stream]
-            labels = self._intervals.finish(message.seconds)
+            labels = find_labels(self._timeline, self._selection)
             with AtomicFile(path) as output:
                 output.file.buffer.write(draw(self._timeline, labels, self._selection, path.suffix[1:].lower()))
 
@@ -84,7 +81,7 @@ def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind
 
 
 def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) -> Figure:
-    """Return the figure: title and colour scale at the top, tags over time in the middle, means at the right."""
+    """Return the figure: title and colour scale at the top, labels over time in the middle, means at the right."""
     from matplotlib.figure import Figure
 
     order = selection.strongest(timeline.means, MAX_ROWS)
@@ -98,7 +95,7 @@ def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) ->
     text: dict[str, Any] = {"x": left, "va": "baseline"}
     result.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=FOREGROUND, size=22, weight="bold", **text)
     result.text(y=top + 0.2 / height, s=format_time(timeline.seconds), color=FAINT, size=12, **text)
-    legend = "underlined: where a tag counts as present"
+    legend = f"underlined: where a {selection.kind} counts as present"
     result.text(left + 0.05, top + 0.2 / height, legend, color=PRESENT, size=12, va="baseline")
     scale = result.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
     result.colorbar(image, cax=scale, orientation="horizontal", ticks=SCALE_TICKS, format="%g")
@@ -119,11 +116,11 @@ def _draw_timeline(axes: Axes, timeline: Timeline, labels: Sequence[Label], orde
         values, aspect="auto", cmap=COLOURS, norm=PowerNorm(GAMMA, 0, 1), extent=extent, interpolation="nearest"
     )
     axes.hlines(np.arange(len(order) + 1) - 0.5, 0, end, color=BACKGROUND, linewidth=5)
-    rows = {timeline.tags[index]: row for row, index in enumerate(order)}
-    shown = [label for label in labels if label.tag in rows]
-    lines = [[(label.start, rows[label.tag] + 0.46), (label.end, rows[label.tag] + 0.46)] for label in shown]
+    rows = {timeline.labels[index]: row for row, index in enumerate(order)}
+    shown = [label for label in labels if label.name in rows]
+    lines = [[(label.start, rows[label.name] + 0.46), (label.end, rows[label.name] + 0.46)] for label in shown]
     axes.add_collection(LineCollection(lines, colors=PRESENT, linewidths=1.5))
-    axes.set_yticks(range(len(order)), [timeline.tags[index] for index in order])
+    axes.set_yticks(range(len(order)), [timeline.labels[index] for index in order])
     axes.tick_params(axis="y", colors=FOREGROUND, labelsize=13, pad=8, length=0)
     ticks = time_ticks(end)
     axes.set_xticks(ticks, [format_time(tick) for tick in ticks])
@@ -151,7 +148,7 @@ def _draw_means(axes: Axes, timeline: Timeline, selection: Selection, order: lis
 
 
 def resample_columns(probs: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return one tag's probabilities [F] over the width [MAX_COLUMNS]: means of many frames, or interpolated ones."""
+    """Return one label's probabilities [F] over the width [MAX_COLUMNS]: means of many frames, or interpolated ones."""
     means = interval_means(probs, MAX_COLUMNS)
     if not len(means):
         return np.zeros(MAX_COLUMNS)

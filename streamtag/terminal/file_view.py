@@ -1,4 +1,4 @@
-"""The progress of a file: its position, the remaining time, and the strongest tags as bars."""
+"""The progress of a file: its position, the remaining time, and the strongest concepts as bars."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class FileProgressView:
         self._glyphs = glyphs_for(console.encoding)
         self._live: Live | None = None
         self._stream = StreamInfo("")
-        self._smoother = Smoother(len(selection.tags))
+        self._smoother = Smoother(len(selection.labels))
         self._started_at = self._drawn_at = 0.0
         self._position = 0.0
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._stream = stream
-        self._smoother = Smoother(len(self._selection.tags))
+        self._smoother = Smoother(len(self._selection.labels))
         self._started_at = self._drawn_at = self._clock()
         self._position = 0.0
         self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=False)
@@ -131,6 +131,6 @@ class FileProgressView:
         for index in self._selection.strongest(self._smoother.order)[:rows]:
             value, threshold = float(self._smoother.bars[index]), self._selection.thresholds[index]
             style = "bold" if value >= threshold else DIM_STYLE
-            name = Text(self._selection.tags[index], style)
+            name = Text(self._selection.labels[index], style)
             table.add_row(name, bar(value, threshold, bar_width, self._glyphs), Text(f"{value:.2f}", style))
         return table

@@ -13,16 +13,16 @@ from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.selection import Selection
 from streamtag.text import format_time, plural, printable
 
-MAX_TAGS = 5  # in a line, without --top
+MAX_LABELS = 5  # in a line, without --top
 MAX_STREAMS = 256  # of which frames are kept
 
 
 class SecondMean:
     """The mean of the frames in one second of a stream. number: that second's, from 0."""
 
-    def __init__(self, number: int, tags: int) -> None:
+    def __init__(self, number: int, labels: int) -> None:
         self.number = number
-        self._sum = np.zeros(tags)
+        self._sum = np.zeros(labels)
         self._count = 0
 
     def add(self, probs: NDArray[np.float64]) -> None:
@@ -43,7 +43,6 @@ class PlainLines:
     def __init__(self, file: TextIO, selection: Selection) -> None:
         self._file = file
         self._selection = selection
-        self._names = frozenset(selection.names)
         self._seconds: dict[str, SecondMean] = {}
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
@@ -53,7 +52,7 @@ class PlainLines:
         if isinstance(message, Frame):
             self._add_frame(message)
         elif isinstance(message, Event):
-            if message.tag in self._names:
+            if self._selection.message_filter.includes(message):
                 second = self._seconds.get(message.stream)
                 if second is not None and second.number < floor(message.time):  # when the stream ends
                     self._print_second(message.stream)
@@ -81,7 +80,7 @@ class PlainLines:
             self._print_second(frame.stream)
             second = None
         if second is None:
-            second = self._seconds[frame.stream] = SecondMean(number, len(self._selection.tags))
+            second = self._seconds[frame.stream] = SecondMean(number, len(self._selection.labels))
             if len(self._seconds) > MAX_STREAMS:
                 del self._seconds[next(iter(self._seconds))]
         second.add(self._selection.probs(frame))
@@ -89,8 +88,8 @@ class PlainLines:
     def _print_second(self, stream: str) -> None:
         second = self._seconds.pop(stream, None)
         if second is not None:
-            mean, names = second.mean, self._selection.tags
-            tags = (f"{names[index]} {mean[index]:.2f}" for index in self._selection.strongest(mean, MAX_TAGS))
+            mean, names = second.mean, self._selection.labels
+            tags = (f"{names[index]} {mean[index]:.2f}" for index in self._selection.strongest(mean, MAX_LABELS))
             self._print(stream, second.number, "  ".join(tags))
 
     def _print(self, stream: str, seconds: float, text: str) -> None:

@@ -66,17 +66,17 @@ class MeterSink:
 class StreamView:
     """What is kept of one stream. updated_at: when its last frame came [s of the clock]."""
 
-    def __init__(self, tags: int) -> None:
+    def __init__(self, labels: int) -> None:
         self.updated_at = -math.inf
         self.has_ended = False
-        self.smoother = Smoother(tags)
-        self.history = History(tags)
-        self.latest = np.zeros(tags)
+        self.smoother = Smoother(labels)
+        self.history = History(labels)
+        self.latest = np.zeros(labels)
         self._metering = MeterSink(Meter())
         self._newest = -1
 
     def add(self, frame: Frame, probs: NDArray[np.float64], now: float) -> None:
-        """Add a frame with its probabilities [P]."""
+        """Add a frame with its probabilities [P + K]."""
         if frame.frame <= self._newest:  # the stream has begun anew
             self._metering = MeterSink(Meter())
         self.updated_at, self.has_ended, self._newest = now, False, frame.frame
@@ -158,7 +158,7 @@ class LivePanel:
     def write(self, message: Message) -> None:
         with self._lock:
             if isinstance(message, Frame):
-                # A server may have been asked for a few of the tags: the others are not among the strongest.
+                # A server may have been asked for a few of the labels: the others are not among the strongest.
                 self._view(message.stream).add(message, self._selection.probs(message), self._clock())
                 self._replace_ended()
                 if self._ends_with_frame and self._notice is not None and self._notice[0].is_problem:
@@ -213,7 +213,7 @@ class LivePanel:
             self._ends_with_frame = True
 
     def _view(self, name: str) -> StreamView:
-        view = self._streams.pop(name, None) or StreamView(len(self._selection.tags))
+        view = self._streams.pop(name, None) or StreamView(len(self._selection.labels))
         self._streams[name] = view
         if len(self._streams) > MAX_STREAMS:
             del self._streams[next(other for other in self._streams if other != self._chosen)]
@@ -234,7 +234,7 @@ class LivePanel:
         now = self._clock()
         elapsed_s, self._drawn_at = now - self._drawn_at, now
         name = self._chosen or ""
-        view = self._streams.get(name) or StreamView(len(self._selection.tags))
+        view = self._streams.get(name) or StreamView(len(self._selection.labels))
         is_waiting = now - view.updated_at > STALE_AFTER_S
         if is_waiting:
             view.smoother.add(np.zeros(len(view.latest)))

@@ -24,7 +24,7 @@ PROBLEM_STYLE = "bold yellow"
 
 @dataclass(frozen=True)
 class ViewModel:
-    """Everything that is shown. bars, order: smoothed probabilities [P]; history: [C, P], NaN where unknown.
+    """Everything that is shown. bars, order: smoothed probabilities [P + K]; history: [C, P + K], NaN where unknown.
 
     source: where the audio comes from. facts: short texts, the most important first. notice: None if there is none.
     """
@@ -109,7 +109,7 @@ def _scale_position(decibels: float, room: int) -> int:
 
 
 def _bars(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, rows: int) -> Iterator[Text]:
-    """Yield one line per tag: its name, a bar of its probability, the number, and its last seconds."""
+    """Yield one line per concept or tag: its name, a bar of its probability, the number, and its last seconds."""
     cells = len(view.history) if width >= 64 else len(view.history) // 2 if width >= 44 else 0
     longest = max(cell_len(name) for name in selection.names)
     name_width = min(longest, max(8, width // 3))
@@ -117,7 +117,7 @@ def _bars(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, row
     for index in selection.strongest(view.order)[:rows]:
         value, threshold = float(view.bars[index]), selection.thresholds[index]
         style = "bold" if value >= threshold else DIM_STYLE
-        line = Text(_cut(selection.tags[index], name_width, pad=True) + "  ", style)
+        line = Text(_cut(selection.labels[index], name_width, pad=True) + "  ", style)
         line.append_text(bar(value, threshold, bar_width, glyphs))
         line.append(f"  {value:.2f}", style)
         if cells:

@@ -1,4 +1,4 @@
-"""The model card on screen: provenance, training data, scores, and the tags with their thresholds."""
+"""The model card on screen: provenance, training data, scores, concepts and tags with their thresholds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamtag.spec import CATEGORIES, ConceptSpec
 from streamtag.terminal.widgets import DIM_STYLE
 
+NO_EVIDENCE = "never counted as present, for lack of evidence where their thresholds lie"
 HEADINGS = {  # the card's fields in display order; others follow under their own names
     "description": "",
     "provenance": "where it comes from",
@@ -33,21 +35,27 @@ class CardView:
     path: Path
     tags: Sequence[str]
     thresholds: Sequence[float]
+    concepts: Sequence[ConceptSpec]
     card: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the card for machines; numbers that JSON cannot hold (NaN) become null."""
         thresholds = {tag: float(value) for tag, value in zip(self.tags, self.thresholds, strict=True)}
-        card = _finite(dict(self.card))
-        return {"path": str(self.path), "tags": list(self.tags), "thresholds": thresholds, "card": card}
+        return {
+            "path": str(self.path),
+            "tags": list(self.tags),
+            "thresholds": thresholds,
+            "concepts": [concept.to_dict() for concept in self.concepts],
+            "card": _finite(dict(self.card)),
+        }
 
     def print(self, console: Console) -> None:
-        """Print headings, prose and figures, then one line per tag."""
+        """Print headings, prose and figures, then one line per concept and one per tag."""
         console.print(Text(str(self.card.get("name") or self.path.stem), "bold"))
         console.print(Text(str(self.path), DIM_STYLE), soft_wrap=True)
         for key in (*HEADINGS, *(key for key in self.card if key not in HEADINGS)):
             value = self.card.get(key)
-            if value in (None, "", {}, []) or key in ("name", "per_tag"):
+            if value in (None, "", {}, []) or key in ("name", "per_tag", "per_concept"):
                 continue
             console.print()
             heading = HEADINGS.get(key, key.replace("_", " "))
@@ -55,23 +63,62 @@ class CardView:
                 console.print(Text(heading, "bold"))
             console.print(_block(value))
         console.print()
+        console.print(self._concept_table())
+        without_evidence = [concept.name for concept in self.concepts if concept.threshold is None]
+        if without_evidence:
+            console.print()
+            console.print(Text(f"{NO_EVIDENCE}: {', '.join(without_evidence)}"))
+        console.print()
         console.print(self._tag_table())
 
-    def _tag_table(self) -> Table:
-        per_tag = self.card.get("per_tag")
-        figures = per_tag if isinstance(per_tag, Mapping) else {}
-        entries = [figures[tag] for tag in self.tags if isinstance(figures.get(tag), Mapping)]
-        names = list(dict.fromkeys(name for entry in entries for name in entry if name != "threshold"))
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-        table.add_column("tag", no_wrap=True)
-        table.add_column("threshold", justify="right")
-        for name in names:
-            table.add_column(_label(name), justify="right")
-        for tag, threshold in zip(self.tags, self.thresholds, strict=True):
-            entry = figures.get(tag)
-            values = [entry.get(name) if isinstance(entry, Mapping) else None for name in names]
-            table.add_row(tag, f"{threshold:.2f}", *(_number(value) for value in values))
+    def _concept_table(self) -> Table:
+        """Return a table of the concepts by category, with their tags."""
+        figures = _Figures.of(self.card.get("per_concept"), [concept.name for concept in self.concepts])
+        table = _label_table("concept", figures)
+        table.add_column("tags")
+        for category in CATEGORIES:
+            concepts = [concept for concept in self.concepts if concept.category == category]
+            if concepts:
+                table.add_row(Text(category, DIM_STYLE))
+            for concept in concepts:
+                level = "-" if concept.threshold is None else f"{concept.threshold:.2f}"
+                table.add_row(f"  {concept.name}", level, *figures.row(concept.name), ", ".join(concept.tags))
         return table
+
+    def _tag_table(self) -> Table:
+        figures = _Figures.of(self.card.get("per_tag"), self.tags)
+        table = _label_table("tag", figures)
+        for tag, threshold in zip(self.tags, self.thresholds, strict=True):
+            table.add_row(tag, f"{threshold:.2f}", *figures.row(tag))
+        return table
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """Figures of tags or of concepts by name, as far as the card has them. columns: their names."""
+
+    by_name: Mapping[str, Any]
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, figures: Any, names: Sequence[str]) -> _Figures:
+        by_name = figures if isinstance(figures, Mapping) else {}
+        entries = [by_name[name] for name in names if isinstance(by_name.get(name), Mapping)]
+        return cls(by_name, tuple(dict.fromkeys(key for entry in entries for key in entry if key != "threshold")))
+
+    def row(self, name: str) -> list[str]:
+        """Return the figures of one name as text, in the order of the columns."""
+        entry = self.by_name.get(name)
+        return [_number(entry.get(key) if isinstance(entry, Mapping) else None) for key in self.columns]
+
+
+def _label_table(heading: str, figures: _Figures) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column(heading, no_wrap=True)
+    table.add_column("threshold", justify="right")
+    for name in figures.columns:
+        table.add_column(_label(name), justify="right")
+    return table
 
 
 def _block(value: Any) -> Text | Table:

@@ -1,4 +1,4 @@
-"""The table of a server's streams on a terminal: their lengths, lags and strongest tags."""
+"""The table of a server's streams on a terminal: their lengths, lags and strongest concepts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame, Message
+from streamtag.protocol.selection import Selection
 from streamtag.text import format_time, plural
 
 REDRAW_INTERVAL_S = 0.5
@@ -65,14 +66,14 @@ class StreamsTable:
         console: Console,
         address: str,
         snapshot: Callable[[], ServerSnapshot],
-        tags: int = MAX_TAGS,
+        selection: Selection,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """address: of the server. tags: how many of a stream's are shown."""
+        """address: of the server."""
         self._console = console
         self._address = address
         self._snapshot = snapshot
-        self._tags = tags
+        self._selection = selection
         self._clock = clock
         self._frames: dict[str, Frame] = {}  # the newest of each stream
         self._drawn_at = float("-inf")
@@ -120,7 +121,7 @@ class StreamsTable:
         table.add_column("heard", justify="right")
         table.add_column("lag", justify="right")
         table.add_column("", no_wrap=True)
-        table.add_column("tags", no_wrap=True, overflow="ellipsis")
+        table.add_column(f"{self._selection.kind}s", no_wrap=True, overflow="ellipsis")
         for stream in shown:
             lag = "" if stream.is_disconnected else f"{1000 * stream.lag_s:.0f} ms"
             length = format_time(stream.seconds)
@@ -141,8 +142,9 @@ class StreamsTable:
         frame = self._frames.get(name)
         if frame is None:
             return Text("")
-        strongest = sorted(frame.tags.items(), key=lambda item: -item[1])[: self._tags]
-        return Text("  ".join(f"{tag} {value:.0%}" for tag, value in strongest))
+        probs, labels = self._selection.probs(frame), self._selection.labels
+        strongest = self._selection.strongest(probs, MAX_TAGS)
+        return Text("  ".join(f"{labels[index]} {probs[index]:.0%}" for index in strongest))
 
 
 def _state(stream: StreamRow) -> Text:

@@ -26,9 +26,9 @@ PIPE_WIDTH = 100  # characters; nothing wraps or is cut below it
 
 @dataclass(frozen=True)
 class Row:
-    """One tag over a whole stream. over_time: mean probabilities of up to CELLS equal intervals."""
+    """One concept or tag over a whole stream. over_time: mean probabilities of up to CELLS equal intervals."""
 
-    tag: str
+    name: str
     mean: float
     peak: float
     peak_time: float
@@ -41,13 +41,13 @@ class Row:
 
 
 def rows(timeline: Timeline, selection: Selection) -> list[Row]:
-    """Return the strongest tags by mean, strongest first; none if there are no frames."""
+    """Return the strongest labels by mean, strongest first; none if there are no frames."""
     if not len(timeline):
         return []
     means = timeline.means
     return [
         Row(
-            tag=timeline.tags[index],
+            name=timeline.labels[index],
             mean=float(means[index]),
             peak=float(timeline.peaks[index]),
             peak_time=float(timeline.peak_times[index]),
@@ -59,12 +59,12 @@ def rows(timeline: Timeline, selection: Selection) -> list[Row]:
 
 
 class SummaryTable:
-    """A sink that prints the table of each stream when it ends. Tags whose mean reaches their threshold are marked."""
+    """A sink that prints the table of each stream when it ends, and marks what reaches its threshold in the mean."""
 
     def __init__(self, file: TextIO, selection: Selection) -> None:
         self._console = results_console(file)
         self._selection = selection
-        self._timeline = Timeline("", selection.tags)
+        self._timeline = Timeline("", selection.labels)
         self._glyphs = glyphs_for(file.encoding)
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
@@ -85,7 +85,7 @@ class SummaryTable:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=DIM_STYLE)
         table.add_column("")
-        table.add_column("tag", no_wrap=True)
+        table.add_column(self._selection.kind, no_wrap=True)
         for name in ("mean", "max", "at"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("over time", no_wrap=True)
@@ -94,7 +94,7 @@ class SummaryTable:
             mark = Text("*" if row.is_present else " ", style)
             numbers = (f"{row.mean:.2f}", f"{row.peak:.2f}", format_time(row.peak_time))
             over_time = sparkline(row.over_time, row.threshold, self._glyphs, DIM_STYLE)
-            table.add_row(mark, Text(row.tag, style), *(Text(number, style) for number in numbers), over_time)
+            table.add_row(mark, Text(row.name, style), *(Text(number, style) for number in numbers), over_time)
         return table
 
 

@@ -68,13 +68,13 @@ def open_live(console: Console, render: Callable[[], RenderableType], redraws_pe
 
 
 def bar(value: float, threshold: float, width: int, glyphs: Glyphs = UNICODE) -> Text:
-    """Return a bar of `value` in `width` cells, with a mark at the tag's threshold."""
+    """Return a bar of `value` in `width` cells, with a mark at the threshold; none if that is infinite."""
     steps = len(glyphs.fill) - 1  # per cell
     filled = round(min(1.0, max(0.0, value)) * width * steps)
     cells = glyphs.fill[-1] * (filled // steps) + (glyphs.fill[filled % steps] if filled % steps else "")
     text = Text(cells.ljust(width), ON_STYLE if value >= threshold else OFF_STYLE)
-    mark = min(width - 1, int(threshold * width))
-    if mark >= len(cells):
+    mark = min(width - 1, int(min(threshold, 1.0) * width))
+    if mark >= len(cells) and threshold < math.inf:
         text = Text.assemble(text[:mark], (glyphs.mark, DIM_STYLE), text[mark + 1 :])
     return text
 
@@ -88,7 +88,7 @@ def sparkline(
     """
     is_known = ~np.isnan(values)
     heights = np.where(is_known, values, 0.0)
-    full = max(threshold, float(heights.max(initial=0.0)), 1e-9)
+    full = max(min(threshold, 1.0), float(heights.max(initial=0.0)), 1e-9)
     steps = np.clip(heights / full * len(glyphs.heights), 0, len(glyphs.heights) - 1).astype(int)
     text = Text()
     for step, known, is_on in zip(steps.tolist(), is_known.tolist(), (heights >= threshold).tolist(), strict=True):

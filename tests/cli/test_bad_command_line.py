@@ -29,6 +29,8 @@ def _one_clear_line(text: str) -> str:
         ["file", "x.wav", "--threshold", "0"],
         ["file", "x.wav", "--threshold", "nan"],
         ["file", "x.wav", "--tags", " , "],
+        ["file", "x.wav", "--concepts", ","],
+        ["file", "x.wav", "--concepts", "a", "--tags", "b"],
         ["file", "x.wav", "--device", "abacus"],
         ["file", "x.wav", "--csv"],
         ["model", "too", "many"],

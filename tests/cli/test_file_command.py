@@ -17,13 +17,13 @@ from streamtag.api import Tagger
 from streamtag.audio.decoder import open_source
 from streamtag.audio.prefetch import PrefetchReader
 from streamtag.cli.file_runner import FileRunner
-from streamtag.cli.runtime import Reporter, SignalGuard
+from streamtag.cli.runtime import Reporter, SignalGuard, select
 from streamtag.errors import SourceError
 from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.messages import End, Message
-from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import CallbackSink, SinkGroup
-from tests.cli.conftest import MakeSound, Run, rows
+from tests.cli.conftest import Answer, MakeSound, Run, rows
+from tests.conftest import CONCEPTS, TAGS
 
 
 def _messages(lines: list[str]) -> list[dict[str, Any]]:
@@ -50,6 +50,42 @@ def test_tags_and_threshold_choose_and_mark(streamtag: Run, make_sound: MakeSoun
     assert names == ["guitar", "male vocal"]
     assert [line[0] for line in low.lines[2:4]] == ["*", "*"]
     assert [line[0] for line in high.lines[2:4]] == [" ", " "]
+
+
+def _names(answer: Answer) -> set[str]:
+    """Return the first column of the only table."""
+    return {" ".join(line.replace("*", " ").split()[:-4]) for line in answer.lines[2:-1]}
+
+
+def test_concepts_are_shown_unless_tags_are_chosen(
+    streamtag: Run, make_sound: MakeSound, tmp_path: Path, concept_model: Path
+) -> None:
+    def run(*arguments: str | Path) -> Answer:
+        answer = streamtag("file", path, "--model", concept_model, "--device", "cpu", *arguments, small=False)
+        assert answer.code == 0
+        return answer
+
+    path, names = make_sound(seconds=8), {concept.name for concept in CONCEPTS}
+    shown = run("--labels", tmp_path / "concepts.txt", "--csv", tmp_path / "tags.csv", "--threshold", "0.0001")
+    assert shown.lines[1].split()[:2] == ["concept", "mean"]
+    assert _names(shown) == names
+    assert [line[0] for line in shown.lines[2:-1]].count("*") == 2  # never the one without evidence
+    assert len(rows(tmp_path / "tags.csv")[0]) == 4 + 50
+    labels = {line.split("\t")[2] for line in (tmp_path / "concepts.txt").read_text().splitlines()}
+    assert labels == names - {"rare"}
+    assert _names(run("--concepts", "Rare,guitar")) == {"rare", "guitar"}
+    both = run("--tags", "all", "--top", "50", "--labels", tmp_path / "tags.txt", "--threshold", "0.0001")
+    assert both.lines[1].split()[:2] == ["tag", "mean"]
+    assert _names(both) == set(TAGS)
+    labels = {line.split("\t")[2] for line in (tmp_path / "tags.txt").read_text().splitlines()}
+    assert labels == set(TAGS)
+    hello, *messages = _messages(run("--json", "--tags", "male vocal").lines)
+    assert hello["concepts"] == [
+        {"name": each.name, "category": each.category, "tags": list(each.tags), "threshold": each.threshold}
+        for each in CONCEPTS
+    ]
+    assert {(*m["tags"], *m["concepts"]) for m in messages if m["type"] == "frame"} == {("male vocal", "male vocals")}
+    assert (list(messages[-1]["summary"]), list(messages[-1]["concepts"])) == (["male vocal"], ["male vocals"])
 
 
 def test_json_is_hello_then_each_stream_to_its_end(streamtag: Run, make_sound: MakeSound, model: Path) -> None:
@@ -135,7 +171,7 @@ def test_a_source_that_fails_in_the_middle_ends_its_stream_and_is_reported(
     make_sound: MakeSound, tagger: Tagger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published: list[Message] = []
-    selection, reporter = Selection.of(tagger.tags, tagger.thresholds), Reporter(sys.stderr)
+    selection, reporter = select(tagger), Reporter(sys.stderr)
 
     def open_reader(where: str) -> PrefetchReader:
         return PrefetchReader(where, open_source=BrokenSource)  # type: ignore[arg-type]

@@ -14,7 +14,6 @@ from streamtag.api import Tagger
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
 from streamtag.cli.live_runner import Limits, LiveRunner
-from streamtag.inference.events import EventDetector
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
@@ -87,8 +86,8 @@ def listen(tagger: Tagger) -> Listen:
         should_continue: Callable[[], bool] = lambda: True,
     ) -> tuple[RecordingSink, Meter, list[str]]:
         recorded, meter, notices, keys = RecordingSink(), Meter(lambda: 0.0), [], iter(keys_pressed)
-        sinks, detector = SinkGroup([MeterSink(meter), recorded]), EventDetector(tagger.tags, tagger.thresholds)
-        pipeline = StreamPipeline("mic", Session(tagger), detector, sinks.publish, max_rows=64)
+        sinks = SinkGroup([MeterSink(meter), recorded])
+        pipeline = StreamPipeline("mic", Session(tagger), sinks.publish, max_rows=64)
         runner = LiveRunner(source, pipeline, meter, limits or Limits(), lambda notice: notices.append(notice.text))
         first = AudioChunk(np.zeros(0, np.float32), time.monotonic())
         runner.run(first, should_continue, lambda: next(keys, None), {"r": runner.reset_context})

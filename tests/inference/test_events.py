@@ -93,7 +93,7 @@ def test_on_and_off_alternate_and_last_for_the_hold_time(curve: list[float], spe
 
 @pytest.mark.parametrize("thresholds", [[-0.1], [1.1], [float("inf")], [float("nan")], [], [0.5, 0.5]])
 def test_impossible_thresholds_are_refused(thresholds: list[float]) -> None:
-    with pytest.raises(SpecError, match=r"thresholds|one threshold a tag"):
+    with pytest.raises(SpecError, match="threshold"):
         EventDetector(["guitar"], thresholds)
 
 
@@ -101,6 +101,10 @@ def test_thresholds_of_0_and_1() -> None:
     """On with the first probability above 0, and never on."""
     events = run(EventDetector(["a", "b"], [0.0, 1.0], PLAIN), [0.0, 0.1, 0.0], [1.0, 1.0, 1.0])
     assert events == [("a", "on", HOP)]
+
+
+def test_without_a_threshold_nothing_turns_on() -> None:
+    assert run(EventDetector(["a", "b"], [None, 0.9], PLAIN), [1.0] * 9, [1.0] * 9) == [("b", "on", 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_each_row_of_a_bank_equals_a_detector_and_a_timeline_of_its_own(
 ) -> None:
     """Five streams with frames now and then; one row is reused by another stream, and one stream changes its row."""
     rng = np.random.default_rng(seed)
-    bank = EventDetectorBank(TAGS, THRESHOLDS, 6, spec)
+    bank = EventDetectorBank(("a tag",), TAGS, THRESHOLDS, 6, spec)
     rows = [bank.add() for _ in range(5)]
     detectors = [EventDetector(TAGS, THRESHOLDS, spec) for _ in range(5)]
     timelines = [Timeline("", TAGS) for _ in range(5)]
@@ -131,7 +135,8 @@ def test_each_row_of_a_bank_equals_a_detector_and_a_timeline_of_its_own(
         here = [n for n in range(5) if rng.random() < present]
         probs = rng.random((len(here), 4)).astype(np.float32)
         time = step * HOP
-        events = bank.feed(np.array([rows[n] for n in here], np.int64), probs, np.full(len(here), time))
+        tag_probs = probs[:, :1] * np.float32(0.5)
+        events = bank.feed(np.array([rows[n] for n in here], np.int64), tag_probs, probs, np.full(len(here), time))
         for n, row, changes in zip(here, probs, events, strict=True):
             frame = TagFrame(step, time - HOP, time + HOP, row)
             timelines[n].add(frame)
@@ -148,5 +153,7 @@ def test_each_row_of_a_bank_equals_a_detector_and_a_timeline_of_its_own(
     for n, row in enumerate(rows):
         assert bank.frames(row) == len(timelines[n])
         means = dict(zip(TAGS, timelines[n].means.tolist(), strict=True))
-        assert bank.summary(row) == pytest.approx(means if len(timelines[n]) else {})
+        tags, concepts = bank.summaries(row)
+        assert concepts == pytest.approx(means if len(timelines[n]) else {})
+        assert tags == pytest.approx({"a tag": means[TAGS[0]] / 2} if len(timelines[n]) else {})
         assert bank.close(row, 99.0) == detectors[n].close(99.0)

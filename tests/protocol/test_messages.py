@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.errors import ProtocolError
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message, Ready
+from streamtag.protocol.messages import Concept, End, Error, Event, Frame, Gap, Hello, Message, Ready
 from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "female vocal"), 16000, 0.256, 0.512, 0.384, (0.3, 0.123456))
 
+CONCEPTS = (
+    Concept("female vocals", "voice", ("female vocal",), 0.41234),
+    Concept("any", "mood", ("guitar", "female vocal"), None),
+)
 
 LINES: list[tuple[Message, str]] = [
     (
@@ -37,6 +42,27 @@ LINES: list[tuple[Message, str]] = [
         Event("mic", "guitar", "on", 3.07),
         '{"type":"event","stream":"mic","tag":"guitar","state":"on","time":3.07}',
     ),
+    (
+        replace(HELLO, concepts=CONCEPTS),
+        '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
+        '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
+        '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235],'
+        '"concepts":[{"name":"female vocals","category":"voice","tags":["female vocal"],"threshold":0.4123},'
+        '{"name":"any","category":"mood","tags":["guitar","female vocal"],"threshold":null}]}',
+    ),
+    (
+        Frame("mic", 12, 2.816, 3.328, {"guitar": 0.91}, concepts={"any": 0.56789}),
+        '{"type":"frame","stream":"mic","frame":12,"start":2.816,"end":3.328,'
+        '"tags":{"guitar":0.91},"concepts":{"any":0.5679}}',
+    ),
+    (
+        Event("mic", "any", "off", 3.07, concept="any"),
+        '{"type":"event","stream":"mic","tag":"any","concept":"any","state":"off","time":3.07}',
+    ),
+    (
+        End("song.mp3", 29.1, 114, {"guitar": 0.83}, {"any": 0.5}),
+        '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83},"concepts":{"any":0.5}}',
+    ),
     (Gap("mic", 7.1, 0.3), '{"type":"gap","stream":"mic","start":7.1,"lost_s":0.3}'),
     (
         End("song.mp3", 29.1, 114, {"guitar": 0.83}),
@@ -46,6 +72,7 @@ LINES: list[tuple[Message, str]] = [
     (Error("Müller – 東京.mp3: is empty"), '{"type":"error","message":"Müller – 東京.mp3: is empty"}'),
     (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
 ]
+OPTIONAL = ("thresholds", "latency_s", "dropped", "stream", "concepts", "concept")
 MESSAGES = [message for message, _ in LINES]
 
 
@@ -84,6 +111,13 @@ def test_a_hello_without_thresholds_is_from_an_older_server() -> None:
         (HELLO, {"protocol": 2}),
         (HELLO, {"thresholds": [0.5]}),
         (HELLO, {"tags": "guitar"}),
+        (HELLO, {"concepts": {"name": "any"}}),
+        (HELLO, {"concepts": [{"name": "any", "category": "mood", "tags": ["guitar"]}]}),
+        (HELLO, {"concepts": [{"name": "any", "category": "mood", "tags": "guitar", "threshold": 0.5}]}),
+        (HELLO, {"concepts": [{"name": "any", "category": "mood", "tags": [], "threshold": "low"}]}),
+        (MESSAGES[1], {"concepts": ["any"]}),
+        (MESSAGES[1], {"concepts": {"any": "loud"}}),
+        (MESSAGES[3], {"concept": 3}),
         (MESSAGES[1], {"stream": 3}),
         (MESSAGES[1], {"frame": 1.5}),
         (MESSAGES[1], {"frame": True}),
@@ -101,7 +135,7 @@ def test_a_field_that_makes_no_sense_is_refused(message: Message, changes: dict[
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
 def test_a_missing_field_is_refused(message: Message) -> None:
-    required = [name for name in message.to_dict() if name not in ("thresholds", "latency_s", "dropped", "stream")]
+    required = [name for name in message.to_dict() if name not in OPTIONAL]
     for name in required:
         fewer = {key: value for key, value in message.to_dict().items() if key != name}
         with pytest.raises(ProtocolError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+from typing import Any
+
 import numpy as np
 import pytest
 
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap
+from streamtag.protocol.messages import Concept, End, Error, Event, Frame, Gap
 from streamtag.protocol.selection import MessageFilter, Selection
 
 TAGS = ("guitar", "slow", "drums", "male vocal")
@@ -46,7 +50,7 @@ def test_a_filter_of_names_applies_to_frames_summaries_and_events_only() -> None
 
 @pytest.mark.parametrize(
     "fields",
-    [{"tags": frozenset()}, {"top": 0}, *({"min_probability": value} for value in (1.5, -0.1, float("nan")))],
+    [{"top": 0}, *({"min_probability": value} for value in (1.5, -0.1, float("nan")))],
 )
 def test_a_filter_that_makes_no_sense_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(SpecError):
@@ -59,6 +63,75 @@ def test_tags_are_found_in_any_case_and_kept_in_the_model_s_order() -> None:
     assert _filtered(selection.message_filter) == {"guitar": 0.2, "male vocal": 0.6}
     only_one = Selection.of(TAGS, THRESHOLDS, names=["slow", "guitar"], top=1)
     assert _filtered(only_one.message_filter) == {"guitar": 0.2}
+
+
+GROUPS = (
+    Concept("strings", "instrument", ("guitar",), 0.3),
+    Concept("calm", "mood", ("slow", "guitar"), None),
+    Concept("drums", "instrument", ("drums",), 0.6),
+)
+BOTH = replace(FRAME, concepts={"strings": 0.3, "calm": 0.2, "drums": 0.8})
+END = End("mic", 1.0, 4, BOTH.tags, BOTH.concepts)
+ALL = (list(TAGS), ["strings", "calm", "drums"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "tags", "concepts"),
+    [
+        ({}, *ALL),
+        ({"names": ["all"]}, *ALL),
+        ({"concept_names": ["ALL"]}, *ALL),
+        ({"names": ["guitar"]}, ["guitar"], ["strings", "calm"]),
+        ({"names": ["male vocal"]}, ["male vocal"], []),
+        ({"concept_names": ["Calm"]}, ["guitar", "slow"], ["calm"]),
+        ({"names": ["drums"], "concept_names": ["strings"]}, ["drums"], ["strings"]),
+        ({"names": ["all"], "concept_names": ["strings"]}, list(TAGS), ["strings"]),
+        ({"top": 1}, ["drums"], ["drums"]),
+        ({"top": 1, "concept_names": ["calm", "strings"]}, ["guitar"], ["strings"]),
+    ],
+)
+def test_tags_and_concepts_limit_each_other_unless_both_are_named(
+    chosen: dict[str, Any], tags: list[str], concepts: list[str]
+) -> None:
+    message_filter = Selection.of(TAGS, THRESHOLDS, GROUPS, **chosen).message_filter
+    frame, end = message_filter(BOTH), message_filter(END)
+    assert isinstance(frame, Frame)
+    assert isinstance(end, End)
+    assert (list(frame.tags), list(frame.concepts)) == (tags, concepts)
+    assert (list(end.summary), list(end.concepts)) == (tags, concepts)
+    if "top" not in chosen:  # which does not apply to events
+        events = (Event("mic", group.name, "on", 1.0, group.name) for group in GROUPS)
+        assert [event.tag for event in events if message_filter(event) is not None] == concepts
+
+
+def test_concepts_are_shown_unless_tags_are_chosen() -> None:
+    selection = Selection.of(TAGS, THRESHOLDS, GROUPS)
+    assert (selection.kind, selection.names) == ("concept", ("strings", "calm", "drums"))
+    assert selection.thresholds == (*THRESHOLDS, 0.3, inf, 0.6)
+    assert [selection.labels[column] for column in selection.strongest(selection.probs(BOTH))] == [
+        "drums",
+        "strings",
+        "calm",
+    ]
+    chosen = Selection.of(TAGS, THRESHOLDS, GROUPS, names=["slow", "drums"])
+    assert (chosen.kind, chosen.names, chosen.sent_tags) == ("tag", ("slow", "drums"), ("slow", "drums"))
+    assert [chosen.labels[column] for column in chosen.strongest(chosen.probs(BOTH))] == ["drums", "slow"]
+    older = Selection.of(TAGS, THRESHOLDS)
+    assert (older.kind, older.names) == ("tag", TAGS)
+    assert older.message_filter(Event("mic", "drums", "on", 1.0)) is not None
+
+
+def test_a_threshold_of_the_user_gives_no_evidence() -> None:
+    selection = Selection.of(TAGS, THRESHOLDS, GROUPS, threshold=0.7)
+    assert selection.concept_thresholds == (0.7, None, 0.7)
+    assert selection.tag_thresholds == (0.7,) * 4
+
+
+def test_an_unknown_concept_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"^string: not a concept of this model \(did you mean 'strings'\?\)"):
+        Selection.of(TAGS, THRESHOLDS, GROUPS, concept_names=["string"])
+    with pytest.raises(SpecError, match="not a concept of this model"):
+        Selection.of(TAGS, THRESHOLDS, concept_names=["all"])
 
 
 def test_equal_tags_keep_the_model_s_order() -> None:

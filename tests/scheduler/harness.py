@@ -152,8 +152,6 @@ class Harness:
         self.pool = EchoPool(self.tagger, slots, before_step) if echo else SessionPool(self.tagger, slots)
         self.scheduler = Scheduler(
             self.pool,
-            self.tagger.tags,
-            self.tagger.thresholds,
             self.log,
             config or SchedulerConfig(batch_window_s=0.0, max_streams=slots),
             fingerprint,

@@ -121,8 +121,8 @@ def test_a_degraded_scheduler_has_no_room() -> None:
     assert [stats(3, False).room, stats(3, True).room, stats(12, False).room] == [7, 0, 0]
 
 
-def measure(pool: EchoPool, config: SchedulerConfig, tags: tuple[str, ...]) -> CapacityMeasurement:
-    measurement = CapacityMeasurement(pool, tags, (0.5,) * len(tags), config, reserved_slots=8)
+def measure(pool: EchoPool, config: SchedulerConfig) -> CapacityMeasurement:
+    measurement = CapacityMeasurement(pool, config, reserved_slots=8)
     now, deadline = 0.0, 2000
     while not measurement.is_done and deadline:
         now, deadline = now + 0.01, deadline - 1
@@ -137,7 +137,7 @@ def measure(pool: EchoPool, config: SchedulerConfig, tags: tuple[str, ...]) -> C
 def test_the_measurement_leaves_slots_free_and_returns_its_own(model: Path) -> None:
     tagger, used = load_tagger(model), []
     pool = EchoPool(tagger, 40, lambda _: used.append(len(pool)))
-    measurement = measure(pool, SchedulerConfig(workers=2, measure_s=0.1), tagger.tags)
+    measurement = measure(pool, SchedulerConfig(workers=2, measure_s=0.1))
     assert measurement.cost is not None
     assert measurement.cost.of(64) > 0
     assert max(pool.echo.steps) == 16  # of 32 slots, for two workers
@@ -150,7 +150,7 @@ def test_a_measurement_that_fails_gives_no_cost(model: Path) -> None:
     tagger = load_tagger(model)
     pool = EchoPool(tagger, 40)
     pool.fails_to_add = True
-    measurement = measure(pool, SchedulerConfig(workers=2), tagger.tags)
+    measurement = measure(pool, SchedulerConfig(workers=2))
     assert measurement.cost is None
     measurement.close()
     assert len(pool) == 0
@@ -159,9 +159,7 @@ def test_a_measurement_that_fails_gives_no_cost(model: Path) -> None:
 def test_live_streams_come_before_the_measurement_and_files_after_it(model: Path) -> None:
     harness = Harness(model, slots=40, config=SchedulerConfig(batch_window_s=0, measure_s=0.01))
     queue = ReadyQueue(SchedulerConfig(batch_window_s=0))
-    queue.measurement = CapacityMeasurement(
-        harness.pool, harness.tagger.tags, harness.tagger.thresholds, SchedulerConfig(), reserved_slots=8
-    )
+    queue.measurement = CapacityMeasurement(harness.pool, SchedulerConfig(), reserved_slots=8)
     live, file = stream("live", 1.0), stream("file", 1.0)
     file.buffer.push(bytes(4 * 16000 * 3), 1.0)
     queue.add(file, 1.0)

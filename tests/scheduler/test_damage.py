@@ -108,7 +108,7 @@ def test_bytes_that_are_not_a_state_are_refused(harness: Harness, state: bytes) 
         state[: len(state) // 2],
         len(nested).to_bytes(8, "little") + nested,
         save(zeros),
-        save(zeros, {"format": "streamtag-stream-1", "stream": "[]"}),
+        save(zeros, {"format": "streamtag-stream-2", "stream": "[]"}),
         save(zeros, {"format": "streamtag-stream-2", "stream": "{}"}),
     ):
         assert_refused(harness, junk)

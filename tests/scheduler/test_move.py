@@ -233,7 +233,7 @@ def test_a_stream_moves_between_running_schedulers_while_its_producer_pushes(mod
     tagger, format = load_tagger(model), FORMATS[1]
     data, size = music(8, format, 4), format.sample_bytes
     logs, config = [MessageLog(), MessageLog()], SchedulerConfig(workers=2, max_streams=4)
-    here, there = (Scheduler(SessionPool(tagger, 4), tagger.tags, tagger.thresholds, log, config, "m") for log in logs)
+    here, there = (Scheduler(SessionPool(tagger, 4), log, config, "m") for log in logs)
     with here, there:
         signal, pushed = Signal(), threading.Event()
         producer = here.open("mic", format, None, signal)

@@ -43,9 +43,7 @@ def make_scheduler(
 ) -> Scheduler:
     tagger = load_tagger(model)
     pool = EchoPool(tagger, 60, before_step)
-    return Scheduler(
-        pool, tagger.tags, tagger.thresholds, publish, config, "m", observer, join_timeout_s=join_timeout_s
-    )
+    return Scheduler(pool, publish, config, "m", observer, join_timeout_s=join_timeout_s)
 
 
 class Producer(threading.Thread):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import Hello
+from streamtag.protocol.messages import Concept, Hello
 from streamtag.protocol.selection import MessageFilter
 from streamtag.server.query import IngestQuery, RequestTarget, SubscribeQuery
 
@@ -37,6 +38,22 @@ def test_tags_are_found_in_any_case_and_all_of_them_are_no_filter() -> None:
     )
     assert _subscribe("/?tags=male+vocal,guitar") == _subscribe("/?token=x") == SubscribeQuery(None, MessageFilter())
     assert _subscribe("/elsewhere") is None
+
+
+def test_concepts_are_chosen_by_name_beside_the_tags() -> None:
+    hello = replace(HELLO, concepts=(Concept("men", "voice", ("male vocal",), 0.5), Concept("all", "mood", (), None)))
+
+    def filter_of(path: str) -> MessageFilter:
+        query = SubscribeQuery.parse(RequestTarget.parse(path), hello)
+        assert query is not None
+        return query.message_filter
+
+    men = frozenset({"male vocal"}), frozenset({"men"})
+    assert filter_of("/?concepts=MEN&min=0.25") == MessageFilter(men[0], None, 0.25, men[1])
+    assert filter_of("/?concepts=men&tags=all&top=2") == MessageFilter(None, 2, concepts=men[1])
+    assert filter_of("/?tags=male+vocal") == MessageFilter(*men[:1], concepts=men[1])
+    with pytest.raises(SpecError, match="mem: not a concept"):
+        filter_of("/?concepts=mem")
 
 
 def test_a_producer_describes_its_audio_and_filters_its_messages() -> None:

@@ -4,59 +4,75 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from streamtag.protocol.messages import End, Event
+from streamtag.inference.frame import TagFrame
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import Concept, End
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.audacity import LabelTrack
+from tests.conftest import MakeTimeline
+
+HOP_S = 0.256
 
 
-def _written(path: Path, events: list[tuple[str, str, float]], selection: Selection, seconds: float = 10) -> str:
-    track = LabelTrack({"song.mp3": path}, selection)
-    for tag, state, time in events:
-        track.write(Event("song.mp3", tag, state, time))  # type: ignore[arg-type]
-    track.write(End("song.mp3", seconds, 40, {}))
-    return path.read_text(encoding="utf-8")
+def _written(path: Path, timeline: Timeline, selection: Selection) -> list[tuple[float, float, str]]:
+    track = LabelTrack({timeline.name: path}, selection)
+    track.begin(StreamInfo(timeline.name), timeline)
+    track.write(End(timeline.name, timeline.seconds, len(timeline), {}))
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(float(start), float(end), name) for start, end, name in lines]
 
 
-@pytest.mark.parametrize(
-    ("events", "labels"),
-    [
-        ([], ""),
-        ([("slow", "off", 9.0)], ""),
-        ([("harp", "on", 8.0)], "8.000000\t10.000000\tharp\n"),  # on until the stream ends
-        (
-            [("drums", "on", 0.256), ("guitar", "on", 1.0), ("guitar", "off", 2.5), ("drums", "off", 3.0)],
-            "0.256000\t3.000000\tdrums\n1.000000\t2.500000\tguitar\n",
-        ),
-    ],
-)
-def test_labels_are_sorted_by_their_start(
-    tmp_path: Path, selection: Selection, events: list[tuple[str, str, float]], labels: str
+def test_labels_are_sorted_by_their_start_and_end_with_the_stream(
+    tmp_path: Path, make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
-    assert _written(tmp_path / "a.txt", events, selection) == labels
+    labels = _written(tmp_path / "a.txt", make_timeline(probs, seconds=10.1), selection)
+    assert [name for _, _, name in labels] == ["drums", "harp", "guitar"]
+    (drums_from, drums_to, _), (harp_from, harp_to, _), (guitar_from, guitar_to, _) = labels
+    assert drums_from == harp_from == 0
+    assert 20 * HOP_S <= drums_to <= 20 * HOP_S + 1  # it ends half way, and is smoothed
+    assert harp_to == guitar_to == 10.1
+    assert guitar_from == pytest.approx(HOP_S * np.argmax(probs[:, 0] > 0.5), abs=0.8)
 
 
-def test_other_tags_are_left_out(tmp_path: Path, selection: Selection) -> None:
-    only = Selection.of(selection.tags, selection.thresholds, names=["piano"])
-    assert _written(tmp_path / "a.txt", [("harp", "on", 8.0), ("slow", "off", 9.0)], only) == ""
-
-
-@pytest.mark.parametrize("events", [[("harp", "on", -0.1), ("harp", "off", 0.1)], [("harp", "on", 11.0)]])
-def test_labels_lie_within_the_stream(
-    tmp_path: Path, selection: Selection, events: list[tuple[str, str, float]]
+def test_other_tags_are_left_out(
+    tmp_path: Path, make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
-    start, end, _ = _written(tmp_path / "a.txt", events, selection).split("\t")
-    assert 0 <= float(start) <= float(end)
+    only = Selection.of(selection.tags, selection.thresholds, names=["piano", "drums"])
+    assert [name for _, _, name in _written(tmp_path / "a.txt", make_timeline(probs), only)] == ["drums"]
+    assert _written(tmp_path / "a.txt", make_timeline(np.zeros((40, 6))), selection) == []
 
 
-def test_streams_do_not_mix(tmp_path: Path, selection: Selection) -> None:
+def test_labels_lie_within_the_stream(tmp_path: Path, make_timeline: MakeTimeline, selection: Selection) -> None:
+    """The last frame's centre may lie behind the end of what was heard."""
+    timeline = make_timeline(np.ones((2, 6)), seconds=0.1)
+    assert {(start, end) for start, end, _ in _written(tmp_path / "a.txt", timeline, selection)} == {(0.0, 0.1)}
+
+
+def test_labels_are_those_of_concepts_or_of_the_chosen_tags(tmp_path: Path) -> None:
+    concepts = (Concept("both", "mood", ("a", "b"), 0.8), Concept("never", "mood", ("b",), None))
+    timeline = Timeline("song.mp3", ("a", "b", "both", "never"))
+    for number in range(40):
+        tags, groups = np.array([0.6, 0.1], np.float32), np.array([0.9 * (number > 20), 1.0], np.float32)
+        time = number * HOP_S
+        timeline.add(TagFrame(number, time - HOP_S, time + HOP_S, tags, concept_probs=groups))
+    timeline.seconds = 40 * HOP_S
+    shown = Selection.of(("a", "b"), (0.5, 0.5), concepts)
+    ((start, _, name),) = _written(tmp_path / "a.txt", timeline, shown)
+    assert name == "both"
+    assert 21 * HOP_S <= start <= 27 * HOP_S
+    shown = Selection.of(("a", "b"), (0.5, 0.5), concepts, names=["all"])
+    assert _written(tmp_path / "a.txt", timeline, shown) == [(0.0, 40 * HOP_S, "a")]
+
+
+def test_streams_do_not_mix(tmp_path: Path, make_timeline: MakeTimeline, selection: Selection) -> None:
     paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
     track = LabelTrack(paths, selection)
-    for name, tag in (("a", "harp"), ("b", "piano")):
-        track.write(Event(name, tag, "on", 0.0))
+    for name, column in (("a", 5), ("b", 4)):
+        timeline = make_timeline(np.eye(6)[column] * np.ones((8, 6)), name=name, seconds=2.0)
+        track.begin(StreamInfo(name), timeline)
         track.write(End(name, 2.0, 8, {}))
-    assert [path.read_text(encoding="utf-8").split("\t")[2] for path in paths.values()] == [
-        "harp\n",
-        "piano\n",
-    ]
+    assert [path.read_text(encoding="utf-8").split("\t")[2] for path in paths.values()] == ["harp\n", "piano\n"]

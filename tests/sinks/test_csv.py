@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
-from streamtag.protocol.messages import Frame
+from streamtag.protocol.messages import Concept, Frame
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.csv import CsvFile
 
@@ -45,6 +45,16 @@ def test_the_columns_are_the_selected_tags_without_top(
     with CsvFile(path, chosen) as table:
         table.write(frames[30])
     assert list(_rows(path)[0].items())[4:] == [("slow", "0.0500"), ("harp", "0.3000")]
+
+
+def test_concepts_add_no_columns(tmp_path: Path, frames: list[Frame], selection: Selection) -> None:
+    groups = (Concept("calm", "mood", ("slow", "piano"), 0.5),)
+    path = tmp_path / "tags.csv"
+    for names, columns in ((None, list(selection.tags)), (["calm"], ["slow", "piano"])):
+        chosen = Selection.of(selection.tags, selection.tag_thresholds, groups, concept_names=names)
+        with CsvFile(path, chosen) as table:
+            table.write(replace(frames[30], concepts={"calm": 0.5}))
+        assert list(_rows(path)[0])[4:] == columns
 
 
 @pytest.mark.parametrize(("error", "kept"), [(BrokenPipeError, True), (KeyboardInterrupt, False)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pythonosc.osc_message import OscMessage
 
 from streamtag.errors import OutputError, SpecError
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap
+from streamtag.protocol.messages import Concept, End, Error, Event, Frame, Gap
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.osc import PREFIX, OscSink, OscTarget, addresses
 
@@ -55,6 +56,20 @@ def test_a_frame_is_one_number_per_tag_and_then_its_time(
     ]
     assert [message[1] for message in got[:-1]] == pytest.approx(probs[30].tolist(), abs=1e-6)
     assert got[-1] == ("/streamtag/frame", "song.mp3", 30, pytest.approx(7.68))
+
+
+def test_concepts_are_sent_beside_the_tags(receiver: Receiver, selection: Selection, frames: list[Frame]) -> None:
+    groups = (Concept("any voice", "voice", ("male vocal",), None), Concept("frame", "mood", ("slow",), 0.5))
+    chosen = Selection.of(selection.tags, selection.tag_thresholds, groups, concept_names=["any voice"])
+    with OscSink(receiver.target, chosen) as osc:
+        osc.write(replace(frames[30], concepts={"any voice": 0.75, "frame": 0.5}))
+        got = receiver.take(3)
+    assert [message[0] for message in got] == [
+        "/streamtag/male_vocal",
+        "/streamtag/concept/any_voice",
+        "/streamtag/frame",
+    ]
+    assert got[1][1] == 0.75
 
 
 def test_other_messages_are_sent_with_names_as_plain_text(receiver: Receiver, selection: Selection) -> None:

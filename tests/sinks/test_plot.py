@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from streamtag.errors import OutputError
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Event
+from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.audacity import Label
+from streamtag.sinks.audacity import Label, find_labels
 from streamtag.sinks.plot import BACKGROUND, MAX_COLUMNS, PRESENT, Tagogram, draw, figure, resample_columns, time_ticks
 from streamtag.text import format_time
 
@@ -78,17 +78,21 @@ def test_any_name_and_length_can_be_drawn(
 
 @pytest.mark.parametrize(("suffix", "magic"), [("PNG", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_the_suffix_determines_the_format_and_labels_are_those_of_the_label_track(
-    tmp_path: Path, make_timeline: MakeTimeline, selection: Selection, suffix: str, magic: bytes
+    tmp_path: Path,
+    make_timeline: MakeTimeline,
+    selection: Selection,
+    probs: NDArray[np.float64],
+    suffix: str,
+    magic: bytes,
 ) -> None:
-    path, timeline = tmp_path / f"tags.{suffix}", make_timeline(np.zeros((40, 6)))
+    path, timeline = tmp_path / f"tags.{suffix}", make_timeline(probs)
     sink = Tagogram({"song.mp3": path}, selection)
     sink.begin(StreamInfo("song.mp3"), timeline)
-    sink.write(Event("song.mp3", "harp", "on", 1.0))
-    sink.write(Event("song.mp3", "harp", "off", 2.0))
     sink.write(End("song.mp3", 10.24, 40, {}))
     assert path.read_bytes().startswith(magic)
     if suffix == "PNG":
-        assert path.read_bytes() == draw(timeline, [Label(1.0, 2.0, "harp")], selection, "png")
+        assert path.read_bytes() == draw(timeline, find_labels(timeline, selection), selection, "png")
+        assert path.read_bytes() != draw(timeline, [], selection, "png")
 
 
 @pytest.mark.parametrize("name", ["tags", "tags.txt", "tags.mp3"])

@@ -56,8 +56,8 @@ def damage_scheduler(faults: Sequence[str]) -> None:
     """Give every scheduler from now on these faults."""
     init = Scheduler.__init__
 
-    def damaged(self: Scheduler, pool: Any, tags: Any, thresholds: Any, publish: Publish, *a: Any, **b: Any) -> None:
-        init(self, pool, tags, thresholds, FaultyPublisher(faults, publish).publish, *a, **b)
+    def damaged(self: Scheduler, pool: Any, publish: Publish, *a: Any, **b: Any) -> None:
+        init(self, pool, FaultyPublisher(faults, publish).publish, *a, **b)
 
     Scheduler.__init__ = damaged  # type: ignore[method-assign]
 

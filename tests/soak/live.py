@@ -25,7 +25,6 @@ from streamtag.audio.source import AudioChunk
 from streamtag.cli.bench.figures import music, one_thread
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
-from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Message
@@ -72,10 +71,9 @@ def run(tagger: Tagger, seconds: float) -> dict[str, Any]:
     faults = [Fault(at_s=(n + 1) * seconds / (GAPS + 1), lost_s=GAP_S) for n in range(GAPS)]
     memory, meter, record = MemorySink(), Meter(), StreamRecord(Signal("soak", PcmFormat(RATE)))
     began = time.monotonic()
-    with ServerThread(ServerConfig(port=0), hello(tagger, tagger.thresholds)) as server:
+    with ServerThread(ServerConfig(port=0), hello(tagger)) as server:
         sinks = SinkGroup([MeterSink(meter), CallbackSink(server.publish), memory])
-        detector = EventDetector(tagger.tags, tagger.thresholds)
-        pipeline = StreamPipeline("soak", Session(tagger), detector, sinks.publish, max_rows=1024)
+        pipeline = StreamPipeline("soak", Session(tagger), sinks.publish, max_rows=1024)
         url = server.address.replace("http", "ws", 1)
         subscriber = threading.Thread(target=receive, args=(url, record.messages))
         subscriber.start()

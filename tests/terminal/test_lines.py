@@ -6,7 +6,7 @@ import io
 
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.lines import MAX_TAGS, NamedLines, PlainLines
+from streamtag.terminal.lines import MAX_LABELS, NamedLines, PlainLines
 
 NAMES = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 PROBS = (0.9, 0.1, 0.6, 0.2, 0.3, 0.05)
@@ -40,7 +40,7 @@ def test_one_line_per_second_with_the_mean_of_its_frames() -> None:
 
 
 def test_five_tags_are_printed_unless_some_are_selected() -> None:
-    for chosen, count in (({}, MAX_TAGS), ({"names": ["harp", "piano"]}, 2)):
+    for chosen, count in (({}, MAX_LABELS), ({"names": ["harp", "piano"]}, 2)):
         lines, file = _lines(**chosen)
         for number in range(6):
             lines.write(_frame(number))

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from streamtag.terminal.model_card import CardView
+from streamtag.spec import ConceptSpec
+from streamtag.terminal.model_card import NO_EVIDENCE, CardView
 
 TAGS, THRESHOLDS = ("guitar", "male vocal"), (0.25, 0.5)
+CONCEPTS = (
+    ConceptSpec("men", "voice", ("male vocal",), threshold=None),
+    ConceptSpec("strings", "instrument", ("guitar", "male vocal"), 1.5, 0.25, 0.4),
+)
 CARD: dict[str, Any] = {
     "name": "streamtag-small",
     "description": "A tagger for tests.",
@@ -21,6 +26,7 @@ CARD: dict[str, Any] = {
     "labels": "soft labels",
     "splits": {"train": 1400, "validation": 160},
     "scores": {"all": {"roc_auc": 0.9312, "pr_auc": 0.5}, "real": {"roc_auc": 0.91}},
+    "per_concept": {"strings": {"roc_auc": 0.8, "threshold": 0.4}},
     "per_tag": {"guitar": {"roc_auc": 0.95, "pr_auc": float("nan"), "positives": 12}},
     "provenance": {"date": "2025-01-01", "parameters": 7776306},
     "something_new": ["one", "two"],
@@ -29,7 +35,7 @@ CARD: dict[str, Any] = {
 
 def _printed(card: dict[str, Any]) -> str:
     file = io.StringIO()
-    CardView(Path("my/model.safetensors"), TAGS, THRESHOLDS, card).print(Console(file=file, width=100))
+    CardView(Path("my/model.safetensors"), TAGS, THRESHOLDS, CONCEPTS, card).print(Console(file=file, width=100))
     return file.getvalue()
 
 
@@ -51,6 +57,19 @@ def test_every_tag_is_shown_with_its_threshold_and_scores() -> None:
     assert ["male", "vocal", "0.50", "-", "-", "-"] in lines
 
 
+def test_concepts_are_shown_by_category_and_what_lacks_evidence_is_named() -> None:
+    lines = [" ".join(line.split()) for line in _printed(CARD).splitlines()]
+    start = lines.index("concept threshold ROC-AUC tags")
+    assert lines[start + 1 : start + 5] == [
+        "instrument",
+        "strings 0.40 0.800 guitar, male vocal",
+        "voice",
+        "men - - male vocal",
+    ]
+    assert f"{NO_EVIDENCE}: men" in lines
+    assert not any("per_concept" in line or "per concept" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     "card", [{}, {"per_tag": None, "scores": "good"}, {"per_tag": {"guitar": 0.5}}, {"scores": {}}]
 )
@@ -61,9 +80,10 @@ def test_fields_may_be_missing(card: dict[str, Any]) -> None:
 
 
 def test_the_card_as_json_replaces_nan_with_null() -> None:
-    view = CardView(Path("my/model.safetensors"), TAGS, THRESHOLDS, CARD)
+    view = CardView(Path("my/model.safetensors"), TAGS, THRESHOLDS, CONCEPTS, CARD)
     back = json.loads(json.dumps(view.to_dict(), allow_nan=False))
     assert back["tags"] == list(TAGS)
     assert back["thresholds"] == {"guitar": 0.25, "male vocal": 0.5}
     assert back["card"]["per_tag"]["guitar"] == {"roc_auc": 0.95, "pr_auc": None, "positives": 12}
+    assert [ConceptSpec.from_dict(concept) for concept in back["concepts"]] == list(CONCEPTS)
     assert back["card"]["name"] == "streamtag-small"

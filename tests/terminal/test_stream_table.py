@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamtag.protocol.messages import End, Frame
+from streamtag.protocol.messages import Concept, End, Frame
+from streamtag.protocol.selection import Selection
 from streamtag.scheduler.stats import StreamStats
 from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
 from tests.terminal.conftest import Screen
 
 MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
+TAGS = ("guitar", "harp", "drums", "slow")
+SELECTION = Selection.of(TAGS, (0.5,) * 4)
 SNAPSHOT = ServerSnapshot([MIC], capacity=40, subscribers=2, utilization=0.37, is_degraded=False)
 
 
 class Shown:
     """A table on a pretended terminal. snapshot: what the table reads."""
 
-    def __init__(self, height: int = 24) -> None:
+    def __init__(self, height: int = 24, selection: Selection | None = None) -> None:
         self.snapshot = SNAPSHOT
         self.screen = Screen(90, height)
-        self.table = StreamsTable(self.screen.console, "http://h:1/", lambda: self.snapshot, clock=self.screen.clock)
+        console, clock = self.screen.console, self.screen.clock
+        self.table = StreamsTable(console, "http://h:1/", lambda: self.snapshot, selection or SELECTION, clock)
 
     def text(self) -> str:
         return self.screen.text(self.table)
@@ -40,6 +44,17 @@ def test_each_stream_has_its_length_lag_state_and_strongest_tags() -> None:
     assert lines[5] == "late 1:03 900 ms 2.2 s lost"
     shown.table.write(End("mic", 63.2, 200, {}))
     assert "harp" not in shown.text()
+
+
+def test_concepts_are_shown_unless_tags_are_chosen() -> None:
+    concepts = [Concept("strings", "instrument", ("guitar", "harp"), 0.5)]
+    frame = Frame("mic", 9, 2.0, 2.5, dict.fromkeys(TAGS, 0.2), concepts={"strings": 0.36})
+    for names, heading, cells in ((None, "concepts", "strings 36%"), (["harp"], "tags", "harp 20%")):
+        shown = Shown(selection=Selection.of(TAGS, (0.5,) * 4, concepts, names=names))
+        shown.table.write(frame)
+        lines = [" ".join(line.split()) for line in shown.text().splitlines()]
+        assert lines[1] == f"stream heard lag {heading}"
+        assert lines[2] == f"mic 1:03 31 ms {cells}"
 
 
 def test_streams_that_do_not_fit_are_counted() -> None:

@@ -45,7 +45,7 @@ def test_rows_hold_mean_peak_and_course_of_the_strongest_tags(
     make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
 ) -> None:
     guitar, drums, harp = rows(make_timeline(probs), selection)[:3]
-    assert [row.tag for row in (guitar, drums, harp)] == ["guitar", "drums", "harp"]
+    assert [row.name for row in (guitar, drums, harp)] == ["guitar", "drums", "harp"]
     assert guitar.mean == pytest.approx(probs[:, 0].mean(), abs=1e-6)
     assert guitar.peak == pytest.approx(0.98)
     assert guitar.peak_time == pytest.approx(39 * 0.256)

@@ -123,7 +123,7 @@ def scheduler_trial(
     with ExitStack() as resources:
         pool = resources.enter_context(SessionPool(tagger, streams, precision, plan.processes))
         pool.warm_up(WARM_UP_BATCH)
-        scheduler = Scheduler(pool, tagger.tags, tagger.thresholds, publish, config, observer=steps)
+        scheduler = Scheduler(pool, publish, config, observer=steps)
         resources.enter_context(scheduler)
         format, names = PcmFormat(SAMPLE_RATE, "s16le", 1), [str(stream) for stream in range(streams)]
         handles = [scheduler.open(name, format, None, partial(blocked.discard, name)) for name in names]

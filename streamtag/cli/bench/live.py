@@ -25,7 +25,6 @@ from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource
 from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
-from streamtag.inference.events import EventDetector
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Message
@@ -88,7 +87,7 @@ def live(
     arrivals: list[tuple[int, float]] = []
     config = ServerConfig(port=0, max_clients=SUBSCRIBERS)
     with ExitStack() as resources:
-        server = resources.enter_context(ServerThread(config, hello(tagger, tagger.thresholds)))
+        server = resources.enter_context(ServerThread(config, hello(tagger)))
         url = server.address.replace("http", "ws", 1)
         for _ in range(SUBSCRIBERS):
             client = resources.enter_context(connect(url, compression=None, max_queue=None))
@@ -102,8 +101,7 @@ def live(
                 centres[message.frame] = time.monotonic() - message.latency_s
             server.publish(message)
 
-        detector = EventDetector(tagger.tags, tagger.thresholds)
-        pipeline = StreamPipeline("bench", Session(tagger), detector, publish, MAX_ROWS)
+        pipeline = StreamPipeline("bench", Session(tagger), publish, max_rows=MAX_ROWS)
         source = open_source()
         resources.callback(source.close)
         runner = LiveRunner(source, pipeline, Meter(), Limits(seconds), lambda _: None)
