@@ -47,6 +47,8 @@ class MessageFilter:
 
     def __call__(self, message: Message) -> Message | None:
         """Return the message with the chosen tags and concepts, or None for an event of another one."""
+        if self == NO_FILTER:
+            return message
         if isinstance(message, Frame):
             tags, concepts = self._select(message.tags, self.tags), self._select(message.concepts, self.concepts)
             return replace(message, tags=tags, concepts=concepts)
@@ -70,6 +72,9 @@ class MessageFilter:
         if self.top is not None:
             kept = sorted(kept, key=lambda item: -item[1])[: self.top]
         return dict(kept)
+
+
+NO_FILTER = MessageFilter()
 
 
 @dataclass(frozen=True)

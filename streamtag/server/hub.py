@@ -10,12 +10,11 @@ from typing import Protocol
 
 from streamtag.protocol.messages import End, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
-from streamtag.protocol.selection import MessageFilter
+from streamtag.protocol.selection import NO_FILTER
 from streamtag.server.metrics import Metrics
 
 MAX_STREAMS = 256  # that are remembered; the one without messages for longest is forgotten first
 MAX_ENDED_STREAMS = 16  # of these
-UNFILTERED = MessageFilter()
 
 
 class MessageListener(Protocol):
@@ -59,7 +58,7 @@ class Hub:
 
     def publish(self, encoded: EncodedMessage) -> None:
         """Offer a message to its listeners. Raises ValueError, before any of them gets it, if it has no JSON."""
-        encoded.encode(UNFILTERED)
+        encoded.encode(NO_FILTER)
         message = encoded.message
         self._metrics.count(message)
         name: str | None = getattr(message, "stream", None)

@@ -17,7 +17,7 @@ from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.app import WebSocketApp
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.server.hub import UNFILTERED
+from streamtag.protocol.selection import NO_FILTER
 from streamtag.server.ingest_registry import IngestRegistry, OnMessage
 from streamtag.server.metrics import SchedulerCollector, SchedulerMetrics
 
@@ -142,7 +142,7 @@ class ServerThread:
         encoded = [EncodedMessage(message) for message in messages]
         for message in encoded:
             with suppress(ValueError):  # the app reports it
-                message.encode(UNFILTERED)
+                message.encode(NO_FILTER)
         self._inbox.put(encoded)
 
     def __enter__(self) -> Self:
