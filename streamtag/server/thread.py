@@ -14,10 +14,10 @@ from typing import Self
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
+from streamtag.protocol.selection import NO_FILTER
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.server.app import WebSocketApp
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.protocol.selection import NO_FILTER
 from streamtag.server.ingest_registry import IngestRegistry, OnMessage
 from streamtag.server.metrics import SchedulerCollector, SchedulerMetrics
 
