@@ -19,7 +19,8 @@ from typing import Any
 
 from streamtag.api import load
 from streamtag.cli.bench.figures import one_thread
-from tests.benchmarks.process import program_mib, stop
+from streamtag.errors import StreamtagError
+from tests.benchmarks.process import program_cpu_s, program_mib, stop
 from tests.benchmarks.sockets import Serving, serving
 from tests.soak.clients import RefusedError, never_read, send_bad_requests
 from tests.soak.memory import mib_per_hour
@@ -31,6 +32,8 @@ MAX_COMPARED = 60  # streams whose frames are compared with a single session's
 MAX_DURATION_S = 12.0  # of a visit, about; a third of the run if that is shorter
 UNREAD_SUBSCRIBERS = 3
 EMPTY_TIMEOUT_S = 20.0
+IDLE_TIMEOUT_S, IDLE_INTERVAL_S = 120.0, 1.0
+IDLE_LOAD = 0.1  # of a core
 MAX_PROBLEMS = 100  # in the output
 
 
@@ -44,6 +47,7 @@ class Churn:
         self.memory: list[tuple[float, float]] = []
         self.scenarios: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.bad_requests: Counter[str] = Counter()
         self.problems: list[str] = []
         self.comparable: list[StreamRecord] = []
         self.gaps = self.unexpected_gaps = 0
@@ -56,7 +60,7 @@ class Churn:
                 clients.create_task(self._visits(place, began + self._seconds, stop))
             for _ in range(UNREAD_SUBSCRIBERS):
                 clients.create_task(never_read(self._address, stop))
-            clients.create_task(send_bad_requests(self._address, stop))
+            clients.create_task(send_bad_requests(self._address, stop, self.bad_requests, self.problems))
             while (passed_s := time.monotonic() - began) < self._seconds:
                 self.memory.append((passed_s, program_mib(self._server.pid)))
                 await asyncio.sleep(max(0.5, self._seconds / 200))
@@ -97,9 +101,10 @@ def run(model: Path, seconds: float, max_streams: int, faults: str) -> dict[str,
     options += ["--max-streams", str(math.ceil(max_streams / LOAD))] if max_streams else []
     excerpts()  # they take a while to generate
     with serving(model, "cpu", *options, program=program) as server:
+        _wait_until_idle(server)
         capacity = json.loads(server.get("/health"))["capacity"]
-        churn = Churn(server, seconds)
-        asyncio.run(churn.run(max_streams or max(1, int(LOAD * capacity))))
+        churn, places = Churn(server, seconds), max_streams or max(1, int(LOAD * capacity))
+        asyncio.run(churn.run(places))
         problems = [*churn.problems, *([] if faults else _remaining_streams(server))]
         stop(server.process)
         if server.process.returncode not in (0, 130) or "Traceback" in server.stderr:
@@ -111,7 +116,9 @@ def run(model: Path, seconds: float, max_streams: int, faults: str) -> dict[str,
         "seconds": seconds,
         "capacity": capacity,
         "scenarios": churn.scenarios,
+        "places": places,
         "refused": churn.refused,
+        "bad_requests": churn.bad_requests,
         "gaps": churn.gaps,
         "unexpected_gaps": churn.unexpected_gaps,
         "compared_frames": sum(len(record.frames) for record in churn.comparable),
@@ -120,6 +127,19 @@ def run(model: Path, seconds: float, max_streams: int, faults: str) -> dict[str,
         "all_problems": len(problems),
         "mib_per_hour": mib_per_hour(churn.memory),
     }
+
+
+def _wait_until_idle(server: Serving) -> None:
+    """Wait until its worker processes have started and the capacity is measured: what that takes is no growth."""
+    deadline, before_s = time.monotonic() + IDLE_TIMEOUT_S, program_cpu_s(server.pid)
+    while True:
+        time.sleep(IDLE_INTERVAL_S)
+        now_s = program_cpu_s(server.pid)
+        if now_s - before_s < IDLE_LOAD * IDLE_INTERVAL_S:
+            return
+        if time.monotonic() > deadline:
+            raise StreamtagError("the server computes although it has no streams")
+        before_s = now_s
 
 
 def _remaining_streams(server: Serving) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import time
+from collections import Counter
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +24,7 @@ from tests.soak.stream_record import HOP, RATE, ROUNDING_S, LostAudio, SentAudio
 OPEN_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 20.0
 CATCH_UP_TIMEOUT_S = 6.0
+ANSWER_TIMEOUT_S = 10.0
 BAD_REQUEST_INTERVAL_S = 0.15
 MAX_RESAMPLER_DELAY_S = 0.15  # at 8 kHz 0.116
 MIN_CHUNK_S, MAX_CHUNK_S = 0.02, 0.4
@@ -126,6 +128,11 @@ class ProducerClient:
         """Raises ConnectionClosed."""
         await self._connection.send(data)
 
+    def mark_noise(self, samples: int) -> None:
+        """Record samples that were sent but do not belong to the signal."""
+        self.at += samples
+        self._record.fed.append(SentAudio(self.at - samples, self.at))
+
     def skip(self, seconds: float, tolerance_s: float = ROUNDING_S) -> None:
         """Never send the next audio. tolerance_s: of its length as the server measures it."""
         samples = round(seconds * self._rate)
@@ -206,18 +213,28 @@ async def never_read(address: str, stop: asyncio.Event) -> None:
                 writer.transport.abort()
 
 
-async def send_bad_requests(address: str, stop: asyncio.Event) -> None:
-    """Send garbage, half requests and invalid queries, and wait a moment for each answer."""
+async def send_bad_requests(address: str, stop: asyncio.Event, answers: Counter[str], problems: list[str]) -> None:
+    """Send garbage, half requests and invalid queries, and count the statuses that the server answers with."""
     rng = random.Random(3)
     while not stop.is_set():
-        invalid, garbage = _request(address, f"/ingest/{rng.choice(INVALID_PATHS)}"), os.urandom(rng.randrange(1, 5000))
-        request = rng.choice((garbage + b"\r\n\r\n", b"GET /ingest/half HTTP/1.1\r\nHost: x\r\nUpgr", invalid))
+        path, garbage = f"/ingest/{rng.choice(INVALID_PATHS)}", os.urandom(rng.randrange(1, 5000)) + b"\r\n\r\n"
+        half, invalid = b"GET /ingest/half HTTP/1.1\r\nHost: x\r\nUpgr", _request(address, path)
+        request = rng.choice((garbage, half, invalid))
+        status = ""
         with contextlib.suppress(OSError):
             reader, writer = await _connect(address)
-            writer.write(request)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(reader.read(), BAD_REQUEST_INTERVAL_S)
-            writer.transport.abort()
+            try:
+                writer.write(request)
+                if request is not half:
+                    line = await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT_S)
+                    status = " ".join(line.decode(errors="replace").split()[1:2])
+            except TimeoutError:
+                problems.append(f"a bad request was never answered: {request[:60]!r}")
+            finally:
+                writer.transport.abort()
+            if request is invalid and status != "400":
+                problems.append(f"{path}: answered with {status or 'nothing'}, not 400")
+        answers[status] += 1
         await asyncio.sleep(BAD_REQUEST_INTERVAL_S)
 
 

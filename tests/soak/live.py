@@ -1,6 +1,6 @@
 """Audio through the live path, much faster than it plays, with a subscriber, in a process of its own.
 
-python -m tests.soak.live MODEL SECONDS prints one JSON object.
+python -m tests.soak.live MODEL SECONDS [leak] prints one JSON object; leak: every frame is kept many times.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from websockets.sync.client import connect
 
 from streamtag.api import Tagger, load
@@ -56,6 +57,17 @@ class MemorySink(Sink):
             self.readings.append((message.end, resident_mib(os.getpid())))
 
 
+class LeakingSink(Sink):
+    """Keep every frame many times: the negative control."""
+
+    def __init__(self) -> None:
+        self.kept: list[NDArray[np.float32]] = []
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, Frame):
+            self.kept.append(np.ones((64, len(message.tags)), np.float32))
+
+
 def receive(url: str, messages: list[Message]) -> None:
     """Collect what a subscriber gets until the server ends; probabilities are dropped to save memory."""
     with connect(url, compression=None) as connection:
@@ -65,14 +77,14 @@ def receive(url: str, messages: list[Message]) -> None:
                 messages.append(replace(message, tags={}) if isinstance(message, Frame) else message)
 
 
-def run(tagger: Tagger, seconds: float) -> dict[str, Any]:
+def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
     """Return what the meter, the subscriber and the memory showed after so much audio."""
     audio = music(20.0)
     faults = [Fault(at_s=(n + 1) * seconds / (GAPS + 1), lost_s=GAP_S) for n in range(GAPS)]
     memory, meter, record = MemorySink(), Meter(), StreamRecord(Signal("soak", PcmFormat(RATE)))
     began = time.monotonic()
     with ServerThread(ServerConfig(port=0), hello(tagger)) as server:
-        sinks = SinkGroup([MeterSink(meter), CallbackSink(server.publish), memory])
+        sinks = SinkGroup([MeterSink(meter), CallbackSink(server.publish), memory, *more])
         pipeline = StreamPipeline("soak", Session(tagger), sinks.publish, max_rows=1024)
         url = server.address.replace("http", "ws", 1)
         subscriber = threading.Thread(target=receive, args=(url, record.messages))
@@ -104,4 +116,5 @@ def run(tagger: Tagger, seconds: float) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with one_thread():
-        print(json.dumps(run(load(Path(sys.argv[1]), "cpu"), float(sys.argv[2]))))
+        leak = [LeakingSink()] if sys.argv[3:] else []
+        print(json.dumps(run(load(Path(sys.argv[1]), "cpu"), float(sys.argv[2]), *leak)))

@@ -137,6 +137,16 @@ async def violate_the_protocol(visit: Visit) -> None:
     await visit.finish(0.4)
 
 
+async def send_noise(visit: Visit) -> None:
+    """Send random bytes, which no other stream may notice."""
+    visit.record.is_finite = False
+    await visit.producer.open()
+    await visit.play(0.3)
+    await visit.producer.send(visit.rng.randbytes(8000 * visit.record.signal.format.sample_bytes))
+    visit.producer.mark_noise(8000)
+    await visit.finish(0.3)
+
+
 async def read_slowly(visit: Visit) -> None:
     """Read no frames for a while: subscribers still get them in time."""
     await visit.producer.open(read=False)
@@ -154,9 +164,10 @@ SCENARIOS: Mapping[Callable[[Visit], Awaitable[None]], int] = {  # with their fr
     return_and_resend: 2,
     return_without_position: 1,
     violate_the_protocol: 2,
+    send_noise: 1,
     read_slowly: 1,
 }
-WITHOUT_SUBSCRIBER = {steady, stall}  # the producer's own connection gets all messages
+WITHOUT_SUBSCRIBER = {steady, stall, send_noise}  # the producer's own connection gets all messages
 AT_16_KHZ = {return_with_position, return_without_position, return_and_resend, violate_the_protocol}
 
 
