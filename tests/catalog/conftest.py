@@ -134,13 +134,13 @@ def journal_entries(out: Path) -> Path:
     return out.with_name(f"{out.name}.journal") / "entries.jsonl"
 
 
-def assert_tables_equal(one: Path, other: Path, names: Iterable[str], tags: Sequence[str]) -> None:
-    """Compare the Parquet tables of these names in two folders."""
+def assert_tables_equal(one: Path, other: Path, names: Iterable[str], tags: Sequence[str], atol: float = 1e-6) -> None:
+    """Compare the Parquet tables of these names in two folders; atol: of the probabilities."""
     for name in names:
         first, second = (pd.read_parquet(folder / f"{name}.parquet") for folder in (one, other))
         columns = [column for column in first.columns if column not in tags and column != "top"]
         pd.testing.assert_frame_equal(first[columns], second[columns])
-        np.testing.assert_allclose(first[list(tags)].to_numpy(), second[list(tags)].to_numpy(), atol=1e-5)
+        np.testing.assert_allclose(first[list(tags)].to_numpy(), second[list(tags)].to_numpy(), atol=atol)
 
 
 def write_wav(path: Path, samples: NDArray[np.float32]) -> Path:

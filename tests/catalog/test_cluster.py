@@ -58,7 +58,7 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
     assert "100 of 100 files" in err
     others = [line for line in err.splitlines() if not line.startswith("streamtag: ")]
     assert all("(raylet)" in line for line in others)  # Ray itself reports the death at most
-    assert_tables_equal(whole, folder, ("tags", "frames"), tagger.tags)
+    assert_tables_equal(whole, folder, ("tags", "frames"), tagger.tags, atol=1e-5)  # batches of other files
     wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()] or None, None)
     assert not list(Path(tempfile.gettempdir()).glob("st-ray-*"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,12 @@ Figures = dict[str, Any]
 
 
 def extraction(
-    clips: int, loop_clips: int, device: str = "cpu", repeats: int = 3, clip_s: float = CLIP_S
+    clips: int,
+    loop_clips: int,
+    device: str = "cpu",
+    repeats: int = 3,
+    clip_s: float = CLIP_S,
+    fronts: Sequence[str] = tuple(FRONTENDS),
 ) -> Iterator[tuple[str, Figures]]:
     """Yield names and figures: each frontend from MP3 to cache on all cores, then the transform alone.
 
@@ -36,7 +41,7 @@ def extraction(
     """
     with _synthetic_clips(clips, clip_s) as manifest:
         loop = kymatio_loop([clip.path for clip in manifest.clips[:loop_clips]])
-        for front in FRONTENDS:
+        for front in fronts:
             yield (
                 f"features: {front}, from MP3",
                 _measure_pipeline(manifest, front, device, loop if front == "scattering" else None),

@@ -222,7 +222,7 @@ def test_unfinished_blocks_are_made_again(manifest: Manifest, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_interrupted_by_the_user_it_ends_at_once(tree: Path, tmp_path: Path) -> None:
-    words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "2"]
+    words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "1"]
     running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "scattering" / "pass-00.csv"
     wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 3))
