@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamtag.errors import ManifestError
 from trainer import targets
 from trainer.data.manifest import TRAIN, VALID, Array, Manifest
+from trainer.evaluate import metrics
 from trainer.features.cache import Cache
 from trainer.features.frame_store import Half
 from trainer.features.frontends import level_offsets
@@ -61,8 +62,8 @@ class FeatureDataset:
 class TrainingData:
     """Everything that a run learns from and is validated with.
 
-    `targets` [n, C] are those of the validation clips. `normalize` is fitted to the unchanged training clips, or that
-    of the weights the run begins with.
+    `targets` [n, C] are those of the validation clips; a tag is scored if `min_clips` of them have it and as many have
+    not. `normalize` is fitted to the unchanged training clips, or that of the weights the run begins with.
     `offsets` [2, P]: what a decibel of loudness, and of tilt per octave, adds to the features.
     """
 
@@ -70,6 +71,7 @@ class TrainingData:
     valid: FeatureDataset
     tags: tuple[str, ...]
     targets: Array
+    min_clips: int
     hop_s: float
     normalize: Normalizer
     offsets: Array
@@ -87,17 +89,33 @@ def load_data(
 
     The normalization is that of `start`, if given: its weights know no other. Nothing is learned from the artists in
     `left_out`, whose clips are neither trained with, nor mixed into others, nor validated with.
-    Raises ManifestError if clips or frames are missing.
+    Raises ManifestError if clips or frames are missing, or no validation score can be computed.
     """
     manifest = cache.manifest
     training = _clips_of(manifest, TRAIN, left_out)
     validation = _clips_of(manifest, VALID, left_out, config.valid_kind)
+    valid_targets, min_clips = _validation_targets(manifest, validation)
     dataset = load_dataset(cache, training, range(passes + 1), config, left_out)
     valid = load_dataset(cache, validation, (0,), config)
     normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
     offsets = level_offsets(cache.front, normalize.std.numpy(), config.compression)
-    valid_targets = targets.clip_targets(manifest)[validation]
-    return TrainingData(dataset, valid, manifest.tags, valid_targets, cache.front.hop_s, normalize, offsets)
+    return TrainingData(dataset, valid, manifest.tags, valid_targets, min_clips, cache.front.hop_s, normalize, offsets)
+
+
+def _validation_targets(manifest: Manifest, clips: NDArray[np.int64]) -> tuple[Array, int]:
+    """Return the targets [n, C] of the clips and how many with and without a tag its score needs.
+
+    Raises ManifestError if no tag has a score: the best epoch could not be chosen.
+    """
+    every = targets.clip_targets(manifest)
+    found, needed = every[clips], metrics.min_clips_of(every)
+    if not metrics.scorable(found, needed).any():
+        each = "a clip" if needed == 1 else f"{needed} clips"
+        raise ManifestError(
+            f"{manifest.root}: no tag has {each} with it and {each} without it in split {VALID!r}: the best epoch could"
+            " not be chosen"
+        )
+    return found, needed
 
 
 def _fitted(cache: Cache, clips: NDArray[np.int64], config: TrainConfig, on_clip: Callable[[], None]) -> Normalizer:

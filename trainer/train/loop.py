@@ -180,7 +180,7 @@ class Run:
         """Return ROC-AUC, PR-AUC, and ROC-AUC after 3 s, the same in all processes."""
         values = torch.zeros(3, dtype=torch.float64, device=self.device)
         if self.group.is_first:
-            whole, early = (metrics.score(part, self.data.targets) for part in self.predictions())
+            whole, early = (metrics.score(part, self.data.targets, self.data.min_clips) for part in self.predictions())
             values = values.new_tensor([whole.roc_auc, whole.pr_auc, early.roc_auc])
         roc_auc, pr_auc, roc_auc_early = self.group.broadcast(values).tolist()
         return roc_auc, pr_auc, roc_auc_early

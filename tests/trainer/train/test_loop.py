@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,31 @@ def test_stops_when_validation_no_longer_improves(data: TrainingData, small: Tra
     config = replace(small, epochs=50, patience=2, rate=1e-12)  # it cannot learn
     run = Run(tmp_path, config, data)
     assert len(list(run.epochs())) == run.best_epoch + 2 < 50
+
+
+def with_positives(cache: Cache, positives: int) -> Cache:
+    """The cache with so many positive validation clips for each tag, of 32."""
+    changed, rows = copy(cache), cache.manifest.split("valid")
+    teachers = cache.manifest.teachers.copy()
+    teachers[:, rows] = 0.0
+    teachers[:, rows[:positives]] = 1.0
+    changed.manifest = replace(cache.manifest, teachers=teachers)
+    return changed
+
+
+def test_few_positives_of_hard_labels_are_enough_for_a_best_epoch(
+    cache: Cache, small: TrainConfig, tmp_path: Path
+) -> None:
+    few = load_data(with_positives(cache, 2), small, 0, nothing)
+    (only,) = Run(tmp_path, replace(small, epochs=1), few).epochs()
+    assert load_run(tmp_path).best["roc_auc"] == only.roc_auc
+    assert 0.0 <= only.roc_auc_3s <= 1.0
+
+
+def test_without_any_score_training_does_not_begin(cache: Cache, small: TrainConfig) -> None:
+    for positives in (0, 32):
+        with pytest.raises(ManifestError, match="no tag has a clip with it and a clip without it in split 'valid'"):
+            load_data(with_positives(cache, positives), small, 0, nothing)
 
 
 def test_the_best_epoch_can_be_loaded(data: TrainingData, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def data(front: str, config: TrainConfig, frames: int) -> TrainingData:
     normalize: Normalizer = normalizer(front, config.normalization)
     fit(normalize, [training.sources[0].astype(np.float32) / training.scale])
     offsets = np.zeros((2, frontend(front).size), dtype=np.float32)
-    return TrainingData(training, valid, ("loud above", "chance"), targets, frontend(front).hop_s, normalize, offsets)
+    tags = ("loud above", "chance")
+    return TrainingData(training, valid, tags, targets, 1, frontend(front).hop_s, normalize, offsets)
 
 
 @pytest.mark.slow
