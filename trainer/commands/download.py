@@ -24,6 +24,10 @@ def command(
     from trainer.data import download
 
     console = Console(stderr=True)
+
+    def warn(text: str) -> None:
+        console.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+
     files = download.missing_files(folder)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -38,9 +42,13 @@ def command(
         for difference in download.md5_differences(folder, files, on_progress):
             if not accept_changes:
                 raise ManifestError(f"{difference}: remove it and run this again, or go on with --accept-changes")
-            console.print(f"warning: {difference}", markup=False, highlight=False, soft_wrap=True)
+            warn(difference)
     if download.ARCHIVE in files:
         with progress_bar() as progress:
             task = progress.add_task("unpacking", total=None)
-            download.unpack_archive(folder, lambda _, done, total: progress.update(task, completed=done, total=total))
+            download.unpack_archive(
+                folder,
+                lambda _, done, total: progress.update(task, completed=done, total=total),
+                lambda what: warn(f"left out: {what}"),
+            )
     console.print(f"{folder}: complete", markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,12 @@ class ConcatenatedFiles(io.RawIOBase):
         super().close()
 
 
-def unpack(parts: Sequence[Path], root: Path) -> Iterator[tuple[int, int]]:
+def unpack(parts: Sequence[Path], root: Path, on_left_out: Callable[[str], None]) -> Iterator[tuple[int, int]]:
     """Unpack the MP3s of the zip file below `root`, and yield (files done, all files). Existing ones are kept.
 
-    Every file is written completely or not at all. Raises ManifestError if the parts are not a zip file, contain
-    anything but MP3s in the folders 0 to f, or damaged ones (after unpacking all others); OutputError without space.
+    Every file is written completely or not at all. Anything but MP3s of a plausible size in the folders 0 to f is left
+    out, and described to `on_left_out`. Raises ManifestError if the parts are not a zip file or contain damaged MP3s
+    (after unpacking all others); OutputError without space.
     """
     name = f"{parts[0]} and the parts after it"
     try:
@@ -69,8 +70,8 @@ def unpack(parts: Sequence[Path], root: Path) -> Iterator[tuple[int, int]]:
             io.BufferedReader(ConcatenatedFiles(parts), 1 << 20) as whole,
             zipfile.ZipFile(whole) as archive,
         ):
-            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
-            _check_members(members, name, root)
+            members = list(_mp3s(archive, on_left_out))
+            check_free_space(root, root, sum(m.file_size for m in members if not (root / m.filename).is_file()))
             damaged = []
             for done, member in enumerate(members, start=1):
                 target = root / member.filename
@@ -89,14 +90,17 @@ def unpack(parts: Sequence[Path], root: Path) -> Iterator[tuple[int, int]]:
         raise ManifestError(f"{name}: {len(damaged):,} damaged: {shown}: remove them and run download again")
 
 
-def _check_members(members: Sequence[zipfile.ZipInfo], name: str, root: Path) -> None:
-    for member in members:
+def _mp3s(archive: zipfile.ZipFile, on_left_out: Callable[[str], None]) -> Iterator[zipfile.ZipInfo]:
+    """Yield the members to unpack, without folders and strays."""
+    for member in archive.infolist():
+        if member.filename.endswith("/"):
+            continue
         if not MP3_PATH.fullmatch(member.filename):
-            raise ManifestError(f"{name}: {member.filename!r} in it is not FOLDER/NAME.mp3 with FOLDER 0-f")
-        if member.file_size > MAX_MP3_BYTES:
-            raise ManifestError(f"{name}: {member.filename!r} in it has {member.file_size:,} bytes")
-    missing = sum(member.file_size for member in members if not (root / member.filename).is_file())
-    check_free_space(root, root, missing)
+            on_left_out(f"{member.filename!r} in the archive is not FOLDER/NAME.mp3 with FOLDER 0-f")
+        elif member.file_size > MAX_MP3_BYTES:
+            on_left_out(f"{member.filename!r} in the archive has {member.file_size:,} bytes")
+        else:
+            yield member
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -114,9 +114,9 @@ def md5_differences(root: Path, files: Sequence[RemoteFile], on_progress: OnProg
             yield f"{root / names}: md5 {digest.hexdigest()}, not {remote.md5}: damaged, or changed by the host"
 
 
-def unpack_archive(root: Path, on_progress: OnProgress) -> None:
+def unpack_archive(root: Path, on_progress: OnProgress, on_left_out: Callable[[str], None]) -> None:
     """Unpack the MP3s. Raises as `unpack` does, and ManifestError if annotated clips are not in the archive."""
-    for done, total in unpack([root / part for part in ARCHIVE.parts], root):
+    for done, total in unpack([root / part for part in ARCHIVE.parts], root, on_left_out):
         on_progress("unpacking", done, total)
     if missing := missing_mp3s(root):
         raise ManifestError(f"{root}: {len(missing):,} annotated MP3s are not in the archive, {missing[0]} the first")

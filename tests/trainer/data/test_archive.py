@@ -63,23 +63,23 @@ def test_joined_files_read_as_one(
 def test_what_is_in_it_comes_out(tmp_path: Path, method: int) -> None:
     parts, root = cut(zipped(MEMBERS, method), tmp_path), tmp_path / "out"
     root.mkdir()
-    assert list(unpack(parts, root))[-1] == (3, 3)
+    assert list(unpack(parts, root, pytest.fail))[-1] == (3, 3)
     assert unpacked(root) == MEMBERS
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     parts, root = cut(zipped(MEMBERS), tmp_path), tmp_path / "out"
     root.mkdir()
-    running = unpack(parts, root)
+    running = unpack(parts, root, pytest.fail)
     next(running)
     del running
     assert len(unpacked(root)) == 1
     (root / "0/a.mp3").write_bytes(b"half")  # as nobody but a failing disk leaves it
-    list(unpack(parts, root))
+    list(unpack(parts, root, pytest.fail))
     assert unpacked(root) == MEMBERS
     for path in root.rglob("*.mp3"):
         path.chmod(0o400)
-    list(unpack(parts, root))  # nothing is written again
+    list(unpack(parts, root, pytest.fail))  # nothing is written again
 
 
 def test_a_damaged_member_is_named_after_the_others_are_out(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_damaged_member_is_named_after_the_others_are_out(tmp_path: Path) -> N
     root = tmp_path / "out"
     root.mkdir()
     with pytest.raises(ManifestError, match=r"mp3\.zip\.001 and the parts after it: 1 damaged: 0/a\.mp3: remove"):
-        list(unpack(cut(content, tmp_path), root))
+        list(unpack(cut(content, tmp_path), root, pytest.fail))
     assert unpacked(root) == {name: content for name, content in MEMBERS.items() if name != "0/a.mp3"}
 
 
@@ -95,24 +95,28 @@ def test_a_damaged_member_is_named_after_the_others_are_out(tmp_path: Path) -> N
 def test_parts_that_are_cut_short_are_no_zip(tmp_path: Path, lost: int) -> None:
     content = zipped(MEMBERS)
     with pytest.raises(ManifestError, match="not a whole zip"):
-        list(unpack(cut(content[: max(0, len(content) - lost)], tmp_path, (20,)), tmp_path))
+        list(unpack(cut(content[: max(0, len(content) - lost)], tmp_path, (20,)), tmp_path, pytest.fail))
 
 
 @pytest.mark.parametrize(
-    "name", ["../a.mp3", "/etc/a.mp3", "0/../../a.mp3", "g/a.mp3", "0/x/a.mp3", "0/a.txt", "a.mp3"]
+    "name",
+    ["../a.mp3", "/etc/a.mp3", "0/../../a.mp3", "g/a.mp3", "0/x/a.mp3", "0/a.txt", "a.mp3", "__MACOSX/0/._a.mp3"],
 )
-def test_members_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
-    root = tmp_path / "out"
+def test_strays_are_left_out_and_reported(tmp_path: Path, name: str) -> None:
+    root, left_out = tmp_path / "deep" / "out", list[str]()
+    root.mkdir(parents=True)
+    assert list(unpack(cut(zipped({name: b"x", **MEMBERS}), tmp_path), root, left_out.append))[-1] == (3, 3)
+    assert unpacked(root) == MEMBERS
+    assert left_out == [f"{name!r} in the archive is not FOLDER/NAME.mp3 with FOLDER 0-f"]
+    assert unpacked(tmp_path / "deep").keys() == {f"out/{member}" for member in MEMBERS}, "nothing beside the folder"
+
+
+def test_members_that_are_far_too_large_are_left_out(tmp_path: Path) -> None:
+    content, left_out, root = zipped({**MEMBERS, "0/z.mp3": b"\0" * (MAX_MP3_BYTES + 1)}), list[str](), tmp_path / "out"
     root.mkdir()
-    with pytest.raises(ManifestError, match=r"is not FOLDER/NAME\.mp3"):
-        list(unpack(cut(zipped({**MEMBERS, name: b"x"}), tmp_path), root))
-    assert unpacked(root) == {}
-
-
-def test_members_that_are_far_too_large_are_refused(tmp_path: Path) -> None:
-    content = zipped({"0/a.mp3": b"\0" * (MAX_MP3_BYTES + 1)})
-    with pytest.raises(ManifestError, match="has 16,777,217 bytes"):
-        list(unpack(cut(content, tmp_path), tmp_path))
+    list(unpack(cut(content, tmp_path), root, left_out.append))
+    assert left_out == ["'0/z.mp3' in the archive has 16,777,217 bytes"]
+    assert unpacked(root) == MEMBERS
 
 
 def test_a_directory_that_claims_nothing_is_noticed(tmp_path: Path) -> None:
@@ -124,7 +128,7 @@ def test_a_directory_that_claims_nothing_is_noticed(tmp_path: Path) -> None:
     root = tmp_path / "out"
     root.mkdir()
     with pytest.raises(ManifestError, match="1 damaged"):
-        list(unpack(cut(bytes(content), tmp_path), root))
+        list(unpack(cut(bytes(content), tmp_path), root, pytest.fail))
     assert unpacked(root).items() < MEMBERS.items()
 
 
@@ -140,7 +144,7 @@ def test_wrong_bytes_anywhere_are_noticed_or_harmless(
     root = folder / "out"
     root.mkdir()
     with suppress(ManifestError, OutputError):
-        list(unpack(cut(bytes(content), folder), root))
+        list(unpack(cut(bytes(content), folder), root, lambda _: None))
     for name, found in unpacked(root).items():
         assert MEMBERS.get(name, found) == found
 
@@ -149,4 +153,4 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match="are needed"):
-        list(unpack(cut(zipped(MEMBERS), tmp_path), tmp_path))
+        list(unpack(cut(zipped(MEMBERS), tmp_path), tmp_path, pytest.fail))

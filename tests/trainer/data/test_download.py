@@ -138,7 +138,7 @@ def test_annotated_clips_missing_from_the_archive_are_reported(
     table.write_text(table.read_text().replace(dataset.clips[0].path, "0/never.mp3"))
     download.download_files(tmp_path / "in", host.url, (*TABLES, ARCHIVE), ignore, POLICY)
     with pytest.raises(ManifestError, match=r"1 annotated MP3s are not in the archive, 0/never\.mp3"):
-        download.unpack_archive(tmp_path / "in", ignore)
+        download.unpack_archive(tmp_path / "in", ignore, pytest.fail)
 
 
 @pytest.mark.parametrize("address", ["ftp://127.0.0.1/", "nonsense", "http://", "http://[::1"])
