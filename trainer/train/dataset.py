@@ -173,11 +173,9 @@ def _row(cache: Cache, index: int, source: int, number: int, config: TrainConfig
     first, end = cache.frames(number).spans.get(clip_id, (0, 0))
     if first == end:
         raise ManifestError(f"{cache.folder}: no frames of clip {clip_id} in pass {number}: run prepare first")
-    if manifest.windows is None and number == 0:  # the targets are constant
-        y = targets.clip_target(manifest, index)[None]
-    else:
-        change = cache.augmentation(number, clip_id)
-        partner = cache.index[change.partner] if change.partner else None
-        hop_s = cache.front.hop_s
-        y = targets.frame_targets(manifest, index, change, partner, end - first, hop_s, config.modulation, config.lag_s)
+    change = cache.augmentation(number, clip_id)
+    partner = cache.index[change.partner] if change.partner else None
+    varying = end - first if manifest.windows and config.modulation else 1  # constant targets are stored once
+    hop_s = cache.front.hop_s
+    y = targets.frame_targets(manifest, index, change, partner, varying, hop_s, config.modulation, config.lag_s)
     return Row(source, first, end - first, y.astype(np.float16))

@@ -13,6 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from streamtag.errors import ManifestError, OutputError, SpecError
+from trainer.data.manifest import WindowTargets
 from trainer.features.cache import Cache
 from trainer.run import load_run
 from trainer.train.config import TrainConfig
@@ -119,6 +120,21 @@ def test_stops_when_validation_no_longer_improves(data: TrainingData, small: Tra
     config = replace(small, epochs=50, patience=2, rate=1e-12)  # it cannot learn
     run = Run(tmp_path, config, data)
     assert len(list(run.epochs())) == run.best_epoch + 2 < 50
+
+
+def test_constant_targets_are_stored_once_per_clip(cache: Cache, small: TrainConfig) -> None:
+    """Mixtures too: the partner adds a share that does not change over time."""
+    rows = [row for passes in load_data(cache, small, 1, nothing).training.rows for row in passes]
+    assert len(rows) == 128
+    assert {row.y.shape for row in rows} == {(1, 3)}
+    assert any(0 < float(value) < 1 for row in rows for value in row.y.flat), "some are mixtures"
+    windows = WindowTargets(np.zeros((96, 2, 3), np.float32), 1.5, 1.5)
+    changing = copy(cache)
+    changing.manifest = replace(cache.manifest, windows=windows)
+    varying = load_data(changing, small, 1, nothing).training.rows[0]
+    assert [len(row.y) for row in varying] == [row.frames for row in varying]
+    flat = load_data(changing, replace(small, modulation=0.0), 1, nothing).training.rows[0]
+    assert [len(row.y) for row in flat] == [1, 1]
 
 
 def with_positives(cache: Cache, positives: int) -> Cache:
