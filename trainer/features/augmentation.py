@@ -19,7 +19,8 @@ from scipy import fft
 from streamtag.errors import SourceError
 from trainer.features.audio import Samples, reencode
 
-VERSION = 1  # of everything in this module that changes samples; caches of other versions are refused
+MIN_KEPT_S = 1.0  # of a clip, however late it starts
+VERSION = 1  # of what changes clips of 3 s and more; caches of other versions are refused
 
 Rng = np.random.Generator
 
@@ -28,12 +29,12 @@ Rng = np.random.Generator
 class AudioAugmentation:
     """The changes of one clip in one pass; the defaults change nothing.
 
-    `start_s` seconds are cut off at the beginning. `speed` is the playback speed, which moves the pitch too. `partner`
-    is the clip_id of a second clip, mixed in at `partner_db` relative to this one. `tilt_db` tilts the spectrum, per
-    octave; `low_hz` and `high_hz` are band edges; `bells` have a centre (Hz), width (octaves) and gain (dB). The
-    reverb falls by 60 dB in `reverb_s`, at the level `wet`. `drive` belongs to the soft clipping, `noise_db` is the
-    signal-to-noise ratio, `colour` 0 for white and 1 for pink noise. `codec` and `bit_rate` are those of a lossy round
-    trip. `gain_db` comes last.
+    At most `start_s` seconds are cut off at the beginning. `speed` is the playback speed, which moves the pitch too.
+    `partner` is the clip_id of a second clip, mixed in at `partner_db` relative to this one. `tilt_db` tilts the
+    spectrum, per octave; `low_hz` and `high_hz` are band edges; `bells` have a centre (Hz), width (octaves) and gain
+    (dB). The reverb falls by 60 dB in `reverb_s`, at the level `wet`. `drive` belongs to the soft clipping, `noise_db`
+    is the signal-to-noise ratio, `colour` 0 for white and 1 for pink noise. `codec` and `bit_rate` are those of a lossy
+    round trip. `gain_db` comes last.
     """
 
     start_s: float = 0.0
@@ -103,9 +104,10 @@ def draw(rng: Rng, others: Sequence[str]) -> AudioAugmentation:
 def apply(change: AudioAugmentation, samples: Samples, partner: Samples | None, rng: Rng, sample_rate: int) -> Samples:
     """Change samples [T] -> [about (T - start) / speed]. `partner` holds the partner's samples, of any length.
 
-    A codec that this FFmpeg lacks is left out.
+    At least MIN_KEPT_S of the clip remain after the start. A codec that this FFmpeg lacks is left out.
     """
-    y = samples[round(change.start_s * sample_rate) :]
+    cut = min(round(change.start_s * sample_rate), max(0, len(samples) - round(MIN_KEPT_S * sample_rate)))
+    y = samples[cut:]
     if change.speed != 1.0:
         y = soxr.resample(y, sample_rate, sample_rate / change.speed)
     if change.partner is not None and partner is not None:

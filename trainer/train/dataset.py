@@ -170,9 +170,11 @@ def load_dataset(
 def _row(cache: Cache, index: int, source: int, number: int, config: TrainConfig) -> Row:
     manifest = cache.manifest
     clip_id = manifest.clips[index].clip_id
-    first, end = cache.frames(number).spans.get(clip_id, (0, 0))
+    spans = cache.frames(number).spans
+    first, end = spans.get(clip_id, (0, 0))
     if first == end:
-        raise ManifestError(f"{cache.folder}: no frames of clip {clip_id} in pass {number}: run prepare first")
+        advice = f"remove {cache.folder} and run prepare again" if clip_id in spans else "run prepare first"
+        raise ManifestError(f"{cache.folder}: no frames of clip {clip_id} in pass {number}: {advice}")
     change = cache.augmentation(number, clip_id)
     partner = cache.index[change.partner] if change.partner else None
     varying = end - first if manifest.windows and config.modulation else 1  # constant targets are stored once

@@ -19,6 +19,7 @@ import torch
 from streamtag.errors import OutputError
 from trainer.data.manifest import Manifest
 from trainer.features import extraction
+from trainer.features.audio import encode
 from trainer.features.cache import Cache
 from trainer.features.extraction import AugmentedPass, Job, prepare
 from trainer.features.frame_store import Entry
@@ -126,6 +127,24 @@ def test_clips_that_do_not_decode_are_listed_and_left_out(manifest: Manifest, tm
     again = Cache(tmp_path / "c", part, "scattering", 1)
     assert again.manifest.clips == store.manifest.clips
     assert drain(prepare(again, 1, 0)) == (0, 0)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 0.3, 0.01])
+def test_short_clips_are_augmented(seconds: float, manifest: Manifest, tmp_path: Path) -> None:
+    """However late it starts, something of a clip remains."""
+    sounds = []
+    for number in range(8):
+        sounds.append(tmp_path / f"{number}.mp3")
+        noise = np.random.default_rng(number).normal(0, 0.1, round(seconds * 16000)).astype(np.float32)
+        encode(noise, 16000, "mp3", 32000, sounds[-1])
+    clips = tuple(replace(clip, path=path) for clip, path in zip(manifest.clips, sounds, strict=False))
+    store = Cache(tmp_path / "c", replace(manifest, clips=clips), "scattering", 1)
+    drain(prepare(store, 3, 0))
+    assert any(store.augmentation(number, clip.clip_id).start_s > 1.5 for number in (1, 2, 3) for clip in clips)
+    for number in range(4):
+        lengths = [stop - start for start, stop in store.frames(number).spans.values()]
+        assert len(lengths) == 8
+        assert min(lengths) >= 1
 
 
 def test_a_partner_that_does_not_decode_is_left_out(manifest: Manifest, tmp_path: Path) -> None:
