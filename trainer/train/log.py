@@ -6,13 +6,12 @@ RUN/events.out.*    for `tensorboard --logdir RUN`
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from trainer.files import report_write_errors
+from trainer.files import report_write_errors, write_atomically
 
 LOG = "log.csv"
 
@@ -45,9 +44,8 @@ class TrainingLog:
         with report_write_errors(self._path):
             text = self._path.read_text() if self._path.exists() else ",".join(COLUMNS)
             kept = text.splitlines()[: epoch.epoch]
-            with self._path.open("w", newline="") as file:
-                file.write("\n".join(kept) + "\n")
-                csv.writer(file, lineterminator="\n").writerow(f"{getattr(epoch, c):.6g}" for c in COLUMNS)
+            line = ",".join(f"{getattr(epoch, c):.6g}" for c in COLUMNS)
+            write_atomically(self._path, "".join(f"{row}\n" for row in (*kept, line)).encode())
         for name in COLUMNS[1:]:
             self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)
         self._events.flush()

@@ -202,16 +202,24 @@ def test_damaged_checkpoint_is_refused(data: TrainingData, small: TrainConfig, t
         Run(tmp_path, small, data)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
-    data: TrainingData, small: TrainConfig, tmp_path: Path
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "log.csv"])
+def test_a_file_that_cannot_be_written_keeps_its_previous_content(
+    name: str, data: TrainingData, small: TrainConfig, tmp_path: Path
 ) -> None:
     epochs = Run(tmp_path, small, data).epochs()
     next(epochs)
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    (tmp_path / ".checkpoint.safetensors.part").mkdir()  # in the way of the temporary file
-    with pytest.raises(OutputError, match=r"checkpoint\.safetensors: cannot be written"):
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / f".{name}.part").mkdir()  # in the way of the temporary file
+    with pytest.raises(OutputError, match=f"{name}: cannot be written"):
         next(epochs)
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_settings_are_written_completely_or_not_at_all(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / ".config.json.part").mkdir()
+    with pytest.raises(OutputError, match=r"config\.json: cannot be written"):
+        Run(tmp_path, small, data)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_loss_counts_only_weighted_frames() -> None:
