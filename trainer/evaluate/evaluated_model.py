@@ -23,7 +23,6 @@ from trainer.evaluate.predictions import Predictions, collect
 from trainer.evaluate.stream_inference import Indices, ReadFeatures, StreamingSystem
 from trainer.features.audio import decode
 from trainer.features.cache import Cache
-from trainer.features.frontends import CqtSpec, Frontend
 from trainer.run import TrainedSystem, load_run
 
 INTERVAL_S = 0.256  # at which predictions are kept: that of scattering frames
@@ -149,19 +148,8 @@ def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> E
         return cache.read(0, cache.manifest.clips[clip].clip_id)
 
     if system.streams:
-        return from_streaming(trained, read, info, front.hop_s, lookahead_s(front))
-    return EvaluatedModel(info, partial(_predict_whole, trained, read), front.hop_s, lookahead_s(front))
-
-
-def lookahead_s(front: Frontend) -> float:
-    """Return the seconds of audio after its centre that a frame needs: half the longest window of a spectrogram."""
-    spec = front.spec
-    if isinstance(spec, ScatteringSpec):
-        return spec.lookahead_s
-    if isinstance(spec, CqtSpec):
-        cycles = 1 / (2 ** (1 / spec.bins_per_octave) - 1)
-        return cycles / spec.lowest_hz / 2
-    return spec.n_fft / spec.sample_rate / 2
+        return from_streaming(trained, read, info, front.hop_s, front.lookahead_s)
+    return EvaluatedModel(info, partial(_predict_whole, trained, read), front.hop_s, front.lookahead_s)
 
 
 def _predict_whole(trained: TrainedSystem, read: ReadFeatures, clips: Indices) -> Iterator[Array]:

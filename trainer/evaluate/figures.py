@@ -15,7 +15,7 @@ from trainer.evaluate import bootstrap, metrics, pooling, streaming
 from trainer.evaluate.calibration import calibration
 from trainer.evaluate.confusion import confusion
 from trainer.evaluate.evaluated_model import EvaluatedModel
-from trainer.evaluate.predictions import Predictions
+from trainer.evaluate.predictions import EARLY_S, Predictions
 from trainer.evaluate.stream_inference import predict_after
 from trainer.targets import clip_targets
 
@@ -141,7 +141,7 @@ def _by_kind(predictions: Predictions, targets: Array, kinds: Sequence[str], min
     masks = {"all": np.ones(len(kind_of), dtype=np.bool_)}
     if len(set(kinds)) > 1:
         masks |= {kind: kind_of == kind for kind in sorted(set(kinds))}
-    whole, early = predictions.mean(), predictions.after(3.0)
+    whole, early = predictions.mean(), predictions.after(EARLY_S)
     return {name: _part(whole, early and early[0], targets, rows, min_clips) for name, rows in masks.items()}
 
 

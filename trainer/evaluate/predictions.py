@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from trainer.data.manifest import Array
 
+EARLY_S = 3.0  # of audio, after which a clip is scored beside the whole of it
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -47,6 +49,11 @@ class Predictions:
 
     def _at(self, values: Array, points: int) -> Array:
         return np.asarray(values[np.arange(len(values)), np.minimum(points, self.count) - 1])
+
+
+def frames_after(seconds: float, hop_s: float, lookahead_s: float) -> int:
+    """Return the number of frames that exist after so much audio."""
+    return max(0, int((seconds + 1e-9 - lookahead_s) / hop_s) + 1)
 
 
 def collect(clips: Sequence[Array], hop_s: float, lookahead_s: float, every_s: float) -> Predictions:

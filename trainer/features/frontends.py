@@ -81,6 +81,17 @@ class Frontend:
         """Return the seconds from one frame to the next."""
         return self.spec.hop / self.spec.sample_rate
 
+    @property
+    def lookahead_s(self) -> float:
+        """Return the seconds of audio after its centre that a frame needs: half the longest window of a spectrogram."""
+        spec = self.spec
+        if isinstance(spec, ScatteringSpec):
+            return spec.lookahead_s
+        if isinstance(spec, CqtSpec):
+            cycles = 1 / (2 ** (1 / spec.bins_per_octave) - 1)
+            return cycles / spec.lowest_hz / 2
+        return spec.n_fft / spec.sample_rate / 2
+
     def frame_count(self, samples: int) -> int:
         """Return the number of frames of a whole signal: those whose centres lie inside it."""
         return -(-samples // self.spec.hop)

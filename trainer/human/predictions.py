@@ -11,7 +11,7 @@ from torch import Tensor
 
 from streamtag.errors import SpecError
 from streamtag.model.model_file import load_tagger
-from trainer.evaluate.evaluated_model import INTERVAL_S, TaggerSteps, lookahead_s
+from trainer.evaluate.evaluated_model import INTERVAL_S, TaggerSteps
 from trainer.evaluate.predictions import Predictions, collect
 from trainer.evaluate.stream_inference import StreamingSystem, predict_batch
 from trainer.features.audio import decode
@@ -45,7 +45,7 @@ def open_sound_model(what: Path, device: torch.device) -> SoundModel:
         front = frontend(trained.system.front)
         return SoundModel(
             what.resolve().name, trained.tags, trained, front.compute, front.sample_rate, front.hop_s,
-            lookahead_s(front), device,
+            front.lookahead_s, device,
         )  # fmt: skip
     tagger = load_tagger(what, device)
     spec = tagger.spec

@@ -12,6 +12,7 @@ from streamtag.errors import ManifestError
 from trainer import targets
 from trainer.data.manifest import TRAIN, VALID, Array, Manifest
 from trainer.evaluate import metrics
+from trainer.evaluate.predictions import EARLY_S, frames_after
 from trainer.features.cache import Cache
 from trainer.features.frame_store import Half
 from trainer.features.frontends import level_offsets
@@ -73,8 +74,14 @@ class TrainingData:
     targets: Array
     min_clips: int
     hop_s: float
+    lookahead_s: float
     normalize: Normalizer
     offsets: Array
+
+    @property
+    def early_frames(self) -> int:
+        """Return the number of frames by which a clip is scored early."""
+        return max(1, frames_after(EARLY_S, self.hop_s, self.lookahead_s))
 
 
 def load_data(
@@ -99,7 +106,8 @@ def load_data(
     valid = load_dataset(cache, validation, (0,), config)
     normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
     offsets = level_offsets(cache.front, normalize.std.numpy(), config.compression)
-    return TrainingData(dataset, valid, manifest.tags, valid_targets, min_clips, cache.front.hop_s, normalize, offsets)
+    hop_s, lookahead_s = cache.front.hop_s, cache.front.lookahead_s
+    return TrainingData(dataset, valid, manifest.tags, valid_targets, min_clips, hop_s, lookahead_s, normalize, offsets)
 
 
 def _validation_targets(manifest: Manifest, clips: NDArray[np.int64]) -> tuple[Array, int]:

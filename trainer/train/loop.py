@@ -174,7 +174,7 @@ class Run:
         """Return mean probabilities [n, C] of the validation clips by the averaged weights: whole, and first 3 s."""
         with with_weights(self.network, self.average):
             count = len(self.data.valid.rows)
-            return predict(self.network, self.normalize, self._valid, count, self.data.hop_s, self.dtype)
+            return predict(self.network, self.normalize, self._valid, count, self.data.early_frames, self.dtype)
 
     def _validate(self) -> tuple[float, float, float]:
         """Return ROC-AUC, PR-AUC, and ROC-AUC after 3 s, the same in all processes."""

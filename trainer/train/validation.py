@@ -13,7 +13,6 @@ from trainer.data.manifest import Array
 from trainer.features.normalization import Normalizer
 from trainer.train.frame_loader import FrameLoader
 
-EARLY_S = 3.0
 BATCH_CLIPS = 128
 
 
@@ -33,15 +32,14 @@ def with_weights(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[Non
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, normalize: Normalizer, loader: FrameLoader, clips: int, hop_s: float, dtype: torch.dtype
+    network: nn.Module, normalize: Normalizer, loader: FrameLoader, clips: int, early_frames: int, dtype: torch.dtype
 ) -> tuple[Array, Array]:
-    """Return mean probabilities [n, C] of whole clips, and over their first 3 s.
+    """Return mean probabilities [n, C] of whole clips, and over their first frames.
 
     A system that reads clips as a whole has one output per clip, which then serves as both.
     """
     whole: dict[int, Array] = {}
     early: dict[int, Array] = {}
-    early_frames = max(1, round(EARLY_S / hop_s))
     for numbers, features in loader.whole_clips(BATCH_CLIPS):
         x = normalize(features)
         with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):

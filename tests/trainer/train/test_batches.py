@@ -41,7 +41,7 @@ def library(clips: int = 8, frames: int = 12, moving: bool = False) -> FeatureDa
 def data(source: FeatureDataset) -> TrainingData:
     targets = np.zeros((1, 3), dtype=np.float32)
     offsets = np.zeros((2, WIDTH), dtype=np.float32)
-    return TrainingData(source, source, ("a", "b", "c"), targets, 1, 0.256, Standardization(WIDTH), offsets)
+    return TrainingData(source, source, ("a", "b", "c"), targets, 1, 0.256, 0.384, Standardization(WIDTH), offsets)
 
 
 def batches(config: TrainConfig, source: FeatureDataset | None = None, group: Group | None = None) -> list[Batch]:

@@ -52,7 +52,7 @@ def auc_after_a_change(carry: float, folder: Path) -> float:
     )  # fmt: skip
     offsets = np.zeros((2, WIDTH), dtype=np.float32)
     valid, targets = library(64, 2), songs(64, 2)[1]
-    data = TrainingData(library(1024, 1), valid, ("trait",), targets, 1, 0.016, Standardization(WIDTH), offsets)
+    data = TrainingData(library(1024, 1), valid, ("trait",), targets, 1, 0.016, 0.0, Standardization(WIDTH), offsets)
     for _ in Run(folder, config, data).epochs():
         pass
     x, positive = songs(64 * SONGS, 3)

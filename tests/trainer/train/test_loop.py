@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from streamtag.errors import ManifestError, OutputError, SpecError
 from trainer.data.manifest import WindowTargets
+from trainer.evaluate.evaluated_model import from_run
 from trainer.features.cache import Cache
 from trainer.run import load_run
 from trainer.train.config import TrainConfig
@@ -181,6 +182,19 @@ def test_products_have_the_precision_that_the_device_has_units_for(
     for units, used in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr("trainer.train.device.has_bfloat16_units", lambda _, units=units: units)
         assert Run(tmp_path, small, data).dtype == used
+
+
+def test_scores_after_3_s_are_those_of_evaluation(
+    data: TrainingData, cache: Cache, small: TrainConfig, tmp_path: Path
+) -> None:
+    """Seconds of audio, which include the look-ahead: frame 10 of these is the last one that 3 s give."""
+    run = Run(tmp_path, replace(small, epochs=1, precision="float32"), data)
+    list(run.epochs())
+    model = from_run(load_run(tmp_path), cache, tmp_path, "run")
+    early = model.collect(model.predict(cache.manifest.split("valid"))).after(3.0)
+    assert early is not None
+    np.testing.assert_allclose(run.predictions()[1], early[0], atol=1e-5)
+    assert np.abs(run.predictions()[0] - early[0]).max() > 1e-4, "the whole is something else"
 
 
 def test_other_settings_are_refused_with_the_difference(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:

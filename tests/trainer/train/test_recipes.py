@@ -79,8 +79,8 @@ def data(front: str, config: TrainConfig, frames: int) -> TrainingData:
     normalize: Normalizer = normalizer(front, config.normalization)
     fit(normalize, [training.sources[0].astype(np.float32) / training.scale])
     offsets = np.zeros((2, frontend(front).size), dtype=np.float32)
-    tags = ("loud above", "chance")
-    return TrainingData(training, valid, tags, targets, 1, frontend(front).hop_s, normalize, offsets)
+    tags, used = ("loud above", "chance"), frontend(front)
+    return TrainingData(training, valid, tags, targets, 1, used.hop_s, used.lookahead_s, normalize, offsets)
 
 
 @pytest.mark.slow
