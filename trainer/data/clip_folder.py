@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from streamtag.errors import ManifestError
 from trainer.data import tables
 from trainer.data.manifest import Array, Clip, Manifest, WindowTargets
 
+RENDERED = "rendered"  # the kind of clips without a performer, such as rendered scores
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a")
 
 
@@ -54,9 +56,23 @@ def _read_clips(root: Path) -> tuple[Clip, ...]:
         if not row["split"]:
             raise ManifestError(f"{path}: clip {name} has no split")
         sound = find_sound(root, name, row.get("path"))
-        artists = row.get("artist", ""), row.get("mixed_artist", "")
+        artists = row.get("artist", "").strip(), row.get("mixed_artist", "").strip()
         clips.append(Clip(name, row["split"], row.get("kind") or "all", sound, *artists))
+    _check_artists(path, clips)
     return tuple(clips)
+
+
+def _check_artists(path: Path, clips: Sequence[Clip]) -> None:
+    """Raise ManifestError if the recordings of an artist are in two splits: scores would reward recognizing it."""
+    splits: dict[str, str] = {}
+    for clip in clips:
+        for artist in filter(None, (clip.artist, clip.mixed_artist) if clip.kind != RENDERED else ()):
+            first = splits.setdefault(artist, clip.split)
+            if first != clip.split:
+                raise ManifestError(
+                    f"{path}: artist {artist!r} is in the splits {first!r} and {clip.split!r}: keep all clips of an"
+                    " artist in one"
+                )
 
 
 def find_sound(root: Path, name: str, path: str | None) -> Path:

@@ -29,7 +29,8 @@ Any other data set has the trainer's own format:
                   joined with ";": what is known for certain about some
                   clips; corrects soft targets
 
-No clip may be in two splits; keep all clips of an artist in one.
+No clip and no artist may be in two splits, except for clips of the kind
+"rendered", whose artist has not performed them.
 Numpy files are read without pickle.
 """
 

@@ -161,6 +161,9 @@ def _broken_note(broken: Sequence[str]) -> Iterator[str]:
 def _artist_note(clips: Sequence[Clip]) -> Iterator[str]:
     if unknown := sum(not clip.artist for clip in clips):
         yield f"warning: no artist known of {unknown:,} clips ({CLIP_INFO}): each counts as an artist of its own"
+    splits = Counter(artist for artist, _ in {(clip.artist, clip.split) for clip in clips if clip.artist})
+    if shared := sum(count > 1 for count in splits.values()):
+        yield f"warning: {shared:,} of {len(splits):,} artists are in more than one split: scores are optimistic"
 
 
 def _unscorable_notes(clips: Sequence[Clip], targets: NDArray[np.float32], tags: Sequence[str]) -> Iterator[str]:

@@ -28,6 +28,16 @@ def write(folder: Path, arrays: Arrays | None = None) -> Path:
     return folder
 
 
+def test_an_artist_in_two_splits_is_refused_by_name(tmp_path: Path) -> None:
+    table = write(tmp_path) / "clips.csv"
+    table.write_text("clip_id,split,artist,kind\na,train,x,real\nb,train, y ,real\nc,valid,y,real\n")
+    with pytest.raises(ManifestError, match=r"artist 'y' is in the splits 'train' and 'valid'"):
+        read_dataset(tmp_path)
+    for harmless in ("a,train,,\nb,train,,\nc,valid,,\n", "a,train,x,real\nb,train,y,rendered\nc,valid,y,rendered\n"):
+        table.write_text("clip_id,split,artist,kind\n" + harmless)
+        assert len(read_dataset(tmp_path).clips) == 3
+
+
 def soft() -> Arrays:
     return {
         "clip_id": np.array(["c", "a", "b"]),

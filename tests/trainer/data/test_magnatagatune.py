@@ -124,6 +124,15 @@ def test_without_clip_info_the_artists_are_unknown(dataset: SyntheticSet, copy: 
     assert any(f"no artist known of {len(dataset.clips)} clips" in note for note in unknown.notes)
 
 
+def test_artists_in_two_splits_are_said_once(dataset: SyntheticSet, copy: Path) -> None:
+    assert not any("more than one split" in note for note in read_dataset(copy).notes)
+    table = copy / CLIP_INFO
+    table.write_text(table.read_text().replace("artist c1", "artist 00").replace("artist d1", "artist 00"))
+    (note,) = [note for note in read_dataset(copy).notes if "more than one split" in note]
+    artists = len({clip.artist for clip in dataset.clips}) - 2
+    assert note == f"warning: 1 of {artists} artists are in more than one split: scores are optimistic"
+
+
 def test_a_tag_without_positives_in_a_split_is_said(copy: Path) -> None:
     def clear(rows: Rows) -> None:
         tag = rows[0].index(TOP[7])
