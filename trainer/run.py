@@ -151,7 +151,7 @@ def load_run(folder: Path, later: Sequence[Path] = ()) -> TrainedSystem:
 
     `later` are runs that began with its weights; their last averaged weights are averaged with its own, which makes
     the result depend less on which epoch happened to validate best (Wortsman et al. 2022, "Model soups").
-    Raises ManifestError for a folder without weights, or with those of another network.
+    Raises ManifestError for a folder without weights, or with those of another network, tags or normalization.
     """
     tensors, meta = load(folder / BEST)
     try:
@@ -162,11 +162,23 @@ def load_run(folder: Path, later: Sequence[Path] = ()) -> TrainedSystem:
     network = config.plan.build(len(normalize.mean), len(tags))
     own = network.state_dict()
     weights = matching(tensors, own, WEIGHT, folder)
+    for run in later:
+        _check_averageable(run, folder, tensors, meta)
     others = [matching(load(run / CHECKPOINT)[0], own, "average.", run) for run in later]
     network.load_state_dict({name: _mean([w[name] for w in (weights, *others)]) for name in own})
     normalize.load_state_dict(matching(tensors, normalize.state_dict(), "normalization.", folder))
     network.eval().requires_grad_(False)
     return TrainedSystem(config.plan, config, tags, normalize, network, best)
+
+
+def _check_averageable(run: Path, first: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Raise ManifestError if the weights of `run` mean something else than those of `first`, which are given."""
+    other_tensors, other = load(run / BEST)
+    if other.get("tags") != meta["tags"]:
+        raise ManifestError(f"{run}: its tags are not those of {first}, or in another order")
+    same = all(name in other_tensors and torch.equal(other_tensors[name], tensors[name]) for name in (MEAN, STD))
+    if not same or other.get("config", {}).get("compression") != meta["config"]["compression"]:
+        raise ManifestError(f"{run}: its normalization is not that of {first}: begin it with --start {first}")
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

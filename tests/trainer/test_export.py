@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamtag.errors import SpecError
+from streamtag.errors import ManifestError, SpecError
 from streamtag.model.model_file import save_tagger
 from trainer import export
 from trainer.data.manifest import Manifest
@@ -17,7 +18,7 @@ from trainer.evaluate.evaluated_model import decodable, open_model
 from trainer.evaluate.figures import Options, evaluate
 from trainer.features.cache import Cache
 from trainer.run import load_run
-from trainer.train.checkpoint import load
+from trainer.train.checkpoint import load, save
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import load_data
 from trainer.train.loop import Run
@@ -45,6 +46,22 @@ def test_later_runs_are_averaged_in(runs: Path, manifest: Manifest, small: Train
     torch.testing.assert_close(tagger.head.weight, expected)
     assert not torch.allclose(best["network.head.weight"], expected, atol=1e-6), "the two do differ"
     assert tagger.card["averaged_with"] == [{"rate": 2 * small.rate}]
+
+
+def test_runs_of_other_tags_or_normalization_are_not_averaged_in(
+    runs: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    shutil.copytree(runs / "second", tmp_path / "second")
+    tensors, meta = load(runs / "second" / "best.safetensors")
+    mean = "normalization.mean"
+    for changed, words, message in (
+        ({}, {"tags": meta["tags"][::-1]}, "its tags are not those of .*first"),
+        ({mean: tensors[mean] + 0.1}, {}, "its normalization is not that of .*first"),
+        ({}, {"config": {**meta["config"], "compression": "none"}}, "its normalization is not that of .*first"),
+    ):
+        save({**tensors, **changed}, {**meta, **words}, tmp_path / "second" / "best.safetensors")
+        with pytest.raises(ManifestError, match=message):
+            export.build(runs / "first", manifest, {}, [tmp_path / "second"])
 
 
 @pytest.fixture(scope="module")
