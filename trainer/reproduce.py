@@ -58,15 +58,19 @@ class Task:
 
 @dataclass(frozen=True)
 class ReproduceConfig:
-    """Data, device and evaluation of all tasks. `passes`: augmented passes to learn from, None for all."""
+    """Data, device and evaluation of all tasks. `passes`: augmented passes to learn from."""
 
     data: Manifest
     cache: Path
     cache_seed: int
-    passes: int | None
+    passes: int
     device: torch.device
     split: str
     options: figures.Options
+
+    def source(self, task: Task) -> DataSource:
+        """Return what a task learns from."""
+        return DataSource(str(self.data.root.resolve()), task.config.plan.front, self.cache_seed, self.passes)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def run_tasks(
         return budget_s is not None and clock() - start >= budget_s
 
     unfinished = [task for task in tasks if task.result() is None]
+    for task in tasks:
+        config.source(task).check(task.folder)
     for task in unfinished:
         check_settings(task.folder, task.config)
     for task in unfinished:
@@ -114,10 +120,9 @@ def run_tasks(
             return
         cache = Cache(config.cache, config.data, task.config.plan.front, config.cache_seed)
         on_stage(f"{task.name}: reading")
-        passes = cache.complete_passes() if config.passes is None else config.passes
-        run = Run(task.folder, task.config, load_data(cache, task.config, passes, lambda: None), config.device)
-        source = DataSource(str(config.data.root.resolve()), cache.front.name, config.cache_seed, passes)
-        source.write(task.folder)
+        data = load_data(cache, task.config, config.passes, lambda: None)
+        config.source(task).write(task.folder)
+        run = Run(task.folder, task.config, data, config.device)
         for epoch in run.epochs():
             yield TaskUpdate(task, epoch)
             if is_spent() and not run.has_finished:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,16 @@ def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
     with pytest.raises(SpecError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
         list(reproduce.run_tasks(begun, config))
     assert not (tmp_path / NAMES[0]).exists()
+
+
+def test_other_passes_than_the_runs_began_with_are_refused(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
+    tasks = make_tasks(tmp_path)[:2]
+    list(reproduce.run_tasks(tasks[:1], config))  # finished
+    with pytest.raises(SpecError, match=r"GRU.seed-1: was begun with passes = 0, not 1"):
+        list(reproduce.run_tasks(tasks, replace(config, passes=1)))
+    next(reproduce.run_tasks(tasks[1:], config))  # begun
+    with pytest.raises(SpecError, match=r"LSTM.seed-1: was begun with passes = 0, not 1"):
+        list(reproduce.run_tasks(tasks[1:], replace(config, passes=1)))
 
 
 def test_train_can_go_on_with_its_runs(tmp_path: Path, config: reproduce.ReproduceConfig, manifest: Manifest) -> None:
