@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
+from trainer.bench.clock import torch_threads
 from trainer.data.dataset import read_dataset
 from trainer.data.manifest import Manifest
 from trainer.features.audio import encode
@@ -35,6 +35,13 @@ def sound(rng: np.random.Generator, high: bool, noisy: bool, seconds: float = 3.
 def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products are fastest, and repeatable, on one thread; commands set another number."""
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,11 +82,9 @@ def manifest(tree: Path) -> Manifest:
 @pytest.fixture(scope="session")
 def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """The features of `tree`, with one augmented pass."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     filled = Cache(tmp_path_factory.mktemp("cache"), manifest, "scattering", seed=1)
-    list(prepare(filled, passes=1, workers=0))
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        list(prepare(filled, passes=1, workers=0))
     return filled
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from streamtag.errors import SpecError
 from streamtag.model.model_file import load_tagger
@@ -18,14 +17,6 @@ from trainer.features.cache import Cache
 from trainer.train.config import TrainConfig, with_settings
 
 SETTINGS = "epochs=20 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The commands set how many are used: put it back."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +19,6 @@ from trainer.systems import TABLE_2
 
 SMALL = ["epochs=3", "batch=16", "rate=0.01", "warmup=4", "frames=10"]
 NAMES = ("Scat-1L-8H-GRU", "Scat-1L-8H-LSTM")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from tests.conftest import Need
-from trainer.bench import clock, extraction, roofline, training
+from trainer.bench import extraction, roofline, training
 from trainer.systems import SYSTEMS, named
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    with clock.torch_threads(1):
-        yield
-
 
 SAMPLES = 20 * 4096
 ROOF = roofline.Roof(operations=1e12, bytes=1e10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,6 @@ from trainer.train.dataset import FeatureDataset, Row, TrainingData
 from trainer.train.loop import Run
 
 FRAMES, WIDTH, SONGS = 20, 96, 12
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def songs(count: int, seed: int) -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +19,6 @@ from trainer.run import load_run
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData, load_data
 from trainer.train.loop import Run, loss_of
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small products are fastest, and repeatable, on one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def nothing() -> None:

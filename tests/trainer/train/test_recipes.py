@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from streamtag.errors import SpecError
 from trainer.evaluate import metrics
@@ -19,14 +17,6 @@ from trainer.train.config import TrainConfig
 from trainer.train.dataset import FeatureDataset, Row, TrainingData
 from trainer.train.loop import Run
 from trainer.train.recipes import RECIPES, recipe
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_paper_as_printed() -> None:
