@@ -74,12 +74,15 @@ class TrainedSystem:
     `best` has the `epoch` that validated best and its `roc_auc`.
     """
 
-    system: System
     config: TrainConfig
     tags: tuple[str, ...]
     normalize: Normalizer
     network: nn.Module
     best: dict[str, Any]
+
+    @property
+    def system(self) -> System:
+        return self.config.plan
 
     @property
     def device(self) -> torch.device:
@@ -168,7 +171,7 @@ def load_run(folder: Path, later: Sequence[Path] = ()) -> TrainedSystem:
     network.load_state_dict({name: _mean([w[name] for w in (weights, *others)]) for name in own})
     normalize.load_state_dict(matching(tensors, normalize.state_dict(), "normalization.", folder))
     network.eval().requires_grad_(False)
-    return TrainedSystem(config.plan, config, tags, normalize, network, best)
+    return TrainedSystem(config, tags, normalize, network, best)
 
 
 def _check_averageable(run: Path, first: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -50,4 +50,4 @@ def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
     head = {f"head.{part}": weight for part, weight in tagger.head.state_dict().items()}
     network.load_state_dict({**weights, **head})
     network.eval().requires_grad_(False)
-    return TrainedSystem(config.plan, config, tuple(tagger.tags), tagger.normalization, network, {})
+    return TrainedSystem(config, tuple(tagger.tags), tagger.normalization, network, {})

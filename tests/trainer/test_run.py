@@ -70,7 +70,7 @@ def test_whole_clip_systems_refuse_to_stream(
 ) -> None:
     config = replace(small, system="Scat-4L-CNN", carry=0.0, cut=0.0)
     network = config.plan.build(374, 3)
-    made = TrainedSystem(config.plan, config, data.tags, data.normalize, network, {"epoch": 1, "roc_auc": 0.5})
+    made = TrainedSystem(config, data.tags, data.normalize, network, {"epoch": 1, "roc_auc": 0.5})
     save_run(tmp_path, network.state_dict(), made)
     trained = load_run(tmp_path)
     assert trained.predict_frames(features(cache)).shape == (3, 1, 3)

@@ -188,8 +188,7 @@ class Run:
     def _save_best(self) -> None:
         if self.group.is_first:
             best = {"epoch": self.epoch, "roc_auc": self.best}
-            plan, tags = self.config.plan, self.data.tags
-            trained = TrainedSystem(plan, self.config, tags, self.normalize, self.network, best)
+            trained = TrainedSystem(self.config, self.data.tags, self.normalize, self.network, best)
             save_run(self.folder, self.average, trained)
 
     def _save_checkpoint(self) -> None:
