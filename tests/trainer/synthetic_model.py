@@ -34,9 +34,9 @@ class LeakyIntegrator:
         return torch.stack(outputs, dim=1), state
 
 
-def set_without_sound(clips: int, tags: Sequence[str], seed: int = 0, description: str = "made up") -> Manifest:
+def set_without_sound(clips: int, tags: Sequence[str], description: str = "made up") -> Manifest:
     """A third of the clips each in train, valid and test; eight artists in each; tags at random, the first often."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shares = np.linspace(0.4, 0.1, len(tags))
     given = (rng.random((clips, len(tags))) < shares).astype(np.float32)
     splits = ("train", "valid", "test")
@@ -48,14 +48,12 @@ def set_without_sound(clips: int, tags: Sequence[str], seed: int = 0, descriptio
     )
 
 
-def evaluated_model(
-    manifest: Manifest, keep: float, name: str, strength: float = 0.35, seed: int = 1
-) -> EvaluatedModel:
+def evaluated_model(manifest: Manifest, keep: float, name: str) -> EvaluatedModel:
     """Return a leaky integrator on noise with a level for each tag; the second tag also follows the first."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     given = manifest.teachers[0]
     sounds = rng.normal(size=(len(given), FRAMES, given.shape[1])) * 1.5
-    sounds += strength * (2 * given[:, None] - 1) - 1.0
+    sounds += 0.35 * (2 * given[:, None] - 1) - 1.0
     sounds[:, :, 1] += 1.5 * given[:, None, 0]
     sounds = sounds.astype(np.float32)
     info = {"name": name, "system": name, "kind": "run", "parameters": 7_776_306}

@@ -23,6 +23,7 @@ from trainer.features.extraction import prepare
 from trainer.features.frontends import FRONTENDS
 
 CLIP_S, RATE, BIT_RATE = 29.1, 16000, 32000
+TRANSFORM_REPEATS = 3
 KYMATIO = {"J": 10, "Q": 8, "T": 1024}
 Figures = dict[str, Any]
 
@@ -31,7 +32,6 @@ def extraction(
     clips: int,
     loop_clips: int,
     device: str = "cpu",
-    repeats: int = 3,
     clip_s: float = CLIP_S,
     fronts: Sequence[str] = tuple(FRONTENDS),
 ) -> Iterator[tuple[str, Figures]]:
@@ -47,7 +47,7 @@ def extraction(
                 _measure_pipeline(manifest, front, device, loop if front == "scattering" else None),
             )
         sounds = np.stack([_trim(decode(clip.path, RATE)) for clip in manifest.clips[:4]])
-        yield "the transform alone, one thread", _measure_transform(torch.from_numpy(sounds), repeats)
+        yield "the transform alone, one thread", _measure_transform(torch.from_numpy(sounds))
 
 
 def _measure_pipeline(manifest: Manifest, front: str, device: str, loop: Callable[[], int] | None) -> Figures:
@@ -94,13 +94,13 @@ def kymatio_loop(paths: list[Path]) -> Callable[[], int] | None:
     return run
 
 
-def _measure_transform(sounds: torch.Tensor, repeats: int) -> Figures:
+def _measure_transform(sounds: torch.Tensor) -> Figures:
     theirs = _kymatio(sounds.shape[1])
     functions: list[Callable[[], object]] = [lambda: [FRONTENDS["scattering"].compute(sound[None]) for sound in sounds]]
     if theirs is not None:
         functions.append(lambda: [theirs(sound) for sound in sounds])
     with torch_threads(1), torch.inference_mode():
-        taken = medians(functions, repeats)
+        taken = medians(functions, TRANSFORM_REPEATS)
     figures: Figures = {"clips": len(sounds), "clips_per_s": len(sounds) / taken[0]}
     if theirs is None:
         return {**figures, "kymatio": "cannot run here: it needs SciPy below 1.17"}

@@ -32,8 +32,9 @@ def command(
     from trainer.evaluate import figures
     from trainer.evaluate.evaluated_model import decodable, from_tagger
     from trainer.files import read_json, report_write_errors
+    from trainer.run import SOURCE
 
-    data = decodable(read_dataset(folder or Path(read_json(run / "data.json", SpecError)["data"])))
+    data = decodable(read_dataset(folder or Path(read_json(run / SOURCE, SpecError)["data"])))
     words = read_json(card, SpecError) if card else {}
     tagger = export.build(run, data, words, average or [])
     evaluated = from_tagger(tagger, data, model.stem)

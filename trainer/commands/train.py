@@ -52,7 +52,7 @@ def command(
     from trainer.data.manifest import TRAIN
     from trainer.features.cache import Cache
     from trainer.human.folds import check_left_out, read_artists
-    from trainer.run import DataSource
+    from trainer.run import SOURCE, DataSource
     from trainer.start import SHIPPED, load_start
     from trainer.train.config import with_settings
     from trainer.train.dataset import load_data
@@ -75,7 +75,7 @@ def command(
     progress = progress_bar()
     with distributed_group(place) as group:
         source.check(out)
-        if group.is_first and not (out / "data.json").exists():
+        if group.is_first and not (out / SOURCE).exists():
             source.write(out)
         progress.disable = not group.is_first  # before it starts: disabled later, its thread would never end
         with progress:

@@ -18,9 +18,9 @@ def read_text(path: Path) -> str:
         raise ManifestError(f"{path}: cannot be read: {error}") from error
 
 
-def read_rows(path: Path, required: Iterable[str], delimiter: str = ",") -> list[dict[str, str]]:
+def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
     """Return the lines below the header, by column name. Raises as `read_table` does."""
-    header, lines = read_table(path, required, delimiter)
+    header, lines = read_table(path, required)
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 

@@ -57,7 +57,7 @@ def evaluate(
     min_clips = metrics.min_clips_of(all_targets)
     on_stage(f"{split}: hearing {len(clips)} clips")
     predictions = model.collect(model.predict(clips))
-    targets = all_targets[clips]
+    targets, means = all_targets[clips], predictions.mean()
     result: dict[str, Any] = {
         "format": FORMAT,
         **model.info,
@@ -77,7 +77,7 @@ def evaluate(
         learned = _learned_pooling(model, manifest, split, all_targets, predictions)
     on_stage("intervals")
     groups = [manifest.clips[i].artist or manifest.clips[i].clip_id for i in clips]
-    scores = {"mean": predictions.mean(), "last": predictions.last(), "learned": learned}
+    scores = {"mean": means, "last": predictions.last(), "learned": learned}
     bounds = {
         name: bootstrap.intervals(p, targets, groups, min_clips, options.draws, options.seed)
         for name, p in scores.items()
@@ -93,9 +93,9 @@ def evaluate(
         "draws": options.draws, "level": bootstrap.LEVEL,
     }  # fmt: skip
     result["parts"] = _by_kind(predictions, targets, [manifest.clips[i].kind for i in clips], min_clips)
-    result["tags"] = _by_tag(predictions.mean(), targets, manifest.tags, min_clips, bounds["mean"])
-    result["calibration"] = _calibration(predictions.mean(), targets, manifest.tags)
-    result["confusion"] = _confusion(predictions.mean(), targets, manifest.tags)
+    result["tags"] = _by_tag(means, targets, manifest.tags, min_clips, bounds["mean"])
+    result["calibration"] = _calibration(means, targets, manifest.tags)
+    result["confusion"] = _confusion(means, targets, manifest.tags)
     artists = [manifest.clips[i].artist for i in clips]
     result["streaming"] = _streaming(model, clips, artists, targets, min_clips, predictions, options, on_stage)
     return result, predictions

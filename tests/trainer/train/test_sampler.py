@@ -1,4 +1,4 @@
-"""What is weights in a step: when states carry on, when songs change, how much frames count."""
+"""What a step contains: when states carry on, when songs change, how much frames count."""
 
 from __future__ import annotations
 
@@ -112,5 +112,5 @@ def test_every_sampled_frame_exists(
             if goes_on and not cut and not step.fresh[segment.slot]:
                 assert segment.position == 0, "a clip goes on at the beginning of a stretch"
             before[segment.slot] = segment
-        assert (mask == (step.weight > 0)).all(), "each frame once; what weighs nothing was not weights"
+        assert (mask == (step.weight > 0)).all(), "each frame once; frames that no segment fills have no weight"
         assert (mask[:, 0] == 1).all()
