@@ -15,6 +15,7 @@ from trainer import reproduce
 from trainer.data.manifest import Manifest
 from trainer.evaluate.figures import Options
 from trainer.features.cache import Cache
+from trainer.run import DataSource
 from trainer.systems import TABLE_2
 
 SMALL = ["epochs=3", "batch=16", "rate=0.01", "warmup=4", "frames=10"]
@@ -106,7 +107,7 @@ def test_train_can_go_on_with_its_runs(tmp_path: Path, config: reproduce.Reprodu
     task = make_tasks(tmp_path)[0]
     next(reproduce.run_tasks([task], config))
     facts = json.loads((task.folder / "data.json").read_text())
-    assert facts == {"data": str(manifest.root.resolve()), "front": "scattering", "seed": 1, "passes": 0, "start": None}
+    assert DataSource(**facts) == DataSource(str(manifest.root.resolve()), "scattering", seed=1, passes=0)
 
 
 def test_the_whole_table_is_the_default_of_the_paper(tmp_path: Path) -> None:
