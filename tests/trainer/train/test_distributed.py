@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.conftest import Need
 from tests.trainer.list_threads import TASKS
+from trainer.bench.clock import torch_threads
+from trainer.cli import app
 from trainer.features.cache import Cache
 from trainer.train.checkpoint import load
 
@@ -28,34 +31,42 @@ class Trained:
     """RUN, and how its processes ended."""
 
     out: Path
-    result: subprocess.CompletedProcess[str]
+    code: int
+    stdout: str
+    stderr: str
 
     def weights(self) -> torch.Tensor:
         tensors, _ = load(self.out / "best.safetensors")
         return torch.cat([tensor.flatten() for name, tensor in sorted(tensors.items()) if name.startswith("network.")])
 
 
-def train(tree: Path, cache: Cache, out: Path, start: list[str], *more: str) -> Trained:
+def words_of(tree: Path, cache: Cache, out: Path) -> list[str]:
     words = ["train", str(tree), "--out", str(out), "--cache", str(cache.root), "--passes", "1", "--threads", "1"]
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
-    command = [sys.executable, *start, *words, "--system", "Scat-2L-32H-GRU", *settings, *more]
-    limits = {**os.environ, "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parents[3]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=limits, cwd=root)
-    return Trained(out, result)
+    return [*words, "--system", "Scat-2L-32H-GRU", *settings]
+
+
+def train_here(tree: Path, cache: Cache, out: Path, *more: str) -> Trained:
+    with torch_threads(1):
+        done = CliRunner().invoke(app, [*words_of(tree, cache, out), *more])
+    return Trained(out, done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
 def one(tree: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(tree, cache, tmp_path_factory.mktemp("one") / "run", ["-m", "trainer"])
+    return train_here(tree, cache, tmp_path_factory.mktemp("one") / "run")
 
 
 @pytest.fixture(scope="module")
 def two(tree: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Two processes, which note their threads beside RUN."""
     folder = tmp_path_factory.mktemp("two")
+    out, root = folder / "run", Path(__file__).parents[3]
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.trainer.list_threads"]
-    return train(tree, cache, folder / "run", [*start, str(folder)])
+    command = [sys.executable, *start, str(folder), *words_of(tree, cache, out)]
+    limits = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=limits, cwd=root)
+    return Trained(out, done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.slow
@@ -63,8 +74,8 @@ def test_two_processes_give_the_model_of_one(
     one: Trained, two: Trained, tree: Path, cache: Cache, tmp_path: Path
 ) -> None:
     for run in (one, two):
-        assert run.result.returncode == 0, run.result.stderr
-        assert len(run.result.stdout.splitlines()) == 1, "one of them speaks"
+        assert run.code == 0, run.stderr
+        assert len(run.stdout.splitlines()) == 1, "one of them speaks"
     torch.testing.assert_close(two.weights(), one.weights(), atol=2e-5, rtol=0)
     logs = [(run.out / "log.csv").read_text().splitlines() for run in (one, two)]
     assert len(logs[0]) == len(logs[1]) == 3
@@ -72,9 +83,9 @@ def test_two_processes_give_the_model_of_one(
         assert [float(v) for v in line.split(",")[:6]] == pytest.approx(
             [float(v) for v in other.split(",")[:6]], rel=1e-3
         )
-    assert json.loads(one.result.stdout) == pytest.approx(json.loads(two.result.stdout))
-    another = train(tree, cache, tmp_path / "other", ["-m", "trainer"], "--set", "seed=2")
-    assert another.result.returncode == 0
+    assert json.loads(one.stdout) == pytest.approx(json.loads(two.stdout))
+    another = train_here(tree, cache, tmp_path / "other", "--set", "seed=2")
+    assert another.code == 0
     assert float((another.weights() - one.weights()).abs().max()) > 0.01, "another run is another model"
 
 
