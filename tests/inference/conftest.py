@@ -1,4 +1,4 @@
-"""A small model on the CPU, and the comparison of frames."""
+"""A small model on the CPU, noise, and the comparison of frames."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
 
+HOP = 4096
+Audio = NDArray[np.float32]
+
 
 @pytest.fixture(scope="session")
 def tagger(model: Path) -> Tagger:
     return load(model, "cpu")
+
+
+def noise(samples: int, seed: int = 0) -> Audio:
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(samples) * rng.uniform(0.1, 2)).astype(np.float32)
 
 
 def agree(frames: list[TagFrame], expected: list[TagFrame], atol: float = 1e-4) -> None:

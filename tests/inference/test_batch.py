@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,24 +18,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.errors import CapacityError, SpecError
-from streamtag.inference.batch import PooledSession, SessionPool, SessionState
+from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
-from streamtag.inference.hop_buffer import HopBufferState
 from streamtag.inference.session import Session
-from tests.inference.conftest import agree, drain
+from tests.inference.conftest import HOP, Audio, agree, drain, noise
 from tests.model.fake_capture import FakeCapture
-
-HOP = 4096
-Audio = NDArray[np.float32]
-
-
-def noise(samples: int, seed: int = 0) -> Audio:
-    rng = np.random.default_rng(seed)
-    return (0.1 * rng.standard_normal(samples) * rng.uniform(0.1, 2)).astype(np.float32)
 
 
 def tag_alone(tagger: Tagger, audio: Audio) -> list[TagFrame]:
@@ -154,59 +143,6 @@ def test_warming_up_leaves_no_trace(tagger: Tagger) -> None:
     with pytest.raises(CapacityError):
         pool.warm_up(2)
     assert len(pool) == 5
-
-
-def test_a_state_is_exported_only_between_hops(tagger: Tagger) -> None:
-    pool = SessionPool(tagger, slots=1)
-    session = pool.add()
-    session.feed(noise(2 * HOP))
-    with pytest.raises(ValueError, match="all its hops are done"):
-        session.export_state()
-    drain(pool)
-    session.export_state()
-    session.flush()
-    drain(pool)
-    with pytest.raises(ValueError, match="ended"):
-        session.export_state()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda arrays, name: arrays.pop(name),
-        lambda arrays, name: arrays.update({name: np.zeros((3, 3), np.float32)}),
-        lambda arrays, name: arrays.update({name: np.full_like(arrays[name], np.nan)}),
-        lambda arrays, name: arrays.update({name: arrays[name].astype(np.int64)}),
-    ],
-    ids=["missing", "another shape", "not finite", "another type"],
-)
-def test_a_damaged_state_is_refused_and_takes_no_slot(tagger: Tagger, damage: Callable[..., object]) -> None:
-    pool = SessionPool(tagger, slots=1)
-    session = pool.add()
-    session.feed(noise(2 * HOP))
-    drain(pool)
-    state = session.export_state()
-    session.remove()
-    arrays = dict(state.arrays)
-    damage(arrays, min(arrays))
-    too_much_pending = HopBufferState(state.buffer.samples, state.buffer.frames, True, np.zeros(HOP, np.float32))
-    for damaged in (SessionState(state.buffer, arrays), SessionState(too_much_pending, state.arrays)):
-        with pytest.raises(SpecError):
-            pool.add(damaged)
-    assert len(pool) == 0
-    pool.add(state)
-
-
-@pytest.mark.parametrize("name", ["samples", "frames", "begun", "lost"])
-@pytest.mark.parametrize("value", [None, -1, "1", 0.5, [[1]], [[5, 2]], [["a", "b"]], True, {}])
-def test_damaged_numbers_are_refused(name: str, value: object) -> None:
-    pending = np.zeros(0, np.float32)
-    numbers = HopBufferState(100, 1, True, pending, ((3, 5),)).to_json()
-    assert HopBufferState.from_json(numbers, pending).to_json() == numbers
-    if (name, str(value)) in (("begun", "True"), ("lost", "{}")):
-        return  # these are valid
-    with pytest.raises(SpecError, match="damaged"):
-        HopBufferState.from_json(numbers | {name: value}, pending)
 
 
 class Streams(RuleBasedStateMachine):

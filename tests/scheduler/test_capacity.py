@@ -10,6 +10,7 @@ from streamtag.errors import SpecError
 from streamtag.scheduler.capacity import COST_MARGIN, CapacityMeasurement, Cost, LoadMonitor
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.ready_queue import ReadyQueue
+from streamtag.scheduler.registry import Busy
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.scheduler.stream import ScheduledStream
 from streamtag.spec import ScatteringSpec
@@ -224,3 +225,27 @@ def test_a_step_waits_for_the_batch_window_or_a_full_batch() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="SchedulerConfig"):
         SchedulerConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_no_more_streams_are_admitted_than_there_is_room_for(model: Path) -> None:
+    harness = Harness(model, slots=8, config=SchedulerConfig(batch_window_s=0, max_streams=3))
+    producers = [harness.open(str(n)) for n in range(3)]
+    assert harness.scheduler.stats.room == 0
+    with pytest.raises(Busy, match="busy: there is room for 3 streams") as caught:
+        harness.open("3")
+    assert caught.value.retry_after_s >= 1
+    producers[0].disconnect()
+    with pytest.raises(Busy):
+        harness.open("3")  # a disconnected stream keeps its place
+    harness.open("0", position=0)
+    harness.end("1", producers[1])
+    assert harness.scheduler.stats.room == 1
+    harness.open("3")
+
+
+def test_no_more_streams_are_admitted_than_the_pool_has_slots(model: Path) -> None:
+    harness = Harness(model, slots=2, config=SchedulerConfig(batch_window_s=0, max_streams=100))
+    harness.open("0")
+    harness.open("1")
+    with pytest.raises(Busy):
+        harness.open("2")

@@ -247,30 +247,6 @@ def test_the_largest_format_does_not_fill_the_memory(model: Path) -> None:
     assert harness.notified == ["mic"]
 
 
-def test_no_more_streams_are_admitted_than_there_is_room_for(model: Path) -> None:
-    harness = Harness(model, slots=8, config=SchedulerConfig(batch_window_s=0, max_streams=3))
-    producers = [harness.open(str(n)) for n in range(3)]
-    assert harness.scheduler.stats.room == 0
-    with pytest.raises(Busy, match="busy: there is room for 3 streams") as caught:
-        harness.open("3")
-    assert caught.value.retry_after_s >= 1
-    producers[0].disconnect()
-    with pytest.raises(Busy):
-        harness.open("3")  # a disconnected stream keeps its place
-    harness.open("0", position=0)
-    harness.end("1", producers[1])
-    assert harness.scheduler.stats.room == 1
-    harness.open("3")
-
-
-def test_no_more_streams_are_admitted_than_the_pool_has_slots(model: Path) -> None:
-    harness = Harness(model, slots=2, config=SchedulerConfig(batch_window_s=0, max_streams=100))
-    harness.open("0")
-    harness.open("1")
-    with pytest.raises(Busy):
-        harness.open("2")
-
-
 def test_a_degraded_scheduler_admits_only_streams_that_return(model: Path) -> None:
     simulation = Simulation(model, 10, cost_s=0.05)
     simulation.run(5)
