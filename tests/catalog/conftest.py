@@ -29,11 +29,15 @@ DEADLINE_S = 120.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call of the command gave. out is no concern of it: results are files."""
+    """The result of a call of the command line."""
 
     code: int
     out: str
     err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
 
 
 Catalog = Callable[..., Answer]

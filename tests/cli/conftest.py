@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, AnyStr
 
@@ -18,24 +17,11 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.cli.bench.figures import one_thread
-from tests.catalog.conftest import RATE, write_wav
+from tests.catalog.conftest import RATE, Answer, write_wav
 from tests.cli.serve_process import Serve, Start, started
 from tests.conftest import Encode
 
 MakeSound = Callable[..., Path]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The result of a call of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
 
 
 Run = Callable[..., Answer]

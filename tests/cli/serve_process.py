@@ -15,14 +15,14 @@ from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_client
 
 from streamtag.api import Tagger
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Hello, Message, Ready
-from streamtag.protocol.reader import parse
+from tests.server.support import read
 
 WAIT_S = 30.0
 END = '{"type":"end"}'
@@ -109,21 +109,6 @@ def as_pcm(sound: NDArray[np.float64]) -> bytes:
 
 def pcm_samples(pcm: bytes) -> NDArray[np.float32]:
     return np.frombuffer(pcm, "<i2") * np.float32(1 / 32768)
-
-
-def read(client: ClientConnection) -> Message:
-    message = parse(client.recv(timeout=WAIT_S))
-    assert message is not None
-    return message
-
-
-def read_all(client: ClientConnection) -> list[Message]:
-    messages = []
-    while True:
-        try:
-            messages.append(read(client))
-        except ConnectionClosed:
-            return messages
 
 
 def begin(client: ClientConnection) -> int:

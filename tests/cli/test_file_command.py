@@ -22,7 +22,8 @@ from streamtag.errors import SourceError
 from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.messages import End, Message
 from streamtag.sinks.base import CallbackSink, SinkGroup
-from tests.cli.conftest import Answer, MakeSound, Run, rows
+from tests.catalog.conftest import Answer
+from tests.cli.conftest import MakeSound, Run, rows
 from tests.conftest import CONCEPTS, TAGS
 
 

@@ -34,12 +34,11 @@ from tests.cli.serve_process import (
     pcm_samples,
     probs_of,
     push,
-    read,
-    read_all,
     session_probs,
     tones,
     until_frame,
 )
+from tests.server.support import read, read_all
 
 
 def test_producers_and_subscribers_receive_the_frames_of_sessions(server: Serve, tagger: Tagger) -> None:

@@ -17,9 +17,10 @@ from streamtag.protocol.selection import Selection
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.osc import OscSink, OscTarget
-from tests.cli.serve_process import END, WAIT_S, Serve, Start, as_pcm, begin, read, read_all, tones, until_frame
+from tests.cli.serve_process import END, WAIT_S, Serve, Start, as_pcm, begin, tones, until_frame
 from tests.cli.serve_process import started as servers
 from tests.examples.conftest import read_line, run, started
+from tests.server.support import read, read_all
 
 TAGS = ("guitar", "female vocal", "harp", "drums")
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * 4)

@@ -17,7 +17,7 @@ from streamtag.protocol.messages import Frame, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.server.thread import ServerThread
 
-TIMEOUT_S = 20.0  # of a test that waits for something that should happen at once
+TIMEOUT_S = 30.0  # of a test that waits for something that should happen at once
 TAGS = tuple(f"tag {index:02d}" for index in range(50))
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * len(TAGS))
 
