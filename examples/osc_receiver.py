@@ -1,4 +1,4 @@
-"""Print what streamtag sends by Open Sound Control: the strongest tag of each frame, and tags that turn on and off.
+"""Print what streamtag sends by Open Sound Control: the strongest of each frame, and what turns on and off.
 
 python examples/osc_receiver.py        in one terminal, then in another:
 streamtag listen --osc 127.0.0.1:9000
@@ -17,7 +17,7 @@ probs: dict[str, float] = {}  # of the current frame
 
 
 def on_tag(address: str, value: float) -> None:
-    probs[address.removeprefix("/streamtag/")] = value
+    probs[address.rpartition("/")[2]] = value
 
 
 def on_frame(_address: str, stream: str, _number: int, time: float) -> None:
@@ -36,7 +36,7 @@ dispatcher.map("/streamtag/frame", on_frame)
 dispatcher.map("/streamtag/event", on_event)
 for kind in ("gap", "error", "end"):
     dispatcher.map(f"/streamtag/{kind}", lambda address, *values: print(address, *values, flush=True))
-dispatcher.set_default_handler(on_tag)  # all other addresses are tags
+dispatcher.set_default_handler(on_tag)  # all other addresses are tags and concepts
 
 parser = argparse.ArgumentParser(description="Print what streamtag sends by Open Sound Control.")
 parser.add_argument("port", type=int, nargs="?", default=9000, help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""Send an audio file to `streamtag serve` in real time, and print its tags as they arrive.
+"""Send an audio file to `streamtag serve` in real time, and print its concepts as they arrive.
 
 streamtag serve 8765        in one terminal, then in another:
 python examples/producer.py song.mp3
@@ -52,8 +52,8 @@ def receive(server: ClientConnection) -> str:
             message = json.loads(line)
             if message["type"] in ("frame", "end"):
                 is_frame = message["type"] == "frame"
-                tags, at = (message["tags"], message["end"]) if is_frame else (message["summary"], message["seconds"])
-                top = "  ".join(f"{tag} {value:.0%}" for tag, value in tags.items())
+                at = message["end"] if is_frame else message["seconds"]
+                top = "  ".join(f"{name} {value:.0%}" for name, value in message.get("concepts", {}).items())
                 print(f"{message['type']:5}  {at:7.2f} s  {top}", flush=True)
     return server.close_reason or "connection lost"
 

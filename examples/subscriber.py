@@ -1,4 +1,4 @@
-"""Print what a streamtag server publishes: the three strongest tags of each frame, and tags that turn on and off.
+"""Print what a streamtag server publishes: the three strongest concepts of each frame, and those that turn on and off.
 
 streamtag listen --serve 8765        in one terminal, then in another:
 python examples/subscriber.py
@@ -14,11 +14,12 @@ from websockets.sync.client import connect
 
 
 def main(url: str) -> None:
-    with connect(f"{url}?top=3") as server:  # ?tags=guitar,rock and ?min=0.2 filter frames, too
+    with connect(f"{url}?top=3") as server:  # ?concepts=guitar,rock and ?min=0.2 filter frames, too
         for line in server:
             message = json.loads(line)
             if message["type"] == "frame":
-                top = "  ".join(f"{tag} {value:.0%}" for tag, value in message["tags"].items())
+                concepts = message.get("concepts", message["tags"])  # older servers only have tags
+                top = "  ".join(f"{name} {value:.0%}" for name, value in concepts.items())
                 print(f"{message['stream']}  {message['end']:7.2f} s  {top}", flush=True)
             elif message["type"] == "event":
                 print(f"{message['stream']}  {message['time']:7.2f} s  {message['tag']} {message['state']}", flush=True)

@@ -19,6 +19,6 @@ except streamtag.StreamtagError as error:
     sys.exit(str(error))
 
 print(f"{result.seconds:.1f} s, {len(result.times)} frames")
-for tag, mean in sorted(result.summary.items(), key=lambda item: item[1], reverse=True)[:10]:
-    curve = result.probs[:, result.tags.index(tag)]
-    print(f"{tag:15} {mean:6.1%}   strongest at {result.times[curve.argmax()]:6.1f} s ({curve.max():.1%})")
+for name, mean in sorted(result.concept_summary.items(), key=lambda item: item[1], reverse=True)[:10]:
+    curve = result.concept_probs[:, result.concepts.index(name)]
+    print(f"{name:15} {mean:6.1%}   strongest at {result.times[curve.argmax()]:6.1f} s ({curve.max():.1%})")

@@ -12,18 +12,19 @@ import numpy as np
 import streamtag
 
 
-def show(tags: tuple[str, ...], frames: list[streamtag.TagFrame]) -> None:
+def show(concepts: list[str], frames: list[streamtag.TagFrame]) -> None:
     for frame in frames:
-        top = "  ".join(f"{tags[i]} {frame.probs[i]:.0%}" for i in np.argsort(-frame.probs)[:5])
+        top = "  ".join(f"{concepts[i]} {frame.concept_probs[i]:.0%}" for i in np.argsort(-frame.concept_probs)[:5])
         print(f"{frame.time:7.2f} s   {top}", flush=True)
 
 
 def main(model: str | None) -> None:
     tagger = streamtag.load(model)
+    concepts = [concept.name for concept in tagger.concepts]
     session = streamtag.Session(tagger)
     while data := sys.stdin.buffer.read(1600 * 4):  # 100 ms; any other size gives the same frames
-        show(tagger.tags, session.feed(np.frombuffer(data[: len(data) // 4 * 4], "<f4")))
-    show(tagger.tags, session.flush())
+        show(concepts, session.feed(np.frombuffer(data[: len(data) // 4 * 4], "<f4")))
+    show(concepts, session.flush())
 
 
 parser = argparse.ArgumentParser(description="Tag raw 32-bit floats, mono, 16 kHz, from standard input.")

@@ -59,7 +59,7 @@ const memory = {
 
 // --- the frames of one stream --------------------------------------------------------------------------------------
 class History {
-  /** size: tags. Frames in order of time; at most 1.25 MAX_FRAMES of them, the oldest go first. */
+  /** size: labels. Frames in order of time; at most 1.25 MAX_FRAMES of them, the oldest go first. */
   constructor(size) {
     this.size = size;
     this.length = 0;
@@ -137,6 +137,7 @@ class Stream {
     this.history = new History(size);
     this.on = new Uint8Array(size);
     this.rank = new Float32Array(size);
+    this.smooth = new Float32Array(size); // of the tags, beside concepts
     this.frame = -1;
     this.frames = 0;
     this.arrived = -Infinity;
@@ -147,7 +148,7 @@ class Stream {
     this.dropped = 0;
     this.gaps = 0;
     this.lost = 0;
-    this.blind = true; // which tags are on is not known yet
+    this.blind = true; // which labels are on is not known yet
   }
 
   get stalled() {
@@ -193,8 +194,10 @@ class Session {
 }
 
 // --- state ----------------------------------------------------------------------------------------------
-let hello = { tags: [], thresholds: [], hop_s: 0.256, lookahead_s: 0.384, model: "–", server: "" };
-let tagIndex = new Map();
+// labels: the tags, then the concepts; thresholds: of all labels, infinite where there is none
+let hello = { labels: [], tagCount: 0, thresholds: [], hop_s: 0.256, lookahead_s: 0.384, model: "–", server: "" };
+let tagIndex = new Map(), // columns by name
+  conceptIndex = new Map();
 const streams = new Map();
 const session = new Session();
 const link = { state: "connecting", socket: null, tries: 0, due: 0, timer: 0, why: "", lastMessageAt: seconds() };
@@ -203,6 +206,7 @@ const view = {
   chosen: query.get("stream"), // null: whatever plays
   pins: (memory.read("pins") || []).filter((name) => typeof name === "string"),
   filter: "",
+  kind: memory.read("kind") === "tags" ? "tags" : "concepts",
   count: memory.read("count") || (innerWidth < 768 ? 8 : 15),
   span: memory.read("span") || 60,
   theme: memory.read("theme") || "auto",
@@ -239,11 +243,25 @@ const text = (value) => {
   return value;
 };
 
-/** In the order of the tags; NaN where no value came. */
-function perTag(values) {
-  if (typeof values !== "object" || values === null) throw new TypeError("no tags");
-  return hello.tags.map((tag) => (Object.hasOwn(values, tag) && typeof values[tag] === "number" ? values[tag] : NaN));
+/** In the order of the labels; NaN where no value came. */
+function perLabel(tags, concepts = {}) {
+  for (const values of [tags, concepts])
+    if (typeof values !== "object" || values === null) throw new TypeError("no probabilities");
+  return hello.labels.map((name, label) => {
+    const values = label < hello.tagCount ? tags : concepts;
+    return Object.hasOwn(values, name) && typeof values[name] === "number" ? values[name] : NaN;
+  });
 }
+
+/** The columns of the labels that are shown: the concepts, or the tags where the reader or an older server wants it. */
+function shownLabels() {
+  const tags = showsTags();
+  return hello.labels.map((_, label) => label).filter((label) => label < hello.tagCount === tags);
+}
+
+const hasConcepts = () => hello.labels.length > hello.tagCount;
+const showsTags = () => view.kind === "tags" || !hasConcepts();
+const columnOf = (name) => (showsTags() ? tagIndex : conceptIndex).get(name);
 
 function receive(data) {
   if (typeof data !== "string" || data.length > MAX_MESSAGE_CHARS) return;
@@ -271,11 +289,21 @@ function onHello(message) {
     return;
   }
   if (!Array.isArray(message.tags)) throw new TypeError("no tags");
-  const tags = message.tags.map(text);
-  const thresholds = (message.thresholds ?? tags.map(() => 0.5)).map(number);
-  const same = tags.length === hello.tags.length && tags.every((tag, index) => tag === hello.tags[index]);
+  const tags = message.tags.map(text),
+    concepts = message.concepts ?? [];
+  if (!Array.isArray(concepts)) throw new TypeError("no concepts");
+  const labels = [...tags, ...concepts.map((concept) => text(concept?.name))];
+  const thresholds = [
+    ...(message.thresholds ?? tags.map(() => 0.5)).map(number),
+    ...concepts.map((concept) => (concept.threshold === null ? Infinity : number(concept.threshold))),
+  ];
+  const same =
+    tags.length === hello.tagCount &&
+    labels.length === hello.labels.length &&
+    labels.every((name, label) => name === hello.labels[label]);
   hello = {
-    tags,
+    labels,
+    tagCount: tags.length,
     thresholds,
     hop_s: number(message.hop_s),
     lookahead_s: number(message.lookahead_s),
@@ -285,6 +313,7 @@ function onHello(message) {
   link.tries = 0;
   link.why = "";
   if (!same) otherModel();
+  showKind();
   for (const stream of streams.values()) stream.blind = true;
   $("model").textContent = hello.model;
   $("model").title = hello.server;
@@ -293,7 +322,8 @@ function onHello(message) {
 }
 
 function otherModel() {
-  tagIndex = new Map(hello.tags.map((tag, index) => [tag, index]));
+  tagIndex = new Map(hello.labels.slice(0, hello.tagCount).map((name, label) => [name, label]));
+  conceptIndex = new Map(hello.labels.slice(hello.tagCount).map((name, place) => [name, hello.tagCount + place]));
   streams.clear();
   rows.length = 0;
   view.order = [];
@@ -308,7 +338,7 @@ function streamOf(message) {
   let stream = streams.get(name);
   if (!stream) {
     if (streams.size >= MAX_STREAMS) forgetOne();
-    streams.set(name, (stream = new Stream(name, hello.tags.length)));
+    streams.set(name, (stream = new Stream(name, hello.labels.length)));
   }
   return stream;
 }
@@ -322,19 +352,21 @@ function forgetOne() {
 function onFrame(message) {
   const index = number(message.frame),
     time = (number(message.start) + number(message.end)) / 2;
-  const values = perTag(message.tags);
+  const values = perLabel(message.tags, message.concepts);
   let stream = streamOf(message);
   const again = index === stream.frame && !stream.ended && Math.abs(time - stream.history.end) < 1e-3;
   if (again) return; // the latest frame, sent again after a reconnect
   if (stream.ended || index <= stream.frame || (time <= stream.history.end && stream.history.length))
-    streams.set(stream.name, (stream = new Stream(stream.name, hello.tags.length)));
+    streams.set(stream.name, (stream = new Stream(stream.name, hello.labels.length)));
+  const passed = stream.history.length ? time - stream.history.end : Infinity;
+  if (hasConcepts()) followTags(stream, values, passed);
   if (stream.blind) {
-    hello.tags.forEach((_, tag) => {
-      stream.on[tag] = values[tag] >= hello.thresholds[tag] ? 1 : 0;
+    hello.labels.forEach((_, label) => {
+      stream.on[label] = values[label] >= hello.thresholds[label] ? 1 : 0;
     });
     stream.blind = false;
   }
-  rank(stream, values, stream.history.length ? time - stream.history.end : Infinity);
+  rank(stream, values, passed);
   stream.history.append(time, values, stream.on);
   stream.frame = index;
   stream.frames++;
@@ -354,9 +386,20 @@ function rank(stream, values, passed) {
   });
 }
 
+/** Events are about concepts: which tags are present follows from their values, as the server does it for concepts. */
+function followTags(stream, values, passed) {
+  const keep = Math.exp(-passed / 0.5);
+  for (let tag = 0; tag < hello.tagCount; tag++) {
+    if (values[tag] !== values[tag]) continue;
+    stream.smooth[tag] = keep * stream.smooth[tag] + (1 - keep) * values[tag];
+    stream.on[tag] = stream.smooth[tag] > hello.thresholds[tag] * (stream.on[tag] ? 0.7 : 1) ? 1 : 0;
+  }
+}
+
 function onEvent(message) {
   const stream = streamOf(message),
-    tag = tagIndex.get(message.tag),
+    isTag = message.concept === undefined, // from before concepts
+    tag = isTag ? tagIndex.get(message.tag) : conceptIndex.get(message.concept),
     on = message.state === "on" ? 1 : 0;
   if (tag === undefined) return;
   stream.on[tag] = on;
@@ -366,7 +409,7 @@ function onEvent(message) {
     frame--
   )
     stream.history.present[frame * stream.history.size + tag] = on;
-  if (stream === current() && !stream.ended) announceTag(message.tag, on);
+  if (stream === current() && !stream.ended && isTag === showsTags()) announceTag(hello.labels[tag], on);
   refresh();
 }
 
@@ -386,7 +429,7 @@ function onGap(message) {
 
 function onEnd(message) {
   const stream = streamOf(message);
-  stream.ended = { seconds: number(message.seconds), means: perTag(message.summary) };
+  stream.ended = { seconds: number(message.seconds), means: perLabel(message.summary, message.concepts) };
   if (stream === current()) {
     view.ranked = -Infinity;
     announce(`${stream.name} ended`);
@@ -538,8 +581,8 @@ function option(value, label) {
   return made;
 }
 
-// --- rows: choice and order of the tags --------------------------------------------------------------------------
-const rows = []; // by tag index: the elements of a row
+// --- rows: choice and order of the labels --------------------------------------------------------------------------
+const rows = []; // by column of the label: the elements of a row
 
 function rowOf(tag) {
   if (rows[tag]) return rows[tag];
@@ -554,13 +597,14 @@ function rowOf(tag) {
     value: part(".value"),
     lane: part(".lane"),
   };
-  part(".tag").textContent = hello.tags[tag];
-  item.dataset.tag = hello.tags[tag];
-  row.name.title = `${hello.tags[tag]}: pin it to the top, or let it go`;
-  row.bar.setAttribute("aria-label", hello.tags[tag]);
-  row.mark.style.left = `${100 * hello.thresholds[tag]}%`;
+  part(".tag").textContent = hello.labels[tag];
+  item.dataset.tag = hello.labels[tag];
+  row.name.title = `${hello.labels[tag]}: pin it to the top, or let it go`;
+  row.bar.setAttribute("aria-label", hello.labels[tag]);
+  row.mark.hidden = hello.thresholds[tag] === Infinity; // never present, for lack of evidence
+  row.mark.style.left = `${100 * Math.min(1, hello.thresholds[tag])}%`;
   row.mark.title = `present from ${hello.thresholds[tag].toFixed(2)} on`;
-  row.name.onclick = () => pin(hello.tags[tag]);
+  row.name.onclick = () => pin(hello.labels[tag]);
   row.lane.onpointermove = row.lane.onpointerdown = (event) => onPointerMove(event, tag);
   row.lane.onpointerleave = onPointerLeave;
   return (rows[tag] = row);
@@ -582,11 +626,11 @@ function filterMatches() {
   return (name) => !words.length || words.some((word) => name.toLowerCase().includes(word));
 }
 
-/** Pinned tags, then the strongest; who is there stays until clearly beaten, so that rows hold still. */
+/** Pinned labels, then the strongest; who is there stays until clearly beaten, so that rows hold still. */
 function orderFor(stream) {
   const fits = filterMatches(),
-    pinned = view.pins.map((name) => tagIndex.get(name)).filter((tag) => tag !== undefined);
-  const pool = hello.tags.map((_, tag) => tag).filter((tag) => !pinned.includes(tag) && fits(hello.tags[tag]));
+    pinned = view.pins.map(columnOf).filter((tag) => tag !== undefined);
+  const pool = shownLabels().filter((tag) => !pinned.includes(tag) && fits(hello.labels[tag]));
   const weights = stream?.ended ? stream.ended.means : stream?.rank,
     weight = (tag) => weights?.[tag] || 0,
     was = view.order.filter((tag) => pool.includes(tag));
@@ -630,13 +674,13 @@ function layOut(order) {
   for (const tag of view.order) tops.set(tag, rows[tag].item.offsetTop);
   view.order = order;
   list.replaceChildren(...order.map((tag) => rowOf(tag).item));
-  if (!order.length && hello.tags.length) {
+  if (!order.length && hello.labels.length) {
     const none = document.createElement("li");
     none.className = "none";
-    none.textContent = `No tag has “${view.filter.trim()}” in its name.`;
+    none.textContent = `No ${showsTags() ? "tag" : "concept"} has “${view.filter.trim()}” in its name.`;
     list.append(none);
   }
-  list.style.minHeight = `calc(${Math.min(view.count, hello.tags.length || view.count)} * var(--row))`;
+  list.style.minHeight = `calc(${Math.min(view.count, shownLabels().length || view.count)} * var(--row))`;
   if (list.contains(focus) && focus !== document.activeElement) focus.focus({ preventScroll: true });
   if (calm.matches || document.hidden) return;
   for (const tag of order) {
@@ -653,7 +697,7 @@ function layOut(order) {
 
 function showPins() {
   for (const tag of view.order)
-    rows[tag].name.setAttribute("aria-pressed", String(view.pins.includes(hello.tags[tag])));
+    rows[tag].name.setAttribute("aria-pressed", String(view.pins.includes(hello.labels[tag])));
 }
 
 // --- time axis ------------------------------------------------------------------------------------------
@@ -932,7 +976,7 @@ function showCursor(stream, columns) {
     tag = view.cursor.tag,
     gap = stream.history.gaps.find((gap) => time >= gap.start && time <= gap.start + gap.lost);
   const value =
-    frame >= 0 && tag !== undefined ? ` · ${hello.tags[tag]} ${formatValue(stream.history.value(frame, tag))}` : "";
+    frame >= 0 && tag !== undefined ? ` · ${hello.labels[tag]} ${formatValue(stream.history.value(frame, tag))}` : "";
   const bubble = $("bubble");
   bubble.textContent =
     timecode(frame < 0 ? time : stream.history.times[frame], true) +
@@ -985,13 +1029,13 @@ function showPresent(stream, frame, means) {
         : frame >= 0 && stream.history.present[frame * stream.history.size + tag];
   const weight = (tag) =>
     means ? means[tag] : view.cursor || view.frozen ? stream.history.value(frame, tag) : stream.rank[tag];
-  const tags = stream ? hello.tags.map((_, tag) => tag).filter(there) : [];
+  const tags = stream ? shownLabels().filter(there) : [];
   view.present = stableOrder(
     [...view.present.filter((tag) => tags.includes(tag)), ...tags.filter((tag) => !view.present.includes(tag))],
     weight,
     0.1,
   );
-  const names = view.present.map((tag) => hello.tags[tag]),
+  const names = view.present.map((tag) => hello.labels[tag]),
     words = names.length ? names : [stream ? "nothing for certain" : "–"],
     key = JSON.stringify(words);
   put($("present-title"), stream?.ended && means ? "Average" : "Present now");
@@ -1020,7 +1064,7 @@ function showSlider(stream, frame) {
     frame < 0
       ? []
       : view.order
-          .map((tag) => [history.value(frame, tag), hello.tags[tag]])
+          .map((tag) => [history.value(frame, tag), hello.labels[tag]])
           .filter(([value]) => value === value)
           .sort((a, b) => b[0] - a[0])
           .slice(0, 3);
@@ -1063,7 +1107,7 @@ function stateOf(stream) {
 
 function noticeOf(stream, kind) {
   const now = seconds();
-  if (kind === "away") return ["bad", link.why || (hello.tags.length ? "The server does not answer." : "")];
+  if (kind === "away") return ["bad", link.why || (hello.labels.length ? "The server does not answer." : "")];
   if (stream?.trouble) return ["warn", stream.trouble];
   if (notices.error && now < notices.error.until) return ["bad", notices.error.text];
   if (kind === "stalled")
@@ -1109,7 +1153,7 @@ function showEmpty(stream) {
         ? `The server has no stream named “${view.chosen}” yet.`
         : ingest.health
           ? `Nothing plays yet. Tag your microphone or a file with the buttons above${droppable}.`
-          : "The server is there, but nothing plays yet. The first tags come within a second of the first sound.",
+          : "The server is there, but nothing plays yet. The first results come within a second of the first sound.",
   );
   const here = ["127.0.0.1", "localhost"].includes(location.hostname);
   put($("empty-code"), `streamtag listen --serve ${here ? location.port : location.host}`);
@@ -1289,7 +1333,7 @@ function picture(stream) {
     pen.font = `16px ${paint.font}`;
     pen.textAlign = "right";
     pen.textBaseline = "middle";
-    pen.fillText(hello.tags[tag], left - 12, box.y + box.height / 2, left - 24);
+    pen.fillText(hello.labels[tag], left - 12, box.y + box.height / 2, left - 24);
   });
   pen.textAlign = "left";
   paintAxis(pen, columns, { x: left, y: top + pitch * view.order.length + 4, width, height: 40 }, 1.15);
@@ -1380,6 +1424,7 @@ const keys = new Map([
   ["=", () => changeSpan(-1)],
   ["-", () => changeSpan(1)],
   ["−", () => changeSpan(1)],
+  ["a", toggleKind],
   ["n", nextStream],
   ["s", savePicture],
   ["j", saveLines],
@@ -1387,6 +1432,24 @@ const keys = new Map([
   ["f", fullScreen],
   ["?", () => $("notes").showModal()],
 ]);
+
+/** Shows all tags, or concepts again. */
+function toggleKind() {
+  if (!hasConcepts()) return;
+  view.kind = showsTags() ? "concepts" : "tags";
+  memory.write("kind", view.kind);
+  view.ranked = -Infinity;
+  showKind();
+  announce(showsTags() ? "all tags" : "concepts");
+  refresh();
+}
+
+function showKind() {
+  $("kind").hidden = !hasConcepts();
+  $("kind").textContent = `All ${hello.tagCount} tags`;
+  $("kind").setAttribute("aria-pressed", String(showsTags()));
+  $("label-kind").textContent = showsTags() ? "tag" : "concept";
+}
 
 function onKey(event) {
   const target = event.target,
@@ -1431,6 +1494,7 @@ function addListeners() {
   };
   $("span").onchange = (event) => setSpan(Number(event.target.value));
   Object.entries({
+    kind: toggleKind,
     freeze,
     "save-png": savePicture,
     "save-lines": saveLines,
@@ -1474,7 +1538,7 @@ function start() {
   if (!SPANS.includes(view.span)) view.span = 60;
   if (![...$("count").options].some((choice) => Number(choice.value) === view.count)) view.count = 15;
   $("count").value = String(view.count);
-  $("rows").style.minHeight = `calc(${Math.min(view.count, 50)} * var(--row))`;
+  $("rows").style.minHeight = `calc(${Math.min(view.count, 36)} * var(--row))`;
   $("shortcuts").checked = view.shortcuts;
   for (const tick of TICKS) {
     const mark = document.createElement("span");
@@ -1482,10 +1546,10 @@ function start() {
     mark.style.left = `${100 * tick ** GAMMA}%`;
     $("legend").append(mark);
   }
-  const perStream = (1.25 * MAX_FRAMES * (50 * 5 + 8)) / 2 ** 20;
+  const perStream = (1.25 * MAX_FRAMES * (86 * 5 + 8)) / 2 ** 20;
   $("memory").textContent =
     `This page keeps half an hour of up to ${MAX_STREAMS} streams (about ${perStream.toFixed(1)} MB each) and the ` +
-    `newest ${MAX_TEXT / 2 ** 20} MB of messages for the JSON lines: about an hour of one stream.`;
+    `newest ${MAX_TEXT / 2 ** 20} MB of messages for the JSON lines: about 40 minutes of one stream.`;
   addListeners();
   setSpan(view.span);
   applyTheme();
