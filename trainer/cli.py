@@ -7,7 +7,7 @@ import sys
 import typer
 
 from streamtag.errors import StreamtagError
-from trainer.commands import bench, download, evaluate, export, human, label, prepare, reproduce, systems, train
+from trainer.commands import bench, download, evaluate, export, human, label, prepare, recipe, reproduce, systems, train
 from trainer.data import dataset
 
 FORMAT = "\n\n".join("\b\n" + part for part in (dataset.__doc__ or "").strip().split("\n\n"))
@@ -30,6 +30,7 @@ app.command("human")(human.command)
 app.command("folds")(human.write_folds)
 app.command("report")(evaluate.report)
 app.command("reproduce")(reproduce.command)
+app.command("recipe")(recipe.command)
 app.command("export")(export.command)
 app.command("bench")(bench.command)
 
