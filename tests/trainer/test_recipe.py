@@ -42,7 +42,7 @@ def tracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_command_makes_a_model_and_a_second_run_repeats_nothing(
     tracks: Path, write_tree: Callable[[Path, int, int], Path], tmp_path: Path
 ) -> None:
-    data = write_tree(tmp_path / "data", 4, 12)
+    data = write_tree(tmp_path / "data", 4, 21)
     teachers = write_teachers(tmp_path / "teachers.safetensors")
     words = ["recipe", "shipped", data, tracks, "--teachers", teachers, "--tracks", tracks, "--out", tmp_path / "out"]
     words += ["--folds", 2, "--kind", "odd", "--system", "Scat-1L-64H-GRU", "--threads", 1, "--draws", 20]
