@@ -4,21 +4,22 @@ export, and tag a file with the result. A rule that is in the sound is learned; 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from streamtag.model.model_file import load_tagger
 from tests.trainer.fake_host import FakeHost
 from tests.trainer.synthetic_magnatagatune import TOP, SyntheticSet, deal, publish, write_set
+from trainer.bench.clock import torch_threads
+from trainer.cli import app
 
-SECONDS = 180  # that one command may take
 SETTINGS = (
     "epochs=12", "rate=0.01", "warmup=4", "batch=16", "frames=10", "ema=0.9", "dropout=0.1", "noise=0.05",
     "gain_db=2.0", "tilt_db=0.2", "ramp_s=0.5", "mixup=0.0", "path_masks=0",
@@ -27,13 +28,18 @@ SYSTEMS = ("Scat-1L-64H-GRU", "Scat-1L-64H-LSTM")
 QUICK = ("--minutes", 5, "--draws", 200)
 
 
-def run(*words: object, module: str = "trainer") -> str:
-    """Standard output of a command, as a user types it; one core, so that all machines take the same way."""
-    command = [sys.executable, "-m", module, *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+def run(*words: object) -> str:
+    """Standard output of a command of the trainer, in this process."""
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 0, (done.exception, done.stderr)
     return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """One core, so that all machines take the same way; the commands set how many are used."""
+    with torch_threads(1):
+        yield
 
 
 def train(data: Path, out: Path, system: str) -> None:
@@ -57,7 +63,7 @@ def data(made: SyntheticSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fetched") / "magnatagatune"
     with FakeHost(publish(made, tmp_path_factory.mktemp("host") / "host")).open() as host:
         run("download", folder, "--base-url", host.url, "--accept-changes")
-    run("prepare", folder, "--passes", 0)
+    run("prepare", folder, "--passes", 0, "--workers", 0)
     return folder
 
 
@@ -100,8 +106,10 @@ def test_the_exported_model_tags_a_file(made: SyntheticSet, data: Path, runs: Se
     high = [clip for clip in made.split("test") if first in clip.tags][:4]
     low = [clip for clip in made.split("test") if first not in clip.tags][:4]
     paths = [data / clip.path for clip in (*high, *low)]
-    lines = run("file", *paths, "--model", model, "--json", "--tags", first, module="streamtag.cli").splitlines()
-    means = [message["summary"][first] for message in map(json.loads, lines) if message["type"] == "end"]
+    command = [sys.executable, "-m", "streamtag.cli", "file", *map(str, paths), "--model", str(model), "--json"]
+    done = subprocess.run([*command, "--tags", first], capture_output=True, text=True, check=True, timeout=120)
+    messages = map(json.loads, done.stdout.splitlines())
+    means = [message["summary"][first] for message in messages if message["type"] == "end"]
     assert len(means) == 8
     assert min(means[:4]) > max(means[4:])
 
