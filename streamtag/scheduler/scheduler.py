@@ -42,7 +42,7 @@ class Scheduler:
     """A context manager: entering starts the workers; leaving ends all streams, publishes their `end` messages, and
     ends the workers. It admits a safe number of streams at first, and measures beside them how many it can admit.
 
-    publish: gets the messages of one step with all tags, in each stream's order. It is called by the workers, several
+    publish: gets the messages of one step, unfiltered, in each stream's order. It is called by the workers, several
     at once but never for one stream, and must not wait. The pool belongs to the scheduler alone.
     """
 

@@ -23,7 +23,7 @@ class Sink(Protocol):
 
     @abstractmethod
     def write(self, message: Message) -> None:
-        """Write one message. Frames contain all tags, in the model's order, in full precision."""
+        """Write one message. Frames contain all tags and concepts, in the model's order, in full precision."""
 
     def close(self) -> None:
         """Write what is pending and release resources."""

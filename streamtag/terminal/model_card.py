@@ -15,7 +15,7 @@ from rich.text import Text
 from streamtag.spec import CATEGORIES, ConceptSpec
 from streamtag.terminal.widgets import DIM_STYLE
 
-NO_EVIDENCE = "never counted as present, for lack of evidence where their thresholds lie"
+NO_EVIDENCE = "no evidence for a threshold, so never counted as present"
 HEADINGS = {  # the card's fields in display order; others follow under their own names
     "description": "",
     "provenance": "where it comes from",
