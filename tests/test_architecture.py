@@ -30,7 +30,8 @@ LAYERS = (  # a package imports itself and those before it
 TOP = len(LAYERS)  # api, cli and the package itself import everything
 # Beside what lies before them: results are written and shown without a server, a client or a scheduler.
 FORBIDDEN = dict.fromkeys(("sinks", "terminal"), ("server", "client", "scheduler"))
-TRAINER_MAY = ("errors", "spec", "text", "model", "audio.decoder", "audio.resample", "api")
+# Of `inference` only the events, whose thresholds are fitted to what they are compared with.
+TRAINER_MAY = ("errors", "spec", "text", "model", "audio.decoder", "audio.resample", "inference.events", "api")
 CLOCKS_AND_THREADS = {"time", "threading", "socket", "asyncio", "queue", "multiprocessing", "concurrent"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 

@@ -1,16 +1,21 @@
-"""Turning a finished run into a model file: weights, constants, thresholds, and a model card."""
+"""Turning a finished run into a model file: weights, constants, thresholds, calibrated concepts, and a model card."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model import Scattering, TaggerNetwork
 from streamtag.spec import ScatteringSpec
+from trainer.concepts.evidence import RENDERED, Evidence, from_teachers
+from trainer.concepts.fit import ConceptFit, fit_concepts
+from trainer.concepts.table import concepts_of
 from trainer.data.manifest import Array, Manifest
 from trainer.evaluate import metrics
+from trainer.evaluate.figures import number
+from trainer.evaluate.predictions import Predictions
 from trainer.features.frontends import frontend
 from trainer.run import BEST, load_run
 from trainer.systems import SYSTEMS
@@ -18,6 +23,11 @@ from trainer.targets import clip_targets
 from trainer.train.checkpoint import load
 from trainer.train.config import TrainConfig
 
+HUMAN = (  # figures against people's tags, on the card
+    *("tracks", "artists", "folds", "seed", "left_out_checked", "level", "scored_tags"),
+    *("roc_auc", "roc_auc_interval", "pr_auc", "pr_auc_interval"),
+)
+PER_CONCEPT = ("positives", "roc_auc", "roc_auc_interval", "pr_auc", "pr_auc_interval")
 PER_TAG = ("positives", "roc_auc", "pr_auc", "difference", "correlation")  # figures on the card
 
 
@@ -49,19 +59,63 @@ def exportable() -> list[str]:
     return [name for name, each in SYSTEMS.items() if each.front == "scattering" and each.cell == "GRU"]
 
 
-def finish(tagger: TaggerNetwork, manifest: Manifest, predicted: Array, figures: dict[str, Any]) -> TaggerNetwork:
-    """Return the tagger with the figures on its card, and the threshold with the best F1 for each tag.
+def fit(
+    tagger: TaggerNetwork, manifest: Manifest, split: str, predictions: Predictions, people: Evidence | None = None
+) -> list[ConceptFit]:
+    """Return the concepts of the tagger's tags, calibrated with its predictions for a split and with what people say.
 
-    `predicted` are the mean probabilities [n, C] of the split that the figures describe.
+    Raises ManifestError if there is neither: rendered clips are no evidence.
+    """
+    training = tagger.card["training"]
+    concepts = concepts_of(tagger.tags)
+    clips = manifest.split(split)
+    teachers = from_teachers(predictions, manifest, clips, concepts, training["modulation"], training["lag_s"])
+    if teachers is None and people is None:
+        raise ManifestError(f"{manifest.root}: split {split!r} has rendered clips only: concepts cannot be calibrated")
+    return fit_concepts(tagger.tags, concepts, teachers, people)
+
+
+def finish(
+    tagger: TaggerNetwork,
+    manifest: Manifest,
+    predicted: Array,
+    figures: dict[str, Any],
+    fits: Sequence[ConceptFit],
+    human: dict[str, Any] | None = None,
+) -> TaggerNetwork:
+    """Return the tagger with calibrated concepts, figures on its card, and the threshold with the best F1 of each tag.
+
+    `predicted` are the mean probabilities [n, C] of the split that the figures describe; `human` are the figures
+    against people's tags, out of fold.
     """
     split = figures["split"]
     levels = metrics.thresholds(predicted, clip_targets(manifest)[manifest.split(split)])
     thresholds = tuple(round(float(level), 4) for level in levels)
     per_tag = {tag: {key: row[key] for key in PER_TAG} for tag, row in figures["tags"].items()}
-    card = {**tagger.card, "scored_on": split, "scores": figures["parts"], "per_tag": per_tag}
-    return TaggerNetwork(
-        tagger.scattering, tagger.normalization, tagger.gru, tagger.head, tagger.tags, thresholds, card
-    )
+    by_people = human["concepts"] if human else {}
+    per_concept = {each.concept.name: {**_evidence(each), **_by_people(by_people, each)} for each in fits}
+    scores = {
+        kind: part for kind, part in figures["parts"].items() if kind != "all" or RENDERED not in figures["parts"]
+    }
+    card = {**tagger.card, "scored_on": split, "scores": scores, "per_tag": per_tag, "per_concept": per_concept}
+    if human is not None:
+        after = {f"roc_auc_{s:g}s": area for s, area in zip(*human["heard"].values(), strict=True)}
+        card["human_tags_out_of_fold"] = {**{name: human[name] for name in HUMAN}, **after}
+    parts = tagger.scattering, tagger.normalization, tagger.gru, tagger.head
+    return TaggerNetwork(*parts, tagger.tags, thresholds, card, [each.concept for each in fits])
+
+
+def _by_people(scores: Mapping[str, Mapping[str, Any]], fitted: ConceptFit) -> dict[str, Any]:
+    """Return the scores of a concept against people's tags, or nothing where they never named it."""
+    row = scores.get(fitted.concept.name, {})
+    return {f"human_{name}": row[name] for name in PER_CONCEPT if row}
+
+
+def _evidence(fitted: ConceptFit) -> dict[str, Any]:
+    """Return what speaks for a concept; null stands for what is not known."""
+    values = {"positives": fitted.positives, "roc_auc": fitted.roc_auc, "roc_auc_lower": fitted.roc_auc_lower}
+    values |= {"precision": fitted.precision, "ece": fitted.ece, "ece_before": fitted.ece_before}
+    return {"against": fitted.source or None, **{name: number(value) for name, value in values.items()}}
 
 
 def make_card(

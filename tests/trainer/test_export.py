@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from streamtag.errors import ManifestError, SpecError
-from streamtag.model.model_file import save_tagger
+from streamtag.model.model_file import load_tagger, save_tagger
 from trainer import export
 from trainer.data.manifest import Manifest
 from trainer.evaluate.evaluated_model import decodable, open_model
@@ -95,15 +95,31 @@ def test_the_model_predicts_what_the_run_predicts(runs: Path, manifest: Manifest
     assert not np.allclose(next(of_model.predict(clips[:1])), next(of_model.predict(clips[1:])), atol=0.01)
 
 
-def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache) -> None:
+def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
     tagger = export.build(runs / "first", manifest, {"licence": "CC0-1.0"})
     model, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
     result, predictions = evaluate(model, manifest, "valid", Options(draws=10, minutes=()))
-    finished = export.finish(tagger, manifest, predictions.mean(), result)
+    fits = export.fit(tagger, manifest, "valid", predictions)
+    finished = export.finish(tagger, manifest, predictions.mean(), result, fits)
     assert finished.card["licence"] == "CC0-1.0"
     assert finished.card["scored_on"] == "valid"
     assert finished.card["per_tag"]["noisy"]["roc_auc"] == result["tags"]["noisy"]["roc_auc"]
     assert set(finished.thresholds) != {0.5}
+    assert [concept.name for concept in finished.concepts] == ["high tone", "noisy", "coin"]
+    assert {concept.scale for concept in finished.concepts} != {1.0}
+    assert set(finished.card["per_concept"]["noisy"]) >= {"positives", "roc_auc_lower", "ece", "against"}
+    path = tmp_path / "model.safetensors"
+    save_tagger(finished, path)
+    assert load_tagger(path).concepts == finished.concepts
+
+
+def test_rendered_clips_alone_do_not_calibrate_concepts(runs: Path, manifest: Manifest, cache: Cache) -> None:
+    clips = tuple(replace(clip, kind="rendered") for clip in manifest.clips)
+    rendered = replace(manifest, clips=clips)
+    model, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+    predictions = model.collect(model.predict(manifest.split("valid")))
+    with pytest.raises(ManifestError, match="has rendered clips only"):
+        export.fit(export.build(runs / "first", manifest, {}), rendered, "valid", predictions)
 
 
 def test_a_clip_that_does_not_decode_is_left_out_with_a_note(manifest: Manifest, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,11 @@ import typer
 from trainer.commands import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from trainer.human.figures import TrackScores
-    from trainer.human.predictions import SoundModel
+    import torch
+
+    from trainer.evaluate.predictions import Predictions
     from trainer.human.tracks import TrackFolder
 
 Tracks = Annotated[
@@ -46,14 +48,16 @@ def command(
 
     from trainer.commands.tables import print_human
     from trainer.files import report_write_errors, write_json
-    from trainer.human.predictions import open_sound_model
     from trainer.human.tracks import read_tracks
     from trainer.train.device import open_device
 
     torch.set_num_threads(threads)
     folder = read_tracks(tracks)
-    opened = [open_sound_model(model, open_device(device)) for model in models]
-    results = [_out_of_fold(models, opened, folder, seed, draws)] if folds else _each(opened, folder.tagged(), draws)
+    place = open_device(device)
+    if folds:
+        results = [out_of_fold(models, folder, seed, place, draws)[0]]
+    else:
+        results = list(_each(models, folder.tagged(), place, draws))
     if out:
         with report_write_errors(out):
             write_json(out, {"models": results})
@@ -84,54 +88,32 @@ def write_folds(
         print(f"{file}: {len(names)} artists, {len(own)} tracks, {tagged} of them with human tags")
 
 
-def _each(models: Sequence[SoundModel], folder: TrackFolder, draws: int) -> list[dict[str, Any]]:
-    """Return the figures of every model on all tracks."""
-    from trainer.human.figures import evaluate
-
-    places = [list(range(len(folder)))] * len(models)
-    scores = _predict(models, folder, places)
-    return [{"model": m.name, **evaluate(s, folder, draws)} for m, s in zip(models, scores, strict=True)]
-
-
-def _out_of_fold(
-    files: Sequence[Path], models: Sequence[SoundModel], folder: TrackFolder, seed: int, draws: int
-) -> dict[str, Any]:
-    """Return the figures of one model a fold, each on the tracks of its fold."""
-    import numpy as np
-
-    from streamtag.errors import ManifestError
-    from trainer.human.figures import TrackScores, evaluate
-    from trainer.human.folds import artist_folds, artists_of, check_left_out
-
-    fold_of = artist_folds(folder, len(models), seed)
-    if len({model.tags for model in models}) > 1:
-        raise ManifestError("--folds: the models have different tags")
-    runs = [(fold, file) for fold, file in enumerate(files) if file.is_dir()]
-    for fold, run in runs:
-        check_left_out(run, artists_of(fold_of, fold))
-    folder = folder.tagged()
-    places = [[i for i, artist in enumerate(folder.artists) if fold_of[artist] == fold] for fold in range(len(models))]
-    used = [fold for fold, place in enumerate(places) if place]  # a fold may have no track with human tags
-    parts = _predict([models[fold] for fold in used], folder, [places[fold] for fold in used])
-    scores = TrackScores.out_of_fold(parts, [np.array(places[fold]) for fold in used])
-    names = [model.name for model in models]
-    about = {"model": "out of fold", "folds": names, "seed": seed, "left_out_checked": len(runs) == len(models)}
-    return {**about, **evaluate(scores, folder, draws)}
-
-
-def _predict(models: Sequence[SoundModel], folder: TrackFolder, places: Sequence[Sequence[int]]) -> list[TrackScores]:
-    """Return each model's scores of its tracks."""
-    from functools import partial
-
+def _each(models: Sequence[Path], folder: TrackFolder, device: torch.device, draws: int) -> Iterator[dict[str, Any]]:
+    """Yield the figures of every model on all tracks."""
     from trainer.commands.tables import progress_bar
-    from trainer.human.figures import TrackScores
-    from trainer.human.predictions import predict_tracks
+    from trainer.human.figures import TrackScores, evaluate
+    from trainer.human.predictions import open_sound_model, predict_tracks
 
-    scores = []
+    opened = [open_sound_model(model, device) for model in models]
     with progress_bar() as progress:
-        for model, place in zip(models, places, strict=True):
-            task = progress.add_task(model.name, total=len(place))
-            own = [folder.tracks[i] for i in place]
-            predictions = predict_tracks(model, own, partial(progress.advance, task))
-            scores.append(TrackScores.of(model.tags, predictions))
-    return scores
+        for model in opened:
+            task = progress.add_task(model.name, total=len(folder))
+            predictions = predict_tracks(model, folder.tracks, partial(progress.advance, task))
+            yield {"model": model.name, **evaluate(TrackScores.of(model.tags, predictions), folder, draws)}
+
+
+def out_of_fold(
+    files: Sequence[Path], folder: TrackFolder, seed: int, device: torch.device, draws: int
+) -> tuple[dict[str, Any], Predictions]:
+    """Return the figures of one model a fold, each on the tracks of its fold, and their predictions."""
+    from trainer.commands.tables import progress_bar
+    from trainer.human.figures import TrackScores, evaluate
+    from trainer.human.predictions import open_folds, predict_out_of_fold
+
+    models, tagged = open_folds(files, folder, seed, device), folder.tagged()
+    with progress_bar() as progress:
+        task = progress.add_task("out of fold", total=len(tagged))
+        predictions = predict_out_of_fold(models, folder, seed, partial(progress.advance, task))
+    about = {"model": "out of fold", "folds": [model.name for model in models], "seed": seed}
+    checked = {"left_out_checked": all(file.is_dir() for file in files)}
+    return {**about, **checked, **evaluate(TrackScores.of(models[0].tags, predictions), tagged, draws)}, predictions

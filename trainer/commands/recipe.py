@@ -111,8 +111,9 @@ def command(
     if not scores.exists():
         human.command(fold_runs, tracks, folds=True, out=scores, draws=draws, device=device, threads=threads)
     card = out / "card.json"
-    _write_lines(card, [json.dumps(_card(name, recipe, teachers, folders, scores), indent=1)])
-    export.command(final, out / "model.safetensors", folder=labelled, card=card, split=SPLIT)
+    _write_lines(card, [json.dumps(_card(name, recipe, teachers, folders), indent=1)])
+    model = out / "model.safetensors"
+    export.command(final, model, folder=labelled, card=card, split=SPLIT, tracks=tracks, fold=fold_runs)
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
@@ -122,13 +123,10 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
         write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path], scores: Path) -> dict[str, Any]:
+def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path]) -> dict[str, Any]:
     """Return what the model card says beside the settings and the scores of the split."""
-    from streamtag.errors import SpecError
-    from trainer.files import read_json
     from trainer.label.teachers import fingerprint
 
-    (found,) = read_json(scores, SpecError)["models"]
     return {
         "name": f"streamtag {name}",
         "labels": "predictions of public taggers for every clip, changed clips included",
@@ -136,5 +134,4 @@ def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path
         "recordings": [folder.resolve().name for folder in folders],
         "teachers": fingerprint(teachers),
         "base": list(recipe.base),
-        "human_tags_out_of_fold": found,
     }

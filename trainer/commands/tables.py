@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from math import isnan
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from trainer.concepts.fit import ConceptFit
 
 SCORE_NAMES = {"mean": "mean of the frames", "last": "last frame", "learned": "learned pooling"}
 
@@ -51,7 +55,7 @@ def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[st
 
 
 def print_human(results: Sequence[dict[str, Any]]) -> None:
-    """Print models beside each other: their scores against human tags, by the seconds heard and by tag."""
+    """Print models beside each other: their scores against human tags, by the seconds heard and by concept."""
     console = Console()
     first = results[0]
     console.print(
@@ -62,19 +66,37 @@ def print_human(results: Sequence[dict[str, Any]]) -> None:
         console.print("model files do not say whose music they learned from: that the folds match is not checked")
     head = ("", "ROC-AUC", "PR-AUC", *(f"after {seconds:g} s" for seconds in first["heard"]["seconds"]))
     console.print(_table("against human tags", head, [_human_row(result) for result in results]))
-    tags = sorted(first["tags"].items(), key=lambda item: -item[1]["positives"])
+    concepts = sorted(first["concepts"].items(), key=lambda item: -item[1]["positives"])
     rows = [
-        (tag, row["positives"], *(_with_interval(*_score(result["tags"][tag], "roc_auc")) for result in results))
-        for tag, row in tags
+        (name, row["positives"], *(_concept_score(result["concepts"].get(name)) for result in results))
+        for name, row in concepts
         if row["roc_auc"] is not None
     ]
     names = [result["model"] for result in results]
-    console.print(_table("ROC-AUC by human tag", ("tag", "positives", *names), rows))
+    console.print(_table("ROC-AUC by concept", ("concept", "positives", *names), rows))
+
+
+def print_concepts(fits: Sequence[ConceptFit]) -> None:
+    """Print each concept's threshold and what speaks for it."""
+    rows = [
+        (
+            fit.concept.name, _cell(fit.concept.threshold), f"{fit.positives:.1f}", fit.source or "-",
+            *("-" if isnan(value) else f"{value:.3f}" for value in (fit.roc_auc, fit.roc_auc_lower)),
+            *(f"{value:.3f}" for value in (fit.precision, fit.ece, fit.ece_before)),
+        )
+        for fit in sorted(fits, key=lambda fit: -fit.positives)
+    ]  # fmt: skip
+    head = ("concept", "threshold", "positives", "against", "ROC-AUC", "at least", "precision", "ECE", "before")
+    Console().print(_table("concepts", head, rows))
 
 
 def _human_row(result: Mapping[str, Any]) -> Sequence[str]:
     scores = [_with_interval(*_score(result, f"{name}_auc")) for name in ("roc", "pr")]
     return (result["model"], *scores, *map(_cell, result["heard"]["roc_auc"]))
+
+
+def _concept_score(row: Mapping[str, Any] | None) -> str:
+    return "-" if row is None else _with_interval(*_score(row, "roc_auc"))
 
 
 def _score(row: Mapping[str, Any], name: str) -> tuple[float | None, Sequence[float | None]]:

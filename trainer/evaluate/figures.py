@@ -15,13 +15,14 @@ from trainer.evaluate import bootstrap, metrics, pooling, streaming
 from trainer.evaluate.calibration import calibration
 from trainer.evaluate.confusion import confusion
 from trainer.evaluate.evaluated_model import EvaluatedModel
-from trainer.evaluate.predictions import EARLY_S, Predictions
+from trainer.evaluate.predictions import Predictions
 from trainer.evaluate.stream_inference import predict_after
 from trainer.targets import clip_targets
 
 FORMAT = 1
 MIN_SHARE_OF_SPLIT = 0.995  # from which on the clips count as the standard split
 MAX_CONFUSIONS = 15  # that are named
+EARLY_SECONDS = (1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -141,17 +142,20 @@ def _by_kind(predictions: Predictions, targets: Array, kinds: Sequence[str], min
     masks = {"all": np.ones(len(kind_of), dtype=np.bool_)}
     if len(set(kinds)) > 1:
         masks |= {kind: kind_of == kind for kind in sorted(set(kinds))}
-    whole, early = predictions.mean(), predictions.after(EARLY_S)
-    return {name: _part(whole, early and early[0], targets, rows, min_clips) for name, rows in masks.items()}
+    return {name: _part(predictions, targets, rows, min_clips) for name, rows in masks.items()}
 
 
-def _part(whole: Array, early: Array | None, targets: Array, rows: NDArray[np.bool_], min_clips: int) -> dict[str, Any]:
-    scores = metrics.score(whole[rows], targets[rows], min_clips)
-    agreement = metrics.agreement(whole[rows], targets[rows])
-    early_auc = metrics.score(early[rows], targets[rows], min_clips).roc_auc if early is not None else np.nan
+def _part(predictions: Predictions, targets: Array, rows: NDArray[np.bool_], min_clips: int) -> dict[str, Any]:
+    whole = predictions.mean()[rows]
+    scores, agreement = metrics.score(whole, targets[rows], min_clips), metrics.agreement(whole, targets[rows])
+    early = {}
+    for moment in EARLY_SECONDS:
+        so_far = predictions.after(moment)
+        area = metrics.macro_roc_auc(so_far[0][rows], targets[rows], min_clips) if so_far else np.nan
+        early[f"roc_auc_{moment:g}s"] = number(area)
     return {
         "clips": scores.clips, "scored_tags": scores.scored, "roc_auc": number(scores.roc_auc),
-        "pr_auc": number(scores.pr_auc), "roc_auc_3s": number(early_auc), "difference": number(agreement.difference),
+        "pr_auc": number(scores.pr_auc), **early, "difference": number(agreement.difference),
         "correlation": number(agreement.correlation),
     }  # fmt: skip
 
@@ -173,7 +177,7 @@ def _by_tag(
 
 
 def _calibration(predicted: Array, targets: Array, tags: Sequence[str]) -> dict[str, Any]:
-    found = calibration(predicted, targets >= metrics.POSITIVE)
+    found = calibration(predicted, targets)
     return {
         "ece": number(found.error), "ece_by_tag_mean": number(found.by_tag.mean()),
         "curve": {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.concepts.table import concepts_of, human_columns
 from trainer.data.manifest import Array
 from trainer.evaluate import bootstrap, metrics
 from trainer.evaluate.figures import number, numbers
@@ -42,13 +43,6 @@ class TrackScores:
             tuple(tags), predictions.mean(), {moment: missing if p is None else p[0] for moment, p in moments.items()}
         )
 
-    @classmethod
-    def out_of_fold(cls, parts: Sequence[TrackScores], places: Sequence[NDArray[np.int64]]) -> TrackScores:
-        """Return the scores of all tracks, of which each part describes those at its `places`."""
-        order = np.argsort(np.concatenate(list(places)))
-        heard = {moment: np.concatenate([part.heard[moment] for part in parts])[order] for moment in SECONDS}
-        return cls(parts[0].tags, np.concatenate([part.mean for part in parts])[order], heard)
-
 
 def evaluate(scores: TrackScores, folder: TrackFolder, draws: int = bootstrap.DRAWS, seed: int = 1) -> dict[str, Any]:
     """Return the figures for the tracks of a folder, all of which have human tags."""
@@ -63,7 +57,19 @@ def evaluate(scores: TrackScores, folder: TrackFolder, draws: int = bootstrap.DR
         "draws": draws,
         **score_groups(scores, merged, positive, folder.artists, draws, seed),
         "unknown_tags": sorted(set(folder.tags) - set(names)),
+        "concepts": _by_concept(scores, folder, draws, seed),
     }
+
+
+def _by_concept(scores: TrackScores, folder: TrackFolder, draws: int, seed: int) -> dict[str, Any]:
+    """Return the scores of each concept that some human tag is about."""
+    about = {concept: human_columns(concept, folder.tags) for concept in concepts_of(scores.tags)}
+    groups = {concept.name: concept.tags for concept, columns in about.items() if columns}
+    if not groups:
+        return {}
+    positive = np.stack([(folder.counts[:, columns] > 0).any(axis=1) for columns in about.values() if columns], axis=1)
+    found: dict[str, Any] = score_groups(scores, groups, positive, folder.artists, draws, seed)["tags"]
+    return found
 
 
 def score_groups(

@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamtag.errors import SpecError
+from streamtag.errors import ManifestError, SpecError
 from streamtag.model.model_file import load_tagger
+from trainer.data.manifest import Array
 from trainer.evaluate.evaluated_model import INTERVAL_S, TaggerSteps
 from trainer.evaluate.predictions import Predictions, collect
 from trainer.evaluate.stream_inference import StreamingSystem, predict_batch
 from trainer.features.audio import decode
 from trainer.features.frontends import frontend
-from trainer.human.tracks import Track
+from trainer.human.folds import artist_folds, artists_of, check_left_out
+from trainer.human.tracks import Track, TrackFolder
 from trainer.run import load_run
 
 BATCH_TRACKS = 16
@@ -55,8 +57,43 @@ def open_sound_model(what: Path, device: torch.device) -> SoundModel:
     )  # fmt: skip
 
 
+def open_folds(files: Sequence[Path], folder: TrackFolder, seed: int, device: torch.device) -> list[SoundModel]:
+    """Open one run or model file for each fold of a folder's artists, in order.
+
+    Raises ManifestError if they differ in their tags, or if a run learned from an artist of its fold; model files do
+    not say from whom they learned.
+    """
+    fold_of = artist_folds(folder, len(files), seed)
+    for fold, file in enumerate(files):
+        if file.is_dir():
+            check_left_out(file, artists_of(fold_of, fold))
+    models = [open_sound_model(file, device) for file in files]
+    if len({(model.tags, model.hop_s) for model in models}) > 1:
+        raise ManifestError(f"{files[0]}: the models of the folds have different tags or frames")
+    return models
+
+
 def predict_tracks(model: SoundModel, tracks: Sequence[Track], on_track: Callable[[], None]) -> Predictions:
-    """Return the predictions of tracks [n]; `on_track` is called after each. Raises SourceError if one has no sound."""
+    """Return predictions of tracks [n]; `on_track` is called after each. Raises SourceError if one has no sound."""
+    return collect(_frames(model, tracks, on_track), model.hop_s, model.lookahead_s, INTERVAL_S)
+
+
+def predict_out_of_fold(
+    models: Sequence[SoundModel], folder: TrackFolder, seed: int, on_track: Callable[[], None]
+) -> Predictions:
+    """Return predictions of the tracks of a folder that have human tags, each by the model of its fold."""
+    fold_of = artist_folds(folder, len(models), seed)
+    tracks = folder.tagged().tracks
+    frames: dict[str, Array] = {}
+    for fold, model in enumerate(models):
+        own = [track for track in tracks if fold_of[track.artist] == fold]
+        frames.update(zip((track.track_id for track in own), _frames(model, own, on_track), strict=True))
+    ordered = [frames[track.track_id] for track in tracks]
+    return collect(ordered, models[0].hop_s, models[0].lookahead_s, INTERVAL_S)
+
+
+def _frames(model: SoundModel, tracks: Sequence[Track], on_track: Callable[[], None]) -> list[Array]:
+    """Return the probabilities [F, C] of each track."""
     frames = []
     for start in range(0, len(tracks), BATCH_TRACKS):
         features = []
@@ -66,4 +103,4 @@ def predict_tracks(model: SoundModel, tracks: Sequence[Track], on_track: Callabl
                 features.append(model.transform(samples)[0].cpu().numpy())
             on_track()
         frames += predict_batch(model.system, features, model.system.initial_state(len(features)))
-    return collect(frames, model.hop_s, model.lookahead_s, INTERVAL_S)
+    return frames

@@ -46,8 +46,18 @@ def by_kind(result: Result) -> str:
     """Return the scores by kind of clip, or nothing if there is one kind."""
     if len(result["parts"]) < 2:
         return ""
-    header = ("clips", "number", "ROC-AUC", "PR-AUC", "ROC-AUC after 3 s", "mean difference", "correlation")
-    keys = ("roc_auc", "pr_auc", "roc_auc_3s", "difference", "correlation")
+    header = (
+        "clips",
+        "number",
+        "ROC-AUC",
+        "PR-AUC",
+        "after 1 s",
+        "after 3 s",
+        "after 10 s",
+        "mean difference",
+        "correlation",
+    )
+    keys = ("roc_auc", "pr_auc", "roc_auc_1s", "roc_auc_3s", "roc_auc_10s", "difference", "correlation")
     rows = [(kind, thousands(row["clips"]), *(score(row[k]) for k in keys)) for kind, row in result["parts"].items()]
     return table(header, rows)
 

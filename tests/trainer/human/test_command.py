@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import streamtag
-from streamtag.model.model_file import save_tagger
+from streamtag.model.model_file import load_tagger, save_tagger
 from trainer import cli, export
 from trainer.data.manifest import Manifest
 from trainer.features.cache import Cache
@@ -86,7 +86,7 @@ def test_models_are_scored_beside_each_other(
     out = tmp_path / "figures.json"
     code, table, _ = call("human", runs[0], model, "--tracks", track_folder, "--out", out, "--threads", 1)
     assert code == 0
-    assert "high_tone" in table
+    assert "high tone" in table
     by_run, by_file = json.loads(out.read_text())["models"]
     assert (by_run["model"], by_file["model"]) == ("run-0", "tones")
     assert by_run["tags"]["high_tone"]["roc_auc"] > 0.9, "it has learned this"
@@ -113,3 +113,23 @@ def test_folds_are_written_and_scored_out_of_fold(
     code, _, err = call("human", runs[1], runs[0], runs[2], *words)
     assert code == 1
     assert "run-1: learned from 4 artists that it must not know" in err, "the runs are in the wrong order"
+
+
+def test_people_calibrate_the_concepts_of_an_exported_model(
+    runs: list[Path], tree: Path, track_folder: Path, tmp_path: Path, call: Call
+) -> None:
+    file = tmp_path / "model.safetensors"
+    words = ("export", runs[0], file, "--data", tree, "--tracks", track_folder)
+    folds = [word for run in runs for word in ("--fold", run)]
+    code, printed, err = call(*words, *folds)
+    assert (code, err.count("Traceback")) == (0, 0), err
+    assert "concepts" in printed
+    network = load_tagger(file)
+    high = next(concept for concept in network.concepts if concept.name == "high tone")
+    assert high.threshold is not None
+    card = network.card["per_concept"]["high tone"]
+    assert (card["against"], card["human_positives"]) == ("people", 12)
+    assert network.card["human_tags_out_of_fold"]["tracks"] == 24
+    code, _, err = call(*words)
+    assert code == 1
+    assert "--tracks needs one --fold RUN for each fold" in err

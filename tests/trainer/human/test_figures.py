@@ -63,18 +63,6 @@ def test_rare_tags_and_moments_before_the_first_frame_are_not_scored() -> None:
     assert found["heard"]["roc_auc"][1] is not None
 
 
-def test_parts_out_of_fold_come_back_in_order() -> None:
-    _, scores = made_up()
-    places = [np.arange(60)[np.arange(60) % 3 == fold] for fold in range(3)]
-    parts = [
-        TrackScores(TAGS, scores.mean[place], {s: part[place] for s, part in scores.heard.items()}) for place in places
-    ]
-    joined = TrackScores.out_of_fold(parts, places)
-    np.testing.assert_array_equal(joined.mean, scores.mean)
-    for moment, part in scores.heard.items():
-        np.testing.assert_array_equal(joined.heard[moment], part)
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=5))
 def test_any_of_several_is_at_least_as_likely_as_each(probabilities: list[float]) -> None:
