@@ -48,12 +48,12 @@ def test_the_columns_are_the_selected_tags_without_top(
 
 
 def test_concepts_add_no_columns(tmp_path: Path, frames: list[Frame], selection: Selection) -> None:
-    groups = (Concept("calm", "mood", ("slow", "piano"), 0.5),)
+    groups = (Concept("calm", "mood", ("slow", "piano"), 0.5), Concept("drums", "instrument", ("drums",), 0.5))
     path = tmp_path / "tags.csv"
     for names, columns in ((None, list(selection.tags)), (["calm"], ["slow", "piano"])):
         chosen = Selection.of(selection.tags, selection.tag_thresholds, groups, concept_names=names)
         with CsvFile(path, chosen) as table:
-            table.write(replace(frames[30], concepts={"calm": 0.5}))
+            table.write(replace(frames[30], concepts={"calm": 0.5, "drums": 0.1}))
         assert list(_rows(path)[0])[4:] == columns
 
 

@@ -2,10 +2,10 @@
 
 Platt scaling (1999) fits the two parameters of ConceptSpec to labels between 0 and 1 by cross-entropy. The threshold
 has the largest expected F1 on frames that are calibrated, then smoothed as the product's events are: 2 TP / (P + T),
-where a frame with label y counts as y positives. A concept gets no threshold, and so no events, with fewer than
-MIN_POSITIVES expected positive clips, if its ROC-AUC may be below MIN_ROC_AUC (lower end of the 90 % interval by
-artist; against people where they named it often enough, else against the teachers), or if less than MIN_PRECISION of
-the frames above the best threshold would have it.
+where a frame with label y counts as y positives. All evidence counts, or that of the teachers alone where people do not
+know the concept well enough. A concept gets no threshold, and so no events, with fewer than MIN_POSITIVES expected
+positive clips, if its ROC-AUC may be below MIN_ROC_AUC both against people and against the teachers (lower end of the
+90 % interval by artist), or if less than MIN_PRECISION of the frames above the best threshold would have it.
 """
 
 from __future__ import annotations
@@ -82,11 +82,15 @@ def fit_concepts(
         [clip for part in sources.values() for clip in smoothed([calibrate(f) for f in part.frames], part.hop_s)]
     )
     scores = {name: _auc(frames[name], part) for name, part in sources.items()}
+    counts = {name: sum(len(clip) for clip in part.frames) for name, part in sources.items()}
+    by_teachers = slice(0, counts.get("teachers", 0))  # their frames come first
     result = []
     for k, concept in enumerate(fitted):
         positives = float(weights[k] @ labels[:, k])
         source, area, lower = _best_evidence({name: (own[0][k], own[1][k]) for name, own in scores.items()})
-        threshold, precision = best_threshold(smooth[:, k], labels[:, k], weights[k])
+        chosen_frames = by_teachers if source == "teachers" else slice(None)
+        evidence = smooth[chosen_frames, k], labels[chosen_frames, k], weights[k, chosen_frames]
+        threshold, precision = best_threshold(*evidence)
         has_events = positives >= MIN_POSITIVES and lower >= MIN_ROC_AUC and precision >= MIN_PRECISION
         chosen = replace(concept, threshold=round(threshold, 4) if has_events else None)
         held_out = _held_out(raw[few, k], labels[few, k], FRAME_STEP * weights[k, few], artists[few])
@@ -147,12 +151,13 @@ def _auc(frames: Sequence[Array], part: Evidence) -> tuple[Floats, Floats]:
 
 
 def _best_evidence(scores: dict[str, tuple[float, float]]) -> tuple[str, float, float]:
-    """Return the source that counts, its ROC-AUC and lower bound: people, if they can be scored."""
-    for name in ("people", "teachers"):
-        area, lower = scores.get(name, (np.nan, np.nan))
-        if np.isfinite(lower):
-            return name, float(area), float(lower)
-    return "", float("nan"), float("nan")
+    """Return the source that decides, with its ROC-AUC and lower bound: people, or teachers where they do not suffice.
+
+    People name what a whole track has, which may be silent in its excerpt; teachers know what sounds there.
+    """
+    known = [(name, *scores[name]) for name in ("people", "teachers") if np.isfinite(scores.get(name, (0, np.nan))[1])]
+    sufficient = [found for found in known if found[2] >= MIN_ROC_AUC]
+    return next(iter(sufficient or known), ("", float("nan"), float("nan")))
 
 
 def _held_out(x: Floats, labels: Array, weights: Array, artists: NDArray[np.str_]) -> Floats:

@@ -98,11 +98,15 @@ def test_concepts_are_calibrated_and_only_those_with_evidence_get_a_threshold() 
     assert all(fitted.concept.threshold is None for fitted in few), "fewer than ten positives"
 
 
-def test_people_decide_where_they_know_enough() -> None:
+def test_people_decide_unless_only_the_teachers_know_enough() -> None:
     wrong = evidence(120, 0.0)
     wrong = replace(wrong, labels=tuple(1 - label for label in wrong.labels))
-    rock, *_ = fit_concepts(TAGS, CONCEPTS, evidence(120, 0.0), wrong)
-    assert (rock.source, rock.concept.threshold) == ("people", None)
+    right = evidence(120, 0.0)
+    for teachers, people, source in ((right, wrong, "teachers"), (wrong, right, "people")):
+        rock, *_ = fit_concepts(TAGS, CONCEPTS, teachers, people)
+        assert (rock.source, rock.roc_auc) == (source, pytest.approx(1.0, abs=0.02))
+    rock, *_ = fit_concepts(TAGS, CONCEPTS, wrong, wrong)
+    assert rock.concept.threshold is None
     assert rock.roc_auc < 0.1
     silent = replace(wrong, weights=np.zeros_like(wrong.weights), labels=tuple(0 * label for label in wrong.labels))
     alone, together = (fit_concepts(TAGS, CONCEPTS, evidence(120, 0.0), part)[0] for part in (None, silent))
