@@ -239,7 +239,7 @@ def test_a_real_server_is_measured_by_producers_in_another_process(model: Path) 
     trial = socket_trial(model, "cpu", SCHEDULE, 5)
     check(trial, 5)
     assert trial.figures["server_mib"] > 50
-    assert 5 < trial.figures["kbit_a_second_out_a_stream"] < 100
+    assert 5 < trial.figures["kbit_a_second_out_a_stream"] < 150  # 50 tags and, in this model, as many concepts
     refused = socket_trial(model, "cpu", SCHEDULE, 5, "--max-streams", "3")
     assert (refused.refused, refused.gaps, refused.passed) == (2, 0, False)
 
