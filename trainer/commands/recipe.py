@@ -125,13 +125,13 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path]) -> dict[str, Any]:
     """Return what the model card says beside the settings and the scores of the split."""
-    from trainer.label.teachers import fingerprint
+    from trainer.label.teachers import weights_digest
 
     return {
         "name": f"streamtag {name}",
         "labels": "predictions of public taggers for every clip, changed clips included",
         "recipe": name,
         "recordings": [folder.resolve().name for folder in folders],
-        "teachers": fingerprint(teachers),
+        "teachers": weights_digest(teachers),
         "base": list(recipe.base),
     }

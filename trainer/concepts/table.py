@@ -10,13 +10,13 @@ from trainer.human.vocabulary import members
 
 # Every other tag is a concept of its own.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "classical": ("classical", "classic"),
-    "vocals": ("vocal", "vocals", "voice", "singing"),
-    "no vocals": ("no vocals", "no vocal", "no voice"),
-    "female vocals": ("female", "woman", "female vocal", "female voice"),
-    "male vocals": ("male", "man", "male vocal", "male voice"),
-    "choir": ("choir", "choral"),
-    "beat": ("beat", "beats"),
+    "classical": members("classical"),
+    "vocals": (*members("vocal"), *members("singer")),
+    "no vocals": members("no_singer"),
+    "female vocals": members("female"),
+    "male vocals": members("male"),
+    "choir": members("choir"),
+    "beat": members("beat"),
 }
 
 

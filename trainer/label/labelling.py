@@ -35,7 +35,7 @@ from trainer.features.augmentation import AudioAugmentation, Rng
 from trainer.features.frame_store import Entry, FrameStore, Half
 from trainer.files import first_difference, read_json, replacing, report_write_errors, write_atomically, write_json
 from trainer.label.recordings import Recording
-from trainer.label.teachers import SAMPLE_RATE, Teacher, fingerprint, load_teachers
+from trainer.label.teachers import SAMPLE_RATE, Teacher, load_teachers, weights_digest
 from trainer.processes import run_jobs
 
 CLIP_S = 29.0
@@ -66,7 +66,7 @@ class LabelPlan:
         return {
             "format": 1,
             "teachers": list(self.teachers),
-            "weights": fingerprint(self.teachers_file),
+            "weights": weights_digest(self.teachers_file),
             "augmentation": augmentation.VERSION,
             "recordings": len(self.recordings),
             "names": zlib.crc32(lines.encode()),

@@ -91,7 +91,7 @@ def load_teachers(path: Path, names: tuple[str, ...]) -> tuple[Teacher, ...]:
     return tuple(teachers)
 
 
-def fingerprint(path: Path) -> str:
+def weights_digest(path: Path) -> str:
     """Return the first 16 hexadecimal digits of the file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
