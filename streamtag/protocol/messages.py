@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 PROTOCOL = 1
 DECIMALS = 4  # of a probability
@@ -158,6 +160,47 @@ class Gap(Message):
 
 
 @dataclass(frozen=True)
+class History(Message):
+    """The recent past of a stream, for a subscriber that comes late: sent before the stream's first frame.
+
+    times [F]: the centres of the windows, in stream seconds, ascending. tags, concepts: [F] probabilities of each.
+    present: the concepts that are on now, whenever that began; tags in a model without concepts. events, gaps: those
+    since the first of the times.
+    """
+
+    type = "history"
+    stream: str
+    times: tuple[float, ...]
+    tags: Mapping[str, tuple[float, ...]]
+    concepts: Mapping[str, tuple[float, ...]]
+    present: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    def to_json(self) -> str:
+        # The same as JSON.encode(self.to_dict()), several times as fast: there are ten thousands of numbers.
+        head, tail = JSON.encode({"type": self.type, **self._head()}), JSON.encode(self._tail())
+        return f'{head[:-1]},"tags":{_columns_json(self.tags)},"concepts":{_columns_json(self.concepts)},{tail[1:]}'
+
+    def _body(self) -> dict[str, Any]:
+        tags, concepts = (
+            {name: np.round(column, DECIMALS).tolist() for name, column in columns.items()}
+            for columns in (self.tags, self.concepts)
+        )
+        return {**self._head(), "tags": tags, "concepts": concepts, **self._tail()}
+
+    def _head(self) -> dict[str, Any]:
+        return {"stream": self.stream, "times": np.round(self.times, TIME_DECIMALS).tolist()}
+
+    def _tail(self) -> dict[str, Any]:
+        """The events and gaps are messages without type and stream."""
+        events, gaps = ([each.to_dict() for each in messages] for messages in (self.events, self.gaps))
+        for item in (*events, *gaps):
+            del item["type"], item["stream"]
+        return {"present": list(self.present), "events": events, "gaps": gaps}
+
+
+@dataclass(frozen=True)
 class End(Message):
     """The end of a stream. summary: mean probability of each tag over the frames; concepts: that of each concept."""
 
@@ -204,3 +247,22 @@ class Ready(Message):
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     rounded = np.fromiter(values.values(), np.float64, len(values)).round(DECIMALS)  # 4 times as fast as rounding each
     return dict(zip(values, rounded.tolist(), strict=True))
+
+
+def _columns_json(columns: Mapping[str, Sequence[float]]) -> str:
+    """Return probabilities by name as JSON. Raises ValueError for one that is not between 0 and 1."""
+    texts = _probability_texts()
+    items = []
+    for name, column in columns.items():
+        values = np.asarray(column, np.float64)
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"{name}: not a probability")
+        numbers = texts[np.rint(values * 10**DECIMALS).astype(np.int64)]
+        items.append(f"{JSON.encode(name)}:[{','.join(numbers)}]")
+    return f"{{{','.join(items)}}}"
+
+
+@cache
+def _probability_texts() -> NDArray[np.object_]:
+    """Return the JSON of all probabilities that are rounded to DECIMALS, ascending."""
+    return np.array([JSON.encode(number / 10**DECIMALS) for number in range(10**DECIMALS + 1)], object)

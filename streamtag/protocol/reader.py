@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from streamtag.errors import ProtocolError
-from streamtag.protocol.messages import PROTOCOL, Concept, End, Error, Event, Frame, Gap, Hello, Message, Ready
+from streamtag.protocol.messages import (
+    PROTOCOL,
+    Concept,
+    End,
+    Error,
+    Event,
+    Frame,
+    Gap,
+    Hello,
+    History,
+    Message,
+    Ready,
+)
 
 Value = TypeVar("Value")
 MAX_MESSAGE_CHARS = 1 << 20  # characters; a hello of thousands of tags is far shorter
@@ -96,6 +109,21 @@ def _gap(values: Mapping[str, Any]) -> Gap:
     return Gap(_text(values["stream"]), _number(values["start"]), _number(values["lost_s"]))
 
 
+def _history(values: Mapping[str, Any]) -> History:
+    stream, times = _text(values["stream"]), tuple(_number(time) for time in _each(values["times"]))
+    if any(later < earlier for earlier, later in pairwise(times)):
+        raise ValueError("times ascend")
+    return History(
+        stream,
+        times,
+        tags=_probabilities(values["tags"], len(times)),
+        concepts=_probabilities(values["concepts"], len(times)),
+        present=tuple(_text(name) for name in _each(values["present"])),
+        events=tuple(_event({**_is(event, dict), "stream": stream}) for event in _each(values["events"])),
+        gaps=tuple(_gap({**_is(gap, dict), "stream": stream}) for gap in _each(values["gaps"])),
+    )
+
+
 def _end(values: Mapping[str, Any]) -> End:
     frames, summary = _whole(values["frames"]), _numbers(values["summary"])
     concepts = _numbers(values.get("concepts", {}))
@@ -116,6 +144,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "frame": _frame,
     "event": _event,
     "gap": _gap,
+    "history": _history,
     "end": _end,
     "error": _error,
     "ready": _ready,
@@ -149,3 +178,14 @@ def _each(value: Any) -> list[Any]:
 
 def _numbers(value: Any) -> dict[str, float]:
     return {_text(name): _number(number) for name, number in _is(value, dict).items()}
+
+
+def _probabilities(value: Any, count: int) -> dict[str, tuple[float, ...]]:
+    """Return `count` probabilities of each name."""
+    columns = {_text(name): tuple(map(_number, _each(column))) for name, column in _is(value, dict).items()}
+    for name, column in columns.items():
+        if len(column) != count:
+            raise ValueError(f"{len(column)} values of {name!r} for {count} times")
+        if count and not (min(column) >= 0 and max(column) <= 1):
+            raise ValueError(f"{name!r} has a value that is no probability")
+    return columns

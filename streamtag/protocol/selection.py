@@ -7,7 +7,8 @@ How a reader's choice applies to messages, which hold the probabilities of tags 
     both            of each kind only those that are named
     top=N, min=P    apply to the tags and to the concepts separately
 
-Events are about concepts and are filtered as these are. `all` in place of names leaves nothing out.
+Events are about concepts and are filtered as these are. Of a history, top and min leave out nothing. `all` in place of
+names leaves nothing out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import Concept, End, Event, Frame, Message
+from streamtag.protocol.messages import Concept, End, Event, Frame, History, Message
 
 ALL = "all"
 
@@ -31,7 +32,7 @@ ALL = "all"
 class MessageFilter:
     """A reader's choice: only `tags` and `concepts` (None: all), of each the `top` strongest, from min_probability on.
 
-    It filters frames, summaries and events; all other messages remain unchanged.
+    It filters frames, summaries, events and, by name only, histories; all other messages remain unchanged.
     """
 
     tags: frozenset[str] | None = None
@@ -55,12 +56,28 @@ class MessageFilter:
         if isinstance(message, End):
             tags, concepts = self._select(message.summary, self.tags), self._select(message.concepts, self.concepts)
             return replace(message, summary=tags, concepts=concepts)
+        if isinstance(message, History):
+            return self._history(message)
         return message if not isinstance(message, Event) or self.includes(message) else None
 
     def includes(self, event: Event) -> bool:
         """Return whether an event is about a chosen concept; one from before concepts is about a tag."""
         names = self.tags if event.concept is None else self.concepts
         return names is None or event.tag in names
+
+    def _history(self, history: History) -> History:
+        names = self.concepts if history.concepts else self.tags
+        return replace(
+            history,
+            tags={name: column for name, column in history.tags.items() if self.tags is None or name in self.tags},
+            concepts={
+                name: column
+                for name, column in history.concepts.items()
+                if self.concepts is None or name in self.concepts
+            },
+            present=tuple(name for name in history.present if names is None or name in names),
+            events=tuple(event for event in history.events if self.includes(event)),
+        )
 
     def _select(self, values: Mapping[str, float], names: frozenset[str] | None) -> Mapping[str, float]:
         """Return the chosen ones in the order of `values` or, with `top`, strongest first."""

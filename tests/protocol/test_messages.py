@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.errors import ProtocolError
-from streamtag.protocol.messages import Concept, End, Error, Event, Frame, Gap, Hello, Message, Ready
+from streamtag.protocol.messages import JSON, Concept, End, Error, Event, Frame, Gap, Hello, History, Message, Ready
 from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "female vocal"), 16000, 0.256, 0.512, 0.384, (0.3, 0.123456))
@@ -68,12 +68,28 @@ LINES: list[tuple[Message, str]] = [
         End("song.mp3", 29.1, 114, {"guitar": 0.83}),
         '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83}}',
     ),
+    (
+        History(
+            "mic",
+            (0.0, 0.25649),
+            {"guitar": (0.0, 0.123456)},
+            {'any "1"': (1.0, 0.5)},
+            ('any "1"',),
+            (Event("mic", "any", "on", 0.25649, concept="any"), Event("mic", "guitar", "off", 0.3)),
+            (Gap("mic", 0.1, 0.05),),
+        ),
+        '{"type":"history","stream":"mic","times":[0.0,0.256],"tags":{"guitar":[0.0,0.1235]},'
+        '"concepts":{"any \\"1\\"":[1.0,0.5]},"present":["any \\"1\\""],'
+        '"events":[{"tag":"any","concept":"any","state":"on","time":0.256},{"tag":"guitar","state":"off","time":0.3}],'
+        '"gaps":[{"start":0.1,"lost_s":0.05}]}',
+    ),
     (Error("unplugged", "mic"), '{"type":"error","message":"unplugged","stream":"mic"}'),
     (Error("Müller – 東京.mp3: is empty"), '{"type":"error","message":"Müller – 東京.mp3: is empty"}'),
     (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
 ]
 OPTIONAL = ("thresholds", "latency_s", "dropped", "stream", "concepts", "concept")
 MESSAGES = [message for message, _ in LINES]
+HISTORY = next(message for message in MESSAGES if isinstance(message, History))
 
 
 @pytest.mark.parametrize(("message", "line"), LINES)
@@ -96,6 +112,19 @@ def test_any_name_and_probability_fit_in_one_line_of_json(name: str, probability
 def test_unknown_fields_and_types_are_ignored() -> None:
     assert parse(json.dumps({**Gap("mic", 1.0, 0.5).to_dict(), "why": "unplugged"})) == Gap("mic", 1.0, 0.5)
     assert parse('{"type":"weather","rain":true}') is None
+
+
+def test_a_history_is_written_as_any_message() -> None:
+    numbers = tuple(number / 10_000 for number in range(10_001))
+    history = History("mic", tuple(range(10_001)), {"guitar": numbers}, {"any": numbers[::-1]})
+    assert history.to_json() == JSON.encode(history.to_dict())
+    assert parse(history.to_json()) == history
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.001, 1.001, float("inf")])
+def test_a_history_of_what_is_no_probability_cannot_be_written(value: float) -> None:
+    with pytest.raises(ValueError, match="guitar"):
+        History("mic", (0.0,), {"guitar": (value,)}, {}).to_json()
 
 
 def test_a_hello_without_thresholds_is_from_an_older_server() -> None:
@@ -126,6 +155,19 @@ def test_a_hello_without_thresholds_is_from_an_older_server() -> None:
         (MESSAGES[1], {"start": float("nan")}),
         (MESSAGES[1], {"end": 10**400}),
         (MESSAGES[3], {"state": "maybe"}),
+        (HISTORY, {"times": [0.0]}),
+        (HISTORY, {"times": [0.5, 0.0]}),
+        (HISTORY, {"times": [0.0, float("inf")]}),
+        (HISTORY, {"tags": {"guitar": [0.1, 0.2, 0.3]}}),
+        (HISTORY, {"tags": {"guitar": [0.1, float("nan")]}}),
+        (HISTORY, {"tags": {"guitar": [0.1, 1.01]}}),
+        (HISTORY, {"concepts": {"any": [-0.1, 0.5]}}),
+        (HISTORY, {"concepts": {"any": [True, 0.5]}}),
+        (HISTORY, {"concepts": {"any": 0.5}}),
+        (HISTORY, {"present": "any"}),
+        (HISTORY, {"events": [{"tag": "any", "state": "maybe", "time": 0.1}]}),
+        (HISTORY, {"events": ["on"]}),
+        (HISTORY, {"gaps": [{"start": 0.1}]}),
     ],
 )
 def test_a_field_that_makes_no_sense_is_refused(message: Message, changes: dict[str, Any]) -> None:
@@ -159,7 +201,7 @@ def test_a_line_that_is_too_long_is_not_parsed() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "stream", "tags"]), inner),
         max_leaves=12,
     ),
-    st.sampled_from(["hello", "frame", "event", "gap", "end", "error"]),
+    st.sampled_from(["hello", "frame", "event", "gap", "history", "end", "error"]),
 )
 def test_any_json_gives_a_message_or_a_protocol_error(values: Any, kind: str) -> None:
     line = json.dumps({**values, "type": kind} if isinstance(values, dict) else values)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import Concept, End, Error, Event, Frame, Gap
+from streamtag.protocol.messages import Concept, End, Error, Event, Frame, Gap, History
 from streamtag.protocol.selection import MessageFilter, Selection
 
 TAGS = ("guitar", "slow", "drums", "male vocal")
@@ -46,6 +46,19 @@ def test_a_filter_of_names_applies_to_frames_summaries_and_events_only() -> None
     assert slow(Event("mic", "drums", "on", 1.0)) is None
     for message in (Event("mic", "slow", "on", 1.0), Gap("mic", 1.0, 0.1), Error("unplugged")):
         assert slow(message) == message
+
+
+def test_a_filter_of_names_applies_to_a_history_and_top_and_min_do_not() -> None:
+    events = tuple(Event("mic", name, "on", 1.0, concept=name) for name in ("strings", "drums"))
+    history = History(
+        "mic", (0.5,), {"guitar": (0.1,), "drums": (0.9,)}, {"strings": (0.2,), "drums": (0.8,)}, ("drums",), events
+    )
+    assert MessageFilter(top=1, min_probability=0.5)(history) == history
+    chosen = MessageFilter(frozenset({"guitar"}), concepts=frozenset({"strings"}))(history)
+    assert chosen == History("mic", (0.5,), {"guitar": (0.1,)}, {"strings": (0.2,)}, (), events[:1])
+    of_tags = replace(history, concepts={}, events=(Event("mic", "drums", "on", 1.0),))  # of a model without concepts
+    assert MessageFilter(frozenset({"guitar"}))(of_tags) == History("mic", (0.5,), {"guitar": (0.1,)}, {})
+    assert MessageFilter(frozenset({"drums"}))(of_tags) == replace(of_tags, tags={"drums": (0.9,)})
 
 
 @pytest.mark.parametrize(
