@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 
 from streamtag.audio.prefetch import PrefetchReader
 from streamtag.errors import DeviceError
+from streamtag.inference.events import EventDetector
 from streamtag.inference.frame import TagFrame
+from streamtag.inference.presence import group_names, positive, present_columns
 from streamtag.inference.session import Session
 from streamtag.model.model_file import load_tagger
 from streamtag.model.network import TaggerNetwork
@@ -27,7 +28,9 @@ class Result:
     """Frames of one file. times [F]: window centres, s. probs [F, tags]. summary: each tag's mean.
 
     concepts: names of groups of tags that mean the same. concept_probs [F, concepts]: that any of them applies,
-    calibrated. concept_summary: each concept's mean. seconds: length of the audio. warnings: damage that was skipped.
+    calibrated. concept_summary: each concept's mean. present: the concepts that are present in the file, by category,
+    strongest first. present_s: for how many seconds a concept was present; only those that were. seconds: length of
+    the audio. warnings: damage that was skipped.
     """
 
     tags: list[str]
@@ -37,6 +40,8 @@ class Result:
     concepts: list[str]
     concept_probs: NDArray[np.float32]
     concept_summary: dict[str, float]
+    present: dict[str, tuple[str, ...]]
+    present_s: dict[str, float]
     seconds: float
     warnings: tuple[str, ...] = ()
 
@@ -78,14 +83,23 @@ class Tagger:
             blocks = [self._probs(session.feed(samples)) for samples in reader if len(samples)]
         probs = np.concatenate([*blocks, self._probs(session.flush())])
         concepts, concept_probs = [concept.name for concept in self.concepts], self.network.concept_map(probs)
+        categories = [concept.category for concept in self.concepts]
+        times = np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s
+        detector = EventDetector(concepts, [concept.threshold for concept in self.concepts])
+        for row, time in zip(concept_probs, times.tolist(), strict=True):
+            detector.update(row, time)
+        present_s, means = detector.present_s(session.seconds), concept_probs.mean(axis=0, dtype=np.float64)
+        columns = present_columns(concepts, categories, present_s, means, session.seconds)
         return Result(
             tags=list(self.tags),
-            times=np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s,
+            times=times,
             probs=probs,
-            summary=_means(self.tags, probs),
+            summary=dict(zip(self.tags, probs.mean(axis=0, dtype=np.float64).tolist(), strict=True)),
             concepts=concepts,
             concept_probs=concept_probs,
-            concept_summary=_means(concepts, concept_probs),
+            concept_summary=dict(zip(concepts, means.tolist(), strict=True)),
+            present=group_names(columns, concepts, categories),
+            present_s=positive(concepts, present_s),
             seconds=session.seconds,
             warnings=tuple(reader.warnings),
         )
@@ -93,10 +107,6 @@ class Tagger:
     def _probs(self, frames: list[TagFrame]) -> NDArray[np.float32]:
         """Return [f, tags] as an array of its own, which takes a fraction of the frames' memory."""
         return np.array([frame.probs for frame in frames], np.float32).reshape(-1, len(self.tags))
-
-
-def _means(names: Sequence[str], probs: NDArray[np.float32]) -> dict[str, float]:
-    return dict(zip(names, probs.mean(axis=0, dtype=np.float64).tolist(), strict=True))
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> Tagger:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 from streamtag.errors import SpecError
 
 Compression = Literal["none", "log"]
-CATEGORIES = ("genre", "instrument", "voice", "mood")  # of concepts
+CATEGORIES = ("instrument", "genre", "voice", "mood")  # of concepts, in the order of display
 
 
 @dataclass(frozen=True)

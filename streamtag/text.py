@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from ipaddress import ip_address
+from math import floor
 
 
 def plural(count: int, noun: str) -> str:
@@ -13,8 +14,16 @@ def plural(count: int, noun: str) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Return `3:07`, or `1:02:03` from one hour on. Rounds down like a player's clock; negative times count as 0."""
-    whole = max(0, int(seconds))
+    """Return a position: `3:07`, or `1:02:03` from one hour on. Rounds down like a clock; negative times count as 0."""
+    return _clock(max(0, int(seconds)))
+
+
+def format_length(seconds: float) -> str:
+    """Return the length of a song or stream, to the nearest second: `1:13`, or `1:02:03` from one hour on."""
+    return _clock(max(0, floor(seconds + 0.5)))
+
+
+def _clock(whole: int) -> str:
     minutes, second = divmod(whole, 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

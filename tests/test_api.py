@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import streamtag
 from streamtag.errors import DeviceError, ModelFileError, SourceError
+from streamtag.inference.events import EventDetector
 from streamtag.model import ConceptMap
 from tests.conftest import CONCEPTS
 
@@ -142,6 +143,20 @@ class TestTag:
         assert result.concept_summary == pytest.approx(
             dict(zip(result.concepts, result.concept_probs.mean(axis=0).tolist(), strict=True))
         )
+
+    def test_what_is_present_follows_from_the_events(self, concept_model: Path, song: Path) -> None:
+        result = streamtag.load(concept_model, "cpu").tag(song)
+        detector = EventDetector(result.concepts, [concept.threshold for concept in CONCEPTS])
+        for probs, time in zip(result.concept_probs, result.times.tolist(), strict=True):
+            detector.update(probs, time)
+        seconds = dict(zip(result.concepts, detector.present_s(40.0).tolist(), strict=True))
+        assert any(seconds.values())
+        assert result.present_s == {name: length for name, length in seconds.items() if length > 0}
+        found = {concept.category: set[str]() for concept in CONCEPTS if seconds[concept.name] >= 10}
+        for concept in CONCEPTS:
+            if seconds[concept.name] >= 10:
+                found[concept.category].add(concept.name)
+        assert {category: set(names) for category, names in result.present.items()} == found
 
     def test_a_file_gives_the_frames_of_a_session(self, tagger: streamtag.Tagger, song: Path) -> None:
         session = streamtag.Session(tagger)

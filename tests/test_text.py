@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtag.text import describe_os_error, format_time, one_line, plural, printable, unique, usable_cores
+from streamtag.text import (
+    describe_os_error,
+    format_length,
+    format_time,
+    one_line,
+    plural,
+    printable,
+    unique,
+    usable_cores,
+)
 
 
 def test_a_noun_follows_its_number() -> None:
@@ -31,6 +40,11 @@ def test_a_noun_follows_its_number() -> None:
 )
 def test_times_read_as_on_a_player(seconds: float, text: str) -> None:
     assert format_time(seconds) == text
+
+
+def test_a_length_is_rounded_to_the_nearest_second() -> None:
+    lengths = [(72.6, "1:13"), (73.4, "1:13"), (73.5, "1:14"), (0.4, "0:00"), (-1, "0:00"), (3599.7, "1:00:00")]
+    assert [format_length(seconds) for seconds, _ in lengths] == [text for _, text in lengths]
 
 
 def test_any_file_name_can_be_printed() -> None:

@@ -52,12 +52,14 @@ class EventDetectorState:
     """One row of an EventDetectorBank of P tags and K concepts.
 
     smooth [K]: smoothed probabilities; since [K]: time of each concept's last event in seconds, -inf before the first;
-    on [K]; sums [P + K]: of the probabilities of all frames; time: of the last frame in seconds; frames: how many.
+    on [K]; present [K]: seconds for which each was on until its last event; sums [P + K]: of the probabilities of all
+    frames; time: of the last frame in seconds; frames: how many.
     """
 
     smooth: Floats
     since: Floats
     on: NDArray[np.bool_]
+    present: Floats
     sums: Floats
     time: float
     frames: int
@@ -65,13 +67,14 @@ class EventDetectorState:
     @classmethod
     def initial(cls, tags: int, concepts: int) -> EventDetectorState:
         """Return the state before the first frame."""
-        zeros, sums = np.zeros(concepts), np.zeros(tags + concepts)
-        return cls(smooth=zeros, since=np.full(concepts, -np.inf), on=zeros > 0, sums=sums, time=0.0, frames=0)
+        zeros, never = np.zeros(concepts), np.full(concepts, -np.inf)
+        sums = np.zeros(tags + concepts)
+        return cls(smooth=zeros, since=never, on=zeros > 0, present=zeros, sums=sums, time=0.0, frames=0)
 
     def check(self, tags: int, concepts: int) -> None:
         """Raise SpecError if this cannot be the state of a detector of so many tags and concepts."""
-        floats = (self.smooth, self.since, self.sums)
-        shapes = all(array.shape == (concepts,) for array in (self.smooth, self.since, self.on))
+        floats = (self.smooth, self.since, self.present, self.sums)
+        shapes = all(array.shape == (concepts,) for array in (self.smooth, self.since, self.on, self.present))
         shapes &= self.sums.shape == (tags + concepts,)
         if not shapes or any(array.dtype != np.float64 for array in floats) or self.on.dtype != np.bool_:
             raise SpecError("a stream's state is damaged: its events are of another shape")
@@ -79,6 +82,8 @@ class EventDetectorState:
         times = np.isfinite(self.since) | np.isneginf(self.since)
         if not finite or not times.all() or not 0 <= self.frames <= MAX_FRAMES or (self.smooth < 0).any():
             raise SpecError("a stream's state is damaged: its events")
+        if not ((self.present >= 0) & (self.present <= max(0.0, self.time) + 1)).all():  # 1 s: sums are rounded
+            raise SpecError("a stream's state is damaged: its lengths")
         if (self.smooth > 1).any() or (self.sums < 0).any() or (self.sums > self.frames + 1).any():
             raise SpecError("a stream's state is damaged: its means")
 
@@ -112,6 +117,7 @@ class EventDetectorBank:
         self._off_below = self._on_above * self._spec.release
         self._smooth = np.zeros((rows, len(self.concepts)))
         self._since = np.zeros(self._smooth.shape)  # takes memory only as rows are used
+        self._present = np.zeros(self._smooth.shape)
         self._sums = np.zeros((rows, len(self.tags) + len(self.concepts)))
         self._on = np.zeros(self._smooth.shape, np.bool_)
         self._times = np.zeros(rows)
@@ -131,7 +137,8 @@ class EventDetectorBank:
         with self._lock:
             row = self._free.pop()
         self._smooth[row], self._since[row], self._on[row] = state.smooth, state.since, state.on
-        self._sums[row], self._times[row], self._frames[row] = state.sums, state.time, state.frames
+        self._present[row], self._sums[row] = state.present, state.sums
+        self._times[row], self._frames[row] = state.time, state.frames
         return row
 
     def remove(self, row: int) -> None:
@@ -159,7 +166,9 @@ class EventDetectorBank:
         self._frames[rows] += 1
         if not changed.any():
             return [[] for _ in rows]
-        changed &= times[:, None] - since >= self._spec.hold_s
+        lasted = times[:, None] - since
+        changed &= lasted >= self._spec.hold_s
+        self._present[rows] += np.where(changed & on, lasted, 0.0)
         on ^= changed
         self._on[rows], self._since[rows] = on, np.where(changed, times[:, None], since)
         events: list[list[TagEvent]] = [[] for _ in rows]
@@ -171,6 +180,11 @@ class EventDetectorBank:
     def close(self, row: int, time_s: float) -> list[TagEvent]:
         """Return an "off" event at time_s, the stream's end, for each concept that is on."""
         return [TagEvent(self.concepts[column], "off", time_s) for column in np.flatnonzero(self._on[row]).tolist()]
+
+    def present_s(self, row: int, time_s: float) -> Floats:
+        """Return for how many seconds each concept was on until time_s, which follows the last frame [K]."""
+        current = np.where(self._on[row], np.maximum(0.0, time_s - self._since[row]), 0.0)
+        return np.asarray(self._present[row] + current)
 
     def frames(self, row: int) -> int:
         """Return the number of frames so far."""
@@ -190,6 +204,7 @@ class EventDetectorBank:
             smooth=self._smooth[row].copy(),
             since=self._since[row].copy(),
             on=self._on[row].copy(),
+            present=self._present[row].copy(),
             sums=self._sums[row].copy(),
             time=float(self._times[row]),
             frames=self.frames(row),
@@ -225,6 +240,10 @@ class EventDetector:
         row, time = np.array([self._row]), np.array([time_s])
         (events,) = self._bank.feed(row, self._no_tags, probs[np.newaxis], time)
         return events
+
+    def present_s(self, time_s: float) -> Floats:
+        """Return for how many seconds each was on until time_s, which follows the last frame [C]."""
+        return self._bank.present_s(self._row, time_s)
 
     def close(self, time_s: float) -> list[TagEvent]:
         """End the stream at time_s and return an "off" event for whatever is on. The next frame starts anew."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamtag.inference.events import EventDetector, TagEvent
 from streamtag.inference.frame import TagFrame
+from streamtag.inference.presence import positive
 from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 
@@ -75,7 +76,8 @@ class StreamPipeline:
         """Publish the remaining frames, "off" for all concepts that are on, and the end."""
         self._publish_frames(self._session.flush())
         timeline, seconds = self.timeline, self._session.seconds
-        timeline.seconds = seconds
+        present_s = self._detector.present_s(seconds)
+        timeline.seconds, timeline.present_s[len(self._tags) :] = seconds, present_s
         self._publish_events(self._detector.close(seconds))
         tags: dict[str, float] = {}
         concepts: dict[str, float] = {}
@@ -83,7 +85,7 @@ class StreamPipeline:
             means, count = timeline.means.tolist(), len(self._tags)
             tags = dict(zip(self._tags, means[:count], strict=True))
             concepts = dict(zip(self._concepts, means[count:], strict=True))
-        self._publish(End(self._name, seconds, len(timeline), tags, concepts))
+        self._publish(End(self._name, seconds, len(timeline), tags, concepts, positive(self._concepts, present_s)))
 
     def _publish_frames(self, frames: Sequence[TagFrame]) -> None:
         for frame in frames:

@@ -30,8 +30,9 @@ class Timeline:
     """Probabilities over time: 344 bytes per row for 50 tags and 36 concepts, 4.8 MB for an hour.
 
     name: the stream's. labels: the columns [P]: tags, then concepts. seconds: length of the stream. peaks, peak_times:
-    [P], each label's highest probability and where it occurred [s]. With `max_rows`, pairs of rows are merged into
-    their mean whenever the limit is reached, so that memory stays bounded; means and peaks remain those of all frames.
+    [P], each label's highest probability and where it occurred [s]. present_s [P]: for how many seconds the event
+    detector had each concept on, known at the end; 0 for tags. With `max_rows`, pairs of rows are merged into their
+    mean whenever the limit is reached, so that memory stays bounded; means and peaks remain those of all frames.
     """
 
     def __init__(self, name: str, labels: tuple[str, ...], max_rows: int | None = None) -> None:
@@ -41,6 +42,7 @@ class Timeline:
         self.seconds = 0.0
         self.peaks = np.zeros(len(labels), np.float32)
         self.peak_times = np.zeros(len(labels))
+        self.present_s = np.zeros(len(labels))
         self._max_rows = max_rows
         self._frames = 0
         self._sums = np.zeros(len(labels), np.float64)

@@ -202,7 +202,10 @@ class History(Message):
 
 @dataclass(frozen=True)
 class End(Message):
-    """The end of a stream. summary: mean probability of each tag over the frames; concepts: that of each concept."""
+    """The end of a stream. summary: mean probability of each tag over the frames; concepts: that of each concept.
+
+    present_s: for how many seconds each concept was on; only those that were. It is omitted if it is empty.
+    """
 
     type = "end"
     stream: str
@@ -210,12 +213,16 @@ class End(Message):
     frames: int
     summary: Mapping[str, float]
     concepts: Mapping[str, float] = field(default_factory=dict)
+    present_s: Mapping[str, float] = field(default_factory=dict)
 
     def _body(self) -> dict[str, Any]:
         seconds = round(self.seconds, TIME_DECIMALS)
         summary = _rounded(self.summary)
         concepts = {"concepts": _rounded(self.concepts)} if self.concepts else {}
-        return {"stream": self.stream, "seconds": seconds, "frames": self.frames, "summary": summary, **concepts}
+        body = {"stream": self.stream, "seconds": seconds, "frames": self.frames, "summary": summary, **concepts}
+        if self.present_s:
+            body["present_s"] = {name: round(value, TIME_DECIMALS) for name, value in self.present_s.items()}
+        return body
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def _history(values: Mapping[str, Any]) -> History:
 def _end(values: Mapping[str, Any]) -> End:
     frames, summary = _whole(values["frames"]), _numbers(values["summary"])
     concepts = _numbers(values.get("concepts", {}))
-    return End(_text(values["stream"]), _number(values["seconds"]), frames, summary, concepts)
+    present_s = _numbers(values.get("present_s", {}))
+    return End(_text(values["stream"]), _number(values["seconds"]), frames, summary, concepts, present_s)
 
 
 def _error(values: Mapping[str, Any]) -> Error:

@@ -55,7 +55,10 @@ class MessageFilter:
             return replace(message, tags=tags, concepts=concepts)
         if isinstance(message, End):
             tags, concepts = self._select(message.summary, self.tags), self._select(message.concepts, self.concepts)
-            return replace(message, summary=tags, concepts=concepts)
+            present_s = message.present_s
+            if self.concepts is not None:
+                present_s = {name: value for name, value in present_s.items() if name in self.concepts}
+            return replace(message, summary=tags, concepts=concepts, present_s=present_s)
         if isinstance(message, History):
             return self._history(message)
         return message if not isinstance(message, Event) or self.includes(message) else None
@@ -163,6 +166,12 @@ class Selection:
     def names(self) -> tuple[str, ...]:
         """The names of the chosen labels, in the model's order."""
         return tuple(self.labels[index] for index in self.chosen)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """The category of each label [P + K]; a tag's is that of its concept, or "" if it belongs to none."""
+        of_tags = {tag: concept.category for concept in reversed(self.concepts) for tag in concept.tags}
+        return (*(of_tags.get(tag, "") for tag in self.tags), *(concept.category for concept in self.concepts))
 
     @property
     def kind(self) -> str:

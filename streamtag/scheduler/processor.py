@@ -11,6 +11,7 @@ import numpy as np
 
 from streamtag.inference.events import EventDetectorBank, TagEvent
 from streamtag.inference.frame import TagFrame
+from streamtag.inference.presence import positive
 from streamtag.protocol.messages import End, Error, Event, Frame, Message
 from streamtag.scheduler.ingest_resampler import IngestResampler
 from streamtag.scheduler.registry import UnknownStream
@@ -170,7 +171,8 @@ class BatchProcessor:
         bank, row = self._bank, stream.row
         stream.remove_session()
         messages += _event_messages(stream, bank.close(row, stream.seconds))
-        messages.append(End(stream.name, stream.seconds, bank.frames(row), *bank.summaries(row)))
+        present_s = positive(bank.concepts, bank.present_s(row, stream.seconds))
+        messages.append(End(stream.name, stream.seconds, bank.frames(row), *bank.summaries(row), present_s))
         bank.remove(row)
 
     def _fail(self, stream: ScheduledStream, error: Exception, messages: list[Message], result: StepResult) -> None:

@@ -19,10 +19,10 @@ from streamtag.inference.hop_buffer import HopBufferState
 from streamtag.scheduler.ingest_resampler import MAX_SAMPLES, IngestResamplerState
 from streamtag.spec import ScatteringSpec
 
-FORMAT = "streamtag-stream-2"
+FORMAT = "streamtag-stream-3"
 MAX_STATE_BYTES = 1 << 20  # a state has about 100 KiB, or 250 at the highest rates
 MAX_HEADER_BYTES = 1 << 16
-EVENT_ARRAYS = ("smooth", "since", "on", "sums")
+EVENT_ARRAYS = ("smooth", "since", "on", "present", "sums")
 COUNTS = {"began": "start", "came": "received", "gone": "emitted", "first": "first"}  # in the file: of the resampler
 SESSION_PREFIX, EVENT_PREFIX = "session.", "row."
 

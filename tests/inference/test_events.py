@@ -87,8 +87,12 @@ def test_on_and_off_alternate_and_last_for_the_hold_time(curve: list[float], spe
     events = [*run(detector, curve)]
     assert [e.state for e in events] == ["on" if i % 2 == 0 else "off" for i in range(len(events))]
     assert all(b.time - a.time >= spec.hold_s for a, b in pairwise(events))
-    closing = detector.close(len(curve) * HOP)
+    end = len(curve) * HOP
+    present_s = detector.present_s(end)
+    closing = detector.close(end)
     assert len(closing) == len(events) % 2
+    times = [event.time for event in [*events, *closing]]
+    assert present_s == pytest.approx([sum(times[1::2]) - sum(times[::2])])
 
 
 @pytest.mark.parametrize("thresholds", [[-0.1], [1.1], [float("inf")], [float("nan")], [], [0.5, 0.5]])
@@ -156,4 +160,5 @@ def test_each_row_of_a_bank_equals_a_detector_and_a_timeline_of_its_own(
         tags, concepts = bank.summaries(row)
         assert concepts == pytest.approx(means if len(timelines[n]) else {})
         assert tags == pytest.approx({"a tag": means[TAGS[0]] / 2} if len(timelines[n]) else {})
+        assert bank.present_s(row, 99.0) == pytest.approx(detectors[n].present_s(99.0))
         assert bank.close(row, 99.0) == detectors[n].close(99.0)

@@ -44,6 +44,7 @@ def test_messages_are_published_in_order_and_the_summary_holds_the_means(
     assert end.frames == len(pipeline.timeline)
     tag = tagger.tags[0]
     assert end.summary[tag] == pytest.approx(np.mean([frame.tags[tag] for frame in frames]), abs=1e-6)
+    assert end.present_s == pytest.approx({concept.name: 2.5 for concept in tagger.concepts})
     events = [message for message in messages if message.type == "event"]
     assert len(events) == 2 * len(tagger.concepts)  # each is on once, and off at the end
 
@@ -74,6 +75,13 @@ def test_events_are_about_concepts_with_the_thresholds_of_the_model(
     assert isinstance(end, End)
     means = {name: np.mean([frame.concepts[name] for frame in frames]) for name in names}
     assert end.concepts == pytest.approx(means, abs=1e-6)
+    present_s = dict.fromkeys((event.tag for event in events), 0.0)
+    for event in events:
+        present_s[event.tag] += -event.time if event.state == "on" else event.time
+    assert end.present_s == pytest.approx(present_s)
+    tags, concepts = pipeline.timeline.present_s[: len(tagger.tags)], pipeline.timeline.present_s[len(tagger.tags) :]
+    assert not tags.any()
+    assert dict(zip(names, concepts.tolist(), strict=True)) == pytest.approx({**dict.fromkeys(names, 0.0), **present_s})
 
 
 def test_a_stream_without_frames_has_an_empty_summary(pipeline: StreamPipeline, messages: list[Message]) -> None:

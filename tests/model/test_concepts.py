@@ -60,7 +60,7 @@ def test_each_tag_is_its_own_concept_by_default() -> None:
     [
         ({"name": ""}, "name"),
         ({"name": 3}, "name"),
-        ({"category": "colour"}, "category must be one of genre, instrument, voice, mood"),
+        ({"category": "colour"}, "category must be one of instrument, genre, voice, mood"),
         ({"tags": []}, "at least one"),
         ({"tags": ["guitar", "guitar"]}, "twice"),
         ({"tags": "guitar"}, "names"),

@@ -63,6 +63,11 @@ LINES: list[tuple[Message, str]] = [
         End("song.mp3", 29.1, 114, {"guitar": 0.83}, {"any": 0.5}),
         '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83},"concepts":{"any":0.5}}',
     ),
+    (
+        End("song.mp3", 29.1, 114, {"guitar": 0.83}, {"any": 0.5}, {"any": 17.92049}),
+        '{"type":"end","stream":"song.mp3","seconds":29.1,"frames":114,"summary":{"guitar":0.83},"concepts":{"any":0.5},'
+        '"present_s":{"any":17.92}}',
+    ),
     (Gap("mic", 7.1, 0.3), '{"type":"gap","stream":"mic","start":7.1,"lost_s":0.3}'),
     (
         End("song.mp3", 29.1, 114, {"guitar": 0.83}),
@@ -87,7 +92,7 @@ LINES: list[tuple[Message, str]] = [
     (Error("Müller – 東京.mp3: is empty"), '{"type":"error","message":"Müller – 東京.mp3: is empty"}'),
     (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
 ]
-OPTIONAL = ("thresholds", "latency_s", "dropped", "stream", "concepts", "concept")
+OPTIONAL = ("thresholds", "latency_s", "dropped", "stream", "concepts", "concept", "present_s")
 MESSAGES = [message for message, _ in LINES]
 HISTORY = next(message for message in MESSAGES if isinstance(message, History))
 

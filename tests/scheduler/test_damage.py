@@ -81,7 +81,7 @@ def test_impossible_numbers_are_refused(harness: Harness, state: bytes, path: st
     assert_refused(harness, save(load_tensors(state), metadata | {"stream": json.dumps(numbers)}))
 
 
-@pytest.mark.parametrize("name", ["pending", "recent", "row.smooth", "row.on", "row.since", "row.sums"])
+@pytest.mark.parametrize("name", ["pending", "recent", "row.smooth", "row.on", "row.since", "row.present", "row.sums"])
 def test_impossible_arrays_are_refused(harness: Harness, state: bytes, name: str) -> None:
     tensors, metadata = load_tensors(state), header(state)
     array = tensors.pop(name)

@@ -70,6 +70,7 @@ def test_a_stream_continues_elsewhere_as_if_it_had_stayed(model: Path, format: P
     end, expected = there.log.ends("mic")[0], unmoved.log.ends("mic")[0]
     assert (end.seconds, end.frames) == (expected.seconds, expected.frames)
     assert end.summary == pytest.approx(expected.summary, abs=5 * TOLERANCE)
+    assert end.present_s == pytest.approx(expected.present_s)
 
 
 def events_of(messages: Sequence[object]) -> list[Event]:
