@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 PROTOCOL = 1
 DECIMALS = 4  # of a probability
 TIME_DECIMALS = 3  # of a time in seconds
+MAX_HELLO_STREAMS = 64  # named in a hello
 JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -63,6 +64,8 @@ class Hello(Message):
     """The first message: what the messages are made by, and in which units.
 
     thresholds: for each tag, the probability from which on it counts as present. concepts: omitted if there are none.
+    streams: those that run while the subscriber connects, the one with the latest message first, and before it the one
+    that was asked for; at most MAX_HELLO_STREAMS. None, and omitted: unknown, as in recordings and from older servers.
     """
 
     type = "hello"
@@ -75,6 +78,7 @@ class Hello(Message):
     lookahead_s: float
     thresholds: tuple[float, ...]
     concepts: tuple[Concept, ...] = ()
+    streams: tuple[str, ...] | None = None
 
     def _body(self) -> dict[str, Any]:
         body = {
@@ -90,6 +94,8 @@ class Hello(Message):
         }
         if self.concepts:
             body["concepts"] = [concept.to_dict() for concept in self.concepts]
+        if self.streams is not None:
+            body["streams"] = list(self.streams)
         return body
 
 

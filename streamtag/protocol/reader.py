@@ -55,6 +55,7 @@ def _hello(values: Mapping[str, Any]) -> Hello:
     thresholds = tuple(_number(value) for value in _each(values.get("thresholds", [0.5] * len(tags))))
     if len(thresholds) != len(tags):
         raise ValueError("as many thresholds as tags are needed")
+    streams = values.get("streams")
     return Hello(
         server=_text(values["server"]),
         model=_text(values["model"]),
@@ -65,6 +66,7 @@ def _hello(values: Mapping[str, Any]) -> Hello:
         lookahead_s=_number(values["lookahead_s"]),
         thresholds=thresholds,
         concepts=tuple(_concept(value) for value in _each(values.get("concepts", []))),
+        streams=None if streams is None else tuple(_text(stream) for stream in _each(streams)),
     )
 
 

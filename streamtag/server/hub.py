@@ -6,9 +6,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Protocol
 
-from streamtag.protocol.messages import End, Frame, Gap, Hello
+from streamtag.protocol.messages import MAX_HELLO_STREAMS, End, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.protocol.selection import NO_FILTER
 from streamtag.server.metrics import Metrics
@@ -99,7 +100,7 @@ class Hub:
         self._metrics.subscribers.set(self._subscribers)
 
     def _greeting(self, stream: str | None) -> Iterator[EncodedMessage]:
-        yield EncodedMessage(self.hello)
+        yield EncodedMessage(replace(self.hello, streams=self._running(stream)))
         if stream is None:
             snapshots = list(self._streams.values())
         else:
@@ -111,6 +112,12 @@ class Hub:
                 yield EncodedMessage(snapshot.gap)
             if snapshot.end is not None:
                 yield EncodedMessage(snapshot.end)
+
+    def _running(self, stream: str | None) -> tuple[str, ...]:
+        """Return the names of running streams: this one first, then the one with the latest message, and so on."""
+        running = (name for name, snapshot in reversed(self._streams.items()) if snapshot.end is None)
+        first = [] if stream is None or stream in self._ended or stream not in self._streams else [stream]
+        return tuple(islice(chain(first, (name for name in running if name not in first)), MAX_HELLO_STREAMS))
 
     def _remember(self, name: str, encoded: EncodedMessage) -> None:
         message = encoded.message

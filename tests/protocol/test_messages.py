@@ -51,6 +51,12 @@ LINES: list[tuple[Message, str]] = [
         '{"name":"any","category":"mood","tags":["guitar","female vocal"],"threshold":null}]}',
     ),
     (
+        replace(HELLO, streams=("hall 2", "mic")),
+        '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
+        '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
+        '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235],"streams":["hall 2","mic"]}',
+    ),
+    (
         Frame("mic", 12, 2.816, 3.328, {"guitar": 0.91}, concepts={"any": 0.56789}),
         '{"type":"frame","stream":"mic","frame":12,"start":2.816,"end":3.328,'
         '"tags":{"guitar":0.91},"concepts":{"any":0.5679}}',
@@ -92,7 +98,10 @@ LINES: list[tuple[Message, str]] = [
     (Error("Müller – 東京.mp3: is empty"), '{"type":"error","message":"Müller – 東京.mp3: is empty"}'),
     (Ready("mic", 4096), '{"type":"ready","stream":"mic","position":4096}'),
 ]
-OPTIONAL = ("thresholds", "latency_s", "dropped", "stream", "concepts", "concept", "present_s")
+
+OPTIONAL = ("thresholds", "latency_s", "dropped", "stream", "concepts", "concept", "present_s", "streams")
+
+
 MESSAGES = [message for message, _ in LINES]
 HISTORY = next(message for message in MESSAGES if isinstance(message, History))
 
@@ -144,6 +153,8 @@ def test_a_hello_without_thresholds_is_from_an_older_server() -> None:
     [
         (HELLO, {"protocol": 2}),
         (HELLO, {"thresholds": [0.5]}),
+        (HELLO, {"streams": "mic"}),
+        (HELLO, {"streams": [3]}),
         (HELLO, {"tags": "guitar"}),
         (HELLO, {"concepts": {"name": "any"}}),
         (HELLO, {"concepts": [{"name": "any", "category": "mood", "tags": ["guitar"]}]}),

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from streamtag.server.thread import ServerThread
 TIMEOUT_S = 30.0  # of a test that waits for something that should happen at once
 TAGS = tuple(f"tag {index:02d}" for index in range(50))
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * len(TAGS))
+GREETING = replace(HELLO, streams=())  # what a subscriber gets while there are no streams
 
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\n"

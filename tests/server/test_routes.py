@@ -11,7 +11,7 @@ import pytest
 from streamtag.protocol.messages import End, Event, Gap
 from streamtag.server.thread import ServerThread
 from tests.server.support import (
-    HELLO,
+    GREETING,
     Connect,
     OpenSocket,
     Start,
@@ -108,7 +108,7 @@ def test_metrics_count_published_and_sent_messages(start: Start, connect: Connec
         "events_total": 1,
         "gaps_total": 2,
         "lost_seconds_total": 1.5,
-        "messages_sent_total": 7,  # HELLO too; not the song's frame
+        "messages_sent_total": 7,  # hello too; not the song's frame
         "messages_dropped_total": 0,
         "subscribers": 1,
         "latency_seconds_count": 2,
@@ -198,7 +198,7 @@ def test_pages_of_other_sites_may_subscribe_only_if_allowed(
     server = start(origins=("https://tags.example.org/",))
     headers = {} if origin is None else {"Origin": origin.format(port=_port(server))}
     if welcome:
-        assert read(connect(server, additional_headers=headers)) == HELLO
+        assert read(connect(server, additional_headers=headers)) == GREETING
         return
     assert shake_hands(connect, server, additional_headers=headers)[0] == 403
     assert read_counter(server, 'refused_connections_total{reason="origin"}') == 1
@@ -207,7 +207,7 @@ def test_pages_of_other_sites_may_subscribe_only_if_allowed(
 @pytest.mark.parametrize("origin", ["null", "file://"])
 def test_pages_opened_from_files_may_be_allowed(start: Start, connect: Connect, origin: str) -> None:
     server = start(origins=("null",))
-    assert read(connect(server, additional_headers={"Origin": origin})) == HELLO
+    assert read(connect(server, additional_headers={"Origin": origin})) == GREETING
 
 
 def test_dns_rebinding_does_not_allow_a_page_to_subscribe(start: Start, connect: Connect) -> None:
@@ -237,7 +237,7 @@ def test_subscribers_need_the_token(
 ) -> None:
     server = start(token="s3cret!")
     if welcome:
-        assert read(connect(server, path, additional_headers=headers)) == HELLO
+        assert read(connect(server, path, additional_headers=headers)) == GREETING
         return
     status, text, _ = shake_hands(connect, server, path, additional_headers=headers)
     assert status == 401

@@ -10,12 +10,13 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from streamtag.errors import OutputError
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap
+from streamtag.protocol.messages import MAX_HELLO_STREAMS, End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.thread import Inbox, ServerThread
 from tests.server.fake_scheduler import FakeScheduler
 from tests.server.support import (
+    GREETING,
     HELLO,
     TIMEOUT_S,
     Connect,
@@ -32,7 +33,7 @@ from tests.server.support import (
 def test_a_subscriber_gets_hello_and_then_every_message_as_it_is_on_the_wire(start: Start, connect: Connect) -> None:
     server = start()
     client = connect(server)
-    assert client.recv(timeout=TIMEOUT_S) == HELLO.to_json()
+    assert client.recv(timeout=TIMEOUT_S) == GREETING.to_json()
     messages = [
         make_frame(0, latency_s=0.45),
         Event("mic", "tag 01", "on", 0.1),
@@ -70,7 +71,7 @@ def test_a_subscriber_of_one_stream_gets_only_its_messages_once_it_exists(start:
     server = start()
     name = "Müller / 100 %?.mp3"
     one, all_of_them = connect(server, "/streams/M%C3%BCller%20%2F%20100%20%25%3F.mp3"), connect(server)
-    assert read(one) == read(all_of_them) == HELLO
+    assert read(one) == read(all_of_them) == GREETING
     for message in (make_frame(0), Event("mic", "tag 01", "on", 0.1), Error("for all"), make_frame(0, name)):
         server.publish(message)
     assert read(one) == Error("for all")
@@ -78,6 +79,30 @@ def test_a_subscriber_of_one_stream_gets_only_its_messages_once_it_exists(start:
     assert isinstance(frame, Frame)
     assert frame.stream == name
     assert [type(read(all_of_them)) for _ in range(4)] == [Frame, Event, Error, Frame]
+
+
+def test_hello_names_the_running_streams_the_one_that_was_asked_for_first(
+    start_ingest: Start, scheduler: FakeScheduler, connect: Connect
+) -> None:
+    def streams(path: str) -> tuple[str, ...] | None:
+        hello = read(connect(server, path))
+        assert isinstance(hello, Hello)
+        return hello.streams
+
+    server = start_ingest(IngestConfig(max_streams=200))
+    early = connect(server)
+    read(early)
+    scheduler.publish([*(make_frame(0, name) for name in ("a", "b", "c")), End("b", 0.5, 1, {})])
+    assert [read(early).type for _ in range(4)] == ["frame"] * 3 + ["end"]
+    assert streams("/") == ("c", "a")
+    assert streams("/streams/a") == ("a", "c")
+    assert streams("/streams/b") == streams("/streams/d") == ("c", "a")  # "b" has ended, "d" does not exist
+    scheduler.publish([make_frame(0, f"stream {number}") for number in range(100)])
+    for _ in range(100):
+        read(early)
+    asked = streams("/streams/a")
+    assert asked is not None
+    assert (len(asked), asked[0], asked[1]) == (MAX_HELLO_STREAMS, "a", "stream 99")
 
 
 def test_parameters_filter_the_messages(start: Start, connect: Connect) -> None:
@@ -189,14 +214,14 @@ def test_an_address_is_free_again_at_once(connect: Connect) -> None:
     port = 0
     for _ in range(3):
         with ServerThread(ServerConfig(port=port), HELLO) as server:
-            assert read(connect(server)) == HELLO
+            assert read(connect(server)) == GREETING
             port = int(server.address.rstrip("/").rpartition(":")[2])
 
 
 def test_a_message_without_json_is_left_out(start: Start, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     server = start()
     client = connect(server)
-    assert read(client) == HELLO
+    assert read(client) == GREETING
     server.publish(Gap("mic", float("nan"), 0.5))
     server.publish(Error("half a pair: \ud83d"))  # as a recording that was tampered with may hold it
     server.publish(make_frame(1))

@@ -12,7 +12,7 @@ import pytest
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import Error
 from tests.server.fake_scheduler import FakeScheduler
-from tests.server.support import HELLO, Connect, OpenSocket, Start, make_frame, read, read_all, wait_until
+from tests.server.support import GREETING, Connect, OpenSocket, Start, make_frame, read, read_all, wait_until
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_page_and_streams_are_served_over_tls(
     assert server.address.startswith("https://127.0.0.1:")
     origin = {"Origin": server.address.rstrip("/")}
     client = connect(server, ssl=trusting, additional_headers=origin)
-    assert read(client) == HELLO
+    assert read(client) == GREETING
     browser = http.client.HTTPSConnection(urlsplit(server.address).netloc, timeout=20, context=trusting)
     browser.request("GET", "/")
     answer = browser.getresponse()
@@ -54,7 +54,7 @@ def test_no_connection_of_many_in_a_row_is_left_waiting(
     trusting.minimum_version = trusting.maximum_version = version
     for _ in range(50):
         with connect(server, ssl=trusting) as client:
-            assert read(client) == HELLO
+            assert read(client) == GREETING
 
 
 def test_clients_without_tls_leave_other_connections_alone(
