@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.audio.prefetch import PrefetchReader
 from streamtag.errors import DeviceError
 from streamtag.inference.events import EventDetector
@@ -30,7 +32,7 @@ class Result:
     concepts: names of groups of tags that mean the same. concept_probs [F, concepts]: that any of them applies,
     calibrated. concept_summary: each concept's mean. present: the concepts that are present in the file, by category,
     strongest first. present_s: for how many seconds a concept was present; only those that were. seconds: length of
-    the audio. warnings: damage that was skipped.
+    the audio that was tagged. warnings: damage that was skipped.
     """
 
     tags: list[str]
@@ -73,22 +75,23 @@ class Tagger:
         """The origin of the model, and its scores."""
         return self.network.card
 
-    def tag(self, where: str | Path) -> Result:
-        """Tag a whole file: a path, an http(s) address, or "-" for standard input. Raises SourceError.
+    def tag(self, where: str | Path, *, start: float = 0.0, duration: float | None = None) -> Result:
+        """Tag a whole file or a part of it: a path, an http(s) address, or "-" for standard input.
 
-        Memory grows only by the probabilities of each frame.
+        start, duration: the part, in seconds; times in the result count from the start of the file. Memory grows only
+        by the probabilities of each frame. Raises SourceError, and SpecError if start or duration is negative.
         """
-        session = Session(self)
-        with PrefetchReader(str(where)) as reader:
+        spec, session = SourceSpec(start_s=start, duration_s=duration), Session(self, start)
+        with PrefetchReader(str(where), partial(open_source, spec=spec)) as reader:
             blocks = [self._probs(session.feed(samples)) for samples in reader if len(samples)]
         probs = np.concatenate([*blocks, self._probs(session.flush())])
         concepts, concept_probs = [concept.name for concept in self.concepts], self.network.concept_map(probs)
         categories = [concept.category for concept in self.concepts]
-        times = np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s
+        times = start + np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s
         detector = EventDetector(concepts, [concept.threshold for concept in self.concepts])
         for row, time in zip(concept_probs, times.tolist(), strict=True):
             detector.update(row, time)
-        present_s, means = detector.present_s(session.seconds), concept_probs.mean(axis=0, dtype=np.float64)
+        present_s, means = detector.present_s(start + session.seconds), concept_probs.mean(axis=0, dtype=np.float64)
         columns = present_columns(concepts, categories, present_s, means, session.seconds)
         return Result(
             tags=list(self.tags),

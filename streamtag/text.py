@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from math import floor
@@ -27,6 +28,17 @@ def _clock(whole: int) -> str:
     minutes, second = divmod(whole, 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds of a time such as `90`, `90.5`, `1:30`, `1:30.5` or `1:02:03`. Raises ValueError."""
+    found = re.fullmatch(r"(?:(?:([0-9]+):)?([0-9]+):)?([0-9]+(?:\.[0-9]*)?)", text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a time: give seconds, M:SS or H:MM:SS")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    if (found[1] and minutes >= 60) or (found[2] and seconds >= 60):
+        raise ValueError(f"{text!r} is not a time: 60 seconds are a minute, and 60 minutes an hour")
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def printable(text: str) -> str:

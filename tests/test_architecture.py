@@ -31,7 +31,17 @@ TOP = len(LAYERS)  # api, cli and the package itself import everything
 # Beside what lies before them: results are written and shown without a server, a client or a scheduler.
 FORBIDDEN = dict.fromkeys(("sinks", "terminal"), ("server", "client", "scheduler"))
 # Of `inference` only the events, whose thresholds are fitted to what they are compared with.
-TRAINER_MAY = ("errors", "spec", "text", "model", "audio.decoder", "audio.resample", "inference.events", "api")
+TRAINER_MAY = (
+    "errors",
+    "spec",
+    "text",
+    "model",
+    "audio.block_decoder",
+    "audio.decoder",
+    "audio.resample",
+    "inference.events",
+    "api",
+)
 CLOCKS_AND_THREADS = {"time", "threading", "socket", "asyncio", "queue", "multiprocessing", "concurrent"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 

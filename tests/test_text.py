@@ -15,6 +15,7 @@ from streamtag.text import (
     format_length,
     format_time,
     one_line,
+    parse_time,
     plural,
     printable,
     unique,
@@ -40,6 +41,29 @@ def test_a_noun_follows_its_number() -> None:
 )
 def test_times_read_as_on_a_player(seconds: float, text: str) -> None:
     assert format_time(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("90", 90),
+        ("90.5", 90.5),
+        ("1:30", 90),
+        ("75:00", 4500),
+        ("0:07.25", 7.25),
+        ("1:02:03", 3723),
+        ("100:00:00.5", 360000.5),
+    ],
+)
+def test_a_time_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1:60", "1:60:00", "1:2:3:4", ":30", "1e3", "nan", "inf", "1,5"])
+def test_what_is_not_a_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_time(text)
 
 
 def test_a_length_is_rounded_to_the_nearest_second() -> None:

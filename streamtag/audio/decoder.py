@@ -12,126 +12,49 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
+from pathlib import Path
 
-import av
 import av.error
 import numpy as np
-from av.audio.fifo import AudioFifo
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.packet import Packet
 from numpy.typing import NDArray
 
+from streamtag.audio.block_decoder import DecodedBlock, Decoder
 from streamtag.audio.container import PIPE_HINT, describe_read_error, open_container
 from streamtag.audio.files import Address
 from streamtag.audio.resample import SAMPLE_RATE, Resampler
 from streamtag.audio.source import Closing
 from streamtag.errors import SourceError, SpecError
-from streamtag.text import plural
-
-_MAX_FAILURES = 64  # reads in a row without a packet, then the rest of the file counts as lost
-
-
-@dataclass(frozen=True)
-class DecodedBlock:
-    """samples [n, channels] float32 at `rate` Hz."""
-
-    rate: int
-    samples: NDArray[np.float32]
-
-
-class Decoder:
-    """Decodes the best audio stream of one container. `damaged` counts the packets that were skipped."""
-
-    def __init__(self, container: InputContainer) -> None:
-        """Raises SourceError, its message without the name of the source."""
-        self.damaged = 0
-        self._container = container
-        self.stream = _best_stream(container)
-
-    def blocks(self, seconds: float) -> Iterator[DecodedBlock]:
-        """Yield blocks of about `seconds`, cut where the format changes. Raises FFmpegError where reading fails."""
-        stored, key = AudioFifo(), None  # converting a whole block at once costs a third of converting its frames
-        for frame in self._frames():
-            frame.pts = None  # damaged time stamps would be errors
-            if key != (key := (frame.format.name, frame.layout.name, frame.sample_rate)) and stored.samples:
-                yield _block(stored)
-            stored = stored if stored.samples else AudioFifo()
-            stored.write(frame)
-            if stored.samples >= seconds * frame.sample_rate:
-                yield _block(stored)
-        if stored.samples:
-            yield _block(stored)
-
-    def _frames(self) -> Iterator[AudioFrame]:
-        for packet in self._packets():
-            try:
-                frames = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self.damaged += 1
-                continue
-            for frame in frames:
-                if isinstance(frame, AudioFrame) and frame.samples and frame.sample_rate:
-                    yield frame
-
-    def _packets(self) -> Iterator[Packet[AudioStream]]:
-        """Demux on behind damaged places for as long as packets still come."""
-        failures = 0
-        while failures < _MAX_FAILURES:
-            try:
-                for packet in self._container.demux(self.stream):
-                    failures = 0
-                    yield packet
-            except av.error.InvalidDataError:
-                failures += 1
-                self.damaged += 1
-            else:
-                return
-
-
-def _block(stored: AudioFifo) -> DecodedBlock:
-    """Remove everything from `stored` and convert it to float32, keeping its rate and channels."""
-    whole = stored.read()
-    assert whole is not None  # there are samples
-    packed = whole.format.name == "flt"
-    parts = [whole] if packed else AudioResampler(format="flt").resample(whole)
-    channels = whole.layout.nb_channels
-    samples = np.concatenate([part.to_ndarray().reshape(-1, channels) for part in parts], dtype=np.float32)
-    return DecodedBlock(whole.sample_rate, samples)
-
-
-def _best_stream(container: InputContainer) -> AudioStream:
-    if not container.streams.audio:
-        raise SourceError("not an audio file: no sound in it")
-    # the best is one whose rate FFmpeg has seen already; of a live stream it may have seen too little
-    stream = container.streams.best("audio") or container.streams.audio[0]
-    if not isinstance(stream, AudioStream) or stream.codec_context is None:
-        raise SourceError("not an audio file: no sound in it that can be decoded")
-    return stream
+from streamtag.text import format_length, format_time, plural
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """How a source is opened and cut. The timeouts, in seconds, hold for URLs."""
+    """How a source is opened and cut. The timeouts, in seconds, hold for URLs.
+
+    start_s, duration_s: the part to read, in seconds of the source; None: to its end.
+    """
 
     open_timeout_s: float = 10.0
     read_timeout_s: float = 10.0
     chunk_s: float = 0.25  # below a hop, so that a live stream does not wait for it
+    start_s: float = 0.0
+    duration_s: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.open_timeout_s > 0 and self.read_timeout_s > 0):
             raise SpecError("SourceSpec: timeouts must be positive")
         if not 0.01 <= self.chunk_s <= 1:
             raise SpecError("SourceSpec: chunk_s must lie between 0.01 and 1 s")
+        if not 0 <= self.start_s < inf:
+            raise SpecError("SourceSpec: start_s must be 0 or more seconds")
+        if self.duration_s is not None and not 0 < self.duration_s < inf:
+            raise SpecError("SourceSpec: duration_s must be above 0 s")
 
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What the container says about its audio. duration_s: None if unknown, as in a live stream."""
+    """What the container says about its audio. duration_s: of the part that is read; None if unknown, as if live."""
 
     name: str
     duration_s: float | None
@@ -148,13 +71,18 @@ class Source(Closing):
         self._address = address
         self._spec = spec
         self._repaired = 0
+        self._skip_s = spec.start_s  # still to be read and dropped
         with ExitStack() as resources:
             container = open_container(address, spec.open_timeout_s, spec.read_timeout_s, resources)
             try:
                 self._decoder = Decoder(container)
+                if spec.start_s and address.kind == "file" and Path(address.where).is_file():  # not a named pipe
+                    self._skip_s -= self._decoder.seek(spec.start_s)
             except SourceError as error:
                 raise SourceError(f"{address.label}: {error}") from None
-            self.info = _info_of(address.name, container, self._decoder)
+            except (av.error.FFmpegError, OSError) as error:
+                raise self._broken(error) from None
+            self.info = _info_of(address.name, self._decoder, spec)
             self._resources = resources.pop_all()
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -166,10 +94,13 @@ class Source(Closing):
                     is_empty = False
                     yield chunk[start : start + SAMPLE_RATE]
         except (av.error.FFmpegError, OSError) as error:
-            reason = describe_read_error(error, self._spec.read_timeout_s)
-            raise SourceError(f"{self._address.label}: broke off: {reason}") from None
+            raise self._broken(error) from None
         except SpecError as error:
             raise SourceError(f"{self._address.label}: {error}") from None
+        length_s = self._spec.start_s - self._skip_s
+        if is_empty and length_s > 0:
+            is_short = f"is {format_length(length_s)} long: it has nothing from {format_time(self._spec.start_s)} on"
+            raise SourceError(f"{self._address.label}: {is_short}")
         if is_empty:
             hint = PIPE_HINT if self._address.kind == "pipe" else ""
             raise SourceError(f"{self._address.label}: not one sample of it could be decoded{hint}")
@@ -187,10 +118,27 @@ class Source(Closing):
     def close(self) -> None:
         self._resources.close()
 
+    def _broken(self, error: Exception) -> SourceError:
+        return SourceError(f"{self._address.label}: broke off: {describe_read_error(error, self._spec.read_timeout_s)}")
+
+    def _excerpt(self) -> Iterator[DecodedBlock]:
+        """Yield the part of the source that is to be read, cut at the samples."""
+        keep_s = inf if self._spec.duration_s is None else self._spec.duration_s
+        for block in self._decoder.blocks(self._spec.chunk_s):
+            rate, size = block.rate, len(block.samples)
+            start = min(size, round(self._skip_s * rate))
+            end = min(size, start + round(min(keep_s, size) * rate))
+            self._skip_s -= start / rate
+            keep_s -= (end - start) / rate
+            if start < end:
+                yield DecodedBlock(rate, block.samples[start:end])
+            elif start < size:
+                return
+
     def _resampled(self) -> Iterator[NDArray[np.float32]]:
         """Resample all blocks; a change of rate ends one resampler's stream and begins another's."""
         resampler: Resampler | None = None
-        for block in self._decoder.blocks(self._spec.chunk_s):
+        for block in self._excerpt():
             if resampler is None or resampler.rate != block.rate:
                 if resampler is not None:
                     yield resampler.flush()
@@ -211,13 +159,10 @@ def open_source(where: str, spec: SourceSpec | None = None, *, allow_live: bool 
     return Source(Address.of(where, allow_live), spec or SourceSpec())
 
 
-def _info_of(name: str, container: InputContainer, decoder: Decoder) -> SourceInfo:
-    stream, codec = decoder.stream, decoder.stream.codec_context
-    duration: float | None = None
-    if stream.duration and stream.time_base:
-        duration = float(stream.duration * stream.time_base)
-    elif container.duration:
-        duration = container.duration / 1_000_000
+def _info_of(name: str, decoder: Decoder, spec: SourceSpec) -> SourceInfo:
+    codec, duration = decoder.stream.codec_context, decoder.duration_s
+    if duration is not None:
+        duration = min(duration - spec.start_s, spec.duration_s or inf)
     return SourceInfo(
         name=name,
         duration_s=duration if duration and duration > 0 else None,

@@ -67,6 +67,20 @@ def file(
     tags: options.Tags = None,
     concepts: options.Concepts = None,
     threshold: options.Threshold = None,
+    start: Annotated[
+        float | None,
+        option(
+            "--start",
+            "TIME",
+            "Begin at this time of each input: seconds, M:SS or H:MM:SS. All times in the results count from the start"
+            " of the file.",
+            parser=options.parse_start,
+        ),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        option("--duration", "TIME", "Tag only this much of each input.", parser=options.parse_duration),
+    ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Read no faster than the sound would play.")] = False,
     server: ServerConfig | None = None,
     model: options.Model = None,
@@ -82,6 +96,7 @@ def file(
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from rich.console import Console
 
+        from streamtag.audio.decoder import SourceSpec
         from streamtag.audio.files import stream_names, target_paths
         from streamtag.cli.file_runner import FileRunner, find_sources
         from streamtag.inference.timeline import StreamInfo
@@ -129,7 +144,8 @@ def file(
             for error in missing:
                 reporter.error(error)
             resources.enter_context(guard)
-            runner = FileRunner(tagger, selection, SinkGroup(sinks), realtime, reporter, guard)
+            excerpt = SourceSpec(start_s=start or 0.0, duration_s=duration)
+            runner = FileRunner(tagger, selection, SinkGroup(sinks), realtime, reporter, guard, excerpt)
             for number, (source, name) in enumerate(zip(paths, names, strict=True)):
                 runner.run(source, StreamInfo(name, number, len(paths)))
                 if guard.stop_requested:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.audio.decoder import Source, SourceSpec, open_source
 from streamtag.audio.files import find_files
 from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileRunner:
-    """Runs one stream after the other from its source to its end."""
+    """Runs one stream after the other from its source to its end. spec: which part of each source is read."""
 
     tagger: Tagger
     selection: Selection
@@ -34,7 +35,8 @@ class FileRunner:
     realtime: bool
     reporter: Reporter
     guard: SignalGuard
-    open_reader: Callable[[str], PrefetchReader] = PrefetchReader
+    spec: SourceSpec
+    open_source: Callable[[str, SourceSpec], Source] = open_source
 
     def run(self, source: str, stream: StreamInfo) -> None:
         """Report a source that fails, even in the middle. Raises what a failed sink raised, after the stream's end."""
@@ -42,14 +44,18 @@ class FileRunner:
 
         pipeline: StreamPipeline | None = None
         failure: SourceError | None = None
-        with self.open_reader(source) as reader:
+        with PrefetchReader(source, lambda where: self.open_source(where, self.spec)) as reader:
             try:
                 for samples in (paced if self.realtime else unpaced)(reader, self.guard):
                     if pipeline is None:  # now it is known that the source contains sound
                         thresholds = self.selection.concept_thresholds
-                        pipeline = StreamPipeline(stream.name, Session(self.tagger), self.sinks.publish, thresholds)
+                        pipeline = StreamPipeline(
+                            stream.name, Session(self.tagger, self.spec.start_s), self.sinks.publish, thresholds
+                        )
                         duration_s = reader.info.duration_s if reader.info else None
-                        self.sinks.begin(replace(stream, duration_s=duration_s), pipeline.timeline)
+                        self.sinks.begin(
+                            replace(stream, duration_s=duration_s, start_s=self.spec.start_s), pipeline.timeline
+                        )
                     pipeline.feed(samples)
                     if self.sinks.has_failed:
                         break

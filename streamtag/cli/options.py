@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from streamtag.text import parse_time
+
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
 
@@ -44,6 +46,20 @@ def check_seconds(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter(f"{value:g} is not a number of seconds above 0")
     return value
+
+
+def parse_start(value: str) -> float:
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def parse_duration(value: str) -> float:
+    seconds = parse_start(value)
+    if not seconds:
+        raise typer.BadParameter(f"{value} is not longer than 0")
+    return seconds
 
 
 def option(name: str, metavar: str, help: str, **settings: Any) -> Any:

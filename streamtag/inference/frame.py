@@ -36,10 +36,12 @@ class TagFrame:
         spec: ScatteringSpec,
         probs: NDArray[np.float32],
         concept_probs: NDArray[np.float32] = NO_PROBS,
+        start_s: float = 0.0,
     ) -> Self:
-        """Return the frame with this number, which is centred at sample hop * index."""
+        """Return the frame with this number, centred at sample hop * index of a stream that begins at start_s."""
         centre, half, rate = index * spec.hop, spec.window / 2, spec.sample_rate
-        return cls(index, (centre - half) / rate, (centre + half) / rate, probs, None, concept_probs)
+        start, end = start_s + (centre - half) / rate, start_s + (centre + half) / rate
+        return cls(index, start, end, probs, None, concept_probs)
 
     @property
     def time(self) -> float:
@@ -51,14 +53,19 @@ class StreamPosition:
     """Count the samples and frames of one stream, and hold its recent gaps.
 
     samples: fed so far, gaps included; frames: numbered so far; gaps: first sample and end of each gap that later
-    frames can lie in.
+    frames can lie in. start_s: the time of the first sample, in seconds.
     """
 
     def __init__(
-        self, spec: ScatteringSpec, samples: int = 0, frames: int = 0, gaps: tuple[tuple[int, int], ...] = ()
+        self,
+        spec: ScatteringSpec,
+        samples: int = 0,
+        frames: int = 0,
+        gaps: tuple[tuple[int, int], ...] = (),
+        start_s: float = 0.0,
     ) -> None:
         """Start a new stream, or continue one at these counts."""
-        self.samples, self.frames, self.gaps = samples, frames, gaps
+        self.samples, self.frames, self.gaps, self.start_s = samples, frames, gaps, start_s
         self.has_ended = False
         self._spec = spec
 
@@ -95,4 +102,4 @@ class StreamPosition:
             self.gaps = tuple(gap for gap in self.gaps if gap[1] > centre + self._spec.hop)
             if is_missing:
                 return None
-        return TagFrame.at(index, self._spec, probs, concept_probs)
+        return TagFrame.at(index, self._spec, probs, concept_probs, self.start_s)

@@ -35,7 +35,7 @@ class StreamPipeline:
         without limit)."""
         concepts = tuple(concept.name for concept in session.concepts)
         levels = [concept.threshold for concept in session.concepts] if thresholds is None else thresholds
-        self.timeline = Timeline(name, (*session.tags, *concepts), max_rows)
+        self.timeline = Timeline(name, (*session.tags, *concepts), max_rows, session.start_s)
         self._name, self._tags, self._concepts = name, session.tags, concepts
         self._session = session
         self._detector = EventDetector(concepts, levels)
@@ -76,9 +76,10 @@ class StreamPipeline:
         """Publish the remaining frames, "off" for all concepts that are on, and the end."""
         self._publish_frames(self._session.flush())
         timeline, seconds = self.timeline, self._session.seconds
-        present_s = self._detector.present_s(seconds)
-        timeline.seconds, timeline.present_s[len(self._tags) :] = seconds, present_s
-        self._publish_events(self._detector.close(seconds))
+        timeline.seconds = seconds
+        present_s = self._detector.present_s(timeline.end_s)
+        timeline.present_s[len(self._tags) :] = present_s
+        self._publish_events(self._detector.close(timeline.end_s))
         tags: dict[str, float] = {}
         concepts: dict[str, float] = {}
         if len(timeline):

@@ -61,7 +61,7 @@ def selected_present(timeline: Timeline, selection: Selection) -> list[int]:
         detector = EventDetector(tags, selection.tag_thresholds)
         for probs, time in zip(timeline.probs[:, : len(tags)], timeline.times.tolist(), strict=True):
             detector.update(probs, time)
-        present_s = np.concatenate((detector.present_s(timeline.seconds), present_s[len(tags) :]))
+        present_s = np.concatenate((detector.present_s(timeline.end_s), present_s[len(tags) :]))
     labels, categories, means = selection.labels, selection.categories, timeline.means
     return [n for n in present_columns(labels, categories, present_s, means, timeline.seconds) if n in chosen]
 

@@ -32,7 +32,9 @@ class Session:
     Used by one thread.
     """
 
-    def __init__(self, tagger: HasNetwork) -> None:
+    def __init__(self, tagger: HasNetwork, start_s: float = 0.0) -> None:
+        """start_s: the time of the first sample, in seconds: that of an excerpt in its file."""
+        self.start_s = start_s
         self._network = tagger.network
         self._spec = self._network.spec
         self._device = next((p.device for p in self._network.parameters()), torch.device("cpu"))
@@ -41,7 +43,7 @@ class Session:
 
     def reset(self) -> None:
         """Begin a new stream; everything of the old one is dropped."""
-        self._position = StreamPosition(self._spec)
+        self._position = StreamPosition(self._spec, start_s=self.start_s)
         self._state: Any = None  # allocated by the first step, so that a reset costs nothing
 
     @property

@@ -17,28 +17,31 @@ MAX_LIVE_ROWS = 1 << 15  # more than two hours without merging, 11 MB for 50 tag
 class StreamInfo:
     """What is known of a stream before its first frame. number: its place among `count` inputs, from 0.
 
-    duration_s: None if unknown.
+    duration_s: None if unknown. start_s: the time at which it begins, other than 0 for an excerpt of a file.
     """
 
     name: str
     number: int = 0
     count: int = 1
     duration_s: float | None = None
+    start_s: float = 0.0
 
 
 class Timeline:
     """Probabilities over time: 344 bytes per row for 50 tags and 36 concepts, 4.8 MB for an hour.
 
-    name: the stream's. labels: the columns [P]: tags, then concepts. seconds: length of the stream. peaks, peak_times:
-    [P], each label's highest probability and where it occurred [s]. present_s [P]: for how many seconds the event
-    detector had each concept on, known at the end; 0 for tags. With `max_rows`, pairs of rows are merged into their
-    mean whenever the limit is reached, so that memory stays bounded; means and peaks remain those of all frames.
+    name: the stream's. labels: the columns [P]: tags, then concepts. start_s: the time at which the stream begins, not
+    0 for an excerpt. seconds: length of the stream. peaks, peak_times: [P], each label's highest probability and where
+    it occurred [s]. present_s [P]: for how many seconds the event detector had each concept on, known at the end; 0 for
+    tags. With `max_rows`, pairs of rows are merged into their mean whenever the limit is reached, so that memory stays
+    bounded; means and peaks remain those of all frames.
     """
 
-    def __init__(self, name: str, labels: tuple[str, ...], max_rows: int | None = None) -> None:
+    def __init__(self, name: str, labels: tuple[str, ...], max_rows: int | None = None, start_s: float = 0.0) -> None:
         """max_rows: an even number (None: no limit)."""
         self.name = name
         self.labels = labels
+        self.start_s = start_s
         self.seconds = 0.0
         self.peaks = np.zeros(len(labels), np.float32)
         self.peak_times = np.zeros(len(labels))
@@ -86,6 +89,11 @@ class Timeline:
     def __len__(self) -> int:
         """Return the number of frames so far."""
         return self._frames
+
+    @property
+    def end_s(self) -> float:
+        """Time of the stream's end."""
+        return self.start_s + self.seconds
 
     @property
     def probs(self) -> NDArray[np.float32]:

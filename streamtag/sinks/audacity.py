@@ -41,7 +41,7 @@ def find_labels(timeline: Timeline, selection: Selection) -> list[Label]:
     events = []
     for probs, time in zip(timeline.probs[:, columns], timeline.times.tolist(), strict=True):
         events += detector.update(probs, time)
-    events += detector.close(timeline.seconds)
+    events += detector.close(timeline.end_s)
     started: dict[str, float] = {}
     labels = []
     for name, state, time in events:

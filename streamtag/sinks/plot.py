@@ -110,22 +110,22 @@ def _draw_timeline(axes: Axes, timeline: Timeline, labels: Sequence[Label], orde
     from matplotlib.colors import PowerNorm
 
     values = np.stack([resample_columns(timeline.probs[:, index]) for index in order])
-    end = max(timeline.seconds, 1e-3)
-    extent = (0, end, len(order) - 0.5, -0.5)
+    start, end = timeline.start_s, timeline.start_s + max(timeline.seconds, 1e-3)
+    extent = (start, end, len(order) - 0.5, -0.5)
     image = axes.imshow(
         values, aspect="auto", cmap=COLOURS, norm=PowerNorm(GAMMA, 0, 1), extent=extent, interpolation="nearest"
     )
-    axes.hlines(np.arange(len(order) + 1) - 0.5, 0, end, color=BACKGROUND, linewidth=5)
+    axes.hlines(np.arange(len(order) + 1) - 0.5, start, end, color=BACKGROUND, linewidth=5)
     rows = {timeline.labels[index]: row for row, index in enumerate(order)}
     shown = [label for label in labels if label.name in rows]
     lines = [[(label.start, rows[label.name] + 0.46), (label.end, rows[label.name] + 0.46)] for label in shown]
     axes.add_collection(LineCollection(lines, colors=PRESENT, linewidths=1.5))
     axes.set_yticks(range(len(order)), [timeline.labels[index] for index in order])
     axes.tick_params(axis="y", colors=FOREGROUND, labelsize=13, pad=8, length=0)
-    ticks = time_ticks(end)
+    ticks = time_ticks(start, end)
     axes.set_xticks(ticks, [format_time(tick) for tick in ticks])
     axes.tick_params(axis="x", colors=FAINT, labelsize=12, length=5)
-    axes.set_xlim(0, end)
+    axes.set_xlim(start, end)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_frame_on(False)
     return image
@@ -156,10 +156,11 @@ def resample_columns(probs: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.interp(at, np.arange(len(means)), means)
 
 
-def time_ticks(end: float) -> NDArray[np.float64]:
-    """Return round times from 0 to `end` seconds, at most about twelve."""
-    step = next((step for step in TICK_STEPS if end / step <= 12), 3600 * np.ceil(end / 3600 / 12))
-    return np.arange(0, end + 1e-9, float(step))
+def time_ticks(start: float, end: float) -> NDArray[np.float64]:
+    """Return round times from `start` to `end` seconds, at most about twelve."""
+    length = end - start
+    step = float(next((step for step in TICK_STEPS if length / step <= 12), 3600 * np.ceil(length / 3600 / 12)))
+    return np.arange(np.ceil(start / step) * step, end + 1e-9, step)
 
 
 def _shortened(name: str, limit: int = 52) -> str:

@@ -77,7 +77,7 @@ class FileProgressView:
         self._stream = stream
         self._smoother = Smoother(len(self._selection.labels))
         self._started_at = self._drawn_at = self._clock()
-        self._position = 0.0
+        self._position = stream.start_s
         self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=False)
 
     def write(self, message: Message) -> None:
@@ -100,7 +100,8 @@ class FileProgressView:
         self._drawn_at = now
         width = min(MAX_WIDTH, self._console.width - MARGIN)
         duration = self._stream.duration_s
-        position = self._position if duration is None else min(self._position, duration)
+        position = max(0.0, self._position - self._stream.start_s)
+        position = position if duration is None else min(position, duration)
         progress = Progress(position, now - self._started_at, duration)
         return Group(self._title(width), self._progress_line(progress, width), Text(), self._bars(width))
 

@@ -14,8 +14,7 @@ import pytest
 
 import streamtag as package
 from streamtag.api import Tagger
-from streamtag.audio.decoder import open_source
-from streamtag.audio.prefetch import PrefetchReader
+from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.cli.file_runner import FileRunner
 from streamtag.cli.runtime import Reporter, SignalGuard, select
 from streamtag.errors import SourceError
@@ -151,8 +150,8 @@ def test_one_bad_file_does_not_stop_the_others_and_in_json_errors_are_messages_t
 class BrokenSource:
     """Decodes a source and fails at its ninth chunk."""
 
-    def __init__(self, where: str) -> None:
-        self._source = open_source(where)
+    def __init__(self, where: str, spec: SourceSpec) -> None:
+        self._source = open_source(where, spec)
         self.info, self.warnings = self._source.info, ["2 damaged packets skipped"]
 
     def __enter__(self) -> BrokenSource:
@@ -174,11 +173,8 @@ def test_a_source_that_fails_in_the_middle_ends_its_stream_and_is_reported(
     published: list[Message] = []
     selection, reporter = select(tagger), Reporter(sys.stderr)
 
-    def open_reader(where: str) -> PrefetchReader:
-        return PrefetchReader(where, open_source=BrokenSource)  # type: ignore[arg-type]
-
     sinks = SinkGroup([CallbackSink(published.append)])
-    runner = FileRunner(tagger, selection, sinks, False, reporter, SignalGuard(), open_reader)
+    runner = FileRunner(tagger, selection, sinks, False, reporter, SignalGuard(), SourceSpec(), BrokenSource)  # type: ignore[arg-type]
     runner.run(str(make_sound(seconds=8)), StreamInfo("song.wav"))
     end = published[-1]
     assert isinstance(end, End)

@@ -103,13 +103,17 @@ def test_other_suffixes_are_refused_at_once(selection: Selection, name: str) -> 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 29, 232, 3600, 86_400, 400_000])
 def test_ticks_are_few_and_round(seconds: float) -> None:
-    ticks = time_ticks(seconds)
+    ticks = time_ticks(0, seconds)
     assert 1 <= len(ticks) <= 13
     assert ticks[0] == 0
     assert ticks[-1] <= seconds
     assert len({format_time(tick) for tick in ticks}) == len(ticks)
     if seconds >= 5:
         assert len(ticks) >= 5
+
+
+def test_ticks_of_an_excerpt_are_round_times_of_the_file() -> None:
+    assert time_ticks(83.4, 112).tolist() == [85, 90, 95, 100, 105, 110]
 
 
 def test_few_frames_are_interpolated_and_many_averaged() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from streamtag.audio.decoder import Decoder
+from streamtag.audio.block_decoder import Decoder
 from streamtag.audio.resample import Resampler
 from streamtag.errors import SourceError
 

@@ -1,0 +1,70 @@
+"""`streamtag file --start T --duration T`, and the same in Python: times count from the start of the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamtag.api import Tagger
+from streamtag.audio.decoder import open_source
+from streamtag.inference.session import Session
+from tests.cli.conftest import MakeSound, Run, rows
+
+HOP_S = 0.256
+
+
+def test_times_of_a_part_are_those_of_the_file(streamtag: Run, make_sound: MakeSound, tmp_path: Path) -> None:
+    path, table, labels = make_sound(seconds=12), tmp_path / "t.csv", tmp_path / "l.txt"
+    part = ("--start", "0:04.5", "--duration", "3", "--threshold", "0.0001")
+    answer = streamtag("file", path, *part, "--json", "--csv", table, "--labels", labels)
+    assert (answer.code, answer.err) == (0, "")
+    messages = [json.loads(line) for line in answer.lines]
+    frames = [message for message in messages if message["type"] == "frame"]
+    assert [frame["frame"] for frame in frames] == list(range(12))
+    assert [frame["start"] for frame in frames] == pytest.approx([4.5 - 0.256 + HOP_S * n for n in range(12)], abs=1e-3)
+    assert (messages[-1]["seconds"], messages[-1]["frames"]) == (3, 12)
+    assert [float(row["time"]) for row in rows(table)] == pytest.approx([4.5 + HOP_S * n for n in range(12)], abs=1e-3)
+    spans = {tuple(map(float, line.split("\t")[:2])) for line in labels.read_text().splitlines()}
+    assert spans == {(4.5, 7.5)}
+    assert {message["time"] for message in messages if message["type"] == "event"} == {4.5, 7.5}
+
+
+def test_a_part_in_python_is_that_part_alone(tagger: Tagger, make_sound: MakeSound) -> None:
+    path = make_sound(seconds=9)
+    result = tagger.tag(path, start=2.5, duration=4)
+    with open_source(str(path)) as source:
+        samples = np.concatenate(list(source))[40000:104000]
+    session = Session(tagger)
+    frames = session.feed(samples) + session.flush()
+    np.testing.assert_allclose(result.probs, [frame.probs for frame in frames], atol=1e-5)
+    np.testing.assert_allclose(result.times, [2.5 + frame.time for frame in frames])
+    assert result.seconds == 4
+    assert all(0 <= seconds <= 4 for seconds in result.present_s.values())
+
+
+def test_a_start_behind_the_end_does_not_stop_the_others(streamtag: Run, make_sound: MakeSound) -> None:
+    short, long = make_sound("short.wav", 2), make_sound("long.wav", 8)
+    answer = streamtag("file", short, long, "--start", "5", "--json")
+    assert answer.code == 1
+    assert answer.err == f"streamtag: {short}: is 0:02 long: it has nothing from 0:05 on\n"
+    assert json.loads(answer.lines[-1])["seconds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--start", "soon"), "'soon' is not a time: give seconds, M:SS or H:MM:SS"),
+        (("--start", "1:75"), "60 seconds are a minute"),
+        (("--duration", "0"), "0 is not longer than 0"),
+        (("--duration", "-3"), "is not a time"),
+    ],
+)
+def test_what_is_not_a_time_is_wrong_usage(
+    streamtag: Run, make_sound: MakeSound, arguments: tuple[str, str], reason: str
+) -> None:
+    answer = streamtag("file", make_sound(), *arguments)
+    assert answer.code == 2
+    assert reason in " ".join(answer.err.split())
