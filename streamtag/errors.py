@@ -11,7 +11,8 @@
     └── CapacityError     one stream more than there is room for
 
 Packages define further ones of their own. Every message is one line, starts with its subject, and says what to do
-where that is known. The command line prints it and exits with 1; any other exception that escapes is a defect.
+where that is known. The command line prints it and exits with 1, or with 2 for a SpecError: there it is a mistake on
+the command line. Any other exception that escapes is a defect.
 """
 
 

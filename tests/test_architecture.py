@@ -31,6 +31,7 @@ TOP = len(LAYERS)  # api, cli and the package itself import everything
 # Beside what lies before them: results are written and shown without a server, a client or a scheduler.
 FORBIDDEN = dict.fromkeys(("sinks", "terminal"), ("server", "client", "scheduler"))
 # Of `inference` only the events, whose thresholds are fitted to what they are compared with.
+# Of `cli` what all programs share.
 TRAINER_MAY = (
     "errors",
     "spec",
@@ -41,6 +42,7 @@ TRAINER_MAY = (
     "audio.resample",
     "inference.events",
     "api",
+    "cli.program",
 )
 CLOCKS_AND_THREADS = {"time", "threading", "socket", "asyncio", "queue", "multiprocessing", "concurrent"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

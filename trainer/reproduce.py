@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from streamtag.errors import SpecError
+from streamtag.errors import OutputError
 from trainer.data.manifest import Manifest
 from trainer.evaluate import figures
 from trainer.evaluate.evaluated_model import from_run
@@ -41,12 +41,12 @@ class Task:
     folder: Path
 
     def result(self) -> dict[str, Any] | None:
-        """Return its figures, or None if it is not done. Raises SpecError if they belong to other settings."""
+        """Return its figures, or None if it is not done. Raises OutputError if they belong to other settings."""
         if not (self.folder / EVALUATION / document.FIGURES).exists():
             return None
         found = document.read(self.folder / EVALUATION)[0]
         if difference := first_difference(found["training"], self.config.to_dict()):
-            raise SpecError(f"{self.folder}: was trained with {difference}: name another folder")
+            raise OutputError(f"{self.folder}: was trained with {difference}: name another folder")
         return found
 
     @property
@@ -102,7 +102,7 @@ def run_tasks(
 ) -> Iterator[TaskUpdate]:
     """Train and evaluate unfinished tasks until the time budget is spent; no epoch begins after that.
 
-    Interrupted tasks are continued. Raises SpecError, before anything is trained, if a folder contains another run.
+    Interrupted tasks are continued. Raises OutputError, before anything is trained, if a folder contains another run.
     """
     start = clock()
 

@@ -51,19 +51,19 @@ class DataSource:
             write_json(folder / SOURCE, asdict(self))
 
     def check(self, folder: Path) -> None:
-        """Raise SpecError if the run in `folder` was begun with something else. The data set may have moved."""
+        """Raise OutputError if the run in `folder` was begun with something else. The data set may have moved."""
         if (folder / SOURCE).exists():
             found = read_json(folder / SOURCE, OutputError)
             if difference := first_difference({"left_out": [], **found, "data": self.data}, asdict(self)):
-                raise SpecError(f"{folder}: was begun with {difference}: name another folder")
+                raise OutputError(f"{folder}: was begun with {difference}: name another folder")
 
 
 def check_settings(folder: Path, config: TrainConfig) -> bool:
-    """Return whether `folder` contains a run with these settings. Raises SpecError if it contains another run."""
+    """Return whether `folder` contains a run with these settings. Raises OutputError if it contains another run."""
     if not (folder / SETTINGS).exists():
         return False
     if difference := first_difference(read_json(folder / SETTINGS, OutputError), config.to_dict()):
-        raise SpecError(f"{folder}: holds a run with other settings ({difference}): name another")
+        raise OutputError(f"{folder}: holds a run with other settings ({difference}): name another")
     return True
 
 

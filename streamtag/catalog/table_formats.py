@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.errors import OutputError
+from streamtag.errors import OutputError, SpecError
 from streamtag.sinks.atomic_file import AtomicFile, cannot_write
 from streamtag.text import unique
 
@@ -35,9 +35,9 @@ class Block:
 
 
 def check_format(path: Path) -> None:
-    """Raise OutputError if a table cannot be written in the format that the name stands for."""
+    """Raise SpecError if the name stands for no format, and OutputError if what is needed to write it is missing."""
     if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"{path}: a table ends in {' or '.join(FORMATS)}")
+        raise SpecError(f"{path}: a table ends in {' or '.join(FORMATS)}")
     if path.suffix.lower() == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from streamtag.cli.app import guarded, run_program
+from streamtag.cli.app import run_program
 from streamtag.cli.standard_streams import standard_streams
 
 __all__ = ["main"]
@@ -22,7 +22,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with these arguments, or those of the process, and return the exit code."""
     with standard_streams():
-        code = guarded(lambda: run_program(None if arguments is None else list(arguments)))
+        code = run_program(None if arguments is None else list(arguments))
         if arguments is None and any(thread.name.startswith("streamtag-") for thread in threading.enumerate()):
             # A thread that waits for a stalled source holds a resampler, whose library complains at Python's exit.
             sys.stderr.flush()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from streamtag import __version__
-from streamtag.errors import StreamtagError
-
-INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
+from streamtag.cli.program import PLAIN, Command, CommandGroup, UsageError, command_line, guarded, run
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 a failure, described in one line on standard error; 2 wrong usage;"
@@ -25,7 +22,7 @@ EPILOG = f"""\b
 Examples:
   streamtag file song.mp3
   streamtag file music/ --json > tags.jsonl
-  streamtag file --help
+  streamtag help file
 
 {EXIT_CODES}
 """
@@ -40,12 +37,12 @@ COMMANDS = {  # name: summary
     "model": "Print the model card.",
     "bench": "Measure speed on this machine.",
     "devices": "List the sound inputs.",
+    "help": "Show this, a command's help, or the protocol.",
 }
 MODULES = {"model": "info", "devices": "info"}  # the other commands are in a module of the same name
-PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
-class LazyCommands(TyperGroup):
+class LazyCommands(CommandGroup):
     """Imports the module of a command when the command is used, so that `streamtag --help` is quick."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -55,13 +52,24 @@ class LazyCommands(TyperGroup):
         module = import_module(f"streamtag.cli.{MODULES.get(name, name)}")
         return name, typer.main.get_command(getattr(module, name)), rest
 
+    def unknown_command(self, args: list[str]) -> UsageError:
+        """Suggest `streamtag file` for what is a file; a file's name never means a command of a later version."""
+        if is_source(args[0]):
+            return UsageError(f"{args[0]}: not a command", hint=command_line("streamtag", "file", *args))
+        return super().unknown_command(args)
+
+
+def is_source(word: str) -> bool:
+    """Return True if a word is a file, a folder, a pattern, or an address, or looks like one."""
+    return any(mark in word for mark in "./\\*") or Path(word).exists()
+
 
 app = typer.Typer(
     help="Tags music while it plays: four times a second the probabilities of 50 tags.",
     epilog=EPILOG,
     cls=LazyCommands,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
     **PLAIN,
 )
 for _name, _summary in COMMANDS.items():
@@ -85,40 +93,19 @@ def _streamtag(
 
 def run_program(arguments: list[str] | None) -> int:
     """Run the program with these arguments, or those of the process, and return the exit code."""
-    try:
-        app(arguments, prog_name="streamtag")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0
+    return guarded("streamtag", lambda: run(app, "streamtag", arguments))
 
 
-def as_command(
-    name: str, epilog: str, cls: type[TyperCommand] | None = None
-) -> Callable[[Callable[..., int]], typer.Typer]:
+def as_command(name: str, epilog: str, cls: type[Command] = Command) -> Callable[[Callable[..., int]], typer.Typer]:
     """Make a command of a function that returns an exit code; errors that a user can cause become exit codes too."""
 
     def decorate(function: Callable[..., int]) -> typer.Typer:
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            raise typer.Exit(guarded(partial(function, *args, **kwargs)))
+            raise typer.Exit(guarded("streamtag", partial(function, *args, **kwargs)))
 
-        single = typer.Typer(**PLAIN)
+        single = typer.Typer(add_completion=False, **PLAIN)
         single.command(name, epilog=epilog, cls=cls)(run)
         return single
 
     return decorate
-
-
-def guarded(work: Callable[[], int]) -> int:
-    """Return the exit code of the work; an error that a user can cause becomes one line and an exit code."""
-    try:
-        code = work()
-        sys.stdout.flush()
-    except StreamtagError as error:
-        print(f"streamtag: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        return BROKEN_PIPE
-    return code

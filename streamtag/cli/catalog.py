@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
+from streamtag.cli.program import Command, Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command
 from streamtag.errors import SourceError
 from streamtag.text import format_time, printable
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 EPILOG = f"""\b
 Examples:
   streamtag catalog ~/Music --out tags.parquet
-  streamtag catalog ~/Music --out tags.parquet --out tags.csv --frames frames.parquet
-  streamtag catalog /mnt/music --out tags.parquet --ray              all cores of this machine, one process each
+  streamtag catalog ~/Music --out tags.csv --frames frames.parquet
+  streamtag catalog /mnt/music --out tags.parquet --ray       # all cores
   streamtag catalog /mnt/music --out tags.parquet --ray 10.0.0.1:6379
-  duckdb -c "select path, techno from 'tags.parquet' order by techno desc limit 10"
+  duckdb -c "select path, techno from 'tags.parquet' order by techno desc"
 
 Results are kept in tags.parquet.journal beside the table. The same command continues where it was interrupted, and
 later reads only files that are new or have changed; without that folder it starts again.
@@ -45,7 +45,7 @@ ADDRESS = re.compile(r"auto|ray://.+|(\[[0-9a-fA-F:.]+\]|[^\s/:\\]+):[0-9]{1,5}"
 MAX_FAILURES_SHOWN = 20  # the table has all
 
 
-class _CatalogCommand(TyperCommand):
+class _CatalogCommand(Command):
     """`--ray` takes the next word only if that is an address."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -64,26 +64,43 @@ def catalog(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Folders (searched recursively), files, patterns; no addresses.",
             show_default=False,
         ),
     ],
     out: Annotated[
         list[Path],
-        typer.Option(
+        option(
             "--out",
-            metavar="F",
-            help="The table, one row per file: F.parquet or F.csv. May be repeated.",
+            "F",
+            "The table, one row per file: F.parquet or F.csv. May be repeated.",
+            section=Section.output,
             show_default=False,
         ),
     ],
     frames: Annotated[
-        Path | None, option("--frames", "F", "A second table, one row per frame (every 0.256 s): .parquet or .csv.")
+        Path | None,
+        option(
+            "--frames",
+            "F",
+            "A second table, one row per frame (every 0.256 s): .parquet or .csv.",
+            section=Section.output,
+        ),
     ] = None,
-    top: Annotated[int, option("--top", "N", "Number of strongest tags named in the column `top`.", min=1)] = 5,
+    top: Annotated[
+        int, option("--top", "N", "Number of strongest tags named in the column `top`.", min=1, section=Section.output)
+    ] = 5,
     threads: Annotated[
-        int | None, option("--threads", "N", "Threads that read files; by default one per core.", min=1, max=1024)
+        int | None,
+        option(
+            "--threads",
+            "N",
+            "Threads that read files; by default one per core.",
+            min=1,
+            max=1024,
+            section=Section.model,
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -92,11 +109,19 @@ def catalog(
             "[ADDRESS]",
             "Distribute the work with Ray: over the cluster at HOST:PORT, ray://HOST:PORT or auto, which must see the"
             " files at the same paths; without ADDRESS over processes of this machine.",
+            section=Section.model,
         ),
     ] = None,
     actors: Annotated[
         int | None,
-        option("--actors", "N", "Ray actors that read files; by default one per core or GPU.", min=1, max=1024),
+        option(
+            "--actors",
+            "N",
+            "Ray actors that read files; by default one per core or GPU.",
+            min=1,
+            max=1024,
+            section=Section.model,
+        ),
     ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
@@ -106,9 +131,9 @@ def catalog(
     The mean of every tag is a column. Files that fail are rows with a reason in the column `error`.
     """
     if ray is None and actors is not None:
-        raise typer.BadParameter("--actors goes with --ray; without it there are --threads")
+        raise UsageError("--actors goes with --ray; without it there are --threads")
     if ray is not None and threads is not None:
-        raise typer.BadParameter("--threads does not go with --ray, which has --actors")
+        raise UsageError("--threads does not go with --ray, which has --actors")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.catalog.files import Collection

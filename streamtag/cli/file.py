@@ -11,7 +11,8 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.options import option
+from streamtag.cli.options import flag, option
+from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ EPILOG = f"""\b
 Examples:
   streamtag file song.mp3
   streamtag file "music/**/*.flac" --csv tags.csv --plot tags.png
-  streamtag file song.mp3 --realtime --serve 8765    then open http://127.0.0.1:8765/ in a browser
+  streamtag file song.mp3 --realtime --serve 8765    # http://127.0.0.1:8765/
   streamtag file talk.mp4 --labels talk.txt --tags "male voice,female voice"
   curl -s https://example.org/song.ogg | streamtag file - --json --top 5
 
@@ -37,22 +38,38 @@ def file(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH|URL|-...",
+            metavar="PATH|URL|-",
             help="Audio or video files, folders (with subfolders), patterns, http(s) URLs, or - for standard input.",
             show_default=False,
         ),
     ],
     json: options.JsonLines = False,
     csv: Annotated[
-        Path | None, option("--csv", "F", "Write a table: one row per frame (0.256 s), one column per tag; all inputs.")
+        Path | None,
+        option(
+            "--csv",
+            "F",
+            "Write a table: one row per frame (0.256 s), one column per tag; all inputs.",
+            section=Section.output,
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
-        option("--labels", "F", f"Write a label track for Audacity: start and end [s] of every concept. {SEVERAL}"),
+        option(
+            "--labels",
+            "F",
+            f"Write a label track for Audacity: start and end [s] of every concept. {SEVERAL}",
+            section=Section.output,
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
-        option("--plot", "F.png", f"Draw the concepts over time (.png, .svg or .pdf), 20 without --top. {SEVERAL}"),
+        option(
+            "--plot",
+            "F.png",
+            f"Draw the concepts over time (.png, .svg or .pdf), 20 without --top. {SEVERAL}",
+            section=Section.output,
+        ),
     ] = None,
     top: Annotated[
         int | None,
@@ -62,6 +79,7 @@ def file(
             "Only the N strongest: in the table (10 by default), the picture, and of the tags and concepts of each JSON"
             " frame and summary (all by default). Does not apply to --csv and --labels.",
             min=1,
+            section=Section.shown,
         ),
     ] = None,
     tags: options.Tags = None,
@@ -75,13 +93,22 @@ def file(
             "Begin at this time of each input: seconds, M:SS or H:MM:SS. All times in the results count from the start"
             " of the file.",
             parser=options.parse_start,
+            section=Section.input,
         ),
     ] = None,
     duration: Annotated[
         float | None,
-        option("--duration", "TIME", "Tag only this much of each input.", parser=options.parse_duration),
+        option(
+            "--duration",
+            "TIME",
+            "Tag only this much of each input.",
+            parser=options.parse_duration,
+            section=Section.input,
+        ),
     ] = None,
-    realtime: Annotated[bool, typer.Option("--realtime", help="Read no faster than the sound would play.")] = False,
+    realtime: Annotated[
+        bool, flag("--realtime", "Read no faster than the sound would play.", section=Section.input)
+    ] = False,
     server: ServerConfig | None = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
@@ -110,13 +137,13 @@ def file(
         from streamtag.terminal.summary import SummaryTable
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
+        if plot is not None:
+            check_format(plot)
         paths, missing = find_sources(sources)
         names = stream_names(paths)
         label_paths, plot_paths = (
             {} if base is None else dict(zip(names, target_paths(base, names), strict=True)) for base in (labels, plot)
         )
-        for path in plot_paths.values():
-            check_format(path)
         check_targets([*label_paths.values(), *plot_paths.values(), *([csv] if csv else [])], paths)
         if not paths:
             for error in missing:

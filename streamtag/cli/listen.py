@@ -9,11 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
+from streamtag.cli.program import Section, UsageError, command_line
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
 from streamtag.errors import SourceError
 from streamtag.text import plural
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
 EPILOG = f"""\b
 Examples:
   streamtag listen
-  streamtag listen --input "USB" --serve 8765        then open http://127.0.0.1:8765/ in a browser
+  streamtag listen --input "USB" --serve 8765        # http://127.0.0.1:8765/
   streamtag listen --from https://example.org/radio.mp3 --json --top 5
-  arecord -f S16_LE -r 48000 | streamtag listen --from - --rate 48000 --format s16le
+  arecord -f S16_LE -r 48000 |
+    streamtag listen --from - --rate 48000 --format s16le
 
 Keys: q quits, r resets the network's context, space freezes the view.
 
@@ -45,23 +45,48 @@ class SampleFormat(StrEnum):
 def listen(
     input: Annotated[
         str | None,
-        option("--input", "NAME|INDEX", "Sound input: its index or part of its name; `streamtag devices` lists them."),
+        option(
+            "--input",
+            "NAME|INDEX",
+            "Sound input: its index or part of its name; `streamtag devices` lists them.",
+            section=Section.input,
+        ),
     ] = None,
     channel: Annotated[
-        int | None, option("--channel", "N", "Only this channel, from 1; by default the first two, mixed.", min=1)
+        int | None,
+        option(
+            "--channel",
+            "N",
+            "Only this channel, from 1; by default the first two, mixed.",
+            min=1,
+            section=Section.input,
+        ),
     ] = None,
     source: Annotated[
         str | None,
-        option("--from", "URL|-", "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin."),
+        option(
+            "--from",
+            "URL|-",
+            "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin.",
+            section=Section.input,
+        ),
     ] = None,
     rate: Annotated[
-        int | None, option("--rate", "HZ", "Sample rate of raw PCM on standard input.", min=1000, max=384_000)
+        int | None,
+        option(
+            "--rate", "HZ", "Sample rate of raw PCM on standard input.", min=1000, max=384_000, section=Section.input
+        ),
     ] = None,
     format: Annotated[
-        SampleFormat | None, typer.Option("--format", help="Of raw PCM: 16-bit integers or 32-bit floats.")
+        SampleFormat | None,
+        option("--format", "s16le|f32le", "Of raw PCM: 16-bit integers or 32-bit floats.", section=Section.input),
     ] = None,
-    channels: Annotated[int | None, option("--channels", "N", "Of raw PCM; 1 by default.", min=1, max=64)] = None,
-    name: Annotated[str | None, option("--name", "NAME", "Name of the stream in messages.")] = None,
+    channels: Annotated[
+        int | None, option("--channels", "N", "Of raw PCM; 1 by default.", min=1, max=64, section=Section.input)
+    ] = None,
+    name: Annotated[
+        str | None, option("--name", "NAME", "Name of the stream in messages.", section=Section.input)
+    ] = None,
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
@@ -69,11 +94,15 @@ def listen(
     threshold: options.Threshold = None,
     server: ServerConfig | None = None,
     osc: Annotated[
-        str | None, option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).")
+        str | None,
+        option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).", section=Section.output),
     ] = None,
     record: options.Record = None,
     save_audio: Annotated[
-        Path | None, option("--save-audio", "F.wav", "Write the audio (mono, at the input's own sample rate).")
+        Path | None,
+        option(
+            "--save-audio", "F.wav", "Write the audio (mono, at the input's own sample rate).", section=Section.output
+        ),
     ] = None,
     seconds: options.Duration = None,
     reset_on_silence: Annotated[
@@ -83,6 +112,7 @@ def listen(
             "SECONDS",
             "Reset the network's context when sound returns after this much silence, as for a new song.",
             callback=options.check_seconds,
+            section=Section.input,
         ),
     ] = None,
     model: options.Model = None,
@@ -95,13 +125,16 @@ def listen(
     `streamtag devices` lists the inputs.
     """
     if source is not None and (input is not None or channel is not None):
-        raise typer.BadParameter("--from replaces the microphone: leave out --input and --channel")
+        raise UsageError("--from replaces the microphone: leave out --input and --channel")
     if source != "-" and (rate, format, channels) != (None, None, None):
-        raise typer.BadParameter("--rate, --format and --channels describe raw PCM on standard input: add --from -")
+        raise UsageError("--rate, --format and --channels describe raw PCM on standard input: add --from -")
     if source == "-" and (rate is None) != (format is None):
-        raise typer.BadParameter("raw PCM needs both --rate and --format; without them any audio container is read")
+        raise UsageError("raw PCM needs both --rate and --format; without them any audio container is read")
     if source == "-" and channels is not None and rate is None:
-        raise typer.BadParameter("--channels goes with --rate and --format")
+        raise UsageError("--channels goes with --rate and --format")
+
+    if source is not None:
+        check_live_address(source)
 
     from streamtag.audio.pcm import PcmFormat
     from streamtag.sinks.osc import OscSink, OscTarget
@@ -163,3 +196,15 @@ def listen(
             run_stream(tagger, selection, audio, first, name or audio.name, limits, outputs, guard)
 
     return run_command(json, work)
+
+
+def check_live_address(source: str) -> None:
+    """Raise UsageError for what cannot be the value of --from."""
+    from streamtag.audio.files import Address
+
+    try:
+        address = Address.of(source, allow_live=True)
+    except SourceError as error:
+        raise UsageError(f"--from {error}") from None
+    if address.kind == "file":
+        raise UsageError(f"--from {source}: a file, not an address", hint=command_line("streamtag", "file", source))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from streamtag.cli.program import Section, UsageError
 from streamtag.text import parse_time
 
 if TYPE_CHECKING:
@@ -28,23 +29,23 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
-def _check_probability(value: float | None) -> float | None:
+def _check_probability(parameter: typer.CallbackParam, value: float | None) -> float | None:
     if value is not None and not 0 < value < 1:
-        raise typer.BadParameter(f"{value} does not lie between 0 and 1, both excluded")
+        raise UsageError(f"{parameter.opts[0]} {value:g}: must lie between 0 and 1, both excluded")
     return value
 
 
-def _check_names(context: typer.Context, value: str | None) -> str | None:
+def _check_names(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
     if value is not None and any(context.params.get(name) is not None for name in ("tags", "concepts")):
-        raise typer.BadParameter("either --tags or --concepts can be shown")
+        raise UsageError("--tags and --concepts exclude each other")
     if value is not None and not any(name.strip() for name in value.split(",")):
-        raise typer.BadParameter("names nothing")
+        raise UsageError(f"{parameter.opts[0]}: names nothing")
     return value
 
 
-def check_seconds(value: float | None) -> float | None:
+def check_seconds(parameter: typer.CallbackParam, value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value:g} is not a number of seconds above 0")
+        raise UsageError(f"{parameter.opts[0]} {value:g}: must be a number of seconds above 0")
     return value
 
 
@@ -52,25 +53,35 @@ def parse_start(value: str) -> float:
     try:
         return parse_time(value)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def parse_duration(value: str) -> float:
     seconds = parse_start(value)
     if not seconds:
-        raise typer.BadParameter(f"{value} is not longer than 0")
+        raise UsageError(f"{value}: must be longer than 0")
     return seconds
 
 
-def option(name: str, metavar: str, help: str, **settings: Any) -> Any:
-    """Return an option with a value. help: one phrase, with the unit and the default."""
-    return typer.Option(name, metavar=metavar, help=help, **settings)
+def option(name: str, metavar: str, help: str, *, section: Section, **settings: Any) -> Any:
+    """Return an option with a value. help: one phrase, with the unit and the default. section: of the help."""
+    return typer.Option(name, metavar=metavar, help=help, rich_help_panel=section, **settings)
+
+
+def flag(name: str, help: str, *, section: Section) -> Any:
+    """Return an option without a value."""
+    return typer.Option(name, help=help, rich_help_panel=section)
 
 
 JsonLines = Annotated[
-    bool, typer.Option("--json", help="Print messages as JSON, one per line, as they come, instead of text for people.")
+    bool,
+    flag(
+        "--json",
+        "Print messages as JSON, one per line, as they come, instead of text for people.",
+        section=Section.output,
+    ),
 ]
-JsonObject = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonObject = Annotated[bool, flag("--json", "Print one JSON object.", section=Section.output)]
 Tags = Annotated[
     str | None,
     option(
@@ -79,11 +90,16 @@ Tags = Annotated[
         "Show these of the model's tags, or all of them, instead of concepts (groups of tags that mean the same)."
         " `streamtag model` lists both.",
         callback=_check_names,
+        section=Section.shown,
     ),
 ]
-Concepts = Annotated[str | None, option("--concepts", "A,B", "Only these concepts, by name.", callback=_check_names)]
+Concepts = Annotated[
+    str | None,
+    option("--concepts", "A,B", "Only these concepts, by name.", callback=_check_names, section=Section.shown),
+]
 TopLive = Annotated[
-    int | None, option("--top", "N", "Only the N strongest; by default those that fit in the view.", min=1)
+    int | None,
+    option("--top", "N", "Only the N strongest; by default those that fit in the view.", min=1, section=Section.shown),
 ]
 Threshold = Annotated[
     float | None,
@@ -93,19 +109,35 @@ Threshold = Annotated[
         "Probability (0 to 1) from which on a concept or tag counts as present: for highlighting, labels and events."
         " By default each has its own, from the model. Concepts without evidence never count as present.",
         callback=_check_probability,
+        section=Section.shown,
     ),
 ]
-Model = Annotated[Path | None, option("--model", "PATH", "Model file (.safetensors); by default the included one.")]
-ComputeDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto uses a CUDA GPU if present.")]
+Model = Annotated[
+    Path | None,
+    option("--model", "PATH", "Model file (.safetensors); by default the included one.", section=Section.model),
+]
+ComputeDevice = Annotated[
+    Device,
+    option("--device", "auto|cpu|cuda", "Where to compute; auto uses a CUDA GPU if present.", section=Section.model),
+]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option("--precision", help="Of the matrix products; bfloat16 is faster on CPUs with instructions for it."),
+    option(
+        "--precision",
+        "float32|bfloat16",
+        "Of the matrix products; bfloat16 is faster on CPUs with instructions for it.",
+        section=Section.model,
+    ),
 ]
 Record = Annotated[
-    Path | None, option("--record", "F.jsonl", "Write every message with its time, for `streamtag replay`.")
+    Path | None,
+    option("--record", "F.jsonl", "Write every message with its time, for `streamtag replay`.", section=Section.output),
 ]
 Duration = Annotated[
-    float | None, option("--for", "SECONDS", "Stop after this time; by default never.", callback=check_seconds)
+    float | None,
+    option(
+        "--for", "SECONDS", "Stop after this time; by default never.", callback=check_seconds, section=Section.general
+    ),
 ]
 
 # --- serving and subscribing --------------------------------------------------------------------------------------
@@ -116,21 +148,43 @@ Serve = Annotated[
         "--serve",
         "[HOST:]PORT",
         "Serve the messages on a WebSocket, and a page at http://HOST:PORT/; HOST is 127.0.0.1 by default.",
+        section=Section.serving,
     ),
 ]
 Token = Annotated[
     str | None,
-    option("--token", "TOKEN", "Password that subscribers need (?token=TOKEN).", envvar="STREAMTAG_TOKEN"),
+    option(
+        "--token",
+        "TOKEN",
+        "Password that subscribers need (?token=TOKEN).",
+        envvar="STREAMTAG_TOKEN",
+        section=Section.serving,
+    ),
 ]
 MaxClients = Annotated[
-    int | None, option("--max-clients", "N", "Maximum number of subscribers at a time (256).", min=1, max=10_000)
+    int | None,
+    option(
+        "--max-clients",
+        "N",
+        "Maximum number of subscribers at a time (256).",
+        min=1,
+        max=10_000,
+        section=Section.serving,
+    ),
 ]
 AllowOrigin = Annotated[
     list[str] | None,
-    option("--allow-origin", "ORIGIN", "Let pages of this origin subscribe (https://example.org); may be repeated."),
+    option(
+        "--allow-origin",
+        "ORIGIN",
+        "Let pages of this origin subscribe (https://example.org); may be repeated.",
+        section=Section.serving,
+    ),
 ]
-TlsCert = Annotated[Path | None, option("--tls-cert", "F.pem", "Serve https and wss with this certificate.")]
-TlsKey = Annotated[Path | None, option("--tls-key", "F.pem", "The certificate's private key.")]
+TlsCert = Annotated[
+    Path | None, option("--tls-cert", "F.pem", "Serve https and wss with this certificate.", section=Section.serving)
+]
+TlsKey = Annotated[Path | None, option("--tls-key", "F.pem", "The certificate's private key.", section=Section.serving)]
 
 
 def server_config(
@@ -144,7 +198,7 @@ def server_config(
     """Return the settings of --serve and the options that belong to it; None without --serve. Raises SpecError."""
     if where is None:
         if any(value is not None for value in (max_clients, tls_cert, tls_key)) or origins:
-            raise typer.BadParameter("--max-clients, --allow-origin and --tls-... go with --serve")
+            raise UsageError("--max-clients, --allow-origin and --tls-... go with --serve")
         return None
     from streamtag.server.config import ServerConfig
 

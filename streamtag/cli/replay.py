@@ -13,6 +13,8 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import flag, option
+from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command, shares_terminal, start_server
 from streamtag.errors import SourceError
 from streamtag.text import format_time, plural, printable
@@ -39,13 +41,13 @@ def replay(
     server: ServerConfig | None = None,
     json: options.JsonLines = False,
     speed: Annotated[
-        float, typer.Option("--speed", metavar="X", min=0.01, max=1000, help="Times the original speed.")
+        float, option("--speed", "X", "Times the original speed.", section=Section.input, min=0.01, max=1000)
     ] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
+    loop: Annotated[bool, flag("--loop", "Start again at the end.", section=Section.input)] = False,
 ) -> int:
     """Play a recording of messages to subscribers (--serve), or as JSON lines (--json), with its own timing."""
     if server is None and not json:
-        raise typer.BadParameter("where to? add --serve [HOST:]PORT or --json")
+        raise UsageError("where to? add --serve [HOST:]PORT or --json")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from rich.progress import TaskID

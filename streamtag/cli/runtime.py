@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from streamtag import __version__
 from streamtag.cli.options import names_in
-from streamtag.errors import StreamtagError
+from streamtag.errors import SpecError, StreamtagError
 from streamtag.text import is_loopback
 
 if TYPE_CHECKING:
@@ -39,10 +39,13 @@ class Reporter:
         self._file = file
 
     def error(self, error: StreamtagError) -> None:
-        from streamtag.protocol.messages import Error
-
         self.has_failed = True
         self.note(str(error))
+        self.publish(error)
+
+    def publish(self, error: StreamtagError) -> None:
+        from streamtag.protocol.messages import Error
+
         for publish in self.publish_to:
             publish(Error(str(error)))
 
@@ -97,7 +100,8 @@ def run_command(json: bool, work: Callable[[Reporter, SignalGuard], None]) -> in
     """Do the work, report its errors, and return the exit code: 0, 1, or 130 and 143 after a signal.
 
     json: standard output holds messages, errors too. The work enters the guard where it can be stopped cleanly.
-    Raises BrokenPipeError when the reader of standard output is gone.
+    Raises BrokenPipeError when the reader of standard output is gone, and SpecError for what is wrong on the command
+    line, after publishing it.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and streams may be in any script
         sys.stdout.reconfigure(encoding="utf-8" if json else None, errors="replace")
@@ -108,6 +112,9 @@ def run_command(json: bool, work: Callable[[Reporter, SignalGuard], None]) -> in
         reporter.publish_to.append(partial(write_line, sys.stdout))
     try:
         work(reporter, guard)
+    except SpecError as error:
+        reporter.publish(error)
+        raise
     except StreamtagError as error:
         reporter.error(error)
     return guard.exit_code or int(reporter.has_failed)

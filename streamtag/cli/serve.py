@@ -13,6 +13,7 @@ import typer
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
+from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, warn_if_open
 from streamtag.text import is_loopback, plural, usable_cores
 
@@ -25,26 +26,13 @@ if TYPE_CHECKING:
 
 EPILOG = f"""\b
 Examples:
-  streamtag serve 8765                               then open http://127.0.0.1:8765/ in a browser
+  streamtag serve 8765                         # page: http://127.0.0.1:8765/
   streamtag serve 0.0.0.0:8765 --ingest-token TOKEN --token OTHER
   streamtag serve 8765 --json --top 3 > tags.jsonl
   streamtag watch ws://127.0.0.1:8765/streams/hall-2
 
-\b
-Producers open a WebSocket and send raw PCM, in messages of any length up to 1 MiB:
-  ws://HOST:PORT/ingest/NAME?rate=48000&format=s16le&channels=1
-NAME     1 to 64 characters, percent-encoded, without /
-rate     Hz, 16000 by default;  format  s16le (default) or f32le;  channels  1 (default) to 8, interleaved
-position of the first sample in the stream, for producers that reconnect
-token    the password, if one is required;  top, tags, concepts, min  filter the replies, as for subscribers
-They receive hello, ready (with the position to continue from), and the messages of their own stream. The text message
-{{"type":"end"}} ends the stream; after a broken connection the producer can reconnect within 10 s and continue.
-examples/producer.py is a complete one.
-
-\b
-GET http://HOST:PORT/health                starting, ready or degraded, and how many more streams there is room for
-GET http://HOST:PORT/metrics               counts, for Prometheus
-GET http://HOST:PORT/streams/NAME/state    a stream's state; sent to ws://OTHER/streams/NAME/state it continues there
+Producers connect to ws://HOST:PORT/ingest/NAME and send raw PCM:
+`streamtag help protocol` describes it, examples/producer.py is a complete one.
 
 {EXIT_CODES}
 """
@@ -95,11 +83,19 @@ def serve(
             "TOKEN",
             "Password that producers need (?token=TOKEN); by default that of subscribers.",
             envvar="STREAMTAG_INGEST_TOKEN",
+            section=Section.serving,
         ),
     ] = None,
     max_streams: Annotated[
         int | None,
-        option("--max-streams", "N", "Maximum number of streams; by default as many as fit.", min=1, max=100_000),
+        option(
+            "--max-streams",
+            "N",
+            "Maximum number of streams; by default as many as fit.",
+            min=1,
+            max=100_000,
+            section=Section.serving,
+        ),
     ] = None,
     max_producers_per_client: Annotated[
         int,
@@ -109,16 +105,21 @@ def serve(
             "Maximum number of streams from one address (clients of one proxy share its address).",
             min=1,
             max=100_000,
+            section=Section.serving,
         ),
     ] = 64,
     max_clients: options.MaxClients = None,
     workers: Annotated[
-        int | None, option("--workers", "N", "Worker processes; by default one per core.", min=1, max=256)
+        int | None,
+        option("--workers", "N", "Worker processes; by default one per core.", min=1, max=256, section=Section.model),
     ] = None,
     precision: options.PrecisionOption = options.Precision.float32,
     json: options.JsonLines = False,
     top: Annotated[
-        int | None, option("--top", "N", "Only the N strongest tags and concepts of each JSON frame.", min=1)
+        int | None,
+        option(
+            "--top", "N", "Only the N strongest tags and concepts of each JSON frame.", min=1, section=Section.shown
+        ),
     ] = None,
     tags: options.Tags = None,
     concepts: options.Concepts = None,

@@ -11,6 +11,8 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import option
+from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command
 from streamtag.text import format_time
 
@@ -40,7 +42,7 @@ def watch(
     concepts: options.Concepts = None,
     token: options.Token = None,
     ca: Annotated[
-        Path | None, typer.Option("--ca", metavar="F.pem", help="Trust this certificate (for wss:// addresses).")
+        Path | None, option("--ca", "F.pem", "Trust this certificate (for wss:// addresses).", section=Section.input)
     ] = None,
     seconds: options.Duration = None,
 ) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from streamtag.errors import SourceError
+from streamtag.errors import SpecError
 from streamtag.text import is_loopback, printable
 
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # the address of a page is that of its server
@@ -37,12 +37,12 @@ class ServerAddress:
 
     @classmethod
     def parse(cls, where: str) -> Self:
-        """Parse `ws://HOST:PORT/`, wss, http and https, HOST:PORT alone, or PORT of this machine.
+        """Parse `ws://HOST:PORT/`, wss, http and https, or HOST:PORT or PORT of this machine, with or without a path.
 
-        Raises SourceError if it is none of these.
+        Raises SpecError if it is none of these.
         """
         text = where.strip()
-        if re.fullmatch("[0-9]{1,5}", text):  # as `streamtag serve` accepts it
+        if re.fullmatch("[0-9]{1,5}(/.*)?", text):  # as `streamtag serve` accepts it
             text = f"127.0.0.1:{text}"
         scheme = re.match(r"([a-z][a-z0-9+.-]*)://", text, re.IGNORECASE)
         try:
@@ -51,9 +51,9 @@ class ServerAddress:
             if not parts.hostname or parts.port == 0 or not all(map(str.isprintable, parts.hostname)):
                 raise ValueError
         except ValueError:
-            raise SourceError(f"{_hidden(where)}: not an address: write ws://HOST:PORT/") from None
+            raise SpecError(f"{_hidden(where)}: not an address: write ws://HOST:PORT/") from None
         if parts.scheme not in SCHEMES:
-            raise SourceError(f"{_hidden(where)}: only ws:// and wss:// addresses can be watched")
+            raise SpecError(f"{_hidden(where)}: only ws:// and wss:// addresses can be watched")
         path, query = quote(parts.path or "/", safe=UNQUOTED), quote(parts.query, safe=UNQUOTED)
         kind = SCHEMES[parts.scheme]
         label = urlunsplit((kind, host, parts.path or "/", "", ""))

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from streamtag.errors import OutputError
+from streamtag.errors import OutputError, SpecError
 from streamtag.text import describe_os_error
 
 
@@ -84,7 +84,7 @@ def check_target(path: Path) -> None:
 
 
 def check_targets(targets: Iterable[Path], inputs: Sequence[str]) -> None:
-    """Raise OutputError if a target cannot be written, is an input, or is named twice."""
+    """Raise OutputError if a target cannot be written, and SpecError if it is an input or named twice."""
     sources = {_identity(Path(name)) for name in inputs if "://" not in name}
     seen: set[tuple[int, int] | Path] = set()
     for target in targets:
@@ -94,9 +94,9 @@ def check_targets(targets: Iterable[Path], inputs: Sequence[str]) -> None:
         if resolved.exists() and not resolved.is_file():  # a device or pipe
             continue
         if identity in sources:
-            raise OutputError(f"{target}: is one of the inputs; results are not written over it")
+            raise SpecError(f"{target}: is one of the inputs; results are not written over it")
         if identity in seen:
-            raise OutputError(f"{target}: named for two results; each needs a file of its own")
+            raise SpecError(f"{target}: named for two results; each needs a file of its own")
         seen.add(identity)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.errors import OutputError
+from streamtag.errors import SpecError
 from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
 from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
@@ -40,7 +40,7 @@ class Tagogram(Sink):
     """Draws one picture per stream when it ends. paths: its file, by the stream's name."""
 
     def __init__(self, paths: Mapping[str, Path], selection: Selection) -> None:
-        """Raises OutputError if a path's suffix is not a supported format."""
+        """Raises SpecError if a path's suffix is not a supported format."""
         for path in paths.values():
             check_format(path)
         self._paths = paths
@@ -59,10 +59,10 @@ class Tagogram(Sink):
 
 
 def check_format(path: Path) -> None:
-    """Raise OutputError unless the path ends in .png, .svg or .pdf."""
+    """Raise SpecError unless the path ends in .png, .svg or .pdf."""
     if path.suffix[1:].lower() not in FORMATS:
         kinds = ", ".join(f".{name}" for name in FORMATS)
-        raise OutputError(f"{path}: cannot draw: the name must end in one of {kinds}")
+        raise SpecError(f"{path}: cannot draw: the name must end in one of {kinds}")
 
 
 def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind: str) -> bytes:

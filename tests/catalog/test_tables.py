@@ -12,7 +12,7 @@ import pytest
 from streamtag.catalog.result import FileResult
 from streamtag.catalog.table_formats import check_format, open_table, tag_columns
 from streamtag.catalog.tables import FILE_COLUMNS, blocks_of, file_block, strongest_tags
-from streamtag.errors import OutputError
+from streamtag.errors import OutputError, SpecError
 
 TAGS = ("rock", "path", "slow")
 
@@ -57,7 +57,7 @@ def test_after_an_exception_the_old_file_is_unchanged(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", ["t", "t.txt", "parquet", ".parquet"])
 def test_other_formats_are_refused(name: str) -> None:
-    with pytest.raises(OutputError, match=r"ends in \.parquet or \.csv"):
+    with pytest.raises(SpecError, match=r"ends in \.parquet or \.csv"):
         check_format(Path(name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,26 +11,59 @@ from pathlib import Path
 import pytest
 
 import streamtag as package
+from streamtag.cli.program import Section
+from streamtag.protocol.messages import Message
+from streamtag.server.query import FILTER_PARAMETERS, INGEST_PARAMETERS, TOKEN
 from tests.cli.conftest import Run
+
+COMMANDS = ("file", "listen", "serve", "watch", "replay", "catalog", "model", "bench", "devices", "help")
 
 
 def test_help_names_every_command_and_every_command_has_help(streamtag: Run) -> None:
     overview = streamtag("--help", small=False)
     assert overview.code == 0
-    for command in ("file", "listen", "serve", "watch", "replay", "catalog", "model", "bench", "devices"):
+    for command in COMMANDS:
         assert f"\n  {command} " in overview.out
         details = streamtag(command, "--help", small=False)
         assert (details.code, details.err) == (0, "")
         assert details.out.startswith(f"Usage: streamtag {command} [OPTIONS]")
         assert "Examples:" in details.out
+        assert streamtag("help", command, small=False).out == details.out
+    assert streamtag("help", small=False).out == overview.out
     listen = streamtag("listen", "--help", small=False).out
     for option in ("--from", "--for", "--save-audio", "--threshold", "--serve", "--tls-key"):
         assert f"\n  {option} " in listen
 
 
-@pytest.mark.parametrize(
-    "command", ["", "file", "listen", "serve", "watch", "replay", "catalog", "model", "bench", "devices"]
-)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns(streamtag: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a wide terminal makes it no wider
+    lines = streamtag(*command.split(), "--help", small=False).out.splitlines()
+    assert max(map(len, lines)) in range(60, 81)
+    assert not [line for line in lines if "<" in line and "F-<name>" not in line]  # the library's names of types
+
+
+def test_the_protocol_has_a_page_of_help(streamtag: Run) -> None:
+    page = streamtag("help", "protocol", small=False).out
+    assert max(map(len, page.splitlines())) <= 80
+    kinds = [kind.type for kind in Message.__subclasses__()]
+    assert len(kinds) > 6
+    for word in (*kinds, *FILTER_PARAMETERS, *INGEST_PARAMETERS, TOKEN):
+        assert re.search(rf"\b{word}\b", page), word
+
+
+def test_options_are_grouped(streamtag: Run) -> None:
+    """The order and the titles are those of `Section`, and no option is outside."""
+    sections = [*map(str, Section), "Options"]  # this one where there is only --help
+    for command in COMMANDS:
+        text = streamtag(command, "--help", small=False).out.partition("\n  Examples:")[0]
+        titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+        assert titles == [title for title in sections if title in titles], command
+        general = text.partition("\nGeneral:\n")[2]
+        assert set(re.findall(r"^  (?:-h, )?(--\S+)", general, re.MULTILINE)) <= {"--help", "--for", "--seconds"}
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_loads_nothing_slow(command: str) -> None:
     slow = ("torch", "matplotlib", "av", "rich", "kymatio", "scipy", "numpy", "soxr")
     code = (

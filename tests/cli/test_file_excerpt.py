@@ -58,7 +58,7 @@ def test_a_start_behind_the_end_does_not_stop_the_others(streamtag: Run, make_so
     [
         (("--start", "soon"), "'soon' is not a time: give seconds, M:SS or H:MM:SS"),
         (("--start", "1:75"), "60 seconds are a minute"),
-        (("--duration", "0"), "0 is not longer than 0"),
+        (("--duration", "0"), "--duration 0: must be longer than 0"),
         (("--duration", "-3"), "is not a time"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from websockets.uri import parse_uri
 
 from streamtag.client.address import ServerAddress
-from streamtag.errors import SourceError
+from streamtag.errors import SpecError
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ from streamtag.errors import SourceError
         ("127.0.0.1:8765", "ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/"),
         ("8765", "ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/"),
         (" localhost:8765\n", "ws://localhost:8765/", "ws://localhost:8765/"),
+        ("8765/streams/my mic", "ws://127.0.0.1:8765/streams/my%20mic", "ws://127.0.0.1:8765/streams/my mic"),
+        ("localhost:8765/streams/x", "ws://localhost:8765/streams/x", "ws://localhost:8765/streams/x"),
         ("http://stage.local:8765", "ws://stage.local:8765/", "ws://stage.local:8765/"),
         ("https://example.org/tags/", "wss://example.org/tags/", "wss://example.org/tags/"),
         ("ws://[::1]:8765/streams/mic", "ws://[::1]:8765/streams/mic", "ws://[::1]:8765/streams/mic"),
@@ -35,13 +37,13 @@ def test_what_is_an_address(where: str, url: str, label: str) -> None:
 
 @pytest.mark.parametrize("where", ["", "ws://", "ws:///path", "ftp://h/", "ws://h:99999/", "0", "h:port", "ws://[::1"])
 def test_what_is_none(where: str) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(SpecError):
         ServerAddress.parse(where)
 
 
 @pytest.mark.parametrize("where", ["ftp://user:secret@h/?token=secret", "ws://user:secret@h:x/?token=secret"])
 def test_an_error_tells_no_secret(where: str) -> None:
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(SpecError) as caught:
         ServerAddress.parse(where)
     assert "secret" not in str(caught.value)
 
@@ -54,9 +56,9 @@ def test_what_it_is_like() -> None:
 
 
 @given(st.text(max_size=40) | st.text("ws:/[]@?#%.a1\n", max_size=40))
-def test_any_text_is_an_address_or_a_source_error(where: str) -> None:
+def test_any_text_is_an_address_or_an_error(where: str) -> None:
     try:
         label = ServerAddress.parse(where).label
-    except SourceError as error:
+    except SpecError as error:
         label = str(error)
     assert label.isprintable()

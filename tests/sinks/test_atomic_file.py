@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamtag.errors import OutputError
+from streamtag.errors import OutputError, SpecError
 from streamtag.sinks.atomic_file import AtomicFile, check_target, check_targets
 
 
@@ -82,12 +82,12 @@ def test_an_input_is_never_overwritten(tmp_path: Path) -> None:
     link.symlink_to(song)
     hard.hardlink_to(song)
     for target in (song, tmp_path / "x" / ".." / "song.mp3", link, hard):
-        with pytest.raises(OutputError, match="is one of the inputs"):
+        with pytest.raises(SpecError, match="is one of the inputs"):
             check_targets([target], ["https://example.org/song.mp3", str(song)])
     check_targets([tmp_path / "song.csv"], [str(song), "-"])
 
 
 def test_two_outputs_need_two_files(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="named for two results"):
+    with pytest.raises(SpecError, match="named for two results"):
         check_targets([tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "a.csv"], [])
     check_targets([Path(os.devnull), Path(os.devnull)], [])

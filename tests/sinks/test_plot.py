@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from streamtag.errors import OutputError
+from streamtag.errors import SpecError
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
@@ -97,7 +97,7 @@ def test_the_suffix_determines_the_format_and_labels_are_those_of_the_label_trac
 
 @pytest.mark.parametrize("name", ["tags", "tags.txt", "tags.mp3"])
 def test_other_suffixes_are_refused_at_once(selection: Selection, name: str) -> None:
-    with pytest.raises(OutputError, match=r"must end in one of \.png, \.svg, \.pdf$"):
+    with pytest.raises(SpecError, match=r"must end in one of \.png, \.svg, \.pdf$"):
         Tagogram({"song.mp3": Path(name)}, selection)
 
 

@@ -75,19 +75,19 @@ def test_from_a_folder_to_a_model(
 
 def test_mistakes_are_one_line(tmp_path: Path, tree: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     nowhere = tmp_path / "nowhere"
-    for words, message in (
-        (("prepare", nowhere), "no such folder"),
-        (("train", tree, "--cache", tmp_path / "c", "--out", tmp_path / "r"), "prepare"),
-        (("train", tree, "--out", tmp_path / "r", "--set", "hiden=3"), "not NAME=VALUE"),
-        (("train", tree, "--out", tmp_path / "r", "--system", "Scat-5L-GRU"), "python -m trainer systems"),
-        (("train", tree, "--out", tmp_path / "r", "--recipe", "good"), "paper, best"),
-        (("train", tree, "--out", tmp_path / "r", "--device", "tpu"), "auto, cpu, cuda"),
-        (("export", nowhere, tmp_path / "m"), "data.json"),
-        (("evaluate", nowhere, tree), "nowhere"),
+    for words, expected, message in (
+        (("prepare", nowhere), 1, "no such folder"),
+        (("train", tree, "--cache", tmp_path / "c", "--out", tmp_path / "r"), 1, "prepare"),
+        (("train", tree, "--out", tmp_path / "r", "--set", "hiden=3"), 2, "not NAME=VALUE"),
+        (("train", tree, "--out", tmp_path / "r", "--system", "Scat-5L-GRU"), 2, "python -m trainer systems"),
+        (("train", tree, "--out", tmp_path / "r", "--recipe", "good"), 2, "paper, best"),
+        (("train", tree, "--out", tmp_path / "r", "--device", "tpu"), 2, "auto, cpu, cuda"),
+        (("export", nowhere, tmp_path / "m"), 1, "data.json"),
+        (("evaluate", nowhere, tree), 1, "nowhere"),
     ):
         code, _, err = run(*words)
-        assert code == 1, words
-        lines = [line for line in err.splitlines() if line.startswith("trainer: ")]
+        assert code == expected, words
+        lines = [line for line in err.splitlines() if line.startswith("trainer")]
         assert len(lines) == 1
         assert message in lines[0]
         assert "Traceback" not in err
@@ -98,6 +98,17 @@ def test_help_documents_the_format(run: Callable[..., tuple[int, str, str]]) -> 
     assert code == 0
     assert "targets.npz" in text
     assert "clips.csv" in text
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_fits_80_columns(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a wide terminal makes it no wider
+    code, text, _ = run(*command.split(), "--help")
+    assert code == 0
+    assert max(map(len, text.splitlines())) in range(60, 81)
+    assert "<" not in text  # the library's names of types
 
 
 def test_settings() -> None:
@@ -122,11 +133,40 @@ def test_a_package_that_is_missing_is_one_line(
     def without(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(cli, "app", lambda: without("tensorboard"))
+    monkeypatch.setattr(cli, "app", lambda *_, **__: without("tensorboard"))
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 1
     assert capsys.readouterr().err == "trainer: tensorboard is missing: pip install 'streamtag[train]'\n"
-    monkeypatch.setattr(cli, "app", lambda: without("trainer.nowhere"))  # the control: a defect of ours is none of that
+    monkeypatch.setattr(
+        cli, "app", lambda *_, **__: without("trainer.nowhere")
+    )  # the control: a defect of ours is none of that
     with pytest.raises(ModuleNotFoundError):
         cli.main()
+
+
+@pytest.mark.parametrize(
+    ("words", "line", "hint"),
+    [
+        ("trian x", "trainer: trian: no such command; did you mean train?", "python -m trainer --help"),
+        ("train", "trainer train: FOLDER is missing", "python -m trainer train --help"),
+        (
+            "train x --out y --set rate",
+            "trainer train: --set rate: not NAME=VALUE with",
+            "python -m trainer train --help",
+        ),
+        (
+            "train x --out y --seed q",
+            "trainer train: --seed q: must be a whole number",
+            "python -m trainer train --help",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_a_hint(
+    run: Callable[..., tuple[int, str, str]], words: str, line: str, hint: str
+) -> None:
+    code, out, err = run(*words.split())
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert first.startswith(line)
+    assert second == f"try: {hint}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamtag.errors import SpecError
+from streamtag.errors import OutputError, SpecError
 from trainer import reproduce
 from trainer.data.manifest import Manifest
 from trainer.evaluate.figures import Options
@@ -79,7 +79,7 @@ def test_results_of_other_settings_are_refused_with_the_difference(
     tmp_path: Path, config: reproduce.ReproduceConfig
 ) -> None:
     list(reproduce.run_tasks(make_tasks(tmp_path)[:1], config))
-    with pytest.raises(SpecError, match=r"trained with rate = 0.01, not 0.02"):
+    with pytest.raises(OutputError, match=r"trained with rate = 0.01, not 0.02"):
         make_tasks(tmp_path, [*SMALL, "rate=0.02"])[0].result()
 
 
@@ -88,7 +88,7 @@ def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
 ) -> None:
     next(reproduce.run_tasks(make_tasks(tmp_path)[1:2], config))
     begun = make_tasks(tmp_path, [*SMALL, "rate=0.02"])
-    with pytest.raises(SpecError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
+    with pytest.raises(OutputError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
         list(reproduce.run_tasks(begun, config))
     assert not (tmp_path / NAMES[0]).exists()
 
@@ -96,10 +96,10 @@ def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
 def test_other_passes_than_the_runs_began_with_are_refused(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
     tasks = make_tasks(tmp_path)[:2]
     list(reproduce.run_tasks(tasks[:1], config))  # finished
-    with pytest.raises(SpecError, match=r"GRU.seed-1: was begun with passes = 0, not 1"):
+    with pytest.raises(OutputError, match=r"GRU.seed-1: was begun with passes = 0, not 1"):
         list(reproduce.run_tasks(tasks, replace(config, passes=1)))
     next(reproduce.run_tasks(tasks[1:], config))  # begun
-    with pytest.raises(SpecError, match=r"LSTM.seed-1: was begun with passes = 0, not 1"):
+    with pytest.raises(OutputError, match=r"LSTM.seed-1: was begun with passes = 0, not 1"):
         list(reproduce.run_tasks(tasks[1:], replace(config, passes=1)))
 
 

@@ -36,7 +36,7 @@ def command(
     """
     from rich.console import Console
 
-    from streamtag.errors import SpecError
+    from streamtag.errors import ManifestError, SpecError
     from streamtag.model.model_file import save_tagger
     from trainer import export
     from trainer.commands.tables import print_concepts, print_result
@@ -48,8 +48,8 @@ def command(
 
     if bool(tracks) != bool(fold):
         raise SpecError("export: --tracks needs one --fold RUN for each fold, and --fold needs --tracks")
-    data = decodable(read_dataset(folder or Path(read_json(run / SOURCE, SpecError)["data"])))
-    words = read_json(card, SpecError) if card else {}
+    data = decodable(read_dataset(folder or Path(read_json(run / SOURCE, ManifestError)["data"])))
+    words = read_json(card, ManifestError) if card else {}
     tagger = export.build(run, data, words, average or [])
     evaluated = from_tagger(tagger, data, model.stem)
     with Console(stderr=True).status("hearing the split") as status:

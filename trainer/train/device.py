@@ -7,13 +7,14 @@ from functools import lru_cache
 
 import torch
 
-from streamtag.errors import DeviceError
+from streamtag.errors import DeviceError, SpecError
 
 
 def open_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; of several GPUs that of this process. Raises DeviceError."""
+    """Return the device for `auto`, `cpu` or `cuda`; of several GPUs that of this process. Raises
+    DeviceError without a GPU, SpecError for another name."""
     if name not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda")
+        raise SpecError(f"device {name!r}: not one of auto, cpu, cuda")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise DeviceError("device cuda: no GPU that this torch can use")

@@ -9,6 +9,8 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import as_command
+from streamtag.cli.options import option
+from streamtag.cli.program import Section
 
 
 class Benchmark(StrEnum):
@@ -26,19 +28,21 @@ def bench(
     what: Annotated[
         Benchmark,
         typer.Argument(
+            metavar="all|live|streams",
             help="all: front end, hop and file; live: latency and cost of a stream with subscribers; "
-            "streams: how many live streams this machine can process."
+            "streams: how many live streams this machine can process.",
         ),
     ] = Benchmark.all,
     as_json: options.JsonObject = False,
     seconds: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--seconds",
-            metavar="SECONDS",
+            "SECONDS",
+            "Seconds of sound in each part of `live` (60) or each trial of `streams` (10).",
+            section=Section.general,
             min=10,
             max=86_400,
-            help="Seconds of sound in each part of `live` (60) or each trial of `streams` (10).",
         ),
     ] = None,
     model: options.Model = None,

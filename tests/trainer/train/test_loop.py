@@ -189,9 +189,9 @@ def test_scores_after_3_s_are_those_of_evaluation(
 
 def test_other_settings_are_refused_with_the_difference(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     Run(tmp_path, small, data)
-    with pytest.raises(SpecError, match=r"other settings \(rate = 0.01, not 0.5\)"):
+    with pytest.raises(OutputError, match=r"other settings \(rate = 0.01, not 0.5\)"):
         Run(tmp_path, replace(small, rate=0.5), data)
-    with pytest.raises(SpecError, match="system = Scat-2L-32H-GRU, not Scat-2L-32H-LSTM"):
+    with pytest.raises(OutputError, match="system = Scat-2L-32H-GRU, not Scat-2L-32H-LSTM"):
         Run(tmp_path, replace(small, system="Scat-2L-32H-LSTM"), data)
 
 
