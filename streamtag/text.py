@@ -6,7 +6,9 @@ import os
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address
-from math import floor
+from math import ceil, floor
+
+TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seconds
 
 
 def plural(count: int, noun: str) -> str:
@@ -22,6 +24,11 @@ def format_time(seconds: float) -> str:
 def format_length(seconds: float) -> str:
     """Return the length of a song or stream, to the nearest second: `1:13`, or `1:02:03` from one hour on."""
     return _clock(max(0, floor(seconds + 0.5)))
+
+
+def time_step(shortest_s: float) -> float:
+    """Return the shortest round time that is at least this long [s], for the marks of a time axis."""
+    return next((step for step in TIME_STEPS if step >= shortest_s), 3600.0 * ceil(shortest_s / 3600))
 
 
 def _clock(whole: int) -> str:

@@ -23,6 +23,7 @@ SEVERAL = "With several inputs one file each, named F-<name>."
 EPILOG = f"""\b
 Examples:
   streamtag file song.mp3
+  streamtag file music/                              a line for each file
   streamtag file "music/**/*.flac" --csv tags.csv --plot tags.png
   streamtag file song.mp3 --realtime --serve 8765    # http://127.0.0.1:8765/
   streamtag file talk.mp4 --labels talk.txt --tags "male voice,female voice"
@@ -43,6 +44,10 @@ def file(
             show_default=False,
         ),
     ],
+    table: Annotated[
+        bool, typer.Option("--table", help="Print the table of each input, where there are several.")
+    ] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Print only a line for each input, no table.")] = False,
     json: options.JsonLines = False,
     csv: Annotated[
         Path | None,
@@ -76,8 +81,8 @@ def file(
         option(
             "--top",
             "N",
-            "Only the N strongest: in the table (10 by default), the picture, and of the tags and concepts of each JSON"
-            " frame and summary (all by default). Does not apply to --csv and --labels.",
+            "Only the N strongest: in the table, the picture, and of the tags and concepts of each JSON frame and"
+            " summary. Does not apply to --csv and --labels.",
             min=1,
             section=Section.shown,
         ),
@@ -117,8 +122,12 @@ def file(
 
     Shown are concepts: groups of tags that mean the same. --tags all shows the tags themselves. Messages (--json) hold
     both, --csv the tags. On a terminal the strongest are shown while the sound is read; the results follow on standard
-    output.
+    output: a line with what is present in the sound and, for a single input, a table.
     """
+    if table and summary:
+        raise typer.BadParameter("--table and --summary exclude each other")
+    if json and (table or summary):
+        raise typer.BadParameter("--json prints messages only: leave out --table and --summary")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from rich.console import Console
@@ -150,6 +159,9 @@ def file(
                 reporter.error(error)
             return
 
+        def confirm(path: Path) -> None:
+            reporter.note(f"wrote {path}")
+
         tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
         with ExitStack() as resources:
             sinks: list[Sink] = []  # the view comes first: it erases itself before a result is printed
@@ -157,13 +169,15 @@ def file(
                 view = FileProgressView(Console(stderr=True, highlight=False), selection)
                 resources.callback(view.close)
                 sinks.append(view)
-            sinks.append(JsonLines(sys.stdout, selection) if json else SummaryTable(sys.stdout, selection))
+            with_table = table or (len(paths) == 1 and not summary)
+            printed = SummaryTable(sys.stdout, selection, table=with_table)
+            sinks.append(JsonLines(sys.stdout, selection) if json else printed)
             if csv is not None:
-                sinks.append(resources.enter_context(CsvFile(csv, selection)))
+                sinks.append(resources.enter_context(CsvFile(csv, selection, confirm)))
             if label_paths:
-                sinks.append(LabelTrack(label_paths, selection))
+                sinks.append(LabelTrack(label_paths, selection, confirm))
             if plot_paths:
-                sinks.append(Tagogram(plot_paths, selection))
+                sinks.append(Tagogram(plot_paths, selection, confirm))
             if server is not None:
                 sinks.append(CallbackSink(start_server(server, greeting, reporter, resources).publish))
             if json:

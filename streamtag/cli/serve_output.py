@@ -13,7 +13,7 @@ from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SinkGroup
 from streamtag.terminal.console_queue import ConsoleQueue
 from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
-from streamtag.text import format_time, plural
+from streamtag.text import format_length, format_time, plural
 
 
 def open_table(console: Console, server: ServerThread, scheduler: Scheduler, selection: Selection) -> StreamsTable:
@@ -35,7 +35,7 @@ def write_queued(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], No
         sinks.publish(message)
         if isinstance(message, End):
             frames = plural(message.frames, "frame")
-            note(f"{message.stream}: ended after {format_time(message.seconds)}, {frames}")
+            note(f"{message.stream}: ended after {format_length(message.seconds)}, {frames}")
         elif isinstance(message, Gap):
             note(f"{message.stream}: {message.lost_s:.2f} s of audio lost at {format_time(message.start)}")
         elif isinstance(message, Error) and message.stream is not None:

@@ -186,6 +186,10 @@ class EventDetectorBank:
         current = np.where(self._on[row], np.maximum(0.0, time_s - self._since[row]), 0.0)
         return np.asarray(self._present[row] + current)
 
+    def on(self, row: int) -> NDArray[np.bool_]:
+        """Return whether each concept is on now [K]."""
+        return np.array(self._on[row])
+
     def frames(self, row: int) -> int:
         """Return the number of frames so far."""
         return int(self._frames[row])
@@ -244,6 +248,11 @@ class EventDetector:
     def present_s(self, time_s: float) -> Floats:
         """Return for how many seconds each was on until time_s, which follows the last frame [C]."""
         return self._bank.present_s(self._row, time_s)
+
+    @property
+    def on(self) -> NDArray[np.bool_]:
+        """Whether each is on now [C]."""
+        return self._bank.on(self._row)
 
     def close(self, time_s: float) -> list[TagEvent]:
         """End the stream at time_s and return an "off" event for whatever is on. The next frame starts anew."""

@@ -51,24 +51,45 @@ def category_rank(category: str) -> int:
     return CATEGORIES.index(category) if category in CATEGORIES else len(CATEGORIES)
 
 
-def selected_present(timeline: Timeline, selection: Selection) -> list[int]:
+def present_seconds(timeline: Timeline, selection: Selection) -> Floats:
+    """Return for how many seconds each label was on in a complete timeline [P + K].
+
+    Tags have no events: where any is chosen, the timeline's rows are run through an event detector.
+    """
+    count = len(selection.tags)
+    if selection.chosen[0] >= count:
+        return timeline.present_s
+    detector = EventDetector(selection.tags, selection.tag_thresholds)
+    for probs, time in zip(timeline.probs[:, :count], timeline.times.tolist(), strict=True):
+        detector.update(probs, time)
+    return np.concatenate((detector.present_s(timeline.end_s), timeline.present_s[count:]))
+
+
+def selected_present(timeline: Timeline, selection: Selection, present_s: Floats) -> list[int]:
     """Return the chosen columns that are present in a complete timeline, in the order of present_columns.
 
-    The tags have no events: where any is chosen, the timeline's rows are run through an event detector.
+    present_s: from present_seconds.
     """
-    present_s, tags, chosen = timeline.present_s, selection.tags, set(selection.chosen)
-    if selection.chosen[0] < len(tags):
-        detector = EventDetector(tags, selection.tag_thresholds)
-        for probs, time in zip(timeline.probs[:, : len(tags)], timeline.times.tolist(), strict=True):
-            detector.update(probs, time)
-        present_s = np.concatenate((detector.present_s(timeline.end_s), present_s[len(tags) :]))
-    labels, categories, means = selection.labels, selection.categories, timeline.means
-    return [n for n in present_columns(labels, categories, present_s, means, timeline.seconds) if n in chosen]
+    labels, categories, chosen = selection.labels, selection.categories, set(selection.chosen)
+    found = present_columns(labels, categories, present_s, timeline.means, timeline.seconds)
+    return [column for column in found if column in chosen]
 
 
-def timeline_verdict(timeline: Timeline, selection: Selection) -> Verdict:
-    """Return the chosen labels that are present in a complete timeline."""
-    return group_names(selected_present(timeline, selection), selection.labels, selection.categories)
+def on_over_time(timeline: Timeline, selection: Selection, columns: Sequence[int]) -> NDArray[np.bool_]:
+    """Return whether each of the columns was on at each row of a timeline [rows, columns]."""
+    thresholds = (*selection.tag_thresholds, *selection.concept_thresholds)
+    detector = EventDetector([selection.labels[n] for n in columns], [thresholds[n] for n in columns])
+    probs = timeline.probs[:, list(columns)]
+    result = np.zeros(probs.shape, np.bool_)
+    for row, time, is_on in zip(probs, timeline.times.tolist(), result, strict=True):
+        detector.update(row, time)
+        is_on[:] = detector.on
+    return result
+
+
+def format_verdict(verdict: Verdict) -> str:
+    """Return a verdict in one line, such as `guitar, strings; techno; no vocals`."""
+    return "; ".join(", ".join(names) for names in verdict.values()) or "nothing certain"
 
 
 def end_verdict(end: End, selection: Selection) -> Verdict:

@@ -111,7 +111,7 @@ class Timeline:
         return self._sums / max(1, self._frames)
 
 
-def interval_means(values: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+def interval_means(values: NDArray[np.floating] | NDArray[np.bool_], count: int) -> NDArray[np.float64]:
     """Return the means of `count` equal intervals of values [F]; fewer where F is smaller."""
     count = min(count, len(values))
     if count == 0:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from streamtag.inference.events import EventDetector
+from streamtag.inference.presence import on_over_time
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile
-from streamtag.sinks.base import Sink
+from streamtag.sinks.base import Sink, ignore_path
 
 
 @dataclass(frozen=True, order=True)
@@ -35,29 +35,25 @@ def find_labels(timeline: Timeline, selection: Selection) -> list[Label]:
     Calculated from the frames, since the events of messages are about concepts only. The timeline is complete and has
     one row per frame.
     """
-    columns = np.array(selection.chosen)
-    thresholds = (*selection.tag_thresholds, *selection.concept_thresholds)
-    detector = EventDetector(selection.names, [thresholds[column] for column in columns])
-    events = []
-    for probs, time in zip(timeline.probs[:, columns], timeline.times.tolist(), strict=True):
-        events += detector.update(probs, time)
-    events += detector.close(timeline.end_s)
-    started: dict[str, float] = {}
+    on = on_over_time(timeline, selection, selection.chosen)
+    times = np.append(np.maximum(0.0, timeline.times), timeline.end_s).tolist()
     labels = []
-    for name, state, time in events:
-        if state == "on":
-            started[name] = max(0.0, time)
-        else:
-            start = started.pop(name)
-            labels.append(Label(start, max(start, time), name))
+    for name, is_on in zip(selection.names, on.T, strict=True):
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], is_on, [False])))).tolist()
+        for first, after in zip(edges[::2], edges[1::2], strict=True):
+            labels.append(Label(times[first], max(times[first], times[after]), name))
     return sorted(labels)
 
 
 class LabelTrack(Sink):
-    """Writes one file per stream when it ends. paths: the file of each stream, by the stream's name."""
+    """Writes one file per stream when it ends."""
 
-    def __init__(self, paths: Mapping[str, Path], selection: Selection) -> None:
+    def __init__(
+        self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
+    ) -> None:
+        """paths: the file of each stream, by the stream's name. on_written: called with each complete file."""
         self._paths = paths
+        self._on_written = on_written
         self._selection = selection
         self._timeline = Timeline("", selection.labels)
 
@@ -66,5 +62,7 @@ class LabelTrack(Sink):
 
     def write(self, message: Message) -> None:
         if isinstance(message, End):
-            with AtomicFile(self._paths[message.stream]) as output:
+            path = self._paths[message.stream]
+            with AtomicFile(path) as output:
                 output.file.writelines(map(str, find_labels(self._timeline, self._selection)))
+            self._on_written(path)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import Message
+
+
+def ignore_path(path: Path) -> None:
+    """Do nothing, where nobody is to be told that a file was written."""
 
 
 class Sink(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,7 @@ from streamtag.audio.source import Closing
 from streamtag.protocol.messages import DECIMALS, TIME_DECIMALS, Frame, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile, cannot_write
-from streamtag.sinks.base import Sink
+from streamtag.sinks.base import Sink, ignore_path
 
 COLUMNS = ("stream", "time", "start", "end")
 
@@ -23,8 +24,9 @@ class CsvFile(Closing, Sink):
     file is moved into its place when it is closed, and discarded after an error other than BrokenPipeError.
     """
 
-    def __init__(self, path: Path, selection: Selection) -> None:
-        """Raises OutputError if the file cannot be written."""
+    def __init__(self, path: Path, selection: Selection, on_written: Callable[[Path], None] = ignore_path) -> None:
+        """on_written: called with the path when the file is complete. Raises OutputError if it cannot be written."""
+        self._on_written = on_written
         self._output = AtomicFile(path)
         self._writer: Any = csv.writer(self._output.file, lineterminator="\n")
         self._tags = selection.sent_tags
@@ -33,12 +35,14 @@ class CsvFile(Closing, Sink):
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
             centre = (message.start + message.end) / 2
-            times = (f"{value:.{TIME_DECIMALS}f}" for value in (centre, message.start, message.end))
+            # Before the stream's beginning there is nothing that a reader could look up.
+            times = (f"{max(0.0, value):.{TIME_DECIMALS}f}" for value in (centre, message.start, message.end))
             probs = (f"{message.tags[tag]:.{DECIMALS}f}" for tag in self._tags)
             self._write_row((message.stream, *times, *probs))
 
     def close(self) -> None:
         self._output.commit()
+        self._on_written(self._output.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

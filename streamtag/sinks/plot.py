@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
+from streamtag.inference.presence import format_verdict, group_names, present_seconds, selected_present
 from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
 from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile
 from streamtag.sinks.audacity import Label, find_labels
-from streamtag.sinks.base import Sink
-from streamtag.text import format_time
+from streamtag.sinks.base import Sink, ignore_path
+from streamtag.text import format_length, format_time, time_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,18 +34,20 @@ BACKGROUND, FOREGROUND, FAINT, PRESENT = "#0d0d14", "#e8e6e3", "#8b8894", "#7ce0
 FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic", "Noto Sans")
 COLOURS = "inferno"  # perceptually uniform
 GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilities of rare tags out of the dark
-TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seconds
 
 
 class Tagogram(Sink):
     """Draws one picture per stream when it ends. paths: its file, by the stream's name."""
 
-    def __init__(self, paths: Mapping[str, Path], selection: Selection) -> None:
-        """Raises SpecError if a path's suffix is not a supported format."""
+    def __init__(
+        self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
+    ) -> None:
+        """on_written: called with each picture's path. Raises SpecError if a path's suffix is no supported format."""
         for path in paths.values():
             check_format(path)
         self._paths = paths
         self._selection = selection
+        self._on_written = on_written
         self._timeline = Timeline("", selection.labels)
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
@@ -56,6 +59,7 @@ class Tagogram(Sink):
             labels = find_labels(self._timeline, self._selection)
             with AtomicFile(path) as output:
                 output.file.buffer.write(draw(self._timeline, labels, self._selection, path.suffix[1:].lower()))
+            self._on_written(path)
 
 
 def check_format(path: Path) -> None:
@@ -85,18 +89,21 @@ def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) ->
     from matplotlib.figure import Figure
 
     order = selection.strongest(timeline.means, MAX_ROWS)
+    present = selected_present(timeline, selection, present_seconds(timeline, selection))
     height = TOP + BOTTOM + ROW_HEIGHT * len(order)
     result = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=BACKGROUND)
     top, left, right = 1 - TOP / height, LEFT / WIDTH, 1 - RIGHT / WIDTH
     sides = {"left": left, "right": right, "top": top, "bottom": BOTTOM / height}
     grid = result.add_gridspec(1, 2, width_ratios=(7.0, 1.0), wspace=0.02, **sides)
     image = _draw_timeline(result.add_subplot(grid[0, 0], facecolor=BACKGROUND), timeline, labels, order)
-    _draw_means(result.add_subplot(grid[0, 1], facecolor=BACKGROUND), timeline, selection, order)
+    _draw_means(result.add_subplot(grid[0, 1], facecolor=BACKGROUND), timeline, present, order)
     text: dict[str, Any] = {"x": left, "va": "baseline"}
     result.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=FOREGROUND, size=22, weight="bold", **text)
-    result.text(y=top + 0.2 / height, s=format_time(timeline.seconds), color=FAINT, size=12, **text)
-    legend = f"underlined: where a {selection.kind} counts as present"
-    result.text(left + 0.05, top + 0.2 / height, legend, color=PRESENT, size=12, va="baseline")
+    result.text(y=top + 0.2 / height, s=format_length(timeline.seconds), color=FAINT, size=12, **text)
+    names = format_verdict(group_names(present, selection.labels, selection.categories))
+    result.text(left + 0.05, top + 0.2 / height, _shortened(names, 110), color=PRESENT, size=12, va="baseline")
+    legend = f"underlined: where a {selection.kind} is present; green mean: present in the whole"
+    result.text(left, 0.2 / height, legend, color=FAINT, size=11, va="baseline")
     scale = result.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
     result.colorbar(image, cax=scale, orientation="horizontal", ticks=SCALE_TICKS, format="%g")
     scale.set_frame_on(False)
@@ -131,7 +138,7 @@ def _draw_timeline(axes: Axes, timeline: Timeline, labels: Sequence[Label], orde
     return image
 
 
-def _draw_means(axes: Axes, timeline: Timeline, selection: Selection, order: list[int]) -> None:
+def _draw_means(axes: Axes, timeline: Timeline, present: list[int], order: list[int]) -> None:
     from matplotlib import colormaps
 
     means = timeline.means[order]
@@ -139,8 +146,8 @@ def _draw_means(axes: Axes, timeline: Timeline, selection: Selection, order: lis
     colours = colormaps[COLOURS](0.2 + 0.8 * means**GAMMA)
     axes.barh(range(len(order)), means, height=0.62, color=colours)
     for row, (index, mean) in enumerate(zip(order, means, strict=True)):
-        present = mean >= selection.thresholds[index]
-        axes.text(mean + 0.04, row, f"{mean:.2f}", va="center", size=11, color=PRESENT if present else FAINT)
+        colour = PRESENT if index in present else FAINT
+        axes.text(mean + 0.04, row, f"{mean:.2f}", va="center", size=11, color=colour)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlim(0, 1.25)
     axes.set_axis_off()
@@ -158,8 +165,7 @@ def resample_columns(probs: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def time_ticks(start: float, end: float) -> NDArray[np.float64]:
     """Return round times from `start` to `end` seconds, at most about twelve."""
-    length = end - start
-    step = float(next((step for step in TICK_STEPS if length / step <= 12), 3600 * np.ceil(length / 3600 / 12)))
+    step = time_step((end - start) / 12)
     return np.arange(np.ceil(start / step) * step, end + 1e-9, step)
 
 

@@ -16,7 +16,7 @@ from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.widgets import DIM_STYLE, MAX_WIDTH, Smoother, bar, glyphs_for, open_live
-from streamtag.text import format_time
+from streamtag.text import format_length, format_time
 
 REDRAWS_PER_S = 8
 MAX_BARS = 10  # without --top
@@ -51,7 +51,7 @@ class Progress:
     def __str__(self) -> str:
         text = format_time(self.position_s)
         if self.duration_s is not None:
-            text += f" / {format_time(max(self.duration_s, self.position_s))}"
+            text += f" / {format_length(max(self.duration_s, self.position_s))}"
         if self.position_s > 0:
             text += f"  {self.speed:.{0 if self.speed >= 10 else 1}f} x real time"
             if self.remaining_s is not None:

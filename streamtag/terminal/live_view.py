@@ -122,7 +122,9 @@ def _bars(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, row
         line.append(f"  {value:.2f}", style)
         if cells:
             line.append("  ")
-            line.append_text(sparkline(view.history[-cells:, index], threshold, glyphs))
+            line.append_text(
+                sparkline(view.history[-cells:, index], view.history[-cells:, index] >= threshold, threshold, glyphs)
+            )
         line.truncate(width)
         yield line
 

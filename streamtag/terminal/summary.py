@@ -1,69 +1,46 @@
-"""The summary of a stream as a table: plain text in a pipe, colours on a terminal."""
+"""The summary of a stream: its verdict in one line, and a table. Plain text in a pipe, colours on a terminal."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from math import ceil
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
+from streamtag.inference.presence import (
+    category_rank,
+    format_verdict,
+    group_names,
+    on_over_time,
+    present_seconds,
+    selected_present,
+)
+from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.widgets import DIM_STYLE, glyphs_for, sparkline
-from streamtag.text import format_time, plural
+from streamtag.terminal.summary_table import Row, table_lines
+from streamtag.terminal.widgets import DIM_STYLE, glyphs_for
+from streamtag.text import format_length
 
-MAX_ROWS = 10  # without --top
-CELLS = 30  # of a sparkline
-PRESENT_STYLE = "bold green"
+MIN_ROWS = 10  # without --top, where the terminal has room
+MAX_ROWS = 100  # in a pipe
+OTHER_LINES = 5  # of the terminal, beside the verdict: header, time axis, legend, a blank line and the prompt
 PIPE_WIDTH = 100  # characters; nothing wraps or is cut below it
 
 
-@dataclass(frozen=True)
-class Row:
-    """One concept or tag over a whole stream. over_time: mean probabilities of up to CELLS equal intervals."""
-
-    name: str
-    mean: float
-    peak: float
-    peak_time: float
-    threshold: float
-    over_time: NDArray[np.float64]
-
-    @property
-    def is_present(self) -> bool:
-        return self.mean >= self.threshold
-
-
-def rows(timeline: Timeline, selection: Selection) -> list[Row]:
-    """Return the strongest labels by mean, strongest first; none if there are no frames."""
-    if not len(timeline):
-        return []
-    means = timeline.means
-    return [
-        Row(
-            name=timeline.labels[index],
-            mean=float(means[index]),
-            peak=float(timeline.peaks[index]),
-            peak_time=float(timeline.peak_times[index]),
-            threshold=selection.thresholds[index],
-            over_time=interval_means(timeline.probs[:, index], CELLS),
-        )
-        for index in selection.strongest(means, MAX_ROWS)
-    ]
-
-
 class SummaryTable:
-    """A sink that prints the table of each stream when it ends, and marks what reaches its threshold in the mean."""
+    """A sink that prints the verdict of each stream in one line when it ends, and a table of what led to it."""
 
-    def __init__(self, file: TextIO, selection: Selection) -> None:
+    def __init__(self, file: TextIO, selection: Selection, *, table: bool = True) -> None:
+        """table: whether the table follows the line."""
         self._console = results_console(file)
+        self._is_terminal = file.isatty()
         self._selection = selection
+        self._has_table = table
         self._timeline = Timeline("", selection.labels)
         self._glyphs = glyphs_for(file.encoding)
 
@@ -71,31 +48,55 @@ class SummaryTable:
         self._timeline = timeline
 
     def write(self, message: Message) -> None:
-        if isinstance(message, End):
-            frames = plural(message.frames, "frame")
-            figures = f"  {format_time(message.seconds)}  {frames}"
-            self._console.print(Text.assemble((message.stream, "bold"), (figures, DIM_STYLE)), soft_wrap=True)
-            if message.frames:
-                self._console.print(self._table())
+        if not isinstance(message, End):
+            return
+        timeline, selection = self._timeline, self._selection
+        present_s = present_seconds(timeline, selection)
+        present = selected_present(timeline, selection, present_s)
+        verdict = format_verdict(group_names(present, selection.labels, selection.categories))
+        length = (f"  {format_length(message.seconds)}  ", DIM_STYLE)
+        line = Text.assemble((message.stream, "bold"), length, verdict)
+        self._console.print(line, soft_wrap=True)
+        if self._has_table and message.frames:
+            width, height = self._console.size
+            room = max(1, height - OTHER_LINES - ceil(line.cell_len / width)) if self._is_terminal else MAX_ROWS
+            rows = make_rows(timeline, selection, present, present_s, room)
+            for line in table_lines(rows, timeline.start_s, timeline.end_s, selection.kind, width, self._glyphs):
+                self._console.print(line, soft_wrap=True)
             self._console.print()
 
     def close(self) -> None:
         pass
 
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=DIM_STYLE)
-        table.add_column("")
-        table.add_column(self._selection.kind, no_wrap=True)
-        for name in ("mean", "max", "at"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("over time", no_wrap=True)
-        for row in rows(self._timeline, self._selection):
-            style = PRESENT_STYLE if row.is_present else ""
-            mark = Text("*" if row.is_present else " ", style)
-            numbers = (f"{row.mean:.2f}", f"{row.peak:.2f}", format_time(row.peak_time))
-            over_time = sparkline(row.over_time, row.threshold, self._glyphs, DIM_STYLE)
-            table.add_row(mark, Text(row.name, style), *(Text(number, style) for number in numbers), over_time)
-        return table
+
+def make_rows(
+    timeline: Timeline, selection: Selection, present: list[int], present_s: NDArray[np.floating], max_rows: int
+) -> list[Row]:
+    """Return the rows of the table, by category and strongest first.
+
+    With --top as many as it says; else what was on at some time, at least MIN_ROWS and at most max_rows. What is
+    present in the stream has precedence, then what was on, then what is strong.
+    """
+    means = timeline.means
+    order = sorted(selection.chosen, key=lambda n: (n not in present, present_s[n] <= 0, -means[n]))
+    count = selection.top or min(max_rows, max(MIN_ROWS, int((present_s[order] > 0).sum())))
+    columns = sorted(order[:count], key=lambda n: (category_rank(selection.categories[n]), -means[n]))
+    on = on_over_time(timeline, selection, columns)
+    return [
+        Row(
+            name=timeline.labels[column],
+            category=selection.categories[column],
+            is_present=column in present,
+            share=float(present_s[column] / max(timeline.seconds, 1e-9)),
+            mean=float(means[column]),
+            peak=float(timeline.peaks[column]),
+            peak_time=float(timeline.peak_times[column]),
+            threshold=selection.thresholds[column],
+            over_time=timeline.probs[:, column],
+            is_on=on[:, place],
+        )
+        for place, column in enumerate(columns)
+    ]
 
 
 class ResultsConsole(Console):

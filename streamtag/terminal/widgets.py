@@ -79,10 +79,19 @@ def bar(value: float, threshold: float, width: int, glyphs: Glyphs = UNICODE) ->
     return text
 
 
+def category_title(category: str) -> str:
+    """Return what a category is called above its concepts."""
+    return {"instrument": "instruments", "mood": "mood and tempo", "": "other"}.get(category, category)
+
+
 def sparkline(
-    values: NDArray[np.floating], threshold: float, glyphs: Glyphs = UNICODE, off_style: str = OFF_STYLE
+    values: NDArray[np.floating],
+    is_on: NDArray[np.bool_],
+    threshold: float,
+    glyphs: Glyphs = UNICODE,
+    off_style: str = OFF_STYLE,
 ) -> Text:
-    """Return one character per probability in values [C]; blank where it is NaN.
+    """Return one character per probability in values [C], coloured where it is on; blank where it is NaN.
 
     The tallest cell is the largest value or the threshold, so that a weak tag never looks like a strong one.
     """
@@ -91,8 +100,8 @@ def sparkline(
     full = max(min(threshold, 1.0), float(heights.max(initial=0.0)), 1e-9)
     steps = np.clip(heights / full * len(glyphs.heights), 0, len(glyphs.heights) - 1).astype(int)
     text = Text()
-    for step, known, is_on in zip(steps.tolist(), is_known.tolist(), (heights >= threshold).tolist(), strict=True):
-        text.append(glyphs.heights[step] if known else " ", ON_STYLE if known and is_on else off_style)
+    for step, known, on in zip(steps.tolist(), is_known.tolist(), is_on.tolist(), strict=True):
+        text.append(glyphs.heights[step] if known else " ", ON_STYLE if known and on else off_style)
     return text
 
 

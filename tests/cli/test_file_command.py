@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -30,31 +31,49 @@ def _messages(lines: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def _marks(answer: Answer) -> dict[str, bool]:
+    """Return the names in the only table, and whether each is marked."""
+    heads = [line[: match.start()] for line in answer.lines if (match := re.search(r" +\d+%  ", line))]
+    return {head.split("  ")[-1].strip("* "): "*" in head for head in heads}
+
+
 def test_a_pipe_gets_one_plain_table_a_stream_and_nothing_else(streamtag: Run, make_sound: MakeSound) -> None:
-    answer = streamtag("file", make_sound("a.wav", 5), make_sound("b.mp3", 3), "--top", "4")
+    answer = streamtag("file", make_sound("a.wav", 5), make_sound("b.mp3", 3), "--top", "4", "--table")
     assert answer.code == 0
     assert answer.err == ""
     assert "\x1b" not in answer.out
     first, second, tail = answer.out.split("\n\n")
-    assert first.splitlines()[0] == "a.wav  0:05  20 frames"
-    assert second.startswith("b.mp3  0:0")
-    assert len(first.splitlines()) == 2 + 4
+    assert first.startswith("a.wav  0:05  ")
+    assert second.startswith("b.mp3  0:03  ")
+    assert len(first.splitlines()) == 2 + 4 + 2
     assert tail == ""
+
+
+def test_the_verdict_is_a_line_and_the_table_of_a_single_input_follows(streamtag: Run, make_sound: MakeSound) -> None:
+    one, two = make_sound("a.wav", 2), make_sound("b.wav", 2)
+    both = streamtag("file", one, two, "--concepts", "guitar,male vocal,tag 05", "--threshold", "0.0001")
+    assert both.lines == ["a.wav  0:02  guitar; male vocal; tag 05", "b.wav  0:02  guitar; male vocal; tag 05"]
+    single = streamtag("file", one, "--concepts", "guitar,male vocal,tag 05", "--threshold", "0.9999")
+    assert single.lines[0] == "a.wav  0:02  nothing certain"
+    assert _marks(single) == dict.fromkeys(("guitar", "male vocal", "tag 05"), False)
+    assert streamtag("file", one, "--summary", "--threshold", "0.9999").out == "a.wav  0:02  nothing certain\n"
+
+
+@pytest.mark.parametrize("arguments", [("--table", "--summary"), ("--json", "--table"), ("--json", "--summary")])
+def test_contradicting_outputs_are_wrong_usage(
+    streamtag: Run, make_sound: MakeSound, arguments: tuple[str, ...]
+) -> None:
+    answer = streamtag("file", make_sound(), *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert "--table" in answer.err
 
 
 def test_tags_and_threshold_choose_and_mark(streamtag: Run, make_sound: MakeSound) -> None:
     path = make_sound()
     low = streamtag("file", path, "--tags", "Guitar, male vocal", "--threshold", "0.0001")
     high = streamtag("file", path, "--tags", "Guitar, male vocal", "--threshold", "0.9999")
-    names = sorted(" ".join(line.replace("*", " ").split()[:-4]) for line in low.lines[2:4])
-    assert names == ["guitar", "male vocal"]
-    assert [line[0] for line in low.lines[2:4]] == ["*", "*"]
-    assert [line[0] for line in high.lines[2:4]] == [" ", " "]
-
-
-def _names(answer: Answer) -> set[str]:
-    """Return the first column of the only table."""
-    return {" ".join(line.replace("*", " ").split()[:-4]) for line in answer.lines[2:-1]}
+    assert _marks(low) == {"guitar": True, "male vocal": True}
+    assert _marks(high) == {"guitar": False, "male vocal": False}
 
 
 def test_concepts_are_shown_unless_tags_are_chosen(
@@ -67,16 +86,15 @@ def test_concepts_are_shown_unless_tags_are_chosen(
 
     path, names = make_sound(seconds=8), {concept.name for concept in CONCEPTS}
     shown = run("--labels", tmp_path / "concepts.txt", "--csv", tmp_path / "tags.csv", "--threshold", "0.0001")
-    assert shown.lines[1].split()[:2] == ["concept", "mean"]
-    assert _names(shown) == names
-    assert [line[0] for line in shown.lines[2:-1]].count("*") == 2  # never the one without evidence
+    assert shown.lines[1].split()[:3] == ["concept", "on", "mean"]
+    assert _marks(shown) == {name: name != "rare" for name in names}  # for which there is no evidence
     assert len(rows(tmp_path / "tags.csv")[0]) == 4 + 50
     labels = {line.split("\t")[2] for line in (tmp_path / "concepts.txt").read_text().splitlines()}
     assert labels == names - {"rare"}
-    assert _names(run("--concepts", "Rare,guitar")) == {"rare", "guitar"}
+    assert set(_marks(run("--concepts", "Rare,guitar"))) == {"rare", "guitar"}
     both = run("--tags", "all", "--top", "50", "--labels", tmp_path / "tags.txt", "--threshold", "0.0001")
-    assert both.lines[1].split()[:2] == ["tag", "mean"]
-    assert _names(both) == set(TAGS)
+    assert both.lines[1].split()[:3] == ["tag", "on", "mean"]
+    assert set(_marks(both)) == set(TAGS)
     labels = {line.split("\t")[2] for line in (tmp_path / "tags.txt").read_text().splitlines()}
     assert labels == set(TAGS)
     hello, *messages = _messages(run("--json", "--tags", "male vocal").lines)
@@ -123,6 +141,8 @@ def test_several_streams_share_the_table_and_have_their_own_labels_and_plots(
     assert answer.code == 0
     assert {entry.name for entry in out.iterdir()} == {"t.csv", "t-a.txt", "t-b.txt", "t-a.svg", "t-b.svg"}
     assert {row["stream"] for row in rows(out / "t.csv")} == {"a.wav", "b.mp3"}
+    written = [out / name for name in ("t-a.txt", "t-a.svg", "t-b.txt", "t-b.svg", "t.csv")]
+    assert answer.err.splitlines() == [f"streamtag: wrote {path}" for path in written]
 
 
 def test_one_bad_file_does_not_stop_the_others_and_in_json_errors_are_messages_too(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.presence import (
     MIN_SHARE,
+    Verdict,
     end_verdict,
+    format_verdict,
     group_names,
+    on_over_time,
     present_columns,
+    present_seconds,
     selected_present,
-    timeline_verdict,
 )
 from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import Concept, End
@@ -66,12 +70,17 @@ def timeline(*rows: tuple[float, ...]) -> Timeline:
     return result
 
 
+def timeline_verdict(stream: Timeline, selection: Selection) -> Verdict:
+    columns = selected_present(stream, selection, present_seconds(stream, selection))
+    return group_names(columns, selection.labels, selection.categories)
+
+
 def test_concepts_are_present_by_their_events_and_tags_by_their_own_probabilities() -> None:
     stream = timeline(*[(0.9, 0.1, 0.1, 0.9)] * 20, *[(0.1, 0.1, 0.1, 0.9)] * 20)
     concepts = Selection.of(TAGS, (0.5,) * 4, CONCEPTS)
     assert timeline_verdict(stream, concepts) == {"instrument": ("guitar",), "voice": ("vocals",)}
     tags = Selection.of(TAGS, (0.5,) * 4, CONCEPTS, names=["all"])
-    assert [tags.labels[column] for column in selected_present(stream, tags)] == ["guitar"]  # `vocals` is on
+    assert timeline_verdict(stream, tags) == {"instrument": ("guitar",)}  # `vocals`, a concept, is present
     stream.present_s[:] = 0
     assert timeline_verdict(stream, tags) == {"instrument": ("guitar",), "voice": ("no vocals",)}
     few = Selection.of(TAGS, (0.5,) * 4, CONCEPTS, names=["singing", "no vocals"])
@@ -83,3 +92,20 @@ def test_the_last_message_of_a_stream_gives_the_same_verdict() -> None:
     end = End("mic", 10.0, 40, {}, {"vocals": 0.3, "guitar": 0.1}, {"vocals": 3.0, "guitar": 9.0, "no vocals": 9.0})
     assert end_verdict(end, selection) == {"instrument": ("guitar",), "voice": ("vocals",)}
     assert end_verdict(End("mic", 10.0, 40, {}), selection) == {}
+
+
+def test_a_verdict_is_one_line() -> None:
+    assert format_verdict({"instrument": ("guitar", "drums"), "voice": ("vocals",)}) == "guitar, drums; vocals"
+    assert format_verdict({}) == "nothing certain"
+
+
+def test_what_was_on_at_each_row_lasts_as_long_as_the_seconds_say() -> None:
+    stream = timeline(*[(0.9, 0.1, 0.1, 0.1)] * 20, *[(0.1, 0.9, 0.1, 0.1)] * 20)
+    tags = Selection.of(TAGS, (0.5,) * 4, CONCEPTS, names=["all"])
+    on = on_over_time(stream, tags, [1, 0, 3])
+    assert on.shape == (40, 3)
+    assert 0.25 * on.sum(axis=0) == pytest.approx(present_seconds(stream, tags)[[1, 0, 3]])
+    assert on[:20, 1].all()
+    assert on[30:, 0].all()
+    assert not on[:20, 0].any()
+    assert not on[:, 2].any()

@@ -19,9 +19,12 @@ HOP_S = 0.256
 
 
 def _written(path: Path, timeline: Timeline, selection: Selection) -> list[tuple[float, float, str]]:
-    track = LabelTrack({timeline.name: path}, selection)
+    written: list[Path] = []
+    track = LabelTrack({timeline.name: path}, selection, written.append)
     track.begin(StreamInfo(timeline.name), timeline)
+    assert not written
     track.write(End(timeline.name, timeline.seconds, len(timeline), {}))
+    assert written == [path]
     lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
     return [(float(start), float(end), name) for start, end, name in lines]
 

@@ -32,6 +32,7 @@ def test_one_row_per_frame_and_one_column_per_tag(
     rows = _rows(path)
     assert list(rows[0]) == ["stream", "time", "start", "end", *selection.tags]
     assert [row["stream"] for row in rows] == ['a, "b".mp3'] * 40 + ["c.mp3"] * 40
+    assert (rows[0]["time"], rows[0]["start"], rows[0]["end"]) == ("0.000", "0.000", "0.256")  # not before the stream
     assert (rows[1]["time"], rows[1]["start"], rows[1]["end"]) == ("0.256", "0.000", "0.512")
     values = np.array([[float(row[tag]) for tag in selection.tags] for row in rows[:40]])
     np.testing.assert_allclose(values, probs, atol=5.1e-5)

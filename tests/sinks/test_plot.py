@@ -45,7 +45,10 @@ def test_the_strongest_tags_come_first_with_times_and_the_name(
     names = [label.get_text() for label in main.get_yticklabels()]
     assert names == ["guitar", "drums", "harp", "slow", "male vocal", "piano"]
     assert [label.get_text() for label in main.get_xticklabels()][:3] == ["0:00", "0:01", "0:02"]
-    assert "A song.mp3" in [text.get_text() for text in picture.texts]
+    texts = [text.get_text() for text in picture.texts]
+    assert texts[:3] == ["A song.mp3", "0:10", "guitar, drums, harp"]  # the drums are on for a half
+    colours = {text.get_position()[1]: text.get_color() for text in picture.axes[1].texts}
+    assert [colours[row] == PRESENT for row in range(6)] == [True, True, True, False, False, False]
     values = main.images[0].get_array()
     assert values is not None
     assert values.shape == (6, MAX_COLUMNS)
@@ -86,10 +89,12 @@ def test_the_suffix_determines_the_format_and_labels_are_those_of_the_label_trac
     magic: bytes,
 ) -> None:
     path, timeline = tmp_path / f"tags.{suffix}", make_timeline(probs)
-    sink = Tagogram({"song.mp3": path}, selection)
+    written: list[Path] = []
+    sink = Tagogram({"song.mp3": path}, selection, written.append)
     sink.begin(StreamInfo("song.mp3"), timeline)
     sink.write(End("song.mp3", 10.24, 40, {}))
     assert path.read_bytes().startswith(magic)
+    assert written == [path]
     if suffix == "PNG":
         assert path.read_bytes() == draw(timeline, find_labels(timeline, selection), selection, "png")
         assert path.read_bytes() != draw(timeline, [], selection, "png")

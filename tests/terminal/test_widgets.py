@@ -39,17 +39,19 @@ def test_bars_have_their_width_and_a_mark_at_a_threshold_above_them(glyphs: Glyp
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_a_sparkline_rises_from_the_lowest_to_the_tallest_character(glyphs: Glyphs) -> None:
-    assert sparkline(np.linspace(0, 1, 8), 0.5, glyphs).plain == glyphs.heights
-    assert sparkline(np.zeros(2), 0.0, glyphs).plain == glyphs.heights[0] * 2
+    assert sparkline(np.linspace(0, 1, 8), np.ones(8, bool), 0.5, glyphs).plain == glyphs.heights
+    assert sparkline(np.zeros(2), np.ones(2, bool), 0.0, glyphs).plain == glyphs.heights[0] * 2
 
 
 def test_a_weak_tag_never_looks_like_a_strong_one() -> None:
-    assert sparkline(np.full(3, 0.25), 0.5).plain == UNICODE.heights[4] * 3
-    assert sparkline(np.full(3, 0.25), 0.1).plain == UNICODE.heights[-1] * 3  # above its own threshold
+    assert sparkline(np.full(3, 0.25), np.zeros(3, bool), 0.5).plain == UNICODE.heights[4] * 3
+    assert (
+        sparkline(np.full(3, 0.25), np.ones(3, bool), 0.1).plain == UNICODE.heights[-1] * 3
+    )  # above its own threshold
 
 
-def test_unknown_values_are_blank_and_values_above_the_threshold_are_coloured() -> None:
-    text = sparkline(np.array([0.2, np.nan, 0.8]), 0.5)
+def test_unknown_values_are_blank_and_what_is_on_is_coloured() -> None:
+    text = sparkline(np.array([0.8, np.nan, 0.2]), np.array([False, True, True]), 0.5)
     assert text.plain[1] == " "
     assert [span.style for span in text.spans] == [OFF_STYLE, OFF_STYLE, ON_STYLE]
 
