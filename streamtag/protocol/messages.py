@@ -12,7 +12,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
+from itertools import chain, islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -117,16 +118,28 @@ class Frame(Message):
     dropped: int = 0
     concepts: Mapping[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the tags, then of the concepts [L]."""
+        return (*self.tags, *self.concepts)
+
+    @cached_property
+    def rounded(self) -> NDArray[np.float64]:
+        """The probabilities in the order of the labels [L], rounded to DECIMALS."""
+        values = chain(self.tags.values(), self.concepts.values())
+        return np.fromiter(values, np.float64, len(self.labels)).round(DECIMALS)  # 4 times as fast as rounding each
+
     def _body(self) -> dict[str, Any]:
+        rounded = zip(self.labels, self.rounded.tolist(), strict=True)
         body = {
             "stream": self.stream,
             "frame": self.frame,
             "start": round(self.start, TIME_DECIMALS),
             "end": round(self.end, TIME_DECIMALS),
-            "tags": _rounded(self.tags),
+            "tags": dict(islice(rounded, len(self.tags))),
         }
         if self.concepts:
-            body["concepts"] = _rounded(self.concepts)
+            body["concepts"] = dict(rounded)
         if self.latency_s is not None:
             body["latency_s"] = round(self.latency_s, TIME_DECIMALS)
         if self.dropped:
@@ -258,7 +271,7 @@ class Ready(Message):
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    rounded = np.fromiter(values.values(), np.float64, len(values)).round(DECIMALS)  # 4 times as fast as rounding each
+    rounded = np.fromiter(values.values(), np.float64, len(values)).round(DECIMALS)
     return dict(zip(values, rounded.tolist(), strict=True))
 
 

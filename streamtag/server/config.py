@@ -52,7 +52,7 @@ class ServerConfig:
     port: 0 for any free port. token: what subscribers must present; None: nothing. origins: pages elsewhere that may
     subscribe, as in "https://example.org", or "null" for pages opened from files; the server's own page always may.
     tls_cert, tls_key: PEM files; the key may be in the certificate's file. queue_length: the most frames that wait for
-    one subscriber, and the most other messages. stall_timeout_s: how long one message may wait for the socket.
+    one subscriber, and the most other messages. stall_timeout_s: how long nothing may be read while messages wait.
     max_message_bytes: the size of what a subscriber may send, which should be nothing. open_timeout_s: until a request
     is complete and, where it is for a page, answered. close_timeout_s: how long the other side may take to close.
     ping_timeout_s: without any sign of life; generous, since what a slow reader has not read precedes the ping.

@@ -99,6 +99,11 @@ class Connection(asyncio.Protocol):
         return str(peer[0]) if peer else ""
 
     @property
+    def unsent_bytes(self) -> int:
+        """Bytes that were sent and that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    @property
     def handler(self) -> Handler | None:
         return self._handler
 

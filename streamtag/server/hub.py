@@ -12,6 +12,7 @@ from typing import Protocol
 from streamtag.protocol.messages import MAX_HELLO_STREAMS, End, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.protocol.selection import NO_FILTER
+from streamtag.server.history import HistoryExcerpt, StreamHistories
 from streamtag.server.metrics import Metrics
 
 MAX_STREAMS = 256  # that are remembered; the one without messages for longest is forgotten first
@@ -46,6 +47,7 @@ class Hub:
         self._max_streams = max_streams
         self._streams: OrderedDict[str, StreamSnapshot] = OrderedDict()  # the one with the latest message is the last
         self._ended: OrderedDict[str, None] = OrderedDict()  # of these, those that ended, the latest last
+        self._histories = StreamHistories(hello)
         self._listeners: dict[str | None, dict[MessageListener, None]] = {}  # by their stream; None: all streams
         self._subscribers = 0
 
@@ -65,7 +67,7 @@ class Hub:
         name: str | None = getattr(message, "stream", None)
         if name is None:
             if isinstance(message, Hello):
-                self.hello = message
+                self.hello, self._histories = message, StreamHistories(message)
             names = list(self._listeners)
         else:
             self._remember(name, encoded)
@@ -74,11 +76,17 @@ class Hub:
             for listener in self._listeners.get(name, ()):
                 listener.offer(encoded)
 
-    def subscribe(self, subscriber: MessageListener, stream: str | None) -> list[EncodedMessage]:
-        """Add a subscriber. Return what it has to know first: the hello, and the state of the streams."""
+    def subscribe(
+        self, subscriber: MessageListener, stream: str | None, history_s: float = 0.0
+    ) -> Iterator[EncodedMessage]:
+        """Add a subscriber. Return what it has to know first: the hello, and the state of the streams as it is now.
+
+        history_s: so much of the past of running streams, too. Its messages are made while the iterator is read.
+        """
         self.attach(subscriber, stream)
         self._count_subscribers(+1)
-        return list(self._greeting(stream))
+        greeting = list(self._greeting(stream, history_s))
+        return (EncodedMessage(item.message()) if isinstance(item, HistoryExcerpt) else item for item in greeting)
 
     def unsubscribe(self, subscriber: MessageListener, stream: str | None) -> None:
         self.detach(subscriber, stream)
@@ -99,16 +107,19 @@ class Hub:
         self._subscribers += change
         self._metrics.subscribers.set(self._subscribers)
 
-    def _greeting(self, stream: str | None) -> Iterator[EncodedMessage]:
+    def _greeting(self, stream: str | None, history_s: float) -> Iterator[EncodedMessage | HistoryExcerpt]:
         yield EncodedMessage(replace(self.hello, streams=self._running(stream)))
         if stream is None:
-            snapshots = list(self._streams.values())
+            snapshots = dict(self._streams)
         else:
-            snapshots = [self._streams[stream]] if stream in self._streams else []
-        for snapshot in snapshots:
+            snapshots = {stream: self._streams[stream]} if stream in self._streams else {}
+        excerpts = self._histories.excerpts(list(snapshots), history_s) if history_s else {}
+        for name, snapshot in snapshots.items():
+            if name in excerpts:
+                yield excerpts[name]
             if snapshot.frame is not None:
                 yield snapshot.frame
-            if snapshot.gap is not None:
+            if snapshot.gap is not None and name not in excerpts:  # which have it
                 yield EncodedMessage(snapshot.gap)
             if snapshot.end is not None:
                 yield EncodedMessage(snapshot.end)
@@ -121,6 +132,7 @@ class Hub:
 
     def _remember(self, name: str, encoded: EncodedMessage) -> None:
         message = encoded.message
+        self._histories.add(message)
         snapshot = self._streams.get(name)
         if snapshot is None:
             snapshot = self._streams[name] = StreamSnapshot()
@@ -143,4 +155,6 @@ class Hub:
             if len(self._ended) > MAX_ENDED_STREAMS:
                 del self._streams[self._ended.popitem(last=False)[0]]
         if len(self._streams) > self._max_streams:
-            self._ended.pop(self._streams.popitem(last=False)[0], None)
+            forgotten = self._streams.popitem(last=False)[0]
+            self._ended.pop(forgotten, None)
+            self._histories.forget(forgotten)

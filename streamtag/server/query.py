@@ -15,9 +15,11 @@ from streamtag.protocol.selection import MessageFilter, Selection
 STREAMS, INGEST, STATE = "/streams/", "/ingest/", "/state"  # /streams/NAME, /ingest/NAME, /streams/NAME/state
 TOKEN = "token"
 FILTER_PARAMETERS = ("top", "tags", "concepts", "min")
+HISTORY = "history"
 INGEST_PARAMETERS = ("rate", "format", "channels", "position")
 MAX_PARAMETERS = 16
 MAX_NAME_CHARS = 64
+MAX_HISTORY_S = 300
 MAX_INGEST_CHANNELS = 8
 
 
@@ -68,10 +70,11 @@ class RequestTarget:
 
 @dataclass(frozen=True)
 class SubscribeQuery:
-    """What a subscriber asks for. stream: its name; None: all streams."""
+    """What a subscriber asks for. stream: its name; None: all streams. history_s: of the past, 0 for nothing."""
 
     stream: str | None
     message_filter: MessageFilter
+    history_s: int = 0
 
     @classmethod
     def parse(cls, target: RequestTarget, hello: Hello) -> Self | None:
@@ -82,7 +85,10 @@ class SubscribeQuery:
             stream = _decode_name(target.path.removeprefix(STREAMS))
         else:
             return None
-        return cls(stream, _parse_filter(target, hello))
+        history_s = parse_whole_number(HISTORY, target.parameters.get(HISTORY, "0"))
+        if history_s > MAX_HISTORY_S:
+            raise SpecError(f"{HISTORY} is a number of seconds from 0 to {MAX_HISTORY_S}, not {history_s}")
+        return cls(stream, _parse_filter(target, hello, (HISTORY,)), history_s)
 
 
 @dataclass(frozen=True)
@@ -133,10 +139,7 @@ def _parse_filter(target: RequestTarget, hello: Hello, others: Collection[str] =
     """others: names of parameters that do not belong to the filter. Raises SpecError."""
     target.check_parameters((*others, *FILTER_PARAMETERS))
     tags, concepts, top, minimum = (target.parameters.get(name) for name in ("tags", "concepts", "top", "min"))
-    try:
-        limit = None if top is None else int(top)
-    except ValueError:
-        raise SpecError(f"top must be a whole number, not {top!r}") from None
+    limit = None if top is None else parse_whole_number("top", top)
     try:
         min_probability = 0.0 if minimum is None else float(minimum)
     except ValueError:

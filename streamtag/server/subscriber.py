@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from websockets.frames import CloseCode, Frame
 
@@ -16,7 +15,7 @@ from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import SubscribeQuery
 
-MAX_BATCH = 16  # messages handed to the kernel at once
+MAX_BATCH, MAX_BATCH_BYTES = 16, 65536  # messages handed to the kernel at once; more bytes only in a single message
 STALLED = CloseReason(CloseCode.TRY_AGAIN_LATER, "too slow: nothing was read for too long")
 UNEXPECTED_DATA = CloseReason(CloseCode.POLICY_VIOLATION, "subscribers have nothing to say")
 SERVER_CLOSING = CloseReason(CloseCode.GOING_AWAY, "the server ends")
@@ -34,14 +33,14 @@ class SendQueue:
         self._message_filter = message_filter
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._first: deque[EncodedMessage] = deque()  # sent before the queue
+        self._first: Iterator[EncodedMessage] = iter(())  # sent before the queue
         self._queue = DropOldestQueue(length)
         self._is_scheduled = False
         self._close_reason: CloseReason | None = None
 
     def begin(self, messages: Iterable[EncodedMessage]) -> None:
-        """Send messages that no overflow may drop, before all others."""
-        self._first.extend(messages)
+        """Send messages that no overflow may drop, before all others; each is taken when it can be sent."""
+        self._first = iter(messages)
         self.flush()
 
     def offer(self, encoded: EncodedMessage) -> None:
@@ -75,12 +74,14 @@ class SendQueue:
 
     def _next_batch(self) -> list[bytes]:
         texts: list[bytes] = []
-        while len(texts) < MAX_BATCH:
-            encoded = self._first.popleft() if self._first else self._queue.pop()
+        size = 0
+        while len(texts) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            encoded = next(self._first, None) or self._queue.pop()
             if encoded is None:
                 break
             if (text := encoded.encode(self._message_filter)) is not None:
                 texts.append(text)
+                size += len(text)
         return texts
 
 
@@ -105,16 +106,18 @@ class Subscriber(Handler):
         self._metrics = metrics
         self._queue = SendQueue(connection, query.message_filter, length, metrics)
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0  # when the timer was started
         self.offer = self._queue.offer
 
     def on_open(self) -> None:
-        self._queue.begin(self._hub.subscribe(self, self._query.stream))
+        self._queue.begin(self._hub.subscribe(self, self._query.stream, self._query.history_s))
 
     def on_data(self, frame: Frame) -> None:  # noqa: ARG002
         self._connection.close(UNEXPECTED_DATA)
 
     def on_blocked(self) -> None:
-        self._stall_timer = asyncio.get_running_loop().call_later(self._stall_timeout_s, self._stalled)
+        self._unsent_bytes = self._connection.unsent_bytes
+        self._stall_timer = asyncio.get_running_loop().call_later(self._stall_timeout_s, self._check_progress)
 
     def on_writable(self) -> None:
         self._cancel_stall_timer()
@@ -130,7 +133,11 @@ class Subscriber(Handler):
     def abandon(self) -> None:
         self._queue.abandon(SERVER_CLOSING)
 
-    def _stalled(self) -> None:
+    def _check_progress(self) -> None:
+        """Close the connection if nothing was read since the timer was started. A history may take longer."""
+        if self._connection.unsent_bytes < self._unsent_bytes:
+            self.on_blocked()
+            return
         self._metrics.stalled.inc()
         self._connection.close(STALLED)
 

@@ -32,6 +32,11 @@ def test_any_stream_can_be_subscribed_to_by_its_name(name: str) -> None:
     assert query == SubscribeQuery(name, MessageFilter(top=1))
 
 
+@pytest.mark.parametrize(("value", "seconds"), [("0", 0), ("120", 120), ("300", 300)])
+def test_a_subscriber_asks_for_the_past_in_seconds(value: str, seconds: int) -> None:
+    assert _subscribe(f"/?history={value}") == SubscribeQuery(None, MessageFilter(), seconds)
+
+
 def test_tags_are_found_in_any_case_and_all_of_them_are_no_filter() -> None:
     assert _subscribe("/?tags=GUITAR&min=0.25") == SubscribeQuery(
         None, MessageFilter(frozenset({"guitar"}), None, 0.25)
@@ -82,6 +87,8 @@ def test_a_producer_describes_its_audio_and_filters_its_messages() -> None:
         ("/ingest/mic?format=mp3", "format must be s16le or f32le, not 'mp3'"),
         ("/ingest/mic?channels=0", "channels must lie between 1 and 8"),
         ("/ingest/mic?position=", "position must be a whole number, not ''"),
+        ("/ingest/mic?top=-1", "top must be a whole number, not '-1'"),
+        ("/ingest/mic?top=%D9%A3", "top must be a whole number"),
         ("/ingest/mic?top=0", "top must be at least 1, not 0"),
         ("/ingest/mic?top=%ff", "cannot be read"),
         ("/ingest/mic?min=2", "min must be a probability between 0 and 1, not 2.0"),
