@@ -69,7 +69,6 @@ app = typer.Typer(
     epilog=EPILOG,
     cls=LazyCommands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     **PLAIN,
 )
 for _name, _summary in COMMANDS.items():

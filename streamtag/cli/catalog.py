@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Command, Section, UsageError
-from streamtag.cli.runtime import Reporter, SignalGuard, run_command
+from streamtag.cli.runtime import Reporter, SignalGuard, report_model, run_command
 from streamtag.errors import SourceError
 from streamtag.text import format_time, printable
 
@@ -60,6 +61,7 @@ class _CatalogCommand(Command):
 
 
 @as_command("catalog", EPILOG, cls=_CatalogCommand)
+@options.with_verbosity
 def catalog(
     paths: Annotated[
         list[str],
@@ -125,6 +127,7 @@ def catalog(
     ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
+    verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag a whole collection: many files at once, into a table for DuckDB, pandas or a spreadsheet.
 
@@ -158,7 +161,9 @@ def catalog(
         from streamtag.catalog.tables import TableRequest, write_tables
         from streamtag.model.model_file import fingerprint
 
+        start = time.monotonic()
         tagger = load(model, "cpu" if ray else device.value)
+        report_model(tagger, time.monotonic() - start, reporter)
         model_print = fingerprint(tagger.path)[:FINGERPRINT_DIGITS]
         keep_frames = frames is not None
 
@@ -192,7 +197,7 @@ def catalog(
             reporter.note(f"{summary.failed - len(summary.failures):,} more failed: see the column `error`")
         reporter.note(_describe(outs, len(collection.files), progress, summary))
 
-    return run_command(False, work)
+    return run_command(False, work, verbosity)
 
 
 def _tag(
@@ -217,7 +222,8 @@ def _tag(
         if firsts:
             runner = resources.enter_context(open_runner(len(firsts), tracker.advance))
             resources.enter_context(guard)
-            bar = resources.enter_context(ProgressBar(Console(stderr=True, highlight=False), reporter.note))
+            console = Console(stderr=True, highlight=False, quiet=not reporter.may_draw(json=False))
+            bar = resources.enter_context(ProgressBar(console, reporter.note))
             for item in runner.run(firsts):
                 if item is not None:
                     result = journal.add(*item)

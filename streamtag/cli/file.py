@@ -12,8 +12,8 @@ import typer
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import flag, option
-from streamtag.cli.program import Section
-from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, start_server
+from streamtag.cli.program import Section, UsageError
+from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
 
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
@@ -34,6 +34,7 @@ Examples:
 
 
 @as_command("file", EPILOG)
+@options.with_verbosity
 @options.with_serve
 def file(
     sources: Annotated[
@@ -45,9 +46,11 @@ def file(
         ),
     ],
     table: Annotated[
-        bool, typer.Option("--table", help="Print the table of each input, where there are several.")
+        bool, flag("--table", "Print the table of each input, where there are several.", section=Section.shown)
     ] = False,
-    summary: Annotated[bool, typer.Option("--summary", help="Print only a line for each input, no table.")] = False,
+    summary: Annotated[
+        bool, flag("--summary", "Print only a line for each input, no table.", section=Section.shown)
+    ] = False,
     json: options.JsonLines = False,
     csv: Annotated[
         Path | None,
@@ -117,6 +120,7 @@ def file(
     server: ServerConfig | None = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
+    verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag sounds: files, folders, URLs, standard input.
 
@@ -125,9 +129,9 @@ def file(
     output: a line with what is present in the sound and, for a single input, a table.
     """
     if table and summary:
-        raise typer.BadParameter("--table and --summary exclude each other")
+        raise UsageError("--table and --summary exclude each other")
     if json and (table or summary):
-        raise typer.BadParameter("--json prints messages only: leave out --table and --summary")
+        raise UsageError("--json prints messages only: leave out --table and --summary")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from rich.console import Console
@@ -162,10 +166,10 @@ def file(
         def confirm(path: Path) -> None:
             reporter.note(f"wrote {path}")
 
-        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
+        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
         with ExitStack() as resources:
             sinks: list[Sink] = []  # the view comes first: it erases itself before a result is printed
-            if sys.stderr.isatty() and not shares_terminal(json):
+            if sys.stderr.isatty() and reporter.may_draw(json):
                 view = FileProgressView(Console(stderr=True, highlight=False), selection)
                 resources.callback(view.close)
                 sinks.append(view)
@@ -193,4 +197,4 @@ def file(
                     reporter.note(f"interrupted in {name}: these are the results so far")
                     return
 
-    return run_command(json, work)
+    return run_command(json, work, verbosity)

@@ -20,6 +20,7 @@ from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SinkGroup
+from streamtag.text import plural
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -44,6 +45,7 @@ class FileRunner:
 
         pipeline: StreamPipeline | None = None
         failure: SourceError | None = None
+        start = time.monotonic()
         with PrefetchReader(source, lambda where: self.open_source(where, self.spec)) as reader:
             try:
                 for samples in (paced if self.realtime else unpaced)(reader, self.guard):
@@ -63,11 +65,19 @@ class FileRunner:
                 failure = error
             if pipeline is not None:
                 pipeline.end()
+                self._describe(reader, pipeline, time.monotonic() - start)
             for warning in reader.warnings:
                 self.reporter.note(f"{stream.name}: {warning}")
         if failure is not None:
             self.reporter.error(failure)
         self.sinks.raise_failure()
+
+    def _describe(self, reader: PrefetchReader, pipeline: StreamPipeline, elapsed_s: float) -> None:
+        if (info := reader.info) is not None:
+            form = f"{info.codec}, {info.sample_rate} Hz, {plural(info.channels, 'channel')}"
+            seconds = pipeline.timeline.seconds
+            speed = f"{seconds:.1f} s in {elapsed_s:.1f} s, {seconds / max(elapsed_s, 1e-3):.0f} times real time"
+            self.reporter.detail(f"{info.name}: {form}; {speed}")
 
 
 def unpaced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:

@@ -67,6 +67,7 @@ On the same port, by HTTP
   Pages of other origins are rejected unless --allow-origin names them.
 """
 
+TOPICS = (*COMMANDS, "protocol")
 EPILOG = """\b
 Examples:
   streamtag help file
@@ -77,13 +78,18 @@ Examples:
 @as_command("help", EPILOG)
 def help(
     topic: Annotated[
-        str | None, typer.Argument(metavar="COMMAND|protocol", help="A command, or the protocol of sockets and --json.")
+        str | None,
+        typer.Argument(
+            metavar="COMMAND|protocol",
+            help="A command, or the protocol of sockets and --json.",
+            autocompletion=lambda incomplete: [topic for topic in TOPICS if topic.startswith(incomplete)],
+        ),
     ] = None,
 ) -> int:
     """Show the help of the program, of a command, or of the protocol."""
     if topic == "protocol":
         print(PROTOCOL, end="")
         return 0
-    if topic is not None and topic not in COMMANDS:
+    if topic is not None and topic not in TOPICS:
         raise UsageError(f"{topic}: no such topic: name a command, or protocol", hint="streamtag help")
     return run_program([*([topic] if topic else []), "--help"])

@@ -41,6 +41,7 @@ class SampleFormat(StrEnum):
 
 
 @as_command("listen", EPILOG)
+@options.with_verbosity
 @options.with_serve
 def listen(
     input: Annotated[
@@ -117,6 +118,7 @@ def listen(
     ] = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
+    verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag the sound of a microphone or a live stream until it is stopped.
 
@@ -159,7 +161,7 @@ def listen(
         from streamtag.sinks.jsonl import MessageRecorder, write_line
         from streamtag.sinks.wav import WavFile
 
-        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
+        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
         if tagger.device == "cpu":
             torch.set_num_threads(1)  # a hop is too little work for two threads, which would busily wait
         with ExitStack() as resources:
@@ -174,6 +176,7 @@ def listen(
                 else PcmPipe(pcm, tap=tap)
             )
             resources.callback(audio.close)
+            reporter.detail(f"source {audio.description}")
             outputs = Outputs(reporter)
             status: list[Callable[[], str]] = [lambda: greeting.model, lambda: tagger.device]
             if server is not None:
@@ -195,7 +198,7 @@ def listen(
                 return
             run_stream(tagger, selection, audio, first, name or audio.name, limits, outputs, guard)
 
-    return run_command(json, work)
+    return run_command(json, work, verbosity)
 
 
 def check_live_address(source: str) -> None:

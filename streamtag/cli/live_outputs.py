@@ -12,7 +12,7 @@ from rich.console import Console
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioSource, SourceNotice
-from streamtag.cli.runtime import Reporter, shares_terminal
+from streamtag.cli.runtime import Reporter
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import Sink
@@ -40,7 +40,7 @@ class Outputs:
     def open_view(self, audio: AudioSource, selection: Selection, status: list[Callable[[], str]], json: bool) -> None:
         """Draw the live view on a terminal that nothing else is written to; without one say where the sound is from."""
         console = Console(stderr=True, highlight=False)
-        if not can_draw(console) or shares_terminal(json) or _stdout_is_a_pipe():
+        if not can_draw(console) or not self.reporter.may_draw(json) or _stdout_is_a_pipe():
             self.reporter.note(f"listening to {audio.description}")
             return
         info = StatusInfo(lambda: audio.description, lambda: tuple(text() for text in status), KEYS)

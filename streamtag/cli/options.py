@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -27,6 +27,14 @@ class Device(StrEnum):
 class Precision(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+class Verbosity(IntEnum):
+    """What is printed on standard error: only errors; notices and views too; details too."""
+
+    quiet = 0
+    normal = 1
+    verbose = 2
 
 
 def _check_probability(parameter: typer.CallbackParam, value: float | None) -> float | None:
@@ -140,6 +148,14 @@ Duration = Annotated[
     ),
 ]
 
+Verbose = Annotated[
+    bool,
+    flag("--verbose", "Also say on standard error what is used and how long it takes.", section=Section.general),
+]
+Quiet = Annotated[
+    bool, flag("--quiet", "Only errors on standard error: no notices, no views.", section=Section.general)
+]
+
 # --- serving and subscribing --------------------------------------------------------------------------------------
 
 Serve = Annotated[
@@ -217,21 +233,39 @@ def with_serve(function: Callable[..., int]) -> Callable[..., int]:
         "tls_cert": TlsCert,
         "tls_key": TlsKey,
     }
+    return _with_options(function, "server", serving, None, server_config)
+
+
+def with_verbosity(function: Callable[..., int]) -> Callable[..., int]:
+    """Add --verbose and --quiet to a command, which gets a `verbosity`."""
+    return _with_options(function, "verbosity", {"verbose": Verbose, "quiet": Quiet}, False, _verbosity)
+
+
+def _verbosity(verbose: bool, quiet: bool) -> Verbosity:
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet exclude each other")
+    return Verbosity.verbose if verbose else Verbosity.quiet if quiet else Verbosity.normal
+
+
+def _with_options(
+    function: Callable[..., int], parameter: str, added: dict[str, Any], default: object, build: Callable[..., Any]
+) -> Callable[..., int]:
+    """Replace a command's parameter by options, from whose values, in their order, its value is built."""
 
     @wraps(function)
     def command(**values: Any) -> int:
-        server = server_config(*(values.pop(name) for name in serving))
-        return function(server=server, **values)
+        built = build(*(values.pop(name) for name in added))
+        return function(**{parameter: built}, **values)
 
-    kinds = get_type_hints(function, localns={"ServerConfig": Any}, include_extras=True) | serving
-    defaults = {name: each.default for name, each in signature(function).parameters.items() if name != "server"}
+    kinds = get_type_hints(function, localns={"ServerConfig": Any}, include_extras=True) | added
+    defaults = {name: each.default for name, each in signature(function).parameters.items() if name != parameter}
     command.__signature__ = Signature(  # type: ignore[attr-defined]
         [
             Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name])
-            for name, default in (defaults | dict.fromkeys(serving)).items()
+            for name, default in (defaults | dict.fromkeys(added, default)).items()
         ]
     )
-    command.__annotations__ = {name: kind for name, kind in kinds.items() if name != "server"}
+    command.__annotations__ = {name: kind for name, kind in kinds.items() if name != parameter}
     return command
 
 

@@ -177,7 +177,8 @@ def _describe(error: Any, ctx: Any) -> str:
         return f"{option} needs a value: {_name(known[option])}"
     param = getattr(error, "param", None)
     if param is None:
-        return "a command is missing"  # the only other error that is possible
+        is_ours = isinstance(error, typer.BadParameter)  # the only other one is about a missing command
+        return str(error.message) if is_ours else "a command is missing"
     if getattr(error, "param_type", None) or type(error).__name__ == "MissingParameter":
         return f"{_name(param)} is missing"
     names = [param.opts[0]] if param.param_type_name == "option" else []

@@ -15,7 +15,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import flag, option
 from streamtag.cli.program import Section, UsageError
-from streamtag.cli.runtime import Reporter, SignalGuard, run_command, shares_terminal, start_server
+from streamtag.cli.runtime import Reporter, SignalGuard, run_command, start_server
 from streamtag.errors import SourceError
 from streamtag.text import format_time, plural, printable
 
@@ -33,6 +33,7 @@ Examples:
 
 
 @as_command("replay", EPILOG)
+@options.with_verbosity
 @options.with_serve
 def replay(
     path: Annotated[
@@ -44,6 +45,7 @@ def replay(
         float, option("--speed", "X", "Times the original speed.", section=Section.input, min=0.01, max=1000)
     ] = 1.0,
     loop: Annotated[bool, flag("--loop", "Start again at the end.", section=Section.input)] = False,
+    verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Play a recording of messages to subscribers (--serve), or as JSON lines (--json), with its own timing."""
     if server is None and not json:
@@ -78,7 +80,7 @@ def replay(
                     return not guard.stop_requested
 
                 progress, task = None, TaskID(0)
-                if sys.stderr.isatty() and not shares_terminal(json):
+                if sys.stderr.isatty() and reporter.may_draw(json):
                     progress = resources.enter_context(progress_line())
                     task = progress.add_task(printable(path.name), total=1.0, figures="")
                 try:
@@ -87,4 +89,4 @@ def replay(
                     raise SourceError(f"{label}: {error}") from None
             reporter.note(f"{label}: {summary(player, recording, guard.stop_requested)}")
 
-    return run_command(json, work)
+    return run_command(json, work, verbosity)

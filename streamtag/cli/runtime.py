@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import signal
 import sys
 import threading
@@ -15,9 +16,9 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from streamtag import __version__
-from streamtag.cli.options import names_in
+from streamtag.cli.options import Verbosity, names_in
 from streamtag.errors import SpecError, StreamtagError
-from streamtag.text import is_loopback
+from streamtag.text import is_loopback, plural, usable_cores
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -31,16 +32,17 @@ REPEAT_S = 0.3  # `timeout` sends its signal twice, to the program and to its gr
 
 
 class Reporter:
-    """Prints errors and notices, one line each, and publishes errors as messages too."""
+    """Prints errors, notices and details, one line each, and publishes errors as messages too."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, verbosity: Verbosity = Verbosity.normal) -> None:
         self.has_failed = False
+        self.verbosity = verbosity
         self.publish_to: list[Callable[[Message], None]] = []
         self._file = file
 
     def error(self, error: StreamtagError) -> None:
         self.has_failed = True
-        self.note(str(error))
+        self._print(str(error))
         self.publish(error)
 
     def publish(self, error: StreamtagError) -> None:
@@ -50,6 +52,20 @@ class Reporter:
             publish(Error(str(error)))
 
     def note(self, text: str) -> None:
+        """Print a notice, unless --quiet is given."""
+        if self.verbosity >= Verbosity.normal:
+            self._print(text)
+
+    def detail(self, text: str) -> None:
+        """Print what --verbose asks for."""
+        if self.verbosity >= Verbosity.verbose:
+            self._print(text)
+
+    def may_draw(self, json: bool) -> bool:
+        """Return False if there is to be no view, or if it and the messages would share one terminal."""
+        return self.verbosity >= Verbosity.normal and not (json and sys.stdout.isatty())
+
+    def _print(self, text: str) -> None:
         print(f"streamtag: {text}", file=self._file, flush=True)
 
 
@@ -96,7 +112,9 @@ class SignalGuard:
             raise KeyboardInterrupt
 
 
-def run_command(json: bool, work: Callable[[Reporter, SignalGuard], None]) -> int:
+def run_command(
+    json: bool, work: Callable[[Reporter, SignalGuard], None], verbosity: Verbosity = Verbosity.normal
+) -> int:
     """Do the work, report its errors, and return the exit code: 0, 1, or 130 and 143 after a signal.
 
     json: standard output holds messages, errors too. The work enters the guard where it can be stopped cleanly.
@@ -105,7 +123,8 @@ def run_command(json: bool, work: Callable[[Reporter, SignalGuard], None]) -> in
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and streams may be in any script
         sys.stdout.reconfigure(encoding="utf-8" if json else None, errors="replace")
-    reporter, guard = Reporter(sys.stderr), SignalGuard()
+    reporter, guard, start = Reporter(sys.stderr, verbosity), SignalGuard(), time.monotonic()
+    reporter.detail(f"streamtag {__version__}, Python {platform.python_version()}, {platform.platform()}")
     if json:
         from streamtag.sinks.jsonl import write_line
 
@@ -117,12 +136,8 @@ def run_command(json: bool, work: Callable[[Reporter, SignalGuard], None]) -> in
         raise
     except StreamtagError as error:
         reporter.error(error)
+    reporter.detail(f"took {time.monotonic() - start:.1f} s")
     return guard.exit_code or int(reporter.has_failed)
-
-
-def shares_terminal(json: bool) -> bool:
-    """Return True if a view and the messages would be drawn over each other on one terminal."""
-    return json and sys.stdout.isatty()
 
 
 def load_model(
@@ -132,6 +147,7 @@ def load_model(
     concepts: str | None,
     top: int | None,
     threshold: float | None,
+    reporter: Reporter,
 ) -> tuple[Tagger, Selection, Hello]:
     """Load the model; return it with the user's selection of tags and concepts and the first message of a stream.
 
@@ -139,10 +155,21 @@ def load_model(
     """
     from streamtag.api import load
 
+    start = time.monotonic()
     tagger = load(model, device)
+    report_model(tagger, time.monotonic() - start, reporter)
     chosen = {"names": names_in(tags), "concept_names": names_in(concepts), "top": top, "threshold": threshold}
     selection = select(tagger, **chosen)
     return tagger, selection, hello(tagger, selection)
+
+
+def report_model(tagger: Tagger, seconds: float, reporter: Reporter) -> None:
+    """Say which model was loaded, in how many seconds, and what computes."""
+    import torch
+
+    counts = f"{plural(len(tagger.tags), 'tag')}, {plural(len(tagger.concepts), 'concept')}"
+    reporter.detail(f"model {tagger.path}: {counts}; loaded in {seconds:.1f} s")
+    reporter.detail(f"device {tagger.device}, {plural(usable_cores(), 'core')}, torch {torch.__version__}")
 
 
 def select(tagger: Tagger, **chosen: Any) -> Selection:

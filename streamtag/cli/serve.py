@@ -14,7 +14,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
-from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, shares_terminal, warn_if_open
+from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, warn_if_open
 from streamtag.text import is_loopback, plural, usable_cores
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class ParallelismPlan:
 
 
 @as_command("serve", EPILOG)
+@options.with_verbosity
 def serve(
     where: Annotated[
         str,
@@ -130,6 +131,7 @@ def serve(
     tls_key: options.TlsKey = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
+    verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag many live streams at once: producers send audio over WebSockets, subscribers read the tags of any or all.
 
@@ -160,10 +162,11 @@ def serve(
         from streamtag.terminal.console_queue import ConsoleQueue
         from streamtag.terminal.widgets import can_draw
 
-        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold)
+        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
         if tagger.device == "cpu":
             torch.set_num_threads(1)  # per worker; two in one operation would busily wait for each other
         plan = ParallelismPlan.of(tagger.device, workers)
+        reporter.detail(f"worker processes: {plan.processes or 'none'}, threads of the scheduler: {plan.threads}")
         limits = SchedulerConfig(plan.threads, plan.cores, max_streams=max_streams)
         slots = max_streams or SLOTS_PER_CORE * plan.cores
         if tagger.device != "cpu":
@@ -206,7 +209,7 @@ def serve(
                 _announce(config, ingest, server, scheduler, reporter)
                 with ExitStack() as view:
                     console, table = Console(stderr=True, highlight=False), None
-                    if can_draw(console) and not shares_terminal(json):
+                    if can_draw(console) and reporter.may_draw(json):
                         table = view.enter_context(open_table(console, server, scheduler, selection))
                         sinks.append(table)
                         note = table.note
@@ -225,7 +228,7 @@ def serve(
             write_queued(queue, group, note, 0)
             group.raise_failure()
 
-    return run_command(json, work)
+    return run_command(json, work, verbosity)
 
 
 def _announce(

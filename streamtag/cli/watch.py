@@ -20,20 +20,23 @@ POLL_INTERVAL_S = 0.05  # how long the loop waits for a message before it looks 
 
 EPILOG = f"""\b
 Examples:
-  streamtag watch ws://127.0.0.1:8765/
-  streamtag watch ws://127.0.0.1:8765/streams/mic --json --top 3
+  streamtag watch 8765
+  streamtag watch 8765/streams/mic --json --top 3
+  streamtag watch wss://tags.example.org/ --token TOKEN
 
 {EXIT_CODES}
 """
 
 
 @as_command("watch", EPILOG)
+@options.with_verbosity
 def watch(
     url: Annotated[
         str,
         typer.Argument(
             metavar="URL",
-            help="ws://HOST:PORT/ or ws://HOST:PORT/streams/NAME, or wss://; PORT alone means this machine.",
+            help="ws://HOST:PORT/ or wss://HOST:PORT/, for one stream with streams/NAME; HOST:PORT or PORT of this"
+            " machine are enough, as in 8765/streams/mic.",
         ),
     ],
     json: options.JsonLines = False,
@@ -45,12 +48,13 @@ def watch(
         Path | None, option("--ca", "F.pem", "Trust this certificate (for wss:// addresses).", section=Section.input)
     ] = None,
     seconds: options.Duration = None,
+    verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Subscribe to a streamtag server and show its concepts or tags; reconnects whenever the connection breaks."""
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.audio.source import SourceNotice
-        from streamtag.cli.watch_view import Totals, View, open_output
+        from streamtag.cli.watch_view import Totals, View, missing_stream, open_output
         from streamtag.client.address import ServerAddress
         from streamtag.client.subscriber import SubscriberClient
         from streamtag.protocol.messages import Hello
@@ -74,7 +78,11 @@ def watch(
                         concept_names=options.names_in(concepts),
                         top=top,
                     )
-                    view = View(reporter, *open_output(json, selection, address, message, opened))
+                    view = View(reporter, *open_output(reporter, json, selection, address, message, opened))
+                if isinstance(message, Hello):
+                    reporter.detail(f"{address.label}: {message.server}, model {message.model}")
+                    if (missing := missing_stream(address, message)) is not None:
+                        view.notify(SourceNotice(missing, is_problem=False))
                 if isinstance(message, SourceNotice):
                     view.notify(message)
                 elif message is not None:
@@ -82,4 +90,4 @@ def watch(
                     view.write(message)
         reporter.note(f"{address.label}: watched for {format_time(time.monotonic() - start)}: {totals}")
 
-    return run_command(json, work)
+    return run_command(json, work, verbosity)

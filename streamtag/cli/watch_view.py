@@ -18,7 +18,9 @@ from streamtag.sinks.jsonl import JsonLines
 from streamtag.terminal.lines import NamedLines, PlainLines
 from streamtag.terminal.live_panel import WatchPanel
 from streamtag.terminal.widgets import can_draw
-from streamtag.text import plural
+from streamtag.text import plural, printable
+
+MAX_NAMES = 8  # of streams in a notice
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,27 @@ class View:
 
 
 def open_output(
-    json: bool, selection: Selection, address: ServerAddress, greeting: Hello, opened: ExitStack
+    reporter: Reporter, json: bool, selection: Selection, address: ServerAddress, greeting: Hello, opened: ExitStack
 ) -> tuple[Sink, WatchPanel | None]:
     """Return what messages are written to, and the panel if that is one: it is drawn until `opened` is closed."""
     if json:
         return JsonLines(sys.stdout, selection), None
     console = Console(stderr=True, highlight=False)
-    if sys.stdout.isatty() and can_draw(console):
+    if sys.stdout.isatty() and reporter.may_draw(json) and can_draw(console):
         panel = opened.enter_context(WatchPanel(console, selection, greeting, address.label))
         return panel, panel
-    lines = PlainLines if address.is_single_stream else NamedLines
+    lines = NamedLines if address.stream is None else PlainLines
     return lines(sys.stdout, selection), None
+
+
+def missing_stream(address: ServerAddress, greeting: Hello) -> str | None:
+    """Return a line if the stream of the address does not run, and the server says which do; otherwise None."""
+    if address.stream is None or greeting.streams is None or address.stream in greeting.streams:
+        return None
+    names = ", ".join(map(printable, greeting.streams[:MAX_NAMES]))
+    others = f", and {len(greeting.streams) - MAX_NAMES} more" if len(greeting.streams) > MAX_NAMES else ""
+    there = f"there are {names}{others}" if names else "there is none"
+    return f"{printable(address.stream)}: no such stream now, {there}; waiting for it"
 
 
 @dataclass

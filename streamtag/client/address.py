@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from streamtag.errors import SpecError
 from streamtag.text import is_loopback, printable
 
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}  # the address of a page is that of its server
+STREAMS = "/streams/"
 UNQUOTED = "/%:@!$&'()*+,;=~-._?"  # unchanged in a path or a query; %: it may be quoted already
 
 
@@ -31,9 +32,10 @@ class ServerAddress:
         return is_loopback(urlsplit(self.url).hostname or "")
 
     @property
-    def is_single_stream(self) -> bool:
-        """It sends the messages of one stream only."""
-        return urlsplit(self.url).path.startswith("/streams/")
+    def stream(self) -> str | None:
+        """The name of the only stream whose messages it sends; None: those of all."""
+        path = urlsplit(self.url).path
+        return unquote(path.removeprefix(STREAMS)) if path.startswith(STREAMS) else None
 
     @classmethod
     def parse(cls, where: str) -> Self:

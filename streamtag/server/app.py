@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 from websockets.http11 import Request, Response
@@ -28,6 +30,7 @@ from streamtag.server.subscriber import Subscriber
 from streamtag.text import join_address
 
 MIN_BACKLOG = 100  # connections that the kernel holds until they are accepted
+MAX_PORTS_TRIED = 100  # to find one that is free
 DRAIN_TIMEOUT_S = 2.0  # how long closing waits for subscribers that are behind
 RETRY_AFTER_S = 5  # when a subscriber that found no place may ask again
 FRAMES_PER_STREAM = 4  # that wait for a subscriber of all streams: those of a second
@@ -77,7 +80,7 @@ class WebSocketApp:
             )
         except (OSError, UnicodeError) as error:
             address = join_address(config.host, config.port)
-            raise OutputError(f"{address}: cannot be served: {_describe(error)}") from None
+            raise OutputError(f"{address}: cannot be served: {_describe(error)}{_advice(error, config)}") from None
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"{config.scheme}://{join_address(_reachable(host), port)}/"
 
@@ -159,3 +162,17 @@ def _describe(error: OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return (error.strerror if isinstance(error, OSError) else None) or "not a host"
+
+
+def _advice(error: OSError | UnicodeError, config: ServerConfig) -> str:
+    """Return what to do if only the port is taken; the port is tried, not guessed."""
+    if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+        return ""
+    for port in range(config.port + 1, min(config.port + MAX_PORTS_TRIED, 65536)):
+        with suppress(OSError), socket.create_server((config.host, port), family=_family(config.host)):
+            return f"; port {port} is free"
+    return ""
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -60,7 +60,13 @@ def test_options_are_grouped(streamtag: Run) -> None:
         titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
         assert titles == [title for title in sections if title in titles], command
         general = text.partition("\nGeneral:\n")[2]
-        assert set(re.findall(r"^  (?:-h, )?(--\S+)", general, re.MULTILINE)) <= {"--help", "--for", "--seconds"}
+        assert set(re.findall(r"^  (?:-h, )?(--\S+)", general, re.MULTILINE)) <= {
+            "--help",
+            "--for",
+            "--seconds",
+            "--verbose",
+            "--quiet",
+        }
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

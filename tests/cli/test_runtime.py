@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.sync.client import connect
 
+from streamtag.cli.options import Verbosity
 from streamtag.cli.runtime import Reporter, start_server
-from streamtag.errors import SourceError
+from streamtag.errors import OutputError, SourceError
 from streamtag.protocol.messages import Error, Hello
 from streamtag.server.config import ServerConfig
+from tests.cli.conftest import MakeSound, Run
 
 HELLO = Hello("streamtag", "small", ("guitar",), 16000, 0.256, 0.512, 0.384, (0.5,))
 
@@ -40,3 +44,50 @@ def test_errors_of_the_command_reach_subscribers() -> None:
             reporter.error(SourceError("a.mp3: no such file"))
             assert subscriber.recv(timeout=20) == Error("a.mp3: no such file").to_json()
     assert reporter.has_failed
+
+
+def test_a_taken_port_is_answered_with_a_free_one() -> None:
+    reporter = Reporter(io.StringIO())
+    with ExitStack() as resources:
+        port = urlsplit(start_server(ServerConfig(port=0), HELLO, reporter, resources).address).port
+        assert port is not None
+        with pytest.raises(OutputError, match=r": Address already in use; port \d+ is free$") as taken:
+            start_server(ServerConfig(port=port), HELLO, reporter, resources)
+        free = int(str(taken.value).split()[-3])
+        assert free > port
+        assert str(free) in start_server(ServerConfig(port=free), HELLO, reporter, resources).address
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "printed"),
+    [(Verbosity.quiet, "error"), (Verbosity.normal, "error notice"), (Verbosity.verbose, "error notice detail")],
+)
+def test_what_is_printed(verbosity: Verbosity, printed: str) -> None:
+    lines = io.StringIO()
+    reporter = Reporter(lines, verbosity)
+    reporter.error(SourceError("error"))
+    reporter.note("notice")
+    reporter.detail("detail")
+    assert lines.getvalue().split() == [word for name in printed.split() for word in ("streamtag:", name)]
+    assert reporter.may_draw(json=False) == (verbosity is not Verbosity.quiet)
+
+
+def test_quiet_and_verbose_commands(streamtag: Run, make_sound: MakeSound, tmp_path: Path) -> None:
+    path, table = make_sound("a.mp3", 2), tmp_path / "t.csv"
+    for arguments, result in (
+        (["file", path, "--json"], "frame"),
+        (["catalog", path, "--out", table], ""),
+    ):
+        quiet = streamtag(*arguments, "--quiet")
+        assert (quiet.code, quiet.err) == (0, "")
+        verbose = streamtag(*arguments, "--verbose")
+        assert result in quiet.out
+        assert verbose.out == quiet.out
+        for part in ("Python", "torch", "device cpu", "50 tags", "loaded in", "took"):
+            assert part in verbose.err
+        assert all(line.startswith("streamtag: ") for line in verbose.err.splitlines())
+    assert "a.mp3: mp3" in streamtag("file", path, "--verbose").err
+    missing = streamtag("file", path, tmp_path / "missing.wav", "--quiet")
+    assert (missing.code, missing.err) == (1, f"streamtag: {tmp_path / 'missing.wav'}: no such file\n")
+    both = streamtag("file", path, "--quiet", "--verbose")
+    assert (both.code, both.err.splitlines()[0]) == (2, "streamtag file: --verbose and --quiet exclude each other")

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from streamtag.cli.watch_view import missing_stream
+from streamtag.client.address import ServerAddress
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
@@ -143,6 +145,33 @@ def test_a_mistake_is_one_line_and_an_error_message(
     assert reason in answer.err
     assert reason in json.loads(answer.lines[-1])["message"]
     assert "secret" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("path", "running", "notice"),
+    [
+        ("/streams/mic", ("hall 2", "mic"), None),
+        ("", ("hall 2",), None),
+        ("/streams/my%20mic", (), "my mic: no such stream now, there is none; waiting for it"),
+        ("/streams/x", ("hall 2", "mic"), "x: no such stream now, there are hall 2, mic; waiting for it"),
+        (
+            "/streams/x",
+            tuple("abcdefghij"),
+            "x: no such stream now, there are a, b, c, d, e, f, g, h, and 2 more; waiting for it",
+        ),
+    ],
+)
+def test_a_stream_that_does_not_run(path: str, running: tuple[str, ...], notice: str | None) -> None:
+    assert missing_stream(ServerAddress.parse(f"8765{path}"), replace(HELLO, streams=running)) == notice
+    assert missing_stream(ServerAddress.parse(f"8765{path}"), HELLO) is None  # a server that does not say
+
+
+def test_a_missing_stream_is_reported_and_the_address_needs_no_scheme(streamtag: Run) -> None:
+    with _on_air("mic") as server:
+        address = server.address.removeprefix("http://127.0.0.1:")
+        answer = streamtag("watch", f"{address}streams/nobody", "--for", "0.5", small=False)
+    assert answer.code == 0
+    assert answer.err.startswith("streamtag: nobody: no such stream now, there ")
 
 
 def test_a_signal_ends_it_cleanly(start: Start) -> None:

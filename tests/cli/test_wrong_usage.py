@@ -42,6 +42,7 @@ LIBRARY_WORDS = re.compile(
         ("file x --concepts a --tags b", " file: --tags and --concepts exclude each other", HELP),
         ("file x --device abacus", " file: --device abacus: must be auto, cpu or cuda", HELP),
         ("file x --plot x.gif", " file: x.gif: cannot draw: the name must end in one of .png, .svg, .pdf", HELP),
+        ("file x --table --summary", " file: --table and --summary exclude each other", HELP),
         ("file x --tls-key k", " file: --max-clients, --allow-origin and --tls-... go with --serve", HELP),
         (
             "file x --serve host",

@@ -50,7 +50,7 @@ def test_an_error_tells_no_secret(where: str) -> None:
 
 def test_what_it_is_like() -> None:
     assert [ServerAddress.parse(where).is_secure for where in ("wss://h/", "h")] == [True, False]
-    assert [ServerAddress.parse(where).is_single_stream for where in ("h/streams/mic", "h/")] == [True, False]
+    assert [ServerAddress.parse(where).stream for where in ("h/streams/my%20mic", "h/")] == ["my mic", None]
     hosts = ("localhost:1", "127.1.2.3:1", "[::1]:1", "example.org", "192.168.0.2:1", "localhost.example")
     assert [ServerAddress.parse(where).is_loopback for where in hosts] == [True] * 3 + [False] * 3
 

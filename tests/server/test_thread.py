@@ -201,7 +201,9 @@ def test_closing_waits_only_briefly_for_clients_that_do_not_read(open_socket: Op
 
 def test_an_address_that_cannot_be_served_is_a_one_line_error(start: Start) -> None:
     port = int(start().address.rstrip("/").rpartition(":")[2])
-    with pytest.raises(OutputError, match=rf"^127\.0\.0\.1:{port}: cannot be served: Address already in use$"):
+    with pytest.raises(
+        OutputError, match=rf"^127\.0\.0\.1:{port}: cannot be served: Address already in use; port \d+ is free$"
+    ):
         ServerThread(ServerConfig(port=port), HELLO).__enter__()
     with pytest.raises(OutputError, match=r"^no\.such\.invalid:8765: cannot be served: \S"):
         ServerThread(ServerConfig("no.such.invalid"), HELLO).__enter__()
