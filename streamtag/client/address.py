@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -36,6 +36,14 @@ class ServerAddress:
         """The name of the only stream whose messages it sends; None: those of all."""
         path = urlsplit(self.url).path
         return unquote(path.removeprefix(STREAMS)) if path.startswith(STREAMS) else None
+
+    def with_history(self, seconds: int) -> Self:
+        """Return the address that asks for so much of the past, too, unless it does ask for some."""
+        parts = urlsplit(self.url)
+        if not seconds or "history=" in parts.query:
+            return self
+        query = f"{parts.query}&history={seconds}".lstrip("&")
+        return replace(self, url=urlunsplit(parts._replace(query=query)))
 
     @classmethod
     def parse(cls, where: str) -> Self:

@@ -7,11 +7,12 @@ import queue
 import ssl
 import threading
 import time
+from http.client import BAD_REQUEST
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from streamtag.audio.backoff import FIRST_DELAY_S, next_delay
@@ -48,10 +49,13 @@ class SubscriberClient:
         token: str | None = None,
         ca: Path | None = None,
         first_delay_s: float = FIRST_DELAY_S,
+        history_s: int = 0,
     ) -> None:
         """ca: a certificate to trust instead of the system's. first_delay_s: before the second attempt.
 
-        Raises SourceError if the token or the certificate cannot be used.
+        history_s: with every connection ask for so much of the past, at most 300, unless the address asks for some; an
+        older server, which refuses that, is asked without. Raises SourceError if the token or the certificate cannot be
+        used.
         """
         if token is not None and not (token.isascii() and token.isprintable()):
             raise SourceError("a token is printable ASCII")
@@ -59,6 +63,7 @@ class SubscriberClient:
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._tls = _tls_context(address, ca)
         self._first_delay_s = first_delay_s
+        self._history_s = history_s
         self._queue: queue.Queue[Message | SourceNotice | StreamtagError] = queue.Queue(MAX_QUEUED)
         self._stop_requested = threading.Event()
         self._was_connected = False  # it is a streamtag server
@@ -101,6 +106,9 @@ class SubscriberClient:
                 self._put(error)
                 return
             except (OSError, WebSocketException, ImportError, UnicodeError) as error:
+                if self._history_s and isinstance(error, InvalidStatus) and error.response.status_code == BAD_REQUEST:
+                    self._history_s = 0
+                    continue
                 if (reason := permanent_error(error, self._was_connected)) is not None:
                     self._put(SourceError(f"{self._address.label}: {reason}"))
                     return
@@ -113,7 +121,7 @@ class SubscriberClient:
     def _read_connection(self) -> None:
         """Connect and queue messages until the client is closed. Raises what ends the connection before."""
         with connect(
-            self._address.url,
+            self._address.with_history(self._history_s).url,
             ssl=self._tls,
             additional_headers=self._headers,
             proxy=None if self._address.is_loopback else True,  # the system's

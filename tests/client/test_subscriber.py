@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.http11 import Request, Response
 from websockets.sync.server import Server as StubServer
 from websockets.sync.server import ServerConnection, serve
 
@@ -20,7 +21,7 @@ from streamtag.audio.source import SourceNotice
 from streamtag.client.address import ServerAddress
 from streamtag.client.subscriber import SubscriberClient
 from streamtag.errors import ProtocolError, SourceError
-from streamtag.protocol.messages import Frame, Gap, Hello, Message
+from streamtag.protocol.messages import Frame, Gap, Hello, History, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 
@@ -100,6 +101,53 @@ def test_a_subscriber_reconnects_when_the_server_returns(subscribe: Subscribe) -
         assert _read(subscriber) == GREETING
         server.publish(_frame(1))
         assert _read(subscriber) == _frame(1)
+
+
+def test_the_past_is_asked_for_with_every_connection(subscribe: Subscribe) -> None:
+    with ServerThread(ServerConfig(port=0), HELLO) as server:
+        address = server.address
+        first = subscribe(address)
+        assert _read(first) == GREETING
+        for number in range(3):
+            server.publish(_frame(number))
+            assert _read(first) == _frame(number)
+        late, own = subscribe(address, history_s=60), subscribe(f"{address}?top=1&history=0", history_s=60)
+        assert [_read(each) for each in (late, own)] == [replace(HELLO, streams=("mic",))] * 2
+        history, latest = _read(late), _read(late)
+        assert isinstance(history, History)
+        assert (history.times, latest) == ((0.25, 0.5), _frame(2))
+        assert isinstance(_read(own), Frame)  # what the address says is what is asked for
+    assert "1001" in getattr(_read(late), "text", "")
+    assert "refused" in getattr(_read(late), "text", "")
+    with ServerThread(ServerConfig(port=int(address.rstrip("/").rpartition(":")[2])), HELLO) as server:
+        for number in range(4):
+            server.publish(_frame(number))
+        assert "connected" in getattr(_read(late), "text", "")
+        assert isinstance(_read(late), Hello)
+        items = [_read(late)]
+        while items[-1] != _frame(3):
+            items.append(_read(late))
+    past = [time for item in items if isinstance(item, History) for time in item.times]
+    frames = [0.25 * (item.frame + 1) for item in items if isinstance(item, Frame)]
+    assert [*past, *frames] == [0.25, 0.5, 0.75, 1.0]  # however many came before the client did
+
+
+def test_an_older_server_is_asked_without_the_past(stub: Stub, subscribe: Subscribe) -> None:
+    paths: list[str] = []
+
+    def check(connection: ServerConnection, request: Request) -> Response | None:
+        paths.append(request.path)
+        return connection.respond(400, "'history' is unknown here\n") if "history" in request.path else None
+
+    def talk(connection: ServerConnection) -> None:
+        connection.send(HELLO.to_json())
+        connection.recv(TIMEOUT_S)
+
+    port = stub(talk, check)
+    assert _read(subscribe(f"127.0.0.1:{port}/?top=1", history_s=60)) == HELLO
+    assert paths == ["/?top=1&history=60", "/?top=1"]
+    with pytest.raises(SourceError, match=r"HTTP 400"):
+        _read(subscribe(f"127.0.0.1:{port}/?history=5", history_s=60))
 
 
 def test_a_token_is_sent_and_without_it_the_refusal_is_raised(subscribe: Subscribe) -> None:
