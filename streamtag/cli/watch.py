@@ -54,7 +54,7 @@ def watch(
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.audio.source import SourceNotice
-        from streamtag.cli.watch_view import Totals, View, missing_stream, open_output
+        from streamtag.cli.watch_view import HISTORY_S, Totals, View, missing_stream, open_output, panel_console
         from streamtag.client.address import ServerAddress
         from streamtag.client.subscriber import SubscriberClient
         from streamtag.protocol.messages import Hello
@@ -63,8 +63,9 @@ def watch(
         address, totals, start = ServerAddress.parse(url), Totals(), time.monotonic()
         deadline = start + (seconds or float("inf"))
         known: object = None  # the tags and concepts that the view was opened for
-        view = View(reporter)
-        with guard, SubscriberClient(address, token, ca) as client, ExitStack() as opened:
+        view, console = View(reporter), panel_console(reporter, json)
+        subscriber = SubscriberClient(address, token, ca, history_s=0 if console is None else HISTORY_S)
+        with guard, subscriber as client, ExitStack() as opened:
             while not guard.stop_requested and time.monotonic() < deadline and view.is_wanted():
                 message = client.read(POLL_INTERVAL_S)
                 if isinstance(message, Hello) and (message.tags, message.concepts) != known:
@@ -78,7 +79,7 @@ def watch(
                         concept_names=options.names_in(concepts),
                         top=top,
                     )
-                    view = View(reporter, *open_output(reporter, json, selection, address, message, opened))
+                    view = View(reporter, *open_output(console, json, selection, address, message, opened))
                 if isinstance(message, Hello):
                     reporter.detail(f"{address.label}: {message.server}, model {message.model}")
                     if (missing := missing_stream(address, message)) is not None:

@@ -21,6 +21,7 @@ from streamtag.terminal.widgets import can_draw
 from streamtag.text import plural, printable
 
 MAX_NAMES = 8  # of streams in a notice
+HISTORY_S = 40  # that a panel asks for: it shows the last half minute
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,25 @@ class View:
             self.sink.write(Error(notice.text))
 
 
+def panel_console(reporter: Reporter, json: bool) -> Console | None:
+    """Return where a panel is drawn, or None if lines or messages are written instead."""
+    console = Console(stderr=True, highlight=False)
+    is_drawn = not json and sys.stdout.isatty() and reporter.may_draw(json) and can_draw(console)
+    return console if is_drawn else None
+
+
 def open_output(
-    reporter: Reporter, json: bool, selection: Selection, address: ServerAddress, greeting: Hello, opened: ExitStack
+    console: Console | None,
+    json: bool,
+    selection: Selection,
+    address: ServerAddress,
+    greeting: Hello,
+    opened: ExitStack,
 ) -> tuple[Sink, WatchPanel | None]:
     """Return what messages are written to, and the panel if that is one: it is drawn until `opened` is closed."""
     if json:
         return JsonLines(sys.stdout, selection), None
-    console = Console(stderr=True, highlight=False)
-    if sys.stdout.isatty() and reporter.may_draw(json) and can_draw(console):
+    if console is not None:
         panel = opened.enter_context(WatchPanel(console, selection, greeting, address.label))
         return panel, panel
     lines = NamedLines if address.stream is None else PlainLines

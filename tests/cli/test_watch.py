@@ -16,10 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from websockets.sync.server import ServerConnection, serve
 
 from streamtag.cli.watch_view import missing_stream
 from streamtag.client.address import ServerAddress
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.cli.conftest import COMMAND, Run, pipe
@@ -316,6 +317,34 @@ def test_on_a_terminal_the_panel_follows_keys_and_the_terminals_size(start: Star
     assert screen.text.startswith("\x1b[?1049h")
     after = screen.text.rpartition("\x1b[?1049l")[2]
     assert "watched for" in after  # on the screen that was there before
+
+
+def test_only_a_panel_asks_for_the_past(start: Start) -> None:
+    paths: list[str] = []
+
+    def talk(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        paths.append(connection.request.path)
+        connection.send(HELLO.to_json())
+        connection.send(History("mic", (0.25, 0.5), {"guitar": (0.9, 0.8)}, {}, ("guitar",)).to_json())
+        connection.send(_frame(3, "mic").to_json())
+        connection.recv()
+
+    with serve(talk, "127.0.0.1", 0, close_timeout=1) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"127.0.0.1:{server.socket.getsockname()[1]}/?top=5"
+            screen = Screen(start, address)
+            screen.until(_shows("guitar", "latency 0.40 s"))
+            screen.type("q")
+            assert screen.end() == 0
+            assert len(_read(start(address, "--json"), 3)) == 3
+            assert len(_read(start(address), 1)) == 1  # lines on a pipe
+        finally:
+            server.shutdown()
+            thread.join(TIMEOUT_S)
+    assert paths == ["/?top=5&history=40", "/?top=5", "/?top=5"]
 
 
 def test_the_panel_reports_a_server_that_is_gone_and_ctrl_c_ends_it(start: Start) -> None:
