@@ -14,7 +14,8 @@ The protocol: one JSON object per WebSocket message, and per line with --json.
 
 Messages
   hello   first: tags, concepts and thresholds of the model; hop_s, window_s
-          and lookahead_s: the time from a window's centre to its frame
+          and lookahead_s: the time from a window's centre to its frame;
+          streams: the names of those that run now
   frame   stream, frame (its number), start and end of the window, tags and
           concepts with their probabilities; omitted if they are empty:
           latency_s (live streams), dropped (frames lost before this one,
@@ -25,7 +26,7 @@ Messages
           probabilities each, present: the concepts that are on, events, gaps
   gap     stream, start, lost_s: audio that was lost; there is no frame for it
   end     stream, seconds, frames, summary: the mean of each tag; concepts:
-          that of each concept
+          that of each concept; present_s: for how long each was present
   error   message, for people; stream, if it is about one
   Times are seconds of the stream. Readers ignore fields and types that they
   do not know.

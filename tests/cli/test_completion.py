@@ -33,7 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     ("words", "expected"),
     [
         ("fi", ["file"]),
-        ("file --ta", ["--tags"]),
+        ("file --thr", ["--threshold"]),
         ("listen --format ", ["s16le", "f32le"]),
         ("help pro", ["protocol"]),
         ("file so", [""]),  # none of ours: bash completes names of files
