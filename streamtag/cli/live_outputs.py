@@ -18,7 +18,8 @@ from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
 from streamtag.terminal.lines import PlainLines
-from streamtag.terminal.live_panel import LivePanel, MeterSink, StatusInfo
+from streamtag.terminal.live_panel import LivePanel, StatusInfo
+from streamtag.terminal.stream_view import MeterSink
 from streamtag.terminal.summary import SummaryTable
 from streamtag.terminal.widgets import can_draw
 

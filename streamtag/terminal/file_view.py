@@ -13,13 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Frame, Message
+from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.widgets import DIM_STYLE, MAX_WIDTH, Smoother, bar, glyphs_for, open_live
+from streamtag.terminal.bars import bar_lines
+from streamtag.terminal.ranking import visible_rows
+from streamtag.terminal.stream_view import StreamView
+from streamtag.terminal.widgets import DIM_STYLE, glyphs_for, open_live
 from streamtag.text import format_length, format_time
 
 REDRAWS_PER_S = 8
-MAX_BARS = 10  # without --top
+OTHER_LINES = 5  # of the terminal: a view that is taller than the terminal could not be erased
 MARGIN = 5  # characters; a terminal writes ^C behind the last line, which must not wrap then
 
 
@@ -69,21 +72,23 @@ class FileProgressView:
         self._glyphs = glyphs_for(console.encoding)
         self._live: Live | None = None
         self._stream = StreamInfo("")
-        self._smoother = Smoother(len(selection.labels))
+        self._view = StreamView(selection)
         self._started_at = self._drawn_at = 0.0
         self._position = 0.0
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._stream = stream
-        self._smoother = Smoother(len(self._selection.labels))
+        self._view = StreamView(self._selection)
         self._started_at = self._drawn_at = self._clock()
         self._position = stream.start_s
         self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=False)
 
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
-            self._smoother.add(self._selection.probs(message))
+            self._view.add(message, self._clock())
             self._position = message.end
+        elif isinstance(message, Event):
+            self._view.add_event(message)
         elif isinstance(message, End):
             self.close()
 
@@ -96,14 +101,16 @@ class FileProgressView:
     def render(self) -> RenderableType:
         """Return the view as it is now."""
         now = self._clock()
-        self._smoother.advance(now - self._drawn_at)
+        self._view.advance(now - self._drawn_at)
         self._drawn_at = now
-        width = min(MAX_WIDTH, self._console.width - MARGIN)
+        width = self._console.width - MARGIN
         duration = self._stream.duration_s
         position = max(0.0, self._position - self._stream.start_s)
         position = position if duration is None else min(position, duration)
         progress = Progress(position, now - self._started_at, duration)
-        return Group(self._title(width), self._progress_line(progress, width), Text(), self._bars(width))
+        rows = visible_rows(self._view.groups, self._selection, max(1, self._console.height - OTHER_LINES))
+        bars = bar_lines(rows, self._selection, self._view.values, self._glyphs, width)
+        return Group(self._title(width), self._progress_line(progress, width), Text(), *bars)
 
     def _title(self, width: int) -> Table:
         line = Table.grid(expand=False)
@@ -120,18 +127,3 @@ class FileProgressView:
         done = round(progress.fraction * room)
         parts = [(self._glyphs.done * done, "magenta"), (self._glyphs.remaining * (room - done), DIM_STYLE)]
         return Text.assemble(*parts, f"  {progress}", no_wrap=True)
-
-    def _bars(self, width: int) -> Table:
-        name_width = max(len(name) for name in self._selection.names)
-        bar_width = max(8, width - name_width - 8)
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for column in (name_width, bar_width, 4):
-            table.add_column(width=column, no_wrap=True)
-        # A view that is taller than the terminal could not be erased.
-        rows = max(1, min(self._selection.top or MAX_BARS, self._console.height - 5))
-        for index in self._selection.strongest(self._smoother.order)[:rows]:
-            value, threshold = float(self._smoother.bars[index]), self._selection.thresholds[index]
-            style = "bold" if value >= threshold else DIM_STYLE
-            name = Text(self._selection.labels[index], style)
-            table.add_row(name, bar(value, threshold, bar_width, self._glyphs), Text(f"{value:.2f}", style))
-        return table

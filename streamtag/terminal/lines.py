@@ -8,10 +8,11 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.inference.presence import end_verdict, format_verdict
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.selection import Selection
-from streamtag.text import format_time, plural, printable
+from streamtag.text import format_length, format_time, plural, printable
 
 MAX_LABELS = 5  # in a line, without --top
 MAX_STREAMS = 256  # of which frames are kept
@@ -62,7 +63,9 @@ class PlainLines:
             self._print(message.stream, message.start, f"gap: {message.lost_s:.2f} s lost")
         elif isinstance(message, End):
             self._print_second(message.stream)
-            self._print(message.stream, message.seconds, f"end, {plural(message.frames, 'frame')}")
+            verdict = format_verdict(end_verdict(message, self._selection))
+            text = f"end, {plural(message.frames, 'frame')}: {verdict}"
+            self._print_line(f"{self.prefix(message.stream)}{format_length(message.seconds)}  {text}")
         elif isinstance(message, Error):
             self._print_line(f"{f'{message.stream}: ' if message.stream else ''}{message.message}")
 

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
-from streamtag.audio.level_meter import Meter, Reading
+from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import SourceNotice
+from streamtag.inference.presence import end_verdict
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Error, Frame, Gap, Hello, Message
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.live_view import ViewModel, draw
-from streamtag.terminal.widgets import History, Smoother, glyphs_for, open_live
-from streamtag.text import plural, printable
+from streamtag.terminal.stream_view import StreamView
+from streamtag.terminal.summary import ended_line, verdict_line
+from streamtag.terminal.widgets import glyphs_for, open_live
+from streamtag.text import printable
 
 REDRAWS_PER_S = 5
 STALE_AFTER_S = 2.0  # without a frame for so long the bars fall
 NOTICE_TIME_S = 15.0  # how long a notice that is no problem is shown
 MAX_STREAMS = 256  # beyond it the one without a frame for the longest time is forgotten
+MAX_ENDED = 20  # streams of which the verdict is printed at the end
 WATCH_KEYS = "q quit   n next stream   space freeze"
 
 
@@ -42,62 +45,6 @@ class StatusInfo:
     source: Callable[[], str] = str
     facts: Callable[[], tuple[str, ...]] = tuple
     keys: str = ""
-
-
-class MeterSink:
-    """A sink that counts a stream's frames and gaps in its meter."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
-        pass
-
-    def write(self, message: Message) -> None:
-        if isinstance(message, Frame):
-            self.meter.add_frame(message.end, message.latency_s, message.dropped)
-        elif isinstance(message, Gap):
-            self.meter.add_gap(message.lost_s)
-
-    def close(self) -> None:
-        pass
-
-
-class StreamView:
-    """What is kept of one stream. updated_at: when its last frame came [s of the clock]."""
-
-    def __init__(self, labels: int) -> None:
-        self.updated_at = -math.inf
-        self.has_ended = False
-        self.smoother = Smoother(labels)
-        self.history = History(labels)
-        self.latest = np.zeros(labels)
-        self._metering = MeterSink(Meter())
-        self._newest = -1
-
-    def add(self, frame: Frame, probs: NDArray[np.float64], now: float) -> None:
-        """Add a frame with its probabilities [P + K]."""
-        if frame.frame <= self._newest:  # the stream has begun anew
-            self._metering = MeterSink(Meter())
-        self.updated_at, self.has_ended, self._newest = now, False, frame.frame
-        self.latest = probs
-        self.smoother.add(probs)
-        self.history.add(frame.frame, probs)
-        self._metering.write(frame)
-
-    def add_gap(self, gap: Gap) -> None:
-        self._metering.write(gap)
-
-    @property
-    def reading(self) -> Reading:
-        """Lengths, latency and losses as the messages report them."""
-        return self._metering.meter.reading()
-
-    def settle(self) -> None:
-        """Show the latest frame at once, after another stream was shown."""
-        self.smoother = Smoother(len(self.latest))
-        self.smoother.add(self.latest)
-        self.smoother.advance(1e9)
 
 
 class LivePanel:
@@ -158,19 +105,21 @@ class LivePanel:
     def write(self, message: Message) -> None:
         with self._lock:
             if isinstance(message, Frame):
-                # A server may have been asked for a few of the labels: the others are not among the strongest.
-                self._view(message.stream).add(message, self._selection.probs(message), self._clock())
+                self._view(message.stream).add(message, self._clock())
                 self._replace_ended()
                 if self._ends_with_frame and self._notice is not None and self._notice[0].is_problem:
                     self._notice = (replace(self._notice[0], is_problem=False), self._clock())
+            elif isinstance(message, History):
+                self._view(message.stream).add_history(message)
+            elif isinstance(message, Event) and message.stream in self._streams:
+                self._streams[message.stream].add_event(message)
             elif isinstance(message, Gap) and message.stream in self._streams:
                 self._streams[message.stream].add_gap(message)
             elif isinstance(message, End):
                 if message.stream in self._streams:
                     self._streams[message.stream].has_ended = True
                     self._replace_ended()
-                text = f"{message.stream}: ended after {plural(message.frames, 'frame')}"
-                self.notify(SourceNotice(text, is_problem=False))
+                self.notify(SourceNotice(ended_line(message, self._selection), is_problem=False))
             elif isinstance(message, Error):
                 self._show_error(message)
 
@@ -213,7 +162,7 @@ class LivePanel:
             self._ends_with_frame = True
 
     def _view(self, name: str) -> StreamView:
-        view = self._streams.pop(name, None) or StreamView(len(self._selection.labels))
+        view = self._streams.pop(name, None) or StreamView(self._selection)
         self._streams[name] = view
         if len(self._streams) > MAX_STREAMS:
             del self._streams[next(other for other in self._streams if other != self._chosen)]
@@ -234,20 +183,19 @@ class LivePanel:
         now = self._clock()
         elapsed_s, self._drawn_at = now - self._drawn_at, now
         name = self._chosen or ""
-        view = self._streams.get(name) or StreamView(len(self._selection.labels))
+        view = self._streams.get(name) or StreamView(self._selection)
         is_waiting = now - view.updated_at > STALE_AFTER_S
         if is_waiting:
-            view.smoother.add(np.zeros(len(view.latest)))
-        view.smoother.advance(elapsed_s)
+            view.fall()
+        view.advance(elapsed_s)
         others = len(self._streams) - 1
         notice = self._current_notice(now)
         return ViewModel(
             stream=printable(name) + (f" (+{others})" if others > 0 else ""),
             source=printable(self._status.source()),
             reading=view.reading if self._meter is None else self._meter.reading(),
-            bars=view.smoother.bars.copy(),
-            order=view.smoother.order.copy(),
-            history=view.history.cells,
+            values=view.values,
+            groups=view.groups,
             facts=tuple(map(printable, self._status.facts())),
             keys=self._status.keys,
             notice=None if notice is None else printable(notice.text),
@@ -271,6 +219,7 @@ class WatchPanel(LivePanel):
         super().__init__(console, selection, StatusInfo(lambda: label, lambda: facts, WATCH_KEYS))
         self._keys = Keys(self)
         self._has_quit = False
+        self._ended: deque[Text] = deque(maxlen=MAX_ENDED)
         self._entered = ExitStack()
 
     def __enter__(self) -> Self:
@@ -280,7 +229,17 @@ class WatchPanel(LivePanel):
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Uncover the terminal, and print what was present in the streams that have ended meanwhile."""
         self._entered.close()
+        for line in self._ended:
+            self._console.print(line, soft_wrap=True)
+        self._ended.clear()
+
+    def write(self, message: Message) -> None:
+        super().write(message)
+        if isinstance(message, End):
+            verdict = end_verdict(message, self._selection)
+            self._ended.append(verdict_line(printable(message.stream), message.seconds, verdict))
 
     def stop_requested(self) -> bool:
         """Handle the keys that were pressed, and return whether the user has quit."""

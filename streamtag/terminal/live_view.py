@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
 from streamtag.audio.level_meter import Level, Reading
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.widgets import DIM_STYLE, MAX_WIDTH, Glyphs, bar, sparkline
+from streamtag.terminal.bars import BarValues, bar_lines, cut
+from streamtag.terminal.ranking import Groups, visible_rows
+from streamtag.terminal.widgets import DIM_STYLE, Glyphs
 from streamtag.text import format_time, plural
 
-MAX_BARS = 20  # without --top; as many as fit
 ROOMY_HEIGHT = 18  # lines, from which on some are left blank
 MIN_LEVEL_DB = -60.0  # where the level's scale begins
 LOUD_DB, HOT_DB = -12.0, -3.0  # where its colour changes
@@ -24,7 +23,7 @@ PROBLEM_STYLE = "bold yellow"
 
 @dataclass(frozen=True)
 class ViewModel:
-    """Everything that is shown. bars, order: smoothed probabilities [P + K]; history: [C, P + K], NaN where unknown.
+    """Everything that is shown. values: of the bars; groups: their columns by category, in the order of display.
 
     source: where the audio comes from. facts: short texts, the most important first. notice: None if there is none.
     """
@@ -32,9 +31,8 @@ class ViewModel:
     stream: str
     source: str
     reading: Reading
-    bars: NDArray[np.float64]
-    order: NDArray[np.float64]
-    history: NDArray[np.float64]
+    values: BarValues
+    groups: Groups
     facts: tuple[str, ...]
     keys: str
     notice: str | None = None
@@ -45,7 +43,6 @@ class ViewModel:
 
 def draw(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, height: int) -> Iterator[Text]:
     """Yield at most `height` lines of at most `width` cells. Where there is no room, the least important go first."""
-    width = min(width, MAX_WIDTH)
     head = [_title(view, width)]
     if view.reading.level is not None and height >= 4:
         head.append(_level(view.reading.level, width, glyphs))
@@ -55,14 +52,14 @@ def draw(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, heig
     if height >= 12:
         foot += _flow(view.facts, width, 2)
     if view.notice is not None and height >= 5:
-        foot.append(Text(_cut(view.notice, width), PROBLEM_STYLE if view.is_problem else DIM_STYLE))
+        foot.append(Text(cut(view.notice, width), PROBLEM_STYLE if view.is_problem else DIM_STYLE))
     if view.keys and height >= 8:
-        foot.append(Text(_cut(view.keys, width), DIM_STYLE))
+        foot.append(Text(cut(view.keys, width), DIM_STYLE))
     blank = [Text()] if height >= ROOMY_HEIGHT else []
     room = height - len(head) - len(foot) - 2 * len(blank)
     yield from head
     yield from blank
-    yield from _bars(view, selection, glyphs, width, max(0, min(selection.top or MAX_BARS, room)))
+    yield from bar_lines(visible_rows(view.groups, selection, max(0, room)), selection, view.values, glyphs, width)
     yield from blank
     yield from foot
 
@@ -73,8 +70,8 @@ def _title(view: ViewModel, width: int) -> Text:
     clock = format_time(view.reading.elapsed_s)
     right = Text.assemble((f" {state} ", "reverse yellow") if state else "", "  " if state else "", (clock, "bold"))
     room = max(0, width - right.cell_len - 2)
-    name = _cut(view.stream, room)
-    source = _cut(view.source, room - cell_len(name) - 2) if view.source else ""
+    name = cut(view.stream, room)
+    source = cut(view.source, room - cell_len(name) - 2) if view.source else ""
     left = Text.assemble((name, "bold"), "  " if source else "", (source, DIM_STYLE))
     left.pad_right(max(0, width - left.cell_len - right.cell_len))
     left.append_text(right)
@@ -108,27 +105,6 @@ def _scale_position(decibels: float, room: int) -> int:
     return int(min(1.0, max(0.0, 1 - decibels / MIN_LEVEL_DB)) * (room - 1) + 0.5)
 
 
-def _bars(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, rows: int) -> Iterator[Text]:
-    """Yield one line per concept or tag: its name, a bar of its probability, the number, and its last seconds."""
-    cells = len(view.history) if width >= 64 else len(view.history) // 2 if width >= 44 else 0
-    longest = max(cell_len(name) for name in selection.names)
-    name_width = min(longest, max(8, width // 3))
-    bar_width = max(4, width - name_width - 2 - 6 - (cells + 2 if cells else 0))
-    for index in selection.strongest(view.order)[:rows]:
-        value, threshold = float(view.bars[index]), selection.thresholds[index]
-        style = "bold" if value >= threshold else DIM_STYLE
-        line = Text(_cut(selection.labels[index], name_width, pad=True) + "  ", style)
-        line.append_text(bar(value, threshold, bar_width, glyphs))
-        line.append(f"  {value:.2f}", style)
-        if cells:
-            line.append("  ")
-            line.append_text(
-                sparkline(view.history[-cells:, index], view.history[-cells:, index] >= threshold, threshold, glyphs)
-            )
-        line.truncate(width)
-        yield line
-
-
 def _figures(reading: Reading) -> Iterator[str]:
     if reading.latency_p50_s is not None and reading.latency_p95_s is not None:
         yield f"latency {reading.latency_p50_s:.2f} s, p95 {reading.latency_p95_s:.2f} s"
@@ -149,13 +125,5 @@ def _flow(texts: Iterable[str], width: int, max_lines: int) -> list[Text]:
         if lines and cell_len(lines[-1]) + 3 + cell_len(text) <= width:
             lines[-1] += f"   {text}"
         elif len(lines) < max_lines:
-            lines.append(_cut(text, width))
+            lines.append(cut(text, width))
     return [Text(line, DIM_STYLE) for line in lines]
-
-
-def _cut(text: str, width: int, pad: bool = False) -> str:
-    """Return the text in at most `width` cells; with `pad`, in exactly as many."""
-    width = max(0, width)
-    if cell_len(text) > width:
-        return set_cell_size(text, width) if width < 4 else set_cell_size(text, width - 2) + ".."
-    return set_cell_size(text, width) if pad else text

@@ -1,4 +1,4 @@
-"""The table of a server's streams on a terminal: their lengths, lags and strongest concepts."""
+"""The table of a server's streams on a terminal: their lengths, lags and the concepts that are present."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Frame, Message
+from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
+from streamtag.terminal.present_now import PresentNow
 from streamtag.text import format_time, plural
 
 REDRAW_INTERVAL_S = 0.5
 OTHER_LINES = 5  # lines of the terminal that are not for streams
-MAX_TAGS = 3  # of a stream, without --top
+MAX_TAGS = 4  # of a stream, without --top
 
 
 class StreamRow(Protocol):
@@ -75,7 +77,7 @@ class StreamsTable:
         self._snapshot = snapshot
         self._selection = selection
         self._clock = clock
-        self._frames: dict[str, Frame] = {}  # the newest of each stream
+        self._newest: dict[str, _Newest] = {}
         self._drawn_at = float("-inf")
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
@@ -98,9 +100,13 @@ class StreamsTable:
 
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
-            self._frames[message.stream] = message
+            newest = self._newest.setdefault(message.stream, _Newest(self._selection))
+            newest.probs = self._selection.probs(message)
+            newest.present.add_frame(message, newest.probs)
+        elif isinstance(message, Event) and message.stream in self._newest:
+            self._newest[message.stream].present.add_event(message)
         elif isinstance(message, End):
-            self._frames.pop(message.stream, None)
+            self._newest.pop(message.stream, None)
 
     def close(self) -> None:
         pass
@@ -121,11 +127,11 @@ class StreamsTable:
         table.add_column("heard", justify="right")
         table.add_column("lag", justify="right")
         table.add_column("", no_wrap=True)
-        table.add_column(f"{self._selection.kind}s", no_wrap=True, overflow="ellipsis")
+        table.add_column(f"{self._selection.kind}s present", no_wrap=True, overflow="ellipsis")
         for stream in shown:
             lag = "" if stream.is_disconnected else f"{1000 * stream.lag_s:.0f} ms"
             length = format_time(stream.seconds)
-            table.add_row(Text(stream.name), length, lag, _state(stream), self._strongest(stream.name))
+            table.add_row(Text(stream.name), length, lag, _state(stream), self._present(stream.name))
         more = len(server.streams) - len(shown)
         below = [Text(f"and {more} more", style="dim")] if more else []
         return Group(self._title(server), *([table] if shown else []), *below)
@@ -138,13 +144,22 @@ class StreamsTable:
             text.append("  behind: no new streams", style="bold red")
         return text
 
-    def _strongest(self, name: str) -> Text:
-        frame = self._frames.get(name)
-        if frame is None:
+    def _present(self, name: str) -> Text:
+        """Return what is present now, strongest first."""
+        newest = self._newest.get(name)
+        if newest is None:
             return Text("")
-        probs, labels = self._selection.probs(frame), self._selection.labels
-        strongest = self._selection.strongest(probs, MAX_TAGS)
-        return Text("  ".join(f"{labels[index]} {probs[index]:.0%}" for index in strongest))
+        present = [n for n in self._selection.chosen if newest.present.on[n]]
+        shown = sorted(present, key=lambda n: -newest.probs[n])[: self._selection.top or MAX_TAGS]
+        return Text("  ".join(f"{self._selection.labels[n]} {newest.probs[n]:.2f}" for n in shown))
+
+
+class _Newest:
+    """The newest of a stream: its probabilities [P + K], and what is present."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.probs = np.zeros(len(selection.labels))
+        self.present = PresentNow(selection)
 
 
 def _state(stream: StreamRow) -> Text:

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from streamtag.inference.presence import (
+    Verdict,
     category_rank,
+    end_verdict,
     format_verdict,
     group_names,
     on_over_time,
@@ -53,9 +55,8 @@ class SummaryTable:
         timeline, selection = self._timeline, self._selection
         present_s = present_seconds(timeline, selection)
         present = selected_present(timeline, selection, present_s)
-        verdict = format_verdict(group_names(present, selection.labels, selection.categories))
-        length = (f"  {format_length(message.seconds)}  ", DIM_STYLE)
-        line = Text.assemble((message.stream, "bold"), length, verdict)
+        verdict = group_names(present, selection.labels, selection.categories)
+        line = verdict_line(message.stream, message.seconds, verdict)
         self._console.print(line, soft_wrap=True)
         if self._has_table and message.frames:
             width, height = self._console.size
@@ -97,6 +98,17 @@ def make_rows(
         )
         for place, column in enumerate(columns)
     ]
+
+
+def verdict_line(stream: str, seconds: float, verdict: Verdict) -> Text:
+    """Return `song.mp3  1:13  guitar, strings; techno`."""
+    return Text.assemble((stream, "bold"), (f"  {format_length(seconds)}  ", DIM_STYLE), format_verdict(verdict))
+
+
+def ended_line(end: End, selection: Selection) -> str:
+    """Return what a stream's last message says of its length, and what was present."""
+    verdict = format_verdict(end_verdict(end, selection))
+    return f"{end.stream}: ended after {format_length(end.seconds)}: {verdict}"
 
 
 class ResultsConsole(Console):

@@ -13,11 +13,10 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-BAR_TIME_S, ORDER_TIME_S = 0.25, 1.5  # time constants: bars follow the sound, their order stays readable
-MAX_WIDTH = 100  # characters
+BAR_TIME_S, ORDER_TIME_S = 0.25, 0.5  # time constants: bars follow the sound, their order stays readable
 ON_STYLE, OFF_STYLE, DIM_STYLE = "green", "cyan", "bright_black"
-HISTORY_CELLS = 16
-FRAMES_PER_CELL = 2  # with a hop of 0.256 s the history covers the last 8 s
+COURSE_CELLS = 60
+FRAMES_PER_CELL = 2  # with a hop of 0.256 s the course covers the last 31 s
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,12 @@ def open_live(console: Console, render: Callable[[], RenderableType], redraws_pe
     return live
 
 
-def bar(value: float, threshold: float, width: int, glyphs: Glyphs = UNICODE) -> Text:
-    """Return a bar of `value` in `width` cells, with a mark at the threshold; none if that is infinite."""
+def bar(value: float, threshold: float, width: int, is_on: bool, glyphs: Glyphs = UNICODE) -> Text:
+    """Return a bar of `value` in `width` cells, coloured by is_on; with a mark at a threshold that is not infinite."""
     steps = len(glyphs.fill) - 1  # per cell
     filled = round(min(1.0, max(0.0, value)) * width * steps)
     cells = glyphs.fill[-1] * (filled // steps) + (glyphs.fill[filled % steps] if filled % steps else "")
-    text = Text(cells.ljust(width), ON_STYLE if value >= threshold else OFF_STYLE)
+    text = Text(cells.ljust(width), ON_STYLE if is_on else OFF_STYLE)
     mark = min(width - 1, int(min(threshold, 1.0) * width))
     if mark >= len(cells) and threshold < math.inf:
         text = Text.assemble(text[:mark], (glyphs.mark, DIM_STYLE), text[mark + 1 :])
@@ -136,7 +135,7 @@ class Smoother:
         self.order += (1 - math.exp(-elapsed_s / ORDER_TIME_S)) * (self._target - self.order)
 
 
-class History:
+class CourseCells:
     """The last seconds of every tag. Each cell holds the mean of its frames [P], or NaN where frames are missing.
 
     Which frames share a cell follows from their numbers, so a cell that was drawn once stays as it is.
@@ -144,17 +143,17 @@ class History:
 
     def __init__(self, size: int) -> None:
         """size: number of tags."""
-        self._cells = np.full((HISTORY_CELLS, size), np.nan)
+        self._cells = np.full((COURSE_CELLS, size), np.nan)
         self._newest: int | None = None
         self._count = 0
 
     def add(self, number: int, probs: NDArray[np.floating]) -> None:
         """Add a frame. Numbers jump where audio was lost, and restart with another stream."""
         cell = number // FRAMES_PER_CELL
-        moved = HISTORY_CELLS if self._newest is None or cell < self._newest else cell - self._newest
+        moved = COURSE_CELLS if self._newest is None or cell < self._newest else cell - self._newest
         if moved:
-            blank = np.full((min(moved, HISTORY_CELLS), self._cells.shape[1]), np.nan)
-            self._cells = np.concatenate([self._cells, blank])[-HISTORY_CELLS:]
+            blank = np.full((min(moved, COURSE_CELLS), self._cells.shape[1]), np.nan)
+            self._cells = np.concatenate([self._cells, blank])[-COURSE_CELLS:]
             self._count = 0
         self._newest = cell
         before = self._cells[-1] * self._count if self._count else 0.0
@@ -163,5 +162,5 @@ class History:
 
     @property
     def cells(self) -> NDArray[np.float64]:
-        """[HISTORY_CELLS, P], the newest last: a copy."""
+        """[COURSE_CELLS, P], the newest last: a copy."""
         return self._cells.copy()

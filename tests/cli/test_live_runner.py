@@ -19,7 +19,7 @@ from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Gap, Message
 from streamtag.sinks.base import Sink, SinkGroup
-from streamtag.terminal.live_panel import MeterSink
+from streamtag.terminal.stream_view import MeterSink
 from tests.audio.fake_microphone import FakeMicrophone, Fault
 
 RATE = 16000

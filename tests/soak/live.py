@@ -33,7 +33,7 @@ from streamtag.protocol.reader import parse
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
-from streamtag.terminal.live_panel import MeterSink
+from streamtag.terminal.stream_view import MeterSink
 from tests.audio.fake_microphone import FakeMicrophone, Fault
 from tests.benchmarks.process import resident_mib
 from tests.soak.memory import mib_per_hour

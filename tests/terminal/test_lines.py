@@ -56,14 +56,14 @@ def test_events_gaps_errors_and_the_end_have_their_own_lines() -> None:
     lines.write(Gap("mic", 0.5, 61.25))
     lines.write(_frame(243))
     lines.write(Error("unplugged: trying again", "mic"))
-    lines.write(End("mic", 62.5, 3, {}))
+    lines.write(End("mic", 62.6, 3, {}, {}, {"guitar": 60.0}))
     assert file.getvalue().splitlines() == [
         "0:00  guitar on",
         "0:00  guitar 0.90",
         "0:00  gap: 61.25 s lost",
         "mic: unplugged: trying again",
         "1:02  guitar 0.90",
-        "1:02  end, 3 frames",
+        "1:03  end, 3 frames: guitar",
     ]
 
 
@@ -77,7 +77,7 @@ def test_events_at_the_end_follow_the_last_second() -> None:
         "0:01  guitar on",
         "0:01  guitar 0.90",
         "0:02  guitar off",
-        "0:02  end, 1 frame",
+        "0:02  end, 1 frame: nothing certain",
     ]
 
 
@@ -104,4 +104,4 @@ def test_missing_tags_count_as_zero_and_control_characters_are_replaced() -> Non
     lines.write(Frame("mic", 0, -0.256, 0.256, {"harp": 0.4, "unheard of": 1.0}))
     lines.write(Error("\x1b[2J\ngone", "\x07mic"))
     lines.write(End("mic", 0.3, 1, {}))
-    assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame\n"
+    assert file.getvalue() == "?mic: ?[2J?gone\n0:00  harp 0.40\n0:00  end, 1 frame: nothing certain\n"

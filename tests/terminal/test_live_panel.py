@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, SourceNotice
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, Message
+from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.live_panel import (
     MAX_STREAMS,
@@ -62,7 +62,7 @@ def shown() -> Shown:
 
 
 def value_of(lines: list[str], tag: str) -> float:
-    (line,) = (line for line in lines if line.startswith(tag))
+    (line,) = (line for line in lines if line[2:].startswith(tag))
     found = re.search(r"  ([01]\.\d\d)", line)
     assert found is not None
     return float(found[1])
@@ -76,7 +76,7 @@ def test_frames_become_bars_ordered_by_strength(shown: Shown) -> None:
         lines = shown.lines(0.256)
     assert lines[0].startswith("mic")
     assert "waiting" not in lines[0]
-    assert [line.split()[0] for line in lines if line[:1].isalpha()][1:4] == ["guitar", "drums", "piano"]
+    assert [line[:8] for line in lines if "0." in line][:3] == ["* guitar", "* drums ", "  piano "]
     assert value_of(lines, "guitar") == pytest.approx(0.9, abs=0.01)
 
 
@@ -89,6 +89,32 @@ def test_bars_fall_when_no_frames_come(shown: Shown) -> None:
     lines = shown.lines(2.0)
     assert value_of(lines, "guitar") < 0.05
     assert "waiting" in lines[0]
+
+
+def marked(lines: list[str]) -> list[str]:
+    return [line[2:].split()[0] for line in lines if line.startswith("* ")]
+
+
+def test_marks_follow_the_events_and_the_threshold_only_before_the_first(shown: Shown) -> None:
+    shown.write(frame(0))
+    assert marked(shown.lines()) == ["guitar", "drums"]
+    shown.write(Event("mic", "drums", "off", 0.3), Event("other", "slow", "on", 0.3), frame(1))
+    assert marked(shown.lines()) == ["guitar"]
+    shown.write(frame(2, SOFT), Event("mic", "piano", "on", 0.5), Event("mic", "no such tag", "on", 0.5))
+    assert marked(shown.lines(3.0)) == ["slow", "piano"]
+    shown.write(frame(0))  # the stream begins anew
+    assert marked(shown.lines(3.0)) == ["guitar", "drums"]
+
+
+def test_a_late_subscriber_is_shown_the_past_and_what_is_present(shown: Shown) -> None:
+    past = tuple(0.25 * n for n in range(8))
+    tags = {"guitar": (0.1,) * 4 + (0.9,) * 4, "drums": (0.7,) * 8}
+    shown.write(History("mic", past, tags, {}, present=("harp",)))
+    shown.write(frame(8))
+    lines = shown.lines()
+    assert marked(lines) == ["harp"]
+    (guitar,) = (line for line in lines if line[2:].startswith("guitar"))
+    assert guitar.endswith("▁▁███")
 
 
 def test_freezing_stops_the_display_and_nothing_else(shown: Shown) -> None:
@@ -124,7 +150,7 @@ def test_the_next_stream_is_shown_with_its_latest_frame(shown: Shown) -> None:
 def test_a_stream_that_has_ended_is_replaced_by_one_that_goes_on(shown: Shown) -> None:
     shown.write(frame(0, SOFT, "a"), End("a", 0.5, 1, {}), End("unknown", 0.0, 0, {}))
     assert shown.lines()[0].startswith("a ")  # there is no other
-    assert "unknown: ended after 0 frames" in shown.text()
+    assert "unknown: ended after 0:00: nothing certain" in shown.text()
     shown.write(frame(0, LOUD, "b"))
     lines = shown.lines()
     assert lines[0].startswith("b ")
@@ -232,3 +258,15 @@ def test_a_subscribers_panel_shows_the_server_and_runs_until_a_key_stops_it(monk
         assert not panel.stop_requested()  # there is no terminal for keys
     for expected in ("ws://h/", "waiting", "model small", "streamtag 0.1.0", "q quit"):
         assert expected in text
+
+
+def test_what_was_present_in_streams_that_ended_is_printed_when_the_panel_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    screen = Screen()
+    with WatchPanel(screen.console, SELECTION, HELLO, "ws://h/") as panel:
+        panel.write(frame(0))
+        panel.write(End("song [1].mp3", 72.6, 284, {}, {}, {"harp": 70.0, "piano": 1.0}))
+    _, _, after = screen.output.rpartition("\x1b[?1049l")
+    assert re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", after).strip() == "song [1].mp3  1:13  harp"

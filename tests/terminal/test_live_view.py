@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from streamtag.audio.level_meter import Level, Reading
+from streamtag.protocol.messages import Concept
 from streamtag.protocol.selection import Selection
+from streamtag.terminal.bars import BarValues
 from streamtag.terminal.live_view import ViewModel, draw
 from streamtag.terminal.widgets import ASCII, UNICODE, Glyphs
 
@@ -23,9 +25,13 @@ MODEL = ViewModel(
     stream="mic",
     source="USB Audio, 48000 Hz, 2 channels",
     reading=READING,
-    bars=np.array([0.9, 0.1, 0.6, 0.2, 0.3, 0.05]),
-    order=np.array([0.9, 0.1, 0.6, 0.2, 0.3, 0.05]),
-    history=np.linspace(0, 0.9, 16)[:, np.newaxis] * np.ones(6),
+    values=BarValues(
+        bars=np.array([0.9, 0.1, 0.6, 0.2, 0.3, 0.05]),
+        on=np.array([True, False, True, False, False, False]),
+        history=np.linspace(0, 0.9, 16)[:, np.newaxis] * np.ones(6),
+        history_on=np.zeros((16, 6), bool),
+    ),
+    groups=((0, 2, 4, 3, 1, 5),),
     facts=("model one on cpu", "ws://127.0.0.1:8765/", "3 subscribers"),
     keys="q quit   r reset   space freeze",
 )
@@ -40,9 +46,10 @@ def test_a_large_terminal_shows_everything() -> None:
     assert lines[0].split() == ["mic", "USB", "Audio,", "48000", "Hz,", "2", "channels", "1:12"]
     assert lines[1].startswith("level █")
     assert lines[1].rstrip().endswith("-18 dBFS")
-    assert [line.split()[0] for line in lines[3:8]] == ["guitar", "drums", "piano", "male", "slow"]
+    assert [line[:8] for line in lines[3:8]] == ["* guitar", "* drums ", "  piano ", "  male v", "  slow  "]
     assert "0.90" in lines[3]
     assert lines[3].endswith("▆▇▇██")
+    assert len(lines[3]) == 80
     text = "\n".join(lines[9:])
     for expected in ("latency 0.41 s, p95 0.44 s", "0.052 x real time", "1 gap, 0.3 s lost", "2 xruns"):
         assert expected in text
@@ -90,7 +97,7 @@ def test_a_small_terminal_shows_the_most_important_lines() -> None:
     assert lines[0].startswith("mic")
     assert lines[0].endswith("1:12")
     assert lines[1].startswith("level")
-    assert [line.split()[0] for line in lines[2:5]] == ["guitar", "drums", "piano"]
+    assert [line[:8] for line in lines[2:5]] == ["* guitar", "* drums ", "  piano "]
     assert any("latency" in line for line in lines)
     assert "unplugged" in lines
     assert lines[-1].startswith("q quit")
@@ -112,7 +119,10 @@ TEXTS = st.text(max_size=60) | st.just("a very long name " * 20)
             st.floats(-200, 50),
             st.floats(0, 1e9),
         ),
-        history=st.builds(np.full, st.just((16, 6)), st.floats(-0.5, 1.5) | st.just(float("nan"))),
+        values=st.builds(
+            lambda value: replace(MODEL.values, history=np.full((16, 6), value)),
+            st.floats(-0.5, 1.5) | st.just(float("nan")),
+        ),
     ),
     st.integers(1, 300),
     st.integers(1, 90),
@@ -122,3 +132,23 @@ def test_anything_can_be_drawn_at_any_size(model: ViewModel, width: int, height:
     lines = _drawn(model, width, height, glyphs)
     assert 0 < len(lines) <= height
     assert max(map(cell_len, lines)) <= width
+
+
+CONCEPTS = (
+    Concept("rock", "genre", ("a",), 0.5),
+    Concept("guitar", "instrument", ("b",), 0.5),
+    Concept("drums", "instrument", ("c",), None),
+)
+
+
+def test_concepts_are_grouped_by_category_and_the_whole_width_is_used() -> None:
+    selection = Selection.of(("a", "b", "c"), (0.5,) * 3, CONCEPTS)
+    values = BarValues(np.full(6, 0.4), np.arange(6) == 4, np.zeros((60, 6)), np.zeros((60, 6), bool))
+    model = replace(MODEL, values=values, groups=((4, 5), (3,)))
+    lines = [line.plain for line in draw(model, selection, UNICODE, 150, 24)]
+    assert lines[3].startswith("instruments  * guitar")
+    assert lines[4].startswith("               drums")
+    assert lines[5].startswith("genre          rock")
+    assert {len(line) for line in lines[3:6]} == {150}
+    narrow = [line.plain for line in draw(model, selection, UNICODE, 60, 24)]
+    assert narrow[3].startswith("* guitar")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamtag.protocol.messages import Concept, End, Frame
+from streamtag.protocol.messages import Concept, End, Event, Frame
 from streamtag.protocol.selection import Selection
 from streamtag.scheduler.stats import StreamStats
 from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
@@ -29,7 +29,7 @@ class Shown:
         return self.screen.text(self.table)
 
 
-def test_each_stream_has_its_length_lag_state_and_strongest_tags() -> None:
+def test_each_stream_has_its_length_lag_state_and_the_tags_that_are_present() -> None:
     shown = Shown()
     away = replace(MIC, name="hall [2]", is_disconnected=True)
     song = replace(MIC, name="song.mp3", is_live=False)
@@ -38,22 +38,25 @@ def test_each_stream_has_its_length_lag_state_and_strongest_tags() -> None:
     shown.table.write(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
     lines = [" ".join(line.split()) for line in shown.text().splitlines()]
     assert lines[0] == "http://h:1/ 4 of 40 streams 2 subscribers 37% busy"
-    assert lines[2] == "mic 1:03 31 ms harp 91% slow 50% drums 40%"
+    assert lines[2] == "mic 1:03 31 ms harp 0.91 slow 0.50"
     assert lines[3] == "hall [2] 1:03 away"
     assert lines[4] == "song.mp3 1:03 31 ms file"
     assert lines[5] == "late 1:03 900 ms 2.2 s lost"
+    shown.table.write(Event("mic", "harp", "off", 2.25))
+    shown.table.write(Event("mic", "guitar", "on", 2.25))
+    assert "slow 0.50  guitar 0.20" in shown.text()
     shown.table.write(End("mic", 63.2, 200, {}))
-    assert "harp" not in shown.text()
+    assert "slow" not in shown.text()
 
 
 def test_concepts_are_shown_unless_tags_are_chosen() -> None:
-    concepts = [Concept("strings", "instrument", ("guitar", "harp"), 0.5)]
+    concepts = [Concept("strings", "instrument", ("guitar", "harp"), 0.3)]
     frame = Frame("mic", 9, 2.0, 2.5, dict.fromkeys(TAGS, 0.2), concepts={"strings": 0.36})
-    for names, heading, cells in ((None, "concepts", "strings 36%"), (["harp"], "tags", "harp 20%")):
-        shown = Shown(selection=Selection.of(TAGS, (0.5,) * 4, concepts, names=names))
+    for names, heading, cells in ((None, "concepts", "strings 0.36"), (["harp"], "tags", "harp 0.20")):
+        shown = Shown(selection=Selection.of(TAGS, (0.1,) * 4, concepts, names=names))
         shown.table.write(frame)
         lines = [" ".join(line.split()) for line in shown.text().splitlines()]
-        assert lines[1] == f"stream heard lag {heading}"
+        assert lines[1] == f"stream heard lag {heading} present"
         assert lines[2] == f"mic 1:03 31 ms {cells}"
 
 

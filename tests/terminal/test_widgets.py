@@ -1,4 +1,4 @@
-"""Bars, sparklines, smoothing and history."""
+"""Bars, sparklines, smoothing and courses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rich.console import Console
 
 from streamtag.terminal.widgets import (
     ASCII,
+    COURSE_CELLS,
     FRAMES_PER_CELL,
-    HISTORY_CELLS,
     OFF_STYLE,
     ON_STYLE,
     UNICODE,
+    CourseCells,
     Glyphs,
-    History,
     Smoother,
     bar,
     can_draw,
@@ -30,11 +30,11 @@ from streamtag.terminal.widgets import (
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_bars_have_their_width_and_a_mark_at_a_threshold_above_them(glyphs: Glyphs) -> None:
     for value in (-1.0, 0.0, 0.01, 0.5, 0.999, 1.0, 2.0):
-        text = bar(value, 0.3, 20, glyphs).plain
+        text = bar(value, 0.3, 20, value >= 0.3, glyphs).plain
         assert len(text) == 20
         assert text.count(glyphs.fill[-1]) == pytest.approx(20 * min(1, max(0, value)), abs=1)
-    assert bar(0.1, 0.5, 20, glyphs).plain.index(glyphs.mark) == 10
-    assert glyphs.mark not in bar(0.9, 0.5, 20, glyphs).plain
+    assert bar(0.1, 0.5, 20, False, glyphs).plain.index(glyphs.mark) == 10
+    assert glyphs.mark not in bar(0.9, 0.5, 20, True, glyphs).plain
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
@@ -89,8 +89,8 @@ def test_smoothed_bars_show_the_mean_of_all_frames_since_the_last_drawing() -> N
     assert smoother.bars[0] == pytest.approx(0.5)
 
 
-def test_history_cells_hold_the_means_of_their_frames_the_newest_last() -> None:
-    history = History(1)
+def test_the_cells_of_a_course_hold_the_means_of_their_frames_the_newest_last() -> None:
+    history = CourseCells(1)
     for number in range(2 * FRAMES_PER_CELL + 1):
         history.add(number, np.array([float(number)]))
     cells = history.cells[:, 0]
@@ -100,8 +100,8 @@ def test_history_cells_hold_the_means_of_their_frames_the_newest_last() -> None:
     assert cells[-1] == 4.0  # a copy
 
 
-def test_history_is_blank_where_audio_was_lost_and_before_a_stream_that_begins_anew() -> None:
-    history = History(2)
+def test_a_course_is_blank_where_audio_was_lost_and_before_a_stream_that_begins_anew() -> None:
+    history = CourseCells(2)
     history.add(0, np.array([0.1, 0.2]))
     history.add(4 * FRAMES_PER_CELL, np.array([0.3, 0.4]))
     assert np.isnan(history.cells[-4:-1]).all()
@@ -112,9 +112,9 @@ def test_history_is_blank_where_audio_was_lost_and_before_a_stream_that_begins_a
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=40))
-def test_history_keeps_its_size_for_any_frame_numbers(numbers: list[int]) -> None:
-    history = History(3)
+def test_a_course_keeps_its_size_for_any_frame_numbers(numbers: list[int]) -> None:
+    history = CourseCells(3)
     for number in numbers:
         history.add(number, np.full(3, 0.5))
-    assert history.cells.shape == (HISTORY_CELLS, 3)
+    assert history.cells.shape == (COURSE_CELLS, 3)
     assert np.isnan(history.cells[-1]).all() == (not numbers)

@@ -1,0 +1,80 @@
+"""The order of bars: within each category the strongest first, with calm transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtag.inference.presence import category_rank
+from streamtag.protocol.selection import Selection
+
+HOLD_S = 1.0  # for so long a label must have been the stronger one before it moves above another
+MARGIN = 0.02  # of probability, by which it must be the stronger one
+
+Groups = tuple[tuple[int, ...], ...]  # columns by category, each in its order
+
+
+class Ranking:
+    """The order of the chosen labels by category. With --top there is one group of all, from which the first are shown.
+
+    A label rises above those that it has been stronger than for HOLD_S without a break. The others keep their order.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        categories = sorted({selection.categories[n] for n in selection.chosen}, key=category_rank)
+        members = [[n for n in selection.chosen if selection.categories[n] == category] for category in categories]
+        self._members = [list(selection.chosen)] if selection.top else members
+        self._orders = [list(range(len(group))) for group in self._members]
+        self._ahead_s = [np.zeros((len(group), len(group))) for group in self._members]  # [i, j]: i before j
+
+    def sort(self, values: NDArray[np.floating]) -> None:
+        """Sort at once by the values [P + K], highest first."""
+        for place, group in enumerate(self._members):
+            self._orders[place] = np.argsort(-values[group], kind="stable").tolist()
+            self._ahead_s[place][:] = 0
+
+    def advance(self, values: NDArray[np.floating], elapsed_s: float) -> None:
+        """Move labels that have been the stronger ones for long enough; elapsed_s: since the last call."""
+        for place, (group, ahead_s) in enumerate(zip(self._members, self._ahead_s, strict=True)):
+            own = values[group]
+            ahead_s += elapsed_s
+            ahead_s[own[:, np.newaxis] <= own + MARGIN] = 0
+            order: list[int] = []
+            for label in self._orders[place]:
+                weaker = np.flatnonzero(ahead_s[label, order] >= HOLD_S)
+                order.insert(int(weaker[0]) if len(weaker) else len(order), label)
+            self._orders[place] = order
+
+    @property
+    def groups(self) -> Groups:
+        """The columns of each category in their order."""
+        pairs = zip(self._members, self._orders, strict=True)
+        return tuple(tuple(group[label] for label in order) for group, order in pairs)
+
+
+def visible_rows(groups: Groups, selection: Selection, rows: int) -> list[int]:
+    """Return the columns that at most so many rows show, by category.
+
+    Each category always has the same number of rows, so that its place does not depend on the sound.
+    """
+    if selection.top:
+        columns = list(groups[0][: min(rows, selection.top)])
+        return sorted(columns, key=lambda column: category_rank(selection.categories[column]))
+    counts = allot_rows([len(group) for group in groups], rows)
+    return [column for group, count in zip(groups, counts, strict=True) for column in group[:count]]
+
+
+def allot_rows(sizes: Sequence[int], rows: int) -> list[int]:
+    """Return how many of the rows each category of these sizes gets: by the square root of its size, none too many.
+
+    Row after row goes to the category with the highest quotient of that and its next number (D'Hondt's method).
+    """
+    counts = [0] * len(sizes)
+    for _ in range(min(rows, sum(sizes))):
+        quotients = [
+            size**0.5 / (count + 1) if count < size else 0.0 for size, count in zip(sizes, counts, strict=True)
+        ]
+        counts[int(np.argmax(quotients))] += 1
+    return counts
