@@ -45,7 +45,7 @@ def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
     assert "0:10 / 0:20" in lines[1]
     assert "left" in lines[1]
     assert [line[:8] for line in lines[3:6]] == ["* guitar", "  drums ", "* harp  "]  # at the end there are no drums
-    assert " 0.59 " in lines[3]
+    assert " 0.60 " in lines[3]
     assert max(map(len, lines)) < 80  # a terminal writes ^C behind the last line
 
 
