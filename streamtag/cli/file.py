@@ -70,6 +70,28 @@ def file(
             section=Section.output,
         ),
     ] = None,
+    segments: Annotated[
+        Path | None,
+        option(
+            "--segments",
+            "F",
+            "Divide a long recording where its music changes and write what is present in each part: chapters (.json,"
+            f" Podcasting 2.0), a label track (.txt, Audacity) or WebVTT (.vtt). {SEVERAL}",
+            section=Section.output,
+        ),
+    ] = None,
+    write_tags: Annotated[
+        bool,
+        flag(
+            "--write-tags",
+            "Write the genres that are present into the files' own tags (ID3, Vorbis comments, MP4, ...), unless a"
+            " file has a genre.",
+            section=Section.output,
+        ),
+    ] = False,
+    force: Annotated[
+        bool, flag("--force", "With --write-tags: replace the genres that files have.", section=Section.output)
+    ] = False,
     plot: Annotated[
         Path | None,
         option(
@@ -132,32 +154,42 @@ def file(
         raise UsageError("--table and --summary exclude each other")
     if json and (table or summary):
         raise UsageError("--json prints messages only: leave out --table and --summary")
+    if force and not write_tags:
+        raise UsageError("--force goes with --write-tags")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from rich.console import Console
 
         from streamtag.audio.decoder import SourceSpec
         from streamtag.audio.files import stream_names, target_paths
-        from streamtag.cli.file_runner import FileRunner, find_sources
+        from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
         from streamtag.sinks.atomic_file import check_targets
         from streamtag.sinks.audacity import LabelTrack
         from streamtag.sinks.base import CallbackSink, SinkGroup
         from streamtag.sinks.csv import CsvFile
+        from streamtag.sinks.genre_tags import GenreCollector, check_mutagen
         from streamtag.sinks.jsonl import JsonLines, write_line
         from streamtag.sinks.plot import Tagogram, check_format
+        from streamtag.sinks.segments import SegmentFile, check_segments_format
         from streamtag.terminal.file_view import FileProgressView
         from streamtag.terminal.summary import SummaryTable
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
         if plot is not None:
             check_format(plot)
+        if segments is not None:
+            check_segments_format(segments)
+        if write_tags:
+            check_mutagen()
         paths, missing = find_sources(sources)
         names = stream_names(paths)
-        label_paths, plot_paths = (
-            {} if base is None else dict(zip(names, target_paths(base, names), strict=True)) for base in (labels, plot)
+        label_paths, segment_paths, plot_paths = (
+            {} if base is None else dict(zip(names, target_paths(base, names), strict=True))
+            for base in (labels, segments, plot)
         )
-        check_targets([*label_paths.values(), *plot_paths.values(), *([csv] if csv else [])], paths)
+        targets = [*label_paths.values(), *segment_paths.values(), *plot_paths.values(), *([csv] if csv else [])]
+        check_targets(targets, paths)
         if not paths:
             for error in missing:
                 reporter.error(error)
@@ -180,8 +212,13 @@ def file(
                 sinks.append(resources.enter_context(CsvFile(csv, selection, confirm)))
             if label_paths:
                 sinks.append(LabelTrack(label_paths, selection, confirm))
+            if segment_paths:
+                sinks.append(SegmentFile(segment_paths, selection, confirm))
             if plot_paths:
                 sinks.append(Tagogram(plot_paths, selection, confirm))
+            genres = GenreCollector(selection)
+            if write_tags:
+                sinks.append(genres)
             if server is not None:
                 sinks.append(CallbackSink(start_server(server, greeting, reporter, resources).publish))
             if json:
@@ -192,7 +229,9 @@ def file(
             excerpt = SourceSpec(start_s=start or 0.0, duration_s=duration)
             runner = FileRunner(tagger, selection, SinkGroup(sinks), realtime, reporter, guard, excerpt)
             for number, (source, name) in enumerate(zip(paths, names, strict=True)):
-                runner.run(source, StreamInfo(name, number, len(paths)))
+                is_complete = runner.run(source, StreamInfo(name, number, len(paths)))
+                if write_tags and is_complete:
+                    report_genres(source, genres.genres, force, reporter)
                 if guard.stop_requested:
                     reporter.note(f"interrupted in {name}: these are the results so far")
                     return

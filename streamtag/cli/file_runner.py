@@ -15,11 +15,12 @@ from streamtag.audio.files import find_files
 from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.runtime import Reporter, SignalGuard
-from streamtag.errors import SourceError
+from streamtag.errors import OutputError, SourceError
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SinkGroup
+from streamtag.sinks.genre_tags import write_genres
 from streamtag.text import plural
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ class FileRunner:
     spec: SourceSpec
     open_source: Callable[[str, SourceSpec], Source] = open_source
 
-    def run(self, source: str, stream: StreamInfo) -> None:
-        """Report a source that fails, even in the middle. Raises what a failed sink raised, after the stream's end."""
+    def run(self, source: str, stream: StreamInfo) -> bool:
+        """Return whether the source was read to its end. Report one that fails, even in the middle.
+
+        Raises what a failed sink raised, after the stream's end.
+        """
         from streamtag.inference.session import Session  # late: torch
 
         pipeline: StreamPipeline | None = None
@@ -71,6 +75,7 @@ class FileRunner:
         if failure is not None:
             self.reporter.error(failure)
         self.sinks.raise_failure()
+        return failure is None and not self.guard.stop_requested
 
     def _describe(self, reader: PrefetchReader, pipeline: StreamPipeline, elapsed_s: float) -> None:
         if (info := reader.info) is not None:
@@ -78,6 +83,14 @@ class FileRunner:
             seconds = pipeline.timeline.seconds
             speed = f"{seconds:.1f} s in {elapsed_s:.1f} s, {seconds / max(elapsed_s, 1e-3):.0f} times real time"
             self.reporter.detail(f"{info.name}: {form}; {speed}")
+
+
+def report_genres(source: str, genres: Sequence[str], force: bool, reporter: Reporter) -> None:
+    """Write genres into the tags of a source, and report what was done."""
+    try:
+        reporter.note(write_genres(source, genres, force=force))
+    except OutputError as error:
+        reporter.error(error)
 
 
 def unpaced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:

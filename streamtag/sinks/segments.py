@@ -1,0 +1,129 @@
+"""A timeline of a long recording: segments of like music, each with what is present in it.
+
+The name's suffix chooses the form: .json is the chapters of Podcasting 2.0, .txt a label track for Audacity, .vtt is
+WebVTT. Times count from the start of the file.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from streamtag.errors import SpecError
+from streamtag.inference.change_points import find_change_points
+from streamtag.inference.presence import format_verdict, group_names, present_columns
+from streamtag.inference.timeline import StreamInfo, Timeline
+from streamtag.protocol.messages import TIME_DECIMALS, End, Message
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.atomic_file import AtomicFile
+from streamtag.sinks.audacity import Label, find_labels
+from streamtag.sinks.base import Sink, ignore_path
+
+CHAPTERS_VERSION = "1.2.0"
+
+
+class SegmentFile(Sink):
+    """Writes one file per stream when it ends."""
+
+    def __init__(
+        self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
+    ) -> None:
+        """paths: the file of each stream, by the stream's name. on_written: called with each complete file.
+
+        Raises SpecError if a path's suffix is not one of FORMATS.
+        """
+        for path in paths.values():
+            check_segments_format(path)
+        self._paths = paths
+        self._on_written = on_written
+        self._selection = selection
+        self._timeline = Timeline("", selection.labels)
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
+        self._timeline = timeline
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, End):
+            path = self._paths[message.stream]
+            segments = find_segments(self._timeline, self._selection)
+            with AtomicFile(path) as output:
+                output.file.write(FORMATS[path.suffix.lower()](segments))
+            self._on_written(path)
+
+
+def check_segments_format(path: Path) -> None:
+    """Raise SpecError unless the path ends in .json, .txt or .vtt."""
+    if path.suffix.lower() not in FORMATS:
+        raise SpecError(f"{path}: cannot write segments: the name must end in one of {', '.join(FORMATS)}")
+
+
+def find_segments(timeline: Timeline, selection: Selection) -> list[Label]:
+    """Return the segments of a complete timeline without a gap between them, named after what is present in each.
+
+    All concepts of the model decide where a segment ends, the chosen labels how it is named.
+    """
+    times = timeline.times
+    if not len(times):
+        return []
+    hop_s = float(times[1] - times[0]) if len(times) > 1 else 1.0
+    changes = timeline.start_s + find_change_points(timeline.probs[:, len(selection.tags) :], hop_s)
+    edges = [timeline.start_s, *changes.tolist(), timeline.end_s]
+    intervals = find_labels(timeline, selection)
+    return [
+        Label(start, end, _name_segment(start, end, intervals, timeline, selection)) for start, end in pairwise(edges)
+    ]
+
+
+def _name_segment(
+    start: float, end: float, intervals: Sequence[Label], timeline: Timeline, selection: Selection
+) -> str:
+    """Return what is present from start to end, by the rule for whole streams."""
+    present_s = dict.fromkeys(selection.labels, 0.0)
+    for interval in intervals:
+        present_s[interval.name] += max(0.0, min(end, interval.end) - max(start, interval.start))
+    rows = timeline.probs[slice(*np.searchsorted(timeline.times, (start, end)))]
+    means = rows.mean(axis=0) if len(rows) else timeline.means
+    labels, categories = selection.labels, selection.categories
+    columns = present_columns(labels, categories, np.array([present_s[label] for label in labels]), means, end - start)
+    return format_verdict(group_names([n for n in columns if n in selection.chosen], labels, categories))
+
+
+def to_chapters(segments: Sequence[Label]) -> str:
+    """Return JSON chapters; see github.com/Podcastindex-org/podcast-namespace/blob/main/docs/examples/chapters."""
+    chapters = [
+        {
+            "startTime": round(segment.start, TIME_DECIMALS),
+            "endTime": round(segment.end, TIME_DECIMALS),
+            "title": segment.name,
+        }
+        for segment in segments
+    ]
+    return json.dumps({"version": CHAPTERS_VERSION, "chapters": chapters}, ensure_ascii=False, indent=1) + "\n"
+
+
+def to_labels(segments: Sequence[Label]) -> str:
+    """Return a label track for Audacity."""
+    return "".join(map(str, segments))
+
+
+def to_webvtt(segments: Sequence[Label]) -> str:
+    """Return WebVTT (W3C): one cue for each segment."""
+    cues = [
+        f"\n{_vtt_time(segment.start)} --> {_vtt_time(segment.end)}\n{html.escape(segment.name, quote=False)}\n"
+        for segment in segments
+    ]
+    return "WEBVTT\n" + "".join(cues)
+
+
+def _vtt_time(seconds: float) -> str:
+    minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
+
+
+FORMATS: dict[str, Callable[[Sequence[Label]], str]] = {".json": to_chapters, ".txt": to_labels, ".vtt": to_webvtt}
