@@ -107,7 +107,7 @@ def file(
             "--top",
             "N",
             "Only the N strongest: in the table, the picture, and of the tags and concepts of each JSON frame and"
-            " summary. Does not apply to --csv and --labels.",
+            " summary. Does not apply to --csv, --labels and --segments.",
             min=1,
             section=Section.shown,
         ),
