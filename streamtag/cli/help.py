@@ -15,7 +15,7 @@ The protocol: one JSON object per WebSocket message, and per line with --json.
 Messages
   hello   first: tags, concepts and thresholds of the model; hop_s, window_s
           and lookahead_s: the time from a window's centre to its frame;
-          streams: the names of those that run now
+          streams: for subscribers, those that run now, at most 64
   frame   stream, frame (its number), start and end of the window, tags and
           concepts with their probabilities; omitted if they are empty:
           latency_s (live streams), dropped (frames lost before this one,
@@ -23,7 +23,8 @@ Messages
   event   stream, concept (also as tag), state (on or off), time
   history stream, and its recent past for a late subscriber, before the first
           frame: times of the frames kept, tags and concepts with a list of
-          probabilities each, present: the concepts that are on, events, gaps
+          probabilities each, present: the concepts that are on, events, gaps;
+          the latest frame is not in it but follows as a frame
   gap     stream, start, lost_s: audio that was lost; there is no frame for it
   end     stream, seconds, frames, summary: the mean of each tag; concepts:
           that of each concept; present_s: for how long each was present
@@ -34,7 +35,8 @@ Messages
 Subscribers: ws://HOST:PORT/ for all streams, /streams/NAME for one
   tags=guitar,rock   only these tags, and the concepts that have one of them
   concepts=drums     only these concepts, and the tags that belong to them
-  history=120        as many seconds of the past of each stream, 300 at most
+  history=120        as many seconds of the past of each stream, 300 at most;
+                     the server keeps 120, and sends less of many streams
   top=5  min=0.2     the strongest, from this probability on; for tags and
                      concepts separately
   token=TOKEN        the password, if one is needed; or the header

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain, islice
+from json.encoder import encode_basestring
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -277,14 +278,11 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 def _columns_json(columns: Mapping[str, Sequence[float]]) -> str:
     """Return probabilities by name as JSON. Raises ValueError for one that is not between 0 and 1."""
-    texts = _probability_texts()
-    items = []
-    for name, column in columns.items():
-        values = np.asarray(column, np.float64)
-        if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"{name}: not a probability")
-        numbers = texts[np.rint(values * 10**DECIMALS).astype(np.int64)]
-        items.append(f"{JSON.encode(name)}:[{','.join(numbers)}]")
+    values = np.array(list(columns.values()), np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("a history has a value that is no probability")
+    texts = _probability_texts()[np.rint(values * 10**DECIMALS).astype(np.int64)].tolist()
+    items = (f"{encode_basestring(name)}:[{','.join(row)}]" for name, row in zip(columns, texts, strict=True))
     return f"{{{','.join(items)}}}"
 
 
