@@ -18,23 +18,21 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing.name} is missing: pip install duckdb pandas")
 
-FIRST_TAG = 9  # columns before the tags: path, seconds, frames, size, modified, model, warnings, error, top
-
 STRONGEST = """
-select parse_filename(path) as file, round(techno, 3) as techno, array_to_string(top, ', ') as top
+select parse_filename(path) as file, round(concept_techno, 3) as techno, verdict
 from read_parquet($table) where error is null order by techno desc limit 5
 """
 HOURS = """
-select first_tag, count(*) as files, round(sum(seconds) / 3600, 2) as hours
-from (select top[1] as first_tag, seconds from read_parquet($table) where error is null)
-group by first_tag order by files desc, first_tag limit 5
+select concept, count(*) as files, round(sum(seconds) / 3600, 2) as hours
+from (select unnest(present) as concept, seconds from read_parquet($table))
+group by concept order by files desc, concept limit 5
 """
 FAILED = "select path, error from read_parquet($table) where error is not null"
 
 
 def nearest(table: pd.DataFrame, row: int, count: int = 3) -> pd.DataFrame:
-    """Return the files with the smallest angle between their mean probabilities and those of a row."""
-    means = table.iloc[:, FIRST_TAG:].to_numpy(np.float32)
+    """Return the files with the smallest angle between their concepts' mean probabilities and those of a row."""
+    means = table.filter(regex="^concept_").to_numpy(np.float32)
     units = means / np.linalg.norm(means, axis=1, keepdims=True)
     similarity = units @ units[row]
     order = [other for other in np.argsort(-similarity) if other != row][:count]
@@ -42,7 +40,7 @@ def nearest(table: pd.DataFrame, row: int, count: int = 3) -> pd.DataFrame:
 
 
 def main(path: str) -> None:
-    for title, query in (("Most techno", STRONGEST), ("By first tag", HOURS), ("Not tagged", FAILED)):
+    for title, query in (("Most techno", STRONGEST), ("By concept", HOURS), ("Not tagged", FAILED)):
         print(f"\n{title}\n{duckdb.execute(query, {'table': path}).df().to_string(index=False)}")
     table = pd.read_parquet(path)
     table = table[table["error"].isna()]

@@ -1,9 +1,9 @@
-"""One file being tagged: opened, decoded as its session needs it, and the sums of its frames."""
+"""One file being tagged: opened, and decoded as its session needs it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from streamtag.inference.frame import TagFrame
 
 if TYPE_CHECKING:
     from streamtag.inference.batch import PooledSession
+    from streamtag.inference.events import EventDetectorBank
 
 SPEC = SourceSpec(chunk_s=1.0)  # the largest: nobody waits for the first frame
 
@@ -42,13 +43,14 @@ class TaskConfig:
 class FileTask(Closing):
     """Owned by one thread. A file that fails, even in the middle, ends where it failed."""
 
-    def __init__(self, file: AudioFile, session: PooledSession, config: TaskConfig) -> None:
+    def __init__(self, file: AudioFile, session: PooledSession, bank: EventDetectorBank, config: TaskConfig) -> None:
+        """bank: knows the means of the frames and the lengths of events; has a free row for this file."""
         self._result = FileResult.of(file, config.model)
         self._session = session
+        self._bank = bank
+        self.row = bank.add()
         self._on_progress = config.on_progress
         self._kept: list[NDArray[np.float32]] | None = [] if config.keep_frames else None
-        self._sums: NDArray[np.float64] | None = None
-        self._frames = 0
         self._bytes = 0.0  # of the file, about, that were reported as done
         self._error: str | None = None
         self._resources = ExitStack()
@@ -79,31 +81,34 @@ class FileTask(Closing):
             self._bytes += size
             self._on_progress(seconds, size)
 
-    def add_frames(self, frames: Sequence[TagFrame]) -> None:
-        """Add the next frames of this file."""
-        for frame in frames:
-            self._sums = frame.probs + (np.float64(0) if self._sums is None else self._sums)
-            if self._kept is not None:
-                self._kept.append(frame.probs.copy())
-        self._frames += len(frames)
+    def keep(self, frame: TagFrame) -> None:
+        """Keep the next frame of this file, if frames are kept."""
+        if self._kept is not None:
+            self._kept.append(frame.probs.copy())
 
     @property
     def is_finished(self) -> bool:
         return self._session.is_finished
 
     def close(self) -> None:
-        """Close the file and free the session's slot."""
+        """Close the file and free the session's slot and the bank's row."""
         self._resources.close()
         self._session.remove()
+        self._bank.remove(self.row)
 
     def result(self) -> TaskResult:
         """Return the result once the task is done."""
         self._on_progress(0.0, self._result.size - self._bytes)
+        seconds, frames = self._session.seconds, self._bank.frames(self.row)
+        means, concept_means = (np.array([*each.values()], np.float32) for each in self._bank.summaries(self.row))
+        present_s = self._bank.present_s(self.row, seconds).astype(np.float32)
         result = replace(
             self._result,
-            seconds=self._session.seconds,
-            frames=self._frames,
-            means=None if self._sums is None else (self._sums / self._frames).astype(np.float32),
+            seconds=seconds,
+            frames=frames,
+            means=means if frames else None,
+            concept_means=concept_means if frames else None,
+            present_s=present_s if frames else None,
             warnings="; ".join(self._source.warnings) if self._source else "",
             error=self._error,
         )

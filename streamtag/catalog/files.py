@@ -26,11 +26,6 @@ class AudioFile:
     mtime_ns: int
     identity: tuple[int, int]
 
-    @property
-    def utf8_path(self) -> str:
-        """The path as valid UTF-8: invalid bytes become `\\xff`."""
-        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
-
 
 @dataclass(frozen=True)
 class Collection:
@@ -50,7 +45,7 @@ class Collection:
                 if Address.of(argument).kind != "file":
                     raise SourceError(f"{Address.of(argument).label}: a collection has files only")
                 for path in find_files([argument], unreadable.append):
-                    abspath = os.path.abspath(path)  # noqa: PTH100  Path.absolute keeps ".."
+                    abspath = absolute(path)
                     if abspath not in files:
                         files[abspath] = _audio_file(path, abspath)
             except SourceError as error:
@@ -59,6 +54,27 @@ class Collection:
                 folder = Address.of(str(problem.filename)).label
                 errors.append(SourceError(f"{folder}: {describe_os_error(problem)}"))
         return cls(tuple(files.values()), tuple(errors))
+
+
+def as_utf8(path: str) -> str:
+    """Return the path as valid UTF-8: invalid bytes become `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def absolute(path: str) -> str:
+    """Return the path from the root, without `.` and `..`; links are not followed."""
+    return os.path.abspath(path)  # noqa: PTH100  Path.absolute keeps ".."
+
+
+def is_gone(path: str) -> bool:
+    """Return whether there is no such file; False if that cannot be known."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def hard_links(files: Sequence[AudioFile]) -> dict[tuple[int, int], list[AudioFile]]:

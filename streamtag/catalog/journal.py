@@ -1,7 +1,9 @@
 """The results of a collection on disk, as they come: the next run continues a run that was killed at any moment.
 
 OUT.journal/entries.jsonl   one line per file, appended; of two lines of one file the later is current
+                            (or a line that removes it)
 OUT.journal/frames-N.f32    all frames that are kept, [tags] float32, one after the other; empty without --frames
+OUT.journal/folders         the working folders of all runs, to which relative paths in tables refer, as JSON lines
 OUT.journal/lock            held during a run
 
 Frames reach the disk (fsync) before the lines that name them, and both at most a second later. Once most of it is
@@ -11,10 +13,11 @@ changes both.
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +27,16 @@ from numpy.typing import NDArray
 
 from streamtag.audio.source import Closing
 from streamtag.catalog.files import AudioFile
-from streamtag.catalog.journal_index import ENTRIES, JournalIndex, read_index, rewrite
+from streamtag.catalog.journal_index import (
+    ENTRIES,
+    JournalIndex,
+    Line,
+    create,
+    line_of,
+    read_index,
+    removal,
+    rewrite,
+)
 from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
 from streamtag.sinks.atomic_file import cannot_write
@@ -32,16 +44,21 @@ from streamtag.sinks.atomic_file import cannot_write
 COMMIT_INTERVAL_S = 1.0  # what a kill can cost
 FRAMES_PER_READ = 1 << 14
 LOCK = "lock"
+FOLDERS = "folders"
 
 
 class Journal(Closing):
     """Owned by one thread of one process: a second run is refused during the first.
 
-    Memory holds two numbers per file; results are read when they are requested.
+    Memory holds a few numbers per file; results are read when they are requested. folders: the working folders of all
+    runs, this one's too.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Create the folder, or open the existing one. Raises OutputError."""
+    def __init__(self, folder: Path, replace: bool = False) -> None:
+        """Create the folder, or open the existing one. replace: if that is of another kind or version, begin anew.
+
+        Raises OutputError.
+        """
         self.folder = folder
         self._pending: list[FileResult] = []
         self._committed_at = time.monotonic()
@@ -49,7 +66,8 @@ class Journal(Closing):
             try:
                 folder.mkdir(exist_ok=True)
                 resources.enter_context(FileLock(folder / LOCK).acquire(blocking=False))
-                index = _open_index(folder)
+                index = _open_index(folder, replace)
+                self.folders = _note_folder(folder / FOLDERS, str(Path.cwd()))
                 self._frames = resources.enter_context(index.frames.open("a+b", buffering=0))
                 self._entries = resources.enter_context((folder / ENTRIES).open("a+b", buffering=0))
             except Timeout:
@@ -59,12 +77,21 @@ class Journal(Closing):
             self._lines = index.lines
             self._resources = resources.pop_all()
 
+    @property
+    def entries(self) -> Mapping[str, Line]:
+        """The committed results by path from the root."""
+        return self._lines
+
+    def read(self, abspath: str) -> FileResult:
+        """Return the committed result of a file that is among `entries`."""
+        line = self._lines[abspath]
+        return FileResult.from_json(os.pread(self._entries.fileno(), line.length, line.start))
+
     def find(self, file: AudioFile, model: str) -> FileResult | None:
         """Return the committed result of the file; None if there is none, the file has changed, or the model has."""
         if file.abspath not in self._lines:
             return None
-        start, length = self._lines[file.abspath]
-        result = FileResult.from_json(os.pread(self._entries.fileno(), length, start))
+        result = self.read(file.abspath)
         return result if result.is_valid_for(file, model) else None
 
     def add(self, result: FileResult, frames: NDArray[np.float32] | None) -> FileResult:
@@ -87,10 +114,18 @@ class Journal(Closing):
         start = self._entries.seek(0, os.SEEK_END)
         self._write(self._entries.fileno(), b"".join(lines), sync_before=self._frames.fileno())
         for result, line in zip(self._pending, lines, strict=True):
-            self._lines[result.abspath] = start, len(line)
+            self._lines[result.abspath] = line_of(result, start, len(line))
             start += len(line)
         self._pending = []
         self._committed_at = time.monotonic()
+
+    def remove(self, abspaths: Iterable[str]) -> None:
+        """Remove committed results. Raises OutputError."""
+        removed = [abspath for abspath in abspaths if abspath in self._lines]
+        self._entries.seek(0, os.SEEK_END)
+        self._write(self._entries.fileno(), b"".join(map(removal, removed)), sync_before=self._frames.fileno())
+        for abspath in removed:
+            del self._lines[abspath]
 
     def frames(self, result: FileResult, tags: int, rows: int = FRAMES_PER_READ) -> Iterator[NDArray[np.float32]]:
         """Yield a committed result's frames in blocks [n, tags], n <= rows. Raises OutputError if they are missing."""
@@ -121,9 +156,15 @@ class Journal(Closing):
             raise cannot_write(self.folder, error) from None
 
 
-def _open_index(folder: Path) -> JournalIndex:
+def _open_index(folder: Path, replace: bool) -> JournalIndex:
     """Read the index, after a rewrite if lines are damaged or most of the bytes are replaced."""
-    index = read_index(folder)
+    try:
+        index = read_index(folder)
+    except OutputError:
+        if not replace:
+            raise
+        create(folder)
+        index = read_index(folder)
     if index.is_damaged or index.dead_bytes > index.live_bytes:
         rewrite(folder, index)
         index = read_index(folder)
@@ -131,3 +172,19 @@ def _open_index(folder: Path) -> JournalIndex:
         if path != index.frames:  # of a rewrite that was killed
             path.unlink()
     return index
+
+
+def _note_folder(path: Path, folder: str) -> tuple[str, ...]:
+    """Return the folders in the file at path; append this one if it is missing. Raises OSError."""
+    folders: list[str] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):  # empty, or cut off by a kill
+                folders.append(str(json.loads(line)))
+    if folder not in folders:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(folder)}\n")  # the last line may be cut off
+            file.flush()
+            os.fsync(file.fileno())
+        folders.append(folder)
+    return tuple(folders)

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from streamtag.audio.source import Closing
 from streamtag.catalog.file_task import FileTask, TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile
+from streamtag.inference.events import EventDetectorBank
+from streamtag.inference.frame import TagFrame
 from streamtag.text import usable_cores
 
 if TYPE_CHECKING:
@@ -41,6 +45,9 @@ class FileBatch:
     def __init__(self, pool: SessionPool, max_files: int, config: TaskConfig) -> None:
         """pool: may be shared with other batches; has slots for all."""
         self._pool, self._max_files, self._config = pool, max_files, config
+        names = [concept.name for concept in pool.concepts]
+        thresholds = [concept.threshold for concept in pool.concepts]
+        self._bank = EventDetectorBank(pool.tags, names, thresholds, max_files)
 
     def run(self, files: Iterator[AudioFile]) -> Iterator[TaskResult]:
         """Yield the result of each file once, in the order in which they end. Closing the iterator closes the files."""
@@ -49,13 +56,14 @@ class FileBatch:
             while True:
                 while len(tasks) < self._max_files and (file := next(files, None)) is not None:
                     session = self._pool.add()
-                    tasks[session] = FileTask(file, session, self._config)
+                    tasks[session] = FileTask(file, session, self._bank, self._config)
                 if not tasks:
                     return
                 for task in tasks.values():
                     task.decode()
-                for session, frames in self._pool.step(tasks):
-                    tasks[session].add_frames(frames)
+                self._add_frames(
+                    [(tasks[session], frame) for session, frames in self._pool.step(tasks) for frame in frames]
+                )
                 for session in [session for session, task in tasks.items() if task.is_finished]:
                     with tasks.pop(session) as task:
                         result = task.result()
@@ -63,6 +71,17 @@ class FileBatch:
         finally:
             for task in tasks.values():
                 task.close()
+
+    def _add_frames(self, frames: Sequence[tuple[FileTask, TagFrame]]) -> None:
+        """Add frames, at most one of each task."""
+        if not frames:
+            return
+        probs = np.stack([frame.probs for _, frame in frames])
+        concept_probs = np.stack([frame.concept_probs for _, frame in frames])
+        rows, times = np.array([task.row for task, _ in frames]), np.array([frame.time for _, frame in frames])
+        self._bank.feed(rows, probs, concept_probs, times)
+        for task, frame in frames:
+            task.keep(frame)
 
 
 class ThreadedRunner(Closing):

@@ -1,10 +1,11 @@
-"""The tables of a run: one row per file, one column per tag; optionally a second table with one row per frame."""
+"""The tables of a run: one row per file, one column per tag and concept; optionally a second one, a row per frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -13,83 +14,121 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.catalog.files import AudioFile
+from streamtag.catalog.files import absolute, as_utf8
 from streamtag.catalog.journal import Journal
 from streamtag.catalog.result import FileResult
 from streamtag.catalog.table_formats import Block, open_table
+from streamtag.inference.presence import Verdict, group_names, present_columns
+from streamtag.spec import ConceptSpec
+from streamtag.text import unique
 
-FILE_COLUMNS = ("path", "seconds", "frames", "size", "modified", "model", "warnings", "error", "top")
+FILE_COLUMNS = (
+    *("path", "seconds", "frames", "size", "modified", "model", "warnings", "error"),
+    *("top", "present", "verdict"),
+)
 FRAME_COLUMNS = ("path", "time")
 ROWS_PER_BLOCK = 4096  # files held at once
 
+Floats = NDArray[np.float32]
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class TableRequest:
-    """The tables to write. tags: of the model, hop_s: its hop in seconds. top: number of strongest tags to name.
+    """The tables to write. tags and concepts: of the model, concept_map: its probabilities of tags to concepts, hop_s:
+    its hop in seconds. top: number of strongest tags to name.
 
     outs: tables of files. frames: the table of frames, if any. max_failures: failures to return.
     """
 
     tags: tuple[str, ...]
+    concepts: tuple[ConceptSpec, ...]
+    concept_map: Callable[[Floats], Floats]
     hop_s: float
     outs: tuple[Path, ...]
     frames: Path | None
     top: int
     max_failures: int
 
+    @property
+    def file_labels(self) -> list[str]:
+        """The names of the columns of tags and concepts in tables of files."""
+        return label_columns(self.tags, self.concepts, FILE_COLUMNS)
+
+    @property
+    def frame_labels(self) -> list[str]:
+        """The same in tables of frames."""
+        return label_columns(self.tags, self.concepts, FRAME_COLUMNS)
+
 
 @dataclass(frozen=True)
 class TableSummary:
-    """files in the tables, `failed` of them; failures: the first ones with their reasons."""
+    """failed: how many of the reported files failed; failures: the first ones with their reasons.
 
-    files: int
+    without_frames: files that were tagged without keeping their frames, and so are missing in the table of frames.
+    """
+
     failed: int
-    failures: tuple[tuple[AudioFile, str], ...]
+    failures: tuple[tuple[str, str], ...]
+    without_frames: int
 
 
-def write_tables(request: TableRequest, journal: Journal, files: Sequence[AudioFile], model: str) -> TableSummary:
-    """Write a row for every file with a result of this model in the journal. Raises OutputError."""
-    tags = request.tags
-    count = failed = 0
-    failures: list[tuple[AudioFile, str]] = []
+def write_tables(
+    request: TableRequest, journal: Journal, rows: Sequence[str], named: Mapping[str, str]
+) -> TableSummary:
+    """Write a row for each of these files, paths from the root, which are in the journal. Raises OutputError.
+
+    named: the paths as the user wrote them now, by path from the root; the failures of these files are returned.
+    """
+    failed = without_frames = 0
+    failures: list[tuple[str, str]] = []
     with ExitStack() as resources:
-        tables = [resources.enter_context(open_table(path, FILE_COLUMNS, tags)) for path in request.outs]
+        tables = [resources.enter_context(open_table(path, FILE_COLUMNS, request.file_labels)) for path in request.outs]
         frame_tables = [
-            resources.enter_context(open_table(path, FRAME_COLUMNS, tags)) for path in [request.frames] if path
+            resources.enter_context(open_table(path, FRAME_COLUMNS, request.frame_labels))
+            for path in [request.frames]
+            if path
         ]
-        for rows in blocks_of(_known_results(journal, files, model), ROWS_PER_BLOCK):
-            block = file_block([(file.utf8_path, result) for file, result in rows], tags, request.top)
+        results = (replace(result, path=shown_path(result, named)) for result in map(journal.read, rows))
+        for part in blocks_of(results, ROWS_PER_BLOCK):
+            block = file_block(part, request)
             for table in tables:
                 table.write(block)
-            for file, result in rows:
-                if result.error is not None:
+            for result in part:
+                if result.error is not None and result.abspath in named:
                     failed += 1
-                    failures += [(file, result.error)] if len(failures) < request.max_failures else []
-                for table in frame_tables if result.frames else ():
+                    failures += [(result.path, result.error)] if len(failures) < request.max_failures else []
+                without_frames += result.frames > 0 and result.frames_offset is None
+                for table in frame_tables if result.frames and result.frames_offset is not None else ():
                     first = 0
-                    for probs in journal.frames(result, len(tags)):
-                        table.write(frame_block(file.utf8_path, first, probs, request.hop_s))
+                    for probs in journal.frames(result, len(request.tags)):
+                        table.write(frame_block(as_utf8(result.path), first, probs, request))
                         first += len(probs)
-            count += len(rows)
-    return TableSummary(count, failed, tuple(failures))
+    return TableSummary(failed, tuple(failures), without_frames)
 
 
-def _known_results(journal: Journal, files: Sequence[AudioFile], model: str) -> Iterator[tuple[AudioFile, FileResult]]:
-    for file in files:
-        if (result := journal.find(file, model)) is not None:
-            yield file, result
+def label_columns(tags: Sequence[str], concepts: Sequence[ConceptSpec], columns: Sequence[str]) -> list[str]:
+    """Return the names of the columns of tags and concepts: a name that another column has gets a number.
+
+    Those of concepts need no quotes in SQL: `concept_no_vocals`.
+    """
+    names = ["concept_" + re.sub(r"\W+", "_", concept.name) for concept in concepts]
+    return unique([*columns, *tags, *names])[len(columns) :]
 
 
-def file_block(rows: Iterable[tuple[str, FileResult]], tags: Sequence[str], top: int) -> Block:
-    """Return the rows of files. rows: paths with their results. top: number of strongest tags to name."""
-    rows = list(rows)
-    unknown = np.full(len(tags), np.nan, np.float32)
-    probs = np.stack([unknown if result.means is None else result.means for _, result in rows])
-    results = [result for _, result in rows]
+def shown_path(result: FileResult, named: Mapping[str, str]) -> str:
+    """Return the path as the user wrote it now; else as before, or from the root if it is now another file's."""
+    before = result.path if absolute(result.path) == result.abspath else result.abspath
+    return named.get(result.abspath, before)
+
+
+def file_block(results: Iterable[FileResult], request: TableRequest) -> Block:
+    """Return the rows of files."""
+    results = list(results)
+    unknown = np.full(len(request.tags) + len(request.concepts), np.nan, np.float32)
+    probs = np.stack([_means(result, unknown) for result in results])
     values: dict[str, list[Any]] = {
-        "path": [path for path, _ in rows],
+        "path": [as_utf8(result.path) for result in results],
         "seconds": [round(result.seconds, 3) for result in results],
         "frames": [result.frames for result in results],
         "size": [result.size for result in results],
@@ -97,15 +136,34 @@ def file_block(rows: Iterable[tuple[str, FileResult]], tags: Sequence[str], top:
         "model": [result.model for result in results],
         "warnings": [result.warnings or None for result in results],
         "error": [result.error for result in results],
-        "top": [strongest_tags(result, tags, top) for result in results],
+        "top": [strongest_tags(result, request.tags, request.top) for result in results],
     }
+    verdicts = [verdict_of(result, request.concepts) for result in results]
+    values["present"] = [[name for names in verdict.values() for name in names] for verdict in verdicts]
+    values["verdict"] = ["; ".join(", ".join(names) for names in verdict.values()) or None for verdict in verdicts]
     return Block(values, probs)
 
 
-def frame_block(path: str, first: int, probs: NDArray[np.float32], hop_s: float) -> Block:
+def _means(result: FileResult, unknown: Floats) -> Floats:
+    if result.means is None or result.concept_means is None:
+        return unknown
+    return np.concatenate((result.means, result.concept_means))
+
+
+def verdict_of(result: FileResult, concepts: Sequence[ConceptSpec]) -> Verdict:
+    """Return the names of the concepts that are present in a file, by category."""
+    if result.concept_means is None or result.present_s is None:
+        return {}
+    names, categories = [concept.name for concept in concepts], [concept.category for concept in concepts]
+    columns = present_columns(names, categories, result.present_s, result.concept_means, result.seconds)
+    return group_names(columns, names, categories)
+
+
+def frame_block(path: str, first: int, probs: Floats, request: TableRequest) -> Block:
     """Return rows of probs [n, tags] of a file from frame `first` on; times are the windows' centres, s."""
-    times = [round((first + row) * hop_s, 3) for row in range(len(probs))]
-    return Block({"path": [path] * len(probs), "time": times}, probs)
+    times = [round((first + row) * request.hop_s, 3) for row in range(len(probs))]
+    labels = np.concatenate((probs, request.concept_map(probs)), axis=1)
+    return Block({"path": [path] * len(probs), "time": times}, labels)
 
 
 def strongest_tags(result: FileResult, tags: Sequence[str], count: int) -> list[str]:

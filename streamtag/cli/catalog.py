@@ -17,7 +17,7 @@ from streamtag.cli.options import option
 from streamtag.cli.program import Command, Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, report_model, run_command
 from streamtag.errors import SourceError
-from streamtag.text import format_time, printable
+from streamtag.text import format_time, plural, printable
 
 if TYPE_CHECKING:
     from streamtag.catalog.file_task import OnProgress
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from streamtag.catalog.journal import Journal
     from streamtag.catalog.progress import Progress
     from streamtag.catalog.runner import Runner
-    from streamtag.catalog.tables import TableSummary
+    from streamtag.catalog.tables import TableRequest, TableSummary
+    from streamtag.catalog.update import Changes, Update
 
 EPILOG = f"""\b
 Examples:
@@ -33,10 +34,10 @@ Examples:
   streamtag catalog ~/Music --out tags.csv --frames frames.parquet
   streamtag catalog /mnt/music --out tags.parquet --ray       # all cores
   streamtag catalog /mnt/music --out tags.parquet --ray 10.0.0.1:6379
-  duckdb -c "select path, techno from 'tags.parquet' order by techno desc"
+  duckdb -c "select path, verdict from 'tags.parquet' order by techno desc"
 
 Results are kept in tags.parquet.journal beside the table. The same command continues where it was interrupted, and
-later reads only files that are new or have changed; without that folder it starts again.
+later reads only files that are new or have changed. Other paths are added to the table: rows of earlier runs stay.
 
 {EXIT_CODES}
 """
@@ -125,13 +126,30 @@ def catalog(
             section=Section.model,
         ),
     ] = None,
+    prune: Annotated[
+        bool,
+        options.flag(
+            "--prune",
+            "Also remove rows of files that no longer exist. Nothing is removed if a PATH is not found.",
+            section=Section.output,
+        ),
+    ] = False,
+    replace: Annotated[
+        bool,
+        options.flag(
+            "--replace",
+            "Keep no row but those of the files named now, whatever table is there, also of another model.",
+            section=Section.output,
+        ),
+    ] = False,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag a whole collection: many files at once, into a table for DuckDB, pandas or a spreadsheet.
 
-    The mean of every tag is a column. Files that fail are rows with a reason in the column `error`.
+    The mean of every concept and every tag is a column, `present` and `verdict` name the concepts that the file
+    contains. Files that fail are rows with a reason in the column `error`.
     """
     if ray is None and actors is not None:
         raise UsageError("--actors goes with --ray; without it there are --threads")
@@ -159,6 +177,7 @@ def catalog(
         from streamtag.catalog.journal import Journal
         from streamtag.catalog.result import FINGERPRINT_DIGITS
         from streamtag.catalog.tables import TableRequest, write_tables
+        from streamtag.catalog.update import Update, UpdateConfig
         from streamtag.model.model_file import fingerprint
 
         start = time.monotonic()
@@ -182,20 +201,31 @@ def catalog(
             pool = SessionPool(tagger, slots=size * MAX_OPEN_FILES)
             return ThreadedRunner(pool, size, TaskConfig(model_print, keep_frames, on_progress))
 
-        with Journal(outs[0].with_name(f"{outs[0].name}.journal")) as journal:
-            needed = [file for file in collection.files if not _is_known(journal, file, model_print, keep_frames)]
-            known = len(collection.files) - len(needed)
+        hop_s, concept_map = tagger.network.spec.hop_s, tagger.network.concept_map
+        request = TableRequest(tagger.tags, tagger.concepts, concept_map, hop_s, outs, frames, top, MAX_FAILURES_SHOWN)
+        config = UpdateConfig(model_print, keep_frames, prune and not collection.errors, replace)
+        with Journal(outs[0].with_name(f"{outs[0].name}.journal"), replace) as journal:
+            update = Update(journal, collection.files, config)
+            _check_tables(update, request)
+            known = len(collection.files) - len(update.needed)
             if known:
                 reporter.note(f"{known:,} of {len(collection.files):,} files are known from before")
-            progress = _tag(needed, open_runner, journal, reporter, guard)
-            hop_s = tagger.network.spec.hop_s
-            request = TableRequest(tagger.tags, hop_s, outs, frames, top, MAX_FAILURES_SHOWN)
-            summary = write_tables(request, journal, collection.files, model_print)
-        for file, reason in summary.failures:
-            reporter.error(SourceError(f"{printable(file.path)}: {reason}"))
+            progress, tagged = _tag(update.needed, open_runner, journal, reporter, guard)
+            _check_tables(update, request)  # another run may have written one meanwhile
+            named = {file.abspath: file.path for file in collection.files}
+            summary = write_tables(request, journal, update.rows, named)
+            changes = update.changes(tagged)
+            update.remove_dropped()
+        for name, reason in summary.failures:
+            reporter.error(SourceError(f"{printable(name)}: {reason}"))
         if summary.failed > len(summary.failures):
             reporter.note(f"{summary.failed - len(summary.failures):,} more failed: see the column `error`")
-        reporter.note(_describe(outs, len(collection.files), progress, summary))
+        if prune and collection.errors:
+            reporter.note("--prune removed nothing, since a path was not found")
+        if frames is not None and summary.without_frames:
+            files = plural(summary.without_frames, "file")
+            reporter.note(f"{frames}: is without {files} tagged without --frames: name them too to add them")
+        reporter.note(_describe(outs, len(collection.files), progress, summary, changes))
 
     return run_command(False, work, verbosity)
 
@@ -206,8 +236,11 @@ def _tag(
     journal: Journal,
     reporter: Reporter,
     guard: SignalGuard,
-) -> Progress:
-    """Tag the files, each once under all its names, until all are done or a signal comes; keep all results so far."""
+) -> tuple[Progress, set[str]]:
+    """Tag the files, each once under all its names, until all are done or a signal comes; keep all results so far.
+
+    Returns the paths from the root of those that were tagged.
+    """
     from rich.console import Console
 
     from streamtag.catalog.files import hard_links
@@ -215,7 +248,8 @@ def _tag(
 
     links = hard_links(files)
     firsts = [names[0] for names in links.values()]
-    other_names = {names[0].abspath: names[1:] for names in links.values()}
+    names_of = {names[0].abspath: names for names in links.values()}
+    tagged: set[str] = set()
     tracker = ProgressTracker(len(firsts), sum(file.size for file in firsts))
     with ExitStack() as resources:
         resources.callback(journal.commit)
@@ -226,31 +260,37 @@ def _tag(
             bar = resources.enter_context(ProgressBar(console, reporter.note))
             for item in runner.run(firsts):
                 if item is not None:
-                    result = journal.add(*item)
-                    for file in other_names[result.abspath]:
-                        journal.add(result.for_link(file), None)
+                    result, frames = item
+                    for file in names_of[result.abspath]:
+                        result, frames = journal.add(result.named(file), frames), None
+                        tagged.add(file.abspath)
                     tracker.finish(result)
                 bar.show(tracker.progress())
                 if guard.stop_requested:
                     break
-    return tracker.progress()
+    return tracker.progress(), tagged
 
 
-def _is_known(journal: Journal, file: AudioFile, model_print: str, with_frames: bool) -> bool:
-    """Return True if the journal has a result of this file and model, with frames if they are needed."""
-    result = journal.find(file, model_print)
-    return result is not None and result.error is None and not (with_frames and result.frames_offset is None)
+def _check_tables(update: Update, request: TableRequest) -> None:
+    """Raise OutputError if the tables that are there would lose rows."""
+    from streamtag.catalog.tables import FILE_COLUMNS, FRAME_COLUMNS
+
+    update.check_tables([(path, [*FILE_COLUMNS, *request.file_labels]) for path in request.outs])
+    if request.frames is not None:
+        update.check_tables([(request.frames, [*FRAME_COLUMNS, *request.frame_labels])], with_frames=True)
 
 
-def _describe(outs: Sequence[Path], count: int, progress: Progress, summary: TableSummary) -> str:
+def _describe(outs: Sequence[Path], count: int, progress: Progress, summary: TableSummary, changes: Changes) -> str:
     from streamtag.catalog.progress import format_duration
 
-    parts = [f"{summary.files:,} of {count:,} files in {', '.join(map(str, outs))}"]
+    parts = [f"{count - changes.left:,} of {count:,} files in {', '.join(map(str, outs))}"]
+    if str(changes):
+        parts[0] += f": {changes}"
     if summary.failed:
         parts.append(f"{summary.failed:,} failed")
     if progress.seconds:
         speed = f"{progress.times_real_time:.0f} times real time"
         parts.append(f"{format_duration(progress.seconds)} of sound in {format_time(progress.elapsed_s)}, {speed}")
-    if remaining := count - summary.files:
-        parts.append(f"{remaining:,} left: the same command goes on")
+    if changes.left:
+        parts.append(f"{changes.left:,} left: the same command goes on")
     return "; ".join(parts)

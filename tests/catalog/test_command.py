@@ -20,7 +20,7 @@ from streamtag.api import Tagger
 from streamtag.catalog.files import Collection
 from tests.catalog.conftest import Catalog
 
-COLUMNS = ["path", "seconds", "frames", "size", "modified", "model", "warnings", "error", "top"]
+COLUMNS = ["path", "seconds", "frames", "size", "modified", "model", "warnings", "error", "top", "present", "verdict"]
 
 
 def _means(table: pd.DataFrame, tagger: Tagger) -> NDArray[np.float32]:
@@ -44,8 +44,11 @@ def test_the_means_equal_those_of_the_library(
     table = pd.read_parquet(tmp_path / "tags.parquet")
     files = [collection / name for name in ("a.wav", "b/mono.mp3", "b/short.wav", "b/stereo.mp3")]
     assert table["path"].tolist() == list(map(str, files))
-    assert list(table.columns) == [*COLUMNS, *tagger.tags]
+    concepts = [f"concept_{concept.name.replace(' ', '_')}" for concept in tagger.concepts]
+    assert list(table.columns) == [*COLUMNS, *tagger.tags, *concepts]
     results = [tagger.tag(path) for path in files]
+    concept_means = np.array([list(result.concept_summary.values()) for result in results])
+    np.testing.assert_allclose(table[concepts].to_numpy(np.float32), concept_means, atol=1e-5)
     expected = np.array([list(result.summary.values()) for result in results])
     np.testing.assert_allclose(_means(table, tagger), expected, atol=1e-5)
     assert np.abs(_means(table, tagger)[[1, 2, 3, 0]] - expected).max(axis=1).min() > 1e-3  # another file's differ
@@ -67,11 +70,13 @@ def test_every_frame_has_a_row_in_the_second_table(
     for _ in range(2):
         assert "4 of 4 files" in catalog(collection, "--out", tags, "--frames", frames).err
     table = pd.read_parquet(frames)
-    assert list(table.columns) == ["path", "time", *tagger.tags]
+    concepts = [f"concept_{concept.name.replace(' ', '_')}" for concept in tagger.concepts]
+    assert list(table.columns) == ["path", "time", *tagger.tags, *concepts]
     for path, rows in table.groupby("path"):
         result = tagger.tag(path)
         np.testing.assert_allclose(rows["time"], result.times, atol=1e-3)
         np.testing.assert_allclose(_means(rows, tagger), result.probs, atol=1e-5)
+        np.testing.assert_allclose(rows[concepts].to_numpy(np.float32), result.concept_probs, atol=1e-5)
     assert table["path"].nunique() == 4
     for path in (tags, frames):
         schema = pq.read_schema(path)
@@ -85,11 +90,12 @@ def test_csv_holds_the_same(catalog: Catalog, collection: Path, tagger: Tagger, 
     one, other = pd.read_parquet(tmp_path / "tags.parquet"), pd.read_csv(tmp_path / "tags.csv")
     assert list(one.columns) == list(other.columns)
     np.testing.assert_allclose(_means(one, tagger), _means(other, tagger), atol=1e-6)
-    for name in ("path", "seconds", "frames", "size", "error"):
+    for name in ("path", "seconds", "frames", "size", "error", "verdict"):
         assert one[name].astype(object).where(one[name].notna(), None).tolist() == (
             other[name].astype(object).where(other[name].notna(), None).tolist()
         )
-    assert [", ".join(top) for top in one["top"]] == other["top"].fillna("").str.replace(";", ",").tolist()
+    for name in ("top", "present"):
+        assert [", ".join(names) for names in one[name]] == other[name].fillna("").str.replace(";", ",").tolist()
     assert pd.to_datetime(other["modified"], format="ISO8601").tolist() == one["modified"].tolist()
 
 

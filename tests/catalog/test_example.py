@@ -21,12 +21,12 @@ def test_its_queries_are_answered_from_the_table(catalog: Catalog, collection: P
     table = tmp_path / "tags.parquet"
     catalog(collection, "--out", table)
     # the small model has no techno; the example is written for the tags of the shipped one
-    frame = pd.read_parquet(table).rename(columns={"guitar": "techno"})
+    frame = pd.read_parquet(table).rename(columns={"concept_guitar": "concept_techno"})
     frame.to_parquet(table)
     answer = subprocess.run([sys.executable, EXAMPLE, table], capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stderr) == (0, "")
-    expected = {Path(row.path).name: row.techno for row in frame.itertuples() if row.frames}
-    lines = [line.split() for line in answer.stdout.split("By first tag")[0].splitlines()[3:] if line.strip()]
+    expected = {Path(row.path).name: row.concept_techno for row in frame.itertuples() if row.frames}
+    lines = [line.split() for line in answer.stdout.split("By concept")[0].splitlines()[3:] if line.strip()]
     listed = [float(words[1]) for words in lines]
     assert listed == sorted(listed, reverse=True)
     assert {words[0]: float(words[1]) for words in lines} == pytest.approx(expected, abs=6e-4)

@@ -29,7 +29,9 @@ def _file(number: int, size: int = 10) -> AudioFile:
 def _result(number: int, size: int = 10) -> tuple[FileResult, NDArray[np.float32]]:
     frames = np.random.default_rng(number * 100 + size).random((number % 4 + 1, TAGS), dtype=np.float32)
     result = FileResult.of(_file(number, size), MODEL)
-    return replace(result, seconds=1.5, frames=len(frames), means=frames.mean(axis=0)), frames
+    means, concepts = frames.mean(axis=0), frames[0, :2]
+    result = replace(result, seconds=1.5, frames=len(frames), means=means)
+    return replace(result, concept_means=concepts, present_s=3 * concepts), frames
 
 
 def _fill(folder: Path, numbers: range, size: int = 10) -> None:
@@ -46,7 +48,8 @@ def _holds(journal: Journal, number: int, size: int = 10) -> bool:
         return False
     result, frames = _result(number, size)
     assert (found.seconds, found.frames, found.error) == (result.seconds, result.frames, None)
-    np.testing.assert_array_equal(found.means, result.means)
+    for name in ("means", "concept_means", "present_s"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(result, name))
     np.testing.assert_array_equal(np.concatenate(list(journal.frames(found, TAGS, rows=2))), frames)
     return True
 
@@ -99,7 +102,9 @@ def test_a_line_of_garbage_costs_no_other_line(line: int, garbage: bytes) -> Non
             assert [number for number in range(8) if not _holds(journal, number)] == [line]
 
 
-REST = b'"mtime_ns":1,"model":"","seconds":1.0,"warnings":"","error":null'
+REST = (
+    b'"path":"a","concept_means":null,"present_s":null,"mtime_ns":1,"model":"","seconds":1.0,"warnings":"","error":null'
+)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +141,7 @@ def test_replaced_results_are_removed_once_they_are_the_larger_part(tmp_path: Pa
     before = sum(path.stat().st_size for path in folder.iterdir())
     with Journal(folder) as journal:
         assert all(_holds(journal, number, 12) for number in range(50))
-    assert sorted(path.name for path in folder.iterdir()) == ["entries.jsonl", "frames-2.f32", "lock"]
+    assert sorted(path.name for path in folder.iterdir()) == ["entries.jsonl", "folders", "frames-2.f32", "lock"]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 0.4 * before
 
 
@@ -149,7 +154,7 @@ def test_frames_that_several_names_share_count_once(tmp_path: Path) -> None:
             result = FileResult.of(_file(0, size), MODEL)
             result = journal.add(replace(result, frames=len(frames), means=frames.mean(axis=0)), frames)
             for number in links:
-                journal.add(result.for_link(_file(number, size)), None)
+                journal.add(result.named(_file(number, size)), None)
             journal.commit()
     with Journal(folder) as journal:
         assert (folder / "frames-2.f32").read_bytes() == frames.tobytes()
@@ -163,18 +168,18 @@ def test_after_a_kill_during_a_rewrite_the_old_files_are_current(tmp_path: Path)
     folder = tmp_path / "j"
     _fill(folder, range(20))
     (folder / "frames-2.f32").write_bytes(b"half of them")
-    (folder / "entries.part").write_bytes(b'{"streamtag catalogue": 1, "frames": 2}\n{"pla')
+    (folder / "entries.part").write_bytes(b'{"streamtag catalogue": 2, "frames": 2}\n{"pla')
     with Journal(folder) as journal:
         assert all(_holds(journal, number) for number in range(20))
     assert not (folder / "frames-2.f32").exists()
 
 
-@pytest.mark.parametrize("text", ["", "x\n", '{"streamtag catalogue": 2, "frames": 1}\n', "[1]\n", '{"frames": 1}\n'])
+@pytest.mark.parametrize("text", ["", "x\n", '{"streamtag catalogue": 1, "frames": 1}\n', "[1]\n", '{"frames": 1}\n'])
 def test_a_folder_of_another_kind_is_left_unchanged(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "j"
     folder.mkdir()
     (folder / "entries.jsonl").write_text(text)
-    with pytest.raises(OutputError, match="not a catalogue's journal of this version"):
+    with pytest.raises(OutputError, match="not a catalogue's journal, or one of another version"):
         Journal(folder)
     assert (folder / "entries.jsonl").read_text() == text
 

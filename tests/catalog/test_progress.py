@@ -23,8 +23,8 @@ def test_the_tracker_measures_speed_and_estimates_what_is_left() -> None:
     tracker = ProgressTracker(4, 4000, clock)
     assert tracker.progress() == Progress(0, 4, 0, 0.0, 0.0, None)
     tracker.advance(600.0, 1000.0)
-    tracker.finish(FileResult("/a", 1000, 0, "m"))
-    tracker.finish(FileResult("/a", 1000, 0, "m", error="is empty"))
+    tracker.finish(FileResult("/a", "a", 1000, 0, "m"))
+    tracker.finish(FileResult("/a", "a", 1000, 0, "m", error="is empty"))
     clock.now += 2
     progress = tracker.progress()
     assert progress == Progress(2, 4, 1, 600.0, 2.0, 6.0)
