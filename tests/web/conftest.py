@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, WebSocket, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
 
 from streamtag.protocol.messages import Frame, Hello
 from streamtag.server.config import ServerConfig
@@ -81,6 +81,11 @@ def play(server: ServerThread, page: Page, first: int, count: int, **tags: float
     expect(page.locator("#frames")).to_have_text(f"{shown + count:,}")
 
 
+def present(page: Page) -> Locator:
+    """Return the names in the headline."""
+    return page.locator("#present .one")
+
+
 def wait_until(page: Page, is_true: Callable[[], bool]) -> None:
     for _ in range(400):
         if is_true():
@@ -130,11 +135,16 @@ def start() -> Iterator[Callable[..., ServerThread]]:
 
 @pytest.fixture
 def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., IngestStub]]:
-    """start_stub(**its health's fields) -> a server that accepts audio, with the real page, until the test ends."""
+    """start_stub(**its health's fields) -> a server that accepts audio, with the real page, until the test ends.
+
+    hello, make_frame: what it says, and the frames that each stream gets.
+    """
     with ExitStack() as stack:
 
-        def start_stub(**health: Any) -> IngestStub:
-            return stack.enter_context(IngestStub(HELLO, start().address, make_frame, **health))
+        def start_stub(
+            hello: Hello = HELLO, make_frame: Callable[..., Frame] = make_frame, **health: Any
+        ) -> IngestStub:
+            return stack.enter_context(IngestStub(hello, start().address, make_frame, **health))
 
         yield start_stub
 

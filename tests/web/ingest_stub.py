@@ -132,7 +132,7 @@ class IngestStub:
             return None
         if path == "/health":
             return _answer(HTTPStatus.OK, json.dumps(self.health), "application/json")
-        if path in ("/", "/app.css", "/app.js", "/sender.js"):
+        if path == "/" or path.endswith((".css", ".js")):
             with urlopen(self._page_of.rstrip("/") + path) as page:
                 own, theirs = urlsplit(self.address).netloc, urlsplit(self._page_of).netloc
                 policy = page.headers["Content-Security-Policy"].replace(theirs, own)

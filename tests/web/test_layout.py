@@ -10,7 +10,7 @@ from playwright.sync_api import FloatRect, Page, WebSocketRoute, expect
 
 from streamtag.protocol.messages import Error, Event, Gap, Hello
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, Open, make_frame, reload
+from tests.web.conftest import HELLO, Open, make_frame, present, reload
 
 pytestmark = pytest.mark.slow
 
@@ -81,9 +81,9 @@ def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], op
         frame = make_frame(number, name)
         server.publish(type(frame)(name, number, frame.start, frame.end, values, 0.4))
     for tag in long:
-        server.publish(Event(name, tag, "on", 4.9))
+        server.publish(Event(name, tag, "on", 4.8))
     server.publish(Error("something went wrong " * 12, name))
-    expect(page.locator("#present > li")).to_have_count(len(long))
+    expect(present(page)).to_have_count(len(long))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for part in ("#notice", "#present", "#stream", "#rows"):
         box = page.locator(part).bounding_box()
@@ -112,7 +112,7 @@ def test_the_layout_does_not_shift(server: ServerThread, open_page: Open, width:
     for tag in HELLO.tags:
         server.publish(Event("mic", tag, "on", 0.0))
     server.publish(Gap("mic", 0.1, 4.0))
-    expect(page.locator("#present > li")).to_have_count(len(HELLO.tags))
+    expect(present(page)).to_have_count(len(HELLO.tags))
     expect(page.locator("#notice")).not_to_have_text("")
     assert places(page) == still
     server.publish(Error("the microphone is gone, and this sentence is a rather long one: trying again", "mic"))

@@ -90,7 +90,7 @@ def test_the_summary_is_shown_at_the_end(stub: IngestStub, stub_page: Page, tmp_
         re.compile(r"^0:03, tagged in [\d.]+ s · guitar 0.81, drums 0.40, piano 0.12$")
     )
     expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
-    expect(stub_page.locator("#present-title")).to_have_text("Average")
+    expect(stub_page.locator("#present-title")).to_have_text("Present in the whole stream")
     row.get_by_role("button", name="Dismiss").click()
     expect(stub_page.locator("#sources")).to_be_hidden()
     assert stub_page.evaluate("document.activeElement.id") == "tag-files"

@@ -110,7 +110,7 @@ def test_single_keys_can_be_switched_off(page: Page, server: ServerThread) -> No
     play(server, page, 1, 1)
     expect(page.locator("#state")).to_have_text("live")
     reload(page)
-    expect(page.locator("#frames")).to_have_text("1")
+    expect(page.locator("#frames")).to_have_text("2")
     page.keyboard.press("Space")
     play(server, page, 2, 1)
     expect(page.locator("#state")).to_have_text("live")
