@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import ArrayLike, NDArray
 
 from streamtag.audio.ring import Block
@@ -51,8 +51,11 @@ class Resampler:
                 raise SpecError(f"a sample rate of {value} Hz: must lie between {MIN_RATE} and {MAX_RATE} Hz")
         self.rate = rate
         self.repaired = 0
-        same = rate == target
-        self._soxr = None if same else soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+        self._soxr: Any = None
+        if rate != target:
+            import soxr  # late: audio at the target rate does not need it
+
+            self._soxr = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
 
     def feed(self, chunk: Samples) -> Samples:
         """Return what can be output after the next chunk [n, channels] or [n]: [m], m >= 0."""

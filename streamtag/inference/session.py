@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamtag.audio.resample import as_mono_float32
 from streamtag.inference.frame import StreamPosition, TagFrame
+from streamtag.model.device_errors import report_device_errors
 
 if TYPE_CHECKING:
     from streamtag.model import TaggerNetwork
@@ -64,7 +65,8 @@ class Session:
     def feed(self, samples: ArrayLike) -> list[TagFrame]:
         """Append samples [n], n >= 0, and return the frames that are complete. Samples that are not finite count as 0.
 
-        Raises ValueError if samples is not a one-dimensional array of floats, or the stream was flushed.
+        Raises ValueError if samples is not a one-dimensional array of floats, or the stream was flushed, DeviceError
+        if a GPU fails.
         """
         self._position.check_open()
         audio = as_mono_float32(samples)
@@ -94,8 +96,9 @@ class Session:
             self._position.has_ended = True
             return []
         self._position.has_ended = True
-        probs, self._state = self._network.flush(self._state)
-        return self._number(probs)
+        with report_device_errors():
+            probs, self._state = self._network.flush(self._state)
+            return self._number(probs)
 
     @torch.inference_mode()
     def _step(self, audio: NDArray[np.float32]) -> list[TagFrame]:
@@ -103,9 +106,10 @@ class Session:
         for start in range(0, len(audio), self._max_step):
             if self._state is None:
                 self._state = self._network.initial_state(1)
-            batch = torch.from_numpy(audio[np.newaxis, start : start + self._max_step]).to(self._device)
-            probs, self._state = self._network.step(batch, self._state)
-            frames += self._number(probs)
+            with report_device_errors():
+                batch = torch.from_numpy(audio[np.newaxis, start : start + self._max_step]).to(self._device)
+                probs, self._state = self._network.step(batch, self._state)
+                frames += self._number(probs)
         return frames
 
     def _number(self, probs: torch.Tensor) -> list[TagFrame]:

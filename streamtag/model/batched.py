@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamtag.model.cuda_graphs import CudaGraphBatcher, CudaGraphs, GraphCapture
+from streamtag.model.device_errors import report_device_errors
 from streamtag.model.network import TaggerNetwork
 from streamtag.model.recurrent import pack_gru
 from streamtag.model.states import Arrays, StreamStates
@@ -24,7 +25,8 @@ class BatchedTagger:
     """Own the states of `rows` streams, all of which are between two hops, and step any of them.
 
     On a CPU several threads may use it at once, but no two of them the same row. On a GPU the work is captured once
-    and then replayed in batches of fixed sizes (see CudaGraphBatcher), by one thread at a time.
+    and then replayed in batches of fixed sizes (see CudaGraphBatcher), by one thread at a time. There every method
+    raises DeviceError if the device fails.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class BatchedTagger:
 
         precision: of the GRU's products. lock: held wherever only one thread may work at a time; None: there is only
         one thread. capture: how work is captured; None: as CUDA graphs on a GPU, not at all on a CPU. states:
-        of at least so many rows, which it shares; None: its own. Raises SpecError for an unknown precision.
+        of at least so many rows, which it shares; None: its own. Raises SpecError for an unknown precision, DeviceError
+        if a GPU has not enough memory.
         """
         self._network = network
         self._gru = pack_gru(network.gru, precision)
@@ -48,19 +51,19 @@ class BatchedTagger:
         self.hop = network.spec.hop
         self._batcher: CudaGraphBatcher | None = None
         self._lock: AbstractContextManager[Any] = nullcontext()
-        with torch.inference_mode():
+        with torch.inference_mode(), report_device_errors(f"the states of {rows:,} streams"):
             if capture is None and self._device.type == "cuda":
                 capture = CudaGraphs(self._device)
             if capture is not None:
                 self._lock = lock or nullcontext()
+                self._states = states or StreamStates(network, rows + 1)  # with a row for padding
                 shape = self.hop, network.head.out_features
                 self._batcher = CudaGraphBatcher(self.step_tensors, shape, rows, self._device, capture)
-                rows += 1  # the padding row
             else:
                 # glibc returns large freed blocks to the system and soon requests them again, page by page. After one
                 # block of a size was freed, it keeps all smaller ones (mallopt(3): dynamic thresholds).
                 torch.empty(MALLOC_PROBE_BYTES, dtype=torch.uint8)
-            self._states = states or StreamStates(network, rows)
+                self._states = states or StreamStates(network, rows)
 
     @property
     def row_bytes(self) -> int:
@@ -80,7 +83,7 @@ class BatchedTagger:
         and must be ignored.
         """
         if self._batcher is not None:
-            with self._lock:
+            with self._lock, report_device_errors():
                 return self._batcher(audio, rows)
         indices, samples = torch.from_numpy(rows).to(self._device), torch.from_numpy(audio).to(self._device)
         parts = zip(torch.split(samples, CPU_BATCH), torch.split(indices, CPU_BATCH), strict=True)
@@ -89,22 +92,22 @@ class BatchedTagger:
 
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Restart the rows as new streams."""
-        with self._lock:
+        with self._lock, report_device_errors():
             self._states.reset(rows)
 
     def reset_context(self, rows: NDArray[np.int64]) -> None:
         """Reset the GRU's state of the rows; their audio history stays."""
-        with self._lock:
+        with self._lock, report_device_errors():
             self._states.reset_context(rows)
 
     def save_row(self, row: int) -> dict[str, NDArray[Any]]:
         """Return a copy of everything that a row holds, by name."""
-        with self._lock:
+        with self._lock, report_device_errors():
             return self._states.save_row(row)
 
     def load_row(self, row: int, arrays: Arrays) -> None:
         """Restore a saved row. Raises SpecError if the arrays do not have this model's shapes."""
-        with self._lock:
+        with self._lock, report_device_errors():
             self._states.load_row(row, arrays)
 
     def step_tensors(self, audio: Tensor, rows: Tensor) -> Tensor:

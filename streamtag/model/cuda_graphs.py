@@ -53,7 +53,8 @@ class CudaGraphs:
             current.wait_stream(self._capture_stream)
             graph = torch.cuda.CUDAGraph()
             # requests of other threads meanwhile are no part of the graph, and no error
-            with torch.cuda.graph(graph, self._memory, self._capture_stream, capture_error_mode="thread_local"):
+            capturing = torch.cuda.graph(graph, self._memory, self._capture_stream, capture_error_mode="thread_local")
+            with torch.cuda.stream(current), capturing:  # a capture that fails leaves its stream the current one
                 work()
 
         def replay() -> None:
@@ -104,6 +105,7 @@ class CudaGraphBatcher:
         samples, outputs = shape
         self._step, self._padding_row, self._capture = step, padding_row, capture
         self._batches: dict[int, _Batch] = {}
+        self._largest = MAX_BATCH  # smaller where the device has no memory for so many
         capacity = sum(batch_sizes(padding_row))
         pinned = device.type == "cuda"
         self._host_inputs = torch.zeros(capacity, samples + 1, pin_memory=pinned)
@@ -117,23 +119,42 @@ class CudaGraphBatcher:
         return sorted(self._batches)
 
     def __call__(self, audio: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return results [M, outputs] for audio [M, hop] of the rows [M]."""
-        count, sizes = len(rows), batch_sizes(len(rows))
-        total = sum(sizes)
+        """Return results [M, outputs] for audio [M, hop] of the rows [M].
+
+        Raises what capturing raises; no row has changed then. Where the device has no memory for a batch, the streams
+        are computed in smaller ones, from then on.
+        """
+        count, batches = len(rows), self._captured(len(rows))
+        total = sum(size for size, _ in batches)
         inputs = self._host_inputs.numpy()
         inputs[:count, :-1], inputs[count:total, :-1] = audio, 0.0
         row_column = inputs[:, -1:].view(np.int32)[:, 0]
         row_column[:count], row_column[count:total] = rows, self._padding_row
         self._device_inputs[:total].copy_(self._host_inputs[:total], non_blocking=True)
         start = 0
-        for size in sizes:
+        for size, batch in batches:
             part = slice(start, start + size)
-            self._batch(size)(self._device_inputs[part], self._device_results[part])
+            batch(self._device_inputs[part], self._device_results[part])
             start += size
         self._host_results[:count].copy_(self._device_results[:count], non_blocking=True)
         self._capture.wait()
         results: NDArray[np.float32] = self._host_results[:count].numpy().copy()
         return results
+
+    def _captured(self, count: int) -> list[tuple[int, _Batch]]:
+        """Return batches for `count` streams with their sizes, all captured before any of them is used."""
+        while True:
+            batches: list[tuple[int, _Batch]] = []
+            for size in batch_sizes(count, self._largest):
+                try:
+                    batches.append((size, self._batch(size)))
+                except torch.OutOfMemoryError:
+                    if size == 1:
+                        raise
+                    self._largest = size // 2
+                    break
+            else:
+                return batches
 
     def _batch(self, size: int) -> _Batch:
         if size not in self._batches:
@@ -145,7 +166,10 @@ class CudaGraphBatcher:
         return self._batches[size]
 
 
-def batch_sizes(count: int) -> list[int]:
-    """Return the batch sizes for `count` streams, the largest first: 512, 512, 512 for 1300; 8 for 5."""
-    full, remaining = divmod(count, MAX_BATCH)
-    return [MAX_BATCH] * full + ([1 << (remaining - 1).bit_length()] if remaining else [])
+def batch_sizes(count: int, largest: int = MAX_BATCH) -> list[int]:
+    """Return the batch sizes for `count` streams, the largest first: 512, 512, 512 for 1300; 8 for 5.
+
+    largest: a power of two.
+    """
+    full, remaining = divmod(count, largest)
+    return [largest] * full + ([1 << (remaining - 1).bit_length()] if remaining else [])

@@ -18,6 +18,7 @@ from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from streamtag.errors import ModelFileError, OutputError, SpecError
+from streamtag.model.device_errors import report_device_errors
 from streamtag.model.network import TaggerNetwork
 from streamtag.model.normalization import Normalization
 from streamtag.model.recurrent import StackedGRU
@@ -35,7 +36,8 @@ _OPTIONAL_KEYS = ("concepts",)
 def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork:
     """Load a model file onto a device, in single precision.
 
-    Raises ModelFileError if the file is missing, truncated, no model, or does not fit its own settings.
+    Raises ModelFileError if the file is missing, truncated, no model, or does not fit its own settings, DeviceError if
+    the device fails.
     """
     metadata, tensors = _read(path)
     if metadata.get("format") != FORMAT:
@@ -43,9 +45,11 @@ def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork
     try:
         keys = (*_KEYS, *(key for key in _OPTIONAL_KEYS if key in metadata))
         description = {key: json.loads(metadata[key]) for key in keys}
-        return _build(str(path), description, tensors).to(device)
+        tagger = _build(str(path), description, tensors)
     except (KeyError, TypeError, ValueError, SpecError) as error:
         raise ModelFileError(f"{path}: damaged model description: {error}") from error
+    with report_device_errors("the model"):
+        return tagger.to(device)
 
 
 def save_tagger(tagger: TaggerNetwork, path: Path) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 
 from streamtag.api import load
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.figures import Figures, music, run_sections, write_mp3
+from streamtag.cli.bench.figures import Figures, run_sections, write_mp3
+from streamtag.scheduler.load import music
 
 FILES = 64
 REPEATS = 3

@@ -20,9 +20,10 @@ from streamtag.audio.devices import sound_library
 from streamtag.audio.microphone import Microphone
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk
-from streamtag.cli.bench.figures import music, one_thread
+from streamtag.cli.bench.figures import one_thread
 from streamtag.cli.bench.live import PIECE_S, live
 from streamtag.errors import SourceError
+from streamtag.scheduler.load import music
 
 MIN_CORRELATION = 0.5  # of what was recorded with what was played
 

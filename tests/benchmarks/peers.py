@@ -16,9 +16,10 @@ from pathlib import Path
 
 from streamtag.api import load
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.capacity import MAX_TRIALS, search
-from streamtag.cli.bench.load import LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.cli.bench.figures import print_progress
 from streamtag.errors import StreamtagError
+from streamtag.scheduler.load import LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.scheduler.trial import MAX_TRIALS, search
 from tests.benchmarks.process import resident_mib
 from tests.benchmarks.producers import FRAME, GAP, NUMBER
 
@@ -92,7 +93,7 @@ def main(model: str | None = None, device: str = "cpu", seconds: str = "10") -> 
     spec = tagger.network.spec
     schedule = LoadSchedule(spec.hop_s, spec.lookahead_s, seconds=float(seconds))
     trial = partial(peers_trial, tagger.path, device, schedule)
-    found = search(trial, FIRST, MAX_PROCESSES, MAX_TRIALS * schedule.counted[1])
+    found = search(trial, FIRST, MAX_PROCESSES, MAX_TRIALS * schedule.counted[1], print_progress)
     print(json.dumps(found, indent=1))
 
 

@@ -25,7 +25,7 @@ from websockets.http11 import Response
 from websockets.uri import parse_uri
 
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.load import DRAIN_TIMEOUT_S, MIN_SLEEP_S, LoadSchedule, TrialRecorder, pcm_chunks
+from streamtag.scheduler.load import DRAIN_TIMEOUT_S, MIN_SLEEP_S, LoadSchedule, TrialRecorder, pcm_chunks
 
 MAX_OPENING = 8  # connections that are opened at the same time
 OPEN_TIMEOUT_S = 20.0

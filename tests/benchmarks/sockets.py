@@ -25,10 +25,11 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamtag.api import load
-from streamtag.cli.bench.capacity import FIRST, MAX_STREAMS, MAX_TRIALS, search
-from streamtag.cli.bench.figures import Figures
-from streamtag.cli.bench.load import DRAIN_TIMEOUT_S, TAIL_S, LoadSchedule, Trial
+from streamtag.cli.bench.capacity import FIRST, MAX_STREAMS
+from streamtag.cli.bench.figures import Figures, print_progress
 from streamtag.errors import StreamtagError
+from streamtag.scheduler.load import DRAIN_TIMEOUT_S, TAIL_S, LoadSchedule, Trial
+from streamtag.scheduler.trial import MAX_TRIALS, search
 from tests.benchmarks.process import program_cpu_s, program_mib, stop
 from tests.benchmarks.producers import Report
 
@@ -136,7 +137,7 @@ def main(model: str | None = None, device: str = "cpu", seconds: str = "10") -> 
     spec = tagger.network.spec
     schedule = LoadSchedule(spec.hop_s, spec.lookahead_s, seconds=float(seconds))
     trial = partial(socket_trial, tagger.path, device, schedule)
-    found = search(trial, FIRST // 4, MAX_STREAMS, MAX_TRIALS * schedule.counted[1])
+    found = search(trial, FIRST // 4, MAX_STREAMS, MAX_TRIALS * schedule.counted[1], print_progress)
     print(json.dumps(found, indent=1))
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.cli import main
-from streamtag.cli.bench.figures import music
+from streamtag.scheduler.load import music
 from tests.conftest import Encode
 
 RATE = 16000

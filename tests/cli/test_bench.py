@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 
 from streamtag.api import Tagger
 from streamtag.cli.bench import offline
-from streamtag.cli.bench.capacity import RESOLUTION, scheduler_trial, search
 from streamtag.cli.bench.figures import run_sections
 from streamtag.cli.bench.live import PacedSource, live
-from streamtag.cli.bench.load import CHUNK, DEADLINE_S, LoadSchedule, Trial, TrialRecorder, feed
 from streamtag.cli.serve import ParallelismPlan
 from streamtag.model import Scattering, ScatteringSpec
+from streamtag.scheduler.config import SchedulerConfig
+from streamtag.scheduler.load import CHUNK, DEADLINE_S, LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.scheduler.trial import RESOLUTION, scheduler_trial, search
 from tests.benchmarks.catalog import compare, write_mono
 from tests.benchmarks.peers import peers_trial
 from tests.benchmarks.sockets import socket_trial
@@ -227,7 +228,7 @@ def check(trial: Trial, streams: int) -> None:
     "plan", [ParallelismPlan(None, 2), pytest.param(ParallelismPlan(2, 3), marks=pytest.mark.slow)]
 )
 def test_the_scheduler_is_measured_by_the_clock(tagger: Tagger, plan: ParallelismPlan) -> None:
-    trial = scheduler_trial(tagger, SCHEDULE, 6, plan)
+    trial = scheduler_trial(tagger, SCHEDULE, 6, SchedulerConfig(workers=plan.threads), plan.processes)
     check(trial, 6)
     assert 1 <= trial.figures["batch_mean"] <= 6
     assert trial.figures["worker_ms_a_hop"] > 0

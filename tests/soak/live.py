@@ -23,13 +23,14 @@ from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.pcm import PcmFormat
 from streamtag.audio.source import AudioChunk
-from streamtag.cli.bench.figures import music, one_thread
+from streamtag.cli.bench.figures import one_thread
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Message
 from streamtag.protocol.reader import parse
+from streamtag.scheduler.load import music
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import CallbackSink, Sink, SinkGroup

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger
 from streamtag.audio.pcm import PcmFormat
 from streamtag.audio.resample import Resampler
-from streamtag.cli.bench.figures import music
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import End, Event, Frame, Gap, Message
+from streamtag.scheduler.load import music
 
 HOP, RATE = 4096, 16000
 EXCERPTS, EXCERPT_S = 6, 8.0

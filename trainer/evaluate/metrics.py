@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from trainer.data.manifest import Array
 
@@ -33,20 +32,34 @@ def score(predicted: Array, targets: Array, min_clips: int = MIN_CLIPS) -> Score
     positive = targets >= POSITIVE
     tags = targets.shape[1]
     roc, pr = np.full(tags, np.nan), np.full(tags, np.nan)
-    for tag in np.flatnonzero(scorable(targets, min_clips)):
-        roc[tag] = roc_auc_score(positive[:, tag], predicted[:, tag])
-        pr[tag] = average_precision_score(positive[:, tag], predicted[:, tag])
+    chosen = scorable(targets, min_clips)
+    roc[chosen] = _roc_auc(predicted[:, chosen], positive[:, chosen])
+    for tag in np.flatnonzero(chosen):
+        pr[tag] = _average_precision(predicted[:, tag], positive[:, tag])
     return Scores(_mean(roc), _mean(pr), roc, pr, int(np.isfinite(roc).sum()), len(targets))
 
 
 def macro_roc_auc(predicted: Array, targets: Array, min_clips: int = MIN_CLIPS) -> float:
     """Return only the mean ROC-AUC, from the ranks of all tags at once; much faster than `score`."""
     chosen = scorable(targets, min_clips)
-    positive = targets[:, chosen] >= POSITIVE
+    return _mean(_roc_auc(predicted[:, chosen], targets[:, chosen] >= POSITIVE))
+
+
+def _roc_auc(predicted: Array, positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of pairs of a positive and a negative [C] that are in order, half of the equal ones counted."""
     positives = positive.sum(axis=0)
-    ranks = np.where(positive, rankdata(predicted[:, chosen], axis=0), 0.0).sum(axis=0)
+    ranks = np.where(positive, rankdata(predicted, axis=0), 0.0).sum(axis=0)
     pairs = positives * (len(positive) - positives)
-    return _mean(np.asarray((ranks - positives * (positives + 1) / 2) / pairs))
+    return np.asarray((ranks - positives * (positives + 1) / 2) / pairs)
+
+
+def _average_precision(predicted: Array, positive: NDArray[np.bool_]) -> float:
+    """Return the sum over all thresholds of the precision there times the recall gained [n], equal values together."""
+    order = np.argsort(-predicted, kind="stable")
+    values, found = predicted[order], positive[order].cumsum()
+    ends = np.flatnonzero(np.append(np.diff(values) != 0, True))
+    gained = np.diff(found[ends], prepend=0) / found[-1]
+    return float(gained @ (found[ends] / (ends + 1)))
 
 
 def scorable(targets: Array, min_clips: int = MIN_CLIPS) -> NDArray[np.bool_]:
@@ -76,6 +89,8 @@ def thresholds(predicted: Array, targets: Array) -> Array:
 
     A tag without enough positives gets the value that 1 in 50 clips exceeds, so that it can still be detected.
     """
+    from sklearn.metrics import precision_recall_curve  # late: it loads pandas and pyarrow, and training needs none
+
     positive = targets >= POSITIVE
     rare = np.quantile(predicted, 0.98, axis=0)
     result = np.clip(rare, 0.02, 0.98).astype(np.float32)

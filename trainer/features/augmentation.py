@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 from scipy import fft
 
 from streamtag.errors import SourceError
-from trainer.features.audio import Samples, reencode
+
+Samples = NDArray[np.float32]
 
 MIN_KEPT_S = 1.0  # of a clip, however late it starts
 VERSION = 1  # of what changes clips of 3 s and more; caches of other versions are refused
@@ -109,6 +109,8 @@ def apply(change: AudioAugmentation, samples: Samples, partner: Samples | None, 
     cut = min(round(change.start_s * sample_rate), max(0, len(samples) - round(MIN_KEPT_S * sample_rate)))
     y = samples[cut:]
     if change.speed != 1.0:
+        import soxr  # late: training on finished features needs no sound
+
         y = soxr.resample(y, sample_rate, sample_rate / change.speed)
     if change.partner is not None and partner is not None:
         y = _mix(y, partner, change.partner_db)
@@ -119,6 +121,8 @@ def apply(change: AudioAugmentation, samples: Samples, partner: Samples | None, 
         level = np.float32(_rms(y) * 10.0 ** (-change.noise_db / 20.0))
         y = y + _noise(len(y), change.colour, rng) * level
     if change.codec is not None:
+        from trainer.features.audio import reencode  # late, as above
+
         peak = np.float32(max(1.0, float(np.abs(y).max(initial=0.0))))
         with suppress(SourceError):
             y = reencode(y / peak, sample_rate, change.codec, change.bit_rate) * peak

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from streamtag.errors import ManifestError, OutputError
@@ -181,6 +180,8 @@ class Cache:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing. Raises OutputError if one is writing already."""
+        from filelock import FileLock, Timeout  # late: reading needs no lock
+
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 yield

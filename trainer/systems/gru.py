@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.systems.recurrent import candidate_mask, initialize, product_dtype
+from trainer.systems.recurrent import candidate_mask, initialize, product_dtype, without_autocast
 
 
 class GRULayer(nn.Module):
@@ -39,8 +39,9 @@ class GRULayer(nn.Module):
 
     def forward(self, x: Tensor, cells: Tensor, age: Tensor, dropout: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         if x.is_cuda and not dropout:
-            y, last = self.gru(x, cells.transpose(0, 1).contiguous())
-            return y, last.transpose(0, 1).float()
+            with without_autocast(x):
+                y, last = self.gru(x.float(), cells.transpose(0, 1).contiguous())
+            return y, last.transpose(0, 1)
         y, h = run_gru(self.gru, x, cells[:, 0], dropout, product_dtype(x))
         return y, h[:, None]
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.systems.recurrent import candidate_mask, initialize, product_dtype
+from trainer.systems.recurrent import candidate_mask, initialize, product_dtype, without_autocast
 
 
 class LSTMLayer(nn.Module):
@@ -36,8 +36,9 @@ class LSTMLayer(nn.Module):
     def forward(self, x: Tensor, cells: Tensor, age: Tensor, dropout: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         if not dropout and (x.is_cuda or product_dtype(x) == torch.float32):
             h, c = cells.transpose(0, 1).contiguous().chunk(2)
-            y, (h, c) = self.lstm(x, (h, c))
-            return y, torch.cat([h, c]).transpose(0, 1).float()
+            with without_autocast(x):
+                y, (h, c) = self.lstm(x.float(), (h, c))
+            return y, torch.cat([h, c]).transpose(0, 1)
         y, h, c = run_lstm(self.lstm, x, cells[:, 0], cells[:, 1], dropout, product_dtype(x))
         return y, torch.stack([h, c], dim=1)
 

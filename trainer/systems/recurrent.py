@@ -79,6 +79,16 @@ def _sequence_dropout(x: Tensor, share: float) -> Tensor:
     return x * (kept / (1.0 - share)).to(x.dtype)
 
 
+def without_autocast(x: Tensor) -> torch.autocast:
+    """Return a context in which cuDNN's recurrent layers compute in float32.
+
+    Under autocast PyTorch runs them in float16, whatever autocast's type is (aten/src/ATen/cudnn/AutocastRNN.cpp), and
+    gradients of a millionth vanish in it. In float32 cuDNN rounds products to TF32 if `train.device` allows it: more
+    precise than bfloat16, and as fast, since a step over a batch waits for memory.
+    """
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def product_dtype(x: Tensor) -> torch.dtype:
     """Return the dtype of matrix products with `x`: autocast's if it is enabled."""
     kind = x.device.type

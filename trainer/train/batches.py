@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from streamtag.errors import SpecError
+from streamtag.model.streaming import leaves
 from trainer.features.normalization import Normalizer
 from trainer.train.augmentation import FeatureAugmentation, Sequences
 from trainer.train.config import TrainConfig
@@ -19,8 +20,6 @@ from trainer.train.dataset import TrainingData
 from trainer.train.distributed import Group
 from trainer.train.frame_loader import FrameLoader
 from trainer.train.sampler import SequenceSampler, StepPlan
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Batches:
     def epoch(self, seed: int) -> Iterator[Batch]:
         """Yield the batches for a seed."""
         batches = (self._batch(plan) for plan in self._sampler.epoch(seed))
-        return _prefetch(batches) if self._device.type == "cuda" else batches
+        return _prefetch(batches, self._device) if self._device.type == "cuda" else batches
 
     @torch.no_grad()
     def _batch(self, plan: StepPlan) -> Batch:
@@ -83,10 +82,26 @@ class Batches:
         return Batch(changed.x, changed.y, changed.weight, fresh)
 
 
-def _prefetch(values: Iterator[T]) -> Iterator[T]:
-    """Yield the values, computing each while the one before is used."""
+def _prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield the batches, preparing each on a second stream of the GPU while the one before is used.
+
+    On the same stream the copies to the GPU would wait for the step that was requested before them.
+    """
+    beside: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    beside.wait_stream(torch.cuda.current_stream(device))  # for the features, which were copied there
+
+    def prepare() -> tuple[Batch, Any] | None:
+        with torch.cuda.stream(beside):
+            batch = next(batches, None)
+            return None if batch is None else (batch, beside.record_event())
+
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, values, None)
-        while (value := pending.result()) is not None:
-            pending = pool.submit(next, values, None)
-            yield value
+        pending = pool.submit(prepare)
+        while (prepared := pending.result()) is not None:
+            pending = pool.submit(prepare)
+            batch, is_ready = prepared
+            current = torch.cuda.current_stream(device)
+            current.wait_event(is_ready)
+            for tensor in leaves(batch).values():
+                tensor.record_stream(current)  # its memory must not be used again before this stream has read it
+            yield batch

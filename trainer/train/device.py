@@ -22,6 +22,7 @@ def open_device(name: str) -> torch.device:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuDNN's recurrent layers vary from run to run
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # front ends are convolutions, and must give what they give on a CPU
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
@@ -32,6 +33,12 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     which emulate it at a fraction of the speed."""
     wanted: torch.dtype = getattr(torch, precision)
     return wanted if wanted == torch.float32 or has_bfloat16_units(device.type) else torch.float32
+
+
+def allow_rounded_products(dtype: torch.dtype, device: torch.device) -> None:
+    """Let cuDNN round the products of float32 layers to TF32 (10 bits), unless training is to be in float32."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = dtype != torch.float32
 
 
 def fallback_note(precision: str, device: torch.device) -> str:

@@ -1,15 +1,14 @@
 """The log of a run, epoch by epoch.
 
 RUN/log.csv         one line per epoch
-RUN/events.out.*    for `tensorboard --logdir RUN`
+RUN/events.out.*    for `tensorboard --logdir RUN`, if TensorBoard is installed
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import Any
 
 from trainer.files import report_write_errors, write_atomically
 
@@ -37,7 +36,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, done: int) -> None:
         self._path = folder / LOG
-        self._events = SummaryWriter(str(folder), purge_step=done + 1)
+        self._events = _open_events(folder, done + 1)
 
     def write(self, epoch: Epoch) -> None:
         """Append an epoch. Raises OutputError if that fails."""
@@ -46,9 +45,20 @@ class TrainingLog:
             kept = text.splitlines()[: epoch.epoch]
             line = ",".join(f"{getattr(epoch, c):.6g}" for c in COLUMNS)
             write_atomically(self._path, "".join(f"{row}\n" for row in (*kept, line)).encode())
-        for name in COLUMNS[1:]:
-            self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)
-        self._events.flush()
+        if self._events is not None:
+            for name in COLUMNS[1:]:
+                self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)
+            self._events.flush()
 
     def close(self) -> None:
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def _open_events(folder: Path, first: int) -> Any:
+    """Return a writer of TensorBoard's events from epoch `first` on, or None if TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first)

@@ -26,7 +26,7 @@ from trainer.train.batches import Batch, Batches
 from trainer.train.checkpoint import load, matching, save
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData
-from trainer.train.device import product_dtype
+from trainer.train.device import allow_rounded_products, product_dtype
 from trainer.train.distributed import Group
 from trainer.train.frame_loader import FrameLoader
 from trainer.train.log import Epoch, TrainingLog
@@ -54,6 +54,7 @@ class Run:
         self.folder, self.config, self.data = folder, config, data
         self.device, self.group = torch.device(device), group or Group()
         self.dtype = product_dtype(config.precision, self.device)
+        allow_rounded_products(self.dtype, self.device)
         torch.manual_seed(config.seed)
         dropout = Dropout(config.dropout, config.recurrent_dropout)
         self.network = config.plan.build(data.offsets.shape[1], len(data.tags), dropout).to(self.device)

@@ -14,9 +14,9 @@ import av
 import numpy as np
 import soxr
 import torch
-from numpy.typing import NDArray
 
 from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.scheduler.load import music
 
 Figures = dict[str, Any]
 
@@ -57,20 +57,6 @@ def print_figures(name: str, figures: Figures) -> None:
 
 def print_progress(text: str) -> None:
     print(f"streamtag bench: {text}", file=sys.stderr, flush=True)
-
-
-def music(seconds: float, seed: int = 0) -> NDArray[np.float32]:
-    """Return plucked chords over a pulse with a little noise: [seconds * 16000] in [-1, 1]."""
-    rng = np.random.default_rng(seed)
-    sound = 0.002 * rng.standard_normal(int(seconds * SAMPLE_RATE))
-    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    for start in range(0, len(sound) - SAMPLE_RATE, SAMPLE_RATE // 3):
-        envelope = (1 - np.exp(-200 * t)) * np.exp(-rng.uniform(2, 9) * t)
-        for pitch in 55.0 * 2 ** (rng.integers(0, 60, size=3) / 12):
-            partials = np.arange(1, 1 + min(6, int(7500 // pitch)))[:, None]
-            tone = (np.sin(2 * np.pi * pitch * partials * t) / partials**1.5).sum(axis=0)
-            sound[start : start + SAMPLE_RATE] += 0.08 * envelope * tone
-    return sound.astype(np.float32)
 
 
 def write_mp3(path: Path, minutes: float) -> Path:

@@ -22,12 +22,13 @@ from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource
-from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections
+from streamtag.cli.bench.figures import Figures, one_thread, run_sections
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame, Message
+from streamtag.scheduler.load import music
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 

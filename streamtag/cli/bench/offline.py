@@ -19,9 +19,10 @@ import torch
 
 from streamtag.api import Tagger, load
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.figures import Figures, music, one_thread, run_sections, write_mp3
+from streamtag.cli.bench.figures import Figures, one_thread, run_sections, write_mp3
 from streamtag.inference.session import Session
 from streamtag.model import Scattering
+from streamtag.scheduler.load import music
 
 CLIP_S = 29.0
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.figures import music
 
 CHUNK = SAMPLE_RATE // 10  # samples that a producer pushes at once
 PERIOD_S = CHUNK / SAMPLE_RATE
@@ -74,6 +73,20 @@ def feed(schedule: LoadSchedule, streams: Sequence[int], start: float, push: Cal
         if (early_s := start + due - time.monotonic()) > 0:
             time.sleep(max(early_s, MIN_SLEEP_S))
         push(stream, chunks[(7 * stream + number) % len(chunks)])
+
+
+def music(seconds: float, seed: int = 0) -> NDArray[np.float32]:
+    """Return plucked chords over a pulse with a little noise: [seconds * 16000] in [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    sound = 0.002 * rng.standard_normal(int(seconds * SAMPLE_RATE))
+    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    for start in range(0, len(sound) - SAMPLE_RATE, SAMPLE_RATE // 3):
+        envelope = (1 - np.exp(-200 * t)) * np.exp(-rng.uniform(2, 9) * t)
+        for pitch in 55.0 * 2 ** (rng.integers(0, 60, size=3) / 12):
+            partials = np.arange(1, 1 + min(6, int(7500 // pitch)))[:, None]
+            tone = (np.sin(2 * np.pi * pitch * partials * t) / partials**1.5).sum(axis=0)
+            sound[start : start + SAMPLE_RATE] += 0.08 * envelope * tone
+    return sound.astype(np.float32)
 
 
 def pcm_chunks() -> list[bytes]:
