@@ -11,6 +11,8 @@ PACKAGES = ("streamtag.model", "streamtag.inference", "streamtag.scheduler", "tr
 MODULES = (
     *("trainer.run", "trainer.targets", "trainer.data.manifest", "trainer.features.frontends"),
     *("trainer.features.cache", "trainer.features.normalization", "trainer.evaluate.metrics", "trainer.bench.training"),
+    *(f"tests.benchmarks.gpu_parts.{name}" for name in ("checks", "front_end", "streams", "training")),
+    *("tests.benchmarks.gpu", "tests.device.conftest"),
 )
 # By the names under which they are imported: all that the project, its extras and its other tests depend on.
 MISSING = (

@@ -21,7 +21,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 def steps(module: object, audio: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Return the outputs of steps over pieces of these sizes, and of the end."""
     state, parts = module.initial_state(len(audio)), []  # type: ignore[attr-defined]
-    for piece in torch.split(audio, sizes, dim=1):
+    for piece in torch.split(audio, list(sizes), dim=1):
         y, state = module.step(piece, state)  # type: ignore[attr-defined]
         parts.append(y)
     y, _ = module.flush(state)  # type: ignore[attr-defined]

@@ -1,15 +1,15 @@
 """The speed of training on random data of MagnaTagATune's size, compared with a plain loop.
 
-A step takes as long on random features as on real ones. Frames are in one memory-mapped file, as in the cache; `share`
-of the training set is written, and every step draws from it.
+A step takes as long on random features as on real ones. `share` of the training set is made up, and every step draws
+from it.
 """
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,41 +23,42 @@ from trainer.bench import roofline
 from trainer.bench.clock import synchronize
 from trainer.bench.roofline import Roof
 from trainer.data.magnatagatune import TAGGED, TAGS
-from trainer.data.manifest import Clip, Manifest
-from trainer.features.cache import Cache
-from trainer.features.frame_store import Entry
+from trainer.features.frontends import frontend, level_offsets
+from trainer.features.normalization import fit, normalizer
 from trainer.systems import named
 from trainer.train.config import TrainConfig
-from trainer.train.dataset import TrainingData, load_data
+from trainer.train.dataset import FeatureDataset, Row, TrainingData
 from trainer.train.loop import Run
 from trainer.train.recipes import recipe
 
 CLIPS = TAGGED["train"]
 CLIP_SAMPLES = 465_600  # 29.1 s
 VALID_CLIPS = 8  # validation is not measured
+BLOCK_CLIPS = 64  # that are different
+COPIED_CLIPS = 1024  # at once
+POSITIVE_SHARE = 0.07  # of the targets
 Figures = dict[str, Any]
 
 
-@contextmanager
-def random_cache(front: str, share: float, samples: int = CLIP_SAMPLES) -> Iterator[Cache]:
-    """Create random features of `share` of the training clips, and of a few for validation."""
-    count = max(64, round(share * CLIPS))
-    rng = np.random.default_rng(0)
-    clips = tuple(
-        Clip(str(n), "train" if n < count else "valid", "all", Path("none")) for n in range(count + VALID_CLIPS)
-    )
-    targets = (rng.random((1, len(clips), TAGS)) < 0.07).astype(np.float32)
+def random_data(config: TrainConfig, share: float, samples: int = CLIP_SAMPLES) -> TrainingData:
+    """Return random features of `share` of the training clips, and of a few for validation, in memory.
+
+    They repeat after BLOCK_CLIPS clips: a step takes as long, and all of MagnaTagATune is ready in seconds.
+    """
+    count, front, rng = max(BLOCK_CLIPS, round(share * CLIPS)), frontend(config.plan.front), np.random.default_rng(0)
+    frames = front.frame_count(samples)
+    features = 0.01 * (rng.random((BLOCK_CLIPS * frames, front.size), dtype=np.float32) + 0.01)
+    normalize = normalizer(front.name, config.normalization)
+    fit(normalize, [features])
+    block = (features * front.scale).astype(np.float16)
+    targets = (rng.random((count, TAGS)) < POSITIVE_SHARE).astype(np.float32)
+    rows = tuple((Row(0, n * frames, frames, targets[n : n + 1].astype(np.float16)),) for n in range(count))
+    training = FeatureDataset((np.resize(block, (count * frames, front.size)),), front.scale, rows)
+    valid = FeatureDataset(training.sources, front.scale, rows[:VALID_CLIPS])
+    offsets = level_offsets(front, normalize.std.numpy(), config.compression)
     tags = tuple(f"tag {number}" for number in range(TAGS))
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Manifest(Path(folder), tags, clips, targets, None, np.zeros(targets.shape[1:], np.int8))
-        cache = Cache(Path(folder), manifest, front, seed=1)
-        frames = cache.front.frame_count(samples)
-        with cache.store(0).appending(0) as store:
-            for clip in clips:
-                values = rng.random((frames, cache.front.size), dtype=np.float32) + 0.01
-                store.add(Entry(clip.clip_id, frames), (values * cache.front.scale * 0.01).astype(np.float16))
-        cache.refresh()
-        yield cache
+    times = front.hop_s, front.lookahead_s
+    return TrainingData(training, valid, tags, targets[:VALID_CLIPS], 1, *times, normalize, offsets)
 
 
 def training(
@@ -66,14 +67,14 @@ def training(
     """Measure steps of one system by a recipe: clips per second, the share of time for the data, and the roof."""
     plan = named(system)
     config = replace(recipe(name, system), epochs=1)
-    with random_cache(plan.front, share, samples) as cache, tempfile.TemporaryDirectory() as folder:
-        data = load_data(cache, config, 0, lambda: None)
+    data = random_data(config, share, samples)
+    with tempfile.TemporaryDirectory() as folder:
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         run = Run(Path(folder) / "run", config, data, device)
         taken, waited = _time_steps(run, steps)
         resident = run.batches.is_resident
-    front = cache.front
+    front = frontend(plan.front)
     clips_per_step = config.batch * config.frames / front.frame_count(samples)
     operations = roofline.TRAINING_FACTOR * roofline.operations(plan, front.size, TAGS, config.frames) * config.batch
     weights = plan.parameters(front.size, TAGS)
@@ -131,10 +132,10 @@ def compare_with_plain_loop(system: str, share: float, steps: int, device: str, 
     They run in turns, so that other load affects both. The plain loop augments nothing.
     """
     plan, config = named(system), replace(recipe("best", system), epochs=1)
-    with random_cache(plan.front, share, samples) as cache, tempfile.TemporaryDirectory() as folder:
-        data = load_data(cache, config, 0, lambda: None)
+    data = random_data(config, share, samples)
+    with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run", config, data, device)
-        plain = _plain_loop(cache, data, plan.layers, plan.hidden, config.batch, device)
+        plain = _plain_loop(data, plan.layers, plan.hidden, config.batch, device)
         ours, theirs = [], []
         for _ in range(3):
             ours.append(_time_steps(run, steps)[0])
@@ -161,18 +162,17 @@ class _PlainNetwork(nn.Module):
         return logits
 
 
-def _plain_loop(
-    cache: Cache, data: TrainingData, layers: int, hidden: int, batch: int, device: str
-) -> Callable[[int], float]:
+def _plain_loop(data: TrainingData, layers: int, hidden: int, batch: int, device: str) -> Callable[[int], float]:
     """Return a function from a number of steps to the mean seconds of a step, without the first."""
-    manifest = cache.manifest
-    training = manifest.split("train")
-    x = np.stack([cache.read(0, manifest.clips[i].clip_id) for i in training])
+    training = data.training
+    frames, width = training.rows[0][0].frames, training.sources[0].shape[1]
+    stored = torch.from_numpy(training.sources[0]).view(-1, frames, width)
+    normalize = copy.deepcopy(data.normalize).cpu()  # a run on a GPU has moved it there
     with torch.no_grad():
-        features = data.normalize.cpu()(torch.from_numpy(x))
-    targets = torch.from_numpy(manifest.teachers[0, training])
+        features = torch.cat([normalize(part.float() / training.scale) for part in torch.split(stored, COPIED_CLIPS)])
+    targets = torch.from_numpy(np.concatenate([clips[0].y for clips in training.rows]).astype(np.float32))
     loader = DataLoader(TensorDataset(features, targets), batch, shuffle=True, drop_last=True)
-    network = _PlainNetwork(cache.front.size, hidden, layers, targets.shape[1]).to(device)
+    network = _PlainNetwork(features.shape[2], hidden, layers, targets.shape[1]).to(device)
     optimizer = torch.optim.Adam(network.parameters(), 1e-4)
 
     def forever() -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from trainer.commands import options
 
 if TYPE_CHECKING:
     from trainer.features.cache import Cache
+    from trainer.train.packed import PackResult
 
 
 def command(
@@ -24,11 +26,20 @@ def command(
     seed: options.Seed = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes; default: one a core")] = options.CORES,
     device: Annotated[str, typer.Option(help="cpu, or cuda for the transform; the processes decode")] = "cpu",
+    packed: Annotated[
+        Path | None,
+        typer.Option(
+            "--pack",
+            help="also write scattering features, 8 bits a value, of as many clips as 40 MB hold into this file, to"
+            " `train` on it elsewhere",
+        ),
+    ] = None,
 ) -> None:
     """Compute the features of all clips; goes on where it was stopped.
 
     Clips that do not decode are left out and listed, here and in the cache.
     """
+    from streamtag.errors import SpecError
     from trainer.commands.tables import progress_bar
     from trainer.data.dataset import read_dataset
     from trainer.features.cache import Cache
@@ -36,6 +47,8 @@ def command(
     from trainer.features.frontends import frontend
 
     names = [frontend(name).name for name in front or ["scattering"]]
+    if packed and "scattering" not in names:
+        raise SpecError(f"--pack {packed}: only scattering features can be packed")
     data = read_dataset(folder)
     with progress_bar() as progress:
 
@@ -51,6 +64,17 @@ def command(
                 progress.update(task, completed=done, total=total)
             for line in _summary(store):
                 show(line)
+            if packed and name == "scattering":
+                from trainer.train.packed import pack  # late: torch
+
+                show(_describe_pack(packed, pack(store, packed)))
+
+
+def _describe_pack(file: Path, result: PackResult) -> str:
+    return (
+        f"{file}: {result.clips:,} of {result.available:,} clips, {result.size / 1e6:.1f} MB; error"
+        f" {result.error_rms:.3f} standard deviations of a feature (root mean square), at most {result.error_max:.3f}"
+    )
 
 
 def _summary(cache: Cache) -> Iterator[str]:

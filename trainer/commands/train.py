@@ -41,12 +41,13 @@ def command(
         Path | None, typer.Option(help="file with one artist a line: learn nothing from them (see `folds`)")
     ] = None,
 ) -> None:
-    """Train on the features, validating after every epoch.
+    """Train on the features, validating after every epoch. DIR may be a file of `prepare --pack`.
 
     Several GPUs or machines: `torchrun --nproc-per-node 4 -m trainer train ...`, with RUN in a folder that all see.
     """
     import torch
 
+    from streamtag.errors import SpecError
     from trainer.commands.tables import progress_bar
     from trainer.data.dataset import read_dataset
     from trainer.data.manifest import TRAIN
@@ -55,16 +56,25 @@ def command(
     from trainer.run import SOURCE, DataSource
     from trainer.start import SHIPPED, load_start
     from trainer.train.config import with_settings
-    from trainer.train.dataset import load_data
+    from trainer.train.dataset import FeatureSource, load_data
     from trainer.train.device import fallback_note, open_device
     from trainer.train.distributed import distributed_group
     from trainer.train.loop import Run
+    from trainer.train.packed import PackedFeatures
     from trainer.train.recipes import recipe as recipe_of
 
     config = with_settings(recipe_of(recipe, system), setting or [])
     torch.set_num_threads(threads)
     place = open_device(device)
-    store = Cache(options.cache_folder(folder, cache), read_dataset(folder), config.plan.front, seed)
+    store: FeatureSource
+    if folder.is_file():
+        store = PackedFeatures(folder)
+        if config.plan.front != store.front.name:
+            raise SpecError(
+                f"{folder}: holds {store.front.name} features, and {config.system} reads {config.plan.front}"
+            )
+    else:
+        store = Cache(options.cache_folder(folder, cache), read_dataset(folder), config.plan.front, seed)
     passes = store.complete_passes() if passes is None else passes
     left_out = read_artists(leave_out) if leave_out else []
     if start:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,30 @@ from trainer import targets
 from trainer.data.manifest import TRAIN, VALID, Array, Manifest
 from trainer.evaluate import metrics
 from trainer.evaluate.predictions import EARLY_S, frames_after
-from trainer.features.cache import Cache
+from trainer.features.augmentation import AudioAugmentation
+from trainer.features.cache import Pass
 from trainer.features.frame_store import Half
-from trainer.features.frontends import level_offsets
+from trainer.features.frontends import Frontend, level_offsets
 from trainer.features.normalization import Normalizer, fit, normalizer
 from trainer.run import TrainedSystem
 from trainer.train.config import TrainConfig
+
+
+class FeatureSource(Protocol):
+    """Where features come from: a `features.cache.Cache`, whose attributes and methods these are, or a packed file."""
+
+    manifest: Manifest
+    front: Frontend
+    folder: Path
+    index: dict[str, int]
+
+    def frames(self, number: int) -> Pass: ...
+
+    def read(self, number: int, clip_id: str) -> NDArray[np.float32]: ...
+
+    def augmentation(self, number: int, clip_id: str) -> AudioAugmentation: ...
+
+    def complete_passes(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)  # rows are compared by identity
@@ -85,7 +105,7 @@ class TrainingData:
 
 
 def load_data(
-    cache: Cache,
+    cache: FeatureSource,
     config: TrainConfig,
     passes: int,
     on_clip: Callable[[], None],
@@ -126,7 +146,9 @@ def _validation_targets(manifest: Manifest, clips: NDArray[np.int64]) -> tuple[A
     return found, needed
 
 
-def _fitted(cache: Cache, clips: NDArray[np.int64], config: TrainConfig, on_clip: Callable[[], None]) -> Normalizer:
+def _fitted(
+    cache: FeatureSource, clips: NDArray[np.int64], config: TrainConfig, on_clip: Callable[[], None]
+) -> Normalizer:
     """Return the normalization fitted to the unchanged clips."""
     normalize = normalizer(cache.front.name, config.normalization)
 
@@ -151,7 +173,7 @@ def _clips_of(manifest: Manifest, split: str, left_out: Collection[str], kind: s
 
 
 def load_dataset(
-    cache: Cache,
+    cache: FeatureSource,
     clips: NDArray[np.int64],
     passes: Sequence[int],
     config: TrainConfig,
@@ -175,7 +197,7 @@ def load_dataset(
     return FeatureDataset(sources, cache.front.scale, rows)
 
 
-def _row(cache: Cache, index: int, source: int, number: int, config: TrainConfig) -> Row:
+def _row(cache: FeatureSource, index: int, source: int, number: int, config: TrainConfig) -> Row:
     manifest = cache.manifest
     clip_id = manifest.clips[index].clip_id
     spans = cache.frames(number).spans
