@@ -47,10 +47,12 @@ class CudaGraphs:
         with torch.cuda.device(self._device):
             current = torch.cuda.current_stream()
             self._capture_stream.wait_stream(current)
-            with torch.cuda.stream(self._capture_stream):
-                for _ in range(WARM_UP_RUNS):
-                    work()
-            current.wait_stream(self._capture_stream)
+            try:
+                with torch.cuda.stream(self._capture_stream):
+                    for _ in range(WARM_UP_RUNS):
+                        work()
+            finally:  # also after a failure: what it has requested still reads tensors that are about to be freed
+                current.wait_stream(self._capture_stream)
             graph = torch.cuda.CUDAGraph()
             # requests of other threads meanwhile are no part of the graph, and no error
             capturing = torch.cuda.graph(graph, self._memory, self._capture_stream, capture_error_mode="thread_local")

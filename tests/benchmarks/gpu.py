@@ -41,6 +41,7 @@ TOTAL_S = 420.0
 KILL_AFTER_S = 3.0  # between asking a part to end and killing it
 DEFAULT_PACK = ROOT / "features.pack"
 TRAINING_S = 50.0
+TRAINING_END_S = 25.0  # of its limit, for its start, the last epoch and the model
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def run_process(name: str, settings: Settings, limit_s: float) -> str | None:
     """Run a part in a process group of its own, and return what went wrong, or None."""
     if limit_s <= 0:
         return "there was no time left"
-    command = [sys.executable, __file__, "--part", name, "--out", str(settings.out), "--seconds", str(settings.seconds)]
+    seconds = min(settings.seconds, max(1.0, limit_s - TRAINING_END_S))  # a model that comes late is none
+    command = [sys.executable, __file__, "--part", name, "--out", str(settings.out), "--seconds", str(seconds)]
     command += ["--dry-run"] if settings.is_dry else []
     command += ["--pack", str(settings.pack)] if settings.pack else []
     process = subprocess.Popen(command, env=_environment(settings), stdout=sys.stderr, start_new_session=True)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from streamtag.inference.frame import TagFrame
 from streamtag.model import TaggerNetwork, load_tagger
 from streamtag.model.cuda_graphs import GraphCapture
 from tests.model.fake_capture import FakeCapture
@@ -46,6 +47,12 @@ def reference() -> DeviceTagger:
     return DeviceTagger(load_tagger(SHIPPED))
 
 
+@pytest.fixture
+def gpu(need: Need) -> None:
+    """Skip the test where there is no GPU."""
+    need("cuda", torch.cuda.is_available(), "machine has no GPU that this torch can use")
+
+
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def tagger(request: pytest.FixtureRequest, need: Need) -> DeviceTagger:
     if request.param == "cuda":
@@ -57,6 +64,13 @@ def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
     """Return [samples] of noise whose level follows from the seed."""
     rng = np.random.default_rng(seed)
     return (0.1 * rng.standard_normal(samples) * rng.uniform(0.1, 2)).astype(np.float32)
+
+
+def agree(frames: list[TagFrame], expected: list[TagFrame], tolerance: float = TOLERANCE) -> None:
+    """Fail unless these are the same frames, with probabilities equal to the tolerance."""
+    assert [frame.index for frame in frames] == [frame.index for frame in expected]
+    for frame, other in zip(frames, expected, strict=True):
+        np.testing.assert_allclose(frame.probs, other.probs, atol=tolerance)
 
 
 def noises(streams: int, samples: int) -> torch.Tensor:

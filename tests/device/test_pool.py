@@ -13,19 +13,13 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
 from streamtag.model import BatchedTagger
 from streamtag.model.cuda_graphs import CudaGraphs
-from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, Need, noise
+from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, agree, noise
 
 SLOTS = 12
 
 
 def open_pool(tagger: DeviceTagger, slots: int = SLOTS, precision: str = "float32") -> SessionPool:
     return SessionPool(tagger, slots, precision, capture=tagger.capture())
-
-
-def agree(frames: list[TagFrame], expected: list[TagFrame], tolerance: float = TOLERANCE) -> None:
-    assert [frame.index for frame in frames] == [frame.index for frame in expected]
-    for frame, other in zip(frames, expected, strict=True):
-        np.testing.assert_allclose(frame.probs, other.probs, atol=tolerance)
 
 
 def drain(pool: SessionPool, frames: dict[PooledSession, list[TagFrame]]) -> None:
@@ -159,8 +153,8 @@ def test_several_threads_share_a_device(tagger: DeviceTagger, reference: DeviceT
 
 
 @pytest.mark.cuda
-def test_a_cuda_graph_reads_the_values_at_the_time_of_the_replay(need: Need) -> None:
-    need("cuda", torch.cuda.is_available(), "machine has no GPU that this torch can use")
+@pytest.mark.usefixtures("gpu")
+def test_a_cuda_graph_reads_the_values_at_the_time_of_the_replay() -> None:
     graphs = CudaGraphs(torch.device("cuda:0"))
     x, y = torch.ones(4, device="cuda"), torch.zeros(4, device="cuda")
 
