@@ -22,6 +22,7 @@ EXTRAS = {
     "streamtag/catalog/cluster": "ray",
     "streamtag/cli/bench": "bench",
     "streamtag/sinks/osc": "osc",
+    "streamtag/audio/loopback": "system",
     "streamtag/sinks/genre_tags": "tags",
 }  # paths, and what those who use them install
 DISTRIBUTIONS = {

@@ -23,14 +23,18 @@ HOW_TO_INSTALL = {  # PortAudio, by the beginning of sys.platform
 
 @dataclass(frozen=True)
 class InputDevice:
-    """An input. rate: its own, Hz. channels: how many it has. default: it is the system's default input."""
+    """An input. rate: its own, Hz. channels: how many it has. default: it is the system's default input.
 
-    index: int
+    index: None for a monitor that --system records. is_monitor: it records what an output plays.
+    """
+
+    index: int | None
     name: str
     host_api: str
     rate: int
     channels: int
     default: bool
+    is_monitor: bool = False
 
 
 class OpenInput(Protocol):
@@ -51,7 +55,7 @@ Callback = Callable[[NDArray[np.float32], bool], None]  # samples [n, channels],
 
 
 class SoundSystem(Protocol):
-    """What a microphone needs of PortAudio."""
+    """What a microphone needs of PortAudio, or of another library."""
 
     def inputs(self) -> list[InputDevice]: ...
 
@@ -82,6 +86,7 @@ class PortAudio:
                     rate=round(device["default_samplerate"]),
                     channels=device["max_input_channels"],
                     default=index == default,
+                    is_monitor=_is_monitor(device["name"]),
                 )
                 for index, device in enumerate(self._library.query_devices())
                 if device["max_input_channels"] > 0
@@ -115,6 +120,11 @@ class PortAudio:
             self._library._initialize()
         except self._library.PortAudioError as error:
             raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
+
+
+def _is_monitor(name: str) -> bool:
+    """Return whether an input records what an output plays, by the names that newer versions of PortAudio give."""
+    return name.startswith("Monitor of ") or name.endswith("[Loopback]")
 
 
 class _RunningStream:
@@ -189,7 +199,8 @@ def find_input(selector: str | None, inputs: Sequence[InputDevice] | None = None
 
 
 def _names(devices: Sequence[InputDevice]) -> str:
-    names = [f"{device.index} {device.name}" for device in devices[:MAX_LISTED]]
+    shown = devices[:MAX_LISTED]
+    names = [device.name if device.index is None else f"{device.index} {device.name}" for device in shown]
     return ", ".join([*names, *(["..."] if len(devices) > MAX_LISTED else [])])
 
 

@@ -145,6 +145,7 @@ class Microphone(ReconnectingSource[DeviceStream]):
         selector: str | None = None,
         channel: int | None = None,
         *,
+        name: str = "mic",
         tap: AudioTap | None = None,
         system: SoundSystem | None = None,
         limits: MicrophoneLimits | None = None,
@@ -163,7 +164,7 @@ class Microphone(ReconnectingSource[DeviceStream]):
         self._gone: DeviceStream | None = None  # the device that is gone; closed by the retry's thread, or at the end
         self._device = find_input(selector, self._system.inputs())
         stream = self._open(self._device)
-        super().__init__("mic", stream.description, stream, self._limits.first_retry_s)
+        super().__init__(name, stream.description, stream, self._limits.first_retry_s)
         self._connected(stream)
 
     @property

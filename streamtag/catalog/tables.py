@@ -18,7 +18,7 @@ from streamtag.catalog.files import absolute, as_utf8
 from streamtag.catalog.journal import Journal
 from streamtag.catalog.result import FileResult
 from streamtag.catalog.table_formats import Block, open_table
-from streamtag.inference.presence import Verdict, group_names, present_columns
+from streamtag.inference.presence import Verdict, format_verdict, group_names, present_columns
 from streamtag.spec import ConceptSpec
 from streamtag.text import unique
 
@@ -140,7 +140,9 @@ def file_block(results: Iterable[FileResult], request: TableRequest) -> Block:
     }
     verdicts = [verdict_of(result, request.concepts) for result in results]
     values["present"] = [[name for names in verdict.values() for name in names] for verdict in verdicts]
-    values["verdict"] = ["; ".join(", ".join(names) for names in verdict.values()) or None for verdict in verdicts]
+    values["verdict"] = [
+        format_verdict(verdict) if result.frames else None for result, verdict in zip(results, verdicts, strict=True)
+    ]
     return Block(values, probs)
 
 

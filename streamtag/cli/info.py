@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from streamtag.cli import options
 from streamtag.cli.app import as_command
+from streamtag.errors import SourceError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from streamtag.audio.devices import InputDevice
 
-HINTS = {  # how to record what the machine plays, by the beginning of sys.platform
-    "linux": "To record what this machine plays, use the monitor of its output (PulseAudio, PipeWire):"
-    " PULSE_SOURCE=NAME streamtag listen, with a NAME ending in .monitor from `pactl list short sources`.",
-    "darwin": "To record what this machine plays, install a loopback device such as BlackHole, send the sound there,"
-    " and choose it with --input.",
-    "win": "To record what this machine plays, use the input Stereo Mix if the driver has one (switch it on in the"
-    " sound settings) or that of a virtual cable: PortAudio cannot use WASAPI's own loopback.",
+_SYSTEM = "To tag what this machine plays: pip install 'streamtag[system]' and streamtag listen --system"
+HINTS = {  # how to tag what the machine plays, by the beginning of sys.platform
+    "linux": f"{_SYSTEM} (PulseAudio or PipeWire).",
+    "darwin": "To tag what this machine plays, install a virtual device such as BlackHole, send the sound there, and"
+    " choose it with --input: macOS has no loopback of its own.",
+    "win": f"{_SYSTEM} (WASAPI loopback).",
 }
 
 
@@ -44,11 +44,14 @@ def model(path: options.Model = None, as_json: options.JsonObject = False) -> in
 
 @as_command("devices", "\b\nExamples:\n  streamtag devices --json")
 def devices(as_json: options.JsonObject = False) -> int:
-    """List the sound inputs of this machine: index, name, sample rate, channels, and which is the default."""
+    """List the sound inputs of this machine: index, name, sample rate, channels, and which is the default.
+
+    Monitors record what an output plays. That of the default output, which `listen --system` tags, is marked.
+    """
     from streamtag.audio.devices import list_inputs
     from streamtag.terminal.summary import results_console
 
-    inputs = list_inputs()
+    inputs = [*list_inputs(), *_monitors()]
     if as_json:
         print(json.dumps([asdict(device) for device in inputs], ensure_ascii=False, indent=2))
     else:
@@ -56,17 +59,31 @@ def devices(as_json: options.JsonObject = False) -> int:
     return 0
 
 
+def _monitors() -> list[InputDevice]:
+    """Return what --system can record, the default first; nothing where it cannot."""
+    from streamtag.audio.loopback import OutputMonitors
+
+    try:
+        return OutputMonitors().inputs()
+    except SourceError:
+        return []
+
+
 def print_inputs(inputs: Sequence[InputDevice], console: Console) -> None:
-    """Print one line per input, then how to record what the machine plays."""
+    """Print one line per input, then how to tag what the machine plays."""
     from rich.text import Text
 
     if inputs:
         api_width = max(len("host API"), *(len(device.host_api) for device in inputs))
         heading = f"{'':7}  {'index':>5}  {'rate':>10}  {'channels':>8}  {'host API':{api_width}}  name"
         console.print(Text(heading, "bold"), soft_wrap=True)
+        system = next((device for device in inputs if device.index is None), None)
         for device in inputs:  # the name comes last because --input needs all of it, however long
-            default = "default" if device.default else ""
-            figures = f"{default:7}  {device.index:>5}  {device.rate:>7} Hz  {device.channels:>8}"
+            kind = "default" if device.default else "monitor" if device.is_monitor else ""
+            if device is system:
+                kind = "system"
+            index = "-" if device.index is None else device.index
+            figures = f"{kind:7}  {index:>5}  {device.rate:>7} Hz  {device.channels:>8}"
             console.print(Text(f"{figures}  {device.host_api:{api_width}}  {device.name}"), soft_wrap=True)
     else:
         console.print("This machine has no sound input.")

@@ -25,6 +25,7 @@ EPILOG = f"""\b
 Examples:
   streamtag listen
   streamtag listen --input "USB" --serve 8765        # http://127.0.0.1:8765/
+  streamtag listen --system
   streamtag listen --from https://example.org/radio.mp3 --json --top 5
   arecord -f S16_LE -r 48000 |
     streamtag listen --from - --rate 48000 --format s16le
@@ -63,6 +64,15 @@ def listen(
             section=Section.input,
         ),
     ] = None,
+    system: Annotated[
+        bool,
+        options.flag(
+            "--system",
+            "What this machine plays, instead of a microphone; of the default output, or of that named by --input."
+            " Linux and Windows; needs pip install 'streamtag[system]'.",
+            section=Section.input,
+        ),
+    ] = False,
     source: Annotated[
         str | None,
         option(
@@ -120,14 +130,14 @@ def listen(
     device: options.ComputeDevice = options.Device.auto,
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
-    """Tag the sound of a microphone or a live stream until it is stopped.
+    """Tag a microphone, what this machine plays, or a live stream, until it is stopped.
 
     On a terminal the strongest concepts (groups of tags that mean the same) are shown as they come; a pipe
     gets one line of text per second, or messages with --json. --tags all shows the tags themselves.
     `streamtag devices` lists the inputs.
     """
-    if source is not None and (input is not None or channel is not None):
-        raise UsageError("--from replaces the microphone: leave out --input and --channel")
+    if source is not None and (input is not None or channel is not None or system):
+        raise UsageError("--from replaces the microphone: leave out --input, --channel and --system")
     if source != "-" and (rate, format, channels) != (None, None, None):
         raise UsageError("--rate, --format and --channels describe raw PCM on standard input: add --from -")
     if source == "-" and (rate is None) != (format is None):
@@ -154,6 +164,7 @@ def listen(
 
         import torch  # after these checks, which need no slow import
 
+        from streamtag.audio.loopback import OutputMonitors
         from streamtag.audio.microphone import Microphone
         from streamtag.audio.pcm_pipe import PcmPipe
         from streamtag.audio.url_stream import UrlStream
@@ -169,7 +180,9 @@ def listen(
             warm_up(tagger)
             tap = None if save_audio is None else resources.enter_context(WavFile(save_audio)).write
             audio: AudioSource = (
-                Microphone(input, channel, tap=tap)
+                Microphone(input, channel, name="system", tap=tap, system=OutputMonitors())
+                if system
+                else Microphone(input, channel, tap=tap)
                 if source is None
                 else UrlStream(source, tap=tap)
                 if pcm is None

@@ -35,7 +35,7 @@ def test_a_machine_without_inputs_says_so() -> None:
     assert shown()[0] == "This machine has no sound input."
 
 
-@pytest.mark.parametrize(("platform", "word"), [("linux", "monitor"), ("darwin", "BlackHole"), ("win32", "Stereo Mix")])
+@pytest.mark.parametrize(("platform", "word"), [("linux", "--system"), ("darwin", "BlackHole"), ("win32", "--system")])
 def test_it_tells_how_the_machines_own_sound_is_heard(
     platform: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
