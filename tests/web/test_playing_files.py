@@ -136,3 +136,17 @@ def test_another_stream_is_not_mixed_with_what_is_heard(tagged: Page, stub: Inge
     expect(tagged.locator("#play")).to_have_attribute("aria-label", "Play ride.wav")  # it has stopped
     tagged.get_by_role("button", name="Dismiss: ride.wav").click()
     expect(tagged.locator("#player")).to_be_hidden()
+
+
+def test_what_is_not_tagged_yet_says_so(stub: IngestStub, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(stub.address).page
+    stub.hold_after = 2 * 16000 * 8  # of 24 s
+    page.locator("#files").set_input_files(write_wav(tmp_path / "ride.wav", make_sound(1, SECONDS, 16000), 16000))
+    stub.wait_until(lambda: not stub.reading.is_set())
+    page.locator("#time").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#present")).to_have_text("not tagged yet")
+    expect(page.locator("#player-words")).to_have_text("What is heard is not tagged yet.")
+    stub.reading.set()
+    expect(page.locator("#present")).to_have_text("nothing certain")  # without events
+    expect(page.locator("#rows > li[data-tag='drums'] .value")).to_have_text("0.80")

@@ -33,7 +33,7 @@ import {
   showsTags,
 } from "./state.js";
 import { isPlanned, onDraw, refresh, streams, view } from "./state.js";
-import { edgeOf, playhead, shownFrame, spanOf } from "./timeline.js";
+import { edgeOf, playhead, spanOf } from "./timeline.js";
 import {
   $,
   calm,
@@ -206,15 +206,15 @@ function scroll() {
   });
 }
 
-let heard = -1; // the frame that was shown last while a file is played
+let heard = -1; // the hop that was shown last while a file is played
 
 /** A file is played: often only its mark has moved. */
 function onHeard() {
-  const stream = view.shown,
-    frame = shownFrame(stream);
+  const stream = view.shown;
   if (!stream || view.isGrid) return;
-  if (frame !== heard || spanOf(stream) < fileSeconds(stream)) refresh();
-  heard = frame;
+  const moment = Math.floor((heardTime(stream) ?? -1) / hello.hop_s);
+  if (moment !== heard || spanOf(stream) < fileSeconds(stream)) refresh();
+  heard = moment;
   showPlayhead(stream);
   showPlayer(stream);
   put($("clock"), clockOf(stream));

@@ -27,12 +27,14 @@ export function showHeadline(stream) {
   view.present = groups.flatMap((group) => group.labels);
   put($("present-title"), titleOf(stream));
   const words = groups.map(({ title, labels }) => [title, labels.map((label) => hello.labels[label])]);
-  const key = JSON.stringify([Boolean(stream), words]);
+  const isUntagged = heardTime(stream) !== null && shownFrame(stream) < 0,
+    nothing = !stream ? "–" : isUntagged ? "not tagged yet" : "nothing certain";
+  const key = JSON.stringify([nothing, words]);
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   list.classList.toggle("of-tags", showsTags());
   if (view.present.length) list.replaceChildren(...words.map(([title, names]) => groupItem(title, names)));
-  else list.replaceChildren(groupItem("", [stream ? "nothing certain" : "–"], "nothing"));
+  else list.replaceChildren(groupItem("", [nothing], "nothing"));
 }
 
 function titleOf(stream) {
