@@ -22,6 +22,7 @@ from streamtag.terminal.widgets import DIM_STYLE, glyphs_for, open_live
 from streamtag.text import format_length, format_time
 
 REDRAWS_PER_S = 8
+HOLD_S = 0.2  # shorter than in the live view: here minutes of sound pass in a second
 OTHER_LINES = 5  # of the terminal: a view that is taller than the terminal could not be erased
 MARGIN = 5  # characters; a terminal writes ^C behind the last line, which must not wrap then
 
@@ -72,13 +73,13 @@ class FileProgressView:
         self._glyphs = glyphs_for(console.encoding)
         self._live: Live | None = None
         self._stream = StreamInfo("")
-        self._view = StreamView(selection)
+        self._view = StreamView(selection, HOLD_S)
         self._started_at = self._drawn_at = 0.0
         self._position = 0.0
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         self._stream = stream
-        self._view = StreamView(self._selection)
+        self._view = StreamView(self._selection, HOLD_S)
         self._started_at = self._drawn_at = self._clock()
         self._position = stream.start_s
         self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=False)
@@ -108,8 +109,9 @@ class FileProgressView:
         position = max(0.0, self._position - self._stream.start_s)
         position = position if duration is None else min(position, duration)
         progress = Progress(position, now - self._started_at, duration)
-        rows = visible_rows(self._view.groups, self._selection, max(1, self._console.height - OTHER_LINES))
-        bars = bar_lines(rows, self._selection, self._view.values, self._glyphs, width)
+        values, room = self._view.values, max(1, self._console.height - OTHER_LINES)
+        rows = visible_rows(self._view.groups, values.on, self._selection, room)
+        bars = bar_lines(rows, self._selection, values, self._glyphs, width)
         return Group(self._title(width), self._progress_line(progress, width), Text(), *bars)
 
     def _title(self, width: int) -> Table:

@@ -59,7 +59,8 @@ def draw(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, heig
     room = height - len(head) - len(foot) - 2 * len(blank)
     yield from head
     yield from blank
-    yield from bar_lines(visible_rows(view.groups, selection, max(0, room)), selection, view.values, glyphs, width)
+    rows = visible_rows(view.groups, view.values.on, selection, max(0, room))
+    yield from bar_lines(rows, selection, view.values, glyphs, width)
     yield from blank
     yield from foot
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamtag.spec import CATEGORIES, ConceptSpec
-from streamtag.terminal.widgets import DIM_STYLE
+from streamtag.terminal.widgets import DIM_STYLE, category_title
 
 NO_EVIDENCE = "no evidence for a threshold, so never counted as present"
 HEADINGS = {  # the card's fields in display order; others follow under their own names
@@ -79,7 +79,7 @@ class CardView:
         for category in CATEGORIES:
             concepts = [concept for concept in self.concepts if concept.category == category]
             if concepts:
-                table.add_row(Text(category, DIM_STYLE))
+                table.add_row(Text(category_title(category), DIM_STYLE))
             for concept in concepts:
                 level = "-" if concept.threshold is None else f"{concept.threshold:.2f}"
                 table.add_row(f"  {concept.name}", level, *figures.row(concept.name), ", ".join(concept.tags))

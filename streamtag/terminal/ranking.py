@@ -19,10 +19,11 @@ Groups = tuple[tuple[int, ...], ...]  # columns by category, each in its order
 class Ranking:
     """The order of the chosen labels by category. With --top there is one group of all, from which the first are shown.
 
-    A label rises above those that it has been stronger than for HOLD_S without a break. The others keep their order.
+    A label rises above those that it has been stronger than for hold_s without a break. The others keep their order.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, hold_s: float = HOLD_S) -> None:
+        self._hold_s = hold_s
         categories = sorted({selection.categories[n] for n in selection.chosen}, key=category_rank)
         members = [[n for n in selection.chosen if selection.categories[n] == category] for category in categories]
         self._members = [list(selection.chosen)] if selection.top else members
@@ -43,7 +44,7 @@ class Ranking:
             ahead_s[own[:, np.newaxis] <= own + MARGIN] = 0
             order: list[int] = []
             for label in self._orders[place]:
-                weaker = np.flatnonzero(ahead_s[label, order] >= HOLD_S)
+                weaker = np.flatnonzero(ahead_s[label, order] >= self._hold_s)
                 order.insert(int(weaker[0]) if len(weaker) else len(order), label)
             self._orders[place] = order
 
@@ -54,16 +55,20 @@ class Ranking:
         return tuple(tuple(group[label] for label in order) for group, order in pairs)
 
 
-def visible_rows(groups: Groups, selection: Selection, rows: int) -> list[int]:
-    """Return the columns that at most so many rows show, by category.
+def visible_rows(groups: Groups, on: NDArray[np.bool_], selection: Selection, rows: int) -> list[int]:
+    """Return the columns that at most so many rows show, by category: those that are on, then the first.
 
-    Each category always has the same number of rows, so that its place does not depend on the sound.
+    Each category always has the same number of rows, so that its place does not depend on the sound. on [P + K].
     """
     if selection.top:
         columns = list(groups[0][: min(rows, selection.top)])
         return sorted(columns, key=lambda column: category_rank(selection.categories[column]))
     counts = allot_rows([len(group) for group in groups], rows)
-    return [column for group, count in zip(groups, counts, strict=True) for column in group[:count]]
+    result: list[int] = []
+    for group, count in zip(groups, counts, strict=True):
+        shown = sorted(group, key=lambda column: not on[column])[:count]
+        result += [column for column in group if column in shown]
+    return result
 
 
 def allot_rows(sizes: Sequence[int], rows: int) -> list[int]:

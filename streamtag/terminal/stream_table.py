@@ -122,12 +122,12 @@ class StreamsTable:
         """Return the table as it is now."""
         server = self._snapshot()
         shown = server.streams[: max(1, self._console.height - OTHER_LINES)]
-        table = Table(box=None, pad_edge=False, show_header=bool(shown), header_style="dim")
-        table.add_column("stream", max_width=28, no_wrap=True, overflow="ellipsis")
-        table.add_column("heard", justify="right")
-        table.add_column("lag", justify="right")
+        table = Table(box=None, pad_edge=False, expand=True, show_header=bool(shown), header_style="dim")
+        table.add_column("stream", max_width=min(28, self._console.width // 4), no_wrap=True, overflow="ellipsis")
+        table.add_column("heard", justify="right", no_wrap=True)
+        table.add_column("lag", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
-        table.add_column(f"{self._selection.kind}s present", no_wrap=True, overflow="ellipsis")
+        table.add_column(f"{self._selection.kind}s present", no_wrap=True, overflow="ellipsis", ratio=1)
         for stream in shown:
             lag = "" if stream.is_disconnected else f"{1000 * stream.lag_s:.0f} ms"
             length = format_time(stream.seconds)

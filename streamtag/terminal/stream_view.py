@@ -13,7 +13,7 @@ from streamtag.protocol.messages import Event, Frame, Gap, History, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.bars import BarValues
 from streamtag.terminal.present_now import PresentNow
-from streamtag.terminal.ranking import Groups, Ranking
+from streamtag.terminal.ranking import HOLD_S, Groups, Ranking
 from streamtag.terminal.widgets import CourseCells, Smoother
 
 
@@ -39,17 +39,19 @@ class MeterSink:
 class StreamView:
     """What is kept of one stream. updated_at: when its last frame came [s of the clock]."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, hold_s: float = HOLD_S) -> None:
+        """hold_s: for how long a label must be stronger than another one before it moves above it."""
         self.updated_at = -math.inf
         self.has_ended = False
         self._selection = selection
         self._smoother = Smoother(len(selection.labels))
-        self._ranking = Ranking(selection)
+        self._ranking = Ranking(selection, hold_s)
         self._present = PresentNow(selection)
         self._course = CourseCells(2 * len(selection.labels))  # probabilities, and whether each was present
         self._latest = np.zeros(len(selection.labels))
         self._metering = MeterSink(Meter())
         self._newest = -1
+        self._has_fallen = False
 
     def add(self, frame: Frame, now: float) -> None:
         """Add a frame. A server may have been asked for a few of the labels: the others are not among the strongest."""
@@ -58,6 +60,7 @@ class StreamView:
             self._metering, self._present = MeterSink(Meter()), PresentNow(self._selection)
         is_first = self._newest < 0
         self.updated_at, self.has_ended, self._newest, self._latest = now, False, frame.frame, probs
+        self._has_fallen = False
         self._present.add_frame(frame, probs)
         self._smoother.add(probs)
         self._course.add(frame.frame, np.concatenate((probs, self._present.on)))
@@ -72,7 +75,7 @@ class StreamView:
         self._metering.write(gap)
 
     def add_history(self, history: History) -> None:
-        """Add the past of a stream of which no frame has come yet."""
+        """Show the recent past that a server sends to a late subscriber, in place of what was known."""
         self._present.set_present(history.present)
         hop_s = min(np.diff(history.times), default=0.0) or 1.0
         labels, count = self._selection.labels, len(self._selection.tags)
@@ -97,7 +100,8 @@ class StreamView:
         self._ranking.sort(self._latest)
 
     def fall(self) -> None:
-        """Let the bars fall, since no frames come."""
+        """Let the bars fall, since no frames come: nothing is known to be present."""
+        self._has_fallen = True
         self._smoother.add(np.zeros(len(self._latest)))
 
     def advance(self, elapsed_s: float) -> None:
@@ -115,4 +119,5 @@ class StreamView:
         """What the bars show now: copies."""
         cells, count = self._course.cells, len(self._latest)
         history: NDArray[np.float64] = cells[:, :count]
-        return BarValues(self._smoother.bars.copy(), self._present.on.copy(), history, cells[:, count:] >= 0.5)
+        on = self._present.on & (not self._has_fallen)
+        return BarValues(self._smoother.bars.copy(), on, history, cells[:, count:] >= 0.5)

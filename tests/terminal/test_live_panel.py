@@ -68,6 +68,10 @@ def value_of(lines: list[str], tag: str) -> float:
     return float(found[1])
 
 
+def marked(lines: list[str]) -> list[str]:
+    return [line[2:].split()[0] for line in lines if line.startswith("* ")]
+
+
 def test_frames_become_bars_ordered_by_strength(shown: Shown) -> None:
     assert "waiting" in shown.lines()[0]
     shown.panel.begin(StreamInfo("mic"), Timeline("mic", TAGS))
@@ -89,10 +93,9 @@ def test_bars_fall_when_no_frames_come(shown: Shown) -> None:
     lines = shown.lines(2.0)
     assert value_of(lines, "guitar") < 0.05
     assert "waiting" in lines[0]
-
-
-def marked(lines: list[str]) -> list[str]:
-    return [line[2:].split()[0] for line in lines if line.startswith("* ")]
+    assert marked(lines) == []
+    shown.write(frame(1))
+    assert marked(shown.lines()) == ["guitar", "drums"]
 
 
 def test_marks_follow_the_events_and_the_threshold_only_before_the_first(shown: Shown) -> None:

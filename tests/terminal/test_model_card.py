@@ -61,7 +61,7 @@ def test_concepts_are_shown_by_category_and_what_lacks_evidence_is_named() -> No
     lines = [" ".join(line.split()) for line in _printed(CARD).splitlines()]
     start = lines.index("concept threshold ROC-AUC tags")
     assert lines[start + 1 : start + 5] == [
-        "instrument",
+        "instruments",
         "strings 0.40 0.800 guitar, male vocal",
         "voice",
         "men - - male vocal",

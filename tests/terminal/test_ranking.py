@@ -23,6 +23,7 @@ CONCEPTS = (
 )
 SELECTION = Selection.of(TAGS, (0.5,) * 4, CONCEPTS)
 ROCK, HARP, GUITAR, DRUMS = 4, 5, 6, 7
+OFF = np.zeros(8, bool)
 FRAME_S = 0.2  # between two drawings
 
 
@@ -80,16 +81,18 @@ def test_top_takes_the_strongest_of_all_and_shows_them_by_category() -> None:
     selection = Selection.of(TAGS, (0.5,) * 4, CONCEPTS, top=2)
     ranking = Ranking(selection)
     ranking.sort(values(0.9, 0.1, 0.2, 0.3))
-    assert visible_rows(ranking.groups, selection, 20) == [DRUMS, ROCK]
-    assert visible_rows(ranking.groups, selection, 1) == [ROCK]
+    assert visible_rows(ranking.groups, OFF, selection, 20) == [DRUMS, ROCK]
+    assert visible_rows(ranking.groups, OFF, selection, 1) == [ROCK]
 
 
 def test_each_category_has_its_rows_whatever_is_strong() -> None:
     ranking = Ranking(SELECTION)
     ranking.sort(values(0.0, 0.1, 0.2, 0.3))
-    assert visible_rows(ranking.groups, SELECTION, 2) == [DRUMS, ROCK]
-    assert visible_rows(ranking.groups, SELECTION, 3) == [DRUMS, GUITAR, ROCK]
-    assert visible_rows(ranking.groups, SELECTION, 20) == [DRUMS, GUITAR, HARP, ROCK]
+    assert visible_rows(ranking.groups, OFF, SELECTION, 2) == [DRUMS, ROCK]
+    assert visible_rows(ranking.groups, OFF, SELECTION, 3) == [DRUMS, GUITAR, ROCK]
+    on = np.arange(8) == HARP  # though weak
+    assert visible_rows(ranking.groups, on, SELECTION, 3) == [DRUMS, HARP, ROCK]
+    assert visible_rows(ranking.groups, OFF, SELECTION, 20) == [DRUMS, GUITAR, HARP, ROCK]
 
 
 @pytest.mark.parametrize(("rows", "counts"), [(0, [0] * 4), (4, [1] * 4), (16, [4, 5, 3, 4]), (99, [11, 12, 4, 9])])
