@@ -104,9 +104,9 @@ def test_marks_follow_the_events_and_the_threshold_only_before_the_first(shown: 
     shown.write(Event("mic", "drums", "off", 0.3), Event("other", "slow", "on", 0.3), frame(1))
     assert marked(shown.lines()) == ["guitar"]
     shown.write(frame(2, SOFT), Event("mic", "piano", "on", 0.5), Event("mic", "no such tag", "on", 0.5))
-    assert marked(shown.lines(3.0)) == ["slow", "piano"]
+    assert marked(shown.lines(1.9)) == ["slow", "piano"]
     shown.write(frame(0))  # the stream begins anew
-    assert marked(shown.lines(3.0)) == ["guitar", "drums"]
+    assert marked(shown.lines(1.9)) == ["guitar", "drums"]
 
 
 def test_a_late_subscriber_is_shown_the_past_and_what_is_present(shown: Shown) -> None:
