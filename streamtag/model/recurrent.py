@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
+from streamtag.model.half_weights import HalfWeights
 from streamtag.spec import NetworkSpec
 
 PRECISIONS = ("float32", "bfloat16")
@@ -24,6 +25,7 @@ class StackedGRU(nn.Module):
         super().__init__()
         self.spec = spec
         self.gru = nn.GRU(spec.inputs, spec.hidden, spec.layers, batch_first=True)
+        self._half_weights = HalfWeights()
 
     def initial_state(self, streams: int) -> Tensor:
         weight = next(self.gru.parameters())
@@ -39,7 +41,8 @@ class StackedGRU(nn.Module):
                 y, state = self.frame(x[:, n], state)
                 frames.append(y)
             return torch.stack(frames, dim=1), state
-        y, hidden = self.gru(x, state.transpose(0, 1).contiguous())
+        hidden = state.transpose(0, 1).contiguous()
+        y, hidden = self._half_weights.run(self.gru, x, hidden) or self.gru(x, hidden)
         return y, hidden.transpose(0, 1).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,81 @@
+"""Weights that are read in half precision give the results of nn.GRU, or leave the work to it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamtag.model import NetworkSpec, StackedGRU
+from streamtag.model.half_weights import MAX_STREAMS, HalfWeights
+
+X86 = "fbgemm" in torch.backends.quantized.supported_engines
+
+
+@pytest.fixture
+def gru() -> StackedGRU:
+    """Return a GRU whose weights fit half precision, as those of a loaded model do."""
+    torch.manual_seed(0)
+    gru = StackedGRU(NetworkSpec(inputs=11, hidden=32, layers=3, outputs=2)).requires_grad_(False)
+    for weight in gru.parameters():
+        weight.copy_(weight.half().float())
+    return gru
+
+
+def run(weights: HalfWeights, gru: StackedGRU, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    with torch.inference_mode():
+        return weights.run(gru.gru, x, torch.zeros(3, x.shape[0], 32))
+
+
+@pytest.mark.skipif(not X86, reason="only FBGEMM has these products")
+@pytest.mark.parametrize("streams", [1, 3, MAX_STREAMS])
+def test_results_equal_nn_gru(gru: StackedGRU, streams: int) -> None:
+    x = torch.randn(streams, 25, 11)
+    found = run(HalfWeights(), gru, x)
+    assert found is not None
+    for own, expected in zip(found, gru.gru(x), strict=True):
+        torch.testing.assert_close(own, expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.skipif(not X86, reason="only FBGEMM has these products")
+def test_changed_weights_are_packed_again(gru: StackedGRU) -> None:
+    weights, x = HalfWeights(), torch.randn(1, 5, 11)
+    before = run(weights, gru, x)
+    gru.gru.all_weights[1][1].mul_(2.0)
+    after = run(weights, gru, x)
+    assert before is not None
+    assert after is not None
+    torch.testing.assert_close(after[0], gru.gru(x)[0], atol=2e-6, rtol=0)
+    assert float((after[0] - before[0]).abs().max()) > 1e-3
+
+
+def test_what_half_precision_cannot_hold_is_left_to_nn_gru(gru: StackedGRU) -> None:
+    gru.gru.all_weights[0][1][3, 4] = 0.1  # has more digits
+    assert run(HalfWeights(), gru, torch.randn(1, 5, 11)) is None
+
+
+def test_many_streams_and_gradients_are_left_to_nn_gru(gru: StackedGRU) -> None:
+    assert run(HalfWeights(), gru, torch.randn(MAX_STREAMS + 1, 5, 11)) is None
+    assert HalfWeights().run(gru.gru, torch.randn(1, 5, 11), torch.zeros(3, 1, 32)) is None
+
+
+def test_an_engine_without_half_precision_leaves_the_work_to_nn_gru(gru: StackedGRU) -> None:
+    if "qnnpack" not in torch.backends.quantized.supported_engines:
+        pytest.skip("no other engine here")
+    engine = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "qnnpack"
+    try:
+        assert run(HalfWeights(), gru, torch.randn(1, 5, 11)) is None
+    finally:
+        torch.backends.quantized.engine = engine
+
+
+def test_a_network_with_packed_weights_can_be_copied_and_pickled(gru: StackedGRU) -> None:
+    x = torch.randn(1, 5, 11)
+    with torch.inference_mode():
+        expected = gru(x)
+        for twin in (copy.deepcopy(gru), pickle.loads(pickle.dumps(gru))):
+            torch.testing.assert_close(twin(x), expected)
