@@ -23,6 +23,7 @@ _MIN_SEEK_S = 5.0  # nearer the start, seeking would only confuse what container
 _DRIFTING = ("ac3", "eac3")  # bare frames whose rounded time stamps fall behind the samples
 _PREROLL_S = 0.5  # decoders need what precedes: 10 frames of MP3 (its bit reservoir), 80 ms of Opus
 _MAX_FAILURES = 64  # reads in a row without a packet, then the rest of the file counts as lost
+INTEGERS = {"uint8": (128, 2**-7), "int16": (0, 2**-15), "int32": (0, 2**-31)}  # zero, scale
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,19 @@ def _block(stored: AudioFifo) -> DecodedBlock:
     """Remove everything from `stored` and convert it to float32, keeping its rate and channels."""
     whole = stored.read()
     assert whole is not None  # there are samples
-    packed = whole.format.name == "flt"
-    parts = [whole] if packed else AudioResampler(format="flt").resample(whole)
-    channels = whole.layout.nb_channels
-    samples = np.concatenate([part.to_ndarray().reshape(-1, channels) for part in parts], dtype=np.float32)
-    return DecodedBlock(whole.sample_rate, samples)
+    return DecodedBlock(whole.sample_rate, as_float(whole))
+
+
+def as_float(frame: AudioFrame) -> NDArray[np.float32]:
+    """Return a frame's samples [n, channels] as FFmpeg converts them. NumPy does it in a fraction of the time."""
+    if frame.format.name.startswith("s64"):  # PyAV cannot read them
+        return np.concatenate([as_float(part) for part in AudioResampler(format="flt").resample(frame)])
+    stored = frame.to_ndarray()
+    samples = stored.T if frame.format.is_planar else stored.reshape(-1, frame.layout.nb_channels)
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    middle, scale = INTEGERS[samples.dtype.name]
+    return (samples.astype(np.float32) - np.float32(middle)) * np.float32(scale)
 
 
 def _best_stream(container: InputContainer) -> AudioStream:
