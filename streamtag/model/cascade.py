@@ -122,9 +122,8 @@ class Cascade(nn.Module):
             segment = SpectrumSegment(start, len(group), m, max(0, below))
             self.zeros |= {n1: start + i * segment.width + segment.below for i, n1 in enumerate(group)}
             self.segments.append(segment)
-        responses = {n2: psi.response(geometry.span) for n2, psi in enumerate(bank.second)}
         self._second = [
-            WaveletModulus(m, [self._second_crop(n1, responses[n2], low, m) for n1, n2, low in cut], weights(m))
+            WaveletModulus(m, [self._second_crop(n1, bank.second[n2], low, m) for n1, n2, low in cut], weights(m))
             for m, cut in cuts.items()
         ]
         self.parts = nn.ModuleList([*self._first, *self._second])
@@ -147,10 +146,10 @@ class Cascade(nn.Module):
         sums += [modulus(pool)[1] for modulus in self._second]
         return torch.cat(sums, dim=-1).movedim(0, -1), pool
 
-    def _second_crop(self, n1: int, response: Floats, low: int, size: int) -> Crop:
+    def _second_crop(self, n1: int, psi: Wavelet, low: int, size: int) -> Crop:
         """Return ψ2 from bin `low`, which may be negative, of an envelope's spectrum."""
-        bins = np.arange(low, low + size) % self.geometry.span
-        return Crop(self.zeros[n1] + low, response[bins] * (size / self.sizes[n1]))
+        response = psi.response(np.arange(low, low + size), self.geometry.span)
+        return Crop(self.zeros[n1] + low, response * (size / self.sizes[n1]))
 
 
 @dataclass(frozen=True)
@@ -190,4 +189,5 @@ class PhiWeights:
 def _first_crop(psi: Wavelet, geometry: Geometry, size: int) -> Crop:
     """Return ψ1 for the spectrum of the window itself, whose bin k is the frequency k / span."""
     start = max(0, round(psi.xi * geometry.span) - size // 2)
-    return Crop(start, psi.response(geometry.span)[start : start + size] * (size / geometry.length))
+    response = psi.response(np.arange(start, start + size), geometry.span)
+    return Crop(start, response * (size / geometry.length))

@@ -6,12 +6,15 @@ per sample; ψ1 and ψ2 are the band-passes of the two orders, φ is the low-pas
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from kymatio.scattering1d.filter_bank import compute_params_filterbank, morlet_1d
 
 from streamtag.spec import ScatteringSpec
 
@@ -19,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 
 SIGMA0 = 0.1  # kymatio's width of the low-pass at T = 1, in cycles per sample
 ALPHA = 5.0  # kymatio's tolerance that determines j
+FILTERS = Path(__file__).with_name("filters.json")  # ξ, σ and j of the default bank: kymatio takes 0.2 s to import
+MAX_WIDTHS = 8.0  # a wavelet ends, in time, after this many of its widths: 1e-14 is left
 R_PSI = math.sqrt(0.5)  # kymatio's overlap of neighbouring wavelets
 
 
@@ -35,9 +40,33 @@ class Wavelet:
         """Width in time, in samples."""
         return width_in_time(self.sigma)
 
-    def response(self, size: int) -> Floats:
-        """Return the real response at the frequencies 0, 1/size, ..., (size - 1)/size: [size]."""
-        return np.asarray(morlet_1d(size, self.xi, self.sigma), dtype=np.float64)
+    def response(self, bins: npt.NDArray[np.int64], size: int) -> Floats:
+        """Return the real response at the frequencies bins/size: [bins].
+
+        It is kymatio's morlet_1d(size, ξ, σ)[bins % size]: a Gaussian around ξ less one around zero, so that the mean
+        vanishes, both of them periodic; the sum of |ψ(t)| over all samples is 1.
+        """
+        frequencies = bins % size / size
+        return (self._gaussian(frequencies - self.xi) - self._kappa * self._gaussian(frequencies)) / self._norm
+
+    def _gaussian(self, frequencies: Floats) -> Floats:
+        """Return the periodic Gaussian of width σ at frequencies in (-1, 1)."""
+        periods = np.add.outer(np.array([-1.0, 0.0, 1.0]), frequencies)
+        return np.asarray(np.exp(-0.5 * (periods / self.sigma) ** 2).sum(axis=0), dtype=np.float64)
+
+    @cached_property
+    def _kappa(self) -> float:
+        """The part of the Gaussian around zero that cancels the mean."""
+        zero = np.zeros(1)
+        return float((self._gaussian(zero - self.xi) / self._gaussian(zero))[0])
+
+    @cached_property
+    def _norm(self) -> float:
+        """The sum of |ψ(t)| over all samples t before it is scaled: σ√(2π) exp(-t²/2σt²) |exp(2πiξt) - κ|."""
+        times = np.arange(math.ceil(MAX_WIDTHS * self.sigma_t) + 1)
+        carrier = 1 + self._kappa**2 - 2 * self._kappa * np.cos(2 * np.pi * self.xi * times)
+        heights = np.exp(-0.5 * (times / self.sigma_t) ** 2) * np.sqrt(carrier)
+        return float(self.sigma * math.sqrt(2 * math.pi) * (2 * heights.sum() - heights[0]))
 
 
 @dataclass(frozen=True)
@@ -50,10 +79,12 @@ class FilterBank:
 
     @classmethod
     def build(cls, spec: ScatteringSpec) -> FilterBank:
-        lowest = SIGMA0 / 2**spec.J
+        table = json.loads(FILTERS.read_text(encoding="utf-8"))
+        if (table["J"], table["Q"]) != (spec.J, spec.Q):
+            table = compute_filters(spec.J, spec.Q)
         first, second = (
-            tuple(Wavelet(float(x), float(s), int(j)) for x, s, j in zip(*parameters, strict=True))
-            for parameters in (compute_params_filterbank(lowest, q, ALPHA, R_PSI) for q in (spec.Q, 1))
+            tuple(Wavelet(float(xi), float(sigma), int(j)) for xi, sigma, j in table[order])
+            for order in ("first", "second")
         )
         return cls(first, second, SIGMA0 / spec.T)
 
@@ -72,6 +103,15 @@ class FilterBank:
         """Return kymatio's Gaussian low-pass at times in samples; its sum over whole samples is 1."""
         width = width_in_time(self.sigma_low)
         return np.asarray(np.exp(-0.5 * (times / width) ** 2) / (width * math.sqrt(2 * math.pi)), dtype=np.float64)
+
+
+def compute_filters(J: int, Q: int) -> dict[str, Any]:
+    """Return kymatio's ξ, σ and j of the wavelets of both orders, for J octaves and Q wavelets per octave."""
+    from kymatio.scattering1d.filter_bank import compute_params_filterbank
+
+    orders = (compute_params_filterbank(SIGMA0 / 2**J, q, ALPHA, R_PSI) for q in (Q, 1))
+    first, second = ([list(row) for row in zip(*parameters, strict=True)] for parameters in orders)
+    return {"J": J, "Q": Q, "first": first, "second": second}
 
 
 def width_in_time(sigma: float) -> float:
