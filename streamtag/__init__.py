@@ -10,6 +10,8 @@ Importing this package imports neither torch nor FFmpeg; the first use of a name
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if "torch" not in sys.modules:  # its threads should sleep, not spin, while they wait for one that has no core
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

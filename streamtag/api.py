@@ -16,8 +16,8 @@ from streamtag.audio.prefetch import PrefetchReader
 from streamtag.errors import DeviceError
 from streamtag.inference.events import EventDetector
 from streamtag.inference.frame import TagFrame
+from streamtag.inference.overlapped import open_file_session
 from streamtag.inference.presence import group_names, positive, present_columns
-from streamtag.inference.session import Session
 from streamtag.model.model_file import load_tagger
 from streamtag.model.network import TaggerNetwork
 from streamtag.spec import ConceptSpec
@@ -81,10 +81,10 @@ class Tagger:
         start, duration: the part, in seconds; times in the result count from the start of the file. Memory grows only
         by the probabilities of each frame. Raises SourceError, and SpecError if start or duration is negative.
         """
-        spec, session = SourceSpec(start_s=start, duration_s=duration), Session(self, start)
-        with PrefetchReader(str(where), partial(open_source, spec=spec)) as reader:
+        source = partial(open_source, spec=SourceSpec(start_s=start, duration_s=duration))
+        with PrefetchReader(str(where), source) as reader, open_file_session(self, start) as session:
             blocks = [self._probs(session.feed(samples)) for samples in reader if len(samples)]
-        probs = np.concatenate([*blocks, self._probs(session.flush())])
+            probs = np.concatenate([*blocks, self._probs(session.flush())])
         concepts, concept_probs = [concept.name for concept in self.concepts], self.network.concept_map(probs)
         categories = [concept.category for concept in self.concepts]
         times = start + np.arange(len(probs), dtype=np.float64) * self.network.spec.hop_s

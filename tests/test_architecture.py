@@ -171,7 +171,11 @@ def light_edges(modules: Modules) -> Iterator[str]:
     for module in modules.values():
         if (
             module.inside(
-                "streamtag.model", "streamtag.inference.session", "streamtag.inference.worker_pool", "trainer"
+                "streamtag.model",
+                "streamtag.inference.session",
+                "streamtag.inference.overlapped",
+                "streamtag.inference.worker_pool",
+                "trainer",
             )
             or _layer(module.name) == TOP
         ):

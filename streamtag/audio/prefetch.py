@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Generic, TypeVar
@@ -16,7 +17,8 @@ from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import NO_SAMPLES, Closing
 
 FIRST_SLICE_S = 1.0  # small, so that the first frame comes at once
-MAX_SLICE_S = 16.0  # beyond it nothing gets faster, only Ctrl-C and the view slower
+MAX_SLICE_S = 8.0  # beyond it nothing gets faster, only Ctrl-C and the view slower
+MAX_GATHERING_S = 0.05  # how long a slice waits for more: decoding 8 s of a file takes less
 SLICE_GROWTH = 2.0
 MAX_CHUNKS = 120  # half a minute of audio, 2 MB
 POLL_INTERVAL_S = 0.1  # how often a thread that waits looks around
@@ -83,7 +85,7 @@ class ThreadedIterator(Closing, Generic[T]):
 class PrefetchReader(Closing):
     """Opens and decodes a file, a web address or standard input in a thread, up to max_chunks ahead.
 
-    A read returns what is there: small slices of a live stream, large ones, which are cheaper, of a file.
+    A read returns what comes together quickly: small slices of a live stream, large ones, which are cheaper, of a file.
 
         with PrefetchReader("song.mp3") as reader:
             for samples in reader:    # [n], n >= 0
@@ -114,13 +116,16 @@ class PrefetchReader(Closing):
                 seconds = min(seconds * SLICE_GROWTH, MAX_SLICE_S)
 
     def read(self, enough: int, timeout_s: float = POLL_INTERVAL_S) -> NDArray[np.float32] | None:
-        """Return the chunks that are ready, until `enough` samples are together; none if none comes in time.
+        """Return the next chunks, until `enough` samples are together; none if none comes in time.
 
+        After the first chunk it waits for others, but no longer than MAX_GATHERING_S.
         Return None at the end. Raises SourceError where opening or reading failed, after the samples before it.
         """
         parts: list[NDArray[np.float32]] = []
-        length = 0
-        while length < enough and (chunk := self._chunks.get(0 if parts else timeout_s)) is not None:
+        length, until = 0, 0.0
+        while length < enough and (chunk := self._chunks.get(timeout_s)) is not None:
+            until = until or time.monotonic() + MAX_GATHERING_S
+            timeout_s = max(0.0, until - time.monotonic())
             parts.append(chunk)
             length += len(chunk)
         if parts:

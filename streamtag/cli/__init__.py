@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with these arguments, or those of the process, and return the exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in streamtag/__init__.py
     with standard_streams():
         code = run_program(None if arguments is None else list(arguments))
         if arguments is None and any(thread.name.startswith("streamtag-") for thread in threading.enumerate()):

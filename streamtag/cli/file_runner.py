@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,23 +46,27 @@ class FileRunner:
 
         Raises what a failed sink raised, after the stream's end.
         """
-        from streamtag.inference.session import Session  # late: torch
+        from streamtag.inference.overlapped import open_file_session  # late: torch
+        from streamtag.inference.session import Session
 
         pipeline: StreamPipeline | None = None
         failure: SourceError | None = None
         start = time.monotonic()
-        with PrefetchReader(source, lambda where: self.open_source(where, self.spec)) as reader:
+        with ExitStack() as resources:
+            reader = resources.enter_context(PrefetchReader(source, lambda where: self.open_source(where, self.spec)))
             try:
                 for samples in (paced if self.realtime else unpaced)(reader, self.guard):
                     if pipeline is None:  # now it is known that the source contains sound
                         thresholds = self.selection.concept_thresholds
-                        pipeline = StreamPipeline(
-                            stream.name, Session(self.tagger, self.spec.start_s), self.sinks.publish, thresholds
+                        start_s = self.spec.start_s
+                        session = (
+                            Session(self.tagger, start_s)
+                            if self.realtime
+                            else resources.enter_context(open_file_session(self.tagger, start_s))
                         )
+                        pipeline = StreamPipeline(stream.name, session, self.sinks.publish, thresholds)
                         duration_s = reader.info.duration_s if reader.info else None
-                        self.sinks.begin(
-                            replace(stream, duration_s=duration_s, start_s=self.spec.start_s), pipeline.timeline
-                        )
+                        self.sinks.begin(replace(stream, duration_s=duration_s, start_s=start_s), pipeline.timeline)
                     pipeline.feed(samples)
                     if self.sinks.has_failed:
                         break

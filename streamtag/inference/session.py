@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamtag.audio.resample import as_mono_float32
 from streamtag.inference.frame import StreamPosition, TagFrame
+from streamtag.model.batched import keep_freed_memory
 from streamtag.model.device_errors import report_device_errors
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Session:
         self._spec = self._network.spec
         self._device = next((p.device for p in self._network.parameters()), torch.device("cpu"))
         self._max_step = int(MAX_STEP_S * self._spec.sample_rate)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +84,7 @@ class Session:
         Raises ValueError if samples is not positive, or the stream was flushed.
         """
         silence, skipped_hops = self._position.insert_gap(samples)
-        frames = self._step(np.zeros(silence, np.float32))
+        frames = self._step(np.zeros(silence, np.float32)) + self._await_pending()
         self._position.frames += skipped_hops
         return frames
 
@@ -89,28 +93,36 @@ class Session:
         if self._state is not None:
             self._state = self._network.reset_context(self._state)
 
-    @torch.inference_mode()
     def flush(self) -> list[TagFrame]:
         """End the stream and return the remaining frames: those with centres inside it."""
-        if self._position.has_ended or self._state is None:
-            self._position.has_ended = True
-            return []
-        self._position.has_ended = True
-        with report_device_errors():
-            probs, self._state = self._network.flush(self._state)
-            return self._number(probs)
+        was_open, self._position.has_ended = not self._position.has_ended, True
+        return self._end() if was_open and self._state is not None else []
 
-    @torch.inference_mode()
     def _step(self, audio: NDArray[np.float32]) -> list[TagFrame]:
+        """Return the next frames that are complete after so much more audio [n]."""
         frames: list[TagFrame] = []
-        for start in range(0, len(audio), self._max_step):
-            if self._state is None:
-                self._state = self._network.initial_state(1)
-            with report_device_errors():
-                batch = torch.from_numpy(audio[np.newaxis, start : start + self._max_step]).to(self._device)
+        with torch.inference_mode(), report_device_errors():
+            for batch in self._batches(audio):
+                if self._state is None:
+                    self._state = self._network.initial_state(1)
                 probs, self._state = self._network.step(batch, self._state)
                 frames += self._number(probs)
         return frames
+
+    def _end(self) -> list[TagFrame]:
+        """Return the frames that need no more audio."""
+        with torch.inference_mode(), report_device_errors():
+            probs, self._state = self._network.flush(self._state)
+            return self._number(probs)
+
+    def _await_pending(self) -> list[TagFrame]:
+        """Return the frames that another thread still computes; here there is none."""
+        return []
+
+    def _batches(self, audio: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+        """Yield the audio [n] as tensors [1, m] on the device, m at most `_max_step`."""
+        for start in range(0, len(audio), self._max_step):
+            yield torch.from_numpy(audio[np.newaxis, start : start + self._max_step]).to(self._device)
 
     def _number(self, probs: torch.Tensor) -> list[TagFrame]:
         """Return the frames of the stream's next probabilities [1, f, tags]."""

@@ -60,9 +60,7 @@ class BatchedTagger:
                 shape = self.hop, network.head.out_features
                 self._batcher = CudaGraphBatcher(self.step_tensors, shape, rows, self._device, capture)
             else:
-                # glibc returns large freed blocks to the system and soon requests them again, page by page. After one
-                # block of a size was freed, it keeps all smaller ones (mallopt(3): dynamic thresholds).
-                torch.empty(MALLOC_PROBE_BYTES, dtype=torch.uint8)
+                keep_freed_memory()
                 self._states = states or StreamStates(network, rows)
 
     @property
@@ -127,6 +125,15 @@ class BatchedTagger:
         y, new_hidden = self._gru.frame(network.normalization(frames[:, 0]), hidden)
         self._states.hidden.scatter(rows, where(starting, hidden, new_hidden))
         return torch.sigmoid(network.head(y))
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed blocks of memory that are as large as intermediate tensors.
+
+    It returns large ones to the system otherwise, and soon requests them again, page by page. After one block of a
+    size was freed, it keeps all smaller ones (mallopt(3): dynamic thresholds).
+    """
+    torch.empty(MALLOC_PROBE_BYTES, dtype=torch.uint8)
 
 
 def set_torch_threads(count: int) -> int:

@@ -92,6 +92,15 @@ class TaggerNetwork(nn.Module):
         y, hidden = self.gru.step(x, hidden)
         return self._probabilities(y), TaggerState(scattering, hidden)
 
+    @torch.no_grad()
+    def tag(self, frames: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities [N, F, tags] of the scattering's frames [N, F, paths], and the GRU's new state.
+
+        With `scattering` it makes up `step`, for those who run both at the same time.
+        """
+        y, hidden = self.gru.step(self.normalization(frames), hidden)
+        return self._probabilities(y), hidden
+
     def reset_context(self, state: TaggerState) -> TaggerState:
         """Return the state with the GRU's part reset: the audio history stays, so no frame is lost or delayed."""
         return replace(state, hidden=self.gru.initial_state(state.hidden.shape[0]))
@@ -100,8 +109,8 @@ class TaggerNetwork(nn.Module):
     def flush(self, state: TaggerState) -> tuple[Tensor, TaggerState]:
         """Return the remaining frames of streams that end here, [N, f, tags], and the state before the first sample."""
         frames, _ = self.scattering.flush(state.scattering)
-        y, _ = self.gru.step(self.normalization(frames), state.hidden)
-        return self._probabilities(y), self.initial_state(state.hidden.shape[0])
+        probabilities, _ = self.tag(frames, state.hidden)
+        return probabilities, self.initial_state(state.hidden.shape[0])
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:

@@ -80,17 +80,17 @@ def test_slices_grow_up_to_a_limit() -> None:
     with reading(source) as reader:
         assert source.closed.wait(10)  # all is there: what a slice holds does not depend on the threads' pace
         lengths = [len(samples) / SAMPLE_RATE for samples in reader]
-    assert lengths[:5] == [FIRST_SLICE_S, 2, 4, 8, MAX_SLICE_S]
+    assert lengths[:5] == [FIRST_SLICE_S, 2, 4, MAX_SLICE_S, MAX_SLICE_S]
     assert max(lengths) == MAX_SLICE_S
     assert sum(lengths) == count / 2
 
 
 def test_a_live_stream_comes_in_small_slices() -> None:
     """However long it goes on, nobody waits for a slice to fill."""
-    source = FakeSource([4000] * 40, ready=0)
+    source = FakeSource([4000] * 20, ready=0)
     with reading(source) as reader:
         slices = iter(reader)
-        for _ in range(40):
+        for _ in range(20):
             source.go.release()
             assert len(next(samples for samples in slices if len(samples))) == 4000
         assert len(_joined(slices)) == 0
@@ -115,7 +115,7 @@ def test_reading_ahead_is_bounded_and_ends_on_close() -> None:
     with reading(source) as reader:
         assert not source.closed.wait(0.3)  # held up
         assert source.made == MAX_CHUNKS + 1  # one more in its hand
-        next(iter(reader))
+        reader.read(enough=10)
     assert source.closed.is_set()
     assert source.made < 10 * MAX_CHUNKS
     assert not _readers()

@@ -1,0 +1,95 @@
+"""A session on two cores has the frames of one on one core, only later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamtag.api import Tagger
+from streamtag.inference.overlapped import MAX_BLOCKS_AHEAD, OverlappedSession, open_file_session
+from streamtag.inference.session import Session
+from tests.inference.conftest import HOP, agree, noise
+
+LENGTH = 40 * HOP + 1234
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, LENGTH), max_size=12).map(sorted))
+def test_the_frames_are_those_of_a_session(tagger: Tagger, cuts: list[int]) -> None:
+    audio = noise(LENGTH)
+    plain = Session(tagger)
+    expected = plain.feed(audio) + plain.flush()
+    with OverlappedSession(tagger) as session:
+        frames = [frame for part in np.split(audio, cuts) for frame in session.feed(part)]
+        late = len(expected) - len(frames)
+        frames += session.flush()
+        assert session.seconds == plain.seconds
+    agree(frames, expected, atol=1e-5)
+    assert late >= 2  # at least those without their look-ahead
+
+
+def test_gaps_resets_and_a_second_stream(tagger: Tagger) -> None:
+    audio = noise(30 * HOP)
+    streams = []
+    with OverlappedSession(tagger) as overlapped:
+        for session in (Session(tagger), overlapped):
+            frames = session.feed(audio[: 12 * HOP])
+            frames += session.insert_gap(20 * HOP)
+            frames += session.feed(audio[12 * HOP :])
+            session.reset_context()
+            frames += session.feed(audio) + session.flush()
+            assert session.flush() == []
+            session.reset()
+            again = session.feed(audio) + session.flush()
+            streams.append((frames, again))
+    for own, expected in zip(streams[1], streams[0], strict=True):
+        agree(own, expected, atol=1e-5)
+
+
+def test_the_front_end_is_only_a_few_blocks_ahead(tagger: Tagger) -> None:
+    block = noise(4 * HOP)
+    with OverlappedSession(tagger) as session:
+        frames = [frame for _ in range(20) for frame in session.feed(block)]
+    assert len(frames) >= 4 * (20 - MAX_BLOCKS_AHEAD) - 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_torch_gets_its_threads_back(tagger: Tagger) -> None:
+    with open_file_session(tagger) as session:
+        assert isinstance(session, OverlappedSession)
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_one_thread_allows_one_core(tagger: Tagger) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with open_file_session(tagger) as session:
+            assert not isinstance(session, OverlappedSession)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_the_thread_reaches_the_caller(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(tagger.network, "tag", fail)
+    with OverlappedSession(tagger) as session:
+        session.feed(noise(HOP))  # too little for the thread
+        with pytest.raises(MemoryError, match="no room"):
+            session.flush()
