@@ -34,6 +34,25 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+def test_from_a_folder_to_a_packed_file_to_a_run(
+    tree: Path, cache: Cache, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    packed = tmp_path / "packed"
+    code, _, err = run("prepare", tree, "--cache", cache.root, "--pack", packed)
+    assert code == 0
+    assert "packed: 96 of 96 clips, " in err
+    assert "standard deviations of a feature" in err
+    settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
+    words = ("train", packed, "--threads", 1, "--out", tmp_path / "run")
+    code, result, _ = run(*words, "--system", "Scat-2L-32H-GRU", *settings)
+    assert code == 0
+    assert json.loads(result)["roc_auc"] > 0.7
+    code, _, err = run(*words, "--system", "Mel-1L-8H-GRU-by-time")
+    assert (code, "holds scattering features" in err) == (2, True)
+    code, _, err = run("prepare", tree, "--cache", cache.root, "--front", "mel", "--pack", packed)
+    assert (code, "only scattering features can be packed" in err) == (2, True)
+
+
 def test_from_a_folder_to_a_model(
     tree: Path, cache: Cache, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
