@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from streamtag.errors import OutputError
+from streamtag.errors import OutputError, SpecError
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.reader import parse
@@ -121,7 +121,7 @@ def test_an_input_or_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: 
     path, link = tmp_path / "song.wav", tmp_path / "link.wav"
     path.write_bytes(b"sound")
     os.link(path, link)
-    with pytest.raises(OutputError, match="is one of the inputs"):
+    with pytest.raises(SpecError, match="is one of the inputs"):
         MessageRecorder(path, HELLO, pytest.fail, inputs=[str(link)])
     assert path.read_bytes() == b"sound"
     with pytest.raises(OutputError, match="cannot write"):

@@ -131,5 +131,5 @@ def test_people_calibrate_the_concepts_of_an_exported_model(
     assert (card["against"], card["human_positives"]) == ("people", 12)
     assert network.card["human_tags_out_of_fold"]["tracks"] == 24
     code, _, err = call(*words)
-    assert code == 1
+    assert code == 2
     assert "--tracks needs one --fold RUN for each fold" in err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamtag.errors import DeviceError
+from streamtag.errors import DeviceError, SpecError
 from tests.conftest import Need
 from trainer.train.device import fallback_note, has_bfloat16_units, open_device, product_dtype
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 def test_devices_are_checked() -> None:
     assert open_device("cpu").type == "cpu"
-    with pytest.raises(DeviceError, match="auto, cpu, cuda"):
+    with pytest.raises(SpecError, match="auto, cpu, cuda"):
         open_device("tpu")
     if not torch.cuda.is_available():
         assert open_device("auto").type == "cpu"
