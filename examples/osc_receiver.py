@@ -24,7 +24,7 @@ def on_frame(_address: str, stream: str, _number: int, time: float) -> None:
     """Print a frame whose tags have all arrived."""
     if probs:
         tag = max(probs, key=lambda name: probs[name])
-        print(f"{stream}  {time:7.2f} s  {tag} {probs[tag]:.0%}", flush=True)
+        print(f"{stream}  {time:7.2f} s  {tag} {probs[tag]:.2f}", flush=True)
 
 
 def on_event(_address: str, stream: str, tag: str, state: str, time: float) -> None:

@@ -53,7 +53,7 @@ def receive(server: ClientConnection) -> str:
             if message["type"] in ("frame", "end"):
                 is_frame = message["type"] == "frame"
                 at = message["end"] if is_frame else message["seconds"]
-                top = "  ".join(f"{name} {value:.0%}" for name, value in message.get("concepts", {}).items())
+                top = "  ".join(f"{name} {value:.2f}" for name, value in message.get("concepts", {}).items())
                 print(f"{message['type']:5}  {at:7.2f} s  {top}", flush=True)
     return server.close_reason or "connection lost"
 

@@ -19,7 +19,7 @@ def main(url: str) -> None:
             message = json.loads(line)
             if message["type"] == "frame":
                 concepts = message.get("concepts", message["tags"])  # older servers only have tags
-                top = "  ".join(f"{name} {value:.0%}" for name, value in concepts.items())
+                top = "  ".join(f"{name} {value:.2f}" for name, value in concepts.items())
                 print(f"{message['stream']}  {message['end']:7.2f} s  {top}", flush=True)
             elif message["type"] == "event":
                 print(f"{message['stream']}  {message['time']:7.2f} s  {message['tag']} {message['state']}", flush=True)

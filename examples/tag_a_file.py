@@ -21,4 +21,4 @@ except streamtag.StreamtagError as error:
 print(f"{result.seconds:.1f} s, {len(result.times)} frames")
 for name, mean in sorted(result.concept_summary.items(), key=lambda item: item[1], reverse=True)[:10]:
     curve = result.concept_probs[:, result.concepts.index(name)]
-    print(f"{name:15} {mean:6.1%}   strongest at {result.times[curve.argmax()]:6.1f} s ({curve.max():.1%})")
+    print(f"{name:15} {mean:.2f}   strongest at {result.times[curve.argmax()]:6.1f} s ({curve.max():.2f})")

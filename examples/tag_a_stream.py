@@ -14,7 +14,7 @@ import streamtag
 
 def show(concepts: list[str], frames: list[streamtag.TagFrame]) -> None:
     for frame in frames:
-        top = "  ".join(f"{concepts[i]} {frame.concept_probs[i]:.0%}" for i in np.argsort(-frame.concept_probs)[:5])
+        top = "  ".join(f"{concepts[i]} {frame.concept_probs[i]:.2f}" for i in np.argsort(-frame.concept_probs)[:5])
         print(f"{frame.time:7.2f} s   {top}", flush=True)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.inference.events import EventDetector
-from streamtag.protocol.messages import Event, Frame
+from streamtag.protocol.messages import Event, Frame, History
 from streamtag.protocol.selection import Selection
 
 
@@ -35,6 +35,20 @@ class PresentNow:
             count = len(self._tags)
             self._detector.update(probs[:count].astype(np.float32), (frame.start + frame.end) / 2)
             self.on[:count] = self._detector.on
+
+    def past(self, history: History, probs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which labels were on [F, P + K] at the times of a history with these probabilities [F, P + K].
+
+        Tags without events are compared with their thresholds.
+        """
+        on = np.asarray(probs >= self._thresholds)
+        times = np.array(history.times)
+        for name, column in (self._concepts or self._tags).items():
+            on[:, column] = name in history.present
+            for event in reversed(history.events):  # from now back: before each change the state was the other one
+                if event.tag == name:
+                    on[times < event.time, column] = event.state == "off"
+        return on
 
     def add_event(self, event: Event) -> None:
         """Update what the event is about."""

@@ -56,7 +56,7 @@ class StreamView:
     def add(self, frame: Frame, now: float) -> None:
         """Add a frame. A server may have been asked for a few of the labels: the others are not among the strongest."""
         probs = self._selection.probs(frame)
-        if frame.frame <= self._newest:  # the stream has begun anew
+        if frame.frame < self._newest:  # the stream has begun anew; a reconnection may bring the latest frame again
             self._metering, self._present = MeterSink(Meter()), PresentNow(self._selection)
         is_first = self._newest < 0
         self.updated_at, self.has_ended, self._newest, self._latest = now, False, frame.frame, probs
@@ -83,8 +83,7 @@ class StreamView:
             (history.tags if column < count else history.concepts).get(label) for column, label in enumerate(labels)
         ]
         past = np.array([[0.0] * len(history.times) if column is None else column for column in columns]).T
-        for time, probs in zip(history.times, past, strict=True):
-            is_on = probs >= np.array(self._selection.thresholds)
+        for time, probs, is_on in zip(history.times, past, self._present.past(history, past), strict=True):
             self._course.add(round(time / hop_s), np.concatenate((probs, is_on)))
 
     @property

@@ -116,6 +116,8 @@ def test_a_late_subscriber_is_shown_the_past_and_what_is_present(shown: Shown) -
     shown.write(frame(8))
     lines = shown.lines()
     assert marked(lines) == ["harp"]
+    shown.write(frame(8))  # once more, as after a reconnection
+    assert marked(shown.lines(0.0)) == ["harp"]
     (guitar,) = (line for line in lines if line[2:].startswith("guitar"))
     assert guitar.endswith("▁▁███")
 

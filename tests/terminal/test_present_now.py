@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamtag.protocol.messages import Concept, Event, Frame
+from streamtag.protocol.messages import Concept, Event, Frame, History
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.present_now import PresentNow
 
@@ -50,3 +50,22 @@ def test_a_model_without_concepts_has_events_about_tags() -> None:
     assert feed(present, 1, 0.6, 0.6) == [False, True]
     present.set_present(("harp",))
     assert feed(present, 2, 0.0, 0.6) == [True, False]
+
+
+def test_the_past_follows_the_events_back_from_what_is_on_now() -> None:
+    present = PresentNow(Selection.of(TAGS, (0.5, 0.5), CONCEPTS))
+    times = (1.0, 2.0, 3.0, 4.0, 5.0)
+    probs = np.full((5, 4), 0.4)
+    probs[3:, 0] = 0.6
+
+    def strings(now: tuple[str, ...], *changes: tuple[str, float]) -> list[bool]:
+        events = tuple(Event("mic", "strings", "on" if s == "on" else "off", t, concept="strings") for s, t in changes)
+        past = present.past(History("mic", times, {}, {}, now, events), probs)
+        assert past[:, 0].tolist() == [False, False, False, True, True]  # tags have thresholds only
+        assert not past[:, 3].any()
+        return [bool(on) for on in past[:, 2]]
+
+    assert strings(("strings",), ("off", 2.0), ("on", 4.0)) == [True, False, False, True, True]
+    assert strings((), ("on", 1.5), ("off", 4.5)) == [False, True, True, True, False]
+    assert strings(()) == [False] * 5  # although 0.4 is above the threshold
+    assert strings(("strings",)) == [True] * 5
