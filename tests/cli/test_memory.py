@@ -39,7 +39,7 @@ def _peak_mb(minutes: int, model: Path, folder: Path) -> float:
         check=True,
     )
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return int(done.stderr) * unit / 1e6
+    return int(done.stderr.splitlines()[-1]) * unit / 1e6
 
 
 @pytest.mark.slow

@@ -245,7 +245,7 @@ def test_on_a_terminal_the_streams_are_in_a_table_until_the_end(model: Path) -> 
             until("0:02")
             process.send_signal(signal.SIGINT)
             assert isinstance(read_all(client)[-1], End)
-        until("mic: ended after 0:02")
+        until("mic: ended after 0:03")
         assert process.wait(WAIT_S) == 130
         assert shown.rindex("\x1b[?25h") > shown.rindex("1 of 8 streams")  # the cursor is back
     finally:

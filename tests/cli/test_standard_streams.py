@@ -62,8 +62,8 @@ def test_a_closed_or_full_standard_error_does_not_affect_results(
     streamtag: Run, make_sound: MakeSound, model: Path, tmp_path: Path, redirection: str
 ) -> None:
     song = make_sound(seconds=3)
-    expected = streamtag("file", song).out
-    run = _run(redirection, "file", song, tmp_path / "nothing.mp3", "--model", model)
+    expected = streamtag("file", "--table", song).out
+    run = _run(redirection, "file", "--table", song, tmp_path / "nothing.mp3", "--model", model)
     assert run == (1, expected, "")
 
 
