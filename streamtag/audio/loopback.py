@@ -122,7 +122,9 @@ def _import_library(again: bool = False) -> Any:
         raise SourceError(f"system sound: not known how to record it on {sys.platform}") from None
     except OSError:
         raise SourceError("system sound: the library libpulse is missing: install PulseAudio or PipeWire") from None
-    except Exception as error:  # AssertionError without a server
+    except AssertionError:  # SoundCard's, without a server
+        raise SourceError("system sound: no sound server runs (PulseAudio or PipeWire)") from None
+    except Exception as error:
         raise SourceError(f"system sound: no connection to the sound server: {_reason(error)}") from None
     if warning := getattr(soundcard, "SoundcardRuntimeWarning", None):
         warnings.simplefilter("ignore", warning)  # lost audio: found and reported by the clock

@@ -189,3 +189,45 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path / "j", tmp_path / "missing" / "j"):
         with pytest.raises(OutputError, match="cannot write"):
             Journal(folder)
+
+
+def test_a_removed_result_stays_removed_also_after_a_rewrite(tmp_path: Path) -> None:
+    folder = tmp_path / "j"
+    _fill(folder, range(6))
+    with Journal(folder) as journal:
+        journal.remove(_file(number).abspath for number in range(5))
+        assert [number for number in range(6) if _holds(journal, number)] == [5]
+    assert not read_index(folder).is_damaged
+    for _ in range(2):  # from the lines that remove, and from a journal without them
+        with Journal(folder) as journal:
+            assert [number for number in range(6) if _holds(journal, number)] == [5]
+    assert b"removed" not in (folder / "entries.jsonl").read_bytes()
+    _fill(folder, range(1))
+    with Journal(folder) as journal:
+        assert _holds(journal, 0)
+
+
+def test_a_removal_that_is_cut_off_removes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "j"
+    _fill(folder, range(2))
+    with Journal(folder) as journal:
+        journal.remove([_file(0).abspath])
+    path = folder / "entries.jsonl"
+    path.write_bytes(path.read_bytes()[:-3])
+    with Journal(folder) as journal:
+        assert _holds(journal, 0)
+        assert _holds(journal, 1)
+
+
+def test_the_working_folders_of_all_runs_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [str(tmp_path), str(tmp_path.parent)]
+    for place in (*places, places[0]):
+        monkeypatch.chdir(place)
+        with Journal(tmp_path / "j") as journal:
+            assert place in journal.folders
+    with (tmp_path / "j" / "folders").open("a") as file:
+        file.write('\n"cut of')
+    monkeypatch.chdir("/")
+    Journal(tmp_path / "j").close()
+    with Journal(tmp_path / "j") as journal:
+        assert journal.folders == (*places, "/")
