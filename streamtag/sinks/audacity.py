@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from streamtag.inference.presence import on_over_time
-from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import End, Message
+from streamtag.inference.timeline import Timeline
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import AtomicFile
-from streamtag.sinks.base import Sink, ignore_path
+from streamtag.sinks.stream_files import StreamFiles
 
 
 @dataclass(frozen=True, order=True)
@@ -45,24 +43,14 @@ def find_labels(timeline: Timeline, selection: Selection) -> list[Label]:
     return sorted(labels)
 
 
-class LabelTrack(Sink):
-    """Writes one file per stream when it ends."""
+def format_labels(labels: Iterable[Label]) -> str:
+    """Return a label track: a line for each label."""
+    return "".join(map(str, labels))
 
-    def __init__(
-        self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
-    ) -> None:
-        """paths: the file of each stream, by the stream's name. on_written: called with each complete file."""
-        self._paths = paths
-        self._on_written = on_written
-        self._selection = selection
-        self._timeline = Timeline("", selection.labels)
 
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
-        self._timeline = timeline
+class LabelTrack(StreamFiles):
+    """Writes one label track per stream when it ends."""
 
-    def write(self, message: Message) -> None:
-        if isinstance(message, End):
-            path = self._paths[message.stream]
-            with AtomicFile(path) as output:
-                output.file.writelines(map(str, find_labels(self._timeline, self._selection)))
-            self._on_written(path)
+    def contents(self, timeline: Timeline, selection: Selection, path: Path) -> bytes:  # noqa: ARG002
+        """Return the labels of the stream, a line each."""
+        return format_labels(find_labels(timeline, selection)).encode()

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
 from streamtag.inference.presence import format_verdict, group_names, present_seconds, selected_present
-from streamtag.inference.timeline import StreamInfo, Timeline, interval_means
-from streamtag.protocol.messages import End, Message
+from streamtag.inference.timeline import Timeline, interval_means
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import AtomicFile
 from streamtag.sinks.audacity import Label, find_labels
-from streamtag.sinks.base import Sink, ignore_path
+from streamtag.sinks.base import ignore_path
+from streamtag.sinks.stream_files import StreamFiles
 from streamtag.text import format_length, format_time, time_step
 
 if TYPE_CHECKING:
@@ -36,30 +35,20 @@ COLOURS = "inferno"  # perceptually uniform
 GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilities of rare tags out of the dark
 
 
-class Tagogram(Sink):
-    """Draws one picture per stream when it ends. paths: its file, by the stream's name."""
+class Tagogram(StreamFiles):
+    """Draws one picture per stream when it ends."""
 
     def __init__(
         self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
     ) -> None:
-        """on_written: called with each picture's path. Raises SpecError if a path's suffix is no supported format."""
+        """Raises SpecError if a path's suffix is no supported format."""
         for path in paths.values():
             check_format(path)
-        self._paths = paths
-        self._selection = selection
-        self._on_written = on_written
-        self._timeline = Timeline("", selection.labels)
+        super().__init__(paths, selection, on_written)
 
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
-        self._timeline = timeline
-
-    def write(self, message: Message) -> None:
-        if isinstance(message, End):
-            path = self._paths[message.stream]
-            labels = find_labels(self._timeline, self._selection)
-            with AtomicFile(path) as output:
-                output.file.buffer.write(draw(self._timeline, labels, self._selection, path.suffix[1:].lower()))
-            self._on_written(path)
+    def contents(self, timeline: Timeline, selection: Selection, path: Path) -> bytes:
+        """Return the picture of the stream in the format of the path's suffix."""
+        return draw(timeline, find_labels(timeline, selection), selection, path.suffix[1:].lower())
 
 
 def check_format(path: Path) -> None:

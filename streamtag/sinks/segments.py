@@ -17,43 +17,30 @@ import numpy as np
 from streamtag.errors import SpecError
 from streamtag.inference.change_points import find_change_points
 from streamtag.inference.presence import format_verdict, group_names, present_columns
-from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import TIME_DECIMALS, End, Message
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.messages import TIME_DECIMALS
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import AtomicFile
-from streamtag.sinks.audacity import Label, find_labels
-from streamtag.sinks.base import Sink, ignore_path
+from streamtag.sinks.audacity import Label, find_labels, format_labels
+from streamtag.sinks.base import ignore_path
+from streamtag.sinks.stream_files import StreamFiles
 
 CHAPTERS_VERSION = "1.2.0"
 
 
-class SegmentFile(Sink):
+class SegmentFile(StreamFiles):
     """Writes one file per stream when it ends."""
 
     def __init__(
         self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
     ) -> None:
-        """paths: the file of each stream, by the stream's name. on_written: called with each complete file.
-
-        Raises SpecError if a path's suffix is not one of FORMATS.
-        """
+        """Raises SpecError if a path's suffix is not one of FORMATS."""
         for path in paths.values():
             check_segments_format(path)
-        self._paths = paths
-        self._on_written = on_written
-        self._selection = selection
-        self._timeline = Timeline("", selection.labels)
+        super().__init__(paths, selection, on_written)
 
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
-        self._timeline = timeline
-
-    def write(self, message: Message) -> None:
-        if isinstance(message, End):
-            path = self._paths[message.stream]
-            segments = find_segments(self._timeline, self._selection)
-            with AtomicFile(path) as output:
-                output.file.write(FORMATS[path.suffix.lower()](segments))
-            self._on_written(path)
+    def contents(self, timeline: Timeline, selection: Selection, path: Path) -> bytes:
+        """Return the segments of the stream in the form of the path's suffix."""
+        return FORMATS[path.suffix.lower()](find_segments(timeline, selection)).encode()
 
 
 def check_segments_format(path: Path) -> None:
@@ -106,11 +93,6 @@ def to_chapters(segments: Sequence[Label]) -> str:
     return json.dumps({"version": CHAPTERS_VERSION, "chapters": chapters}, ensure_ascii=False, indent=1) + "\n"
 
 
-def to_labels(segments: Sequence[Label]) -> str:
-    """Return a label track for Audacity."""
-    return "".join(map(str, segments))
-
-
 def to_webvtt(segments: Sequence[Label]) -> str:
     """Return WebVTT (W3C): one cue for each segment."""
     cues = [
@@ -126,4 +108,4 @@ def _vtt_time(seconds: float) -> str:
     return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
 
 
-FORMATS: dict[str, Callable[[Sequence[Label]], str]] = {".json": to_chapters, ".txt": to_labels, ".vtt": to_webvtt}
+FORMATS: dict[str, Callable[[Sequence[Label]], str]] = {".json": to_chapters, ".txt": format_labels, ".vtt": to_webvtt}
