@@ -12,7 +12,7 @@ from streamtag.protocol.messages import Message
 
 
 def ignore_path(path: Path) -> None:
-    """Do nothing, where nobody is to be told that a file was written."""
+    """Ignore that a file was written."""
 
 
 class Sink(Protocol):

@@ -72,7 +72,7 @@ function clockOf(stream) {
   return timecode(Math.max(0, time ?? playhead(stream)));
 }
 
-/** -> [kind, words] of the connection and the stream in it. */
+/** Return [kind, words] of the connection and the stream in it. */
 function stateOf(stream) {
   if (link.state === "away") return ["away", `retry in ${Math.max(0, Math.ceil(link.due - seconds()))} s`];
   if (link.state === "connecting") return ["connecting", "connecting"];
@@ -364,7 +364,7 @@ function onEscape(target, typing) {
   else if (!stopPlaying() && !view.isGrid && view.several) showAllStreams();
 }
 
-/** -> what a key does, or null. */
+/** Return what a key does, or null. */
 function actionOf({ key, target }) {
   const stream = view.shown,
     isArrow = ["ArrowLeft", "ArrowRight"].includes(key);

@@ -5,7 +5,7 @@ import { hello, shownGroups, showsTags, view } from "./state.js";
 import { lookedAt, shownEnd, shownFrame } from "./timeline.js";
 import { $, put } from "./util.js";
 
-/** -> [{title, labels}], of what is present; each category in its own calm order. */
+/** Return [{title, labels}], of what is present; each category in its own calm order. */
 function presentGroups(stream) {
   const there = presence(stream),
     end = shownEnd(stream),

@@ -263,7 +263,7 @@ function onEvent(message) {
   refresh(stream);
 }
 
-/** -> whether it was not known yet: the newest is sent again after a reconnection. */
+/** Return whether it was not known yet: the newest is sent again after a reconnection. */
 function addGap(stream, start, lost) {
   const { gaps } = stream.history;
   if (gaps.some((gap) => Math.abs(gap.start - start) < SAME_S)) return false;

@@ -46,7 +46,7 @@ const INSECURE =
   "Browsers allow the microphone only on pages of this machine (http://127.0.0.1) or over https " +
   "(streamtag serve --tls-cert): this page is neither.";
 
-/** -> a MediaStream of one device, or of the usual one; as it sounds, nothing improved. */
+/** Return a MediaStream of one device, or of the usual one; as it sounds, nothing improved. */
 async function openDevice(id) {
   if (!isSecureContext || !navigator.mediaDevices?.getUserMedia) throw new Refused(INSECURE);
   const audio = id ? { ...RAW, deviceId: { exact: id } } : RAW;

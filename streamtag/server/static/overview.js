@@ -180,7 +180,7 @@ function summarize() {
   put($("present-title"), `${plural(streams.size, "stream")}${states.length ? `: ${states.join(", ")}` : ""}`);
 }
 
-/** Arrow keys move from card to card. -> whether the key did anything. */
+/** Arrow keys move from card to card. Return whether the key did anything. */
 export function moveByKey(event) {
   const button = event.target.closest?.(".card");
   if (!button) return false;

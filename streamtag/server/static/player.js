@@ -66,7 +66,7 @@ async function play() {
   }
 }
 
-/** Plays the file of a stream, or pauses it. -> whether there is one. */
+/** Plays the file of a stream, or pauses it. Return whether there is one. */
 export function togglePlay(stream) {
   const entry = fileOf(stream);
   if (!entry) return false;
@@ -76,7 +76,7 @@ export function togglePlay(stream) {
   return true;
 }
 
-/** Play from a time on. -> whether this stream is a file. */
+/** Play from a time on. Return whether this stream is a file. */
 export function playFrom(stream, time) {
   if (!seekTo(stream, time)) return false;
   if (audio.paused) play();
@@ -93,7 +93,7 @@ function seekTo(stream, time) {
   return true;
 }
 
-/** Move by a key. -> whether this stream is a file. */
+/** Move by a key. Return whether this stream is a file. */
 export function seekByKey(stream, key) {
   const entry = fileOf(stream);
   if (!entry) return false;
@@ -109,7 +109,7 @@ export function seekByKey(stream, key) {
   return seekTo(stream, to);
 }
 
-/** Back to the file as a whole. -> whether there was anything to stop. */
+/** Back to the file as a whole. Return whether there was anything to stop. */
 export function stopPlaying() {
   if (!isActive) return false;
   audio.pause();

@@ -58,7 +58,7 @@ function pin(name) {
   refresh();
 }
 
-/** -> whether a name has any of the texts between commas; an empty filter fits all. */
+/** Return whether a name has any of the texts between commas; an empty filter fits all. */
 export function filterMatches(filter) {
   const words = filter
     .toLowerCase()
@@ -93,7 +93,7 @@ function orderFor(stream) {
   return [...pinned, ...grouped];
 }
 
-/** -> whether a label is present, at the moment or in the stream that is shown. */
+/** Return whether a label is present, at the moment or in the stream that is shown. */
 export function presence(stream) {
   const end = shownEnd(stream),
     frame = shownFrame(stream);

@@ -24,7 +24,7 @@ export const hello = {
 
 const CATEGORIES = { instrument: "instruments", genre: "genre", voice: "voice", mood: "mood and tempo" };
 
-/** -> [{title, labels}], categories of concepts in the order in which they are shown. */
+/** Return [{title, labels}], categories of concepts in the order in which they are shown. */
 export function groupsOf(categories, tagCount) {
   const groups = new Map(Object.entries(CATEGORIES).map(([name, title]) => [name, { title, labels: [] }]));
   categories.forEach((name, place) => {
