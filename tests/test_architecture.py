@@ -20,6 +20,7 @@ LAYERS = (  # a package imports itself and those before it
     "model",
     "audio",
     "inference",
+    "history",
     "scheduler",
     "server",
     "client",

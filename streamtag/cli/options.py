@@ -233,12 +233,12 @@ def with_serve(function: Callable[..., int]) -> Callable[..., int]:
         "tls_cert": TlsCert,
         "tls_key": TlsKey,
     }
-    return _with_options(function, "server", serving, None, server_config)
+    return with_options(function, "server", serving, None, server_config)
 
 
 def with_verbosity(function: Callable[..., int]) -> Callable[..., int]:
     """Add --verbose and --quiet to a command, which gets a `verbosity`."""
-    return _with_options(function, "verbosity", {"verbose": Verbose, "quiet": Quiet}, False, _verbosity)
+    return with_options(function, "verbosity", {"verbose": Verbose, "quiet": Quiet}, False, _verbosity)
 
 
 def _verbosity(verbose: bool, quiet: bool) -> Verbosity:
@@ -247,7 +247,7 @@ def _verbosity(verbose: bool, quiet: bool) -> Verbosity:
     return Verbosity.verbose if verbose else Verbosity.quiet if quiet else Verbosity.normal
 
 
-def _with_options(
+def with_options(
     function: Callable[..., int], parameter: str, added: dict[str, Any], default: object, build: Callable[..., Any]
 ) -> Callable[..., int]:
     """Replace a command's parameter by options, from whose values, in their order, its value is built."""

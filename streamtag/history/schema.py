@@ -1,0 +1,138 @@
+"""The tables of a history, and how its file is opened.
+
+All `..._at` are wall-clock times as Unix time [s, UTC]; all `..._s` are positions in the stream or lengths [s].
+
+- `model`: what computed. `tags`, `concepts`: JSON arrays as in a hello message; together, in this order, they are the
+  labels of `minute.means`. `fingerprint`: of the weights, empty where it is unknown.
+- `stream`: names. `concept`: names with their category.
+- `session`: one run of a stream, from its first message to its end. `last_at`, `last_s`: the newest moment that is
+  stored. `has_ended`: its `end` message came; without it the program was killed, or the session is running.
+- `presence`: from when to when a concept was on, with the peak and the mean of its probability meanwhile. `off_at`,
+  `off_s` are NULL while it is on; after a kill they stay so, and the session's `last_at` counts as the end.
+- `gap`: audio that was lost.
+- `minute`: of each minute of the wall clock (`minute` = Unix time // 60), the number of frames and the mean of every
+  label: one byte each, `round(255 * mean)`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from streamtag.errors import OutputError, SourceError, StreamtagError
+from streamtag.text import printable
+
+APPLICATION_ID = 0x73747468  # "stth"; `file` and SQLite's tools show it
+BUSY_TIMEOUT_S = 1.0  # how long a statement waits for a lock
+MIGRATIONS = (  # each leads from the version of its index to the next one
+    """
+    CREATE TABLE model (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL, fingerprint TEXT NOT NULL, tags TEXT NOT NULL,
+        concepts TEXT NOT NULL, UNIQUE (name, fingerprint, tags, concepts)
+    );
+    CREATE TABLE stream (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE concept (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, category TEXT NOT NULL);
+    CREATE TABLE session (
+        id INTEGER PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream,
+        model_id INTEGER NOT NULL REFERENCES model, source TEXT NOT NULL, start_at REAL NOT NULL, last_at REAL NOT NULL,
+        start_s REAL NOT NULL, last_s REAL NOT NULL, frames INTEGER NOT NULL, has_ended INTEGER NOT NULL
+    );
+    CREATE INDEX session_by_time ON session (last_at);
+    CREATE TABLE presence (
+        id INTEGER PRIMARY KEY, session_id INTEGER NOT NULL REFERENCES session,
+        concept_id INTEGER NOT NULL REFERENCES concept, on_at REAL NOT NULL, off_at REAL, on_s REAL NOT NULL,
+        off_s REAL, peak REAL NOT NULL, mean REAL NOT NULL
+    );
+    CREATE INDEX presence_by_time ON presence (session_id, off_at, on_at);
+    CREATE TABLE gap (
+        id INTEGER PRIMARY KEY, session_id INTEGER NOT NULL REFERENCES session, at REAL NOT NULL, start_s REAL NOT NULL,
+        lost_s REAL NOT NULL
+    );
+    CREATE INDEX gap_by_time ON gap (session_id, at);
+    CREATE TABLE minute (
+        session_id INTEGER NOT NULL REFERENCES session, minute INTEGER NOT NULL, frames INTEGER NOT NULL,
+        means BLOB NOT NULL, PRIMARY KEY (session_id, minute)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+def open_for_writing(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """Open a history, create it where there is none, and bring it to the newest version.
+
+    Statements outside a transaction are committed one by one (BEGIN and COMMIT are the caller's). Raises OutputError
+    for the file of another program or of a newer streamtag, and sqlite3.Error where the reason may pass: a locked
+    file, a full disk.
+    """
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        version = _version(connection, path, OutputError, len(migrations))
+        if version == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # survives a kill; a power failure costs the last moments
+        for number in range(version, len(migrations)):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {migrations[number]} PRAGMA user_version = {number + 1}; COMMIT"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """Open a history that another program may be writing. Raises SourceError."""
+    label = printable(str(path))
+    if not path.is_file():
+        raise SourceError(f"{label}: {'is a folder' if path.is_dir() else 'no such file'}, not a history")
+    try:
+        connection = _connect_read_only(path)
+        try:
+            version = _version(connection, path, SourceError, len(migrations))
+            if version < len(migrations):
+                text = "is a history of an older version: open it once with --history, which brings it up to date"
+                raise SourceError(f"{label}: {text}" if version else f"{label}: not a history")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise SourceError(f"{label}: {error}") from None
+    return connection
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """In a folder that cannot be written SQLite opens a file in WAL mode only if it may assume that nobody writes."""
+    uri = path.resolve().as_uri()
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError:
+        pass
+    except sqlite3.DatabaseError:  # no database at all, as the version will tell
+        return connection
+    else:
+        return connection
+    connection.close()
+    return sqlite3.connect(f"{uri}?immutable=1", uri=True, check_same_thread=False)
+
+
+def _version(connection: sqlite3.Connection, path: Path, kind: type[StreamtagError], newest: int) -> int:
+    """Return the version of the tables, 0 for an empty file. Raises an error of this kind for what is no history."""
+    try:
+        with closing(connection.cursor()) as cursor:
+            (application,) = cursor.execute("PRAGMA application_id").fetchone()
+            (version,) = cursor.execute("PRAGMA user_version").fetchone()
+            (tables,) = cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise kind(f"{printable(str(path))}: not a history, but another file") from None
+    if application != APPLICATION_ID and (application or version or tables):
+        raise kind(f"{printable(str(path))}: not a history, but the database of another program")
+    if version > newest:
+        raise kind(f"{printable(str(path))}: a history of a newer streamtag (version {version}, known: {newest})")
+    return int(version)

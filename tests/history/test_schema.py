@@ -1,0 +1,81 @@
+"""A history is created, recognised, migrated, and never mistaken for something else."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from streamtag.errors import OutputError, SourceError
+from streamtag.history.schema import MIGRATIONS, open_for_reading, open_for_writing
+
+NEWER = (*MIGRATIONS, "ALTER TABLE session ADD COLUMN note TEXT NOT NULL DEFAULT '';")
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def test_a_new_history_can_be_written_and_read_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with closing(open_for_writing(path)) as writer, closing(open_for_reading(path)) as reader:
+        writer.execute("INSERT INTO stream (name) VALUES ('radio')")
+        assert reader.execute("SELECT name FROM stream").fetchall() == [("radio",)]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.execute("INSERT INTO stream (name) VALUES ('other')")
+
+
+def test_an_older_history_is_migrated_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with closing(open_for_writing(path)) as old:
+        old.execute("INSERT INTO stream (name) VALUES ('radio')")
+    with pytest.raises(SourceError, match="older version"):
+        open_for_reading(path, NEWER)
+    with closing(open_for_writing(path, NEWER)) as new:
+        assert _columns(new, "session")[-1] == "note"
+        assert new.execute("SELECT name FROM stream").fetchall() == [("radio",)]
+    with pytest.raises(OutputError, match="newer streamtag"):
+        open_for_writing(path)
+    with pytest.raises(SourceError, match="newer streamtag"):
+        open_for_reading(path)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    broken = (*MIGRATIONS, "ALTER TABLE session ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x TEXT;")
+    open_for_writing(path).close()
+    with pytest.raises(sqlite3.OperationalError, match="nothing"):
+        open_for_writing(path, broken)
+    with closing(open_for_writing(path)) as connection:
+        assert "note" not in _columns(connection, "session")
+
+
+@pytest.mark.parametrize("content", [b"just text, long enough to be read as a header of a database" * 20, b"ID3\x03"])
+def test_another_file_is_not_a_history(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "h.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match="not a history"):
+        open_for_writing(path)
+    with pytest.raises(SourceError, match="not a history"):
+        open_for_reading(path)
+    assert path.read_bytes() == content
+
+
+def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE session (id INTEGER)")
+    content = path.read_bytes()
+    with pytest.raises(OutputError, match="another program"):
+        open_for_writing(path)
+    with pytest.raises(SourceError, match="another program"):
+        open_for_reading(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(("name", "reason"), [("", "is a folder"), ("missing.sqlite", "no such file")])
+def test_what_is_no_file_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        open_for_reading(tmp_path / name)
