@@ -1,5 +1,6 @@
 """A history of streams in an SQLite file: what was heard when, and the means of every minute.
 
-`schema` defines the tables, opens files and migrates them. May import `protocol` and `inference`, and uses no socket.
+`schema` defines the tables, opens files and migrates them; `reader` reads them. May import `protocol`,
+`audio` and `inference`, and uses no socket.
 Start reading in `schema`.
 """

@@ -1,0 +1,205 @@
+"""Reads a history that another program may be writing: streams, sessions, gaps, and when concepts were present.
+
+Every question is answered in pages of at most PAGE_ROWS rows, and none is open between two pages: a reader that stops
+in the middle does not keep the writer from reusing space.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamtag.audio.source import Closing
+from streamtag.errors import SourceError
+from streamtag.history.schema import open_for_reading
+from streamtag.text import one_line, printable
+
+PAGE_ROWS = 5_000
+MAX_AT = 253_402_214_400.0  # 9999-12-31: later times have no date
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """A stream from the beginning of its first session to the newest moment that is stored."""
+
+    stream: str
+    first_at: float
+    last_at: float
+    sessions: int
+
+
+@dataclass(frozen=True)
+class StoredSession:
+    """One run of a stream. audio_s: its length in stream time, which is shorter than by the clock after a pause."""
+
+    id: int
+    stream: str
+    model: str
+    source: str
+    start_at: float
+    last_at: float
+    audio_s: float
+    has_ended: bool
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A concept from when it came on to when it went off, or to the newest moment of its session if that is unknown.
+
+    peak, mean: of its probability meanwhile. session: its id.
+    """
+
+    stream: str
+    concept: str
+    category: str
+    on_at: float
+    off_at: float
+    peak: float
+    mean: float
+    session: int
+
+
+@dataclass(frozen=True)
+class StoredGap:
+    """Audio that was lost. at: when it began. session: its id."""
+
+    stream: str
+    at: float
+    lost_s: float
+    session: int
+
+
+class HistoryReader(Closing):
+    """A history, open for reading. Every method raises SourceError if the file turns out to be damaged.
+
+    Ranges are Unix times [s] from `from_at` on and before `to_at`; what only touches them is not in them. Streams and
+    concepts are chosen by name, None: all; unknown names are ignored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises SourceError if it cannot be opened or is no history."""
+        self._label = printable(str(path))
+        self._connection = open_for_reading(path)
+        self._rows("PRAGMA trusted_schema = OFF")
+        self._rows("PRAGMA cell_size_check = ON")  # finds damage before it is read as something else
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def streams(self) -> list[StreamSummary]:
+        """Return all streams, by name."""
+        rows = self._rows(
+            "SELECT name, min(start_at), max(last_at), count(*) FROM session JOIN stream ON stream.id = stream_id"
+            " GROUP BY stream_id ORDER BY name"
+        )
+        return [StreamSummary(self._text(row[0]), self._at(row[1]), self._at(row[2]), row[3]) for row in rows]
+
+    def concepts(self) -> dict[str, str]:
+        """Return the category of every concept by name, in the order of the newest model, then of those before it."""
+        found: dict[str, str] = {}
+        for (text,) in self._rows("SELECT concepts FROM model ORDER BY id DESC"):
+            try:
+                found = {concept["name"]: concept["category"] for concept in json.loads(text)} | found
+            except (ValueError, TypeError, LookupError):
+                raise self._damaged() from None
+        stored = self._rows("SELECT name, category FROM concept ORDER BY id")
+        return found | {self._text(name): self._text(category) for name, category in stored}
+
+    def sessions(self, from_at: float, to_at: float, streams: Sequence[str] | None = None) -> list[StoredSession]:
+        """Return the sessions of which a part is in the range, by stream and time."""
+        rows = self._rows(
+            "SELECT session.id, stream.name, model.name, source, start_at, last_at, last_s - start_s, has_ended"
+            " FROM session JOIN stream ON stream.id = stream_id JOIN model ON model.id = model_id"
+            " WHERE last_at > ? AND start_at < ? ORDER BY stream.name, start_at, session.id",
+            (from_at, to_at),
+        )
+        sessions = [
+            StoredSession(
+                number,
+                self._text(stream),
+                self._text(model),
+                self._text(source),
+                self._at(start_at),
+                self._at(last_at),
+                self._number(audio_s),
+                bool(has_ended),
+            )
+            for number, stream, model, source, start_at, last_at, audio_s, has_ended in rows
+        ]
+        return [session for session in sessions if streams is None or session.stream in streams]
+
+    def gaps(self, from_at: float, to_at: float, streams: Sequence[str] | None = None) -> Iterator[StoredGap]:
+        """Yield the gaps that began in the range, by stream and time."""
+        query = (
+            "SELECT at, id, lost_s FROM gap WHERE session_id = ? AND (at, id) > (?, ?) AND at < ?"
+            f" ORDER BY at, id LIMIT {PAGE_ROWS}"
+        )
+        for session in self.sessions(from_at, to_at, streams):
+            last: tuple[Any, ...] = (from_at, -1)
+            while rows := self._rows(query, (session.id, *last, to_at)):
+                for at, _, lost_s in rows:
+                    yield StoredGap(session.stream, self._at(at), self._number(lost_s), session.id)
+                last = rows[-1][:2]
+
+    def presences(
+        self, from_at: float, to_at: float, streams: Sequence[str] | None = None, concepts: Sequence[str] | None = None
+    ) -> Iterator[Presence]:
+        """Yield the presences of which a part is in the range, each as a whole, by stream and session.
+
+        Those of a session come in the order in which they ended, but first those that have not.
+        """
+        query = (
+            "SELECT off_at, on_at, presence.id, concept.name, category, peak, mean FROM presence"
+            " JOIN concept ON concept.id = concept_id WHERE session_id = ? AND on_at < ?"
+        )
+        page = "AND (off_at, on_at, presence.id) > (?, ?, ?) ORDER BY off_at, on_at, presence.id"
+        for session in self.sessions(from_at, to_at, streams):
+            rows = self._rows(f"{query} AND off_at IS NULL ORDER BY on_at", (session.id, to_at))
+            seen = {row[2] for row in rows}  # one that goes off before the next page is not yielded twice
+            yield from self._as_presences(rows, session, concepts)
+            last: tuple[Any, ...] = (from_at, MAX_AT, 0)
+            while rows := self._rows(f"{query} {page} LIMIT {PAGE_ROWS}", (session.id, to_at, *last)):
+                yield from self._as_presences([row for row in rows if row[2] not in seen], session, concepts)
+                last = rows[-1][:3]
+
+    def _as_presences(
+        self, rows: list[tuple[Any, ...]], session: StoredSession, concepts: Sequence[str] | None
+    ) -> Iterator[Presence]:
+        for off_at, on_at, _, name, category, peak, mean in rows:
+            if concepts is None or name in concepts:
+                on_at = self._at(on_at)
+                off_at = max(on_at, session.last_at if off_at is None else self._at(off_at))
+                values = on_at, off_at, self._number(peak), self._number(mean), session.id
+                yield Presence(session.stream, self._text(name), self._text(category), *values)
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                return cursor.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise SourceError(f"{self._label}: cannot be read as a history: {one_line(error)}") from None
+
+    # SQLite stores anything in any column, and a damaged page is read as far as its numbers make sense
+
+    def _text(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self._damaged()
+        return value
+
+    def _number(self, value: Any) -> float:
+        if not isinstance(value, int | float) or not abs(value) <= MAX_AT:
+            raise self._damaged()
+        return float(value)
+
+    def _at(self, value: Any) -> float:
+        if (at := self._number(value)) < 0:
+            raise self._damaged()
+        return at
+
+    def _damaged(self) -> SourceError:
+        return SourceError(f"{self._label}: a damaged history: values that cannot be")

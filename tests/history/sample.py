@@ -1,0 +1,169 @@
+"""A history of streams that nobody listened to: songs, gaps and sessions drawn at random, the same for the same seed.
+
+python -m tests.history.sample FILE --days 30 --streams 16
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+import streamtag
+from streamtag.history.schema import open_for_writing
+
+END_AT = 1_795_804_800.0  # 2026-11-27 20:00 UTC
+DAY_S, HOP_S = 86_400, 0.256
+SONG_S, PAUSE_S, SESSION_DAYS, LOST_S = (120.0, 300.0), (300.0, 5400.0), (1.5, 4.0), (0.3, 2.5)  # from, to
+GAPS_PER_DAY = 6
+CONCEPTS_PER_SONG = 5  # each is on once in either half of the song with the probability
+HALF_IS_ON = 0.6
+WEIGHTS = Path(streamtag.__file__).parent / "weights" / "streamtag.safetensors"
+PRESENCE = [("session", int), ("concept", int)] + [
+    (name, float)
+    for name in ("on_at", "off_at", "on_s", "off_s", "peak", "mean")  # off_at, off_s: NaN while it is on
+]
+
+
+@dataclass(frozen=True)
+class Session:
+    """number: its row. at: where its stream time is 0, as Unix time."""
+
+    number: int
+    at: float
+    seconds: float
+    has_ended: bool
+
+
+def write_sample(
+    path: Path, days: float, streams: Sequence[str], *, end_at: float = END_AT, seed: int = 0, running: bool = True
+) -> None:
+    """Write a history of these streams for so many days before end_at [Unix time].
+
+    running: the last session of every stream has not ended. The first session of the first stream was killed.
+    """
+    random = np.random.default_rng(seed)
+    with closing(open_for_writing(path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
+        tag_count, thresholds = _write_model(connection)
+        audible = np.flatnonzero(~np.isnan(thresholds))
+        presences: list[NDArray[Any]] = []
+        for number, name in enumerate(streams, 1):
+            connection.execute("INSERT INTO stream VALUES (?, ?)", (number, name))
+            for session in _write_sessions(connection, random, number, end_at - days * DAY_S, end_at, running):
+                presences.append(_draw_presences(random, session, audible))
+                _write_gaps(connection, random, session)
+                _write_minutes(connection, random, session, tag_count + len(thresholds), tag_count, presences[-1])
+        rows = np.concatenate(presences)
+        rows = rows[np.argsort(rows["on_at"], kind="stable")]  # as a recorder writes them
+        insert = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
+        connection.executemany(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.tolist())  # SQLite has no NaN but NULL
+        connection.execute("COMMIT")
+
+
+def _write_model(connection: Connection) -> tuple[int, NDArray[np.float64]]:
+    """Write the shipped model and its concepts. Return the number of tags, and the threshold of each concept or NaN."""
+    with safe_open(str(WEIGHTS), "numpy") as file:
+        tags, concepts, card = (json.loads(file.metadata()[name]) for name in ("tags", "concepts", "card"))
+    concepts = [{name: each[name] for name in ("name", "category", "tags", "threshold")} for each in concepts]
+    connection.execute(
+        "INSERT INTO model VALUES (1, ?, '', ?, ?)", (card["name"], json.dumps(tags), json.dumps(concepts))
+    )
+    rows = [(number, each["name"], each["category"]) for number, each in enumerate(concepts, 1)]
+    connection.executemany("INSERT INTO concept VALUES (?, ?, ?)", rows)
+    return len(tags), np.array([each["threshold"] for each in concepts], float)
+
+
+def _write_sessions(
+    connection: Connection, random: np.random.Generator, stream: int, start_at: float, end_at: float, running: bool
+) -> list[Session]:
+    sessions: list[Session] = []
+    while start_at < end_at:
+        last_at = start_at + random.uniform(*SESSION_DAYS) * DAY_S
+        is_last = last_at + PAUSE_S[1] >= end_at
+        last_at = end_at if is_last else last_at
+        has_ended = not running if is_last else bool(sessions) or stream > 1
+        seconds = last_at - start_at
+        values = (stream, f"http://radio.example/{stream}", start_at, last_at, seconds, int(seconds / HOP_S), has_ended)
+        insert = (
+            "INSERT INTO session (stream_id, model_id, source, start_at, last_at, start_s, last_s, frames, has_ended)"
+        )
+        number = connection.execute(f"{insert} VALUES (?, 1, ?, ?, ?, 0, ?, ?, ?)", values).lastrowid or 0
+        sessions.append(Session(number, start_at, seconds, has_ended))
+        start_at = last_at + random.uniform(*PAUSE_S)
+    return sessions
+
+
+def _draw_presences(random: np.random.Generator, session: Session, audible: NDArray[np.int64]) -> NDArray[Any]:
+    """Return rows of PRESENCE. audible: columns of the concepts that can be on."""
+    ends = np.cumsum(random.uniform(*SONG_S, int(session.seconds / SONG_S[0]) + 1))
+    ends = np.append(ends[ends < session.seconds], session.seconds)
+    starts = np.append(0.0, ends[:-1])
+    halves = (ends - starts) / 2
+    songs = audible[random.random((len(ends), len(audible))).argsort(axis=1)[:, :CONCEPTS_PER_SONG]]
+    rows = []
+    for begins in (starts, starts + halves):
+        length = np.broadcast_to(halves[:, None], songs.shape)
+        on_s = begins[:, None] + random.uniform(0, 0.4, songs.shape) * length
+        off_s = on_s + random.uniform(0.1, 0.6, songs.shape) * length
+        is_on = random.random(songs.shape) < HALF_IS_ON
+        mean = random.uniform(0.3, 0.8, songs.shape)
+        columns = (songs + 1, on_s + session.at, off_s + session.at, on_s, off_s, mean + 0.15, mean)
+        number = np.full(songs.shape, session.number)
+        rows.append(np.rec.fromarrays([each[is_on] for each in (number, *columns)], dtype=PRESENCE))
+    result = np.concatenate(rows)
+    if not session.has_ended and len(result):
+        latest = result["on_at"].argmax()
+        result["off_at"][latest] = result["off_s"][latest] = np.nan
+    return result
+
+
+def _write_gaps(connection: Connection, random: np.random.Generator, session: Session) -> None:
+    starts = np.sort(random.uniform(0, session.seconds, random.poisson(GAPS_PER_DAY * session.seconds / DAY_S)))
+    lost = random.uniform(*LOST_S, len(starts))
+    rows = np.stack([np.full(len(starts), session.number), session.at + starts, starts, lost], axis=1).tolist()
+    connection.executemany("INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, ?, ?)", rows)
+
+
+def _write_minutes(
+    connection: Connection,
+    random: np.random.Generator,
+    session: Session,
+    label_count: int,
+    tag_count: int,
+    presences: NDArray[Any],
+) -> None:
+    """Write small means with noise, and large ones where a concept was on."""
+    last_at = session.at + session.seconds
+    first, count = int(session.at // 60), int(last_at // 60) - int(session.at // 60) + 1
+    edges = np.zeros((count + 1, label_count), np.int16)
+    columns = tag_count + presences["concept"] - 1
+    np.add.at(edges, ((presences["on_at"] // 60).astype(int) - first, columns), 1)
+    off_at = np.minimum(np.nan_to_num(presences["off_at"], nan=last_at), last_at)
+    np.add.at(edges, ((off_at // 60).astype(int) - first + 1, columns), -1)
+    is_on = edges.cumsum(axis=0)[:-1] > 0
+    means = random.integers(0, 60, is_on.shape, np.uint8) + is_on.astype(np.uint8) * np.uint8(120)
+    rows = ((session.number, first + n, round(60 / HOP_S), row.tobytes()) for n, row in enumerate(means))
+    connection.executemany("INSERT INTO minute VALUES (?, ?, ?, ?)", rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write a history of streams that nobody listened to.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--days", type=float, default=1)
+    parser.add_argument("--streams", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    names = [f"radio {number:02d}" for number in range(1, given.streams + 1)]
+    write_sample(given.file, given.days, names, end_at=time.time(), seed=given.seed)
