@@ -5,13 +5,14 @@ All `..._at` are wall-clock times as Unix time [s, UTC]; all `..._s` are positio
 - `model`: what computed. `tags`, `concepts`: JSON arrays as in a hello message; together, in this order, they are the
   labels of `minute.means`. `fingerprint`: of the weights, empty where it is unknown.
 - `stream`: names. `concept`: names with their category.
-- `session`: one run of a stream, from its first message to its end. `last_at`, `last_s`: the newest moment that is
-  stored. `has_ended`: its `end` message came; without it the program was killed, or the session is running.
+- `session`: one uninterrupted run of a stream: a stream that falls behind the clock, because it or the computer was
+  paused, continues in another one. `last_at`, `last_s`: the newest moment that is stored. `has_ended`: nothing follows;
+  otherwise the program was killed, or the session is running.
 - `presence`: from when to when a concept was on, with the peak and the mean of its probability meanwhile. `off_at`,
   `off_s` are NULL while it is on; after a kill they stay so, and the session's `last_at` counts as the end.
 - `gap`: audio that was lost.
 - `minute`: of each minute of the wall clock (`minute` = Unix time // 60), the number of frames and the mean of every
-  label: one byte each, `round(255 * mean)`.
+  label: one byte each, `round(255 * mean)`. In order of time, so that the newest of all sessions lie on one page.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from streamtag.text import printable
 
 APPLICATION_ID = 0x73747468  # "stth"; `file` and SQLite's tools show it
 BUSY_TIMEOUT_S = 1.0  # how long a statement waits for a lock
-MIGRATIONS = (  # each leads from the version of its index to the next one
+MAX_WAL_BYTES = 8 << 20  # of the write-ahead log after a checkpoint; it grows while somebody reads
+MIGRATIONS = (  # each leads from the version of its index to the next one; no semicolon inside of a statement
     """
     CREATE TABLE model (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL, fingerprint TEXT NOT NULL, tags TEXT NOT NULL,
@@ -53,7 +55,7 @@ MIGRATIONS = (  # each leads from the version of its index to the next one
     CREATE INDEX gap_by_time ON gap (session_id, at);
     CREATE TABLE minute (
         session_id INTEGER NOT NULL REFERENCES session, minute INTEGER NOT NULL, frames INTEGER NOT NULL,
-        means BLOB NOT NULL, PRIMARY KEY (session_id, minute)
+        means BLOB NOT NULL, PRIMARY KEY (minute, session_id)
     ) WITHOUT ROWID;
     """,
 )
@@ -74,14 +76,27 @@ def open_for_writing(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqli
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # survives a kill; a power failure costs the last moments
-        for number in range(version, len(migrations)):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {migrations[number]} PRAGMA user_version = {number + 1}; COMMIT"
-            )
+        connection.execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}")
+        if version < len(migrations):
+            _migrate(connection, path, migrations)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection, path, OutputError, len(migrations))  # another program may have been faster
+        for statement in ";".join(migrations[version:]).split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def open_for_reading(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
@@ -124,9 +139,10 @@ def _version(connection: sqlite3.Connection, path: Path, kind: type[StreamtagErr
     """Return the version of the tables, 0 for an empty file. Raises an error of this kind for what is no history."""
     try:
         with closing(connection.cursor()) as cursor:
-            (application,) = cursor.execute("PRAGMA application_id").fetchone()
-            (version,) = cursor.execute("PRAGMA user_version").fetchone()
+            # what is written last comes first: another program may be creating the file now
             (tables,) = cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            (version,) = cursor.execute("PRAGMA user_version").fetchone()
+            (application,) = cursor.execute("PRAGMA application_id").fetchone()
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise

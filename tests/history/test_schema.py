@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -50,6 +52,23 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
         open_for_writing(path, broken)
     with closing(open_for_writing(path)) as connection:
         assert "note" not in _columns(connection, "session")
+
+
+def test_programs_that_create_a_history_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+    path, barrier = tmp_path / "h.sqlite", threading.Barrier(4)
+
+    def create(number: int) -> None:
+        barrier.wait(20)
+        with closing(open_for_writing(path)) as connection:
+            connection.execute("INSERT INTO stream (name) VALUES (?)", (f"radio {number}",))
+
+    for _ in range(10):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(create, range(4)))
+        with closing(open_for_reading(path)) as reader:
+            assert reader.execute("SELECT count(*) FROM stream").fetchone() == (4,)
+            assert reader.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+        path.unlink()
 
 
 @pytest.mark.parametrize("content", [b"just text, long enough to be read as a header of a database" * 20, b"ID3\x03"])
