@@ -1,8 +1,9 @@
-"""Tables as files: comma-separated values, and Parquet by pyarrow."""
+"""Tables as files: comma-separated values, Parquet by pyarrow, and JSON lines."""
 
 from __future__ import annotations
 
 import csv
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from streamtag.errors import OutputError, SpecError
 from streamtag.sinks.atomic_file import AtomicFile, cannot_write
 
-FORMATS = (".parquet", ".csv")
+FORMATS = (".parquet", ".csv")  # of a catalogue, which is continued
 CSV_DECIMALS = 6  # of a probability
 ROW_GROUP = 1 << 16  # rows that are compressed together: 23 MB of 50 tags and 36 concepts
 
@@ -33,10 +34,10 @@ class Block:
         return len(self.probs)
 
 
-def check_format(path: Path) -> None:
+def check_format(path: Path, formats: Sequence[str] = FORMATS) -> None:
     """Raise SpecError if the name stands for no format, and OutputError if what is needed to write it is missing."""
-    if path.suffix.lower() not in FORMATS:
-        raise SpecError(f"{path}: a table ends in {' or '.join(FORMATS)}")
+    if path.suffix.lower() not in formats:
+        raise SpecError(f"{path}: a table ends in {', '.join(formats[:-1])} or {formats[-1]}")
     if path.suffix.lower() == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -52,7 +53,7 @@ def open_table(path: Path, columns: Sequence[str], labels: Sequence[str]) -> Ite
 
     After the block the new file is complete, or after an exception the old one unchanged.
     """
-    kind = ParquetTable if path.suffix.lower() == ".parquet" else CsvTable
+    kind = {".parquet": ParquetTable, ".jsonl": JsonLinesTable}.get(path.suffix.lower(), CsvTable)
     with AtomicFile(path) as file, ExitStack() as resources:
         table = kind(file, resources, columns, labels)
         yield table
@@ -111,7 +112,30 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return "; ".join(value)
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)
+
+
+class JsonLinesTable(Table):
+    """One JSON object per line, times as Unix time [s], unknown values as null."""
+
+    def __init__(self, file: AtomicFile, _: ExitStack, columns: Sequence[str], labels: Sequence[str]) -> None:
+        super().__init__(file)
+        self._names = (*columns, *labels)
+        self._columns = columns
+
+    def _append(self, block: Block) -> None:
+        values = zip(*(block.values[name] for name in self._columns), strict=True)
+        for row, probs in zip(values, block.probs.tolist(), strict=True):
+            known = [None if p != p else round(p, CSV_DECIMALS) for p in probs]
+            fields = dict(zip(self._names, [*row, *known], strict=True))
+            self._file.file.write(json.dumps(fields, ensure_ascii=False, default=_unix_time) + "\n")
+
+    def _finish(self) -> None:
+        self._file.file.flush()
+
+
+def _unix_time(value: datetime) -> float:
+    return round(value.timestamp(), 3)
 
 
 class ParquetTable(Table):
@@ -122,9 +146,15 @@ class ParquetTable(Table):
         import pyarrow.parquet as pq
 
         super().__init__(file)
-        types = dict.fromkeys(("path", "model", "warnings", "error", "verdict"), pa.string())
-        types |= {"seconds": pa.float64(), "time": pa.float64(), "frames": pa.int64(), "size": pa.int64()}
-        types |= {"modified": pa.timestamp("us", tz="UTC"), **dict.fromkeys(("top", "present"), pa.list_(pa.string()))}
+        texts = ("path", "model", "warnings", "error", "verdict", "stream", "concept", "category")
+        types = dict.fromkeys(texts, pa.string())
+        types |= {
+            "seconds": pa.float64(),
+            "time": pa.float64(),
+            **dict.fromkeys(("frames", "size", "session"), pa.int64()),
+        }
+        types |= dict.fromkeys(("modified", "on_at", "off_at"), pa.timestamp("us", tz="UTC"))
+        types |= dict.fromkeys(("top", "present"), pa.list_(pa.string()))
         fields = [(name, types[name]) for name in columns]
         self._schema = pa.schema(fields + [(label, pa.float32()) for label in labels])
         self._columns = columns

@@ -33,6 +33,7 @@ COMMANDS = {  # name: summary
     "listen": "Tag the sound of a microphone or a live stream.",
     "serve": "Tag many live streams that clients send.",
     "watch": "Show the messages of a streamtag server.",
+    "history": "Show what was heard when, from a history.",
     "replay": "Serve a recording with its own timing.",
     "model": "Print the model card.",
     "bench": "Measure speed on this machine.",

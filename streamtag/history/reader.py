@@ -35,7 +35,7 @@ class StreamSummary:
 
 @dataclass(frozen=True)
 class StoredSession:
-    """One run of a stream. audio_s: its length in stream time, which is shorter than by the clock after a pause."""
+    """One uninterrupted run of a stream."""
 
     id: int
     stream: str
@@ -43,7 +43,6 @@ class StoredSession:
     source: str
     start_at: float
     last_at: float
-    audio_s: float
     has_ended: bool
 
 
@@ -113,7 +112,7 @@ class HistoryReader(Closing):
     def sessions(self, from_at: float, to_at: float, streams: Sequence[str] | None = None) -> list[StoredSession]:
         """Return the sessions of which a part is in the range, by stream and time."""
         rows = self._rows(
-            "SELECT session.id, stream.name, model.name, source, start_at, last_at, last_s - start_s, has_ended"
+            "SELECT session.id, stream.name, model.name, source, start_at, last_at, has_ended"
             " FROM session JOIN stream ON stream.id = stream_id JOIN model ON model.id = model_id"
             " WHERE last_at > ? AND start_at < ? ORDER BY stream.name, start_at, session.id",
             (from_at, to_at),
@@ -126,10 +125,9 @@ class HistoryReader(Closing):
                 self._text(source),
                 self._at(start_at),
                 self._at(last_at),
-                self._number(audio_s),
                 bool(has_ended),
             )
-            for number, stream, model, source, start_at, last_at, audio_s, has_ended in rows
+            for number, stream, model, source, start_at, last_at, has_ended in rows
         ]
         return [session for session in sessions if streams is None or session.stream in streams]
 

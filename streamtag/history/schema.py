@@ -146,7 +146,9 @@ def _version(connection: sqlite3.Connection, path: Path, kind: type[StreamtagErr
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
-        raise kind(f"{printable(str(path))}: not a history, but another file") from None
+        is_other = error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
+        text = "not a history, but another file" if is_other else f"a damaged database: {error}"
+        raise kind(f"{printable(str(path))}: {text}") from None
     if application != APPLICATION_ID and (application or version or tables):
         raise kind(f"{printable(str(path))}: not a history, but the database of another program")
     if version > newest:

@@ -59,16 +59,20 @@ def write_sample(
         tag_count, thresholds = _write_model(connection)
         audible = np.flatnonzero(~np.isnan(thresholds))
         presences: list[NDArray[Any]] = []
+        minutes: list[tuple[int, int, int, bytes]] = []
         for number, name in enumerate(streams, 1):
             connection.execute("INSERT INTO stream VALUES (?, ?)", (number, name))
             for session in _write_sessions(connection, random, number, end_at - days * DAY_S, end_at, running):
                 presences.append(_draw_presences(random, session, audible))
                 _write_gaps(connection, random, session)
-                _write_minutes(connection, random, session, tag_count + len(thresholds), tag_count, presences[-1])
+                minutes += _draw_minutes(random, session, tag_count + len(thresholds), tag_count, presences[-1])
         rows = np.concatenate(presences)
         rows = rows[np.argsort(rows["on_at"], kind="stable")]  # as a recorder writes them
         insert = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
         connection.executemany(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.tolist())  # SQLite has no NaN but NULL
+        connection.executemany(
+            "INSERT INTO minute (minute, session_id, frames, means) VALUES (?, ?, ?, ?)", sorted(minutes)
+        )
         connection.execute("COMMIT")
 
 
@@ -136,15 +140,10 @@ def _write_gaps(connection: Connection, random: np.random.Generator, session: Se
     connection.executemany("INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, ?, ?)", rows)
 
 
-def _write_minutes(
-    connection: Connection,
-    random: np.random.Generator,
-    session: Session,
-    label_count: int,
-    tag_count: int,
-    presences: NDArray[Any],
-) -> None:
-    """Write small means with noise, and large ones where a concept was on."""
+def _draw_minutes(
+    random: np.random.Generator, session: Session, label_count: int, tag_count: int, presences: NDArray[Any]
+) -> list[tuple[int, int, int, bytes]]:
+    """Return minute, session, frames and means: small ones with noise, large ones where a concept was on."""
     last_at = session.at + session.seconds
     first, count = int(session.at // 60), int(last_at // 60) - int(session.at // 60) + 1
     edges = np.zeros((count + 1, label_count), np.int16)
@@ -154,8 +153,7 @@ def _write_minutes(
     np.add.at(edges, ((off_at // 60).astype(int) - first + 1, columns), -1)
     is_on = edges.cumsum(axis=0)[:-1] > 0
     means = random.integers(0, 60, is_on.shape, np.uint8) + is_on.astype(np.uint8) * np.uint8(120)
-    rows = ((session.number, first + n, round(60 / HOP_S), row.tobytes()) for n, row in enumerate(means))
-    connection.executemany("INSERT INTO minute VALUES (?, ?, ?, ?)", rows)
+    return [(first + n, session.number, round(60 / HOP_S), row.tobytes()) for n, row in enumerate(means)]
 
 
 if __name__ == "__main__":

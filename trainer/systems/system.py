@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import nn
 
 from streamtag.errors import SpecError
-from streamtag.spec import Cell
 from trainer.systems.bn_lstm import BNLSTMLayer, StepNorm
 from trainer.systems.gru import GRULayer
 from trainer.systems.lstm import LSTMLayer
@@ -52,7 +51,7 @@ class System:
     family: Literal["recurrent", "transposed", "convolutional"]
     layers: int
     hidden: int
-    cell: Cell | Literal["CNN"]
+    cell: str
     channels: tuple[int, ...] = ()
     blocks: Blocks = ()
     published: Published | None = None
@@ -62,11 +61,6 @@ class System:
     def streams(self) -> bool:
         """Return whether it can process endless streams: an output for every frame, from the audio so far."""
         return self.family == "recurrent"
-
-    @property
-    def is_exportable(self) -> bool:
-        """Return whether it fits into a model file, with which `streamtag` runs it."""
-        return self.streams and self.front == "scattering"
 
     def build(self, inputs: int, outputs: int, dropout: Dropout | None = None) -> nn.Module:
         """Return the network for frames of `inputs` features; a transposed one reads `self.inputs` frames."""
@@ -102,4 +96,4 @@ def from_name(name: str) -> System:
             " Scat-2L-128H-GRU or Mel-2L-128H-LSTM-by-time"
         )
     front, inputs = PREFIXES[found[1]]
-    return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), cast(Cell, found[4]))
+    return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), found[4])

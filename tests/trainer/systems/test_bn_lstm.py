@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from streamtag.model.lstm import STEPS
-from trainer.systems.bn_lstm import EPSILON, MOMENTUM, BNLSTMLayer, StepNorm
+from trainer.systems.bn_lstm import EPSILON, MOMENTUM, STEPS, BNLSTMLayer, StepNorm
 
 
 def test_a_batch_is_standardised_by_its_own_statistics_frame_by_frame() -> None:

@@ -1,0 +1,126 @@
+"""`streamtag history`: what was heard between two times, from the file that --history writes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamtag.cli import options
+from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.options import option
+from streamtag.cli.program import Section, UsageError
+from streamtag.text import plural, printable
+
+EPILOG = f"""\b
+Examples:
+  streamtag history radio.db
+  streamtag history radio.db --since 7d --stream radio --concepts techno,drums
+  streamtag history radio.db --since yesterday --until today --out day.csv
+
+{EXIT_CODES}
+"""
+
+
+@as_command("history", EPILOG)
+def history(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A file of --history; it may be written meanwhile.", show_default=False),
+    ],
+    since: Annotated[
+        str | None,
+        option(
+            "--since",
+            "TIME",
+            "From when on, in local time; by default the last 24 hours. TIME is 2026-11-27 (its midnight),"
+            " '2026-11-27 18:30', 18:30 (today), today, yesterday, now, or how long ago: 90m, 12h, 7d.",
+            section=Section.input,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, option("--until", "TIME", "Until when; by default now.", section=Section.input)
+    ] = None,
+    stream: Annotated[
+        list[str] | None,
+        option("--stream", "NAME", "Only this stream; may be repeated.", section=Section.shown),
+    ] = None,
+    concepts: options.Concepts = None,
+    as_json: options.JsonObject = False,
+    out: Annotated[
+        Path | None,
+        option(
+            "--out",
+            "F",
+            "A table of every time that a concept was present, as a whole: F.csv, F.jsonl or F.parquet.",
+            section=Section.output,
+        ),
+    ] = None,
+) -> int:
+    """Show for how long each concept was present in each stream between two times."""
+    from streamtag.catalog.table_formats import check_format
+    from streamtag.cli.history_rows import FORMATS, open_presence_table
+    from streamtag.history.reader import HistoryReader
+    from streamtag.history.times import choose_range, format_moment, parse_moment
+    from streamtag.history.totals import summarize
+    from streamtag.sinks.atomic_file import check_targets
+    from streamtag.terminal.history_table import history_lines
+    from streamtag.terminal.summary import results_console
+
+    now = time.time()
+    start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
+    if out is not None:
+        check_format(out, FORMATS)
+        check_targets([out], [str(path)])
+    with HistoryReader(path) as reader, ExitStack() as resources:
+        known = reader.streams()
+        streams = _chosen(stream, [each.stream for each in known], "stream")
+        chosen = _chosen(options.names_in(concepts), list(reader.concepts()), "concept")
+        newest_at = max((each.last_at for each in known), default=now)
+        from_at, to_at = choose_range(start, end, now, newest_at)
+        table = None if out is None else resources.enter_context(open_presence_table(out))
+        consumers = [] if table is None else [table.write]
+        totals = summarize(reader, from_at, to_at, streams, chosen, consumers)
+    label = printable(str(path))
+    if start is None and end is None and to_at < now:
+        _note(f"{label}: nothing in the last 24 hours; this is the day before {format_moment(to_at)}")
+    if not known:
+        _note(f"{label}: it is empty")
+    elif not totals:
+        first_at = min(each.first_at for each in known)
+        text = f"{label}: nothing was heard from {format_moment(from_at)} to {format_moment(to_at)}"
+        _note(f"{text}; it goes from {format_moment(first_at)} to {format_moment(newest_at)}")
+    if table is not None:
+        _note(f"{out}: {plural(table.written, 'row')}")
+    if as_json:
+        body = {"from": round(from_at, 3), "to": round(to_at, 3), "streams": [total.to_dict() for total in totals]}
+        print(json.dumps(body, ensure_ascii=False, indent=2, allow_nan=False))
+    elif totals:
+        console = results_console(sys.stdout)
+        for line in history_lines(totals, from_at, to_at, console.width):
+            console.print(line, soft_wrap=True)
+    return 0
+
+
+def _note(text: str) -> None:
+    print(f"streamtag: {text}", file=sys.stderr)
+
+
+def _chosen(names: Sequence[str] | None, known: Sequence[str], kind: str) -> list[str] | None:
+    """Return the names as they are stored; None for all. Raises UsageError for one that the history has not."""
+    if not names:
+        return None
+    by_key = {name.casefold(): name for name in known}
+    for name in names:
+        if name not in known and name.casefold() not in by_key:
+            near = difflib.get_close_matches(name.casefold(), by_key, n=1)
+            hint = f" (did you mean {by_key[near[0]]!r}?)" if near else ""
+            raise UsageError(f"{name}: not a {kind} of this history{hint}")
+    return [name if name in known else by_key[name.casefold()] for name in names]

@@ -1,0 +1,64 @@
+"""What was heard between two times, as a table for every stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import tzinfo
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from streamtag.history.times import format_moment, on_one_day
+from streamtag.history.totals import ConceptTotal, StreamTotal
+from streamtag.terminal.widgets import DIM_STYLE, category_title
+from streamtag.text import format_length, plural, printable
+
+MAX_NAME = 24  # characters of a concept
+GAP = "  "
+OPTIONAL = ("times", "first", "last", "")  # columns in the order in which they make room; the last is the category
+
+
+def history_lines(
+    totals: Sequence[StreamTotal], from_at: float, to_at: float, width: int, zone: tzinfo | None = None
+) -> Iterator[Text]:
+    """Yield the range and a table per stream, columns that there is no room for are left out. zone: None: local."""
+    yield Text(f"{format_moment(from_at, zone)} to {format_moment(to_at, zone)}")
+    pattern = "%H:%M" if on_one_day(from_at, to_at, zone) else "%m-%d %H:%M"
+    for total in totals:
+        yield Text()
+        lost = f", {format_length(total.lost_s)} lost in {plural(total.gaps, 'gap')}" if total.gaps else ""
+        yield Text.assemble(
+            (printable(total.stream), "bold"), (f"  heard {format_length(total.heard_s)}{lost}", DIM_STYLE)
+        )
+        if total.concepts:
+            yield from _table(total.concepts, width, pattern, zone)
+        else:
+            yield Text("nothing was present")
+
+
+def _table(concepts: Sequence[ConceptTotal], width: int, pattern: str, zone: tzinfo | None) -> Iterator[Text]:
+    has_categories = any(concept.category for concept in concepts)
+    titles = [category_title(concept.category) if has_categories else "" for concept in concepts]
+    columns = {
+        "": [title if title != before else "" for before, title in zip(["", *titles], titles, strict=False)],
+        "concept": [concept.concept for concept in concepts],
+        "present": [format_length(concept.seconds) for concept in concepts],
+        "share": [f"{concept.share:.0%}" for concept in concepts],
+        "times": [str(concept.times) for concept in concepts],
+        "first": [format_moment(concept.first_at, zone, pattern) for concept in concepts],
+        "last": [format_moment(concept.last_at, zone, pattern) for concept in concepts],
+    }
+    widths = {name: max(map(cell_len, [name, *cells])) for name, cells in columns.items()}
+    widths["concept"] = min(widths["concept"], MAX_NAME)
+    for name in OPTIONAL:
+        if sum(widths.values()) + len(GAP) * (len(widths) - 1) > width or not widths[name]:
+            del widths[name]
+    for row in range(-1, len(concepts)):
+        line = Text(style=DIM_STYLE if row < 0 else "")
+        for name, cells in widths.items():
+            text = name if row < 0 else columns[name][row]
+            is_word = name in ("", "concept")
+            line.append(set_cell_size(text, cells) if is_word else text.rjust(cells), DIM_STYLE if not name else "")
+            line.append(GAP)
+        line.rstrip()
+        yield line

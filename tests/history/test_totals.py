@@ -1,0 +1,86 @@
+"""Totals of a range: cut at its ends, without what was lost, in the order of display."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from streamtag.history.reader import HistoryReader, Presence
+from streamtag.history.schema import open_for_writing
+from streamtag.history.totals import StreamTotal, summarize
+
+SESSION = "INSERT INTO session VALUES (?, ?, 1, '', ?, ?, ?, ?, 0, ?)"
+PRESENCE = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Return two sessions of `mic`, and a later one of `web` that was killed."""
+    path = tmp_path / "h.sqlite"
+    with closing(open_for_writing(path)) as connection:
+        connection.execute("INSERT INTO model VALUES (1, 'small', '', '[]', '[]')")
+        connection.executemany("INSERT INTO stream VALUES (?, ?)", [(1, "mic"), (2, "web")])
+        concepts = [(1, "calm", "mood"), (2, "drums", "instrument"), (3, "harp", "instrument")]
+        connection.executemany("INSERT INTO concept VALUES (?, ?, ?)", concepts)
+        sessions = [(1, 1, 1000, 1100, 0, 100, 1), (2, 1, 2000, 2300, 100, 400, 1), (3, 2, 2000, 2090, 0, 90, 0)]
+        connection.executemany(SESSION, sessions)
+        gap = "INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, 0, ?)"
+        connection.executemany(gap, [(1, 1050, 4.0), (2, 2100, 1.5), (2, 2200, 2.5)])
+        rows = [
+            (1, 1, 1000, 1060, 0.5),
+            (1, 2, 1010, 1020, 0.5),
+            (1, 3, 1010, 1040, 0.5),
+            (2, 2, 2000, 2050, 0.5),
+            (3, 3, 2010, None, 0.5),
+        ]
+        values = [(session, concept, on, off, 0, 0, mean, mean) for session, concept, on, off, mean in rows]
+        connection.executemany(f"{PRESENCE} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+    return path
+
+
+def _totals(path: Path, from_at: float, to_at: float) -> list[StreamTotal]:
+    with HistoryReader(path) as reader:
+        return summarize(reader, from_at, to_at)
+
+
+def test_the_whole(history: Path) -> None:
+    mic, web = _totals(history, 0, 5000)
+    assert (mic.stream, mic.first_at, mic.last_at) == ("mic", 1000, 2300)
+    assert (mic.heard_s, mic.lost_s, mic.gaps) == (100 + 300 - 8, 8.0, 3)
+    shown = [(total.concept, total.seconds, total.times, total.first_at, total.last_at) for total in mic.concepts]
+    assert shown == [("drums", 60, 2, 1010, 2050), ("harp", 30, 1, 1010, 1040), ("calm", 60, 1, 1000, 1060)]
+    assert mic.concepts[0].share == pytest.approx(60 / 392)
+    assert (web.heard_s, web.concepts[0].seconds, web.concepts[0].last_at) == (90, 80, 2090)
+
+
+def test_a_part_is_cut_at_both_ends(history: Path) -> None:
+    (mic,) = _totals(history, 1015, 1050)
+    assert (mic.first_at, mic.last_at, mic.heard_s, mic.gaps) == (1015, 1050, 35, 0)
+    assert {total.concept: total.seconds for total in mic.concepts} == {"drums": 5, "harp": 25, "calm": 35}
+    assert mic.concepts[-1].share == 1.0
+
+
+def test_nothing_was_heard_between_the_sessions(history: Path) -> None:
+    assert _totals(history, 1100, 2000) == []
+
+
+def test_consumers_get_every_presence_as_a_whole(history: Path) -> None:
+    found: list[Presence] = []
+    with HistoryReader(history) as reader:
+        summarize(reader, 1015, 1050, ["mic", "web"], ["calm", "harp"], [found.append])
+    assert [(each.concept, each.on_at, each.off_at) for each in found] == [("harp", 1010, 1040), ("calm", 1000, 1060)]
+
+
+def test_as_json_it_has_the_same_figures(history: Path) -> None:
+    (mic, _) = _totals(history, 0, 5000)
+    body = json.loads(json.dumps(mic.to_dict(), allow_nan=False))
+    assert {name: body[name] for name in ("stream", "first_at", "last_at", "heard_s", "lost_s", "gaps")} == {
+        "stream": "mic", "first_at": 1000.0, "last_at": 2300.0, "heard_s": 392.0, "lost_s": 8.0, "gaps": 3,
+    }  # fmt: skip
+    assert body["concepts"][1] == {
+        "concept": "harp", "category": "instrument", "seconds": 30.0, "share": 0.0765, "times": 1,
+        "first_at": 1010.0, "last_at": 1040.0,
+    }  # fmt: skip
