@@ -65,6 +65,16 @@ On the same port, by HTTP
   /                     the web page
   /health               starting, ready or degraded, and the room for streams
   /metrics              counts, for Prometheus
+  /api/history          with --history: what was heard between two times
+    from, to            Unix times; by default the last 24 hours, at most 31
+                        days
+    resolution          seconds of each bin; at most 1500 bins
+    stream              only this one; by default the 64 heard longest
+    JSON: from, to, now, resolution, first_at and last_at of the history, and
+    of each stream: heard, the percentage of each bin in which it ran; gaps,
+    the longest 100 as [time, lost_s]; gap_count, lost_s; concepts with their
+    seconds and present, the percentage of each bin. 503 with Retry-After
+    while two such requests are being answered, or the file cannot be read
   /streams/NAME/state   a stream's state; sent to
                         ws://OTHER/streams/NAME/state it continues there
   Pages of other origins are rejected unless --allow-origin names them.

@@ -20,12 +20,13 @@ from streamtag.protocol.queues import EncodedMessage
 from streamtag.server.auth import AccessControl, HttpError
 from streamtag.server.config import IngestConfig, Origin, ServerConfig
 from streamtag.server.connections import Connection, Handler
+from streamtag.server.history_route import HistoryRoute
 from streamtag.server.hub import MAX_STREAMS, Hub
 from streamtag.server.ingest_registry import IngestRegistry, OnMessage
 from streamtag.server.limiter import ConnectionLimiter
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import RequestTarget, SubscribeQuery
-from streamtag.server.routes import HttpRoutes, refuse
+from streamtag.server.routes import HISTORY_PATH, METHODS, HttpRoutes, refuse
 from streamtag.server.subscriber import Subscriber
 from streamtag.text import join_address
 
@@ -54,9 +55,9 @@ class WebSocketApp:
         self.ingest: IngestRegistry | None = None
         if ingest is not None:
             self.ingest = IngestRegistry(ingest, config, self.hub, self._limiter, self.metrics, on_message)
-        self._routes = HttpRoutes(
-            self.hub, self.metrics, self._access, None if self.ingest is None else self.ingest.stats
-        )
+        stats = None if self.ingest is None else self.ingest.stats
+        self._history = None if config.history is None else HistoryRoute(config.history)
+        self._routes = HttpRoutes(self.hub, self.metrics, self._access, stats, self._history is not None)
         self._log = logging.getLogger("streamtag.server")
         self._log.addHandler(logging.NullHandler())  # what goes wrong with one connection is not for the terminal
         self._server: asyncio.Server | None = None
@@ -93,6 +94,8 @@ class WebSocketApp:
 
     async def close(self) -> None:
         """Send subscribers what waits for them, but not for long, then close every connection with code 1001."""
+        if self._history is not None:
+            self._history.close()
         if self._server is not None:
             self._server.close()
             await self._limiter.close(DRAIN_TIMEOUT_S, self._config.close_timeout_s)
@@ -130,20 +133,29 @@ class WebSocketApp:
 
     def _answer(self, connection: Connection, request: Request, target: RequestTarget, own: Origin) -> None:
         """Answer a plain HTTP request. Raises HttpError and SpecError."""
-        if self.ingest is None or request.method != "GET" or not (target.is_ingest or target.is_state):
+        answer: Awaitable[Response]
+        if self._history is not None and target.path == HISTORY_PATH and request.method in METHODS:
+            self._access.check_origin(request.headers, own)
+            self._access.check_token(request.headers, target)
+            answer = self._history.answer(target)
+        elif self.ingest is not None and request.method == "GET" and (target.is_ingest or target.is_state):
+            self._access.check_origin(request.headers, own)
+            self._access.check_ingest_token(request.headers, target)
+            answer = self.ingest.answer(connection.address, target)
+        else:
             connection.respond(self._routes.answer(request, target, own))
             return
-        self._access.check_origin(request.headers, own)
-        self._access.check_ingest_token(request.headers, target)
-        task = asyncio.create_task(self._answer_later(connection, self.ingest.answer(connection.address, target)))
+        task = asyncio.create_task(self._answer_later(connection, request, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer_later(self, connection: Connection, answer: Awaitable[Response]) -> None:
+    async def _answer_later(self, connection: Connection, request: Request, answer: Awaitable[Response]) -> None:
         try:
             response = await answer
         except (HttpError, SpecError) as error:
             response = self._refuse(error)
+        if request.method == "HEAD":
+            response.body = b""
         connection.respond(response)
 
     def _refuse(self, error: HttpError | SpecError) -> Response:

@@ -56,6 +56,7 @@ class ServerConfig:
     max_message_bytes: the size of what a subscriber may send, which should be nothing. open_timeout_s: until a request
     is complete and, where it is for a page, answered. close_timeout_s: how long the other side may take to close.
     ping_timeout_s: without any sign of life; generous, since what a slow reader has not read precedes the ping.
+    history: the file of --history, which may come later, for the page's Day view; None: there is none.
     """
 
     host: str = LOOPBACK
@@ -72,6 +73,7 @@ class ServerConfig:
     close_timeout_s: float = 2.0
     ping_interval_s: float = 20.0
     ping_timeout_s: float = 60.0
+    history: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.host or any(c.isspace() or c in "/[]@" for c in self.host):

@@ -29,6 +29,7 @@ CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
 }
+HISTORY_PATH = "/api/history"
 TEXT = "text/plain; charset=utf-8"
 METHODS = ("GET", "HEAD")
 Fields = Sequence[tuple[str, str]]
@@ -60,12 +61,17 @@ class HttpRoutes:
         metrics: Metrics,
         access: AccessControl,
         stats: Callable[[], SchedulerStats | None] | None = None,
+        has_history: bool = False,
     ) -> None:
-        """stats: of the scheduler, None while there is none; omitted for a server that accepts no audio."""
+        """stats: of the scheduler, None while there is none; omitted for a server that accepts no audio.
+
+        has_history: /api/history is answered, elsewhere.
+        """
         self._hub = hub
         self._metrics = metrics
         self._access = access
         self._stats = stats
+        self._has_history = has_history
         self._files = _static_files()
 
     def answer(self, request: Request, target: RequestTarget, own: Origin) -> Response:
@@ -82,7 +88,9 @@ class HttpRoutes:
             self._access.check_token(request.headers, target)
             response = respond(HTTPStatus.OK, self._metrics.page(), self._metrics.content_type)
         else:
-            raise HttpError(HTTPStatus.NOT_FOUND, "path", "there are /, /streams/NAME, /health and /metrics")
+            history = f"{HISTORY_PATH}, " if self._has_history else ""
+            text = f"there are /, /streams/NAME, {history}/health and /metrics"
+            raise HttpError(HTTPStatus.NOT_FOUND, "path", text)
         if request.method == "HEAD":
             response.body = b""  # its Content-Length is that of the response to GET
         return response
@@ -102,6 +110,8 @@ class HttpRoutes:
             "model": self._hub.hello.model,
             "subscribers": len(self._hub),
         }
+        if self._has_history:
+            health["history"] = True
         return health | self._ingest_health() | ({"streams": streams} if is_authorized else {})
 
     def _ingest_health(self) -> dict[str, Any]:
