@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.concepts.table import concepts_of, human_columns
+from trainer.concepts.table import concepts_of, grouped, human_columns, members
 from trainer.data.manifest import Array
 from trainer.evaluate import bootstrap, metrics
 from trainer.evaluate.figures import number, numbers
 from trainer.evaluate.predictions import Predictions
 from trainer.human.tracks import TrackFolder
-from trainer.human.vocabulary import grouped, members
 
 SECONDS = (1.0, 3.0, 10.0)
 LEVEL = 0.90

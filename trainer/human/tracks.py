@@ -5,7 +5,7 @@
                      then for each human tag how many of these clips carry it
     audio/           TRACK_ID.opus (or .mp3 .wav .flac .ogg .m4a), an excerpt of any length
 
-A human tag stands for one or several tags of a model: see `human.vocabulary`. Annotators do not check every tag for
+A human tag stands for one or several tags of a model: see `concepts.table`. Annotators do not check every tag for
 every clip, so that a missing tag is weak evidence of absence, stronger with many clips.
 """
 

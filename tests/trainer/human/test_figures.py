@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from trainer.concepts.table import grouped
 from trainer.human.figures import SECONDS, TrackScores, evaluate
 from trainer.human.tracks import Track, TrackFolder
-from trainer.human.vocabulary import grouped
 
 TAGS = ("rock", "no vocals", "no vocal", "no voice", "new age", "beats")
 HUMAN = ("rock", "no_singer", "new_age", "beat", "jazz")
