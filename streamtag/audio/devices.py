@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,6 +121,63 @@ class PortAudio:
             self._library._initialize()
         except self._library.PortAudioError as error:
             raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
+
+
+class SharedSoundSystem:
+    """A sound system for several microphones at a time, each with threads of its own.
+
+    Devices are looked for again only while none is open: one that comes back beside others is found where it was.
+    Every method raises SourceError if there is no sound system.
+    """
+
+    def __init__(self, create: Callable[[], SoundSystem]) -> None:
+        """create: called when it is first used."""
+        self._create = create
+        self._system: SoundSystem | None = None
+        self._lock = Lock()  # PortAudio opens and closes one stream at a time
+        self._open: set[OpenInput] = set()
+
+    def inputs(self) -> list[InputDevice]:
+        with self._lock:
+            return self._library().inputs()
+
+    def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
+        with self._lock:
+            stream = self._library().open(device, channels, frames, callback)
+            self._open.add(stream)
+        return _SharedInput(stream, self._close)
+
+    def refresh(self) -> None:
+        with self._lock:
+            if not self._open:
+                self._library().refresh()
+
+    def _library(self) -> SoundSystem:
+        if self._system is None:
+            self._system = self._create()
+        return self._system
+
+    def _close(self, stream: OpenInput) -> None:
+        with self._lock:
+            self._open.discard(stream)
+            stream.close()
+
+
+@dataclass(frozen=True)
+class _SharedInput:
+    stream: OpenInput
+    on_close: Callable[[OpenInput], None]
+
+    @property
+    def latency_s(self) -> float:
+        return self.stream.latency_s
+
+    @property
+    def is_active(self) -> bool:
+        return self.stream.is_active
+
+    def close(self) -> None:
+        self.on_close(self.stream)
 
 
 def _is_monitor(name: str) -> bool:

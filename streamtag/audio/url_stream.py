@@ -24,16 +24,26 @@ MAX_MISSING_S = 1.0  # so close to the length that was announced, a sound is com
 
 
 class UrlStream(ReconnectingSource[PrefetchReader]):
-    """An AudioSource. An address that breaks off or ends is opened again, for ever, once it has worked.
+    """An AudioSource. An address that breaks off or ends is opened again, for ever, once it has worked: always, if it
+    is persistent.
 
     It ends where standard input does, and where an address does that announced its length and kept to it.
     """
 
-    def __init__(self, where: str, tap: AudioTap | None = None, first_delay_s: float = FIRST_DELAY_S) -> None:
+    def __init__(
+        self,
+        where: str,
+        tap: AudioTap | None = None,
+        first_delay_s: float = FIRST_DELAY_S,
+        *,
+        is_persistent: bool = False,
+    ) -> None:
         """where: a URL, or "-". tap: gets mono at 16 kHz. first_delay_s: before it is opened again.
 
-        Raises SourceError if `where` is neither; `read` raises it if it cannot be opened the first time.
+        Raises SourceError if `where` is neither; `read` raises it if it cannot be opened the first time and is not
+        persistent.
         """
+        self._is_persistent = is_persistent
         self._address = Address.of(where, allow_live=True)
         if self._address.kind == "file":
             raise SourceError(f"{self._address.label}: not an address: `streamtag file` reads files")
@@ -52,7 +62,7 @@ class UrlStream(ReconnectingSource[PrefetchReader]):
         try:
             samples = connection.read(round(MAX_CHUNK_S * SAMPLE_RATE), timeout_s)
         except SourceError as error:
-            if self._newest is None or self._address.kind == "pipe":
+            if self._address.kind == "pipe" or (self._newest is None and not self._is_persistent):
                 self._has_ended = True
                 raise
             return self._leave(connection, str(error))

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
-from streamtag.cli.program import Section, UsageError, command_line
+from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
-from streamtag.errors import SourceError
 from streamtag.text import plural
 
 if TYPE_CHECKING:
-    from streamtag.audio.source import AudioSource
     from streamtag.server.config import ServerConfig
 
 EPILOG = f"""\b
@@ -27,10 +25,12 @@ Examples:
   streamtag listen --input "USB" --serve 8765        # http://127.0.0.1:8765/
   streamtag listen --system
   streamtag listen --from https://example.org/radio.mp3 --json --top 5
+  streamtag listen --from https://example.org/radio.mp3 \\
+    --from jazz=https://example.org/2.aac --input "USB" --serve 8765
   arecord -f S16_LE -r 48000 |
     streamtag listen --from - --rate 48000 --format s16le
 
-Keys: q quits, r resets the network's context, space freezes the view.
+Keys: q quits; with one source, r resets the network's context, space freezes the view.
 
 {EXIT_CODES}
 """
@@ -46,11 +46,11 @@ class SampleFormat(StrEnum):
 @options.with_serve
 def listen(
     input: Annotated[
-        str | None,
+        list[str] | None,
         option(
             "--input",
             "NAME|INDEX",
-            "Sound input: its index or part of its name; `streamtag devices` lists them.",
+            "Sound input: its index or part of its name; `streamtag devices` lists them. May be repeated.",
             section=Section.input,
         ),
     ] = None,
@@ -74,11 +74,12 @@ def listen(
         ),
     ] = False,
     source: Annotated[
-        str | None,
+        list[str] | None,
         option(
             "--from",
-            "URL|-",
-            "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin.",
+            "[NAME=]URL|-",
+            "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin. May be repeated, and"
+            " --input be added: each is a stream of its own, called NAME.",
             section=Section.input,
         ),
     ] = None,
@@ -96,7 +97,7 @@ def listen(
         int | None, option("--channels", "N", "Of raw PCM; 1 by default.", min=1, max=64, section=Section.input)
     ] = None,
     name: Annotated[
-        str | None, option("--name", "NAME", "Name of the stream in messages.", section=Section.input)
+        str | None, option("--name", "NAME", "Name of the only stream in messages.", section=Section.input)
     ] = None,
     json: options.JsonLines = False,
     top: options.TopLive = None,
@@ -136,27 +137,27 @@ def listen(
     gets one line of text per second, or messages with --json. --tags all shows the tags themselves.
     `streamtag devices` lists the inputs.
     """
-    if source is not None and (input is not None or channel is not None or system):
-        raise UsageError("--from replaces the microphone: leave out --input, --channel and --system")
-    if source != "-" and (rate, format, channels) != (None, None, None):
-        raise UsageError("--rate, --format and --channels describe raw PCM on standard input: add --from -")
-    if source == "-" and (rate is None) != (format is None):
-        raise UsageError("raw PCM needs both --rate and --format; without them any audio container is read")
-    if source == "-" and channels is not None and rate is None:
-        raise UsageError("--channels goes with --rate and --format")
-
-    if source is not None:
-        check_live_address(source)
-
     from streamtag.audio.pcm import PcmFormat
+    from streamtag.cli.live_inputs import live_inputs
     from streamtag.sinks.osc import OscSink, OscTarget
 
     pcm = None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1)
+    inputs = live_inputs(source or [], input or [], channel, system, pcm, name)
+    if (rate, format, channels) != (None, None, None) and not any(each.where == "-" for each in inputs):
+        raise UsageError("--rate, --format and --channels describe raw PCM on standard input: add --from -")
+    if (rate is None) != (format is None):
+        raise UsageError("raw PCM needs both --rate and --format; without them any audio container is read")
+    if channels is not None and rate is None:
+        raise UsageError("--channels goes with --rate and --format")
+    if len(inputs) > 1 and save_audio is not None:
+        raise UsageError("--save-audio writes the audio of one source")
+    if len(inputs) > 1 and osc is not None:
+        raise UsageError("--osc sends the tags of one source: its addresses do not name the stream")
     target = None if osc is None else OscTarget.parse(osc)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.cli.live_outputs import Outputs
-        from streamtag.cli.live_runner import Limits, first_event, run_stream, warm_up
+        from streamtag.cli.live_runner import Limits, run_stream, warm_up
         from streamtag.sinks.atomic_file import check_targets
 
         limits = Limits(seconds, reset_on_silence)
@@ -164,10 +165,6 @@ def listen(
 
         import torch  # after these checks, which need no slow import
 
-        from streamtag.audio.loopback import OutputMonitors
-        from streamtag.audio.microphone import Microphone
-        from streamtag.audio.pcm_pipe import PcmPipe
-        from streamtag.audio.url_stream import UrlStream
         from streamtag.sinks.base import CallbackSink
         from streamtag.sinks.jsonl import MessageRecorder, write_line
         from streamtag.sinks.wav import WavFile
@@ -178,49 +175,39 @@ def listen(
         with ExitStack() as resources:
             resources.enter_context(guard)
             warm_up(tagger)
-            tap = None if save_audio is None else resources.enter_context(WavFile(save_audio)).write
-            audio: AudioSource = (
-                Microphone(input, channel, name="system", tap=tap, system=OutputMonitors())
-                if system
-                else Microphone(input, channel, tap=tap)
-                if source is None
-                else UrlStream(source, tap=tap)
-                if pcm is None
-                else PcmPipe(pcm, tap=tap)
-            )
-            resources.callback(audio.close)
-            reporter.detail(f"source {audio.description}")
+            audio = stations = None
+            names: list[str] = []
+            if len(inputs) == 1:
+                tap = None if save_audio is None else resources.enter_context(WavFile(save_audio)).write
+                audio = inputs[0].open(tap)
+                resources.callback(audio.close)
+                reporter.detail(f"source {audio.description}")
             outputs = Outputs(reporter)
-            status: list[Callable[[], str]] = [lambda: greeting.model, lambda: tagger.device]
+            status: list[Callable[[], str]] = (
+                [lambda: greeting.model, lambda: tagger.device] if audio is not None else []
+            )
             if server is not None:
                 served = start_server(server, greeting, reporter, resources)
                 outputs.sinks.append(CallbackSink(served.publish))
                 status.append(lambda: f"{served.address} {plural(served.subscribers, 'subscriber')}")
-            outputs.open_view(audio, selection, status, json)
+            if audio is None:
+                from streamtag.cli.stations import Stations
+
+                stations = Stations(tagger, selection, inputs, limits)
+                names = stations.names
+                outputs.open_table(names, stations.snapshot, selection, status, json)
+            else:
+                outputs.open_view(audio, selection, status, json)
             if json:
                 write_line(sys.stdout, greeting)
-            outputs.sinks.append(resources.enter_context(outputs.open_stdout(selection, json)))
+            outputs.sinks.append(resources.enter_context(outputs.open_stdout(selection, json, names)))
             if target is not None:
                 outputs.sinks.append(resources.enter_context(OscSink(target, selection)))
             if record is not None:
                 outputs.sinks.append(resources.enter_context(MessageRecorder(record, greeting, outputs.report)))
-            first = first_event(audio, lambda: not guard.stop_requested)
-            if first is None:
-                if not guard.stop_requested:
-                    reporter.error(SourceError(f"{audio.name}: there was no sound"))
-                return
-            run_stream(tagger, selection, audio, first, name or audio.name, limits, outputs, guard)
+            if stations is not None:
+                stations.run(outputs, guard)
+            elif audio is not None:
+                run_stream(tagger, selection, audio, inputs[0].name or audio.name, limits, outputs, guard)
 
     return run_command(json, work, verbosity)
-
-
-def check_live_address(source: str) -> None:
-    """Raise UsageError for what cannot be the value of --from."""
-    from streamtag.audio.files import Address
-
-    try:
-        address = Address.of(source, allow_live=True)
-    except SourceError as error:
-        raise UsageError(f"--from {error}") from None
-    if address.kind == "file":
-        raise UsageError(f"--from {source}: a file, not an address", hint=command_line("streamtag", "file", source))

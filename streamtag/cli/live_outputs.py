@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -17,10 +17,11 @@ from streamtag.protocol.selection import Selection
 from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
-from streamtag.terminal.lines import PlainLines
+from streamtag.terminal.lines import NamedLines, PlainLines
 from streamtag.terminal.live_panel import LivePanel, StatusInfo
+from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
 from streamtag.terminal.stream_view import MeterSink
-from streamtag.terminal.summary import SummaryTable
+from streamtag.terminal.summary import SummaryTable, VerdictLines
 from streamtag.terminal.widgets import can_draw
 
 KEYS = "q quit   r reset   space freeze"
@@ -28,11 +29,15 @@ KEYS = "q quit   r reset   space freeze"
 
 @dataclass
 class Outputs:
-    """The sinks in the order of writing, and where notices go: to the view if there is one."""
+    """The sinks in the order of writing, and where notices go: to the view if there is one.
+
+    panel: of the only stream; table: of several.
+    """
 
     reporter: Reporter
     meter: Meter = field(default_factory=Meter)
     panel: LivePanel | None = None
+    table: StreamsTable | None = None
     sinks: list[Sink] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -40,22 +45,46 @@ class Outputs:
 
     def open_view(self, audio: AudioSource, selection: Selection, status: list[Callable[[], str]], json: bool) -> None:
         """Draw the live view on a terminal that nothing else is written to; without one say where the sound is from."""
-        console = Console(stderr=True, highlight=False)
-        if not can_draw(console) or not self.reporter.may_draw(json) or _stdout_is_a_pipe():
+        if (console := self._view_console(json)) is None:
             self.reporter.note(f"listening to {audio.description}")
             return
         info = StatusInfo(lambda: audio.description, lambda: tuple(text() for text in status), KEYS)
         self.panel = LivePanel(console, selection, info, self.meter)
         self.sinks.append(self.panel)
 
-    def open_stdout(self, selection: Selection, json: bool) -> BackgroundSink:
-        """Return what prints on standard output, from a thread of its own: its reader may be a paused pager."""
+    def open_table(
+        self,
+        names: Sequence[str],
+        streams: Callable[[], tuple[str, list[StreamRow]]],
+        selection: Selection,
+        status: list[Callable[[], str]],
+        json: bool,
+    ) -> None:
+        """Draw the table of several streams where `open_view` would draw that of one.
+
+        names: of the streams. streams: returns a summary, and the rows."""
+        if (console := self._view_console(json)) is None:
+            self.reporter.note(f"listening to {', '.join(names)}")
+            return
+
+        def snapshot() -> TableSnapshot:
+            summary, rows = streams()
+            return TableSnapshot(summary, "  ".join(text() for text in status), rows)
+
+        self.table = StreamsTable(console, snapshot, selection)
+        self.sinks.append(self.table)
+
+    def open_stdout(self, selection: Selection, json: bool, names: Sequence[str] = ()) -> BackgroundSink:
+        """Return what prints on standard output, from a thread of its own: its reader may be a paused pager.
+
+        names: of the streams, if there are several at a time."""
         if json:
             return BackgroundSink([JsonLines(sys.stdout, selection)])
-        summary = SummaryTable(sys.stdout, selection)
-        if self.panel is not None and sys.stdout.isatty():
+        summary = VerdictLines(sys.stdout, selection, names) if names else SummaryTable(sys.stdout, selection)
+        if (self.panel is not None or self.table is not None) and sys.stdout.isatty():
             return BackgroundSink([summary])
-        return BackgroundSink([PlainLines(sys.stdout, selection), summary])
+        lines = NamedLines if names else PlainLines
+        return BackgroundSink([lines(sys.stdout, selection), summary])
 
     def notify(self, notice: SourceNotice) -> None:
         if self.panel is None:
@@ -67,8 +96,23 @@ class Outputs:
         """Show a problem of an output, on the view while it is drawn."""
         if self.panel is not None and self.panel.is_shown:
             self.panel.notify(SourceNotice(text))
+        elif self.table is not None and self.table.is_shown:
+            self.table.note(text)
         else:
             self.reporter.note(text)
+
+    def fail(self, text: str) -> None:
+        """Show an error after which other streams continue."""
+        if self.table is not None and self.table.is_shown:
+            self.table.note(text)
+            self.reporter.has_failed = True
+        else:
+            self.reporter.fail(text)
+
+    def _view_console(self, json: bool) -> Console | None:
+        """Return the terminal for a view, if there is one that nothing else is written to."""
+        console = Console(stderr=True, highlight=False)
+        return console if can_draw(console) and self.reporter.may_draw(json) and not _stdout_is_a_pipe() else None
 
 
 def _stdout_is_a_pipe() -> bool:

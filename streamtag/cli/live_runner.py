@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
 from streamtag.cli.live_outputs import Outputs
 from streamtag.cli.runtime import SignalGuard
+from streamtag.errors import SourceError
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
 from streamtag.protocol.selection import Selection
@@ -36,6 +38,21 @@ class Limits:
     reset_on_silence_s: float | None = None
 
 
+class StreamInput(Protocol):
+    """Where the audio of a stream goes: a StreamPipeline, or one that passes it on."""
+
+    @property
+    def seconds(self) -> float: ...
+
+    def feed(self, samples: NDArray[np.float32], captured_at: float) -> None: ...
+
+    def insert_gap(self, samples: int) -> None: ...
+
+    def reset_context(self) -> None: ...
+
+    def report_error(self, text: str) -> None: ...
+
+
 class LiveRunner:
     """Runs one live stream. The thread that calls `run` is the only one that computes.
 
@@ -45,7 +62,7 @@ class LiveRunner:
     def __init__(
         self,
         source: AudioSource,
-        pipeline: StreamPipeline,
+        pipeline: StreamInput,
         meter: Meter,
         limits: Limits,
         notify: Callable[[SourceNotice], None],
@@ -131,15 +148,22 @@ def run_stream(
     tagger: Tagger,
     selection: Selection,
     audio: AudioSource,
-    first: CaptureEvent,
     name: str,
     limits: Limits,
     outputs: Outputs,
     guard: SignalGuard,
 ) -> None:
-    """Tag the stream until it ends, the user stops it or an output fails. Raises what the output raised."""
+    """Tag the stream until it ends, the user stops it or an output fails. Report it if there is no sound at all.
+
+    Raises what the output raised.
+    """
     from streamtag.inference.session import Session  # late: torch
 
+    first = first_event(audio, lambda: not guard.stop_requested)
+    if first is None:
+        if not guard.stop_requested:
+            outputs.reporter.error(SourceError(f"{audio.name}: there was no sound"))
+        return
     sinks, quit_requested = SinkGroup(outputs.sinks), Event()
     thresholds = selection.concept_thresholds
     pipeline = StreamPipeline(name, Session(tagger), sinks.publish, thresholds, MAX_LIVE_ROWS)

@@ -41,9 +41,13 @@ class Reporter:
         self._file = file
 
     def error(self, error: StreamtagError) -> None:
-        self.has_failed = True
-        self._print(str(error))
+        self.fail(str(error))
         self.publish(error)
+
+    def fail(self, text: str) -> None:
+        """Print an error that is published elsewhere."""
+        self.has_failed = True
+        self._print(text)
 
     def publish(self, error: StreamtagError) -> None:
         from streamtag.protocol.messages import Error

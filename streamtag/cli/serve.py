@@ -40,7 +40,6 @@ Producers connect to ws://HOST:PORT/ingest/NAME and send raw PCM:
 SLOTS_PER_CORE, GPU_SLOTS = 1024, 16384  # 80 kB each, allocated when used; more than one has time for
 GPU_BATCH = 512  # streams in one step
 POLL_INTERVAL_S = 0.1  # between two checks for signals
-MAX_QUEUED_PER_STREAM = 64  # messages that wait to be written; the end of a stream can switch off every tag
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def serve(
         import torch  # after this check, which needs no slow import
         from rich.console import Console
 
-        from streamtag.cli.serve_output import open_table, write_queued
+        from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, open_table, write_queued
         from streamtag.inference.batch import SessionPool
         from streamtag.model.model_file import fingerprint
         from streamtag.scheduler.config import SchedulerConfig

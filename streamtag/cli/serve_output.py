@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streamtag.protocol.messages import End, Error, Gap
+from streamtag.protocol.messages import End, Error, Gap, Message
 from streamtag.protocol.selection import Selection
-from streamtag.scheduler.scheduler import Scheduler
-from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import SinkGroup
 from streamtag.terminal.console_queue import ConsoleQueue
-from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
+from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
 from streamtag.text import format_length, format_time, plural
+
+if TYPE_CHECKING:
+    from streamtag.scheduler.scheduler import Scheduler
+    from streamtag.scheduler.stats import SchedulerStats, StreamStats
+    from streamtag.server.thread import ServerThread
+
+MAX_QUEUED_PER_STREAM = 64  # messages that wait to be written; the end of a stream can switch off every tag
 
 
 def open_table(console: Console, server: ServerThread, scheduler: Scheduler, selection: Selection) -> StreamsTable:
     """Return a table of the streams, to be entered."""
 
-    def snapshot() -> ServerSnapshot:
-        stats, streams = scheduler.stats, scheduler.streams
-        return ServerSnapshot(streams, stats.capacity, server.subscribers, stats.utilization, stats.is_degraded)
+    def snapshot() -> TableSnapshot:
+        return table_snapshot(server.address, scheduler.stats, scheduler.streams, server.subscribers)
 
-    return StreamsTable(console, server.address, snapshot, selection)
+    return StreamsTable(console, snapshot, selection)
+
+
+def table_snapshot(
+    address: str, stats: SchedulerStats, streams: Sequence[StreamStats], subscribers: int
+) -> TableSnapshot:
+    """Return what the table shows of a server at this address."""
+    title = f"{address}  {len(streams)} of {plural(stats.capacity, 'stream')}"
+    load = f"{plural(subscribers, 'subscriber')}  {stats.utilization:.0%} busy"
+    warning = "behind: no new streams" if stats.is_degraded else ""
+    return TableSnapshot(title, load, [_row(stream) for stream in streams], warning)
+
+
+def _row(stream: StreamStats) -> StreamRow:
+    """Return what the table shows of a producer's stream."""
+    if stream.is_disconnected:
+        return StreamRow(stream.name, stream.seconds, None, "away", "yellow")
+    if stream.shed_s:
+        return StreamRow(stream.name, stream.seconds, stream.lag_s, f"{stream.shed_s:.1f} s lost", "red")
+    return StreamRow(stream.name, stream.seconds, stream.lag_s, "" if stream.is_live else "file")
 
 
 def write_queued(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], None], timeout_s: float) -> None:
@@ -33,10 +57,17 @@ def write_queued(queue: ConsoleQueue, sinks: SinkGroup, note: Callable[[str], No
         note(notice)
     for message in messages:
         sinks.publish(message)
-        if isinstance(message, End):
-            frames = plural(message.frames, "frame")
-            note(f"{message.stream}: ended after {format_length(message.seconds)}, {frames}")
-        elif isinstance(message, Gap):
-            note(f"{message.stream}: {message.lost_s:.2f} s of audio lost at {format_time(message.start)}")
-        elif isinstance(message, Error) and message.stream is not None:
-            note(f"{message.stream}: {message.message}")
+        if (text := notice_of(message)) is not None:
+            note(text)
+
+
+def notice_of(message: Message) -> str | None:
+    """Return a line about the end, a gap or an error of a stream; None for other messages."""
+    if isinstance(message, End):
+        frames = plural(message.frames, "frame")
+        return f"{message.stream}: ended after {format_length(message.seconds)}, {frames}"
+    if isinstance(message, Gap):
+        return f"{message.stream}: {message.lost_s:.2f} s of audio lost at {format_time(message.start)}"
+    if isinstance(message, Error) and message.stream is not None:
+        return f"{message.stream}: {message.message}"
+    return None

@@ -8,7 +8,7 @@ from threading import Lock
 
 from streamtag.audio.pcm import PcmDecoder, PcmFormat
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.pcm_queue import FormatChange, MissingAudio, PcmBlock, PcmQueue, QueueItem
+from streamtag.scheduler.pcm_queue import ContextReset, FormatChange, MissingAudio, PcmBlock, PcmQueue, QueueItem
 
 MAX_BYTES = 8 << 20  # that may wait of one stream, however short its audio is then: 0.7 s of the largest format
 MAX_MESSAGE_BYTES = 1 << 20  # that arrive at once over a socket
@@ -93,8 +93,10 @@ class IngestBuffer:
         """Audio that waits, in seconds."""
         return self._queue.samples / self._format.rate
 
-    def push(self, data: bytes, now: float) -> bool:
-        """Append bytes and return True, or False if the producer should pause until there is room."""
+    def push(self, data: bytes, now: float, recorded: float | None = None) -> bool:
+        """Append bytes and return True, or False if the producer should pause until there is room.
+
+        recorded: when the last of them was recorded; None: now."""
         with self._lock:
             if self._input_ended or self.state is RunState.ENDED:
                 return True
@@ -102,13 +104,32 @@ class IngestBuffer:
                 self._queue.drop_oldest(self._max_bytes)
             elif self._queue.bytes >= self._max_bytes and self._is_overdue(now):
                 self._queue.drop_oldest(round(self._max_bytes * self._config.shed_after_s / self._config.buffer_s))
-            self._append(data, now)
+            self._append(data, now, now if recorded is None else recorded)
             if self._queue.bytes >= self._max_bytes and not self._is_overdue(now):
                 self._is_paused = True
                 self._realtime.pause()
             has_room, became_ready = not self._is_paused, self._wake()
         self._notify(became_ready, now)
         return has_room
+
+    def skip(self, samples: int, now: float) -> None:
+        """Append a gap: this many samples, more than 0, never arrive."""
+        with self._lock:
+            self._position += samples
+            repeated = min(samples, self._overlap)
+            self._overlap -= repeated
+            if samples > repeated:
+                self._queue.append(MissingAudio(samples - repeated))
+            self._decoder = PcmDecoder(self._format)  # what was pending belongs to the gap
+            became_ready = self._wake()
+        self._notify(became_ready, now)
+
+    def reset_context(self, now: float) -> None:
+        """Append a reset of the network's context."""
+        with self._lock:
+            self._queue.append(ContextReset())
+            became_ready = self._wake()
+        self._notify(became_ready, now)
 
     def resume(self, format: PcmFormat, position: int | None, gone_s: float, now: float) -> None:
         """Continue the stream from another connection, which was missing for gone_s seconds.
@@ -191,7 +212,7 @@ class IngestBuffer:
 
     # --- with the lock held --------------------------------------------------------------------------------------
 
-    def _append(self, data: bytes, now: float) -> None:
+    def _append(self, data: bytes, now: float, recorded: float) -> None:
         size = self._format.sample_bytes
         whole = self._decoder.align(data)
         count = len(whole) // size
@@ -201,7 +222,7 @@ class IngestBuffer:
             self._overlap -= repeated
             count, whole = count - repeated, whole[repeated * size :]
         if count:
-            self._queue.append(PcmBlock(whole, count, self._format, now, now))
+            self._queue.append(PcmBlock(whole, count, self._format, now, recorded))
 
     def _wake(self) -> bool:
         if self.state is not RunState.IDLE:

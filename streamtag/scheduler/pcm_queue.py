@@ -40,7 +40,12 @@ class FormatChange:
         return round(position * self.new.rate / self.old.rate)
 
 
-QueueItem = PcmBlock | MissingAudio | FormatChange
+@dataclass(frozen=True, slots=True)
+class ContextReset:
+    """The network's recurrent state is reset before the audio that follows."""
+
+
+QueueItem = PcmBlock | MissingAudio | FormatChange | ContextReset
 
 
 class PcmQueue:
@@ -78,7 +83,7 @@ class PcmQueue:
             self.markers -= 1
             if isinstance(head, MissingAudio):
                 self.position += head.samples
-            else:
+            elif isinstance(head, FormatChange):
                 self.position = head.convert(self.position)
             return head
         parts, left = [], samples

@@ -35,10 +35,22 @@ class ProducerHandle:
         """The stream's `end` is published."""
         return self._stream.has_ended
 
-    def push(self, data: bytes) -> bool:
+    def push(self, data: bytes, recorded: float | None = None) -> bool:
         """Append bytes, cut anywhere. Return False if there is no room for more before on_writable is called; a
-        producer that pushes on nevertheless loses its oldest audio, which is reported as a gap."""
-        return self._is_closed or self._buffer.push(data, self._clock())
+        producer that pushes on nevertheless loses its oldest audio, which is reported as a gap.
+
+        recorded: when the last of them was recorded, by the scheduler's clock; None: now."""
+        return self._is_closed or self._buffer.push(data, self._clock(), recorded)
+
+    def skip(self, samples: int) -> None:
+        """Report that this many samples, more than 0, are missing here."""
+        if not self._is_closed:
+            self._buffer.skip(samples, self._clock())
+
+    def reset_context(self) -> None:
+        """Reset the network's recurrent state after what was pushed so far; the stream continues."""
+        if not self._is_closed:
+            self._buffer.reset_context(self._clock())
 
     def end(self) -> None:
         """End the audio. What waits is processed, then `end` is published and on_writable called."""

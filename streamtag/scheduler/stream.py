@@ -15,7 +15,7 @@ from streamtag.protocol.messages import Gap, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.ingest_buffer import IngestBuffer, RunState
 from streamtag.scheduler.ingest_resampler import IngestResampler
-from streamtag.scheduler.pcm_queue import MissingAudio, PcmBlock, QueueItem
+from streamtag.scheduler.pcm_queue import ContextReset, FormatChange, PcmBlock, QueueItem
 from streamtag.scheduler.stats import StreamStats
 from streamtag.spec import ScatteringSpec
 
@@ -187,7 +187,9 @@ class ScheduledStream:
             session.feed(self.resampler.feed(bytes(item.data)))
             self._start_time = item.recorded - self.resampler.end_s
             arrival = item.arrival
-        elif not isinstance(item, MissingAudio):
+        elif isinstance(item, ContextReset):
+            session.reset_context()
+        elif isinstance(item, FormatChange):
             session.feed(self.resampler.change_format(item.new))
         elif item.was_dropped:
             self.shed_s += self._skip(item.samples, messages)

@@ -1,11 +1,11 @@
-"""The table of a server's streams on a terminal: their lengths, lags and the concepts that are present."""
+"""The table of many streams on a terminal: their lengths, lags and states, and the concepts that are present."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -17,44 +17,32 @@ from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.present_now import PresentNow
-from streamtag.text import format_time, plural
+from streamtag.text import format_time
 
 REDRAW_INTERVAL_S = 0.5
 OTHER_LINES = 5  # lines of the terminal that are not for streams
 MAX_TAGS = 4  # of a stream, without --top
 
 
-class StreamRow(Protocol):
-    """What the table shows of a stream: `streamtag.scheduler.stats.StreamStats`."""
+@dataclass(frozen=True)
+class StreamRow:
+    """What the table shows of a stream. lag_s: None while nothing comes. style: of the state."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-    @property
-    def lag_s(self) -> float: ...
-
-    @property
-    def shed_s(self) -> float: ...
-
-    @property
-    def is_live(self) -> bool: ...
-
-    @property
-    def is_disconnected(self) -> bool: ...
+    name: str
+    seconds: float
+    lag_s: float | None
+    state: str = ""
+    style: str = "dim"
 
 
 @dataclass(frozen=True)
-class ServerSnapshot:
-    """The state of a server when the table is drawn. utilization: 0 to 1."""
+class TableSnapshot:
+    """What is shown when the table is drawn. title, load, warning: above the rows."""
 
-    streams: Sequence[StreamRow]
-    capacity: int
-    subscribers: int
-    utilization: float
-    is_degraded: bool
+    title: str
+    load: str
+    rows: Sequence[StreamRow]
+    warning: str = ""
 
 
 class StreamsTable:
@@ -66,14 +54,11 @@ class StreamsTable:
     def __init__(
         self,
         console: Console,
-        address: str,
-        snapshot: Callable[[], ServerSnapshot],
+        snapshot: Callable[[], TableSnapshot],
         selection: Selection,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """address: of the server."""
         self._console = console
-        self._address = address
         self._snapshot = snapshot
         self._selection = selection
         self._clock = clock
@@ -84,10 +69,20 @@ class StreamsTable:
         )
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self.show()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.hide()
+
+    @property
+    def is_shown(self) -> bool:
+        return self._live.is_started
+
+    def show(self) -> None:
+        self._live.start()
+
+    def hide(self) -> None:
         """Erase the table; the lines stay."""
         self._live.stop()
 
@@ -120,29 +115,24 @@ class StreamsTable:
 
     def render(self) -> RenderableType:
         """Return the table as it is now."""
-        server = self._snapshot()
-        shown = server.streams[: max(1, self._console.height - OTHER_LINES)]
+        snapshot = self._snapshot()
+        shown = snapshot.rows[: max(1, self._console.height - OTHER_LINES)]
         table = Table(box=None, pad_edge=False, expand=True, show_header=bool(shown), header_style="dim")
         table.add_column("stream", max_width=min(28, self._console.width // 4), no_wrap=True, overflow="ellipsis")
         table.add_column("heard", justify="right", no_wrap=True)
         table.add_column("lag", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
         table.add_column(f"{self._selection.kind}s present", no_wrap=True, overflow="ellipsis", ratio=1)
-        for stream in shown:
-            lag = "" if stream.is_disconnected else f"{1000 * stream.lag_s:.0f} ms"
-            length = format_time(stream.seconds)
-            table.add_row(Text(stream.name), length, lag, _state(stream), self._present(stream.name))
-        more = len(server.streams) - len(shown)
+        for row in shown:
+            state, lag, present = Text(row.state, style=row.style), "", Text("")
+            if row.lag_s is not None:
+                lag, present = f"{1000 * row.lag_s:.0f} ms", self._present(row.name)
+            table.add_row(Text(row.name), format_time(row.seconds), lag, state, present)
+        more = len(snapshot.rows) - len(shown)
         below = [Text(f"and {more} more", style="dim")] if more else []
-        return Group(self._title(server), *([table] if shown else []), *below)
-
-    def _title(self, server: ServerSnapshot) -> Text:
-        streams = f"{len(server.streams)} of {plural(server.capacity, 'stream')}"
-        text = Text(f"{self._address}  {streams}", style="bold")
-        text.append(f"  {plural(server.subscribers, 'subscriber')}  {server.utilization:.0%} busy", style="not bold")
-        if server.is_degraded:
-            text.append("  behind: no new streams", style="bold red")
-        return text
+        title = Text.assemble((snapshot.title, "bold"), f"  {snapshot.load}" if snapshot.load else "")
+        title.append(f"  {snapshot.warning}" if snapshot.warning else "", style="bold red")
+        return Group(title, *([table] if shown else []), *below)
 
     def _present(self, name: str) -> Text:
         """Return what is present now, strongest first."""
@@ -160,11 +150,3 @@ class _Newest:
     def __init__(self, selection: Selection) -> None:
         self.probs = np.zeros(len(selection.labels))
         self.present = PresentNow(selection)
-
-
-def _state(stream: StreamRow) -> Text:
-    if stream.is_disconnected:
-        return Text("away", style="yellow")
-    if stream.shed_s:
-        return Text(f"{stream.shed_s:.1f} s lost", style="red")
-    return Text("" if stream.is_live else "file", style="dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from math import ceil
 from typing import TextIO
 
@@ -68,6 +69,29 @@ class SummaryTable:
 
     def close(self) -> None:
         pass
+
+
+class VerdictLines:
+    """A sink that prints, when it is closed, a line with the verdict of each of several streams that was heard."""
+
+    def __init__(self, file: TextIO, selection: Selection, names: Sequence[str]) -> None:
+        """names: of the streams, in the order of the lines."""
+        self._console = results_console(file)
+        self._selection = selection
+        self._names = names
+        self._ended: dict[str, End] = {}
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
+        pass
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, End) and message.frames:
+            self._ended[message.stream] = message
+
+    def close(self) -> None:
+        for end in (self._ended[name] for name in self._names if name in self._ended):
+            verdict = end_verdict(end, self._selection)
+            self._console.print(verdict_line(end.stream, end.seconds, verdict), soft_wrap=True)
 
 
 def make_rows(

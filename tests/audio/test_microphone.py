@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.audio.devices import Callback, InputDevice, OpenInput
+from streamtag.audio.devices import Callback, InputDevice, OpenInput, SharedSoundSystem
 from streamtag.audio.microphone import Microphone, MicrophoneLimits
 from streamtag.audio.source import AudioChunk, AudioGap, SourceNotice
 from streamtag.errors import SourceError, SpecError
@@ -265,3 +265,20 @@ def test_the_tap_gets_zeros_for_a_gap_up_to_a_limit(system: FakeSystem) -> None:
     assert len(tapped) == round((0.2 + 0.25 + 0.2) * RATE)
     assert not tapped[round(0.2 * RATE) : round(0.45 * RATE)].any()
     assert tapped[: round(0.2 * RATE)].any()
+
+
+def test_microphones_that_share_a_sound_system_leave_each_other_alone() -> None:
+    """Devices are looked for again only when no other one is open."""
+    system = FakeSystem(InputDevice(0, "USB", "ALSA", RATE, 1, True), InputDevice(1, "Line", "ALSA", RATE, 1, False))
+    shared = SharedSoundSystem(lambda: system)
+    with Microphone("USB", system=shared, limits=QUICK) as usb, Microphone("Line", system=shared, limits=QUICK) as line:
+        first = system.streams[0]
+        first.is_active = False
+        assert [notice.is_problem for notice in notices_of(read_until(usb, notices_of))] == [True]
+        read_until(usb, lambda _: len(system.streams) == 3)  # found where it was
+        assert (first.closed, system.refreshed) == (True, 0)
+        assert not system.streams[1].closed
+        line.close()
+        system.streams[2].is_active = False
+        read_until(usb, lambda _: len(system.streams) == 4)
+        assert system.refreshed == 1

@@ -118,6 +118,19 @@ def test_what_never_worked_is_an_error_at_once(where: str | None, reason: str, s
         assert stream.read(0) is None
 
 
+def test_what_never_worked_is_tried_again_if_it_is_persistent(station: Station) -> None:
+    station.is_off = True
+    with UrlStream(station.address, first_delay_s=0.02, is_persistent=True) as stream:
+        (notice,) = notices_of(read_until(stream, notices_of))
+        assert notice.is_problem
+        assert "server returned 5xx" in notice.text
+        assert read_until(stream, lambda _: station.connections >= 4) == []  # no second notice
+        station.is_off = False
+        events = read_until(stream, lambda events: len(samples_of(events)) > 16000)
+    assert notices_of(events) == [SourceNotice(f"{station.address}: connected again", is_problem=False)]
+    assert gaps_of(events) == []  # nothing was there that could be lost
+
+
 def test_an_rtsp_stream_plays_and_reconnects() -> None:
     with rtsp_server(seconds=1) as server, UrlStream(server.address, first_delay_s=0.02) as stream:
         events = read_until(stream, notices_of)

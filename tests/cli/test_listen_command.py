@@ -98,7 +98,7 @@ def check_one_line(code: int, expected: int, out: str, errors: str, words: str) 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--from", "-", "--input", "x"], 2, "leave out --input"),
+        (["--from", "-", "--channel", "2"], 2, "--channel goes with one sound input"),
         (["--rate", "16000"], 2, "add --from -"),
         (["--from", "-", "--rate", "16000"], 2, "both --rate and --format"),
         (["--from", "-", "--channels", "2"], 2, "--channels goes with"),

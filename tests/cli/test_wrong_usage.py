@@ -51,8 +51,8 @@ LIBRARY_WORDS = re.compile(
         ),
         ("listen --from file.mp3", " listen: --from file.mp3: a file, not an address", "streamtag file file.mp3"),
         (
-            "listen --from - --input USB",
-            " listen: --from replaces the microphone: leave out --input, --channel and --system",
+            "listen --from - --system",
+            " listen: --system is the only source: leave out --from, and all but one --input",
             HELP,
         ),
         ("listen --for 0", " listen: --for 0: must be a number of seconds above 0", HELP),

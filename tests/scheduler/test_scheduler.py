@@ -16,9 +16,10 @@ from streamtag.api import Tagger, load
 from streamtag.audio.pcm import PcmFormat
 from streamtag.inference.batch import SessionPool
 from streamtag.inference.events import EventDetector
+from streamtag.inference.session import Session
 from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork
 from streamtag.model.model_file import save_tagger
-from streamtag.protocol.messages import End, Event, Frame
+from streamtag.protocol.messages import End, Event, Frame, Gap
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.producer_handle import ProducerHandle
 from streamtag.scheduler.scheduler import Scheduler
@@ -289,3 +290,41 @@ def test_a_measurement_is_abandoned_when_the_scheduler_is_closed(tagger: Tagger)
     with Scheduler(pool, MessageLog(), SchedulerConfig(workers=2)):
         pass
     assert len(pool) == 0
+
+
+@pytest.mark.parametrize("lost", [3000, 20_000, 200_000])
+def test_a_producer_reports_gaps_and_resets_in_their_places(model: Path, lost: int) -> None:
+    """As a session would have them; the control without the reset differs."""
+    harness = Harness(model, echo=False)
+    sound = np.frombuffer(music(6.0, PLAIN), np.float32)
+    before, between, after = sound[:30_001], sound[30_001:60_000], sound[60_000:]
+    producer = harness.open("mic")
+    producer.push(before.tobytes() + b"\1")  # a byte of a sample that never came
+    producer.skip(lost)
+    producer.push(between.tobytes())
+    producer.reset_context()
+    producer.push(after.tobytes())
+    assert producer.position == len(sound) + lost
+    harness.end("mic", producer)
+    session, without_reset = Session(harness.tagger), Session(harness.tagger)
+    expected = session.feed(before) + session.insert_gap(lost) + session.feed(between)
+    session.reset_context()
+    expected += session.feed(after) + session.flush()
+    assert_equal_frames(harness.log.frames("mic"), expected)
+    assert harness.log.gaps("mic") == [Gap("mic", len(before) / 16000, lost / 16000)]
+    for part in (before, between, after):
+        if part is between:
+            without_reset.insert_gap(lost)
+        control = without_reset.feed(part)
+    with pytest.raises(AssertionError):
+        assert_equal_frames(harness.log.frames("mic")[-3:], (control + without_reset.flush())[-3:])
+
+
+def test_the_latency_counts_from_when_the_audio_was_recorded(model: Path) -> None:
+    harness = Harness(model)
+    for name, recorded in (("now", None), ("before", harness.clock.now - 0.75)):
+        producer = harness.open(name)
+        producer.push(bytes(4 * 16000), recorded)
+        harness.run_all()
+    latencies = [harness.log.frames(name)[0].latency_s for name in ("now", "before")]
+    assert latencies == pytest.approx([1.0, 1.75])

@@ -17,18 +17,19 @@ from rich.console import Console
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, SourceNotice
+from streamtag.cli.serve_output import table_snapshot
 from streamtag.inference.events import EventDetector
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.model.concepts import TAG_CATEGORIES
 from streamtag.protocol.messages import Concept, End, Event, Frame, Gap, Hello
 from streamtag.protocol.selection import Selection
-from streamtag.scheduler.stats import StreamStats
+from streamtag.scheduler.stats import SchedulerStats, StreamStats
 from streamtag.spec import ConceptSpec
 from streamtag.terminal.file_view import FileProgressView
 from streamtag.terminal.live_panel import LivePanel, StatusInfo, WatchPanel
 from streamtag.terminal.model_card import CardView
-from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
+from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
 from streamtag.terminal.stream_view import MeterSink
 from streamtag.terminal.summary import SummaryTable
 from tests.renderings import check_rendering
@@ -226,14 +227,34 @@ def test_the_table_of_a_server(width: int, height: int) -> None:
         StreamStats("hall", 3.0, 0.0, 0.0, 0.0, True, True),
     ]
     streams += [StreamStats(f"room {number}", 10.0 + number, 0.02, 0.0, 0.0, True, False) for number in range(60)]
-    snapshot = ServerSnapshot(streams, capacity=96, subscribers=3, utilization=0.37, is_degraded=False)
-    table = StreamsTable(screen.console, "http://127.0.0.1:8765/", lambda: snapshot, select(), screen.clock)
+    stats = SchedulerStats(64, 1, 96, False, False, 1.0, 0, 0.0, 0.002, 0.37)
+    snapshot = table_snapshot("http://127.0.0.1:8765/", stats, streams, 3)
+    table = StreamsTable(screen.console, lambda: snapshot, select(), screen.clock)
     for name, until in (("stage left", 50.0), ("evening_ride.mp3", 30.0), (streams[2].name, 10.0), ("room 1", 20.0)):
         for message in messages(name, until):
             table.write(message)
     text = screen.text(table)
     assert len(text.splitlines()) < height
     check("server", width, height, text)
+
+
+def test_the_table_of_stations(width: int, height: int) -> None:
+    screen = Screen(width, height)
+    rows = [
+        StreamRow("radio.mp3", SECONDS, 0.108),
+        StreamRow("jazz", 65.0, 0.061, "2 gaps, 12.4 s", "red"),
+        StreamRow("a station with a name that is far too long", 41.0, None, "retrying", "yellow"),
+        StreamRow("gone.aac", 0.0, None, "retrying", "yellow"),
+        StreamRow("USB", 0.0, None, "failed", "red"),
+        StreamRow("new.mp3", 0.0, None, "connecting"),
+        StreamRow("stdin", 30.2, None, "ended"),
+    ]
+    snapshot = TableSnapshot("7 streams, 2 connected", "http://127.0.0.1:8765/ 3 subscribers", rows)
+    table = StreamsTable(screen.console, lambda: snapshot, select(), screen.clock)
+    for name, until in (("radio.mp3", 50.0), ("jazz", 30.0), (rows[2].name, 10.0)):
+        for message in messages(name, until):
+            table.write(message)
+    check("stations", width, height, screen.text(table))
 
 
 def test_the_model_card(width: int, height: int) -> None:

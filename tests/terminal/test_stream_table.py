@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from streamtag.cli.serve_output import table_snapshot
 from streamtag.protocol.messages import Concept, End, Event, Frame
 from streamtag.protocol.selection import Selection
-from streamtag.scheduler.stats import StreamStats
-from streamtag.terminal.stream_table import ServerSnapshot, StreamsTable
+from streamtag.scheduler.stats import SchedulerStats, StreamStats
+from streamtag.terminal.stream_table import StreamsTable, TableSnapshot
 from tests.terminal.conftest import Screen
 
 MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
 TAGS = ("guitar", "harp", "drums", "slow")
 SELECTION = Selection.of(TAGS, (0.5,) * 4)
-SNAPSHOT = ServerSnapshot([MIC], capacity=40, subscribers=2, utilization=0.37, is_degraded=False)
+STATS = SchedulerStats(1, 0, 40, False, False, 1.0, 0, 0.0, 0.002, 0.37)
+
+
+def snapshot(*streams: StreamStats, is_degraded: bool = False) -> TableSnapshot:
+    return table_snapshot("http://h:1/", replace(STATS, is_degraded=is_degraded), streams, 2)
 
 
 class Shown:
     """A table on a pretended terminal. snapshot: what the table reads."""
 
     def __init__(self, height: int = 24, selection: Selection | None = None) -> None:
-        self.snapshot = SNAPSHOT
+        self.snapshot = snapshot(MIC)
         self.screen = Screen(90, height)
         console, clock = self.screen.console, self.screen.clock
-        self.table = StreamsTable(console, "http://h:1/", lambda: self.snapshot, selection or SELECTION, clock)
+        self.table = StreamsTable(console, lambda: self.snapshot, selection or SELECTION, clock)
 
     def text(self) -> str:
         return self.screen.text(self.table)
@@ -34,7 +39,7 @@ def test_each_stream_has_its_length_lag_state_and_the_tags_that_are_present() ->
     away = replace(MIC, name="hall [2]", is_disconnected=True)
     song = replace(MIC, name="song.mp3", is_live=False)
     late = replace(MIC, name="late", shed_s=2.25, lag_s=0.9)
-    shown.snapshot = replace(SNAPSHOT, streams=[MIC, away, song, late])
+    shown.snapshot = snapshot(MIC, away, song, late)
     shown.table.write(Frame("mic", 9, 2.0, 2.5, {"guitar": 0.2, "harp": 0.91, "drums": 0.4, "slow": 0.5}))
     lines = [" ".join(line.split()) for line in shown.text().splitlines()]
     assert lines[0] == "http://h:1/ 4 of 40 streams 2 subscribers 37% busy"
@@ -62,7 +67,7 @@ def test_concepts_are_shown_unless_tags_are_chosen() -> None:
 
 def test_streams_that_do_not_fit_are_counted() -> None:
     shown = Shown(height=12)
-    shown.snapshot = replace(SNAPSHOT, streams=[replace(MIC, name=f"stream {number}") for number in range(50)])
+    shown.snapshot = snapshot(*(replace(MIC, name=f"stream {number}") for number in range(50)))
     text = shown.text()
     assert "stream 6" in text
     assert "stream 7" not in text
@@ -72,7 +77,7 @@ def test_streams_that_do_not_fit_are_counted() -> None:
 def test_a_degraded_server_is_marked() -> None:
     shown = Shown()
     assert "behind" not in shown.text()
-    shown.snapshot = replace(SNAPSHOT, streams=[], is_degraded=True)
+    shown.snapshot = snapshot(is_degraded=True)
     assert "behind: no new streams" in shown.text()
 
 

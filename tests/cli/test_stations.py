@@ -1,0 +1,159 @@
+"""`streamtag listen` with several sources: those that play are tagged, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamtag.cli.live_inputs import LiveInput, live_inputs
+from streamtag.cli.program import UsageError
+from tests.audio.radio import Radio
+from tests.audio.rtsp_server import running
+from tests.cli.conftest import COMMAND, ENVIRONMENT, Run, pipe
+from tests.conftest import Encode, Tone
+
+SOUND_S = 5.0
+URL, OTHER = "http://example.org/radio.mp3?a=b", "rtsp://example.org/live"
+Messages = list[dict[str, Any]]
+
+
+@pytest.fixture
+def radio(tmp_path: Path, encode: Encode, tone: Tone) -> Iterator[Radio]:
+    sound = encode(tmp_path / "part.aac", tone(SOUND_S, 44100), 44100, "aac").read_bytes()
+    with running(Radio(sound, len(sound) / SOUND_S, off={"missing"}, noisy={"page"})) as radio:
+        yield radio
+
+
+def of(found: Messages, stream: str, kind: str) -> Messages:
+    return [message for message in found if message["type"] == kind and message.get("stream") == stream]
+
+
+def names(addresses: list[str], selectors: list[str]) -> list[str | None]:
+    return [each.name for each in live_inputs(addresses, selectors, None, False, None, None)]
+
+
+def test_each_of_several_sources_has_a_name_of_its_own() -> None:
+    assert names([URL, f"jazz={URL}", "jazz=-", OTHER], ["USB", "3"]) == [
+        *("radio.mp3", "jazz", "jazz (2)", "live", "USB", "input 3"),
+    ]
+    assert live_inputs([f"jazz={URL}", OTHER], [], None, False, None, None)[0].where == URL
+    assert live_inputs([], ["USB"], 2, False, None, None) == [LiveInput(selector="USB", channel=2)]
+    assert live_inputs([f"jazz={URL}"], [], None, False, None, None) == [LiveInput(URL, name="jazz")]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "selectors", "channel", "is_system", "name", "reason"),
+    [
+        ([URL], [], None, True, None, "--system is the only source"),
+        ([], ["a", "b"], None, True, None, "--system is the only source"),
+        ([], ["a", "b"], 1, False, None, "--channel goes with one"),
+        ([URL], [], 1, False, None, "--channel goes with one"),
+        ([URL], ["a"], None, False, "x", "write --from NAME=URL"),
+        (["-", "a=-"], [], None, False, None, "only once"),
+        (["a=b"], [], None, False, None, "a file, not an address"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(
+    addresses: list[str], selectors: list[str], channel: int | None, is_system: bool, name: str | None, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        live_inputs(addresses, selectors, channel, is_system, None, name)
+
+
+@pytest.mark.usefixtures("one")
+def test_dead_sources_have_a_line_each_and_the_others_continue(streamtag: Run, radio: Radio, tmp_path: Path) -> None:
+    dead = {"missing": "404", "page": "cannot be reached", "refused": "connection refused", "Nowhere": "input"}
+    addresses = [radio.address("one"), f"two={radio.address('a')}", radio.address("missing"), radio.address("page")]
+    sources = [argument for where in [*addresses, "refused=http://127.0.0.1:9/"] for argument in ("--from", where)]
+    record = tmp_path / "r.jsonl"
+    answer = streamtag("listen", *sources, "--input", "Nowhere", "--json", "--for", "3.5", "--record", record)
+    assert answer.code == 1  # since one of them can never be used
+    assert "Traceback" not in answer.err
+    found: Messages = [json.loads(line) for line in answer.out.splitlines()]
+    for name in ("one", "two"):
+        assert [frame["frame"] for frame in of(found, name, "frame")] == list(range(14))
+        assert of(found, name, "end")[0]["seconds"] == 3.5
+        assert of(found, name, "error") == []
+    for name, reason in dead.items():
+        (error,) = of(found, name, "error")
+        assert reason in error["message"].lower()
+        assert sum(line.startswith(f"streamtag: {name}: ") for line in answer.err.splitlines()) == 1
+        assert len(of(found, name, "end")) == 1
+    assert radio.connections["missing"] > 1  # it is tried again
+    kept: Messages = [json.loads(line) for line in record.read_text().splitlines()]
+    assert sorted(json.dumps(line | {"at": 0}) for line in kept) == sorted(
+        json.dumps(line | {"at": 0}) for line in found
+    )
+
+
+@pytest.mark.usefixtures("one")
+def test_a_pipe_gets_lines_with_names_and_the_verdicts_at_the_end(streamtag: Run, radio: Radio) -> None:
+    sources = [
+        "--from",
+        radio.address("one"),
+        "--from",
+        f"two={radio.address('a')}",
+        "--from",
+        radio.address("missing"),
+    ]
+    answer = streamtag("listen", *sources, "--for", "2", "--top", "1")
+    assert answer.code == 0
+    for name in ("one", "two"):
+        assert any(line.startswith(f"{name}  0:01  ") for line in answer.lines)
+    assert [line.split("  ")[0] for line in answer.lines[-2:]] == ["one", "two"]
+    assert [line.split("  ")[1] for line in answer.lines[-2:]] == ["0:02", "0:02"]
+    assert answer.err.startswith("streamtag: listening to one, two, missing\n")
+
+
+def test_nothing_is_left_of_inputs_that_do_not_exist(streamtag: Run) -> None:
+    answer = streamtag("listen", "--input", "Nowhere", "--input", "Nothing", "--quiet")
+    assert answer.code == 1
+    assert sorted(line.split(": ")[1] for line in answer.err.splitlines()) == ["Nothing", "Nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [(["--save-audio", "a.wav"], "--save-audio writes"), (["--osc", "127.0.0.1:9"], "--osc sends")],
+)
+def test_outputs_for_one_stream_refuse_several(streamtag: Run, options: list[str], reason: str) -> None:
+    answer = streamtag("listen", "--from", URL, "--from", OTHER, *options)
+    assert (answer.code, reason in answer.err) == (2, True)
+
+
+def test_a_station_that_breaks_off_comes_back_with_a_gap_and_ctrl_c_ends_all(model: Path, radio: Radio) -> None:
+    sources = ["--from", radio.address("one"), "--from", radio.address("two"), "--from", radio.address("missing")]
+    command = [*COMMAND, "listen", *sources, "--json", "--model", str(model), "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        found: Messages = []
+
+        def until(stream: str, kind: str) -> None:
+            while not found or (found[-1]["type"], found[-1].get("stream")) != (kind, stream):
+                found.append(json.loads(pipe(process.stdout).readline()))
+
+        until("two", "frame")
+        radio.off.add("two")
+        until("two", "error")
+        radio.off.discard("two")
+        until("two", "gap")
+        until("two", "frame")
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate()
+        watchdog.cancel()
+    found += [json.loads(line) for line in out.splitlines()]
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert b"streamtag: two: http://127.0.0.1:" in errors
+    assert {message["stream"] for message in found if message["type"] == "end"} == {"one", "two", "missing"}
+    (gap,) = of(found, "two", "gap")
+    assert gap["lost_s"] > 0.3
+    assert of(found, "one", "gap") == []
+    assert of(found, "two", "frame")[-1]["start"] > gap["start"] + gap["lost_s"] - 0.6
