@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args
 from streamtag.errors import SpecError
 
 Compression = Literal["none", "log"]
+Cell = Literal["GRU", "LSTM", "BN-LSTM"]
 CATEGORIES = ("instrument", "genre", "voice", "mood")  # of concepts, in the order of display
 
 
@@ -95,15 +96,22 @@ class NormalizationSpec(_Spec):
 
 @dataclass(frozen=True)
 class NetworkSpec(_Spec):
-    """The stacked GRU and its sigmoid output layer."""
+    """The stack of recurrent layers of one kind of cell, and its sigmoid output layer."""
 
     inputs: int = 374
     hidden: int = 512
     layers: int = 5
     outputs: int = 50
+    cell: Cell = "GRU"
 
     def __post_init__(self) -> None:
         self._check_integers("inputs", "hidden", "layers", "outputs")
+        self._check(self.cell in get_args(Cell), f"unknown cell {self.cell!r}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Create the settings. Files from before there was a choice of cells hold GRUs. Raises SpecError."""
+        return super().from_dict({"cell": "GRU", **values})
 
 
 @dataclass(frozen=True)

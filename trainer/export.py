@@ -42,21 +42,21 @@ def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[
     if trained.tags != manifest.tags:
         raise ManifestError(f"{run}: its tags are not those of {manifest.root}")
     spec = frontend(trained.system.front).spec
-    if trained.system.cell != "GRU" or not trained.system.streams or not isinstance(spec, ScatteringSpec):
+    if not trained.system.is_exportable or not isinstance(spec, ScatteringSpec):
         raise SpecError(
-            f"{run}: a model file holds scattering and a stack of GRUs, and this is {trained.system.name}: of the "
+            f"{run}: a model file holds scattering and recurrent layers, and this is {trained.system.name}: of the "
             f"systems by name {', '.join(exportable())} can be exported"
         )
-    normalization, gru, head = trained.model_parts()
+    normalization, stack, head = trained.model_parts()
     others = [TrainConfig.from_dict(load(other / BEST)[1]["config"]) for other in later]
     thresholds = (0.5,) * len(manifest.tags)
     card = make_card(manifest, trained.config, words, others)
-    return TaggerNetwork(Scattering(spec), normalization, gru, head, manifest.tags, thresholds, card)
+    return TaggerNetwork(Scattering(spec), normalization, stack, head, manifest.tags, thresholds, card)
 
 
 def exportable() -> list[str]:
     """Return the names of the systems that fit into a model file."""
-    return [name for name, each in SYSTEMS.items() if each.front == "scattering" and each.cell == "GRU"]
+    return [name for name, each in SYSTEMS.items() if each.is_exportable]
 
 
 def fit(
@@ -101,7 +101,7 @@ def finish(
     if human is not None:
         after = {f"roc_auc_{s:g}s": area for s, area in zip(*human["heard"].values(), strict=True)}
         card["human_tags_out_of_fold"] = {**{name: human[name] for name in HUMAN}, **after}
-    parts = tagger.scattering, tagger.normalization, tagger.gru, tagger.head
+    parts = tagger.scattering, tagger.normalization, tagger.recurrent, tagger.head
     return TaggerNetwork(*parts, tagger.tags, thresholds, card, [each.concept for each in fits])
 
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.errors import ManifestError, OutputError, SpecError
-from streamtag.model import Normalization, StackedGRU
-from streamtag.spec import NetworkSpec
+from streamtag.model import Normalization
+from streamtag.model.recurrent import RecurrentStack
 from trainer.features.normalization import Normalizer, normalizer
 from trainer.files import first_difference, read_json, report_write_errors, write_json
 from trainer.systems import Recurrent, RecurrentState, System
+from trainer.systems.stacks import to_stack
 from trainer.train.checkpoint import load, matching, save
 from trainer.train.config import TrainConfig
 
@@ -122,23 +123,12 @@ class TrainedSystem:
         logits, state = self.network(self.normalize(features.to(self.device)), state)
         return torch.sigmoid(logits), state
 
-    def model_parts(self) -> tuple[Normalization, StackedGRU, nn.Linear]:
+    def model_parts(self) -> tuple[Normalization, RecurrentStack[Any], nn.Linear]:
         """Return the parts of a `streamtag.model.TaggerNetwork`. Raises SpecError for systems that do not fit it."""
-        network, normalize = self.network, self.normalize
-        if self.system.cell != "GRU" or not isinstance(network, Recurrent) or not isinstance(normalize, Normalization):
-            raise SpecError(f"{self.system.name}: only GRUs on scattering features fit into a model file")
-        first = network.layers[0].gru
-        spec = NetworkSpec(first.input_size, network.hidden, len(network.layers), len(self.tags))  # type: ignore[union-attr, arg-type]
-        gru = StackedGRU(spec)
-        own = network.state_dict()
-        gru.gru.load_state_dict({theirs: own[ours] for theirs, ours in weight_names(spec.layers).items()})
-        return normalize, gru, network.head
-
-
-def weight_names(layers: int) -> dict[str, str]:
-    """Return the names of a `Recurrent` network's GRU weights by their names in one nn.GRU of so many layers."""
-    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return {f"{part}_l{number}": f"layers.{number}.gru.{part}_l0" for number in range(layers) for part in parts}
+        network, normalize, cell = self.network, self.normalize, self.system.cell
+        if cell == "CNN" or not isinstance(network, Recurrent) or not isinstance(normalize, Normalization):
+            raise SpecError(f"{self.system.name}: only recurrent layers on scattering features fit into a model file")
+        return normalize, to_stack(network, cell, len(normalize.mean)), network.head
 
 
 def save_run(folder: Path, weights: dict[str, Tensor], trained: TrainedSystem) -> None:

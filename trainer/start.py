@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamtag.api import SHIPPED_MODEL
-from streamtag.errors import ManifestError
+from streamtag.errors import ManifestError, SpecError
 from streamtag.model import TaggerNetwork
 from streamtag.model.model_file import load_tagger
 from trainer.features.frontends import FRONTENDS
-from trainer.run import TrainedSystem, load_run, weight_names
+from trainer.run import TrainedSystem, load_run
+from trainer.systems.stacks import from_stack
 from trainer.train.config import TrainConfig
 
 SHIPPED = "shipped"  # stands for the model file in streamtag
@@ -38,15 +39,17 @@ def load_start(name: str, config: TrainConfig, tags: tuple[str, ...]) -> Trained
 
 def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
     """Return the network of a model file for training. Raises ManifestError if its input is not the trainer's."""
-    spec = tagger.gru.spec
+    spec = tagger.recurrent.spec
     config = TrainConfig(
-        system=f"Scat-{spec.layers}L-{spec.hidden}H-GRU", compression=tagger.normalization.spec.compression
+        system=f"Scat-{spec.layers}L-{spec.hidden}H-{spec.cell}", compression=tagger.normalization.spec.compression
     )
     if tagger.spec != FRONTENDS["scattering"].spec or tagger.normalization.spec != config.normalization:
         raise ManifestError(f"{name}: its scattering or normalization has other settings than the trainer's")
     network = config.plan.build(spec.inputs, spec.outputs)
-    own = tagger.gru.gru.state_dict()
-    weights = {ours: own[theirs] for theirs, ours in weight_names(spec.layers).items()}
+    try:
+        weights = from_stack(tagger.recurrent)
+    except SpecError as error:
+        raise ManifestError(f"{name}: {error}") from None
     head = {f"head.{part}": weight for part, weight in tagger.head.state_dict().items()}
     network.load_state_dict({**weights, **head})
     network.eval().requires_grad_(False)

@@ -71,7 +71,7 @@ class SessionPool(Closing):
     ) -> None:
         """Allocate the states of all slots on the device, `slot_bytes` each.
 
-        precision: of the GRU's products, float32 or bfloat16; the latter is faster only on CPUs with units for it.
+        precision: of the recurrent products, float32 or bfloat16; the latter is faster only on CPUs with units for it.
         processes: worker processes that compute on the CPU, 0.3 GB each; None: the threads that call `step` compute.
         capture: as BatchedTagger has it. wait_for_start: of the processes; if False, the threads compute until
         then, and `check_started` says whether a process did not start.

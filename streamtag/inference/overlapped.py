@@ -1,4 +1,4 @@
-"""A session that uses two cores: the front end of a block of audio beside the GRU of the block before it."""
+"""A session that uses two cores: the front end of a block beside the recurrent layers of the block before it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import HasNetwork, Session
 from streamtag.model.batched import set_torch_threads
 
-MAX_BLOCKS_AHEAD = 2  # of the front end before the GRU, which bounds the memory
+MAX_BLOCKS_AHEAD = 2  # of the front end before the recurrent layers, which bounds the memory
 
 
 class OverlappedSession(Session, Closing):
-    """A session whose GRU works in a thread of its own. It has the frames of `Session`, but some come one call later.
+    """A session whose recurrent layers work in a thread of their own.
+
+    It has the frames of `Session`, but some come one call later.
 
     For blocks of a second or more: a hop would gain nothing. Until it is closed torch computes an operation in one
     thread, since several would wait for each other, busily, whenever one of them has no core.
@@ -28,7 +31,7 @@ class OverlappedSession(Session, Closing):
 
     def __init__(self, tagger: HasNetwork, start_s: float = 0.0) -> None:
         """start_s: as Session has it."""
-        self._hidden: torch.Tensor | None = None  # owned by the thread
+        self._hidden: Any = None  # owned by the thread
         self._pending: deque[Future[torch.Tensor]] = deque()
         self._torch_threads: int | None = set_torch_threads(1)
         self._thread = ThreadPoolExecutor(1, "streamtag-gru")
@@ -84,12 +87,12 @@ class OverlappedSession(Session, Closing):
         """Return the probabilities [1, f, tags] of the next frames. Runs in the thread."""
         with torch.inference_mode():
             if self._hidden is None:
-                self._hidden = self._network.gru.initial_state(1)
+                self._hidden = self._network.recurrent.initial_state(1)
             probs, self._hidden = self._network.tag(frames, self._hidden)
         return probs
 
     def _forget(self) -> None:
-        """Reset the GRU's state. Runs in the thread."""
+        """Reset the recurrent state. Runs in the thread."""
         self._hidden = None
 
 

@@ -1,8 +1,8 @@
 """The mathematics: pure steps on tensors without a clock, thread, socket or print.
 
-Contains the scattering front end, the normalization, the GRU, the whole network as one streaming module, the batched
-form of it with the states of many streams, concepts of tags, and the model file. May import `errors`, `spec` and
-`text`.
+Contains the scattering front end, the normalization, the recurrent layers, the whole network as one streaming module,
+the batched form of it with the states of many streams, concepts of tags, and the model file. May import `errors`,
+`spec` and `text`.
 Start reading at `streaming` (the interface of all stages), then `network`; `batched` steps many streams.
 """
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from streamtag.model.cuda_graphs import CudaGraphBatcher, CudaGraphs, GraphCapture
 from streamtag.model.device_errors import report_device_errors
 from streamtag.model.network import TaggerNetwork
-from streamtag.model.recurrent import pack_gru
 from streamtag.model.states import Arrays, StreamStates
 from streamtag.model.streaming import where
 
@@ -38,15 +37,15 @@ class BatchedTagger:
         capture: GraphCapture | None = None,
         states: StreamStates | None = None,
     ) -> None:
-        """Allocate the states and pack the GRU's weights.
+        """Allocate the states and pack the recurrent weights.
 
-        precision: of the GRU's products. lock: held wherever only one thread may work at a time; None: there is only
-        one thread. capture: how work is captured; None: as CUDA graphs on a GPU, not at all on a CPU. states:
+        precision: of the recurrent products. lock: held wherever only one thread may work at a time; None: there is
+        only one thread. capture: how work is captured; None: as CUDA graphs on a GPU, not at all on a CPU. states:
         of at least so many rows, which it shares; None: its own. Raises SpecError for an unknown precision, DeviceError
         if a GPU has not enough memory.
         """
         self._network = network
-        self._gru = pack_gru(network.gru, precision)
+        self._recurrent = network.recurrent.packed(precision)
         self._device = network.head.weight.device
         self.hop = network.spec.hop
         self._batcher: CudaGraphBatcher | None = None
@@ -94,7 +93,7 @@ class BatchedTagger:
             self._states.reset(rows)
 
     def reset_context(self, rows: NDArray[np.int64]) -> None:
-        """Reset the GRU's state of the rows; their audio history stays."""
+        """Reset the recurrent state of the rows; their audio history stays."""
         with self._lock, report_device_errors():
             self._states.reset_context(rows)
 
@@ -122,7 +121,7 @@ class BatchedTagger:
     def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
         """Return probabilities [M, tags] for frames [M, 1, paths]. Frames before a stream's start change no state."""
         network, hidden = self._network, self._states.hidden.gather(rows)
-        y, new_hidden = self._gru.frame(network.normalization(frames[:, 0]), hidden)
+        y, new_hidden = self._recurrent.frame(network.normalization(frames[:, 0]), hidden)
         self._states.hidden.scatter(rows, where(starting, hidden, new_hidden))
         return torch.sigmoid(network.head(y))
 

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from streamtag.errors import ModelFileError, OutputError, SpecError
 from streamtag.model.device_errors import report_device_errors
-from streamtag.model.network import TaggerNetwork
+from streamtag.model.lstm import STEPS
+from streamtag.model.network import STACKS, TaggerNetwork
 from streamtag.model.normalization import Normalization
-from streamtag.model.recurrent import StackedGRU
+from streamtag.model.recurrent import RecurrentStack
 from streamtag.model.scattering import Scattering
 from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec, ScatteringSpec
 from streamtag.text import describe_os_error
@@ -53,14 +54,14 @@ def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork
 
 
 def save_tagger(tagger: TaggerNetwork, path: Path) -> None:
-    """Write a model file: weights in half precision, the constants of the normalization in single precision.
+    """Write a model file: weights in half precision, the constants of normalizations in single precision.
 
     Raises ModelFileError if a weight is not finite in half precision, OutputError if the file cannot be written.
     """
     description, weights = _describe(tagger)
     tensors = {}
     for name, tensor in weights.items():
-        half = not name.startswith("normalization.")
+        half = "weight" in name or "bias" in name
         tensors[name] = tensor.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
         if not bool(tensors[name].isfinite().all()):
             raise ModelFileError(f"{path}: {name} is not finite in half precision")
@@ -109,13 +110,13 @@ def _describe(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]
     description = {
         "scattering": tagger.spec.to_dict(),
         "normalization": tagger.normalization.spec.to_dict(),
-        "network": tagger.gru.spec.to_dict(),
+        "network": tagger.recurrent.spec.to_dict(),
         "tags": list(tagger.tags),
         "thresholds": [round(t, 4) for t in tagger.thresholds],
         "concepts": [concept.to_dict() for concept in tagger.concepts],
         "card": tagger.card,
     }
-    return description, _tensors(tagger.normalization, tagger.gru, tagger.head)
+    return description, _tensors(tagger.normalization, tagger.recurrent, tagger.head)
 
 
 def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> TaggerNetwork:
@@ -132,14 +133,13 @@ def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -
         raise ModelFileError(f"{name}: a network of more than {MAX_PARAMETERS:,} parameters")
     try:
         with torch.device("meta"):  # nothing is allocated or initialised before the weights are assigned
-            gru, head = StackedGRU(network), nn.Linear(network.hidden, network.outputs)
+            stack, head = STACKS[network.cell](network), nn.Linear(network.hidden, network.outputs)
         front_end = Scattering(scattering), Normalization(normalization, scattering)
-        _check_tensors(name, tensors, _tensors(front_end[1], gru, head))
+        _check_tensors(name, tensors, _tensors(front_end[1], stack, head))
         weights = {name: tensor.float() for name, tensor in tensors.items()}
-        for prefix, module in _modules(front_end[1], gru, head).items():
-            own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
-            module.load_state_dict(own, assign=True)
-        return TaggerNetwork(*front_end, gru, head, tags, thresholds, card, concepts)
+        for prefix, module in _modules(front_end[1], stack, head).items():
+            module.load_state_dict({name: weights[prefix + name] for name in module.state_dict()}, assign=True)
+        return TaggerNetwork(*front_end, stack, head, tags, thresholds, card, concepts)
     except SpecError as error:
         raise ModelFileError(f"{name}: settings that do not fit: {error}") from error
 
@@ -167,15 +167,18 @@ def _is_probability(value: object) -> bool:
 
 def _parameter_count(spec: NetworkSpec) -> int:
     inputs = spec.inputs + (spec.layers - 1) * spec.hidden
-    return 3 * spec.hidden * (inputs + spec.layers * (spec.hidden + 2)) + spec.outputs * (spec.hidden + 1)
+    gates = 3 if spec.cell == "GRU" else 4
+    by_age = STEPS * 14 * spec.hidden * spec.layers if spec.cell == "BN-LSTM" else 0
+    weights = gates * spec.hidden * (inputs + spec.layers * (spec.hidden + 2)) + spec.outputs * (spec.hidden + 1)
+    return weights + by_age
 
 
-def _modules(normalization: nn.Module, gru: StackedGRU, head: nn.Module) -> dict[str, nn.Module]:
-    return {"normalization.": normalization, "gru.": gru.gru, "head.": head}
+def _modules(normalization: nn.Module, stack: RecurrentStack[Any], head: nn.Module) -> dict[str, nn.Module]:
+    return {"normalization.": normalization, "": stack, "head.": head}
 
 
-def _tensors(normalization: nn.Module, gru: StackedGRU, head: nn.Module) -> dict[str, Tensor]:
-    modules = _modules(normalization, gru, head)
+def _tensors(normalization: nn.Module, stack: RecurrentStack[Any], head: nn.Module) -> dict[str, Tensor]:
+    modules = _modules(normalization, stack, head)
     return {prefix + name: t for prefix, module in modules.items() for name, t in module.state_dict().items()}
 
 

@@ -11,19 +11,22 @@ from torch import Tensor, nn
 
 from streamtag.errors import SpecError
 from streamtag.model.concepts import ConceptMap, default_concepts
+from streamtag.model.lstm import StackedBNLSTM, StackedLSTM
 from streamtag.model.normalization import Normalization
-from streamtag.model.recurrent import StackedGRU
+from streamtag.model.recurrent import RecurrentStack, StackedGRU
 from streamtag.model.scattering import Scattering, ScatteringState
 from streamtag.model.streaming import where
-from streamtag.spec import ConceptSpec, ScatteringSpec
+from streamtag.spec import Cell, ConceptSpec, ScatteringSpec
+
+STACKS: dict[Cell, type[RecurrentStack[Any]]] = {"GRU": StackedGRU, "LSTM": StackedLSTM, "BN-LSTM": StackedBNLSTM}
 
 
 @dataclass(frozen=True)
 class TaggerState:
-    """Hold the scattering's state and the GRU's, [N, layers, hidden]; both stay on the network's device."""
+    """Hold the scattering's state and the recurrent layers'; both stay on the network's device."""
 
     scattering: ScatteringState
-    hidden: Tensor
+    hidden: Any
 
 
 class TaggerNetwork(nn.Module):
@@ -38,7 +41,7 @@ class TaggerNetwork(nn.Module):
         self,
         scattering: Scattering,
         normalization: Normalization,
-        gru: StackedGRU,
+        recurrent: RecurrentStack[Any],
         head: nn.Linear,
         tags: Sequence[str],
         thresholds: Sequence[float],
@@ -47,11 +50,11 @@ class TaggerNetwork(nn.Module):
     ) -> None:
         """concepts: None: each tag is a concept of its own."""
         super().__init__()
-        if gru.spec.inputs != scattering.path_count:
-            raise SpecError(f"network: {gru.spec.inputs} inputs for {scattering.path_count} scattering paths")
+        if recurrent.spec.inputs != scattering.path_count:
+            raise SpecError(f"network: {recurrent.spec.inputs} inputs for {scattering.path_count} scattering paths")
         if not len(tags) == len(thresholds) == head.out_features or len(set(tags)) != len(tags):
             raise SpecError("network: tags, thresholds and outputs differ in number, or a tag occurs twice")
-        self.scattering, self.normalization, self.gru, self.head = scattering, normalization, gru, head
+        self.scattering, self.normalization, self.recurrent, self.head = scattering, normalization, recurrent, head
         self.tags, self.thresholds, self.card = tuple(tags), tuple(thresholds), card
         self.concept_map = ConceptMap(self.tags, default_concepts(tags, thresholds) if concepts is None else concepts)
         self.eval().requires_grad_(False)
@@ -70,7 +73,7 @@ class TaggerNetwork(nn.Module):
         return self.scattering.latency_s
 
     def initial_state(self, streams: int) -> TaggerState:
-        return TaggerState(self.scattering.initial_state(streams), self.gru.initial_state(streams))
+        return TaggerState(self.scattering.initial_state(streams), self.recurrent.initial_state(streams))
 
     @torch.no_grad()
     def step(self, audio: Tensor, state: TaggerState) -> tuple[Tensor, TaggerState]:
@@ -84,38 +87,38 @@ class TaggerNetwork(nn.Module):
         x, hidden = self.normalization(frames), state.hidden
         starting = before.index < 0
         if before.warm and x.shape[1] and bool(starting.any()):
-            y, new_hidden = self.gru.step(x[:, :1], hidden)
+            y, new_hidden = self.recurrent.step(x[:, :1], hidden)
             hidden = where(starting, hidden, new_hidden)
             first = self._probabilities(y).masked_fill(starting[:, None, None], torch.nan)
-            y, hidden = self.gru.step(x[:, 1:], hidden)
+            y, hidden = self.recurrent.step(x[:, 1:], hidden)
             return torch.cat([first, self._probabilities(y)], dim=1), TaggerState(scattering, hidden)
-        y, hidden = self.gru.step(x, hidden)
+        y, hidden = self.recurrent.step(x, hidden)
         return self._probabilities(y), TaggerState(scattering, hidden)
 
     @torch.no_grad()
-    def tag(self, frames: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities [N, F, tags] of the scattering's frames [N, F, paths], and the GRU's new state.
+    def tag(self, frames: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+        """Return probabilities [N, F, tags] of the scattering's frames [N, F, paths], and the new recurrent state.
 
         With `scattering` it makes up `step`, for those who run both at the same time.
         """
-        y, hidden = self.gru.step(self.normalization(frames), hidden)
+        y, hidden = self.recurrent.step(self.normalization(frames), hidden)
         return self._probabilities(y), hidden
 
     def reset_context(self, state: TaggerState) -> TaggerState:
-        """Return the state with the GRU's part reset: the audio history stays, so no frame is lost or delayed."""
-        return replace(state, hidden=self.gru.initial_state(state.hidden.shape[0]))
+        """Return the state with the recurrent part reset: the audio history stays, so no frame is lost or delayed."""
+        return replace(state, hidden=self.recurrent.initial_state(len(state.scattering.index)))
 
     @torch.no_grad()
     def flush(self, state: TaggerState) -> tuple[Tensor, TaggerState]:
         """Return the remaining frames of streams that end here, [N, f, tags], and the state before the first sample."""
         frames, _ = self.scattering.flush(state.scattering)
         probabilities, _ = self.tag(frames, state.hidden)
-        return probabilities, self.initial_state(state.hidden.shape[0])
+        return probabilities, self.initial_state(len(state.scattering.index))
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:
         """Return probabilities [N, ceil(T / hop), tags] for audio [N, T]."""
-        return self._probabilities(self.gru(self.normalization(self.scattering(_finite(audio)))))
+        return self._probabilities(self.recurrent(self.normalization(self.scattering(_finite(audio)))))
 
     def _probabilities(self, y: Tensor) -> Tensor:
         return torch.sigmoid(self.head(y))

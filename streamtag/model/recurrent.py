@@ -1,22 +1,33 @@
-"""The stacked GRU: over a whole sequence, or frame by frame with weights packed for fast products on a CPU."""
+"""Stacks of recurrent layers: over a whole sequence, or frame by frame with weights packed for fast products on a CPU.
+
+Here are what all stacks share and the stacked GRU; `lstm` has the others.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import abstractmethod
+from typing import Generic, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
 from streamtag.model.half_weights import HalfWeights
+from streamtag.model.streaming import State, leaves
 from streamtag.spec import NetworkSpec
 
 PRECISIONS = ("float32", "bfloat16")
 ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from 1 to 64 took 77 MB
 
 
-class StackedGRU(nn.Module):
-    """x [N, F, inputs] -> [N, F, hidden]. The state is [N, layers, hidden].
+class FrameStack(Protocol[State]):
+    """x [N, inputs], state -> y [N, hidden], new state."""
+
+    def frame(self, x: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+
+class RecurrentStack(nn.Module, Generic[State]):
+    """x [N, F, inputs] -> [N, F, hidden].
 
     Many frames are computed layer by layer, so each layer's input weights are read once for all of them.
     """
@@ -24,6 +35,39 @@ class StackedGRU(nn.Module):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
+
+    @abstractmethod
+    def initial_state(self, streams: int) -> State: ...
+
+    @abstractmethod
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return y [N, F, hidden] for x [N, F, inputs] with any F >= 0, and the new state."""
+
+    @abstractmethod
+    def frame(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return y [N, hidden] for one frame x [N, inputs], and the new state. Can be captured in a CUDA graph."""
+
+    @abstractmethod
+    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[State]:
+        """Return the fastest equivalent of `frame` with products of that precision. Copies the current weights.
+
+        row_multiple: batches are padded to a multiple of it. Raises SpecError for an unknown precision.
+        """
+
+    def flush(self, state: State) -> tuple[Tensor, State]:
+        """Return no frames, y [N, 0, hidden], and the state before the first frame."""
+        first = next(iter(leaves(state).values()))
+        return first.new_empty(len(first), 0, self.spec.hidden), self.initial_state(len(first))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.step(x, self.initial_state(x.shape[0]))[0]
+
+
+class StackedGRU(RecurrentStack[Tensor]):
+    """The state is [N, layers, hidden]."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__(spec)
         self.gru = nn.GRU(spec.inputs, spec.hidden, spec.layers, batch_first=True)
         self._half_weights = HalfWeights()
 
@@ -32,56 +76,37 @@ class StackedGRU(nn.Module):
         return weight.new_zeros(streams, self.spec.layers, self.spec.hidden)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [N, F, hidden] for x [N, F, inputs] with any F >= 0, and the new state."""
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         if x.is_cuda:  # cuDNN's GRU rounds to TF32 unless a setting of the whole process forbids it: errors of 1e-3
-            frames = []
-            for n in range(x.shape[1]):
-                y, state = self.frame(x[:, n], state)
-                frames.append(y)
-            return torch.stack(frames, dim=1), state
+            return step_frames(self, x, state)
         hidden = state.transpose(0, 1).contiguous()
         y, hidden = self._half_weights.run(self.gru, x, hidden) or self.gru(x, hidden)
         return y, hidden.transpose(0, 1).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [N, hidden] for one frame x [N, inputs], and the new state.
-
-        Equals `step`, but uses single cells: unlike cuDNN's GRU they can be captured in a CUDA graph, and they
-        compute in full single precision on every device.
-        """
+        """As RecurrentStack has it. Single cells have full single precision on every device, unlike cuDNN's GRU."""
         hidden = []
         for layer, weights in enumerate(self.gru.all_weights):
             x = torch.gru_cell(x, state[:, layer], *weights)
             hidden.append(x)
         return x, torch.stack(hidden, dim=1)
 
-    def flush(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return no frames, y [N, 0, hidden], and the state before the first frame."""
-        return state.new_empty(state.shape[0], 0, self.spec.hidden), self.initial_state(state.shape[0])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.step(x, self.initial_state(x.shape[0]))[0]
+    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
+        product = packed_product(precision, next(self.parameters()).device)
+        return self if product is None else _PackedGRU(self, product, row_multiple)
 
 
-class FrameGRU(Protocol):
-    """x [N, inputs], state [N, layers, hidden] -> y [N, hidden], new state."""
+def packed_product(precision: str, device: torch.device) -> type[PackedLinear] | None:
+    """Return the fastest packed product of that precision on the device, or None if there is none.
 
-    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
-def pack_gru(gru: StackedGRU, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameGRU:
-    """Return the fastest equivalent of `gru.frame` with products of that precision. Copies the current weights.
-
-    row_multiple: batches are padded to a multiple of it. Raises SpecError for an unknown precision.
+    Raises SpecError for an unknown precision.
     """
     check_precision(precision)
     if precision == "bfloat16":
-        return _PackedGRU(gru, BFloat16Linear, row_multiple)
-    on_cpu = next(gru.parameters()).device.type == "cpu"
+        return BFloat16Linear
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return _PackedGRU(gru, OneDnnLinear, row_multiple) if on_cpu and has_onednn else gru
+    return OneDnnLinear if device.type == "cpu" and has_onednn else None
 
 
 def check_precision(precision: str) -> None:
@@ -90,7 +115,15 @@ def check_precision(precision: str) -> None:
         raise SpecError(f"precision is {' or '.join(PRECISIONS)}, not {precision}")
 
 
-class OneDnnLinear:
+class PackedLinear(Protocol):
+    """x [N, inputs] -> W x + b [N, outputs] in float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class OneDnnLinear(PackedLinear):
     """x [N, inputs] -> W x + b [N, outputs] in float32 by oneDNN: on some CPUs 1.7 times as fast as MKL."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -100,7 +133,7 @@ class OneDnnLinear:
         return nn.functional.linear(x.contiguous().to_mkldnn(), self._weight, self._bias).to_dense()
 
 
-class BFloat16Linear:
+class BFloat16Linear(PackedLinear):
     """x [N, inputs] -> W x + b [N, outputs], multiplied in bfloat16: half the memory traffic.
 
     Takes half the time on CPUs with units for it (avx512_bf16, amx_bf16), two to four times as long on others.
@@ -118,14 +151,13 @@ class BFloat16Linear:
 class _PackedGRU:
     """A GRU by any kind of product. State, gates and biases are float32, so that small changes of the state remain."""
 
-    def __init__(self, gru: StackedGRU, linear: type[OneDnnLinear] | type[BFloat16Linear], row_multiple: int) -> None:
+    def __init__(self, gru: StackedGRU, linear: type[PackedLinear], row_multiple: int) -> None:
         self._layers = [(linear(w_ih, b_ih), linear(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in gru.gru.all_weights]
         self._row_multiple = row_multiple
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         streams = len(x)
-        if padding := -streams % self._row_multiple:
-            x, state = nn.functional.pad(x, (0, 0, 0, padding)), nn.functional.pad(state, (0, 0, 0, 0, 0, padding))
+        x, state = padded(x, self._row_multiple), padded(state, self._row_multiple)
         new_state, hidden = torch.empty_like(state), state.shape[-1]
         for layer, (input_product, state_product) in enumerate(self._layers):
             previous = state[:, layer]
@@ -135,3 +167,18 @@ class _PackedGRU:
             x = torch.lerp(candidate, previous, gates[:, hidden:])
             new_state[:, layer] = x
         return x[:streams], new_state[:streams]
+
+
+def step_frames(stack: FrameStack[State], x: Tensor, state: State) -> tuple[Tensor, State]:
+    """Return what `step` does for x [N, F, inputs], F > 0, frame by frame."""
+    frames = []
+    for n in range(x.shape[1]):
+        y, state = stack.frame(x[:, n], state)
+        frames.append(y)
+    return torch.stack(frames, dim=1), state
+
+
+def padded(rows: Tensor, multiple: int) -> Tensor:
+    """Return the rows [N, ...] with rows of zeros up to a multiple."""
+    padding = -len(rows) % multiple
+    return torch.cat([rows, rows.new_zeros(padding, *rows.shape[1:])]) if padding else rows

@@ -20,7 +20,7 @@ from streamtag.model.streaming import State, gather_rows, leaves, tree_map
 Arrays = Mapping[str, NDArray[Any]]
 Allocate = Callable[[torch.Size, torch.dtype], Tensor]
 
-SCATTERING, HIDDEN = "scattering.", "gru."  # prefixes of a saved row's array names
+SCATTERING, HIDDEN = "scattering.", "gru."  # prefixes of a saved row's array names, whatever the layers are
 CACHE_LINE = 64  # bytes; tensors start on one, so that no two processes write to the same line
 
 
@@ -78,7 +78,7 @@ class StateTable(Generic[State]):
 
 
 class StreamStates:
-    """One row per stream in two tables, the front end's and the GRU's. All streams are between two hops.
+    """One row per stream in two tables, the front end's and the recurrent layers'. All streams are between two hops.
 
     Several threads may use it at once, but no two of them the same row.
     """
@@ -88,7 +88,7 @@ class StreamStates:
         self._device = network.head.weight.device
         with torch.inference_mode():
             self.scattering = StateTable(_state_between_hops(network), rows, allocate)
-            self.hidden = StateTable(network.gru.initial_state(1), rows, allocate)
+            self.hidden = StateTable(network.recurrent.initial_state(1), rows, allocate)
 
     @property
     def row_bytes(self) -> int:
@@ -104,7 +104,7 @@ class StreamStates:
 
     @torch.inference_mode()
     def reset_context(self, rows: NDArray[Any]) -> None:
-        """Reset the GRU's state of the rows (integers, [M]); the audio history stays."""
+        """Reset the recurrent state of the rows (integers, [M]); the audio history stays."""
         self.hidden.reset(torch.from_numpy(rows).to(self._device))
 
     @torch.inference_mode()
@@ -148,7 +148,7 @@ def aligned_size(size: int) -> int:
 
 def shared_state_bytes(network: TaggerNetwork, rows: int) -> int:
     """Return the bytes that StreamStates takes of a SharedBufferAllocator."""
-    parts = [*leaves(_state_between_hops(network)).values(), *leaves(network.gru.initial_state(1)).values()]
+    parts = [*leaves(_state_between_hops(network)).values(), *leaves(network.recurrent.initial_state(1)).values()]
     return sum(aligned_size(rows * leaf.nbytes) for leaf in parts)
 
 

@@ -51,7 +51,7 @@ def test_the_front_end_step_by_step(tagger: DeviceTagger, reference: DeviceTagge
 @torch.inference_mode()
 def test_the_cells(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     """Large inputs: rounding of products to 10 bits, as TF32 has it, would be seen."""
-    ours, theirs = tagger.network.gru, reference.network.gru
+    ours, theirs = tagger.network.recurrent, reference.network.recurrent
     x = 3 * torch.randn(STREAMS, 40, ours.spec.inputs, generator=torch.Generator().manual_seed(0))
     expected = theirs(x)
     moved = x.to(tagger.device)

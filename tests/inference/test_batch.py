@@ -24,7 +24,11 @@ from streamtag.errors import CapacityError, SpecError
 from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
+from streamtag.model import Scattering
+from streamtag.model.model_file import save_tagger
+from streamtag.spec import Cell, ScatteringSpec
 from tests.inference.conftest import HOP, Audio, agree, drain, noise
+from tests.model.conftest import make_tagger, stack
 from tests.model.fake_capture import FakeCapture
 
 
@@ -57,6 +61,33 @@ def test_frames_of_a_batch_have_the_concepts_that_they_have_alone(concept_model:
         assert {frame.concept_probs.shape for frame in frames} == {(3,)}
         alone = [frame.concept_probs for frame in tag_alone(tagger, audio)]
         np.testing.assert_allclose([frame.concept_probs for frame in frames], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+@pytest.mark.parametrize("cell", ["LSTM", "BN-LSTM"])
+def test_other_cells_in_a_batch_give_what_they_give_alone_and_can_move(
+    cell: Cell, is_captured: bool, tmp_path: Path
+) -> None:
+    save_tagger(make_tagger(Scattering(ScatteringSpec()), stack(cell)), tmp_path / "x.safetensors")
+    tagger = load(tmp_path / "x.safetensors", "cpu")
+    pools = [SessionPool(tagger, 3, capture=FakeCapture() if is_captured else None) for _ in range(2)]
+    audios = [noise(HOP * (6 + n), n) for n in range(3)]
+    sessions = [pools[0].add() for _ in audios]
+    for session, audio in zip(sessions, audios, strict=True):
+        session.feed(audio[: 3 * HOP + 100])
+    frames = drain(pools[0])
+    moved = [pools[1].add(session.export_state()) for session in sessions]
+    for session, audio in zip(moved, audios, strict=True):
+        session.feed(audio[3 * HOP + 100 :])
+        session.flush()
+    later = drain(pools[1])
+    for before, after, audio in zip(sessions, moved, audios, strict=True):
+        agree(frames[before] + later[after], tag_alone(tagger, audio))
+    moved[2].remove()
+    fresh = pools[1].add()
+    fresh.feed(audios[0][3 * HOP + 100 :])
+    other = drain(pools[1])[fresh]
+    assert np.abs(other[-1].probs - later[moved[0]][len(other) - 1].probs).max() > 1e-4, "the state matters"
 
 
 @pytest.mark.parametrize("is_captured", [False, True])

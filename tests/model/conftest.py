@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from streamtag.model import (
     StackedGRU,
     TaggerNetwork,
 )
+from streamtag.model.network import STACKS
+from streamtag.model.recurrent import RecurrentStack
+from streamtag.spec import Cell
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +36,30 @@ def gru() -> StackedGRU:
     return StackedGRU(NetworkSpec(inputs=374, hidden=32, layers=3, outputs=5)).eval().requires_grad_(False)
 
 
+def stack(cell: Cell) -> RecurrentStack[Any]:
+    """Return a stack of two layers with random weights, and with random statistics if it has some."""
+    torch.manual_seed(6)
+    found = (
+        STACKS[cell](NetworkSpec(inputs=374, hidden=32, layers=2, outputs=5, cell=cell)).eval().requires_grad_(False)
+    )
+    for name, tensor in found.named_parameters():
+        if cell == "BN-LSTM":
+            tensor.normal_(std=0.1 if "weight" in name else 0.3).add_(1.0 if "gain" in name else 0.0)
+    return found
+
+
 @pytest.fixture(scope="session")
 def tagger(scattering: Scattering, gru: StackedGRU) -> TaggerNetwork:
+    return make_tagger(scattering, gru)
+
+
+def make_tagger(scattering: Scattering, stack: RecurrentStack[Any]) -> TaggerNetwork:
     torch.manual_seed(4)
     normalization = Normalization(NormalizationSpec(), scattering.spec)
     frames = normalization.raw(scattering(torch.randn(2, 60000) * 0.1)).flatten(0, 1)
     normalization.fit(frames.mean(0), frames.std(0))
     tags = [f"tag {n}" for n in range(5)]
-    return TaggerNetwork(scattering, normalization, gru, nn.Linear(32, 5), tags, [0.5] * 5, {"name": "toy"})
+    return TaggerNetwork(scattering, normalization, stack, nn.Linear(32, 5), tags, [0.5] * 5, {"name": "toy"})
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from streamtag.model import Scattering, StackedGRU, StreamingModule, TaggerNetwork, gather_rows, where
+from tests.model.conftest import stack
 
 HOP = 4096
 AUDIO_SIZES = (0, 1, 17, 4095, 4096, 4097, 6144, 44100)
@@ -34,12 +35,14 @@ class Case:
     tolerance: float  # of forward against step and flush; what exceeds rounding is due to the finite look-ahead
 
 
-@pytest.fixture(params=["scattering", "gru", "tagger"])
+@pytest.fixture(params=["scattering", "gru", "lstm", "bn-lstm", "tagger"])
 def case(request: pytest.FixtureRequest, scattering: Scattering, gru: StackedGRU, tagger: TaggerNetwork) -> Case:
     torch.manual_seed(0)
     audio = torch.randn(3, 70001) * torch.tensor([0.3, 0.01, 1e-4])[:, None]
     if request.param == "gru":
         return Case("gru", gru, torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
+    if request.param in ("lstm", "bn-lstm"):
+        return Case(request.param, stack(request.param.upper()), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
     module: StreamingModule[Any] = scattering if request.param == "scattering" else tagger
     return Case(request.param, module, audio, AUDIO_SIZES, HOP, 5e-3)
 

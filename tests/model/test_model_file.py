@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamtag.errors import ModelFileError, OutputError, SpecError, StreamtagError
-from streamtag.model import ConceptSpec, TaggerNetwork, load_tagger, save_tagger
+from streamtag.model import ConceptSpec, Scattering, TaggerNetwork, load_tagger, save_tagger
 from streamtag.model.model_file import deserialize, serialize
+from streamtag.spec import Cell
+from tests.model.conftest import make_tagger, stack
 
 
 @pytest.fixture
@@ -31,14 +33,41 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def test_a_saved_model_gives_the_same_probabilities(tagger: TaggerNetwork, path: Path, music: Tensor) -> None:
     loaded = load_tagger(path)
     assert (loaded.tags, loaded.thresholds, loaded.card) == (tagger.tags, tagger.thresholds, tagger.card)
-    assert (loaded.spec, loaded.normalization.spec, loaded.gru.spec) == (
+    assert (loaded.spec, loaded.normalization.spec, loaded.recurrent.spec) == (
         tagger.spec,
         tagger.normalization.spec,
-        tagger.gru.spec,
+        tagger.recurrent.spec,
     )
     audio = music[None, :50000]
     assert float((loaded(audio) - tagger(audio)).abs().max()) < 2e-3, "half precision costs little"
     assert not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "BN-LSTM"])
+def test_other_cells_are_restored(scattering: Scattering, cell: Cell, tmp_path: Path, music: Tensor) -> None:
+    tagger = make_tagger(scattering, stack(cell))
+    save_tagger(tagger, tmp_path / "x.safetensors")
+    loaded = load_tagger(tmp_path / "x.safetensors")
+    assert loaded.recurrent.spec == tagger.recurrent.spec
+    audio = music[None, :50000]
+    assert float((loaded(audio) - tagger(audio)).abs().max()) < 2e-3
+    again = deserialize(*serialize(tagger))
+    assert torch.equal(again(audio), tagger(audio))
+    metadata, tensors = read(tmp_path / "x.safetensors")
+    assert all((t.dtype == torch.float32) == ("gain" in n or "offset" in n or "norm" in n) for n, t in tensors.items())
+    for other in ("GRU", "CNN"):  # the weights are those of another network, or no network has this name
+        network = json.dumps({**json.loads(metadata["network"]), "cell": other})
+        save_file(tensors, tmp_path / "y.safetensors", metadata={**metadata, "network": network})
+        with pytest.raises(ModelFileError, match=r"missing or unknown tensors|unknown cell 'CNN'"):
+            load_tagger(tmp_path / "y.safetensors")
+
+
+def test_files_from_before_there_were_other_cells_hold_grus(path: Path, tmp_path: Path) -> None:
+    metadata, tensors = read(path)
+    network = json.loads(metadata["network"])
+    assert network.pop("cell") == "GRU"
+    save_file(tensors, tmp_path / "old.safetensors", metadata={**metadata, "network": json.dumps(network)})
+    assert load_tagger(tmp_path / "old.safetensors").recurrent.spec == load_tagger(path).recurrent.spec
 
 
 def test_weights_are_saved_in_half_precision(path: Path) -> None:
@@ -176,5 +205,5 @@ def test_what_cannot_be_saved(tagger: TaggerNetwork, tmp_path: Path, path: Path)
 
 def test_parts_that_do_not_fit(tagger: TaggerNetwork) -> None:
     with pytest.raises(SpecError, match="tags"):
-        TaggerNetwork(tagger.scattering, tagger.normalization, tagger.gru, tagger.head, ["one"], [0.5], {})
+        TaggerNetwork(tagger.scattering, tagger.normalization, tagger.recurrent, tagger.head, ["one"], [0.5], {})
     assert issubclass(SpecError, StreamtagError)

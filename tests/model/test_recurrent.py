@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import streamtag
 from streamtag.errors import SpecError
 from streamtag.model import BatchedTagger, NetworkSpec, StackedGRU, TaggerNetwork
-from streamtag.model.recurrent import ROW_MULTIPLE, pack_gru
+from streamtag.model.recurrent import ROW_MULTIPLE
 
 HOP = 4096
 
@@ -66,14 +66,14 @@ def test_a_frame_equals_a_step_of_one_frame(gru: StackedGRU, precision: str, tol
     x, state = torch.randn(streams, 374), 0.5 * torch.randn(streams, 3, 32)
     kept = state.clone()
     expected, expected_state = gru.step(x[:, None], state)
-    for stage in (pack_gru(gru, precision), gru):
+    for stage in (gru.packed(precision), gru):
         y, new_state = stage.frame(x, state)
         assert y.dtype == new_state.dtype == torch.float32
         assert torch.equal(state, kept)
         assert torch.equal(y, new_state[:, -1])
         torch.testing.assert_close(y, expected[:, 0], atol=tolerance, rtol=0)
         torch.testing.assert_close(new_state, expected_state, atol=tolerance, rtol=0)
-    other, _ = pack_gru(gru, precision).frame(x, torch.zeros_like(state))  # control: the state matters
+    other, _ = gru.packed(precision).frame(x, torch.zeros_like(state))  # control: the state matters
     assert float((other - expected[:, 0]).abs().max()) > 5e-2
 
 
@@ -81,8 +81,7 @@ MEMORY_OF_ALL_SIZES = """
 import sys, torch
 from pathlib import Path
 from streamtag.model import NetworkSpec, StackedGRU
-from streamtag.model.recurrent import pack_gru
-gru = pack_gru(StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)), sys.argv[2], int(sys.argv[1]))
+gru = StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)).packed(sys.argv[2], int(sys.argv[1]))
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) / 256
 with torch.inference_mode():
@@ -112,9 +111,9 @@ def test_batches_of_every_size_take_little_memory(precision: str) -> None:
 
 def test_without_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: pytest.MonkeyPatch) -> None:
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    assert (pack_gru(gru, "float32") is not gru) == available
+    assert (gru.packed("float32") is not gru) == available
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert pack_gru(gru, "float32") is gru
+    assert gru.packed("float32") is gru
 
 
 def test_bfloat16_changes_the_shipped_models_probabilities_little(shipped: TaggerNetwork, song: Tensor) -> None:

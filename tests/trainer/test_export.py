@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import streamtag
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model.model_file import load_tagger, save_tagger
 from trainer import export
@@ -17,7 +18,7 @@ from trainer.data.manifest import Manifest
 from trainer.evaluate.evaluated_model import decodable, open_model
 from trainer.evaluate.figures import Options, evaluate
 from trainer.features.cache import Cache
-from trainer.run import load_run
+from trainer.run import TrainedSystem, load_run, save_run
 from trainer.train.checkpoint import load, save
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import load_data
@@ -64,35 +65,47 @@ def test_runs_of_other_tags_or_normalization_are_not_averaged_in(
             export.build(runs / "first", manifest, {}, [tmp_path / "second"])
 
 
-@pytest.fixture(scope="module")
-def lstm(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, config = tmp_path_factory.mktemp("lstm") / "run", replace(small, epochs=1, system="Scat-1L-8H-LSTM")
-    for _ in Run(folder, config, load_data(cache, config, 0, lambda: None)).epochs():
-        pass
-    return folder
-
-
-def test_systems_that_do_not_fit_a_model_file_are_refused(lstm: Path, manifest: Manifest) -> None:
-    with pytest.raises(
-        SpecError, match=r"Scat-1L-8H-LSTM: of the systems by name .*Scat-5L-512H-GRU.* can be exported"
-    ):
-        export.build(lstm, manifest, {})
+def test_systems_that_do_not_fit_a_model_file_are_refused(
+    runs: Path, manifest: Manifest, small: TrainConfig, tmp_path: Path
+) -> None:
+    first, config = load_run(runs / "first"), replace(small, system="Scat-4L-CNN", carry=0.0, cut=0.0)
+    network = config.plan.build(374, 3)
+    save_run(tmp_path, network.state_dict(), TrainedSystem(config, first.tags, first.normalize, network, {}))
+    with pytest.raises(SpecError, match=r"Scat-4L-CNN: of the systems by name .*Scat-5L-512H-GRU.* can be exported"):
+        export.build(tmp_path, manifest, {})
     assert export.exportable() == [
-        "Scat-4L-256H-GRU", "Scat-4L-512H-GRU", "Scat-5L-512H-GRU", "Scat-6L-512H-GRU",
+        "Scat-4L-256H-LSTM", "Scat-4L-256H-BN-LSTM", "Scat-4L-256H-GRU", "Scat-4L-512H-LSTM", "Scat-4L-512H-BN-LSTM",
+        "Scat-4L-512H-GRU", "Scat-5L-512H-GRU", "Scat-6L-512H-GRU",
     ]  # fmt: skip
 
 
 def test_the_model_predicts_what_the_run_predicts(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
-    """Half precision in the file and in the cache, and frames from sound: no more than that lies between them."""
+    """Half precision in the file and in the cache, and the finite look-ahead: no more than that lies between them."""
     path = tmp_path / "model.safetensors"
     save_tagger(export.build(runs / "first", manifest, {}), path)
     of_model, _ = open_model(path, manifest, cache.root, 1, torch.device("cpu"))
     of_run, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
     clips = manifest.split("valid")[:6]
     for model, run in zip(of_model.predict(clips), of_run.predict(clips), strict=True):
-        assert model == pytest.approx(run, abs=0.01)
+        assert model == pytest.approx(run, abs=0.03)
         assert model.shape == (12, 3)
-    assert not np.allclose(next(of_model.predict(clips[:1])), next(of_model.predict(clips[1:])), atol=0.01)
+    assert not np.allclose(next(of_model.predict(clips[:1])), next(of_model.predict(clips[1:])), atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["Scat-1L-8H-LSTM", "Scat-1L-8H-BN-LSTM"])
+def test_other_cells_are_trained_exported_and_run(
+    name: str, cache: Cache, manifest: Manifest, small: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(small, epochs=1, system=name, carry=0.0)
+    for _ in Run(tmp_path / "run", config, load_data(cache, config, 0, lambda: None)).epochs():
+        pass
+    path = tmp_path / "model.safetensors"
+    save_tagger(export.build(tmp_path / "run", manifest, {}), path)
+    evaluated, _ = open_model(path, manifest, cache.root, 1, torch.device("cpu"))
+    clips = manifest.split("valid")[:2]
+    for clip, expected in zip(clips, evaluated.predict(clips), strict=True):
+        found = streamtag.load(path, "cpu").tag(manifest.clips[clip].path)
+        np.testing.assert_allclose(found.probs, expected, atol=1e-4)
 
 
 def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_shipped_model_starts_a_run() -> None:
     start = load_start("shipped", TrainConfig(), tuple(tagger.tags))
     frames = torch.rand(2, 8, 374, generator=torch.Generator().manual_seed(1)) * 0.01
     with torch.inference_mode():
-        expected = torch.sigmoid(tagger.head(tagger.gru(tagger.normalization(frames))))
+        expected = torch.sigmoid(tagger.head(tagger.recurrent(tagger.normalization(frames))))
     torch.testing.assert_close(start.predict_frames(frames), expected, atol=1e-5, rtol=0)
     assert not torch.allclose(start.predict_frames(2 * frames), expected, atol=1e-3)
 

@@ -94,17 +94,17 @@ class TaggerSteps:
     def __init__(self, tagger: TaggerNetwork) -> None:
         self._tagger = tagger
 
-    def initial_state(self, streams: int) -> torch.Tensor:
-        return self._tagger.gru.initial_state(streams)
+    def initial_state(self, streams: int) -> Any:
+        return self._tagger.recurrent.initial_state(streams)
 
-    def step(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        frames = self._tagger.normalization(x.to(state.device))
-        y, state = self._tagger.gru.step(frames, state)
+    def step(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        frames = self._tagger.normalization(x.to(self._tagger.head.weight.device))
+        y, state = self._tagger.recurrent.step(frames, state)
         return torch.sigmoid(self._tagger.head(y)), state
 
 
 def from_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> EvaluatedModel:
-    """Return a model file as an evaluated model, which decodes sound files as it does for users.
+    """Return a model file as an evaluated model, which hears sound files as it does for users.
 
     Raises ManifestError if its tags are not those of the data set.
     """
@@ -117,10 +117,12 @@ def from_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> Evaluat
         if clip not in cached:  # each is read several times
             samples = decode(manifest.clips[clip].path, tagger.spec.sample_rate)
             with torch.inference_mode():
-                cached[clip] = tagger.scattering.forward(torch.from_numpy(samples)[None].to(device))[0].cpu().numpy()
+                front = tagger.scattering
+                first, state = front.step(torch.from_numpy(samples)[None].to(device), front.initial_state(1))
+                cached[clip] = torch.cat([first, front.flush(state)[0]], dim=1)[0].cpu().numpy()
         return cached[clip]
 
-    parameters = sum(weight.numel() for module in (tagger.gru, tagger.head) for weight in module.parameters())
+    parameters = sum(weight.numel() for module in (tagger.recurrent, tagger.head) for weight in module.parameters())
     info = {"name": name, "kind": "model file", "parameters": parameters, "heard": "sound files"}
     return from_streaming(TaggerSteps(tagger), read, info, tagger.spec.hop_s, tagger.latency_s)
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from streamtag.model.lstm import STEPS
 from trainer.systems.recurrent import candidate_mask, initialize
 
-STEPS = 114  # frames with separate statistics: those of a clip in the paper
 MOMENTUM = 0.1  # of the running statistics, per batch
 EPSILON = 1e-3  # added to variances: at the first frame that of the state is zero
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
 
 from streamtag.errors import SpecError
+from streamtag.spec import Cell
 from trainer.systems.bn_lstm import BNLSTMLayer, StepNorm
 from trainer.systems.gru import GRULayer
 from trainer.systems.lstm import LSTMLayer
@@ -51,7 +52,7 @@ class System:
     family: Literal["recurrent", "transposed", "convolutional"]
     layers: int
     hidden: int
-    cell: str
+    cell: Cell | Literal["CNN"]
     channels: tuple[int, ...] = ()
     blocks: Blocks = ()
     published: Published | None = None
@@ -61,6 +62,11 @@ class System:
     def streams(self) -> bool:
         """Return whether it can process endless streams: an output for every frame, from the audio so far."""
         return self.family == "recurrent"
+
+    @property
+    def is_exportable(self) -> bool:
+        """Return whether it fits into a model file, with which `streamtag` runs it."""
+        return self.streams and self.front == "scattering"
 
     def build(self, inputs: int, outputs: int, dropout: Dropout | None = None) -> nn.Module:
         """Return the network for frames of `inputs` features; a transposed one reads `self.inputs` frames."""
@@ -96,4 +102,4 @@ def from_name(name: str) -> System:
             " Scat-2L-128H-GRU or Mel-2L-128H-LSTM-by-time"
         )
     front, inputs = PREFIXES[found[1]]
-    return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), found[4])
+    return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), cast(Cell, found[4]))

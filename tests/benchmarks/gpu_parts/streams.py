@@ -77,7 +77,7 @@ def _measure_shares(report: Report, settings: Settings, network: TaggerNetwork) 
         frames.copy_(y[:, 0])
 
     def gru() -> None:
-        y, after = network.gru.frame(network.normalization(frames), states.hidden.gather(rows))
+        y, after = network.recurrent.frame(network.normalization(frames), states.hidden.gather(rows))
         states.hidden.scatter(rows, after)
         probs.copy_(torch.sigmoid(network.head(y)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from trainer.systems.bn_lstm import EPSILON, MOMENTUM, STEPS, BNLSTMLayer, StepNorm
+from streamtag.model.lstm import STEPS
+from trainer.systems.bn_lstm import EPSILON, MOMENTUM, BNLSTMLayer, StepNorm
 
 
 def test_a_batch_is_standardised_by_its_own_statistics_frame_by_frame() -> None:

@@ -1,0 +1,182 @@
+"""Stacks of LSTM layers, plain ones and ones with batch normalization inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from streamtag.model.recurrent import (
+    ROW_MULTIPLE,
+    FrameStack,
+    PackedLinear,
+    RecurrentStack,
+    packed_product,
+    padded,
+    step_frames,
+)
+from streamtag.spec import NetworkSpec
+
+STEPS = 114  # frames since a stream began that have statistics of their own: those of a clip in the paper
+
+Product = Callable[[Tensor], Tensor]
+
+
+class StackedLSTM(RecurrentStack[Tensor]):
+    """The state is [N, layers, 2, hidden]: each layer's output and cell."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__(spec)
+        self.lstm = nn.LSTM(spec.inputs, spec.hidden, spec.layers, batch_first=True)
+
+    def initial_state(self, streams: int) -> Tensor:
+        return next(self.parameters()).new_zeros(streams, self.spec.layers, 2, self.spec.hidden)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if 0 in x.shape[:2]:
+            return x.new_empty(*x.shape[:2], self.spec.hidden), state
+        if x.is_cuda:  # as in StackedGRU
+            return step_frames(self, x, state)
+        hidden, cell = state.permute(2, 1, 0, 3).contiguous()
+        y, (hidden, cell) = self.lstm(x, (hidden, cell))
+        return y, torch.stack([hidden, cell]).permute(2, 1, 0, 3).contiguous()
+
+    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return _lstm_frame(self._products(_linear), x, state)
+
+    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
+        product = packed_product(precision, next(self.parameters()).device)
+        return self if product is None else _PackedLSTM(self._products(product), row_multiple)
+
+    def _products(self, product: Callable[[Tensor, Tensor], Product]) -> list[tuple[Product, Product]]:
+        return [(product(w_ih, b_ih), product(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in self.lstm.all_weights]
+
+
+class _PackedLSTM:
+    def __init__(self, products: Sequence[tuple[Product, Product]], row_multiple: int) -> None:
+        self._products, self._row_multiple = products, row_multiple
+
+    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, new_state = _lstm_frame(self._products, padded(x, self._row_multiple), padded(state, self._row_multiple))
+        return y[: len(x)], new_state[: len(x)]
+
+
+def _linear(weight: Tensor, bias: Tensor | None = None) -> Product:
+    return partial(nn.functional.linear, weight=weight, bias=bias)
+
+
+def _lstm_frame(layers: Sequence[tuple[Product, Product]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y [N, hidden] for x [N, inputs] and the new state [N, layers, 2, hidden]."""
+    cells = []
+    for (input_product, state_product), (hidden, cell) in zip(layers, state.permute(1, 2, 0, 3), strict=True):
+        i, f, g, o = input_product(x).add(state_product(hidden)).chunk(4, dim=-1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        x = o.sigmoid() * cell.tanh()
+        cells.append(torch.stack([x, cell], dim=1))
+    return x, torch.stack(cells, dim=1)
+
+
+@dataclass(frozen=True)
+class BNLSTMState:
+    """cells [N, layers, 2, hidden]: each layer's output and cell. age [N]: frames since the stream began, at most
+    STEPS - 1."""
+
+    cells: Tensor
+    age: Tensor
+
+
+class BNLSTMLayer(nn.Module):
+    """The weights of a layer, and its normalizations as gains and offsets by the age of the stream.
+
+    gates = gain_x (W x) + gain_h (U h') + offset,  c = f c' + i g,  h = o tanh(gain_c c + offset_c)
+
+    This is the layer of Cooijmans et al. 2016, "Recurrent batch normalization", with the statistics of the training
+    set. They are separate for the first STEPS frames; the last ones serve for all later frames.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.gain_x, self.gain_h, self.offset = (nn.Parameter(torch.empty(STEPS, 4 * hidden)) for _ in range(3))
+        self.gain_c, self.offset_c = (nn.Parameter(torch.empty(STEPS, hidden)) for _ in range(2))
+
+
+class StackedBNLSTM(RecurrentStack[BNLSTMState]):
+    """LSTM layers with batch normalization, x [N, F, inputs] -> [N, F, hidden]."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__(spec)
+        sizes = [spec.inputs, *[spec.hidden] * (spec.layers - 1)]
+        self.layers: list[BNLSTMLayer]
+        self.layers = nn.ModuleList(BNLSTMLayer(size, spec.hidden) for size in sizes)  # type: ignore[assignment]
+
+    def initial_state(self, streams: int) -> BNLSTMState:
+        weight = next(self.parameters())
+        cells = weight.new_zeros(streams, self.spec.layers, 2, self.spec.hidden)
+        return BNLSTMState(cells, torch.zeros(streams, dtype=torch.int64, device=weight.device))
+
+    def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+        streams, frames = x.shape[:2]
+        if 0 in (streams, frames):
+            return x.new_empty(streams, frames, self.spec.hidden), state
+        ages = (_valid(state.age)[:, None] + torch.arange(frames, device=x.device)).clamp_(max=STEPS - 1)
+        last = []
+        for layer, (hidden, cell) in zip(self.layers, state.cells.permute(1, 2, 0, 3), strict=True):
+            new = nn.functional.linear(x, layer.weight_ih) * layer.gain_x[ages] + layer.offset[ages]
+            outputs = []
+            for n in range(frames):
+                old = nn.functional.linear(hidden, layer.weight_hh)
+                hidden, cell = _normalized_cell(layer, new[:, n], old, cell, ages[:, n])
+                outputs.append(hidden)
+            x = torch.stack(outputs, dim=1)
+            last.append(torch.stack([hidden, cell], dim=1))
+        return x, BNLSTMState(torch.stack(last, dim=1), _valid(state.age + frames))
+
+    def frame(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+        return self._frame(x, state, [(_linear(each.weight_ih), _linear(each.weight_hh)) for each in self.layers])
+
+    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[BNLSTMState]:
+        product = packed_product(precision, next(self.parameters()).device)
+        return self if product is None else _PackedBNLSTM(self, product, row_multiple)
+
+    def _frame(
+        self, x: Tensor, state: BNLSTMState, products: Sequence[tuple[Product, Product]]
+    ) -> tuple[Tensor, BNLSTMState]:
+        age, cells = _valid(state.age), []
+        layers = zip(self.layers, products, state.cells.permute(1, 2, 0, 3), strict=True)
+        for layer, (input_product, state_product), (hidden, cell) in layers:
+            new = input_product(x) * layer.gain_x[age] + layer.offset[age]
+            x, cell = _normalized_cell(layer, new, state_product(hidden), cell, age)
+            cells.append(torch.stack([x, cell], dim=1))
+        return x, BNLSTMState(torch.stack(cells, dim=1), _valid(age + 1))
+
+
+class _PackedBNLSTM:
+    def __init__(self, stack: StackedBNLSTM, product: type[PackedLinear], row_multiple: int) -> None:
+        self._stack, self._row_multiple = stack, row_multiple
+
+        def without_bias(weight: Tensor) -> Product:
+            return product(weight, weight.new_zeros(len(weight)))
+
+        self._products = [(without_bias(each.weight_ih), without_bias(each.weight_hh)) for each in stack.layers]
+
+    def frame(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+        rows = BNLSTMState(padded(state.cells, self._row_multiple), padded(state.age, self._row_multiple))
+        y, new = self._stack._frame(padded(x, self._row_multiple), rows, self._products)
+        return y[: len(x)], BNLSTMState(new.cells[: len(x)], new.age[: len(x)])
+
+
+def _valid(age: Tensor) -> Tensor:
+    """Return ages for which there are statistics, also for those of a damaged state."""
+    return age.clamp(0, STEPS - 1)
+
+
+def _normalized_cell(layer: BNLSTMLayer, new: Tensor, old: Tensor, cell: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the output and the cell [N, hidden]; new: the input's part of the gates, old: U h', both [N, 4 hidden]."""
+    i, f, g, o = (new + old * layer.gain_h[age]).chunk(4, dim=-1)
+    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+    return o.sigmoid() * torch.tanh(cell * layer.gain_c[age] + layer.offset_c[age]), cell
