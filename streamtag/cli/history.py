@@ -17,13 +17,14 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
-from streamtag.text import plural, printable
+from streamtag.text import printable
 
 EPILOG = f"""\b
 Examples:
   streamtag history radio.db
   streamtag history radio.db --since 7d --stream radio --concepts techno,drums
   streamtag history radio.db --since yesterday --until today --out day.csv
+  streamtag history radio.db --plot day.png
 
 {EXIT_CODES}
 """
@@ -63,31 +64,45 @@ def history(
             section=Section.output,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        option(
+            "--plot",
+            "F.png",
+            "Draw the concepts of each stream over the time: .png, .svg or .pdf. At most 31 days and 16 streams.",
+            section=Section.output,
+        ),
+    ] = None,
 ) -> int:
     """Show for how long each concept was present in each stream between two times."""
-    from streamtag.catalog.table_formats import check_format
-    from streamtag.cli.history_rows import FORMATS, open_presence_table
     from streamtag.history.reader import HistoryReader
     from streamtag.history.times import choose_range, format_moment, parse_moment
     from streamtag.history.totals import summarize
-    from streamtag.sinks.atomic_file import check_targets
-    from streamtag.terminal.history_table import history_lines
-    from streamtag.terminal.summary import results_console
+    from streamtag.sinks.atomic_file import AtomicFile, check_targets
 
     now = time.time()
     start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
-    if out is not None:
-        check_format(out, FORMATS)
-        check_targets([out], [str(path)])
-    with HistoryReader(path) as reader, ExitStack() as resources:
+    _check_formats(out, plot)
+    check_targets([target for target in (out, plot) if target is not None], [str(path)])
+    with HistoryReader(path) as reader:
         known = reader.streams()
         streams = _chosen(stream, [each.stream for each in known], "stream")
         chosen = _chosen(options.names_in(concepts), list(reader.concepts()), "concept")
         newest_at = max((each.last_at for each in known), default=now)
         from_at, to_at = choose_range(start, end, now, newest_at)
-        table = None if out is None else resources.enter_context(open_presence_table(out))
-        consumers = [] if table is None else [table.write]
-        totals = summarize(reader, from_at, to_at, streams, chosen, consumers)
+        with ExitStack() as resources:
+            consumers = []
+            if out is not None:
+                from streamtag.cli.history_rows import open_presence_table
+
+                consumers.append(resources.enter_context(open_presence_table(out)).write)
+            if plot is not None:
+                from streamtag.sinks.history_plot import draw_history
+
+                kind = plot.suffix[1:].lower()
+                picture = resources.enter_context(AtomicFile(plot))
+                picture.file.buffer.write(draw_history(path, (from_at, to_at), streams, chosen, kind))
+            totals = summarize(reader, from_at, to_at, streams, chosen, consumers)
     label = printable(str(path))
     if start is None and end is None and to_at < now:
         _note(f"{label}: nothing in the last 24 hours; this is the day before {format_moment(to_at)}")
@@ -97,16 +112,32 @@ def history(
         first_at = min(each.first_at for each in known)
         text = f"{label}: nothing was heard from {format_moment(from_at)} to {format_moment(to_at)}"
         _note(f"{text}; it goes from {format_moment(first_at)} to {format_moment(newest_at)}")
-    if table is not None:
-        _note(f"{out}: {plural(table.written, 'row')}")
+    for written in (out, plot):
+        if written is not None:
+            _note(f"{written}: written")
     if as_json:
         body = {"from": round(from_at, 3), "to": round(to_at, 3), "streams": [total.to_dict() for total in totals]}
         print(json.dumps(body, ensure_ascii=False, indent=2, allow_nan=False))
     elif totals:
+        from streamtag.terminal.history_table import history_lines
+        from streamtag.terminal.summary import results_console
+
         console = results_console(sys.stdout)
         for line in history_lines(totals, from_at, to_at, console.width):
             console.print(line, soft_wrap=True)
     return 0
+
+
+def _check_formats(out: Path | None, plot: Path | None) -> None:
+    if out is not None:
+        from streamtag.catalog.table_formats import check_format
+        from streamtag.cli.history_rows import FORMATS
+
+        check_format(out, FORMATS)
+    if plot is not None:
+        from streamtag.sinks.plot import check_format as check_picture
+
+        check_picture(plot)
 
 
 def _note(text: str) -> None:

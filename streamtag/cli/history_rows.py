@@ -24,7 +24,6 @@ class PresenceTable:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._rows: list[Presence] = []
-        self.written = 0
 
     def write(self, presence: Presence) -> None:
         """Raises OutputError."""
@@ -41,7 +40,6 @@ class PresenceTable:
         values["seconds"] = [round(row.off_at - row.on_at, 3) for row in rows]
         figures = np.array([(row.peak, row.mean) for row in rows], np.float32).reshape(-1, len(FIGURES))
         self._table.write(Block(values, figures))
-        self.written += len(rows)
 
 
 @contextmanager

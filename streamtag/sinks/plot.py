@@ -60,6 +60,11 @@ def check_format(path: Path) -> None:
 
 def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind: str) -> bytes:
     """Return the picture as the contents of a file. labels: are underlined; kind: png, svg or pdf."""
+    return render(lambda: figure(timeline, labels, selection), kind)
+
+
+def render(make_figure: Callable[[], Figure], kind: str) -> bytes:
+    """Return a figure, which is made here, with fonts for every script. kind: png, svg or pdf."""
     import matplotlib as mpl  # late: importing takes longer than drawing most pictures
     from matplotlib import font_manager
 
@@ -69,7 +74,7 @@ def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind
     settings: Any = {"text.parse_math": False, "font.family": [font for font in FONTS if font in installed]}
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        figure(timeline, labels, selection).savefig(buffer, format=kind, facecolor=BACKGROUND)
+        make_figure().savefig(buffer, format=kind, facecolor=BACKGROUND)
     return buffer.getvalue()
 
 
@@ -87,10 +92,10 @@ def figure(timeline: Timeline, labels: Sequence[Label], selection: Selection) ->
     image = _draw_timeline(result.add_subplot(grid[0, 0], facecolor=BACKGROUND), timeline, labels, order)
     _draw_means(result.add_subplot(grid[0, 1], facecolor=BACKGROUND), timeline, present, order)
     text: dict[str, Any] = {"x": left, "va": "baseline"}
-    result.text(y=top + 0.55 / height, s=_shortened(timeline.name), color=FOREGROUND, size=22, weight="bold", **text)
+    result.text(y=top + 0.55 / height, s=shortened(timeline.name), color=FOREGROUND, size=22, weight="bold", **text)
     result.text(y=top + 0.2 / height, s=format_length(timeline.seconds), color=FAINT, size=12, **text)
     names = format_verdict(group_names(present, selection.labels, selection.categories))
-    result.text(left + 0.05, top + 0.2 / height, _shortened(names, 110), color=PRESENT, size=12, va="baseline")
+    result.text(left + 0.05, top + 0.2 / height, shortened(names, 110), color=PRESENT, size=12, va="baseline")
     legend = f"underlined: where a {selection.kind} is present; green mean: present in the whole"
     result.text(left, 0.2 / height, legend, color=FAINT, size=11, va="baseline")
     scale = result.add_axes((right - 0.18, top + 0.62 / height, 0.18, 0.13 / height))
@@ -158,5 +163,6 @@ def time_ticks(start: float, end: float) -> NDArray[np.float64]:
     return np.arange(np.ceil(start / step) * step, end + 1e-9, step)
 
 
-def _shortened(name: str, limit: int = 52) -> str:
+def shortened(name: str, limit: int = 52) -> str:
+    """Return a name that has room in a title."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"

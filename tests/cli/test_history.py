@@ -69,7 +69,7 @@ def test_a_row_per_presence(show: Run, sample: Path, tmp_path: Path, suffix: str
     answer = show(sample, *DAY, "--out", path)
     with HistoryReader(sample) as reader:
         expected = list(reader.presences(FROM_AT, TO_AT))
-    assert (answer.code, answer.err) == (0, f"streamtag: {path}: {len(expected)} rows\n")
+    assert (answer.code, answer.err) == (0, f"streamtag: {path}: written\n")
     if suffix == "csv":
         with path.open(newline="", encoding="utf-8") as file:
             rows: list[dict[str, Any]] = list(csv.DictReader(file))
@@ -80,6 +80,7 @@ def test_a_row_per_presence(show: Run, sample: Path, tmp_path: Path, suffix: str
     else:
         frame = pd.read_parquet(path)
         rows, times = frame.to_dict("records"), [at.timestamp() for at in frame["on_at"]]
+    assert len(rows) == len(expected)
     assert times == pytest.approx([each.on_at for each in expected], abs=0.002)
     names = ["stream", "concept", "category", "on_at", "off_at", "seconds", "session", "peak", "mean"]
     assert list(rows[0]) == names
@@ -92,6 +93,17 @@ def test_a_row_per_presence(show: Run, sample: Path, tmp_path: Path, suffix: str
         )
         figures = [float(row[name]) for name in ("seconds", "peak", "mean")]
         assert figures == pytest.approx([each.off_at - each.on_at, each.peak, each.mean], abs=0.001)
+
+
+def test_a_picture(show: Run, sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "day.png"
+    answer = show(sample, *DAY, "--plot", path, "--concepts", "drums")
+    assert (answer.code, answer.err) == (0, f"streamtag: {path}: written\n")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    answer = show(sample, "--since", "2026-01-01", "--plot", tmp_path / "year.png")
+    assert answer.code == 2
+    assert "at most 31 days" in answer.err
+    assert not (tmp_path / "year.png").exists()
 
 
 def test_by_default_the_last_day_and_of_an_old_history_its_last_day(show: Run, tmp_path: Path) -> None:
@@ -196,6 +208,7 @@ def test_what_is_no_history_is_one_line(show: Run, tmp_path: Path, make: Any, re
         (("--concepts", "drums,organ"), "organ: not a concept of this history"),
         (("--since", "soon"), "'soon' is not a time: give 2026-11-27"),
         (("--since", "1h", "--until", "2h"), "--since must be before --until"),
+        (("--plot", "day.gif"), "day.gif: cannot draw: the name must end in one of .png, .svg, .pdf"),
         (("--out", "day.xlsx"), "day.xlsx: a table ends in .csv, .jsonl or .parquet"),
     ],
 )
