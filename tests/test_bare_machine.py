@@ -18,7 +18,7 @@ MODULES = (
 MISSING = (
     *("av", "soxr", "sounddevice", "pyarrow", "websockets", "prometheus_client", "matplotlib", "rich", "typer"),
     *("filelock", "httpx", "markdown_it", "nnAudio", "sklearn", "tensorboard", "pandas", "pythonosc", "ray", "duckdb"),
-    *("hypothesis", "playwright", "xdist", "appdirs"),
+    *("hypothesis", "playwright", "xdist", "appdirs", "aiomqtt"),
 )
 PROGRAM = """
 import importlib, pkgutil, sys

@@ -21,6 +21,7 @@ EXTRAS = {
     "streamtag/catalog/actor": "ray",
     "streamtag/catalog/cluster": "ray",
     "streamtag/cli/bench": "bench",
+    "streamtag/sinks/mqtt": "mqtt",
     "streamtag/sinks/osc": "osc",
     "streamtag/audio/loopback": "system",
     "streamtag/sinks/genre_tags": "tags",

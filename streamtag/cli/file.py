@@ -11,6 +11,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import flag, option
 from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
@@ -36,6 +37,7 @@ Examples:
 @as_command("file", EPILOG)
 @options.with_verbosity
 @options.with_serve
+@with_mqtt
 def file(
     sources: Annotated[
         list[str],
@@ -140,6 +142,7 @@ def file(
         bool, flag("--realtime", "Read no faster than the sound would play.", section=Section.input)
     ] = False,
     server: ServerConfig | None = None,
+    mqtt: MqttOutput | None = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
     verbosity: options.Verbosity = options.Verbosity.normal,
@@ -182,6 +185,8 @@ def file(
             check_segments_format(segments)
         if write_tags:
             check_mutagen()
+        if mqtt is not None:
+            mqtt.check()
         paths, missing = find_sources(sources)
         names = stream_names(paths)
         label_paths, segment_paths, plot_paths = (
@@ -221,6 +226,10 @@ def file(
                 sinks.append(genres)
             if server is not None:
                 sinks.append(CallbackSink(start_server(server, greeting, reporter, resources).publish))
+            if mqtt is not None:
+                sinks.append(
+                    resources.enter_context(mqtt.open(greeting, selection, lambda notice: reporter.note(notice.text)))
+                )
             if json:
                 write_line(sys.stdout, greeting)
             for error in missing:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
@@ -44,6 +45,7 @@ class SampleFormat(StrEnum):
 @as_command("listen", EPILOG)
 @options.with_verbosity
 @options.with_serve
+@with_mqtt
 def listen(
     input: Annotated[
         list[str] | None,
@@ -109,6 +111,7 @@ def listen(
         str | None,
         option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).", section=Section.output),
     ] = None,
+    mqtt: MqttOutput | None = None,
     record: options.Record = None,
     save_audio: Annotated[
         Path | None,
@@ -162,6 +165,8 @@ def listen(
 
         limits = Limits(seconds, reset_on_silence)
         check_targets([path for path in (record, save_audio) if path is not None], [])
+        if mqtt is not None:
+            mqtt.check()
 
         import torch  # after these checks, which need no slow import
 
@@ -203,6 +208,8 @@ def listen(
             outputs.sinks.append(resources.enter_context(outputs.open_stdout(selection, json, names)))
             if target is not None:
                 outputs.sinks.append(resources.enter_context(OscSink(target, selection)))
+            if mqtt is not None:
+                outputs.sinks.append(resources.enter_context(mqtt.open(greeting, selection, outputs.notify)))
             if record is not None:
                 outputs.sinks.append(resources.enter_context(MessageRecorder(record, greeting, outputs.report)))
             if stations is not None:

@@ -87,19 +87,17 @@ class Outputs:
         return BackgroundSink([lines(sys.stdout, selection), summary])
 
     def notify(self, notice: SourceNotice) -> None:
-        if self.panel is None:
-            self.reporter.note(notice.text)
-        else:
+        """Show a notice, on the view while it is drawn. Any thread may call this."""
+        if self.panel is not None and self.panel.is_shown:
             self.panel.notify(notice)
+        elif self.table is not None and self.table.is_shown:
+            self.table.note(notice.text)
+        else:
+            self.reporter.note(notice.text)
 
     def report(self, text: str) -> None:
-        """Show a problem of an output, on the view while it is drawn."""
-        if self.panel is not None and self.panel.is_shown:
-            self.panel.notify(SourceNotice(text))
-        elif self.table is not None and self.table.is_shown:
-            self.table.note(text)
-        else:
-            self.reporter.note(text)
+        """Show a problem of an output."""
+        self.notify(SourceNotice(text))
 
     def fail(self, text: str) -> None:
         """Show an error after which other streams continue."""

@@ -12,6 +12,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, warn_if_open
@@ -68,6 +69,7 @@ class ParallelismPlan:
 
 @as_command("serve", EPILOG)
 @options.with_verbosity
+@with_mqtt
 def serve(
     where: Annotated[
         str,
@@ -124,6 +126,7 @@ def serve(
     tags: options.Tags = None,
     concepts: options.Concepts = None,
     threshold: options.Threshold = None,
+    mqtt: MqttOutput | None = None,
     record: options.Record = None,
     allow_origin: options.AllowOrigin = None,
     tls_cert: options.TlsCert = None,
@@ -144,6 +147,8 @@ def serve(
         from streamtag.sinks.atomic_file import check_targets
 
         check_targets([] if record is None else [record], [])
+        if mqtt is not None:
+            mqtt.check()
 
         import torch  # after this check, which needs no slow import
         from rich.console import Console
@@ -185,6 +190,10 @@ def serve(
                 sinks.append(resources.enter_context(printed))
             if record is not None:
                 sinks.append(resources.enter_context(MessageRecorder(record, greeting, lambda text: note(text))))
+            if mqtt is not None:
+                sinks.append(
+                    resources.enter_context(mqtt.open(greeting, selection, lambda notice: queue.notify(notice.text)))
+                )
 
             def publish(messages: Sequence[Message]) -> None:
                 server.publish_all(messages)
@@ -226,6 +235,8 @@ def serve(
                 note(f"ending {plural(scheduler.stats.streams, 'stream')}")
             write_queued(queue, group, note, 0)
             group.raise_failure()
+        for notice in queue.read(0)[0]:  # of outputs that were closed
+            reporter.note(notice)
 
     return run_command(json, work, verbosity)
 

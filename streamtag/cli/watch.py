@@ -11,6 +11,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command
@@ -30,6 +31,7 @@ Examples:
 
 @as_command("watch", EPILOG)
 @options.with_verbosity
+@with_mqtt
 def watch(
     url: Annotated[
         str,
@@ -47,6 +49,7 @@ def watch(
     ca: Annotated[
         Path | None, option("--ca", "F.pem", "Trust this certificate (for wss:// addresses).", section=Section.input)
     ] = None,
+    mqtt: MqttOutput | None = None,
     seconds: options.Duration = None,
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
@@ -57,14 +60,24 @@ def watch(
         from streamtag.cli.watch_view import HISTORY_S, Totals, View, missing_stream, open_output, panel_console
         from streamtag.client.address import ServerAddress
         from streamtag.client.subscriber import SubscriberClient
-        from streamtag.protocol.messages import Hello
+        from streamtag.protocol.messages import Hello, History
         from streamtag.protocol.selection import Selection
+        from streamtag.sinks.base import Sink, SinkGroup
 
+        if mqtt is not None:
+            mqtt.check()
         address, totals, start = ServerAddress.parse(url), Totals(), time.monotonic()
         deadline = start + (seconds or float("inf"))
         known: object = None  # the tags and concepts that the view was opened for
         view, console = View(reporter), panel_console(reporter, json)
-        subscriber = SubscriberClient(address, token, ca, history_s=0 if console is None else HISTORY_S)
+        # States that are published have to be known from the start: any history says what is present
+        history_s = HISTORY_S if console is not None else int(mqtt is not None)
+        subscriber = SubscriberClient(address, token, ca, history_s=history_s)
+        outputs = SinkGroup([])
+
+        def report(notice: SourceNotice) -> None:
+            view.report(notice)
+
         with guard, subscriber as client, ExitStack() as opened:
             while not guard.stop_requested and time.monotonic() < deadline and view.is_wanted():
                 message = client.read(POLL_INTERVAL_S)
@@ -79,6 +92,10 @@ def watch(
                         concept_names=options.names_in(concepts),
                         top=top,
                     )
+                    sinks: list[Sink] = []
+                    if mqtt is not None:
+                        sinks.append(opened.enter_context(mqtt.open(message, selection, report)))
+                    outputs = SinkGroup(sinks)
                     view = View(reporter, *open_output(console, json, selection, address, message, opened))
                 if isinstance(message, Hello):
                     reporter.detail(f"{address.label}: {message.server}, model {message.model}")
@@ -88,7 +105,9 @@ def watch(
                     view.notify(message)
                 elif message is not None:
                     totals.add(message)
-                    view.write(message)
+                    outputs.publish(message)
+                    if console is not None or not isinstance(message, History):
+                        view.write(message)
         reporter.note(f"{address.label}: watched for {format_time(time.monotonic() - start)}: {totals}")
 
     return run_command(json, work, verbosity)

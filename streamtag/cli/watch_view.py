@@ -40,11 +40,16 @@ class View:
         if self.sink is not None:
             self.sink.write(message)
 
-    def notify(self, notice: SourceNotice) -> None:
-        if self.panel is not None:
+    def report(self, notice: SourceNotice) -> None:
+        """Show a notice to people. Any thread may call this."""
+        if self.panel is not None and self.panel.is_shown:
             self.panel.notify(notice)
-            return
-        self.reporter.note(notice.text)
+        else:
+            self.reporter.note(notice.text)
+
+    def notify(self, notice: SourceNotice) -> None:
+        """Show a notice; a problem is a message, too."""
+        self.report(notice)
         if notice.is_problem and isinstance(self.sink, JsonLines):  # its readers do not see standard error
             self.sink.write(Error(notice.text))
 

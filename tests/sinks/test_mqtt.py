@@ -1,0 +1,366 @@
+"""The MQTT sink and a real Mosquitto: states, events, restarts, refusals; and brokers that misbehave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from streamtag.audio.source import SourceNotice
+from streamtag.errors import OutputError
+from streamtag.protocol.messages import Concept, End, Event, Frame
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.mqtt import MqttSink
+from streamtag.sinks.mqtt_address import MqttAddress
+from tests.conftest import Need
+from tests.sinks.mosquitto import PROGRAM, WAIT_S, Broker, Received, Subscribe, free_port, latest, running
+
+SELECTION = Selection.of(
+    ("guitar", "slow"),
+    (0.5, 0.5),
+    [Concept("guitar", "instrument", ("guitar",), 0.5), Concept("slow", "mood", ("slow",), 0.5)],
+)
+DROPPED_CONNECTION_S = 0.3  # at least, between a loss and the next connection
+
+
+class Notices:
+    """What the sink reports, in order."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, notice: SourceNotice) -> None:
+        with self._changed:
+            self.texts.append(notice.text.partition(": ")[2])
+            self._changed.notify_all()
+
+    def wait_for(self, text: str) -> list[str]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: text in " ".join(self.texts), WAIT_S), self.texts
+            return list(self.texts)
+
+
+Open = Callable[..., MqttSink]
+
+
+@pytest.fixture
+def notices() -> Notices:
+    return Notices()
+
+
+@pytest.fixture
+def open_sink(notices: Notices) -> Iterator[Open]:
+    """open_sink(url, **settings) -> a sink, closed with the test."""
+    with ExitStack() as resources:
+
+        def open_sink(url: str, password: str | None = None, **settings: object) -> MqttSink:
+            quick = {"first_delay_s": 0.05, "stable_connection_s": 0.0, "answer_timeout_s": 2.0, **settings}
+            return resources.enter_context(
+                MqttSink(MqttAddress.parse(url, password), SELECTION, notices, **quick)  # type: ignore[arg-type]
+            )
+
+        yield open_sink
+
+
+@pytest.fixture
+def mosquitto(need: Need, tmp_path: Path) -> Iterator[tuple[Broker, Subscribe]]:
+    """A broker that has not started, and a function that subscribes to it."""
+    need("mosquitto", PROGRAM is not None, "machine has no mosquitto")
+    with running(tmp_path) as both:
+        yield both
+
+
+def event(number: int, stream: str = "mic") -> Event:
+    return Event(stream, "guitar", "off" if number % 2 else "on", float(number), "guitar")
+
+
+def times(received: list[Received], stream: str = "mic") -> list[float]:
+    """The times of the events in the order of arrival; one that came again after a lost connection counts once."""
+    found = [json.loads(each.payload)["time"] for each in received if each.topic == f"home/{stream}/events"]
+    return list(dict.fromkeys(found))
+
+
+def test_a_late_subscriber_gets_the_states(mosquitto: tuple[Broker, Subscribe], open_sink: Open) -> None:
+    broker, subscribe = mosquitto
+    broker.start()
+    early = subscribe("early")
+    sink = open_sink(broker.url)
+    sink.write(event(0))
+    sink.write(Frame("mic", 1, 0.0, 0.5, {}, concepts={"guitar": 0.9, "slow": 0.1}))
+    early.wait_for_payload("home/mic/strongest", "guitar")
+    got = subscribe("late").wait_for(lambda received: len(received) >= 5)
+    assert all(each.retained for each in got)
+    assert latest(got) == {
+        "home/status": "online",
+        "home/mic/status": "online",
+        "home/mic/guitar/state": "ON",
+        "home/mic/slow/state": "OFF",
+        "home/mic/strongest": "guitar",
+    }
+
+
+def test_a_clean_end_says_so(mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices) -> None:
+    broker, subscribe = mosquitto
+    broker.start()
+    reader = subscribe()
+    sink = open_sink(broker.url)
+    sink.write(event(0, "ends"))
+    sink.write(event(1, "ends"))
+    sink.write(End("ends", 1.0, 4, {}))
+    sink.write(event(0, "runs"))
+    sink.close()
+    got = reader.wait_for(lambda received: received and received[-1].payload == "offline" in latest(received).values())
+    assert got[-1].topic == "home/status"
+    states = latest(reader.wait_for_payload("home/status", "offline"))
+    assert (states["home/ends/guitar/state"], states["home/ends/status"]) == ("OFF", "offline")
+    assert states["home/runs/status"] == "offline"
+    assert notices.texts == []
+
+
+def test_events_come_in_order(mosquitto: tuple[Broker, Subscribe], open_sink: Open) -> None:
+    broker, subscribe = mosquitto
+    broker.start()
+    reader = subscribe()
+    sink = open_sink(broker.url)
+    for number in range(500):
+        sink.write(event(number))
+        sink.write(event(number, "other"))
+    got = reader.wait_for(lambda received: len(times(received)) == len(times(received, "other")) == 500)
+    assert times(got) == times(got, "other") == list(range(500))
+    assert latest(got)["home/mic/guitar/state"] == "OFF"
+
+
+def test_no_event_is_lost_when_the_broker_restarts(
+    mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices
+) -> None:
+    broker, subscribe = mosquitto
+    broker.start()
+    reader = subscribe()
+    sink = open_sink(broker.url)
+    written = 0
+
+    def write(count: int) -> None:
+        nonlocal written
+        for _ in range(count):
+            sink.write(event(written))
+            written += 1
+            time.sleep(0.002)
+
+    for _ in range(2):
+        write(100)
+        broker.stop()
+        notices.wait_for("trying again")
+        write(100)
+        broker.start()
+        notices.wait_for("connected")
+        write(100)
+        assert [text.rpartition(": ")[2] for text in notices.texts] == ["trying again", "connected"]
+        notices.texts.clear()
+    sink.close()
+    got = reader.wait_for(lambda received: len(times(received)) == written)
+    assert times(got) == list(range(600))
+    assert latest(reader.wait_for_payload("home/status", "offline"))["home/mic/guitar/state"] == "OFF"
+
+
+def test_a_broker_that_forgot_everything_gets_the_states_again(
+    mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices, tmp_path: Path
+) -> None:
+    broker, subscribe = mosquitto
+    broker.start()
+    open_sink(broker.url).write(event(0))
+    subscribe("before").wait_for_payload("home/mic/guitar/state", "ON")
+    broker.stop()
+    (tmp_path / "mosquitto.db").unlink()
+    broker.start()
+    notices.wait_for("connected")
+    got = latest(subscribe("after").wait_for(lambda received: len(received) >= 5))
+    assert (got["home/status"], got["home/mic/status"], got["home/mic/guitar/state"]) == ("online", "online", "ON")
+
+
+def test_a_broker_may_come_later(mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices) -> None:
+    broker, subscribe = mosquitto
+    sink = open_sink(broker.url)
+    for number in range(10):
+        sink.write(event(number))
+    assert notices.wait_for("refused") == ["no connection (connection refused): trying again"]
+    broker.start()
+    reader = subscribe()
+    assert times(reader.wait_for(lambda received: len(times(received)) == 10)) == list(range(10))
+    assert notices.wait_for("connected")[1:] == ["connected"]
+
+
+def test_a_wrong_password_is_said_once_and_never_shown(
+    mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices, tmp_path: Path
+) -> None:
+    broker, _ = mosquitto
+    passwords = tmp_path / "passwords"
+    passwords.write_text("bob:right-one\n", "utf-8")
+    passwords.chmod(0o600)
+    subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True, capture_output=True, timeout=WAIT_S)
+    closed = ("allow_anonymous false", f"password_file {passwords}")
+    broker.start(*closed)
+    url = broker.url.replace("//", "//bob@")
+    sink = open_sink(url, "wrong-one")
+    sink.write(event(0))
+    (text,) = notices.wait_for("trying again")
+    assert text == "the broker refuses user 'bob' (not authorized): trying again"
+    time.sleep(DROPPED_CONNECTION_S)  # more attempts
+    assert len(notices.texts) == 1
+    broker.stop()
+    broker.start("allow_anonymous true")
+    notices.wait_for("connected")
+
+    sink.close()
+    broker.stop()
+    broker.start(*closed)
+    good = open_sink(url, "right-one")
+    good.write(event(1))
+    good.close()
+    assert good.published > 4
+    open_sink(broker.url)
+    assert "a connection without user and password" in notices.wait_for("without")[-1]
+    assert "-one" not in " ".join(notices.texts)
+
+
+# paho leaves the socket of a TLS handshake that failed to the garbage collector, which closes it
+UNCLOSED = pytest.mark.filterwarnings(
+    "ignore:unclosed <ssl.SSLSocket:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@UNCLOSED
+def test_tls_with_an_authority_of_ones_own(
+    mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices, certificates: dict[str, Path]
+) -> None:
+    broker, _ = mosquitto
+    cert, key = certificates["cert"], certificates["key"]
+    broker.start("allow_anonymous true", f"certfile {cert}", f"keyfile {key}")
+    url = broker.url.replace("mqtt:", "mqtts:")
+    open_sink(url)
+    assert "its certificate is not trusted" in notices.wait_for("trusted")[0]
+    notices.texts.clear()
+    open_sink(broker.url)  # without TLS
+    notices.wait_for("trying again")
+    notices.texts.clear()
+    sink = open_sink(url, ca=cert)
+    sink.write(event(0))
+    sink.close()
+    assert sink.published > 4
+    assert notices.texts == []
+    with pytest.raises(OutputError, match="no certificate in it"):
+        open_sink(url, ca=key)
+
+
+@UNCLOSED
+def test_a_broker_without_tls_is_said_to_be_one(
+    mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices
+) -> None:
+    broker, _ = mosquitto
+    broker.start()
+    open_sink(broker.url.replace("mqtt:", "mqtts:"))
+    notices.wait_for("is it an mqtt:// address?")
+
+
+# --- brokers that misbehave ---------------------------------------------------------------------------------------
+
+CONNECTED = b"\x20\x02\x00\x00"
+PUBLISH = b"\x30\x0a\x00\x04spam" + b"spam"
+
+
+@pytest.fixture
+def stub() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
+    """stub(answer) -> the URL of a server that calls answer(connection) for each connection."""
+    with ExitStack() as resources:
+
+        def stub(answer: Callable[[socket.socket], None]) -> str:
+            listener = resources.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def serve() -> None:
+                while True:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        return
+                    with connection:
+                        try:
+                            answer(connection)
+                        except OSError:
+                            continue
+
+            thread = threading.Thread(target=serve, daemon=True)
+            resources.callback(thread.join, WAIT_S)
+            resources.callback(listener.shutdown, socket.SHUT_RDWR)
+            thread.start()
+            return f"mqtt://127.0.0.1:{listener.getsockname()[1]}/home"
+
+        yield stub
+
+
+Stub = Callable[[Callable[[socket.socket], None]], str]
+
+
+def test_a_broker_that_floods_is_left(stub: Stub, open_sink: Open, notices: Notices) -> None:
+    connections = []
+
+    def flood(connection: socket.socket) -> None:
+        connections.append(1)
+        connection.recv(1024)
+        connection.sendall(CONNECTED)
+        while True:
+            connection.sendall(1000 * PUBLISH)
+
+    sink = open_sink(stub(flood), stable_connection_s=10.0)
+    sink.write(event(0))
+    notices.wait_for("messages that nobody asked for")
+    until = time.monotonic() + WAIT_S
+    while len(connections) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert notices.texts == ["the broker sends messages that nobody asked for: trying again"]
+
+
+def test_a_broker_that_never_answers_delays_nobody(stub: Stub, open_sink: Open, notices: Notices) -> None:
+    silent = threading.Event()
+    sink = open_sink(stub(lambda _: (silent.wait(WAIT_S), None)[1]), answer_timeout_s=0.2)
+    sink.write(event(0))
+    assert notices.wait_for("trying again") == ["no answer: trying again"]
+    began = time.monotonic()
+    sink.close()
+    assert time.monotonic() - began < 5
+    assert notices.texts[1:] == ["1 event not published"]
+    silent.set()
+
+
+def test_a_broker_that_confirms_nothing_is_given_up(stub: Stub, open_sink: Open, notices: Notices) -> None:
+    def swallow(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(CONNECTED)
+        while connection.recv(65536):
+            pass
+
+    sink = open_sink(stub(swallow), answer_timeout_s=0.2)
+    sink.write(event(0))
+    assert notices.wait_for("trying again") == ["no answer: trying again"]
+
+
+def test_events_beyond_the_bound_are_counted(open_sink: Open, notices: Notices) -> None:
+    sink = open_sink(f"mqtt://127.0.0.1:{free_port()}/home", max_events=3)
+    for number in range(5):
+        sink.write(event(number))
+    sink.close()
+    sink.close()
+    assert notices.texts == ["no connection (connection refused): trying again", "5 events not published"]
+
+
+def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch, open_sink: Open) -> None:
+    monkeypatch.setitem(sys.modules, "aiomqtt", None)
+    with pytest.raises(OutputError, match=r"pip install 'streamtag\[mqtt\]'"):
+        open_sink("mqtt://127.0.0.1")
