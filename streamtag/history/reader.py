@@ -16,8 +16,8 @@ from typing import Any
 
 from streamtag.audio.source import Closing
 from streamtag.errors import SourceError
-from streamtag.history.schema import open_for_reading
-from streamtag.text import one_line, printable
+from streamtag.history.schema import open_for_reading, reason_of
+from streamtag.text import printable
 
 PAGE_ROWS = 5_000
 MAX_AT = 253_402_214_400.0  # 9999-12-31: later times have no date
@@ -142,7 +142,7 @@ class HistoryReader(Closing):
             while rows := self._rows(query, (session.id, *last, to_at)):
                 for at, _, lost_s in rows:
                     yield StoredGap(session.stream, self._at(at), self._number(lost_s), session.id)
-                last = rows[-1][:2]
+                last = self._later(rows[-1][:2], last)
 
     def presences(
         self, from_at: float, to_at: float, streams: Sequence[str] | None = None, concepts: Sequence[str] | None = None
@@ -163,7 +163,7 @@ class HistoryReader(Closing):
             last: tuple[Any, ...] = (from_at, MAX_AT, 0)
             while rows := self._rows(f"{query} {page} LIMIT {PAGE_ROWS}", (session.id, to_at, *last)):
                 yield from self._as_presences([row for row in rows if row[2] not in seen], session, concepts)
-                last = rows[-1][:3]
+                last = self._later(rows[-1][:3], last)
 
     def _as_presences(
         self, rows: list[tuple[Any, ...]], session: StoredSession, concepts: Sequence[str] | None
@@ -179,8 +179,14 @@ class HistoryReader(Closing):
         try:
             with closing(self._connection.cursor()) as cursor:
                 return cursor.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise SourceError(f"{self._label}: cannot be read as a history: {one_line(error)}") from None
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where even the reason is damaged
+            raise SourceError(f"{self._label}: cannot be read as a history: {reason_of(error)}") from None
+
+    def _later(self, key: tuple[Any, ...], before: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the key of a page's last row; it must be later than the one before, or reading would never end."""
+        if not tuple(map(self._number, key)) > before:
+            raise self._damaged()
+        return key
 
     # SQLite stores anything in any column, and a damaged page is read as far as its numbers make sense
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -217,3 +218,26 @@ def test_wrong_usage(show: Run, sample: Path, arguments: tuple[str, ...], reason
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"streamtag history: {reason}")
     assert answer.err.endswith("\ntry: streamtag history --help\n")
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot", "--out"])
+def test_a_damaged_history_is_one_line(show: Run, tmp_path: Path, option: str) -> None:
+    random, whole, path = np.random.default_rng(4), tmp_path / "whole", tmp_path / "h"
+    write_sample(whole, 0.2, ("a", "b"))
+    codes = []
+    result = {"--json": [], "--plot": [tmp_path / "day.svg"], "--out": [tmp_path / "t.csv"]}[option]
+    for attempt in range(16):
+        content = bytearray(whole.read_bytes())
+        if attempt % 4 == 0:
+            del content[int(random.integers(len(content))) :]
+        for place in random.integers(100, len(content) - 100, (0, 3, 20, 100)[attempt % 4]).tolist():
+            content[place : place + 8] = random.bytes(8)
+        path.write_bytes(content)
+        answer = show(path, "--since", "2026-11-26", option, *result)
+        codes.append(answer.code)
+        assert answer.code in (0, 1)
+        if answer.code:
+            assert (answer.out, answer.err.count("\n")) == ("", 1)
+            assert answer.err.startswith(f"streamtag: {path}: ")
+            assert answer.err.removesuffix("\n").isprintable()
+    assert codes.count(1) > 4
