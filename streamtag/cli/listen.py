@@ -154,8 +154,6 @@ def listen(
         raise UsageError("--channels goes with --rate and --format")
     if len(inputs) > 1 and save_audio is not None:
         raise UsageError("--save-audio writes the audio of one source")
-    if len(inputs) > 1 and osc is not None:
-        raise UsageError("--osc sends the tags of one source: its addresses do not name the stream")
     target = None if osc is None else OscTarget.parse(osc)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
@@ -207,7 +205,7 @@ def listen(
                 write_line(sys.stdout, greeting)
             outputs.sinks.append(resources.enter_context(outputs.open_stdout(selection, json, names)))
             if target is not None:
-                outputs.sinks.append(resources.enter_context(OscSink(target, selection)))
+                outputs.sinks.append(resources.enter_context(OscSink(target, selection, names)))
             if mqtt is not None:
                 outputs.sinks.append(resources.enter_context(mqtt.open(greeting, selection, outputs.notify)))
             if record is not None:

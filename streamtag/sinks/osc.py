@@ -9,6 +9,9 @@
     /streamtag/error     stream ("" if none), text
     /streamtag/end       stream, seconds, frames
 
+Where there are several streams, each has tags and concepts of its own: /streamtag/<stream>/<tag> and
+/streamtag/<stream>/concept/<name>. The other messages name the stream.
+
 Numbers are 32-bit (f, i), which every receiver reads; times are stream seconds. Each message is a separate datagram:
 small receivers do not support bundles, and a bundle of 50 tags would not fit into one packet.
 """
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from pythonosc.osc_message_builder import ArgValue
     from pythonosc.udp_client import SimpleUDPClient
 
-PREFIX, CONCEPT_PREFIX = "/streamtag/", "/streamtag/concept/"
+PREFIX, CONCEPTS = "/streamtag/", "concept/"
 RESERVED = ("frame", "event", "gap", "error", "end")
 MAX_INT = 2**31 - 1
 
@@ -67,9 +70,10 @@ class OscSink(Closing, Sink):
     resolved once, so that no frame waits for it.
     """
 
-    def __init__(self, target: OscTarget, selection: Selection) -> None:
+    def __init__(self, target: OscTarget, selection: Selection, streams: Sequence[str] = ()) -> None:
         """Every selected tag and concept is sent: `top` does not apply, as a receiver's addresses are fixed.
 
+        streams: their names, if there are several.
         Raises OutputError if python-osc is not installed or the host is unknown.
         """
         try:
@@ -77,18 +81,20 @@ class OscSink(Closing, Sink):
         except ImportError:
             raise OutputError("OSC needs the package python-osc: pip install 'streamtag[osc]'") from None
         self.sent = self.failed = 0  # messages
-        self._addresses = dict(zip(selection.sent_tags, addresses(selection.sent_tags), strict=True))
-        concepts = [concept.name for concept in selection.sent_concepts]
-        self._concept_addresses = dict(zip(concepts, addresses(concepts, CONCEPT_PREFIX), strict=True))
+        tags, concepts = selection.sent_tags, [concept.name for concept in selection.sent_concepts]
+        self._tags = dict(zip(tags, addresses(tags, ""), strict=True))
+        self._concepts = dict(zip(concepts, addresses(concepts, CONCEPTS), strict=True))
+        self._prefixes = {name: f"{address}/" for name, address in zip(streams, addresses(streams), strict=True)}
         self._client: SimpleUDPClient = _client(target, SimpleUDPClient)
 
     def write(self, message: Message) -> None:
         match message:
             case Frame(stream, number, start, end, tags):
-                for tag, address in self._addresses.items():
-                    self._send(address, tags[tag])
-                for concept, address in self._concept_addresses.items():
-                    self._send(address, message.concepts[concept])
+                prefix = self._prefixes.get(stream, PREFIX)
+                for tag, name in self._tags.items():
+                    self._send(prefix + name, tags[tag])
+                for concept, name in self._concepts.items():
+                    self._send(prefix + name, message.concepts[concept])
                 self._send_values("frame", stream, min(number, MAX_INT), float((start + end) / 2))
             case Event(stream, tag, state, time):
                 self._send_values("event", stream, tag, state, float(time))

@@ -9,6 +9,7 @@ import http.server
 import sys
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from tests.audio.rtsp_server import running
@@ -66,7 +67,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def main(path: str, bytes_per_s: str) -> None:
     with running(Radio(Path(path).read_bytes(), float(bytes_per_s))) as radio:
         print(radio.server_port, flush=True)
-        sys.stdin.read()
+        with suppress(KeyboardInterrupt):
+            sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -118,13 +118,9 @@ def test_nothing_is_left_of_inputs_that_do_not_exist(streamtag: Run) -> None:
     assert sorted(line.split(": ")[1] for line in answer.err.splitlines()) == ["Nothing", "Nowhere"]
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [(["--save-audio", "a.wav"], "--save-audio writes"), (["--osc", "127.0.0.1:9"], "--osc sends")],
-)
-def test_outputs_for_one_stream_refuse_several(streamtag: Run, options: list[str], reason: str) -> None:
-    answer = streamtag("listen", "--from", URL, "--from", OTHER, *options)
-    assert (answer.code, reason in answer.err) == (2, True)
+def test_only_the_audio_of_one_source_is_saved(streamtag: Run) -> None:
+    answer = streamtag("listen", "--from", URL, "--from", OTHER, "--save-audio", "a.wav")
+    assert (answer.code, "--save-audio writes the audio of one source" in answer.err) == (2, True)
 
 
 def test_a_station_that_breaks_off_comes_back_with_a_gap_and_ctrl_c_ends_all(model: Path, radio: Radio) -> None:

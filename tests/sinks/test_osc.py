@@ -72,6 +72,23 @@ def test_concepts_are_sent_beside_the_tags(receiver: Receiver, selection: Select
     assert got[1][1] == 0.75
 
 
+def test_each_of_several_streams_has_its_own_addresses(receiver: Receiver, selection: Selection) -> None:
+    groups = (Concept("voice", "voice", ("male vocal",), None), Concept("slow", "mood", ("slow",), 0.5))
+    chosen = Selection.of(selection.tags, selection.tag_thresholds, groups, concept_names=["voice"])
+    with OscSink(receiver.target, chosen, ["radio 1", "radio/1", "frame"]) as osc:
+        for stream in ("radio 1", "radio/1", "frame"):
+            osc.write(
+                Frame(stream, 3, 0.5, 1.0, dict.fromkeys(selection.tags, 0.0), concepts={"voice": 0.75, "slow": 0.5})
+            )
+        got = receiver.take(9)
+    assert [message[0] for message in got if message[0] != "/streamtag/frame"] == [
+        *("/streamtag/radio_1/male_vocal", "/streamtag/radio_1/concept/voice"),
+        *("/streamtag/radio_1_2/male_vocal", "/streamtag/radio_1_2/concept/voice"),
+        *("/streamtag/frame_2/male_vocal", "/streamtag/frame_2/concept/voice"),
+    ]
+    assert [message[1] for message in got if message[0] == "/streamtag/frame"] == ["radio 1", "radio/1", "frame"]
+
+
 def test_other_messages_are_sent_with_names_as_plain_text(receiver: Receiver, selection: Selection) -> None:
     with OscSink(receiver.target, selection) as osc:
         osc.write(Event("mic", "male vocal", "on", 3))
