@@ -33,6 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     ("words", "expected"),
     [
         ("fi", ["file"]),
+        ("his", ["history"]),
         ("file --thr", ["--threshold"]),
         ("listen --format ", ["s16le", "f32le"]),
         ("help pro", ["protocol"]),

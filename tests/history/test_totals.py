@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from streamtag.history.bins import TimeBins, read_bins
 from streamtag.history.reader import HistoryReader, Presence
 from streamtag.history.schema import open_for_writing
 from streamtag.history.totals import StreamTotal, summarize
+from tests.history.sample import END_AT, write_sample
 
 SESSION = "INSERT INTO session VALUES (?, ?, 1, '', ?, ?, ?, ?, 0, ?)"
 PRESENCE = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
@@ -84,3 +86,16 @@ def test_as_json_it_has_the_same_figures(history: Path) -> None:
         "concept": "harp", "category": "instrument", "seconds": 30.0, "share": 0.0765, "times": 1,
         "first_at": 1010.0, "last_at": 1040.0,
     }  # fmt: skip
+
+
+def test_the_page_has_the_same_figures(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    write_sample(path, 2, ("club", "radio"), seed=7)
+    bins = TimeBins(END_AT - 86_400, END_AT - 300, 300)
+    day = read_bins(path, bins)
+    for total, stream in zip(_totals(path, bins.from_at, bins.to_at), day.streams, strict=True):
+        assert (total.stream, total.gaps) == (stream.stream, stream.gap_count)
+        assert total.lost_s == pytest.approx(stream.lost_s)
+        assert total.heard_s + total.lost_s == pytest.approx(bins.resolution_s * stream.heard.sum(), abs=1)
+        seconds = {each.concept: each.seconds for each in stream.concepts}
+        assert {each.concept: each.seconds for each in total.concepts} == pytest.approx(seconds, abs=0.01)
