@@ -11,6 +11,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import flag, option
 from streamtag.cli.program import Section, UsageError
@@ -38,6 +39,7 @@ Examples:
 @options.with_verbosity
 @options.with_serve
 @with_mqtt
+@with_history
 def file(
     sources: Annotated[
         list[str],
@@ -142,6 +144,7 @@ def file(
         bool, flag("--realtime", "Read no faster than the sound would play.", section=Section.input)
     ] = False,
     server: ServerConfig | None = None,
+    history: HistoryTarget | None = None,
     mqtt: MqttOutput | None = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
@@ -164,7 +167,7 @@ def file(
         from rich.console import Console
 
         from streamtag.audio.decoder import SourceSpec
-        from streamtag.audio.files import stream_names, target_paths
+        from streamtag.audio.files import Address, stream_names, target_paths
         from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
         from streamtag.sinks.atomic_file import check_targets
@@ -194,7 +197,7 @@ def file(
             for base in (labels, segments, plot)
         )
         targets = [*label_paths.values(), *segment_paths.values(), *plot_paths.values(), *([csv] if csv else [])]
-        check_targets(targets, paths)
+        check_targets([*targets, *history_paths(history)], paths)
         if not paths:
             for error in missing:
                 reporter.error(error)
@@ -224,6 +227,8 @@ def file(
             genres = GenreCollector(selection)
             if write_tags:
                 sinks.append(genres)
+            if history is not None:
+                sinks.append(resources.enter_context(history.open(reporter.note, greeting, tagger.path)))
             if server is not None:
                 sinks.append(CallbackSink(start_server(server, greeting, reporter, resources).publish))
             if mqtt is not None:
@@ -238,7 +243,7 @@ def file(
             excerpt = SourceSpec(start_s=start or 0.0, duration_s=duration)
             runner = FileRunner(tagger, selection, SinkGroup(sinks), realtime, reporter, guard, excerpt)
             for number, (source, name) in enumerate(zip(paths, names, strict=True)):
-                is_complete = runner.run(source, StreamInfo(name, number, len(paths)))
+                is_complete = runner.run(source, StreamInfo(name, number, len(paths), source=Address.of(source).label))
                 if write_tags and is_complete:
                     report_genres(source, genres.genres, force, reporter)
                 if guard.stop_requested:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
@@ -46,6 +47,7 @@ class SampleFormat(StrEnum):
 @options.with_verbosity
 @options.with_serve
 @with_mqtt
+@with_history
 def listen(
     input: Annotated[
         list[str] | None,
@@ -113,6 +115,7 @@ def listen(
     ] = None,
     mqtt: MqttOutput | None = None,
     record: options.Record = None,
+    history: HistoryTarget | None = None,
     save_audio: Annotated[
         Path | None,
         option(
@@ -162,7 +165,7 @@ def listen(
         from streamtag.sinks.atomic_file import check_targets
 
         limits = Limits(seconds, reset_on_silence)
-        check_targets([path for path in (record, save_audio) if path is not None], [])
+        check_targets([*(path for path in (record, save_audio) if path is not None), *history_paths(history)], [])
         if mqtt is not None:
             mqtt.check()
 
@@ -210,6 +213,10 @@ def listen(
                 outputs.sinks.append(resources.enter_context(mqtt.open(greeting, selection, outputs.notify)))
             if record is not None:
                 outputs.sinks.append(resources.enter_context(MessageRecorder(record, greeting, outputs.report)))
+            if history is not None:
+                sources = {each.stream_name: each.label for each in inputs}
+                stored = history.open(outputs.report, greeting, tagger.path, sources.get)
+                outputs.sinks.append(resources.enter_context(stored))
             if stations is not None:
                 stations.run(outputs, guard)
             elif audio is not None:

@@ -57,6 +57,13 @@ class LiveInput:
         return PcmPipe(self.pcm, tap=tap)
 
     @property
+    def label(self) -> str:
+        """What is read, for people: without a password."""
+        if self.where is not None:
+            return Address.of(self.where, allow_live=True).label
+        return f"{'output' if self.is_system else 'sound input'} {self.selector or '(default)'}"
+
+    @property
     def stream_name(self) -> str:
         """The name of its stream among others, before it is unique."""
         if self.name is not None:

@@ -167,7 +167,7 @@ def run_stream(
     sinks, quit_requested = SinkGroup(outputs.sinks), Event()
     thresholds = selection.concept_thresholds
     pipeline = StreamPipeline(name, Session(tagger), sinks.publish, thresholds, MAX_LIVE_ROWS)
-    sinks.begin(StreamInfo(name), pipeline.timeline)
+    sinks.begin(StreamInfo(name, source=audio.description), pipeline.timeline)
     runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.notify)
 
     def should_continue() -> bool:

@@ -12,6 +12,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
@@ -70,6 +71,7 @@ class ParallelismPlan:
 @as_command("serve", EPILOG)
 @options.with_verbosity
 @with_mqtt
+@with_history
 def serve(
     where: Annotated[
         str,
@@ -128,6 +130,7 @@ def serve(
     threshold: options.Threshold = None,
     mqtt: MqttOutput | None = None,
     record: options.Record = None,
+    history: HistoryTarget | None = None,
     allow_origin: options.AllowOrigin = None,
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
@@ -146,7 +149,7 @@ def serve(
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.sinks.atomic_file import check_targets
 
-        check_targets([] if record is None else [record], [])
+        check_targets([*([] if record is None else [record]), *history_paths(history)], [])
         if mqtt is not None:
             mqtt.check()
 
@@ -190,6 +193,9 @@ def serve(
                 sinks.append(resources.enter_context(printed))
             if record is not None:
                 sinks.append(resources.enter_context(MessageRecorder(record, greeting, lambda text: note(text))))
+            if history is not None:
+                stored = history.open(lambda text: note(text), greeting, tagger.path, lambda _: "ws client", max_queued)
+                sinks.append(resources.enter_context(stored))
             if mqtt is not None:
                 sinks.append(
                     resources.enter_context(mqtt.open(greeting, selection, lambda notice: queue.notify(notice.text)))

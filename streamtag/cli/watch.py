@@ -11,6 +11,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
+from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
@@ -32,6 +33,7 @@ Examples:
 @as_command("watch", EPILOG)
 @options.with_verbosity
 @with_mqtt
+@with_history
 def watch(
     url: Annotated[
         str,
@@ -51,6 +53,7 @@ def watch(
     ] = None,
     mqtt: MqttOutput | None = None,
     seconds: options.Duration = None,
+    history: HistoryTarget | None = None,
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Subscribe to a streamtag server and show its concepts or tags; reconnects whenever the connection breaks."""
@@ -62,8 +65,10 @@ def watch(
         from streamtag.client.subscriber import SubscriberClient
         from streamtag.protocol.messages import Hello, History
         from streamtag.protocol.selection import Selection
+        from streamtag.sinks.atomic_file import check_targets
         from streamtag.sinks.base import Sink, SinkGroup
 
+        check_targets(history_paths(history), [])
         if mqtt is not None:
             mqtt.check()
         address, totals, start = ServerAddress.parse(url), Totals(), time.monotonic()
@@ -71,14 +76,21 @@ def watch(
         known: object = None  # the tags and concepts that the view was opened for
         view, console = View(reporter), panel_console(reporter, json)
         # States that are published have to be known from the start: any history says what is present
-        history_s = HISTORY_S if console is not None else int(mqtt is not None)
+        history_s = HISTORY_S if console is not None or history is not None else int(mqtt is not None)
         subscriber = SubscriberClient(address, token, ca, history_s=history_s)
         outputs = SinkGroup([])
 
         def report(notice: SourceNotice) -> None:
             view.report(notice)
 
-        with guard, subscriber as client, ExitStack() as opened:
+        with guard, ExitStack() as resources, subscriber as client, ExitStack() as opened:
+            stored: list[Sink] = []
+            if history is not None:
+                stored.append(
+                    resources.enter_context(
+                        history.open(lambda text: report(SourceNotice(text)), source_of=lambda _: address.label)
+                    )
+                )
             while not guard.stop_requested and time.monotonic() < deadline and view.is_wanted():
                 message = client.read(POLL_INTERVAL_S)
                 if isinstance(message, Hello) and (message.tags, message.concepts) != known:
@@ -92,7 +104,7 @@ def watch(
                         concept_names=options.names_in(concepts),
                         top=top,
                     )
-                    sinks: list[Sink] = []
+                    sinks = [*stored]
                     if mqtt is not None:
                         sinks.append(opened.enter_context(mqtt.open(message, selection, report)))
                     outputs = SinkGroup(sinks)

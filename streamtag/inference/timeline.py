@@ -17,7 +17,8 @@ MAX_LIVE_ROWS = 1 << 15  # more than two hours without merging, 11 MB for 50 tag
 class StreamInfo:
     """What is known of a stream before its first frame. number: its place among `count` inputs, from 0.
 
-    duration_s: None if unknown. start_s: the time at which it begins, other than 0 for an excerpt of a file.
+    duration_s: None if unknown. start_s: the time at which it begins, other than 0 for an excerpt of a file. source:
+    the device, file or address that the sound is from, for people: without a password.
     """
 
     name: str
@@ -25,6 +26,7 @@ class StreamInfo:
     count: int = 1
     duration_s: float | None = None
     start_s: float = 0.0
+    source: str = ""
 
 
 class Timeline:

@@ -1,9 +1,9 @@
-"""Writing from a thread of its own, so that a slow reader delays nobody."""
+"""Writing from a thread of its own, so that a slow reader or disk delays nobody."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 
@@ -14,19 +14,26 @@ from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.sinks.base import Sink, SinkGroup
 
 MAX_MESSAGES = 1024
+POLL_INTERVAL_S = 0.25
 
 
 class BackgroundSink(Closing, Sink):
-    """Writes to other sinks from one thread: for standard output, whose reader may be a paused pager.
+    """Writes to other sinks from one thread: to standard output, whose reader may be a paused pager, or to a database.
 
     Any thread may write, and never waits. When the queue is full, the oldest frame is dropped and counted in the
     `dropped` of its stream's next frame. After a failure, such as a closed pipe, the next write raises the error.
     """
 
-    def __init__(self, sinks: Iterable[Sink], max_messages: int = MAX_MESSAGES) -> None:
-        """sinks: closed with this one. max_messages: that wait at most."""
+    def __init__(
+        self, sinks: Iterable[Sink], max_messages: int = MAX_MESSAGES, poll: Callable[[], None] | None = None
+    ) -> None:
+        """sinks: closed with this one. max_messages: that wait at most.
+
+        poll: called by the thread after every message, and every POLL_INTERVAL_S if there is none; must not raise.
+        """
         self._sinks = tuple(sinks)
         self._group = SinkGroup(self._sinks)
+        self._poll = poll
         self._changed = threading.Condition()  # guards the queue and the two below
         self._queue = DropOldestQueue(max_messages)
         self._begun: dict[str, tuple[StreamInfo, Timeline]] = {}  # streams without a message so far
@@ -67,11 +74,15 @@ class BackgroundSink(Closing, Sink):
     def _run(self) -> None:
         while not self._group.has_failed:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._is_closing)
+                timeout_s = None if self._poll is None else POLL_INTERVAL_S
+                self._changed.wait_for(lambda: self._queue or self._is_closing, timeout_s)
                 item = self._queue.pop()
                 begun = None if item is None else self._begun.pop(getattr(item.message, "stream", None) or "", None)
-            if item is None:
-                return
+                if item is None and self._is_closing:
+                    return
             if begun is not None:
                 self._group.begin(*begun)
-            self._group.publish(item.message)
+            if item is not None:
+                self._group.publish(item.message)
+            if self._poll is not None:
+                self._poll()

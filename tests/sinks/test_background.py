@@ -110,3 +110,10 @@ def test_an_impatient_user_does_not_wait_for_a_stalled_reader(reader: Reader) ->
     assert reader.is_writing.wait(TIMEOUT_S)
     sink.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert not reader.messages
+
+
+def test_the_thread_also_polls_while_there_is_nothing_to_write() -> None:
+    polled = threading.Semaphore(0)
+    with BackgroundSink([Reader()], poll=polled.release):
+        for _ in range(3):
+            assert polled.acquire(timeout=TIMEOUT_S)

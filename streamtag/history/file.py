@@ -1,0 +1,174 @@
+"""The file of a history for its writer: what is stored together is stored as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from pathlib import Path
+
+from streamtag.history.schema import open_for_writing
+from streamtag.history.session import LostAudio, Minute, ModelInfo, Presence, Row, Session
+
+SAVE_MINUTE = (
+    "INSERT INTO minute (session_id, minute, frames, means) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET frames = excluded.frames, means = excluded.means"
+)
+UPDATE_SESSION = (
+    "UPDATE session SET last_at = ?, last_s = ?, frames = ?, has_ended = ? WHERE id = ? AND start_at = ?"  # ours
+)
+ADD_SESSION = (
+    "INSERT INTO session (stream_id, model_id, source, start_at, start_s, last_at, last_s, frames, has_ended)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE_PRESENCE = "UPDATE presence SET off_at = ?, off_s = ?, peak = ?, mean = ? WHERE id = ?"
+ADD_PRESENCE = (
+    "INSERT INTO presence (session_id, concept_id, on_at, on_s, off_at, off_s, peak, mean)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADD_GAP = "INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, ?, ?)"
+
+
+class HistoryFile:
+    """Opens the file when it is needed, and anew after an error or when another file has its name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None  # of the file that is open, or was
+        self._fresh: list[Session | Presence] = []  # rows of the transaction that runs
+        self._concepts: dict[str, int] = {}
+
+    def connect(self, live: Collection[Session] = (), rows: Collection[Row] = ()) -> sqlite3.Connection:
+        """Return the connection. live, rows: what is to be stored; none of it has a row if the file is another one.
+
+        Raises sqlite3.Error, OSError or OutputError.
+        """
+        if self._connection is not None and (found := self._read_identity()) != self._identity:
+            self.close()
+            if found is not None:  # SQLite would take the old file's log for the new one's
+                for suffix in ("-wal", "-shm"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        if self._connection is None:
+            self._connection = open_for_writing(self._path)
+            identity = self._read_identity()
+            if identity != self._identity:
+                _forget_rows(live, rows)
+            self._identity = identity
+            self._concepts.clear()
+        return self._connection
+
+    def store(self, live: Collection[Session], rows: Collection[Row]) -> None:
+        """Store what has changed in live sessions, and complete rows. Raises as `connect`; then nothing is stored."""
+        connection = self.connect(live, rows)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for row in rows:
+                self._add(connection, row)
+            for session in live:
+                if session.is_changed:
+                    self._add(connection, session)
+                    for presence in session.present.values():
+                        self._add(connection, presence)
+                    if session.minute is not None:
+                        self._add(connection, session.minute)
+            connection.execute("COMMIT")
+        except BaseException:
+            for row in self._fresh:
+                row.id = None
+            self._concepts.clear()
+            self.close()  # rolls back
+            raise
+        finally:
+            self._fresh.clear()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _read_identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _add(self, connection: sqlite3.Connection, row: Row) -> None:
+        if isinstance(row, Session):
+            self._save_session(connection, row)
+            return
+        session = row.session
+        if session.id is None:
+            self._save_session(connection, session)
+        if isinstance(row, Minute):
+            connection.execute(SAVE_MINUTE, (session.id, row.number, row.frames, row.means))
+        elif isinstance(row, LostAudio):
+            values = session.id, _time(session.at(row.start_s)), _time(row.start_s), _time(row.lost_s)
+            connection.execute(ADD_GAP, values)
+        else:
+            self._save_presence(connection, row)
+
+    def _save_session(self, connection: sqlite3.Connection, session: Session) -> None:
+        start_at = _time(session.at(session.start_s))
+        values = _time(session.at(session.last_s)), _time(session.last_s), session.frames, session.has_ended
+        if session.id is not None:
+            if connection.execute(UPDATE_SESSION, (*values, session.id, start_at)).rowcount:
+                return
+            session.forget_rows()  # somebody has deleted it
+        name = _text(session.stream)
+        connection.execute("INSERT OR IGNORE INTO stream (name) VALUES (?)", (name,))
+        (stream,) = connection.execute("SELECT id FROM stream WHERE name = ?", (name,)).fetchone()
+        model, source = _model_id(connection, session.model), _text(session.source)
+        added = stream, model, source, start_at, _time(session.start_s), *values
+        session.id = connection.execute(ADD_SESSION, added).lastrowid
+        self._fresh.append(session)
+
+    def _save_presence(self, connection: sqlite3.Connection, row: Presence) -> None:
+        session = row.session
+        off_at, off_s = (None, None) if row.off_s is None else (_time(session.at(row.off_s)), _time(row.off_s))
+        values = off_at, off_s, round(row.peak, 4), round(row.mean, 4)
+        if row.id is not None and connection.execute(UPDATE_PRESENCE, (*values, row.id)).rowcount:
+            return
+        concept = self._concept_id(connection, row)
+        added = session.id, concept, _time(session.at(row.on_s)), _time(row.on_s), *values
+        row.id = connection.execute(ADD_PRESENCE, added).lastrowid
+        self._fresh.append(row)
+
+    def _concept_id(self, connection: sqlite3.Connection, row: Presence) -> int:
+        name = _text(row.concept)
+        if name not in self._concepts:
+            category = _text(row.session.model.categories.get(row.concept, ""))
+            connection.execute("INSERT OR IGNORE INTO concept (name, category) VALUES (?, ?)", (name, category))
+            (number,) = connection.execute("SELECT id FROM concept WHERE name = ?", (name,)).fetchone()
+            self._concepts[name] = number
+        return self._concepts[name]
+
+
+def _forget_rows(live: Collection[Session], rows: Collection[Row]) -> None:
+    for row in rows:
+        if isinstance(row, Presence):
+            row.id = None
+    for session in {*live, *(row if isinstance(row, Session) else row.session for row in rows)}:
+        session.forget_rows()
+
+
+def _model_id(connection: sqlite3.Connection, model: ModelInfo) -> int:
+    tags, concepts = (
+        _text(json.dumps(values, ensure_ascii=False))
+        for values in (list(model.tags), [concept.to_dict() for concept in model.concepts])
+    )
+    values = _text(model.name), model.fingerprint, tags, concepts
+    connection.execute("INSERT OR IGNORE INTO model (name, fingerprint, tags, concepts) VALUES (?, ?, ?, ?)", values)
+    query = "SELECT id FROM model WHERE name = ? AND fingerprint = ? AND tags = ? AND concepts = ?"
+    (number,) = connection.execute(query, values).fetchone()
+    return int(number)
+
+
+def _time(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def _text(text: str) -> str:
+    """Return text that SQLite takes: names of files may contain broken UTF-8."""
+    return text.encode(errors="replace").decode()
