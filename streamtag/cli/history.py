@@ -89,7 +89,8 @@ def history(
         streams = _chosen(stream, [each.stream for each in known], "stream")
         chosen = _chosen(options.names_in(concepts), list(reader.concepts()), "concept")
         newest_at = max((each.last_at for each in known), default=now)
-        from_at, to_at = choose_range(start, end, now, newest_at)
+        oldest_at = min((each.first_at for each in known), default=now)
+        from_at, to_at = choose_range(start, end, now, oldest_at, newest_at)
         with ExitStack() as resources:
             consumers = []
             if out is not None:
@@ -109,9 +110,8 @@ def history(
     if not known:
         _note(f"{label}: it is empty")
     elif not totals:
-        first_at = min(each.first_at for each in known)
         text = f"{label}: nothing was heard from {format_moment(from_at)} to {format_moment(to_at)}"
-        _note(f"{text}; it goes from {format_moment(first_at)} to {format_moment(newest_at)}")
+        _note(f"{text}; it goes from {format_moment(oldest_at)} to {format_moment(newest_at)}")
     for written in (out, plot):
         if written is not None:
             _note(f"{written}: written")

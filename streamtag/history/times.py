@@ -42,17 +42,23 @@ def parse_moment(text: str, now: float, zone: tzinfo | None = None) -> float:
     return max(0.0, at)
 
 
-def choose_range(since: float | None, until: float | None, now: float, newest_at: float) -> tuple[float, float]:
+def choose_range(
+    since: float | None, until: float | None, now: float, oldest_at: float, newest_at: float
+) -> tuple[float, float]:
     """Return from when to when a question is about, by default the last 24 hours. Raises SpecError for an empty range.
 
-    newest_at: of what is stored. Where all of it is older than that, the default ends there; where a part has a time
-    that is still to come, since files are tagged faster than they play, that part belongs to it.
+    oldest_at, newest_at: of what is stored. Where all of it is older than that, the default ends there; where a part
+    has a time that is still to come, since files are tagged faster than they play, that part belongs to it. It does
+    not begin before anything is stored.
     """
     end = until
     if end is None:
         end = now if since is not None or now - DEFAULT_RANGE_S < newest_at else newest_at
         end = max(end, newest_at)
-    start = since if since is not None else min(now, end) - DEFAULT_RANGE_S
+    start = since
+    if start is None:
+        start = min(now, end) - DEFAULT_RANGE_S
+        start = max(start, oldest_at) if oldest_at < end else start
     if start >= end:
         raise SpecError("--since must be before --until")
     return start, end

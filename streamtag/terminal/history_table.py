@@ -23,7 +23,9 @@ def history_lines(
 ) -> Iterator[Text]:
     """Yield the range and a table per stream, columns that there is no room for are left out. zone: None: local."""
     yield Text(f"{format_moment(from_at, zone)} to {format_moment(to_at, zone)}")
-    pattern = "%H:%M" if on_one_day(from_at, to_at, zone) else "%m-%d %H:%M"
+    ends = [total.first_at for total in totals], [total.last_at for total in totals]
+    is_one_day = not totals or on_one_day(min(ends[0]), max(ends[1]), zone)
+    pattern = "%H:%M" if is_one_day else "%m-%d %H:%M"
     for total in totals:
         yield Text()
         lost = f", {format_length(total.lost_s)} lost in {plural(total.gaps, 'gap')}" if total.gaps else ""

@@ -13,6 +13,7 @@ from streamtag.history.times import choose_range, format_moment, on_one_day, par
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 29, 12, 0, tzinfo=BERLIN).timestamp()  # the clock went from 2:00 to 3:00 in that night
 DAY_S = 86_400.0
+OLDEST_AT = NOW - 99 * DAY_S
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,17 @@ def test_a_moment_before_unix_time_is_its_beginning() -> None:
     ],
 )
 def test_the_range(since: float | None, until: float | None, newest_at: float, expected: tuple[float, float]) -> None:
-    assert choose_range(since, until, NOW, newest_at) == expected
+    assert choose_range(since, until, NOW, OLDEST_AT, newest_at) == expected
+
+
+def test_the_default_begins_with_what_is_stored() -> None:
+    assert choose_range(None, None, NOW, NOW - 60, NOW - 30) == (NOW - 60, NOW)
+    assert choose_range(None, NOW - 90, NOW, NOW - 60, NOW - 30) == (NOW - 90 - DAY_S, NOW - 90)  # nothing is in it
 
 
 def test_an_empty_range_is_refused() -> None:
     with pytest.raises(SpecError, match="--since must be before --until"):
-        choose_range(NOW, NOW, NOW, NOW)
+        choose_range(NOW, NOW, NOW, OLDEST_AT, NOW)
 
 
 def test_one_day_is_one_date_of_the_zone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,11 +17,12 @@ CONCEPTS = (
     ConceptTotal("calm", "mood", 30.0, 0.002, 1, START + 60, START + 90),
 )
 RADIO = StreamTotal("radio", START, START + 7200, 7195.0, 5.0, 2, CONCEPTS)
+LONG = replace(RADIO, last_at=START + 86_400)
 SILENT = StreamTotal("line\nin", START, START + 60, 60.0, 0.0, 0, ())
 
 
-def _lines(width: int, *totals: StreamTotal, seconds: float = 7200) -> list[str]:
-    return [line.plain for line in history_lines(totals, START, START + seconds, width, UTC)]
+def _lines(width: int, *totals: StreamTotal) -> list[str]:
+    return [line.plain for line in history_lines(totals, START, START + 7200, width, UTC)]
 
 
 def test_a_table_per_stream() -> None:
@@ -39,12 +41,12 @@ def test_a_table_per_stream() -> None:
 
 
 def test_over_midnight_the_date_is_told() -> None:
-    assert _lines(100, RADIO, seconds=86_400)[4].endswith("  11-27 08:00  11-27 09:56")
+    assert _lines(100, LONG)[4].endswith("  11-27 08:00  11-27 09:56")
 
 
 @pytest.mark.parametrize("width", [200, 80, 75, 65, 55, 42])
 def test_columns_make_room(width: int) -> None:
-    lines = _lines(width, RADIO, seconds=86_400)
+    lines = _lines(width, LONG)
     assert max(map(len, lines[3:])) <= width
     assert lines[4].split("drums")[1].split()[:2] == ["1:01:40", "50%"]
     assert ("instruments" in lines[4]) == (width > 60)
