@@ -53,14 +53,18 @@ class Broker:
     def start(self, *lines: str) -> None:
         """lines: instead of those from before."""
         self._lines = lines or self._lines
-        config = self._folder / "mosquitto.conf"
         common = [
             f"user {getpass.getuser()}",
             "persistence true",
             f"persistence_location {self._folder}/",
             f"listener {self.port} 127.0.0.1",
         ]
-        config.write_text("\n".join([*common, *(self._lines or ["allow_anonymous true"])]) + "\n", "utf-8")
+        self.start_with("\n".join([*common, *(self._lines or ["allow_anonymous true"])]) + "\n")
+
+    def start_with(self, text: str) -> None:
+        """Start with a whole configuration, which has to name the port."""
+        config = self._folder / "mosquitto.conf"
+        config.write_text(text, "utf-8")
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([str(PROGRAM), "-c", str(config)], stderr=log)
         until = time.monotonic() + WAIT_S
