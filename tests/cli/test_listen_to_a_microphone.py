@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.cli.conftest import COMMAND, ENVIRONMENT
+from tests.audio.radio import Radio
+from tests.audio.rtsp_server import running
+from tests.cli.conftest import COMMAND, ENVIRONMENT, pipe
+from tests.conftest import Encode, Tone
 
 if TYPE_CHECKING:
     from tests.audio.virtual_microphone import VirtualMicrophone
@@ -158,4 +161,39 @@ def test_a_sound_server_that_dies_is_reported_and_the_stream_continues_with_a_ga
     assert frame["end"] > gap["start"]
     end = json.loads(out.splitlines()[-1])
     assert end["seconds"] > gap["start"] + gap["lost_s"] - 0.01
+    assert b"Traceback" not in errors
+
+
+def test_two_microphones_lose_their_sound_server_beside_a_station_that_plays_on(
+    own_microphone: VirtualMicrophone, model: Path, tmp_path: Path, encode: Encode, tone: Tone
+) -> None:
+    sound = encode(tmp_path / "part.aac", tone(5, 44100), 44100, "aac").read_bytes()
+    with running(Radio(sound, len(sound) / 5)) as radio:
+        sources = ["--input", "default", "--input", "pulse", "--from", radio.address("radio")]
+        with started(own_microphone, "--json", "--model", model, *sources) as process:
+            assert process.stdout is not None
+            found: dict[str, list[str]] = {"default": [], "pulse": [], "radio": []}
+
+            def until_all_have(kind: str, *streams: str) -> None:
+                missing = set(streams)
+                while missing:
+                    message = json.loads(pipe(process.stdout).readline())
+                    if message["type"] not in ("hello", "event"):
+                        found[message["stream"]].append(message["type"])
+                    if message["type"] == kind:
+                        missing.discard(message["stream"])
+
+            until_all_have("frame", *found)
+            own_microphone.stop()
+            until_all_have("error", "default", "pulse")
+            until_all_have("frame", "radio")
+            own_microphone.start()
+            until_all_have("gap", "default", "pulse")
+            until_all_have("frame", *found)
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert set(found["radio"]) == {"frame"}
+    ended = [message["stream"] for message in map(json.loads, out.splitlines()) if message["type"] == "end"]
+    assert sorted(ended) == ["default", "pulse", "radio"]
     assert b"Traceback" not in errors

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamtag.cli.live_inputs import LiveInput, live_inputs
@@ -153,3 +154,16 @@ def test_a_station_that_breaks_off_comes_back_with_a_gap_and_ctrl_c_ends_all(mod
     assert gap["lost_s"] > 0.3
     assert of(found, "one", "gap") == []
     assert of(found, "two", "frame")[-1]["start"] > gap["start"] + gap["lost_s"] - 0.6
+
+
+@pytest.mark.usefixtures("one")
+def test_a_source_faster_than_the_clock_waits_for_its_turn_and_is_reset_when_sound_returns(streamtag: Run) -> None:
+    noise = (0.2 * np.random.default_rng(7).standard_normal(12 * 16000)).clip(-1, 1).astype(np.float32)
+    noise[5 * 16000 : 8 * 16000] = 0
+    raw = ["--from", "room=-", "--rate", "16000", "--format", "f32le", "--reset-on-silence", "2"]
+    answer = streamtag("listen", *raw, "--input", "Nowhere", "--json", stdin=noise.tobytes())
+    found: Messages = [json.loads(line) for line in answer.out.splitlines()]
+    assert [frame["frame"] for frame in of(found, "room", "frame")] == list(range(47))
+    assert of(found, "room", "gap") == []
+    assert of(found, "room", "end")[0]["seconds"] == 12
+    assert answer.err.count("streamtag: room: the network's context was reset") == 1
