@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from enum import StrEnum
 from math import ceil
 from threading import Event, Thread
@@ -23,7 +24,7 @@ from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import SignalGuard
 from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, notice_of
 from streamtag.errors import SourceError
-from streamtag.protocol.messages import End, Error, Message
+from streamtag.protocol.messages import End, Error, Gap, Message
 from streamtag.protocol.selection import Selection
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.producer_handle import ProducerHandle
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from streamtag.cli.live_outputs import Outputs
 
 FORMAT = PcmFormat(SAMPLE_RATE, "f32le", 1)
-BATCH_WINDOW_S = 0.1  # stations arrive whole seconds late; with ten of them 25 ms would cost a fifth more CPU time
+# Stations arrive whole seconds late, and some seconds at once when they are connected, of which nothing may be shed:
+# large batches matter more than the deadline. With ten stations a window of 25 ms would cost a fifth more CPU time.
+LIMITS = SchedulerConfig(batch_window_s=0.1, deadline_s=2.0, shed_after_s=9.0, buffer_s=10.0, max_lead_s=10.0)
 STREAMS_PER_THREAD = 16  # ten take up to half a core; two worker processes would cost twice as much, and 0.4 GB
 POLL_INTERVAL_S = 0.1  # how long a source waits for room before it looks whether it should stop
 JOIN_TIMEOUT_S = 3.0  # for all sources together; one that is stuck ends with the program
@@ -55,7 +58,7 @@ class SourceState(StrEnum):
 class Station:
     """One source and its stream. Its thread reads the source; others may read the attributes.
 
-    gaps, lost_s: audio that is missing, as the source reports it. has_failed: it cannot be used at all.
+    gaps, lost_s: audio that is missing, counted by those who read the messages. has_failed: it cannot be used at all.
     """
 
     def __init__(self, input: LiveInput, name: str, publish: Callable[[Message], None], notify: Callable[[str], None]):
@@ -93,6 +96,9 @@ class Station:
         self._thread = Thread(target=self._run, args=(system, limits), name=f"streamtag-{self.name}", daemon=True)
         self._thread.start()
 
+    def add_gap(self, gap: Gap) -> None:
+        self.gaps, self.lost_s = self.gaps + 1, self.lost_s + gap.lost_s
+
     def request_stop(self) -> None:
         self._stop_requested.set()
 
@@ -120,7 +126,6 @@ class Station:
                 pass
 
     def insert_gap(self, samples: int) -> None:
-        self.gaps, self.lost_s = self.gaps + 1, self.lost_s + samples / SAMPLE_RATE
         self._meter.add_gap(samples / SAMPLE_RATE)
         self.producer.skip(samples)
 
@@ -158,30 +163,31 @@ class Stations:
         """inputs: with a name each."""
         self._tagger, self._selection, self._limits = tagger, selection, limits
         self._queue = ConsoleQueue(max(1024, MAX_QUEUED_PER_STREAM * len(inputs)))
-        self._stations = [Station(each, each.stream_name, self._put, self._queue.notify) for each in inputs]
+        stations = [Station(each, each.stream_name, self._put, self._queue.notify) for each in inputs]
+        self._stations = {station.name: station for station in stations}
         self._scheduler: Scheduler | None = None
         self._ended: dict[str, End] = {}
 
     @property
     def _failed(self) -> set[str]:
-        return {station.name for station in self._stations if station.has_failed}
+        return {station.name for station in self._stations.values() if station.has_failed}
 
     @property
     def names(self) -> list[str]:
-        return [station.name for station in self._stations]
+        return list(self._stations)
 
     def snapshot(self) -> tuple[str, list[StreamRow]]:
         """Return what a table shows: a summary, and a row for each source."""
         stats = {} if self._scheduler is None else {stream.name: stream for stream in self._scheduler.streams}
         rows = []
-        for station in self._stations:
+        for station in self._stations.values():
             stream, end = stats.get(station.name), self._ended.get(station.name)
             seconds = stream.seconds if stream is not None else end.seconds if end is not None else 0.0
             is_connected = station.state is SourceState.connected
             lag_s = stream.lag_s if stream is not None and is_connected else None
             state, style = station.label
             rows.append(StreamRow(station.name, seconds, lag_s, state, style))
-        connected = sum(station.state is SourceState.connected for station in self._stations)
+        connected = sum(station.state is SourceState.connected for station in self._stations.values())
         return f"{plural(len(rows), 'stream')}, {connected} connected", rows
 
     def run(self, outputs: Outputs, guard: SignalGuard) -> None:
@@ -190,7 +196,7 @@ class Stations:
 
         is_cpu = self._tagger.device == "cpu"
         threads = min(usable_cores(), ceil(len(self._stations) / STREAMS_PER_THREAD)) if is_cpu else 1
-        config = SchedulerConfig(threads, batch_window_s=BATCH_WINDOW_S, max_streams=len(self._stations))
+        config = replace(LIMITS, workers=threads, max_streams=len(self._stations))
         pool = SessionPool(self._tagger, len(self._stations))
         if not is_cpu:
             pool.warm_up(config.batch)
@@ -214,21 +220,21 @@ class Stations:
 
     @property
     def _have_finished(self) -> bool:
-        return all(station.has_finished for station in self._stations)
+        return all(station.has_finished for station in self._stations.values())
 
     def _start(self, scheduler: Scheduler) -> None:
         system = SharedSoundSystem(PortAudio)
-        for station in self._stations:
+        for station in self._stations.values():
             station.start(scheduler, system, self._limits)
-        if any(station.is_sound_input for station in self._stations):
+        if any(station.is_sound_input for station in self._stations.values()):
             with suppress(SourceError):  # which they report
                 sound_library()  # it turns standard error off while it starts: wait, so that no line is lost
 
     def _stop(self) -> None:
-        for station in self._stations:
+        for station in self._stations.values():
             station.request_stop()
         deadline = time.monotonic() + JOIN_TIMEOUT_S
-        for station in self._stations:
+        for station in self._stations.values():
             station.join(max(0.0, deadline - time.monotonic()))
 
     def _put(self, message: Message) -> None:
@@ -241,6 +247,8 @@ class Stations:
             outputs.report(notice)
         for message in messages:
             sinks.publish(message)
+            if isinstance(message, Gap):
+                self._stations[message.stream].add_gap(message)
             if isinstance(message, End):
                 self._ended[message.stream] = message
             elif isinstance(message, Error) and message.stream in self._failed:
