@@ -11,7 +11,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
+from streamtag.cli.history_options import HistoryTarget, history_paths, show_history, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import flag, option
 from streamtag.cli.program import Section, UsageError
@@ -230,7 +230,9 @@ def file(
             if history is not None:
                 sinks.append(resources.enter_context(history.open(reporter.note, greeting, tagger.path)))
             if server is not None:
-                sinks.append(CallbackSink(start_server(server, greeting, reporter, resources).publish))
+                sinks.append(
+                    CallbackSink(start_server(show_history(server, history), greeting, reporter, resources).publish)
+                )
             if mqtt is not None:
                 sinks.append(
                     resources.enter_context(mqtt.open(greeting, selection, lambda notice: reporter.note(notice.text)))

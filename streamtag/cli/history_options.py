@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from streamtag.cli.program import Section, UsageError
 
 if TYPE_CHECKING:
     from streamtag.protocol.messages import Hello
+    from streamtag.server.config import ServerConfig
     from streamtag.sinks.background import BackgroundSink
 
 MAX_DAYS = 36_500.0
@@ -81,6 +82,11 @@ def _target(history: Path | None, keep: float | None) -> HistoryTarget | None:
     if keep is not None and not 0 < keep <= MAX_DAYS:
         raise UsageError(f"--keep {keep:g}: must be a number of days above 0, at most {MAX_DAYS:g}")
     return None if history is None else HistoryTarget(history, keep)
+
+
+def show_history(config: ServerConfig, history: HistoryTarget | None) -> ServerConfig:
+    """Return the settings of a server whose page shows what is recorded."""
+    return config if history is None else replace(config, history=history.path)
 
 
 def history_paths(history: HistoryTarget | None) -> list[Path]:

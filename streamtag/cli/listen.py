@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
+from streamtag.cli.history_options import HistoryTarget, history_paths, show_history, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
@@ -193,7 +193,7 @@ def listen(
                 [lambda: greeting.model, lambda: tagger.device] if audio is not None else []
             )
             if server is not None:
-                served = start_server(server, greeting, reporter, resources)
+                served = start_server(show_history(server, history), greeting, reporter, resources)
                 outputs.sinks.append(CallbackSink(served.publish))
                 status.append(lambda: f"{served.address} {plural(served.subscribers, 'subscriber')}")
             if audio is None:

@@ -12,7 +12,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
+from streamtag.cli.history_options import HistoryTarget, history_paths, show_history, with_history
 from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
@@ -183,7 +183,9 @@ def serve(
         with ExitStack() as resources:
             resources.enter_context(guard)
             ingest = IngestConfig(ingest_token, max_producers_per_client, slots)
-            server = resources.enter_context(ServerThread(config, greeting, ingest, queue.notify))
+            server = resources.enter_context(
+                ServerThread(show_history(config, history), greeting, ingest, queue.notify)
+            )
             reporter.publish_to.append(server.publish)
             note: Callable[[str], None] = reporter.note
             sinks: list[Sink] = []

@@ -21,7 +21,7 @@ from streamtag.server.thread import ServerThread
 from tests.cli.conftest import MakeSound, Run
 from tests.cli.serve_process import END, Start, as_pcm, begin, frames_of, tones
 from tests.history.conftest import HELLO, end, frame, switch
-from tests.server.support import read_all
+from tests.server.support import read_all, wait_until
 
 RAW = ("--from", "-", "--rate", "16000", "--format", "f32le")
 
@@ -105,6 +105,24 @@ def test_all_producers_of_a_server_are_stored(start: Start, tmp_path: Path) -> N
     assert _stored(path) == _expected(json.loads(line) for line in out.splitlines()) != []
     assert {(each.source, each.has_ended) for each in _sessions(path)} == {("ws client", True)}
     assert _rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_the_page_of_a_server_shows_what_it_records(start: Start, tmp_path: Path) -> None:
+    server = start("--history", str(tmp_path / "h.sqlite"))
+    client = server.connect("/ingest/mixer")
+    begin(client)
+    client.send(as_pcm(tones(4)))
+    client.send(END)
+    assert frames_of(read_all(client))
+
+    def streams() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(server.get("/api/history?resolution=60"))["streams"]
+        return found
+
+    wait_until(lambda: len(streams()) == 1)
+    assert streams()[0]["stream"] == "mixer"
+    assert json.loads(server.get("/health"))["history"] is True
+    server.stop()
 
 
 def test_what_a_subscriber_sees_is_stored_from_the_past_on(streamtag: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, Open, make_frame
 from tests.web.ingest_stub import HOP, IngestStub
 from tests.web.sound import make_sound, write_wav
+from tests.web.stored import HOUR_S, NOW, ZONE, write_history
 
 CONCEPTS = (
     Concept("guitar", "instrument", ("guitar",), 0.47),
@@ -150,6 +151,35 @@ def notes(stage: Stage, options: dict[str, Any]) -> Page:
     return page
 
 
+def day(stage: Stage, options: dict[str, Any]) -> Page:
+    """The last 24 hours of all streams."""
+    return open_day(stage, options, "view=day")
+
+
+def hour(stage: Stage, options: dict[str, Any]) -> Page:
+    """An hour of one stream, and a moment in it."""
+    from_at = NOW // HOUR_S * HOUR_S - HOUR_S
+    query = f"view=day&stream=bar&from={from_at:.0f}&to={from_at + HOUR_S:.0f}&at={from_at + 1205:.0f}"
+    page = open_day(stage, options, query)
+    expect(page.locator("#moment-list dd")).to_have_text("guitar, techno, no vocals")
+    return page
+
+
+def open_day(stage: Stage, options: dict[str, Any], query: str) -> Page:
+    path = stage.folder / "history.db"
+    write_history(path, CONCEPTS)
+    server = stage.start(hello=replace(HELLO, concepts=CONCEPTS), history=path)
+
+    def before(page: Page) -> None:
+        page.clock.set_fixed_time(NOW)
+        page.add_init_script("performance.now = () => 1000")
+
+    page = stage.open_page(f"{server.address}?{query}", before, timezone_id=ZONE, **options).page
+    expect(page.locator("#day-view")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#day")).to_be_visible()
+    return page
+
+
 SCENES: dict[str, Callable[[Stage, dict[str, Any]], Page]] = {
     "one stream": one_stream,
     "all streams": all_streams,
@@ -157,4 +187,6 @@ SCENES: dict[str, Callable[[Stage, dict[str, Any]], Page]] = {
     "no connection": no_connection,
     "nothing plays": nothing_plays,
     "notes": notes,
+    "day": day,
+    "hour": hour,
 }

@@ -21,6 +21,14 @@ SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
 PARTS = (
     *(".top", "#sources", ".above", "#clock", "#present", "#player", "#tools", "#overview", "#board", "#rows", "#time"),
     *("#stats", ".card >> nth=0", "#empty", "#notes"),
+    *(
+        ".day-tools",
+        "#day-head",
+        "#day-time",
+        ".day-section >> nth=0",
+        ".day-rows canvas >> nth=0",
+        "#day-moment",
+    ),
 )
 TEXT_WIDTH = """() => { const pen = document.createElement("canvas").getContext("2d");
   pen.font = `16px ${getComputedStyle(document.body).fontFamily}`;

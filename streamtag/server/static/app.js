@@ -1,9 +1,10 @@
 /** The page: draws what the other modules know, and follows the reader. */
 import { announce } from "./announcer.js";
 import { measure, paintBoard, showPlayhead, showSlider, size } from "./board.js";
-import { choose, chooseAll, current, goBack, nextStream, showPicker, showsAll } from "./choice.js";
+import { choose, chooseAll, chooseDay, current, goBack, nextStream, showPicker, showsAll } from "./choice.js";
 import { connect, reconnectIfSilent, reconnectNow } from "./connection.js";
 import { clearCursor, moveCursor, onPointerLeave, onPointerMove, seekAt } from "./cursor.js";
+import { addDayListeners, dayName, isDayOld, leaveDay, moveMoment, showDay, toggleDay } from "./day.js";
 import { showHeadline } from "./headline.js";
 import { ingest, senders, updateIngest } from "./ingest.js";
 import { listen } from "./messages.js";
@@ -76,7 +77,8 @@ function clockOf(stream) {
 function stateOf(stream) {
   if (link.state === "away") return ["away", `retry in ${Math.max(0, Math.ceil(link.due - seconds()))} s`];
   if (link.state === "connecting") return ["connecting", "connecting"];
-  if (view.isGrid) return ["live", plural(streams.size, "stream")];
+  if (view.shows === "day") return ["live", "connected"];
+  if (view.shows === "all") return ["live", plural(streams.size, "stream")];
   if (!stream?.frames) return ["waiting", "waiting"];
   if (view.frozen) return ["frozen", "frozen"];
   if (stream.ended) return ["ended", "ended"];
@@ -86,7 +88,7 @@ function stateOf(stream) {
 function noticeOf(stream, kind) {
   const now = seconds();
   if (kind === "away") return ["bad", link.why || (hello.labels.length ? "The server does not answer." : "")];
-  if (view.isGrid) stream = null;
+  if (view.shows !== "one") stream = null;
   if (stream?.trouble) return ["warn", stream.trouble];
   if (notices.error && now < notices.error.until) return ["bad", notices.error.text];
   if (kind === "stalled")
@@ -113,7 +115,7 @@ function status() {
 }
 
 function showEmpty(stream) {
-  $("empty").hidden = Boolean(stream?.frames) || view.isGrid;
+  $("empty").hidden = Boolean(stream?.frames) || view.shows !== "one";
   $("rows").inert = !$("empty").hidden;
   if ($("empty").hidden) return;
   const waiting = link.state === "open";
@@ -141,19 +143,20 @@ let sleeping = 0;
 function show() {
   clearTimeout(sleeping);
   const stream = current(),
-    isGrid = showsAll();
-  if (stream !== view.shown || isGrid !== view.isGrid) {
-    if (isGrid !== view.isGrid) showKindOfView(isGrid, view.shown);
-    view.isGrid = isGrid;
+    shows = view.day ? "day" : showsAll() ? "all" : "one";
+  if (stream !== view.shown || shows !== view.shows) {
+    if (shows !== view.shows) showKindOfView(shows, view.shown);
+    view.shows = shows;
     view.shown = stream;
     view.ranked = -Infinity;
   }
-  const title = isGrid ? plural(streams.size, "stream") : stream?.name;
+  const title = { one: stream?.name, all: plural(streams.size, "stream"), day: dayName() }[shows];
   document.title = title ? `${title} · streamtag` : "streamtag";
   showPicker(stream);
-  $("all-streams").hidden = isGrid || streams.size < 2;
+  $("all-streams").hidden = shows !== "one" || streams.size < 2;
   $("freeze").hidden = Boolean(fileSeconds(stream));
-  if (isGrid) showOverview();
+  if (shows === "day") showDay();
+  else if (shows === "all") showOverview();
   else showStream(stream);
   showStats(stream);
   status();
@@ -173,14 +176,17 @@ function showStream(stream) {
     sleeping = setTimeout(scroll, clamp((1000 * view.span) / size.width, 16, 250));
 }
 
-/** One stream or all of them. */
-function showKindOfView(isGrid, stream) {
-  document.body.dataset.view = isGrid ? "all" : "one";
+/** shows: as view.shows. stream: that was shown before. */
+function showKindOfView(shows, stream) {
+  const isGrid = shows === "all";
+  document.body.dataset.view = shows;
   $("overview").hidden = !isGrid;
+  $("day-view").hidden = shows !== "day";
+  $("day").setAttribute("aria-pressed", String(shows === "day"));
   $("filter").value = isGrid ? view.streamFilter : view.filter;
   $("filter").placeholder = isGrid ? "Filter streams" : "Filter";
+  if (shows !== "one") showPlayer(null);
   if (isGrid) {
-    showPlayer(null);
     forgetCards();
     if (view.focusCard && stream) focusCard(stream.name);
   }
@@ -197,7 +203,7 @@ function scroll() {
   requestAnimationFrame(() => {
     clearTimeout(sleeping);
     const stream = view.shown;
-    if (isPlanned() || !stream || view.isGrid) return;
+    if (isPlanned() || !stream || view.shows !== "one") return;
     if (playhead(stream) > view.span || view.cursor) paintBoard(stream);
     if (view.cursor) showRows(stream);
     if (!view.frozen) put($("clock"), clockOf(stream));
@@ -211,7 +217,7 @@ let heard = -1; // the hop that was shown last while a file is played
 /** A file is played: often only its mark has moved. */
 function onHeard() {
   const stream = view.shown;
-  if (!stream || view.isGrid) return;
+  if (!stream || view.shows !== "one") return;
   const moment = Math.floor((heardTime(stream) ?? -1) / hello.hop_s);
   if (moment !== heard || spanOf(stream) < fileSeconds(stream)) refresh();
   heard = moment;
@@ -222,7 +228,7 @@ function onHeard() {
 
 function freeze() {
   const stream = current();
-  if (view.isGrid || stream?.history.isFile) return;
+  if (view.shows !== "one" || stream?.history.isFile) return;
   if (view.frozen) {
     view.frozen = null;
     view.ranked = -Infinity;
@@ -295,7 +301,7 @@ function showSpans(stream) {
 }
 
 function setFilter(words) {
-  if (view.isGrid) {
+  if (view.shows === "all") {
     view.streamFilter = words;
     return refresh();
   }
@@ -324,7 +330,8 @@ const keys = new Map([
   ["−", () => changeSpan(1)],
   ["a", toggleKind],
   ["n", nextStream],
-  ["g", () => (view.isGrid ? null : showAllStreams())],
+  ["g", () => (view.shows === "all" ? null : showAllStreams())],
+  ["d", toggleDay],
   ["s", savePicture],
   ["j", saveLines],
   ["t", nextTheme],
@@ -355,35 +362,37 @@ function showKind() {
 
 /** Escape undoes one thing: what is typed, a moment that is looked at, what is played, the choice of one stream. */
 function onEscape(target, typing) {
-  if (typing || (view.isGrid ? view.streamFilter : view.filter)) {
+  if (typing || (view.shows === "all" ? view.streamFilter : view.filter)) {
     $("filter").value = "";
     setFilter("");
     target.blur?.();
     clearCursor();
   } else if (view.cursor) clearCursor();
-  else if (!stopPlaying() && !view.isGrid && view.several) showAllStreams();
+  else if (!stopPlaying() && view.shows === "one" && view.several) showAllStreams();
 }
 
 /** Return what a key does, or null. */
 function actionOf({ key, target }) {
   const stream = view.shown,
     isArrow = ["ArrowLeft", "ArrowRight"].includes(key);
-  if (!view.isGrid && (isArrow || (target === $("time") && ["PageUp", "PageDown", "Home", "End"].includes(key))))
+  if (view.shows === "one" && (isArrow || (target === $("time") && ["PageUp", "PageDown", "Home", "End"].includes(key))))
     return () => seekByKey(stream, key) || moveCursor(key);
   if (target === $("time") && key === "Enter") return () => togglePlay(stream);
   if (!view.shortcuts) return null;
   if (key !== " ") return keys.get(key.toLowerCase()) ?? null;
-  return target.matches?.("button") ? null : () => togglePlay(view.isGrid ? null : stream) || freeze();
+  return target.matches?.("button") ? null : () => togglePlay(view.shows === "one" ? stream : null) || freeze();
 }
 
 function onKey(event) {
   const { target } = event,
     typing = target.matches?.("input:not([type=checkbox], [type=range])");
   if (event.ctrlKey || event.metaKey || event.altKey || $("notes").open) return;
+  if (event.key === "Escape" && view.shows === "day") return leaveDay();
   if (event.key === "Escape") return onEscape(target, typing);
   if (typing || target.matches?.("select")) return;
+  if (view.shows === "day" && moveMoment(event)) return event.preventDefault();
   if (target === $("seek") && /^(Arrow|Page|Home|End)/.test(event.key)) return; // it moves itself
-  if (view.isGrid && moveByKey(event)) return event.preventDefault();
+  if (view.shows === "all" && moveByKey(event)) return event.preventDefault();
   const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
@@ -392,8 +401,10 @@ function onKey(event) {
 
 function addListeners() {
   $("stream").onchange = ({ target }) => {
-    if (target.value === "all") chooseAll();
-    else choose(target.value === "auto" ? null : target.value.slice("stream ".length));
+    const name = target.value.startsWith("stream ") ? target.value.slice("stream ".length) : null;
+    if (view.day) chooseDay(name, view.day);
+    else if (target.value === "all") chooseAll();
+    else choose(name);
   };
   $("filter").oninput = (event) => setFilter(event.target.value);
   $("count").onchange = (event) => {
@@ -431,6 +442,7 @@ function addListeners() {
   $("rows").onkeydown = () => {
     view.busy = seconds();
   };
+  addDayListeners();
   addSenderListeners();
   addPlayerListeners(current, onHeard);
   addEventListener("keydown", onKey);
@@ -478,7 +490,7 @@ function start() {
   connect();
   setInterval(() => {
     if (!document.hidden) {
-      if (view.isGrid) refresh();
+      if (view.shows === "all" || (view.shows === "day" && isDayOld())) refresh();
       status();
       for (const sender of senders) if (!sender.isFinished) sender.show();
       if (current() !== view.shown) refresh();

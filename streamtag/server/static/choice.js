@@ -1,6 +1,6 @@
 /** Which stream is shown, or all of them. */
 import { ingest } from "./ingest.js";
-import { refresh, streams, view } from "./state.js";
+import { readAddress, refresh, streams, view } from "./state.js";
 import { $, option, plural } from "./util.js";
 
 /** The chosen stream; else one that plays, and the same as long as it does. */
@@ -29,22 +29,32 @@ export function showsAll() {
 
 /** name: of a stream; null: whatever plays. */
 export function choose(name) {
-  look({ chosen: name, all: false });
+  look({ chosen: name, all: false, day: null });
 }
 
 export function chooseAll() {
-  look({ chosen: null, all: true });
+  look({ chosen: null, all: true, day: null });
 }
 
-/** Between one stream and all of them the browser's button goes back; the address leads here again. */
-function look({ chosen, all }) {
-  const isOtherKind = all !== view.isGrid;
-  restore({ chosen, all });
+/** name: of a stream; null: all. day: as readAddress returns it. isStep: the browser's button leads back from here. */
+export function chooseDay(name, day, isStep) {
+  look({ chosen: name, all: false, day }, isStep);
+}
+
+const kindOf = ({ all, day }) => (day ? "day" : all ? "all" : "one");
+
+/** Between one stream, all of them and a day the browser's button goes back; the address leads here again. */
+function look(wanted, isStep = kindOf(wanted) !== view.shows) {
+  restore(wanted);
   const url = new URL(location.href);
-  for (const name of ["stream", "view"]) url.searchParams.delete(name);
-  if (chosen !== null) url.searchParams.set("stream", chosen);
-  if (all) url.searchParams.set("view", "all");
-  if (url.href !== location.href) window.history[isOtherKind ? "pushState" : "replaceState"](null, "", url);
+  for (const name of ["stream", "view", "from", "to", "at"]) url.searchParams.delete(name);
+  if (wanted.chosen !== null) url.searchParams.set("stream", wanted.chosen);
+  if (wanted.all) url.searchParams.set("view", "all");
+  if (wanted.day) {
+    url.searchParams.set("view", "day");
+    for (const [name, time] of Object.entries(wanted.day)) if (time !== null) url.searchParams.set(name, time);
+  }
+  if (url.href !== location.href) window.history[isStep ? "pushState" : "replaceState"](null, "", url);
 }
 
 function restore(wanted) {
@@ -56,8 +66,7 @@ function restore(wanted) {
 }
 
 export function goBack() {
-  const query = new URLSearchParams(location.search);
-  restore({ chosen: query.get("stream"), all: query.get("view") === "all" });
+  restore(readAddress());
 }
 
 export function nextStream() {
@@ -67,28 +76,29 @@ export function nextStream() {
 
 export function showPicker(stream) {
   const picker = $("stream"),
-    names = [...streams.keys()];
-  if (view.chosen !== null && !streams.has(view.chosen)) names.push(view.chosen);
+    isDay = Boolean(view.day),
+    names = [...new Set([...streams.keys(), ...(isDay ? view.stored : [])])];
+  if (view.chosen !== null && !names.includes(view.chosen)) names.push(view.chosen);
   const labels = names.map((name) => {
     const found = streams.get(name);
-    return !found ? `${name} (waiting)` : found.ended ? `${name} (ended)` : name;
+    return isDay ? name : !found ? `${name} (waiting)` : found.ended ? `${name} (ended)` : name;
   });
   const isAuto = view.chosen === null && !view.all;
   const auto =
-    isAuto && view.isGrid
+    isAuto && view.shows === "all"
       ? "Whatever plays: all"
       : isAuto && stream
         ? `Whatever plays: ${stream.name}`
         : "Whatever plays";
-  const all = names.length > 1 || view.all ? `All ${plural(names.length, "stream")}` : null;
-  const key = JSON.stringify([auto, all, labels, view.chosen, view.all]);
+  const all = isDay ? "All streams" : names.length > 1 || view.all ? `All ${plural(names.length, "stream")}` : null;
+  const key = JSON.stringify([isDay, auto, all, labels, view.chosen, view.all]);
   if (picker.dataset.key === key) return;
   picker.dataset.key = key;
   picker.replaceChildren(
-    option("auto", auto),
+    ...(isDay ? [] : [option("auto", auto)]),
     ...(all ? [option("all", all)] : []),
     ...names.map((name, index) => option(`stream ${name}`, labels[index])),
   );
-  picker.value = view.chosen !== null ? `stream ${view.chosen}` : view.all ? "all" : "auto";
+  picker.value = view.chosen !== null ? `stream ${view.chosen}` : view.all || isDay ? "all" : "auto";
   $("all-streams").textContent = all ?? "";
 }

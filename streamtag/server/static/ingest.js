@@ -4,14 +4,15 @@ import { $ } from "./util.js";
 
 const MAX_NAME_CHARS = 64;
 
-/** The state of the server: `health.capacity` is set if it accepts streams; `token` is the token for producers. */
-export const ingest = { health: null, isStarting: false, timer: 0, token: null, follow: true };
+/** The state of the server: `health.capacity` is set if it accepts streams; hasHistory: it keeps one; `token` is the token for producers. */
+export const ingest = { health: null, hasHistory: false, isStarting: false, timer: 0, token: null, follow: true };
 export const senders = []; // as their rows, the newest last
 
 export async function fetchHealth() {
   const limits = { signal: AbortSignal.timeout(3000), cache: "no-store", credentials: "same-origin" };
   const health = await (await fetch(address("http", "health"), limits)).json();
   ingest.health = Number.isFinite(health?.capacity) ? health : null;
+  ingest.hasHistory = health?.history === true;
   ingest.isStarting = health?.status === "starting";
   showIngest();
   return ingest.health;
@@ -29,6 +30,7 @@ export async function updateIngest(times = 10) {
 
 function showIngest() {
   $("send-controls").hidden = !ingest.health;
+  $("day").hidden = $("shortcut-day").hidden = $("shortcut-day-text").hidden = !ingest.hasHistory;
   $("shortcut-drop").hidden = $("shortcut-drop-text").hidden = !ingest.health;
   if (ingest.health) $("empty-code").hidden = true;
 }

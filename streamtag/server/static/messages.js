@@ -258,7 +258,7 @@ function onEvent(message) {
   stream.addChange(time);
   for (let frame = stream.history.last; frame >= 0 && stream.history.times[frame] >= time - SAME_S; frame--)
     stream.history.present[frame * stream.history.size + label] = on;
-  if (!view.isGrid && stream === current() && !stream.ended && label < hello.tagCount === showsTags())
+  if (view.shows === "one" && stream === current() && !stream.ended && label < hello.tagCount === showsTags())
     announceTag(hello.labels[label], on);
   refresh(stream);
 }
@@ -287,7 +287,7 @@ function onEnd(message) {
   const stream = streamOf(message),
     means = perLabel(message.summary, message.concepts);
   stream.ended = { seconds: number(message.seconds), means, on: presentInAll(stream, message) };
-  if (!view.isGrid && stream === current()) {
+  if (view.shows === "one" && stream === current()) {
     view.ranked = -Infinity;
     announce(`${stream.name} ended`);
   }

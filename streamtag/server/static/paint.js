@@ -40,9 +40,11 @@ export function loadColours() {
     on: colour("on"),
     warn: colour("warn"),
     edge: colour("edge"),
+    line: colour("line"),
     font: colour("font"),
   };
   paint.hatch = hatch(paint.warn, paint.paper);
+  paint.unheard = hatch(paint.line, paint.paper);
   $("legend").firstElementChild.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
 }
 

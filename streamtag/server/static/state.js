@@ -14,6 +14,8 @@ export const MAX_WAIT_S = 10, // between two tries to connect
 const MAX_TEXT = 16 * 2 ** 20; // characters of messages, for the JSON lines
 export const MAX_TEXT_MB = MAX_TEXT / 2 ** 20;
 const ACTIVITY_S = 60; // in which changes are counted
+const MIN_RANGE_S = 60, // of the history
+  MAX_RANGE_S = 31 * 86400;
 
 // --- the model -----------------------------------------------------------------------------------
 /** labels: the tags, then the concepts; thresholds: of all labels, infinite where there is none. groups: concepts by category. */
@@ -22,7 +24,7 @@ export const hello = {
   ...{ hop_s: 0.256, lookahead_s: 0.384, model: "–", server: "" },
 };
 
-const CATEGORIES = { instrument: "instruments", genre: "genre", voice: "voice", mood: "mood and tempo" };
+export const CATEGORIES = { instrument: "instruments", genre: "genre", voice: "voice", mood: "mood and tempo" };
 
 /** Return [{title, labels}], categories of concepts in the order in which they are shown. */
 export function groupsOf(categories, tagCount) {
@@ -228,10 +230,10 @@ export const link = {
 export const notices = { gap: null, error: null };
 const query = new URLSearchParams(location.search);
 export const view = {
-  chosen: query.get("stream"), // null: whatever plays, or all of it
-  all: query.get("view") === "all", // the reader wants to see all streams
+  ...{ chosen: null, all: false, day: null }, // as readAddress returns them
+  stored: [], // names of streams in the history
   several: false, // two have played at once: all are shown unless one is chosen
-  isGrid: false, // all streams are shown now
+  shows: "one", // what is on the screen: "one" stream, "all" of them, or a "day" of the history
   pins: (memory.read("pins") || []).filter((name) => typeof name === "string"),
   filter: "", // of rows
   streamFilter: "", // of streams
@@ -250,6 +252,20 @@ export const view = {
   busy: -Infinity,
   shown: null,
 };
+
+/**
+ * What the page's address asks for. chosen: a stream's name, null: whatever plays; all: of them; day: {from, to, at}
+ * of the history as Unix times, from null: the last 24 hours, at null: no moment.
+ */
+export function readAddress() {
+  const query = new URLSearchParams(location.search),
+    [from, to, at] = ["from", "to", "at"].map((name) => Number.parseFloat(query.get(name)));
+  const isRange = from >= 0 && to - from >= MIN_RANGE_S && to - from <= MAX_RANGE_S && to < 1e11,
+    day = { from: isRange ? from : null, to: isRange ? to : null, at: Number.isFinite(at) ? at : null };
+  const kind = query.get("view");
+  return { chosen: query.get("stream"), all: kind === "all", day: kind === "day" ? day : null };
+}
+Object.assign(view, readAddress());
 
 /** The address of a page of this server, with this page's token. */
 export function address(scheme, page, fields = {}) {
@@ -273,10 +289,10 @@ export const isPlanned = () => planned !== 0;
 
 /**
  * Draw before the next picture of the screen. stream: what has changed; nothing is done if it is not the one that is
- * shown: all streams together are drawn four times a second.
+ * shown: all streams together are drawn four times a second, the history when it is read.
  */
 export function refresh(stream) {
-  if (stream && (view.isGrid || (view.shown && stream !== view.shown))) return;
+  if (stream && (view.shows !== "one" || (view.shown && stream !== view.shown))) return;
   planned ||= requestAnimationFrame(() => {
     planned = 0;
     draw();
