@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
+from math import ceil, gcd, isfinite
 from typing import Any, Literal, Self, get_args
 
 from streamtag.errors import SpecError
 
 Compression = Literal["none", "log"]
 Cell = Literal["GRU", "LSTM", "BN-LSTM"]
+MAX_HOP, MAX_FRAMES_PER_HOP = 16384, 64  # of spectrograms
 CATEGORIES = ("instrument", "genre", "voice", "mood")  # of concepts, in the order of display
 
 
@@ -41,26 +42,47 @@ class _Spec:
 
 
 @dataclass(frozen=True)
-class ScatteringSpec(_Spec):
-    """The scattering front end, in kymatio's units: J octaves, Q wavelets per octave, low-pass scale T.
+class FrontEndSpec(_Spec):
+    """What all front ends have in common: one output of the network per hop.
 
-    A frame represents `window` samples, frames are `hop` samples apart, and frame k is emitted as soon as
-    `lookahead` samples after its centre (sample hop·k) have arrived.
+    Output k belongs to `window` samples around sample hop·k and is emitted as soon as `lookahead` samples after that
+    have arrived. For it the network reads the `frames_per_hop` frames that have become complete with the hop, which
+    are `step` samples apart.
     """
 
     sample_rate: int = 16000
-    J: int = 10
-    Q: int = 8
-    T: int = 1024
     hop: int = 4096
     window: int = 8192
     lookahead: int = 6144
 
     def __post_init__(self) -> None:
-        self._check_integers("sample_rate", "J", "Q", "T", "hop", "window", "lookahead")
-        fits = self.hop == 4 * self.T and self.window == 2 * self.hop and 2 * self.lookahead == 3 * self.hop
-        self._check(fits, "hop must be 4 T, window 2 hops and lookahead 1.5 hops")
-        self._check(self.T == 2**self.J, "T must be 2^J")
+        self._check_integers(*(f.name for f in fields(self) if f.type == "int"))
+        fits = self.window == 2 * self.hop and 2 * self.lookahead == 3 * self.hop
+        self._check(fits, "window must be 2 hops and lookahead 1.5 hops")
+
+    @property
+    def step(self) -> int:
+        """Return the samples from one frame to the next."""
+        return self.hop
+
+    @property
+    def frames_after(self) -> int:
+        """Return how many samples after its centre a frame needs, at most."""
+        return self.lookahead
+
+    @property
+    def frames_per_hop(self) -> int:
+        return self.hop // self.step
+
+    @property
+    def first_frame(self) -> int:
+        """Return the number of the first frame that output 0 reads. Frames below 0 are left out."""
+        return (self.lookahead - self.frames_after) // self.step - self.frames_per_hop + 1
+
+    @property
+    def frames_at_once(self) -> int:
+        """Return the size of groups that divide a hop's frames so that none has frames both below 0 and above."""
+        return gcd(self.frames_per_hop, self.first_frame)
 
     @property
     def hop_s(self) -> float:
@@ -75,8 +97,108 @@ class ScatteringSpec(_Spec):
         return self.lookahead / self.sample_rate
 
     def frame_count(self, samples: int) -> int:
-        """Return the number of frames of a whole signal: those whose centre is inside it."""
+        """Return the number of outputs for a whole signal: those whose centre is inside it."""
         return -(-samples // self.hop)
+
+    def outputs_of(self, frames: int) -> int:
+        """Return the number of outputs for so many frames in a row, from a hop's end or from frame 0 to a hop's end."""
+        return (frames + max(0, -self.first_frame)) // self.frames_per_hop
+
+
+@dataclass(frozen=True)
+class ScatteringSpec(FrontEndSpec):
+    """The scattering front end, in kymatio's units: J octaves, Q wavelets per octave, low-pass scale T.
+
+    There is a frame per hop. It represents `window` samples.
+    """
+
+    J: int = 10
+    Q: int = 8
+    T: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(self.hop == 4 * self.T, "hop must be 4 T")
+        self._check(self.T == 2**self.J, "T must be 2^J")
+
+
+@dataclass(frozen=True)
+class SpectrogramSpec(FrontEndSpec):
+    """Logarithms of amplitudes in `bins` bands, a frame per `spacing` samples, centred at sample spacing·m.
+
+    Amplitudes below `floor` count as it: the logarithm of digital silence would be infinite.
+    """
+
+    bins: int = 96
+    spacing: int = 256
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(self.hop % self.spacing == 0, "hop must be a multiple of spacing")
+        self._check(self.hop <= MAX_HOP and self.frames_per_hop <= MAX_FRAMES_PER_HOP, "hop is too long for spacing")
+        self._check(_is_finite(self.floor) and 0 < self.floor < 1, "floor must lie between 0 and 1")
+        self._check(self.frames_after <= self.lookahead, "a frame must not need more audio than the look-ahead")
+
+    @property
+    def step(self) -> int:
+        return self.spacing
+
+
+@dataclass(frozen=True)
+class MelSpec(SpectrogramSpec):
+    """Log-mel spectrogram: Slaney's bands from 0 Hz to half the sample rate, of windows of n_fft samples (Hann)."""
+
+    n_fft: int = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(self.n_fft % 2 == 0, "n_fft must be even")
+        self._check(2 * self.bins <= self.n_fft, "at most half as many bins as n_fft")
+
+    @property
+    def frames_after(self) -> int:
+        return self.n_fft // 2
+
+
+@dataclass(frozen=True)
+class CqtSpec(SpectrogramSpec):
+    """Logarithm of a constant-Q transform: `bins` frequencies from `lowest_hz` (C1) on."""
+
+    bins: int = 84
+    bins_per_octave: int = 12
+    lowest_hz: float = 32.703195662574829
+
+    def __post_init__(self) -> None:
+        self._check_integers("bins", "bins_per_octave", "sample_rate")
+        self._check(self.bins_per_octave <= 96, "at most 96 bins per octave")
+        self._check(_is_finite(self.lowest_hz) and self.lowest_hz >= 1, "lowest_hz must be a frequency")
+        self._check(self.bins <= 20 * self.bins_per_octave, "at most 20 octaves")
+        self._check(max(self.frequencies) < self.sample_rate / 2, "its frequencies must lie below half the sample rate")
+        super().__post_init__()
+
+    @property
+    def frequencies(self) -> list[float]:
+        """Return the centre frequencies in Hz, ascending."""
+        return [self.lowest_hz * 2.0 ** (n / self.bins_per_octave) for n in range(self.bins)]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Return the length of each frequency's kernel in samples, descending."""
+        cycles = 1 / (2 ** (1 / self.bins_per_octave) - 1)
+        return [ceil(cycles * self.sample_rate / hz) for hz in self.frequencies]
+
+    @property
+    def frames_after(self) -> int:
+        return (self.lengths[0] + 1) // 2
+
+
+FRONT_ENDS: dict[str, type[FrontEndSpec]] = {"scattering": ScatteringSpec, "mel": MelSpec, "cqt": CqtSpec}
+
+
+def front_end_kind(spec: FrontEndSpec) -> str:
+    """Return the key of FRONT_ENDS."""
+    return next(kind for kind, cls in FRONT_ENDS.items() if isinstance(spec, cls))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamtag.errors import ManifestError, SpecError
-from streamtag.model import Scattering, TaggerNetwork
-from streamtag.spec import ScatteringSpec
+from streamtag.model import TaggerNetwork
 from trainer.concepts.evidence import RENDERED, Evidence, from_teachers
 from trainer.concepts.fit import ConceptFit, fit_concepts
 from trainer.concepts.table import concepts_of
@@ -16,7 +15,6 @@ from trainer.data.manifest import Array, Manifest
 from trainer.evaluate import metrics
 from trainer.evaluate.figures import number
 from trainer.evaluate.predictions import Predictions
-from trainer.features.frontends import frontend
 from trainer.run import BEST, load_run
 from trainer.systems import SYSTEMS
 from trainer.targets import clip_targets
@@ -41,22 +39,21 @@ def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[
     trained = load_run(run, later)
     if trained.tags != manifest.tags:
         raise ManifestError(f"{run}: its tags are not those of {manifest.root}")
-    spec = frontend(trained.system.front).spec
-    if not trained.system.is_exportable or not isinstance(spec, ScatteringSpec):
+    if not trained.system.streams:
         raise SpecError(
-            f"{run}: a model file holds scattering and recurrent layers, and this is {trained.system.name}: of the "
-            f"systems by name {', '.join(exportable())} can be exported"
+            f"{run}: a model file holds recurrent layers that hear frame by frame, and this is {trained.system.name}: "
+            f"of the systems by name {', '.join(exportable())} can be exported"
         )
-    normalization, stack, head = trained.model_parts()
+    parts = trained.model_parts()
     others = [TrainConfig.from_dict(load(other / BEST)[1]["config"]) for other in later]
     thresholds = (0.5,) * len(manifest.tags)
     card = make_card(manifest, trained.config, words, others)
-    return TaggerNetwork(Scattering(spec), normalization, stack, head, manifest.tags, thresholds, card)
+    return TaggerNetwork(*parts, manifest.tags, thresholds, card)
 
 
 def exportable() -> list[str]:
     """Return the names of the systems that fit into a model file."""
-    return [name for name, each in SYSTEMS.items() if each.is_exportable]
+    return [name for name, each in SYSTEMS.items() if each.streams]
 
 
 def fit(
@@ -101,7 +98,7 @@ def finish(
     if human is not None:
         after = {f"roc_auc_{s:g}s": area for s, area in zip(*human["heard"].values(), strict=True)}
         card["human_tags_out_of_fold"] = {**{name: human[name] for name in HUMAN}, **after}
-    parts = tagger.scattering, tagger.normalization, tagger.recurrent, tagger.head
+    parts = tagger.front_end, tagger.normalization, tagger.recurrent, tagger.head
     return TaggerNetwork(*parts, tagger.tags, thresholds, card, [each.concept for each in fits])
 
 

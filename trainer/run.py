@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.errors import ManifestError, OutputError, SpecError
-from streamtag.model import Normalization
+from streamtag.model import make_front_end
+from streamtag.model.front_end import FrontEnd
+from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import RecurrentStack
-from trainer.features.normalization import Normalizer, normalizer
+from trainer.features.frontends import frontend
+from trainer.features.normalization import normalizer
 from trainer.files import first_difference, read_json, report_write_errors, write_json
 from trainer.systems import Recurrent, RecurrentState, System
 from trainer.systems.stacks import to_stack
@@ -111,6 +114,10 @@ class TrainedSystem:
         self._check_streams()
         return self._step(features, state)
 
+    def output_count(self, frames: int) -> int:
+        """Return the number of probabilities of a stream for so many frames."""
+        return frames
+
     def _check_streams(self) -> None:
         if not self.system.streams:
             raise SpecError(f"{self.system.name}: hears a clip as a whole and cannot stream")
@@ -123,12 +130,13 @@ class TrainedSystem:
         logits, state = self.network(self.normalize(features.to(self.device)), state)
         return torch.sigmoid(logits), state
 
-    def model_parts(self) -> tuple[Normalization, RecurrentStack[Any], nn.Linear]:
+    def model_parts(self) -> tuple[FrontEnd[Any], Normalizer, RecurrentStack[Any], nn.Linear]:
         """Return the parts of a `streamtag.model.TaggerNetwork`. Raises SpecError for systems that do not fit it."""
-        network, normalize, cell = self.network, self.normalize, self.system.cell
-        if cell == "CNN" or not isinstance(network, Recurrent) or not isinstance(normalize, Normalization):
-            raise SpecError(f"{self.system.name}: only recurrent layers on scattering features fit into a model file")
-        return normalize, to_stack(network, cell, len(normalize.mean)), network.head
+        network, normalize, system = self.network, self.normalize, self.system
+        if system.cell == "CNN" or not isinstance(network, Recurrent):
+            raise SpecError(f"{system.name}: only recurrent layers that hear frame by frame fit into a model file")
+        stack = to_stack(network, system.cell, normalize.size)
+        return make_front_end(frontend(system.front).spec), normalize, stack, network.head
 
 
 def save_run(folder: Path, weights: dict[str, Tensor], trained: TrainedSystem) -> None:

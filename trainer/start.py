@@ -5,15 +5,18 @@ Weights belong to the normalization they were trained with, so a run that begins
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from streamtag.api import SHIPPED_MODEL
 from streamtag.errors import ManifestError, SpecError
-from streamtag.model import TaggerNetwork
+from streamtag.model import Normalization, TaggerNetwork
 from streamtag.model.model_file import load_tagger
+from streamtag.spec import front_end_kind
 from trainer.features.frontends import FRONTENDS
 from trainer.run import TrainedSystem, load_run
 from trainer.systems.stacks import from_stack
+from trainer.systems.system import recurrent_name
 from trainer.train.config import TrainConfig
 
 SHIPPED = "shipped"  # stands for the model file in streamtag
@@ -40,11 +43,13 @@ def load_start(name: str, config: TrainConfig, tags: tuple[str, ...]) -> Trained
 def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
     """Return the network of a model file for training. Raises ManifestError if its input is not the trainer's."""
     spec = tagger.recurrent.spec
-    config = TrainConfig(
-        system=f"Scat-{spec.layers}L-{spec.hidden}H-{spec.cell}", compression=tagger.normalization.spec.compression
-    )
-    if tagger.spec != FRONTENDS["scattering"].spec or tagger.normalization.spec != config.normalization:
-        raise ManifestError(f"{name}: its scattering or normalization has other settings than the trainer's")
+    front, normalization = front_end_kind(tagger.spec), tagger.normalization
+    config = TrainConfig(system=recurrent_name(front, spec.layers, spec.hidden, spec.cell))
+    if isinstance(normalization, Normalization):
+        config = replace(config, compression=normalization.spec.compression)
+    is_ours = not isinstance(normalization, Normalization) or normalization.spec == config.normalization
+    if tagger.spec != FRONTENDS[front].spec or not is_ours:
+        raise ManifestError(f"{name}: its {front} or normalization has other settings than the trainer's")
     network = config.plan.build(spec.inputs, spec.outputs)
     try:
         weights = from_stack(tagger.recurrent)
@@ -53,4 +58,4 @@ def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
     head = {f"head.{part}": weight for part, weight in tagger.head.state_dict().items()}
     network.load_state_dict({**weights, **head})
     network.eval().requires_grad_(False)
-    return TrainedSystem(config, tuple(tagger.tags), tagger.normalization, network, {})
+    return TrainedSystem(config, tuple(tagger.tags), normalization, network, {})

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.spec import ScatteringSpec
+from streamtag.spec import FrontEndSpec
 
 NO_PROBS: NDArray[np.float32] = np.zeros(0, np.float32)
 RECEPTIVE_FIELD_HOPS = 8  # after so many hops of silence the front end holds nothing else
@@ -33,7 +33,7 @@ class TagFrame:
     def at(
         cls,
         index: int,
-        spec: ScatteringSpec,
+        spec: FrontEndSpec,
         probs: NDArray[np.float32],
         concept_probs: NDArray[np.float32] = NO_PROBS,
         start_s: float = 0.0,
@@ -58,7 +58,7 @@ class StreamPosition:
 
     def __init__(
         self,
-        spec: ScatteringSpec,
+        spec: FrontEndSpec,
         samples: int = 0,
         frames: int = 0,
         gaps: tuple[tuple[int, int], ...] = (),

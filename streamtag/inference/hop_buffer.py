@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamtag.audio.resample import as_mono_float32
 from streamtag.errors import SpecError
 from streamtag.inference.frame import StreamPosition, TagFrame
-from streamtag.spec import ScatteringSpec
+from streamtag.spec import FrontEndSpec
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class HopBuffer:
     a multiple of the hop: the stream begins with half a hop of silence, and its first hop gives no frame.
     """
 
-    def __init__(self, spec: ScatteringSpec, state: HopBufferState | None = None) -> None:
+    def __init__(self, spec: FrontEndSpec, state: HopBufferState | None = None) -> None:
         """Begin a stream, or continue the one with this state. Raises SpecError if it has a whole hop pending."""
         state = state or HopBufferState(0, 0, False, np.zeros(spec.hop // 2, np.float32))
         if len(state.pending) >= spec.hop:

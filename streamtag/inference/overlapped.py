@@ -56,15 +56,15 @@ class OverlappedSession(Session, Closing):
         with torch.inference_mode():
             for batch in self._batches(audio):
                 if self._state is None:
-                    self._state = self._network.scattering.initial_state(1)
-                frames, self._state = self._network.scattering.step(batch, self._state)
+                    self._state = self._network.front_end.initial_state(1)
+                frames, self._state = self._network.front_end.step(batch, self._state)
                 self._submit(frames)
                 done += self._completed(MAX_BLOCKS_AHEAD)
         return done
 
     def _end(self) -> list[TagFrame]:
         with torch.inference_mode():
-            frames, self._state = self._network.scattering.flush(self._state)
+            frames, self._state = self._network.front_end.flush(self._state)
         self._submit(frames)
         return self._await_pending()
 

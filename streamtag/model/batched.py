@@ -12,11 +12,12 @@ from torch import Tensor
 
 from streamtag.model.cuda_graphs import CudaGraphBatcher, CudaGraphs, GraphCapture
 from streamtag.model.device_errors import report_device_errors
+from streamtag.model.front_end import first_frames
 from streamtag.model.network import TaggerNetwork
 from streamtag.model.states import Arrays, StreamStates
 from streamtag.model.streaming import where
 
-CPU_BATCH = 16  # streams whose scattering is computed together on a CPU: the intermediate tensors fit its caches
+CPU_BATCH = 16  # streams whose front end is computed together on a CPU: the intermediate tensors fit its caches
 MALLOC_PROBE_BYTES = 31 << 20  # larger than any tensor of such a batch, and just below glibc's limit of 32 MiB
 
 
@@ -84,8 +85,8 @@ class BatchedTagger:
                 return self._batcher(audio, rows)
         indices, samples = torch.from_numpy(rows).to(self._device), torch.from_numpy(audio).to(self._device)
         parts = zip(torch.split(samples, CPU_BATCH), torch.split(indices, CPU_BATCH), strict=True)
-        frames, starting = (torch.cat(part) for part in zip(*(self._scatter(*part) for part in parts), strict=True))
-        return self._tag(frames, starting, indices).numpy()
+        frames, index = (torch.cat(part) for part in zip(*(self._front_end(*part) for part in parts), strict=True))
+        return self._tag(frames, index, indices).numpy()
 
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Restart the rows as new streams."""
@@ -109,21 +110,25 @@ class BatchedTagger:
 
     def step_tensors(self, audio: Tensor, rows: Tensor) -> Tensor:
         """Return probabilities [M, tags] as `step` does, on the device, without ever waiting for a value of it."""
-        return self._tag(*self._scatter(audio, rows), rows)
+        return self._tag(*self._front_end(audio, rows), rows)
 
-    def _scatter(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames [M, 1, paths] for audio [M, hop], and which streams have just begun, bool [M]."""
-        before = self._states.scattering.gather(rows)
-        frames, after = self._network.scattering.step(audio, before)
-        self._states.scattering.scatter(rows, after)
-        return frames, before.index < 0
+    def _front_end(self, audio: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a hop's frames [M, frames_per_hop, paths] for audio [M, hop], and the number of the hop [M]."""
+        before = self._states.front_end.gather(rows)
+        frames, after = self._network.front_end.step(audio, before)
+        self._states.front_end.scatter(rows, after)
+        return frames, before.index
 
-    def _tag(self, frames: Tensor, starting: Tensor, rows: Tensor) -> Tensor:
-        """Return probabilities [M, tags] for frames [M, 1, paths]. Frames before a stream's start change no state."""
+    def _tag(self, frames: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+        """Return probabilities [M, tags] for the frames of hop `index`. Frames below 0 change no state."""
         network, hidden = self._network, self._states.hidden.gather(rows)
-        y, new_hidden = self._recurrent.frame(network.normalization(frames[:, 0]), hidden)
-        self._states.hidden.scatter(rows, where(starting, hidden, new_hidden))
-        return torch.sigmoid(network.head(y))
+        numbers = first_frames(index, frames.shape[1], network.spec)
+        for x in network.normalization(frames).split(network.group, dim=1):
+            y, new_hidden = self._recurrent.frames(x, hidden)
+            hidden = where(numbers < 0, hidden, new_hidden)
+            numbers = numbers + network.group
+        self._states.hidden.scatter(rows, hidden)
+        return torch.sigmoid(network.head(y[:, -1]))
 
 
 def keep_freed_memory() -> None:

@@ -14,9 +14,9 @@ from streamtag.model.recurrent import (
     FrameStack,
     PackedLinear,
     RecurrentStack,
+    of_all_frames,
     packed_product,
     padded,
-    step_frames,
 )
 from streamtag.spec import NetworkSpec
 
@@ -39,13 +39,14 @@ class StackedLSTM(RecurrentStack[Tensor]):
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         if x.is_cuda:  # as in StackedGRU
-            return step_frames(self, x, state)
+            return self.frames(x, state)
         hidden, cell = state.permute(2, 1, 0, 3).contiguous()
         y, (hidden, cell) = self.lstm(x, (hidden, cell))
         return y, torch.stack([hidden, cell]).permute(2, 1, 0, 3).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        return _lstm_frame(self._products(_linear), x, state)
+        y, state = _lstm_frames(self._products(_linear), x[:, None], state)
+        return y[:, 0], state
 
     def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
         product = packed_product(precision, next(self.parameters()).device)
@@ -59,8 +60,8 @@ class _PackedLSTM:
     def __init__(self, products: Sequence[tuple[Product, Product]], row_multiple: int) -> None:
         self._products, self._row_multiple = products, row_multiple
 
-    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, new_state = _lstm_frame(self._products, padded(x, self._row_multiple), padded(state, self._row_multiple))
+    def frames(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, new_state = _lstm_frames(self._products, padded(x, self._row_multiple), padded(state, self._row_multiple))
         return y[: len(x)], new_state[: len(x)]
 
 
@@ -68,14 +69,18 @@ def _linear(weight: Tensor, bias: Tensor | None = None) -> Product:
     return partial(nn.functional.linear, weight=weight, bias=bias)
 
 
-def _lstm_frame(layers: Sequence[tuple[Product, Product]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return y [N, hidden] for x [N, inputs] and the new state [N, layers, 2, hidden]."""
+def _lstm_frames(layers: Sequence[tuple[Product, Product]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y [N, F, hidden] for x [N, F, inputs] and the new state [N, layers, 2, hidden]."""
     cells = []
     for (input_product, state_product), (hidden, cell) in zip(layers, state.permute(1, 2, 0, 3), strict=True):
-        i, f, g, o = input_product(x).add(state_product(hidden)).chunk(4, dim=-1)
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-        x = o.sigmoid() * cell.tanh()
-        cells.append(torch.stack([x, cell], dim=1))
+        outputs = []
+        for new in of_all_frames(input_product, x):
+            i, f, g, o = new.add(state_product(hidden)).chunk(4, dim=-1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            hidden = o.sigmoid() * cell.tanh()
+            outputs.append(hidden)
+        x = torch.stack(outputs, dim=1)
+        cells.append(torch.stack([hidden, cell], dim=1))
     return x, torch.stack(cells, dim=1)
 
 
@@ -120,39 +125,33 @@ class StackedBNLSTM(RecurrentStack[BNLSTMState]):
         return BNLSTMState(cells, torch.zeros(streams, dtype=torch.int64, device=weight.device))
 
     def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
-        streams, frames = x.shape[:2]
-        if 0 in (streams, frames):
-            return x.new_empty(streams, frames, self.spec.hidden), state
-        ages = (_valid(state.age)[:, None] + torch.arange(frames, device=x.device)).clamp_(max=STEPS - 1)
-        last = []
-        for layer, (hidden, cell) in zip(self.layers, state.cells.permute(1, 2, 0, 3), strict=True):
-            new = nn.functional.linear(x, layer.weight_ih) * layer.gain_x[ages] + layer.offset[ages]
-            outputs = []
-            for n in range(frames):
-                old = nn.functional.linear(hidden, layer.weight_hh)
-                hidden, cell = _normalized_cell(layer, new[:, n], old, cell, ages[:, n])
-                outputs.append(hidden)
-            x = torch.stack(outputs, dim=1)
-            last.append(torch.stack([hidden, cell], dim=1))
-        return x, BNLSTMState(torch.stack(last, dim=1), _valid(state.age + frames))
+        if 0 in x.shape[:2]:
+            return x.new_empty(*x.shape[:2], self.spec.hidden), state
+        return self._frames(x, state, [(_linear(each.weight_ih), _linear(each.weight_hh)) for each in self.layers])
 
     def frame(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
-        return self._frame(x, state, [(_linear(each.weight_ih), _linear(each.weight_hh)) for each in self.layers])
+        y, state = self.step(x[:, None], state)
+        return y[:, 0], state
 
     def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[BNLSTMState]:
         product = packed_product(precision, next(self.parameters()).device)
         return self if product is None else _PackedBNLSTM(self, product, row_multiple)
 
-    def _frame(
+    def _frames(
         self, x: Tensor, state: BNLSTMState, products: Sequence[tuple[Product, Product]]
     ) -> tuple[Tensor, BNLSTMState]:
-        age, cells = _valid(state.age), []
+        frames, cells = x.shape[1], []
+        ages = _valid(_valid(state.age) + torch.arange(frames, device=x.device)[:, None])  # [F, N]
         layers = zip(self.layers, products, state.cells.permute(1, 2, 0, 3), strict=True)
         for layer, (input_product, state_product), (hidden, cell) in layers:
-            new = input_product(x) * layer.gain_x[age] + layer.offset[age]
-            x, cell = _normalized_cell(layer, new, state_product(hidden), cell, age)
-            cells.append(torch.stack([x, cell], dim=1))
-        return x, BNLSTMState(torch.stack(cells, dim=1), _valid(age + 1))
+            outputs = []
+            for new, age in zip(of_all_frames(input_product, x), ages, strict=True):
+                scaled = new * layer.gain_x[age] + layer.offset[age]
+                hidden, cell = _normalized_cell(layer, scaled, state_product(hidden), cell, age)
+                outputs.append(hidden)
+            x = torch.stack(outputs, dim=1)
+            cells.append(torch.stack([hidden, cell], dim=1))
+        return x, BNLSTMState(torch.stack(cells, dim=1), _valid(_valid(state.age) + frames))
 
 
 class _PackedBNLSTM:
@@ -164,9 +163,9 @@ class _PackedBNLSTM:
 
         self._products = [(without_bias(each.weight_ih), without_bias(each.weight_hh)) for each in stack.layers]
 
-    def frame(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+    def frames(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
         rows = BNLSTMState(padded(state.cells, self._row_multiple), padded(state.age, self._row_multiple))
-        y, new = self._stack._frame(padded(x, self._row_multiple), rows, self._products)
+        y, new = self._stack._frames(padded(x, self._row_multiple), rows, self._products)
         return y[: len(x)], BNLSTMState(new.cells[: len(x)], new.age[: len(x)])
 
 

@@ -1,7 +1,8 @@
 """A tagger as one self-describing safetensors file: weights, settings, tags, thresholds, concepts, card.
 
-The header's metadata holds JSON texts. Loading takes a path and nothing else, and runs no code from the
-file. The concepts may be missing, as in older files: each tag is then one of its own.
+The header's metadata holds JSON texts; the front end's settings are under its kind (see FRONT_ENDS). Loading takes a
+path and nothing else, and runs no code from the file. The concepts may be missing, as in older files: each tag is then
+one of its own.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from torch import Tensor, nn
 
 from streamtag.errors import ModelFileError, OutputError, SpecError
 from streamtag.model.device_errors import report_device_errors
+from streamtag.model.front_end import FrontEnd
 from streamtag.model.lstm import STEPS
-from streamtag.model.network import STACKS, TaggerNetwork
-from streamtag.model.normalization import Normalization
+from streamtag.model.network import STACKS, TaggerNetwork, make_front_end
+from streamtag.model.normalization import Normalization, Normalizer, Standardization
 from streamtag.model.recurrent import RecurrentStack
-from streamtag.model.scattering import Scattering
-from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec, ScatteringSpec
+from streamtag.spec import FRONT_ENDS, ConceptSpec, NetworkSpec, NormalizationSpec, ScatteringSpec, front_end_kind
 from streamtag.text import describe_os_error
 
 FORMAT = "streamtag-model-1"
 MAX_PARAMETERS = 100_000_000  # that a file may request before anything is allocated
 READ_SIZE = 1 << 20  # bytes
-_KEYS = ("scattering", "normalization", "network", "tags", "thresholds", "card")
+_KEYS = ("normalization", "network", "tags", "thresholds", "card")
 _OPTIONAL_KEYS = ("concepts",)
 
 
@@ -44,7 +45,7 @@ def load_tagger(path: Path, device: torch.device | str = "cpu") -> TaggerNetwork
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a streamtag model file of this version")
     try:
-        keys = (*_KEYS, *(key for key in _OPTIONAL_KEYS if key in metadata))
+        keys = (*_KEYS, *(key for key in (*_OPTIONAL_KEYS, *FRONT_ENDS) if key in metadata))
         description = {key: json.loads(metadata[key]) for key in keys}
         tagger = _build(str(path), description, tensors)
     except (KeyError, TypeError, ValueError, SpecError) as error:
@@ -107,16 +108,17 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _describe(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the settings, for JSON, and the weights by name."""
+    normalization = tagger.normalization
     description = {
-        "scattering": tagger.spec.to_dict(),
-        "normalization": tagger.normalization.spec.to_dict(),
+        front_end_kind(tagger.spec): tagger.spec.to_dict(),
+        "normalization": {} if isinstance(normalization, Standardization) else normalization.spec.to_dict(),
         "network": tagger.recurrent.spec.to_dict(),
         "tags": list(tagger.tags),
         "thresholds": [round(t, 4) for t in tagger.thresholds],
         "concepts": [concept.to_dict() for concept in tagger.concepts],
         "card": tagger.card,
     }
-    return description, _tensors(tagger.normalization, tagger.recurrent, tagger.head)
+    return description, _tensors(normalization, tagger.recurrent, tagger.head)
 
 
 def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> TaggerNetwork:
@@ -124,8 +126,7 @@ def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -
 
     Raises KeyError, TypeError, ValueError or SpecError for a damaged description, ModelFileError for the weights.
     """
-    scattering = ScatteringSpec.from_dict(description["scattering"])
-    normalization = NormalizationSpec.from_dict(description["normalization"])
+    front_end, normalization = _front_end(description)
     network = NetworkSpec.from_dict(description["network"])
     tags, thresholds, card = _parse_description(description)
     concepts = _parse_concepts(description["concepts"]) if "concepts" in description else None
@@ -134,14 +135,27 @@ def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -
     try:
         with torch.device("meta"):  # nothing is allocated or initialised before the weights are assigned
             stack, head = STACKS[network.cell](network), nn.Linear(network.hidden, network.outputs)
-        front_end = Scattering(scattering), Normalization(normalization, scattering)
-        _check_tensors(name, tensors, _tensors(front_end[1], stack, head))
+        _check_tensors(name, tensors, _tensors(normalization, stack, head))
         weights = {name: tensor.float() for name, tensor in tensors.items()}
-        for prefix, module in _modules(front_end[1], stack, head).items():
+        for prefix, module in _modules(normalization, stack, head).items():
             module.load_state_dict({name: weights[prefix + name] for name in module.state_dict()}, assign=True)
-        return TaggerNetwork(*front_end, stack, head, tags, thresholds, card, concepts)
+        return TaggerNetwork(front_end, normalization, stack, head, tags, thresholds, card, concepts)
     except SpecError as error:
         raise ModelFileError(f"{name}: settings that do not fit: {error}") from error
+
+
+def _front_end(description: dict[str, Any]) -> tuple[FrontEnd[Any], Normalizer]:
+    """Return the front end and its normalization. Raises as _build does."""
+    kinds = [kind for kind in FRONT_ENDS if kind in description]
+    if len(kinds) != 1:
+        raise ValueError(f"one front end of {', '.join(FRONT_ENDS)} is needed, not {', '.join(kinds) or 'another'}")
+    spec = FRONT_ENDS[kinds[0]].from_dict(description[kinds[0]])
+    front_end = make_front_end(spec)
+    if isinstance(spec, ScatteringSpec):
+        return front_end, Normalization(NormalizationSpec.from_dict(description["normalization"]), spec)
+    if description["normalization"] != {}:
+        raise ValueError(f"a normalization that is not that of {kinds[0]}")
+    return front_end, Standardization(front_end.path_count)
 
 
 def _parse_description(description: dict[str, Any]) -> tuple[list[str], list[float], dict[str, Any]]:

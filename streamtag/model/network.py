@@ -11,21 +11,33 @@ from torch import Tensor, nn
 
 from streamtag.errors import SpecError
 from streamtag.model.concepts import ConceptMap, default_concepts
+from streamtag.model.front_end import FrontEnd, FrontEndState, first_frames, last_of_hops
 from streamtag.model.lstm import StackedBNLSTM, StackedLSTM
-from streamtag.model.normalization import Normalization
+from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import RecurrentStack, StackedGRU
-from streamtag.model.scattering import Scattering, ScatteringState
+from streamtag.model.scattering import Scattering
+from streamtag.model.spectrogram import LogCqt, LogMel
 from streamtag.model.streaming import where
-from streamtag.spec import Cell, ConceptSpec, ScatteringSpec
+from streamtag.spec import Cell, ConceptSpec, CqtSpec, FrontEndSpec, MelSpec, ScatteringSpec
 
 STACKS: dict[Cell, type[RecurrentStack[Any]]] = {"GRU": StackedGRU, "LSTM": StackedLSTM, "BN-LSTM": StackedBNLSTM}
 
 
+def make_front_end(spec: FrontEndSpec) -> FrontEnd[Any]:
+    """Return the front end that has these settings."""
+    if isinstance(spec, MelSpec):
+        return LogMel(spec)
+    if isinstance(spec, CqtSpec):
+        return LogCqt(spec)
+    assert isinstance(spec, ScatteringSpec)
+    return Scattering(spec)
+
+
 @dataclass(frozen=True)
 class TaggerState:
-    """Hold the scattering's state and the recurrent layers'; both stay on the network's device."""
+    """Hold the front end's state and the recurrent layers'; both stay on the network's device."""
 
-    scattering: ScatteringState
+    front_end: FrontEndState
     hidden: Any
 
 
@@ -39,8 +51,8 @@ class TaggerNetwork(nn.Module):
 
     def __init__(
         self,
-        scattering: Scattering,
-        normalization: Normalization,
+        front_end: FrontEnd[Any],
+        normalization: Normalizer,
         recurrent: RecurrentStack[Any],
         head: nn.Linear,
         tags: Sequence[str],
@@ -50,13 +62,14 @@ class TaggerNetwork(nn.Module):
     ) -> None:
         """concepts: None: each tag is a concept of its own."""
         super().__init__()
-        if recurrent.spec.inputs != scattering.path_count:
-            raise SpecError(f"network: {recurrent.spec.inputs} inputs for {scattering.path_count} scattering paths")
+        if not recurrent.spec.inputs == normalization.size == front_end.path_count:
+            raise SpecError(f"network: {recurrent.spec.inputs} inputs for {front_end.path_count} features of a frame")
         if not len(tags) == len(thresholds) == head.out_features or len(set(tags)) != len(tags):
             raise SpecError("network: tags, thresholds and outputs differ in number, or a tag occurs twice")
-        self.scattering, self.normalization, self.recurrent, self.head = scattering, normalization, recurrent, head
+        self.front_end, self.normalization, self.recurrent, self.head = front_end, normalization, recurrent, head
         self.tags, self.thresholds, self.card = tuple(tags), tuple(thresholds), card
         self.concept_map = ConceptMap(self.tags, default_concepts(tags, thresholds) if concepts is None else concepts)
+        self.group = self.spec.frames_at_once
         self.eval().requires_grad_(False)
 
     @property
@@ -64,16 +77,16 @@ class TaggerNetwork(nn.Module):
         return self.concept_map.concepts
 
     @property
-    def spec(self) -> ScatteringSpec:
-        return self.scattering.spec
+    def spec(self) -> FrontEndSpec:
+        return self.front_end.spec
 
     @property
     def latency_s(self) -> float:
         """Algorithmic latency in seconds, from a frame's centre to the last sample that it waits for."""
-        return self.scattering.latency_s
+        return self.front_end.latency_s
 
     def initial_state(self, streams: int) -> TaggerState:
-        return TaggerState(self.scattering.initial_state(streams), self.recurrent.initial_state(streams))
+        return TaggerState(self.front_end.initial_state(streams), self.recurrent.initial_state(streams))
 
     @torch.no_grad()
     def step(self, audio: Tensor, state: TaggerState) -> tuple[Tensor, TaggerState]:
@@ -82,46 +95,50 @@ class TaggerNetwork(nn.Module):
         Non-finite samples count as silence. A stream that was reset while the batch ran has no frame in the first
         hop after that: its probabilities there are NaN.
         """
-        before = state.scattering
-        frames, scattering = self.scattering.step(_finite(audio), before)
-        x, hidden = self.normalization(frames), state.hidden
-        starting = before.index < 0
-        if before.warm and x.shape[1] and bool(starting.any()):
-            y, new_hidden = self.recurrent.step(x[:, :1], hidden)
-            hidden = where(starting, hidden, new_hidden)
-            first = self._probabilities(y).masked_fill(starting[:, None, None], torch.nan)
-            y, hidden = self.recurrent.step(x[:, 1:], hidden)
-            return torch.cat([first, self._probabilities(y)], dim=1), TaggerState(scattering, hidden)
+        before = state.front_end
+        frames, front_end = self.front_end.step(_finite(audio), before)
+        x, hidden, parts = self.normalization(frames), state.hidden, []
+        if before.warm and x.shape[1]:
+            numbers = first_frames(before.index, x.shape[1], self.spec)
+            while x.shape[1] and bool((numbers < 0).any()):
+                y, new_hidden = self.recurrent.step(x[:, : self.group], hidden)
+                hidden = where(numbers < 0, hidden, new_hidden)
+                parts.append(y)
+                x, numbers = x[:, self.group :], numbers + self.group
         y, hidden = self.recurrent.step(x, hidden)
-        return self._probabilities(y), TaggerState(scattering, hidden)
+        probabilities = self._probabilities(torch.cat([*parts, y], dim=1) if parts else y)
+        if parts:
+            probabilities[before.index < 0, :1] = torch.nan
+        return probabilities, TaggerState(front_end, hidden)
 
     @torch.no_grad()
     def tag(self, frames: Tensor, hidden: Any) -> tuple[Tensor, Any]:
-        """Return probabilities [N, F, tags] of the scattering's frames [N, F, paths], and the new recurrent state.
+        """Return probabilities [N, f, tags] of the front end's frames [N, F, paths], and the new recurrent state.
 
-        With `scattering` it makes up `step`, for those who run both at the same time.
+        With `front_end` it makes up `step`, for those who run both at the same time.
         """
         y, hidden = self.recurrent.step(self.normalization(frames), hidden)
         return self._probabilities(y), hidden
 
     def reset_context(self, state: TaggerState) -> TaggerState:
         """Return the state with the recurrent part reset: the audio history stays, so no frame is lost or delayed."""
-        return replace(state, hidden=self.recurrent.initial_state(len(state.scattering.index)))
+        return replace(state, hidden=self.recurrent.initial_state(len(state.front_end.index)))
 
     @torch.no_grad()
     def flush(self, state: TaggerState) -> tuple[Tensor, TaggerState]:
         """Return the remaining frames of streams that end here, [N, f, tags], and the state before the first sample."""
-        frames, _ = self.scattering.flush(state.scattering)
+        frames, _ = self.front_end.flush(state.front_end)
         probabilities, _ = self.tag(frames, state.hidden)
-        return probabilities, self.initial_state(len(state.scattering.index))
+        return probabilities, self.initial_state(len(state.front_end.index))
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:
         """Return probabilities [N, ceil(T / hop), tags] for audio [N, T]."""
-        return self._probabilities(self.recurrent(self.normalization(self.scattering(_finite(audio)))))
+        return self._probabilities(self.recurrent(self.normalization(self.front_end(_finite(audio)))))
 
     def _probabilities(self, y: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(y))
+        """Return probabilities [N, f, tags] of the frames with which hops end, for y [N, F, hidden]."""
+        return torch.sigmoid(self.head(last_of_hops(y, self.spec)))
 
 
 def _finite(audio: Tensor) -> Tensor:

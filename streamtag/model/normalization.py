@@ -1,4 +1,4 @@
-"""Scattering frames as the network's inputs: relative, compressed, standardised."""
+"""Frames as the network's inputs: standardised, those of the scattering relative and compressed before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Normalization(nn.Module):
         super().__init__()
         self.spec = spec
         bank = FilterBank.build(scattering)
-        self.first = len(bank.first)
+        self.first, self.size = len(bank.first), bank.path_count
         self.register_buffer("mean", torch.zeros(bank.path_count))
         self.register_buffer("std", torch.ones(bank.path_count))
         self.register_buffer("parents", torch.tensor([1 + n1 for n1, _ in bank.pairs]), persistent=False)
@@ -47,3 +47,30 @@ class Normalization(nn.Module):
         """Set the mean and standard deviation [paths] of `raw` frames. A constant path gets deviation 1."""
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+
+class Standardization(nn.Module):
+    """Logarithms [..., size] -> network inputs [..., size] with the training set's mean and standard deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return (frames - self.mean) / self.std
+
+    def raw(self, frames: Tensor) -> Tensor:
+        return frames
+
+    def fit(self, mean: Tensor, std: Tensor) -> None:
+        """Set the mean and standard deviation [size]. A constant feature gets deviation 1."""
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+
+Normalizer = Normalization | Standardization

@@ -6,6 +6,7 @@ Here are what all stacks share and the stacked GRU; `lstm` has the others.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Generic, Protocol
 
 import torch
@@ -21,9 +22,9 @@ ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from
 
 
 class FrameStack(Protocol[State]):
-    """x [N, inputs], state -> y [N, hidden], new state."""
+    """x [N, F, inputs], state -> y [N, F, hidden], new state, for a few frames F > 0."""
 
-    def frame(self, x: Tensor, state: State) -> tuple[Tensor, State]: ...
+    def frames(self, x: Tensor, state: State) -> tuple[Tensor, State]: ...
 
 
 class RecurrentStack(nn.Module, Generic[State]):
@@ -47,9 +48,17 @@ class RecurrentStack(nn.Module, Generic[State]):
     def frame(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return y [N, hidden] for one frame x [N, inputs], and the new state. Can be captured in a CUDA graph."""
 
+    def frames(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return what `step` does for x [N, F, inputs], F > 0, frame by frame."""
+        frames = []
+        for n in range(x.shape[1]):
+            y, state = self.frame(x[:, n], state)
+            frames.append(y)
+        return torch.stack(frames, dim=1), state
+
     @abstractmethod
     def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[State]:
-        """Return the fastest equivalent of `frame` with products of that precision. Copies the current weights.
+        """Return the fastest equivalent of `frames` with products of that precision. Copies the current weights.
 
         row_multiple: batches are padded to a multiple of it. Raises SpecError for an unknown precision.
         """
@@ -79,7 +88,7 @@ class StackedGRU(RecurrentStack[Tensor]):
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         if x.is_cuda:  # cuDNN's GRU rounds to TF32 unless a setting of the whole process forbids it: errors of 1e-3
-            return step_frames(self, x, state)
+            return self.frames(x, state)
         hidden = state.transpose(0, 1).contiguous()
         y, hidden = self._half_weights.run(self.gru, x, hidden) or self.gru(x, hidden)
         return y, hidden.transpose(0, 1).contiguous()
@@ -155,27 +164,26 @@ class _PackedGRU:
         self._layers = [(linear(w_ih, b_ih), linear(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in gru.gru.all_weights]
         self._row_multiple = row_multiple
 
-    def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def frames(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         streams = len(x)
         x, state = padded(x, self._row_multiple), padded(state, self._row_multiple)
         new_state, hidden = torch.empty_like(state), state.shape[-1]
         for layer, (input_product, state_product) in enumerate(self._layers):
-            previous = state[:, layer]
-            new, old = input_product(x), state_product(previous)
-            gates = new[:, : 2 * hidden].add_(old[:, : 2 * hidden]).sigmoid_()  # reset, update
-            candidate = new[:, 2 * hidden :].addcmul_(gates[:, :hidden], old[:, 2 * hidden :]).tanh_()
-            x = torch.lerp(candidate, previous, gates[:, hidden:])
-            new_state[:, layer] = x
+            previous, outputs = state[:, layer], []
+            for new in of_all_frames(input_product, x):
+                old = state_product(previous)
+                gates = new[:, : 2 * hidden].add_(old[:, : 2 * hidden]).sigmoid_()  # reset, update
+                candidate = new[:, 2 * hidden :].addcmul_(gates[:, :hidden], old[:, 2 * hidden :]).tanh_()
+                previous = torch.lerp(candidate, previous, gates[:, hidden:])
+                outputs.append(previous)
+            x = torch.stack(outputs, dim=1)
+            new_state[:, layer] = previous
         return x[:streams], new_state[:streams]
 
 
-def step_frames(stack: FrameStack[State], x: Tensor, state: State) -> tuple[Tensor, State]:
-    """Return what `step` does for x [N, F, inputs], F > 0, frame by frame."""
-    frames = []
-    for n in range(x.shape[1]):
-        y, state = stack.frame(x[:, n], state)
-        frames.append(y)
-    return torch.stack(frames, dim=1), state
+def of_all_frames(product: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    """Return W x + b [N, outputs] of each frame of x [N, F, inputs]; the weights are read once for all of them."""
+    return product(x.flatten(0, 1)).view(*x.shape[:2], -1).unbind(1)
 
 
 def padded(rows: Tensor, multiple: int) -> Tensor:

@@ -8,7 +8,7 @@ separately:
            │        │ the envelopes of the same bands, at 1/32 of the rate
            └─ 1/8 ──┴─► LowRateBranch: windows of 5 hops, recomputed for every frame, cheap because of low rates.
 
-The signal is silent before its first and after its last sample. The offline transform (`forward`) knows the audio
+The offline transform (`forward`) knows the audio
 after a frame's look-ahead, the online transform (`step`) does not. Otherwise they differ by rounding and aliasing
 only: 1e-3 of the norm. The slowest envelopes (ψ2 below 8 Hz, whose support is longer than the look-ahead) bring the
 difference to 4e-3 in the second order of rhythmic music.
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.model.filterbank import FilterBank, fade_out
+from streamtag.model.front_end import FrontEnd, FrontEndState
 from streamtag.model.layout import AUDIO_RATE, BAND_RATE, HOPS_AFTER, HOPS_BEFORE, BandLengths, Layout
 from streamtag.model.multirate import HighRateBranch, HighRateOutput, LowRateBranch
 from streamtag.spec import ScatteringSpec
@@ -46,22 +47,14 @@ ONLINE_COLUMNS = (5, 2, 3, 4)  # a frame whose own hop has just arrived
 OFFLINE_COLUMNS = (0, 1, 2, 3, 4)  # a frame that waited for the hop after its own
 
 
-@dataclass(frozen=True)
-class ScatteringState:
-    """The state of streams, which are axis 0 of every tensor; h is the hop in samples.
+@dataclass(frozen=True, kw_only=True)
+class ScatteringState(FrontEndState):
+    """Of the last three hops: sums [N, 3, paths, 6] with φ, and the content of the long windows, bands [N, K, 3h/32]
+    and audio [N, 3h/8]; h is the hop in samples. `recent` has h/4 samples before those that do not fill a hop yet."""
 
-    recent [N, h/4 + p]: the p < h samples that do not fill a hop yet, and the samples before them. Of the last three
-    hops: sums [N, 3, paths, 6] with φ, and the content of the long windows, bands [N, K, 3h/32] and audio [N, 3h/8].
-    index [N]: the frame that the next hop completes; -1 while the look-ahead fills for the first time.
-    warm: a hop was computed since the start of the batch (the same for all streams).
-    """
-
-    recent: Tensor
     sums: Tensor
     bands: Tensor
     audio: Tensor
-    index: Tensor
-    warm: bool = False
 
 
 class Transform(nn.Module):
@@ -81,7 +74,7 @@ class Transform(nn.Module):
         return torch.cat([high, low], dim=-1)[..., self.order]
 
 
-class Scattering(nn.Module):
+class Scattering(FrontEnd[ScatteringState]):
     """kymatio's Scattering1D(J, Q, T) with unit gain: one frame per hop, in kymatio's path order.
 
     Frame k is centred at sample hop·k. No gradient flows through it.
@@ -91,12 +84,10 @@ class Scattering(nn.Module):
 
     def __init__(self, spec: ScatteringSpec) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec: ScatteringSpec = spec
         layout = Layout(spec, FilterBank.build(spec))
         self.block = layout.block
-        # hops end half a hop after a multiple of the hop, since the look-ahead is one and a half hops
         self.tail = layout.block - spec.hop
-        self.start = spec.hop // 2 + self.tail
         self.path_count = layout.bank.path_count
         self._layout = layout
         self.online = Transform(layout, ONLINE_HIGH, ONLINE_LOW, 1)
@@ -110,13 +101,7 @@ class Scattering(nn.Module):
             self._offline = Transform(self._layout, OFFLINE_HIGH, OFFLINE_LOW, OFFLINE_FRAMES).to(self.fade.device)
         return self._offline
 
-    @property
-    def latency_s(self) -> float:
-        """Algorithmic latency in seconds, from a frame's centre to the last sample that it waits for."""
-        return self.spec.lookahead_s
-
     def initial_state(self, streams: int) -> ScatteringState:
-        """Return the state of `streams` streams before their first sample: silence."""
         return self._silence(streams, HOPS_BEFORE)
 
     def _silence(self, streams: int, hops: int) -> ScatteringState:
@@ -135,11 +120,6 @@ class Scattering(nn.Module):
 
     @torch.no_grad()
     def step(self, audio: Tensor, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
-        """Return the frames [N, f, paths] whose look-ahead has now arrived, and the new state.
-
-        audio [N, n] for any n >= 0. A stream whose index was -1 in a batch that is already warm (it was reset) first
-        returns a frame -1, which belongs to the time before its start and must be ignored.
-        """
         audio = torch.cat([state.recent, audio], dim=-1)
         used = max(0, audio.shape[-1] - self.tail) // self.spec.hop * self.spec.hop
         state, was_warm = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
@@ -154,15 +134,6 @@ class Scattering(nn.Module):
             return audio.new_empty(audio.shape[0], 0, self.path_count), state
         result = torch.cat(frames, dim=1) if len(frames) > 1 else frames[0]
         return result if was_warm else result[:, 1:], state
-
-    def flush(self, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
-        """Return the remaining frames of streams that end here [N, f, paths], and the state before the first sample."""
-        streams, recent = state.recent.shape
-        has_started = state.warm or recent > self.start
-        hops = 2 if recent > self.start else 1
-        missing = hops * self.spec.hop - (recent - self.tail) if has_started else 0
-        frames, _ = self.step(state.recent.new_zeros(streams, missing), state)
-        return frames, self.initial_state(streams)
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:

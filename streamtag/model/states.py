@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Generic
 
 import numpy as np
@@ -14,13 +13,12 @@ from torch import Tensor
 
 from streamtag.errors import SpecError
 from streamtag.model.network import TaggerNetwork
-from streamtag.model.scattering import ScatteringState
 from streamtag.model.streaming import State, gather_rows, leaves, tree_map
 
 Arrays = Mapping[str, NDArray[Any]]
 Allocate = Callable[[torch.Size, torch.dtype], Tensor]
 
-SCATTERING, HIDDEN = "scattering.", "gru."  # prefixes of a saved row's array names, whatever the layers are
+FRONT_END, HIDDEN = "scattering.", "gru."  # prefixes of a saved row's array names, whatever the parts are
 CACHE_LINE = 64  # bytes; tensors start on one, so that no two processes write to the same line
 
 
@@ -87,19 +85,19 @@ class StreamStates:
         """Allocate the rows; see StateTable for `allocate`."""
         self._device = network.head.weight.device
         with torch.inference_mode():
-            self.scattering = StateTable(_state_between_hops(network), rows, allocate)
+            self.front_end = StateTable(network.front_end.state_between_hops(1), rows, allocate)
             self.hidden = StateTable(network.recurrent.initial_state(1), rows, allocate)
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return self.scattering.row_bytes + self.hidden.row_bytes
+        return self.front_end.row_bytes + self.hidden.row_bytes
 
     @torch.inference_mode()
     def reset(self, rows: NDArray[Any]) -> None:
         """Restart the rows (integers, [M]) as new streams."""
         indices = torch.from_numpy(rows).to(self._device)
-        self.scattering.reset(indices)
+        self.front_end.reset(indices)
         self.hidden.reset(indices)
 
     @torch.inference_mode()
@@ -110,15 +108,15 @@ class StreamStates:
     @torch.inference_mode()
     def save_row(self, row: int) -> dict[str, NDArray[Any]]:
         """Return a copy of everything that a row holds, by name."""
-        parts = ((SCATTERING, self.scattering), (HIDDEN, self.hidden))
+        parts = ((FRONT_END, self.front_end), (HIDDEN, self.hidden))
         return {prefix + name: array for prefix, table in parts for name, array in table.save_row(row).items()}
 
     @torch.inference_mode()
     def load_row(self, row: int, arrays: Arrays) -> None:
         """Restore a saved row. Raises SpecError if the arrays do not have this model's shapes."""
-        if not all(name.startswith((SCATTERING, HIDDEN)) for name in arrays):
+        if not all(name.startswith((FRONT_END, HIDDEN)) for name in arrays):
             raise SpecError("a stream's state has other parts than this model's")
-        for prefix, table in ((HIDDEN, self.hidden), (SCATTERING, self.scattering)):
+        for prefix, table in ((HIDDEN, self.hidden), (FRONT_END, self.front_end)):
             table.load_row(row, {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)})
 
 
@@ -148,14 +146,5 @@ def aligned_size(size: int) -> int:
 
 def shared_state_bytes(network: TaggerNetwork, rows: int) -> int:
     """Return the bytes that StreamStates takes of a SharedBufferAllocator."""
-    parts = [*leaves(_state_between_hops(network)).values(), *leaves(network.recurrent.initial_state(1)).values()]
-    return sum(aligned_size(rows * leaf.nbytes) for leaf in parts)
-
-
-def _state_between_hops(network: TaggerNetwork) -> ScatteringState:
-    """Return the state of one stream at a hop's end, where every stream's state has the same shape.
-
-    The caller has to feed the half hop of silence before it.
-    """
-    state = network.scattering.initial_state(1)
-    return replace(state, recent=state.recent[:, -network.scattering.tail :].clone(), warm=True)
+    states = network.front_end.state_between_hops(1), network.recurrent.initial_state(1)
+    return sum(aligned_size(rows * leaf.nbytes) for state in states for leaf in leaves(state).values())

@@ -17,7 +17,7 @@ from streamtag.scheduler.ingest_buffer import IngestBuffer, RunState
 from streamtag.scheduler.ingest_resampler import IngestResampler
 from streamtag.scheduler.pcm_queue import ContextReset, FormatChange, PcmBlock, QueueItem
 from streamtag.scheduler.stats import StreamStats
-from streamtag.spec import ScatteringSpec
+from streamtag.spec import FrontEndSpec
 
 if TYPE_CHECKING:
     from streamtag.inference.batch import PooledSession
@@ -41,7 +41,7 @@ class ScheduledStream:
         name: str,
         format: PcmFormat,
         config: SchedulerConfig,
-        spec: ScatteringSpec,
+        spec: FrontEndSpec,
         now: float,
         position: int = 0,
         on_ready: OnReady | None = None,

@@ -17,7 +17,7 @@ from streamtag.inference.batch import SessionState
 from streamtag.inference.events import EventDetectorState
 from streamtag.inference.hop_buffer import HopBufferState
 from streamtag.scheduler.ingest_resampler import MAX_SAMPLES, IngestResamplerState
-from streamtag.spec import ScatteringSpec
+from streamtag.spec import FrontEndSpec
 
 FORMAT = "streamtag-stream-3"
 MAX_STATE_BYTES = 1 << 20  # a state has about 100 KiB, or 250 at the highest rates
@@ -57,7 +57,7 @@ class StreamState:
         return save(contiguous, {"format": FORMAT, "stream": json.dumps(numbers, allow_nan=False)})
 
     @classmethod
-    def from_bytes(cls, data: bytes, model: str, spec: ScatteringSpec) -> Self:
+    def from_bytes(cls, data: bytes, model: str, spec: FrontEndSpec) -> Self:
         """Return the state that to_bytes wrote. model, spec: of the model that will continue it.
 
         Raises SpecError if the bytes are not a stream of this model and version. Nothing larger than they are is

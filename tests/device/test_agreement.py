@@ -31,10 +31,10 @@ def steps(module: object, audio: Tensor, sizes: tuple[int, ...]) -> Tensor:
 @torch.inference_mode()
 def test_the_front_end_of_whole_signals(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     audio = noises(STREAMS, 31 * HOP + 77)
-    expected = reference.network.scattering(audio)
-    assert distance(tagger.network.scattering(audio.to(tagger.device)), expected) < TOLERANCE
+    expected = reference.network.front_end(audio)
+    assert distance(tagger.network.front_end(audio.to(tagger.device)), expected) < TOLERANCE
     first, second = (
-        tagger.network.scattering(audio[[0, 1]].to(tagger.device))[..., part] for part in (slice(71), slice(71, None))
+        tagger.network.front_end(audio[[0, 1]].to(tagger.device))[..., part] for part in (slice(71), slice(71, None))
     )
     assert distance(first, expected[:2, :, :71]) < TOLERANCE
     assert distance(second, expected[:2, :, 71:]) < TOLERANCE
@@ -44,8 +44,8 @@ def test_the_front_end_of_whole_signals(tagger: DeviceTagger, reference: DeviceT
 @torch.inference_mode()
 def test_the_front_end_step_by_step(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     audio, sizes = noises(STREAMS, 9 * HOP), (100, 0, 2 * HOP, HOP - 1, 6 * HOP - 99)
-    expected = steps(reference.network.scattering, audio, sizes)
-    assert distance(steps(tagger.network.scattering, audio.to(tagger.device), sizes), expected) < TOLERANCE
+    expected = steps(reference.network.front_end, audio, sizes)
+    assert distance(steps(tagger.network.front_end, audio.to(tagger.device), sizes), expected) < TOLERANCE
 
 
 @torch.inference_mode()

@@ -24,11 +24,10 @@ from streamtag.errors import CapacityError, SpecError
 from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
-from streamtag.model import Scattering
 from streamtag.model.model_file import save_tagger
-from streamtag.spec import Cell, ScatteringSpec
+from streamtag.spec import Cell
 from tests.inference.conftest import HOP, Audio, agree, drain, noise
-from tests.model.conftest import make_tagger, stack
+from tests.model.conftest import by_time
 from tests.model.fake_capture import FakeCapture
 
 
@@ -64,11 +63,14 @@ def test_frames_of_a_batch_have_the_concepts_that_they_have_alone(concept_model:
 
 
 @pytest.mark.parametrize("is_captured", [False, True])
-@pytest.mark.parametrize("cell", ["LSTM", "BN-LSTM"])
-def test_other_cells_in_a_batch_give_what_they_give_alone_and_can_move(
-    cell: Cell, is_captured: bool, tmp_path: Path
+@pytest.mark.parametrize(
+    ("front_end", "cell"),
+    [("scattering", "LSTM"), ("scattering", "BN-LSTM"), ("mel", "GRU"), ("cqt", "LSTM"), ("cqt", "BN-LSTM")],
+)
+def test_other_networks_in_a_batch_give_what_they_give_alone_and_can_move(
+    front_end: str, cell: Cell, is_captured: bool, tmp_path: Path
 ) -> None:
-    save_tagger(make_tagger(Scattering(ScatteringSpec()), stack(cell)), tmp_path / "x.safetensors")
+    save_tagger(by_time(front_end, cell), tmp_path / "x.safetensors")
     tagger = load(tmp_path / "x.safetensors", "cpu")
     pools = [SessionPool(tagger, 3, capture=FakeCapture() if is_captured else None) for _ in range(2)]
     audios = [noise(HOP * (6 + n), n) for n in range(3)]
@@ -88,6 +90,10 @@ def test_other_cells_in_a_batch_give_what_they_give_alone_and_can_move(
     fresh.feed(audios[0][3 * HOP + 100 :])
     other = drain(pools[1])[fresh]
     assert np.abs(other[-1].probs - later[moved[0]][len(other) - 1].probs).max() > 1e-4, "the state matters"
+    fresh.remove()
+    scattering = SessionPool(load(device="cpu"), 1).add().export_state()
+    with pytest.raises(SpecError, match="state"):  # another model's
+        pools[1].add(scattering)
 
 
 @pytest.mark.parametrize("is_captured", [False, True])

@@ -18,11 +18,15 @@ from streamtag.model import (
     Scattering,
     ScatteringSpec,
     StackedGRU,
+    Standardization,
     TaggerNetwork,
+    make_front_end,
 )
+from streamtag.model.front_end import FrontEnd
 from streamtag.model.network import STACKS
+from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import RecurrentStack
-from streamtag.spec import Cell
+from streamtag.spec import FRONT_ENDS, Cell
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +40,11 @@ def gru() -> StackedGRU:
     return StackedGRU(NetworkSpec(inputs=374, hidden=32, layers=3, outputs=5)).eval().requires_grad_(False)
 
 
-def stack(cell: Cell) -> RecurrentStack[Any]:
+def stack(cell: Cell, inputs: int = 374) -> RecurrentStack[Any]:
     """Return a stack of two layers with random weights, and with random statistics if it has some."""
     torch.manual_seed(6)
-    found = (
-        STACKS[cell](NetworkSpec(inputs=374, hidden=32, layers=2, outputs=5, cell=cell)).eval().requires_grad_(False)
-    )
+    spec = NetworkSpec(inputs=inputs, hidden=32, layers=2, outputs=5, cell=cell)
+    found = STACKS[cell](spec).eval().requires_grad_(False)
     for name, tensor in found.named_parameters():
         if cell == "BN-LSTM":
             tensor.normal_(std=0.1 if "weight" in name else 0.3).add_(1.0 if "gain" in name else 0.0)
@@ -53,13 +56,22 @@ def tagger(scattering: Scattering, gru: StackedGRU) -> TaggerNetwork:
     return make_tagger(scattering, gru)
 
 
-def make_tagger(scattering: Scattering, stack: RecurrentStack[Any]) -> TaggerNetwork:
+def make_tagger(front_end: FrontEnd[Any], stack: RecurrentStack[Any]) -> TaggerNetwork:
     torch.manual_seed(4)
-    normalization = Normalization(NormalizationSpec(), scattering.spec)
-    frames = normalization.raw(scattering(torch.randn(2, 60000) * 0.1)).flatten(0, 1)
+    spec = front_end.spec
+    normalization: Normalizer = Standardization(front_end.path_count)
+    if isinstance(spec, ScatteringSpec):
+        normalization = Normalization(NormalizationSpec(), spec)
+    frames = normalization.raw(front_end(torch.randn(2, 60000) * 0.1)).flatten(0, 1)
     normalization.fit(frames.mean(0), frames.std(0))
     tags = [f"tag {n}" for n in range(5)]
-    return TaggerNetwork(scattering, normalization, stack, nn.Linear(32, 5), tags, [0.5] * 5, {"name": "toy"})
+    return TaggerNetwork(front_end, normalization, stack, nn.Linear(32, 5), tags, [0.5] * 5, {"name": "toy"})
+
+
+def by_time(kind: str, cell: Cell = "GRU") -> TaggerNetwork:
+    """Return a tagger with the front end of that kind in FRONT_ENDS and random weights."""
+    front_end = make_front_end(FRONT_ENDS[kind]())
+    return make_tagger(front_end, stack(cell, front_end.path_count))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from streamtag.model import Scattering, StackedGRU, StreamingModule, TaggerNetwork, gather_rows, where
-from tests.model.conftest import stack
+from tests.model.conftest import by_time, stack
 
 HOP = 4096
 AUDIO_SIZES = (0, 1, 17, 4095, 4096, 4097, 6144, 44100)
@@ -35,7 +35,10 @@ class Case:
     tolerance: float  # of forward against step and flush; what exceeds rounding is due to the finite look-ahead
 
 
-@pytest.fixture(params=["scattering", "gru", "lstm", "bn-lstm", "tagger"])
+KINDS = ("scattering", "gru", "lstm", "bn-lstm", "tagger", "mel", "cqt", "mel tagger", "cqt tagger")
+
+
+@pytest.fixture(params=KINDS)
 def case(request: pytest.FixtureRequest, scattering: Scattering, gru: StackedGRU, tagger: TaggerNetwork) -> Case:
     torch.manual_seed(0)
     audio = torch.randn(3, 70001) * torch.tensor([0.3, 0.01, 1e-4])[:, None]
@@ -43,6 +46,10 @@ def case(request: pytest.FixtureRequest, scattering: Scattering, gru: StackedGRU
         return Case("gru", gru, torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
     if request.param in ("lstm", "bn-lstm"):
         return Case(request.param, stack(request.param.upper()), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
+    if request.param.startswith(("mel", "cqt")):
+        network = by_time(request.param.split()[0])
+        is_whole = request.param.endswith("tagger")
+        return Case(request.param, network if is_whole else network.front_end, audio, AUDIO_SIZES, HOP, 1e-5)
     module: StreamingModule[Any] = scattering if request.param == "scattering" else tagger
     return Case(request.param, module, audio, AUDIO_SIZES, HOP, 5e-3)
 
@@ -173,7 +180,7 @@ def test_reset_context_resets_the_gru_only(tagger: TaggerNetwork) -> None:
     audio = torch.randn(2, 12 * HOP, generator=torch.Generator().manual_seed(5)) * 0.1
     _, state = tagger.step(audio, tagger.initial_state(2))
     reset = tagger.reset_context(state)
-    assert reset.scattering is state.scattering
+    assert reset.front_end is state.front_end
     assert not reset.hidden.any()
     assert state.hidden.any()  # the old state is unchanged
     after, _ = tagger.step(audio, reset)

@@ -20,19 +20,19 @@ def used_state(cell: Cell, streams: int, frames: int) -> Any:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
-@pytest.mark.parametrize("streams", [1, 9])
+@pytest.mark.parametrize(("streams", "frames"), [(1, 1), (1, 5), (9, 1), (9, 5)])
 @pytest.mark.parametrize("cell", ["LSTM", "BN-LSTM"])
-def test_a_frame_equals_a_step_of_one_frame(cell: Cell, streams: int, precision: str, tolerance: float) -> None:
+def test_frames_equal_a_step(cell: Cell, streams: int, frames: int, precision: str, tolerance: float) -> None:
     network, state = stack(cell), used_state(cell, streams, 3)
-    x = torch.randn(streams, 374)
-    expected, expected_state = network.step(x[:, None], state)
+    x = torch.randn(streams, frames, 374)
+    expected, expected_state = network.step(x, state)
     for stage in (network.packed(precision), network):
-        y, new_state = stage.frame(x, state)
-        torch.testing.assert_close(y, expected[:, 0], atol=tolerance, rtol=0)
+        y, new_state = stage.frames(x, state)
+        torch.testing.assert_close(y, expected, atol=tolerance, rtol=0)
         for found, wanted in zip(leaves(new_state).values(), leaves(expected_state).values(), strict=True):
             torch.testing.assert_close(found, wanted, atol=tolerance, rtol=0)
-    other, _ = network.packed(precision).frame(x, network.initial_state(streams))  # control: the state matters
-    assert (other - expected[:, 0]).abs().max() > tolerance
+    other, _ = network.packed(precision).frames(x, network.initial_state(streams))  # control: the state matters
+    assert (other - expected).abs().max() > tolerance
 
 
 def test_without_normalization_it_is_an_lstm() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from streamtag.errors import ModelFileError, OutputError, SpecError, StreamtagError
 from streamtag.model import ConceptSpec, Scattering, TaggerNetwork, load_tagger, save_tagger
 from streamtag.model.model_file import deserialize, serialize
-from streamtag.spec import Cell
-from tests.model.conftest import make_tagger, stack
+from streamtag.spec import Cell, CqtSpec, MelSpec
+from tests.model.conftest import by_time, make_tagger, stack
 
 
 @pytest.fixture
@@ -60,6 +60,55 @@ def test_other_cells_are_restored(scattering: Scattering, cell: Cell, tmp_path: 
         save_file(tensors, tmp_path / "y.safetensors", metadata={**metadata, "network": network})
         with pytest.raises(ModelFileError, match=r"missing or unknown tensors|unknown cell 'CNN'"):
             load_tagger(tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["mel", "cqt"])
+def test_other_front_ends_are_restored(kind: str, path: Path, tmp_path: Path, music: Tensor) -> None:
+    tagger = by_time(kind)
+    save_tagger(tagger, tmp_path / "x.safetensors")
+    loaded = load_tagger(tmp_path / "x.safetensors")
+    assert (loaded.spec, loaded.recurrent.spec) == (tagger.spec, tagger.recurrent.spec)
+    audio = music[None, :50000]
+    assert float((loaded(audio) - tagger(audio)).abs().max()) < 2e-3
+    assert torch.equal(deserialize(*serialize(tagger))(audio), tagger(audio))
+    metadata, tensors = read(tmp_path / "x.safetensors")
+    scattering, spec = read(path)[0], json.loads(metadata[kind])
+    newer = {"wavelet" if key == kind else key: text for key, text in metadata.items()}
+    for changed, message in (
+        ({**metadata, "scattering": scattering["scattering"]}, f"one front end .* is needed, not scattering, {kind}"),
+        (newer, "one front end of scattering, mel, cqt is needed, not another"),
+        ({**metadata, "normalization": scattering["normalization"]}, f"a normalization that is not that of {kind}"),
+        ({**metadata, kind: json.dumps({**spec, "bins": 40})}, "normalization.mean has shape"),
+        ({**metadata, kind: json.dumps({**spec, "floor": "low"})}, "floor must lie between"),
+        ({**metadata, kind: json.dumps({**spec, "spacing": 1000})}, "hop must be a multiple of spacing"),
+        ({**metadata, kind: json.dumps({**spec, "hop": 2**40, "window": 2**41})}, "1.5 hops"),
+        ({**metadata, kind: "7"}, "damaged model description"),
+        ({**scattering, "network": metadata["network"]}, "missing or unknown|has shape|inputs"),
+    ):
+        save_file(tensors, tmp_path / "y.safetensors", metadata=changed)
+        with pytest.raises(ModelFileError, match=message) as caught:
+            load_tagger(tmp_path / "y.safetensors")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes", "message"),
+    [
+        (MelSpec, {"n_fft": 255}, "even"),
+        (MelSpec, {"bins": 300}, "half as many bins"),
+        (MelSpec, {"n_fft": 16384}, "more audio than the look-ahead"),
+        (MelSpec, {"hop": 2**20, "window": 2**21, "lookahead": 3 * 2**19}, "too long"),
+        (CqtSpec, {"bins": 110}, "below half the sample rate"),
+        (CqtSpec, {"bins": 10**9}, "20 octaves"),
+        (CqtSpec, {"bins_per_octave": 10**9}, "bins per octave"),
+        (CqtSpec, {"lowest_hz": 16.35}, "more audio than the look-ahead"),
+        (CqtSpec, {"lowest_hz": float("nan")}, "frequency"),
+    ],
+)
+def test_settings_of_spectrograms_that_cannot_be(spec: Any, changes: dict[str, Any], message: str) -> None:
+    spec()
+    with pytest.raises(SpecError, match=message):
+        spec(**changes)
 
 
 def test_files_from_before_there_were_other_cells_hold_grus(path: Path, tmp_path: Path) -> None:
@@ -205,5 +254,5 @@ def test_what_cannot_be_saved(tagger: TaggerNetwork, tmp_path: Path, path: Path)
 
 def test_parts_that_do_not_fit(tagger: TaggerNetwork) -> None:
     with pytest.raises(SpecError, match="tags"):
-        TaggerNetwork(tagger.scattering, tagger.normalization, tagger.recurrent, tagger.head, ["one"], [0.5], {})
+        TaggerNetwork(tagger.front_end, tagger.normalization, tagger.recurrent, tagger.head, ["one"], [0.5], {})
     assert issubclass(SpecError, StreamtagError)

@@ -60,21 +60,21 @@ def test_five_layers_of_512_have_the_published_number_of_weights() -> None:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize("streams", [1, 9, 64])
-def test_a_frame_equals_a_step_of_one_frame(gru: StackedGRU, precision: str, tolerance: float, streams: int) -> None:
+@pytest.mark.parametrize(("streams", "frames"), [(1, 1), (9, 1), (64, 1), (1, 5), (9, 5)])
+def test_frames_equal_a_step(gru: StackedGRU, precision: str, tolerance: float, streams: int, frames: int) -> None:
     torch.manual_seed(0)
-    x, state = torch.randn(streams, 374), 0.5 * torch.randn(streams, 3, 32)
+    x, state = torch.randn(streams, frames, 374), 0.5 * torch.randn(streams, 3, 32)
     kept = state.clone()
-    expected, expected_state = gru.step(x[:, None], state)
+    expected, expected_state = gru.step(x, state)
     for stage in (gru.packed(precision), gru):
-        y, new_state = stage.frame(x, state)
+        y, new_state = stage.frames(x, state)
         assert y.dtype == new_state.dtype == torch.float32
         assert torch.equal(state, kept)
-        assert torch.equal(y, new_state[:, -1])
-        torch.testing.assert_close(y, expected[:, 0], atol=tolerance, rtol=0)
+        assert torch.equal(y[:, -1], new_state[:, -1])
+        torch.testing.assert_close(y, expected, atol=tolerance, rtol=0)
         torch.testing.assert_close(new_state, expected_state, atol=tolerance, rtol=0)
-    other, _ = gru.packed(precision).frame(x, torch.zeros_like(state))  # control: the state matters
-    assert float((other - expected[:, 0]).abs().max()) > 5e-2
+    other, _ = gru.packed(precision).frames(x, torch.zeros_like(state))  # control: the state matters
+    assert float((other - expected).abs().max()) > 5e-2
 
 
 MEMORY_OF_ALL_SIZES = """
@@ -86,7 +86,7 @@ def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) / 256
 with torch.inference_mode():
     def frame(streams):
-        gru.frame(torch.zeros(streams, 374), torch.zeros(streams, 5, 512))
+        gru.frames(torch.zeros(streams, 1, 374), torch.zeros(streams, 5, 512))
     frame(1), frame(64)
     before = resident_mib()
     for streams in range(1, 65):

@@ -33,6 +33,9 @@ class LeakyIntegrator:
             outputs.append(torch.sigmoid(state))
         return torch.stack(outputs, dim=1), state
 
+    def output_count(self, frames: int) -> int:
+        return frames
+
 
 def set_without_sound(clips: int, tags: Sequence[str], description: str = "made up") -> Manifest:
     """A third of the clips each in train, valid and test; eight artists in each; tags at random, the first often."""

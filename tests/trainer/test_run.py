@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from streamtag.errors import ManifestError, SpecError
-from streamtag.model import Scattering, ScatteringSpec, TaggerNetwork, where
+from streamtag.model import TaggerNetwork, where
 from trainer.data.manifest import Manifest
 from trainer.features.cache import Cache
 from trainer.run import BEST, TrainedSystem, load_run, save_run
@@ -82,8 +82,7 @@ def test_whole_clip_systems_refuse_to_stream(
 
 
 def tagger(trained: TrainedSystem, manifest: Manifest) -> TaggerNetwork:
-    normalization, layers, head = trained.model_parts()
-    return TaggerNetwork(Scattering(ScatteringSpec()), normalization, layers, head, manifest.tags, (0.5,) * 3, {})
+    return TaggerNetwork(*trained.model_parts(), manifest.tags, (0.5,) * 3, {})
 
 
 @pytest.mark.parametrize("name", STREAMING)

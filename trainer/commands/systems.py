@@ -24,7 +24,7 @@ def command(as_json: options.AsJson = False) -> None:
             "hidden": system.hidden,
             "cell": system.cell,
             "parameters": system.parameters(system.inputs, TAGS),
-            "streams": system.is_exportable,
+            "streams": system.streams,
             "published_parameters_k": system.published.parameters_k if system.published else None,
             "published_roc_auc": system.published.roc_auc if system.published else None,
             "source": system.published.source if system.published else None,

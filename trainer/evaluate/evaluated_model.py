@@ -89,7 +89,7 @@ def from_streaming(
 
 
 class TaggerSteps:
-    """The steps of a model file after its frontend: normalization, GRU, probabilities."""
+    """The steps of a model file after its frontend: normalization, recurrent layers, probabilities."""
 
     def __init__(self, tagger: TaggerNetwork) -> None:
         self._tagger = tagger
@@ -98,9 +98,10 @@ class TaggerSteps:
         return self._tagger.recurrent.initial_state(streams)
 
     def step(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        frames = self._tagger.normalization(x.to(self._tagger.head.weight.device))
-        y, state = self._tagger.recurrent.step(frames, state)
-        return torch.sigmoid(self._tagger.head(y)), state
+        return self._tagger.tag(x.to(self._tagger.head.weight.device), state)
+
+    def output_count(self, frames: int) -> int:
+        return self._tagger.spec.outputs_of(frames)
 
 
 def from_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> EvaluatedModel:
@@ -117,7 +118,7 @@ def from_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> Evaluat
         if clip not in cached:  # each is read several times
             samples = decode(manifest.clips[clip].path, tagger.spec.sample_rate)
             with torch.inference_mode():
-                front = tagger.scattering
+                front = tagger.front_end
                 first, state = front.step(torch.from_numpy(samples)[None].to(device), front.initial_state(1))
                 cached[clip] = torch.cat([first, front.flush(state)[0]], dim=1)[0].cpu().numpy()
         return cached[clip]

@@ -25,19 +25,23 @@ class StreamingSystem(Protocol):
     def initial_state(self, streams: int) -> Any: ...
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return probabilities [N, F, C] of features [N, F, P], and the new state."""
+        """Return probabilities [N, f, C] of features [N, F, P], and the new state."""
+        ...
+
+    def output_count(self, frames: int) -> int:
+        """Return f, the number of probabilities for F frames."""
         ...
 
 
 def predict_batch(system: StreamingSystem, clips: Sequence[Array], state: Any) -> list[Array]:
-    """Return the probabilities [F, C] of clips [F, P], which may differ in length, starting from a state."""
+    """Return the probabilities [f, C] of clips [F, P], which may differ in length, starting from a state."""
     longest = max(len(clip) for clip in clips)
     x = torch.zeros(len(clips), longest, clips[0].shape[1])
     for row, clip in enumerate(clips):
         x[row, : len(clip)] = torch.from_numpy(clip)
     with torch.inference_mode():
         p = system.step(x, state)[0].float().cpu().numpy()
-    return [p[row, : len(clip)] for row, clip in enumerate(clips)]
+    return [p[row, : system.output_count(len(clip))] for row, clip in enumerate(clips)]
 
 
 def predict_fresh(system: StreamingSystem, read: ReadFeatures, clips: Indices) -> Iterator[Array]:
@@ -64,12 +68,13 @@ def predict_within(
 
 
 def advance(system: StreamingSystem, read: ReadFeatures, clips: Indices, state: Any) -> tuple[int, Any]:
-    """Play one clip to each stream, and return the number of frames and the state. Longer clips start later."""
+    """Play one clip to each stream, and return the number of outputs and the state. Longer clips start later."""
     features = [read(int(clip)) for clip in clips]
     frames = min(len(clip) for clip in features)
     x = torch.from_numpy(np.stack([clip[len(clip) - frames :] for clip in features]))
     with torch.inference_mode():
-        return frames, system.step(x, state)[1]
+        probabilities, state = system.step(x, state)
+        return probabilities.shape[1], state
 
 
 def batches(clips: Indices) -> Iterator[Indices]:

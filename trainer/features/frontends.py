@@ -9,16 +9,16 @@ batches, and computes the same: log-mel equals librosa's to 6e-7, the CQT to 2.5
 music). It is slower on the CPU: 9 ms per clip for mel and 88 ms for CQT on one core, where librosa takes 5 and 28 and
 the scattering transform 30.
 
-In every frontend frame k is centred at sample hop·k, the signal is zero before its first and after its last sample, and
-it has the frames whose centres lie inside it. So a batch may be padded with zeros and cut afterwards.
+In every frontend frame k is centred at sample step·k, the signal is zero before its first and after its last sample,
+and it has the frames whose centres lie inside it. So a batch may be padded with zeros and cut afterwards.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,41 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
-from streamtag.model import Scattering
+from streamtag.model import make_front_end
 from streamtag.model.filterbank import FilterBank
-from streamtag.spec import ScatteringSpec
+from streamtag.model.spectrogram import mel_edges
+from streamtag.spec import CqtSpec, FrontEndSpec, MelSpec, ScatteringSpec
 from trainer.data.manifest import Array
 
 NEPERS_PER_DB = float(np.log(10.0) / 20.0)
-
-
-@dataclass(frozen=True)
-class MelSpec:
-    """Log-mel spectrogram. Amplitudes below `floor` count as it: the logarithm of digital silence would be infinite."""
-
-    sample_rate: int = 16000
-    bins: int = 96
-    n_fft: int = 512
-    hop: int = 256
-    floor: float = 1e-5
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class CqtSpec:
-    """Logarithm of a constant-Q transform from `lowest_hz` (C1) on; `floor` as for mel."""
-
-    sample_rate: int = 16000
-    bins: int = 84
-    bins_per_octave: int = 12
-    lowest_hz: float = 32.703195662574829
-    hop: int = 256
-    floor: float = 1e-5
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -68,7 +40,7 @@ class Frontend:
     """A named feature extractor: `size` features per frame, multiplied by `scale` before storing them as float16."""
 
     name: str
-    spec: ScatteringSpec | MelSpec | CqtSpec
+    spec: FrontEndSpec
     size: int
     scale: float
 
@@ -79,22 +51,16 @@ class Frontend:
     @property
     def hop_s(self) -> float:
         """Return the seconds from one frame to the next."""
-        return self.spec.hop / self.spec.sample_rate
+        return self.spec.step / self.spec.sample_rate
 
     @property
     def lookahead_s(self) -> float:
         """Return the seconds of audio after its centre that a frame needs: half the longest window of a spectrogram."""
-        spec = self.spec
-        if isinstance(spec, ScatteringSpec):
-            return spec.lookahead_s
-        if isinstance(spec, CqtSpec):
-            cycles = 1 / (2 ** (1 / spec.bins_per_octave) - 1)
-            return cycles / spec.lowest_hz / 2
-        return spec.n_fft / spec.sample_rate / 2
+        return self.spec.frames_after / self.spec.sample_rate
 
     def frame_count(self, samples: int) -> int:
         """Return the number of frames of a whole signal: those whose centres lie inside it."""
-        return -(-samples // self.spec.hop)
+        return -(-samples // self.spec.step)
 
     def compute(self, audio: Tensor) -> Tensor:
         """Transform audio [N, T] at `sample_rate` Hz into [N, F, size], on the audio's device, without gradients."""
@@ -119,17 +85,15 @@ class _LogAmplitude(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def _transform(spec: ScatteringSpec | MelSpec | CqtSpec, device: str) -> nn.Module:
-    if isinstance(spec, ScatteringSpec):
-        return Scattering(spec).eval().to(device)
-    common = {"sr": spec.sample_rate, "hop_length": spec.hop, "pad_mode": "constant", "verbose": False}
+def _transform(spec: FrontEndSpec, device: str) -> nn.Module:
+    common = {"sr": spec.sample_rate, "hop_length": spec.step, "pad_mode": "constant", "verbose": False}
     if isinstance(spec, MelSpec):
         mel = _nnaudio("mel").MelSpectrogram(n_fft=spec.n_fft, n_mels=spec.bins, **common)
         return _LogAmplitude(mel, 2.0, spec.floor).eval().to(device)
-    cqt = _nnaudio("cqt").CQT1992v2(
-        fmin=spec.lowest_hz, n_bins=spec.bins, bins_per_octave=spec.bins_per_octave, **common
-    )
-    return _LogAmplitude(cqt, 1.0, spec.floor).eval().to(device)
+    if isinstance(spec, CqtSpec):
+        bins = {"fmin": spec.lowest_hz, "n_bins": spec.bins, "bins_per_octave": spec.bins_per_octave}
+        return _LogAmplitude(_nnaudio("cqt").CQT1992v2(**bins, **common), 1.0, spec.floor).eval().to(device)
+    return make_front_end(spec).eval().to(device)
 
 
 def _nnaudio(module: str) -> Any:
@@ -184,11 +148,6 @@ def level_offsets(front: Frontend, std: Array, compression: str) -> Array:
     return np.stack([nepers, nepers * octaves]).astype(np.float32)
 
 
-def centres_hz(spec: MelSpec | CqtSpec) -> NDArray[np.float64]:
+def centres_hz(spec: FrontEndSpec) -> NDArray[np.float64]:
     """Return the centre frequencies [bins] of a spectrogram's bands."""
-    if isinstance(spec, CqtSpec):
-        return np.asarray(spec.lowest_hz * 2.0 ** (np.arange(spec.bins) / spec.bins_per_octave))
-    # Slaney's mel scale, as in nnAudio and librosa: steps of 200/3 Hz up to 1 kHz, then 27 steps for a factor of 6.4
-    highest = 15.0 + 27.0 * np.log(spec.sample_rate / 2000.0) / np.log(6.4)
-    steps = np.linspace(0.0, highest, spec.bins + 2)[1:-1]
-    return np.asarray(np.where(steps < 15.0, steps * 200.0 / 3.0, 1000.0 * 6.4 ** ((steps - 15.0) / 27.0)))
+    return np.array(spec.frequencies) if isinstance(spec, CqtSpec) else mel_edges(cast(MelSpec, spec))[1:-1]

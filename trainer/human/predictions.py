@@ -52,7 +52,7 @@ def open_sound_model(what: Path, device: torch.device) -> SoundModel:
     tagger = load_tagger(what, device)
     spec = tagger.spec
     return SoundModel(
-        what.stem, tagger.tags, TaggerSteps(tagger), tagger.scattering.forward, spec.sample_rate, spec.hop_s,
+        what.stem, tagger.tags, TaggerSteps(tagger), tagger.front_end.forward, spec.sample_rate, spec.hop_s,
         tagger.latency_s, device,
     )  # fmt: skip
 

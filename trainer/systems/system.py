@@ -60,13 +60,8 @@ class System:
 
     @property
     def streams(self) -> bool:
-        """Return whether it can process endless streams: an output for every frame, from the audio so far."""
+        """Return whether it gives an output per frame from the audio so far: `streamtag` runs its model files."""
         return self.family == "recurrent"
-
-    @property
-    def is_exportable(self) -> bool:
-        """Return whether it fits into a model file, with which `streamtag` runs it."""
-        return self.streams and self.front == "scattering"
 
     def build(self, inputs: int, outputs: int, dropout: Dropout | None = None) -> nn.Module:
         """Return the network for frames of `inputs` features; a transposed one reads `self.inputs` frames."""
@@ -103,3 +98,9 @@ def from_name(name: str) -> System:
         )
     front, inputs = PREFIXES[found[1]]
     return System(name, front, inputs, "recurrent", int(found[2]), int(found[3]), cast(Cell, found[4]))
+
+
+def recurrent_name(front: str, layers: int, hidden: int, cell: Cell) -> str:
+    """Return the name of the system with these recurrent layers that hear a front end frame by frame."""
+    prefix = next(prefix for prefix, (name, _) in PREFIXES.items() if name == front)
+    return f"{prefix}-{layers}L-{hidden}H-{cell}" + ("" if front == "scattering" else "-by-time")

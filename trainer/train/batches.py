@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from streamtag.errors import SpecError
+from streamtag.model.normalization import Normalizer
 from streamtag.model.streaming import leaves
-from trainer.features.normalization import Normalizer
 from trainer.train.augmentation import FeatureAugmentation, Sequences
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import ManifestError
+from streamtag.model.normalization import Normalizer
 from trainer import targets
 from trainer.data.manifest import TRAIN, VALID, Array, Manifest
 from trainer.evaluate import metrics
@@ -19,7 +20,7 @@ from trainer.features.augmentation import AudioAugmentation
 from trainer.features.cache import Pass
 from trainer.features.frame_store import Half
 from trainer.features.frontends import Frontend, level_offsets
-from trainer.features.normalization import Normalizer, fit, normalizer
+from trainer.features.normalization import fit, normalizer
 from trainer.run import TrainedSystem
 from trainer.train.config import TrainConfig
 

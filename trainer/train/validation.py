@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from streamtag.model.normalization import Normalizer
 from trainer.data.manifest import Array
-from trainer.features.normalization import Normalizer
 from trainer.train.frame_loader import FrameLoader
 
 BATCH_CLIPS = 128

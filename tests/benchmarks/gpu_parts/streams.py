@@ -69,11 +69,11 @@ def _measure_shares(report: Report, settings: Settings, network: TaggerNetwork) 
     if device.type == "cuda":
         host, results = host.pin_memory(), results.pin_memory()
     audio, probs = host.to(device), results.to(device)
-    frames = torch.zeros(streams, network.scattering.path_count, device=device)
+    frames = torch.zeros(streams, network.front_end.path_count, device=device)
 
     def front_end() -> None:
-        y, after = network.scattering.step(audio, states.scattering.gather(rows))
-        states.scattering.scatter(rows, after)
+        y, after = network.front_end.step(audio, states.front_end.gather(rows))
+        states.front_end.scatter(rows, after)
         frames.copy_(y[:, 0])
 
     def gru() -> None:

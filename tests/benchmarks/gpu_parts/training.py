@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamtag.model import Scattering, TaggerNetwork, load_tagger, save_tagger
-from streamtag.spec import ScatteringSpec
+from streamtag.model import TaggerNetwork, load_tagger, save_tagger
 from tests.benchmarks.gpu_parts.report import DONE, PROBLEM, Report
 from tests.benchmarks.gpu_parts.settings import SYSTEM, Settings, peak_memory_gib
 from trainer.bench.roofline import roof
@@ -92,10 +91,9 @@ def _train(report: Report, run: Run, until: float) -> None:
 
 def _as_tagger(folder: Path, data: TrainingData, config: TrainConfig) -> TaggerNetwork:
     """Return the best epoch as a model, with thresholds of 0.5 and no calibration: it has not heard sound files."""
-    normalization, gru, head = load_run(folder).model_parts()
     card = {"name": f"{config.system}, trained by the GPU benchmark", "training": config.to_dict()}
     thresholds = (0.5,) * len(data.tags)
-    return TaggerNetwork(Scattering(ScatteringSpec()), normalization, gru, head, data.tags, thresholds, card)
+    return TaggerNetwork(*load_run(folder).model_parts(), data.tags, thresholds, card)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from streamtag.spec import NormalizationSpec
-from trainer.features.frontends import FRONTENDS, CqtSpec, MelSpec, frontend, level_offsets
+from streamtag.spec import CqtSpec, MelSpec, NormalizationSpec
+from trainer.features.frontends import FRONTENDS, frontend, level_offsets
 from trainer.features.normalization import fit, normalizer
 
 SECONDS_29 = 464_000  # samples: what the paper trims its clips to
@@ -63,7 +63,7 @@ def test_mel_is_the_logarithm_of_slaneys_mel_spectrogram() -> None:
     audio = rng.normal(0, 0.1, 8000).astype(np.float32)
     padded = np.pad(audio.astype(np.float64), spec.n_fft // 2)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(spec.n_fft) / spec.n_fft)
-    frames = [padded[k * spec.hop : k * spec.hop + spec.n_fft] * window for k in range(32)]
+    frames = [padded[k * spec.step : k * spec.step + spec.n_fft] * window for k in range(32)]
     power = np.abs(np.fft.rfft(np.stack(frames))) ** 2 @ triangles(spec).T
     expected = 0.5 * np.log(np.maximum(power, spec.floor**2))
     np.testing.assert_allclose(frontend("mel").compute(torch.from_numpy(audio)[None])[0], expected, atol=2e-3)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from streamtag.errors import SpecError
-from trainer.features.normalization import Standardization
+from streamtag.model import Standardization
 from trainer.train.batches import Batch, Batches
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import FeatureDataset, Row, Segment, TrainingData

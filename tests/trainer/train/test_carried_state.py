@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from streamtag.model import Standardization
 from trainer.data.manifest import Array
-from trainer.features.normalization import Standardization
 from trainer.run import load_run
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import FeatureDataset, Row, TrainingData
