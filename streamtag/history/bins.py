@@ -48,7 +48,7 @@ SESSIONS = f"""
     SELECT stream_id, start_at, last_at, id FROM session
     WHERE {IN_RANGE} AND stream_id IN (SELECT value FROM json_each(:ids))
 """
-# One branch for what went off and one for what has not: each is a range of the index.
+# One branch for what went off and one for what has not: each is a range of the index, which holds all that is read.
 PRESENCES = f"""
     WITH chosen AS MATERIALIZED ({SESSIONS})
     SELECT stream_id, concept_id, on_at, off_at FROM chosen CROSS JOIN presence ON session_id = chosen.id

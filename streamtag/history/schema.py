@@ -48,7 +48,7 @@ MIGRATIONS = (  # each leads from the version of its index to the next one; no s
         concept_id INTEGER NOT NULL REFERENCES concept, on_at REAL NOT NULL, off_at REAL, on_s REAL NOT NULL,
         off_s REAL, peak REAL NOT NULL, mean REAL NOT NULL
     );
-    CREATE INDEX presence_by_time ON presence (session_id, off_at, on_at);
+    CREATE INDEX presence_by_time ON presence (session_id, off_at, on_at, concept_id);
     CREATE TABLE gap (
         id INTEGER PRIMARY KEY, session_id INTEGER NOT NULL REFERENCES session, at REAL NOT NULL, start_s REAL NOT NULL,
         lost_s REAL NOT NULL

@@ -166,6 +166,7 @@ def test_queries_use_the_indexes(sample: Path, query: str) -> None:
     with closing(sqlite3.connect(sample)) as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {getattr(module, query)}", values)]
     assert any("session_by_time" in line for line in plan)
+    assert all("COVERING INDEX" in line for line in plan if "SEARCH presence" in line)
     assert [line for line in plan if line.split()[:2] in [["SCAN", name] for name in ("session", *TABLES)]] == []
 
 

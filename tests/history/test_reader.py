@@ -139,7 +139,7 @@ def test_a_damaged_file_is_an_error_of_the_source(sample: Path, tmp_path: Path) 
         path.write_bytes(damaged)
         with _collected(errors):
             _read_everything(path)
-    assert len(errors) > 2
+    assert len(errors) > 1
     assert all(error.startswith(f"{path}: ") and "\n" not in error for error in errors)
 
 

@@ -286,6 +286,7 @@ export function moveMoment({ key, target }) {
 }
 
 export function addDayListeners() {
+  if (view.day) load(); // before anything is drawn
   Object.entries({
     day: toggleDay,
     "day-back": () => step(-1),

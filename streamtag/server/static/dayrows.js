@@ -112,7 +112,8 @@ const conceptRow = ({ concept, seconds }) =>
 /** Paint the pictures on the screen now, the others when they come there. */
 export function paintSections(history) {
   painted = { history, version: painted.version + 1 };
-  for (const name of visible) paintSection(name);
+  for (const [name, { item }] of sections)
+    if (visible.has(name) || item.getBoundingClientRect().top < innerHeight) paintSection(name); // the watcher is later
 }
 
 function paintSection(name) {
