@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -46,6 +47,8 @@ LIMITS = SchedulerConfig(batch_window_s=0.1, deadline_s=2.0, shed_after_s=9.0, b
 STREAMS_PER_THREAD = 16  # ten take up to half a core; two worker processes would cost twice as much, and 0.4 GB
 POLL_INTERVAL_S = 0.1  # how long a source waits for room before it looks whether it should stop
 JOIN_TIMEOUT_S = 3.0  # for all sources together; one that is stuck ends with the program
+log = logging.getLogger("streamtag.cli")
+log.addHandler(logging.NullHandler())
 
 
 class SourceState(StrEnum):
@@ -145,11 +148,17 @@ class Station:
                 first = AudioChunk(NO_SAMPLES, time.monotonic())
                 runner.run(first, lambda: not self._stop_requested.is_set(), lambda: None, {})
         except SourceError as error:
-            self.has_failed = True
-            self._publish(Error(str(error), self.name))
+            self._fail(str(error))
+        except Exception as error:  # a defect: the others continue
+            log.exception("source %s failed", self.name)
+            self._fail(f"the source cannot go on: {error!r}")
         finally:
             self.producer.end()
             self.state = SourceState.ended
+
+    def _fail(self, reason: str) -> None:
+        self.has_failed = True
+        self._publish(Error(reason, self.name))
 
     def _on_notice(self, notice: SourceNotice) -> None:
         if not notice.is_problem:  # a problem is published as an error

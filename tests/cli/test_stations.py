@@ -8,13 +8,19 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from streamtag.audio.devices import SoundSystem
 from streamtag.cli.live_inputs import LiveInput, live_inputs
+from streamtag.cli.live_runner import Limits
 from streamtag.cli.program import UsageError
+from streamtag.cli.stations import Station
+from streamtag.protocol.messages import Error, Message
+from streamtag.scheduler.scheduler import Scheduler
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
 from tests.cli.conftest import COMMAND, ENVIRONMENT, Run, pipe
@@ -167,3 +173,28 @@ def test_a_source_faster_than_the_clock_waits_for_its_turn_and_is_reset_when_sou
     assert of(found, "room", "gap") == []
     assert of(found, "room", "end")[0]["seconds"] == 12
     assert answer.err.count("streamtag: room: the network's context was reset") == 1
+
+
+class BrokenInput(LiveInput):
+    def open(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("a defect")
+
+
+class NoScheduler:
+    """A scheduler whose streams take anything."""
+
+    def __init__(self) -> None:
+        self.has_ended = threading.Event()
+
+    def open(self, *_: Any) -> Any:
+        return SimpleNamespace(end=self.has_ended.set, position=0)
+
+
+def test_a_source_with_a_defect_fails_alone_and_is_reported() -> None:
+    messages: list[Message] = []
+    station, scheduler = Station(BrokenInput(URL), "one", messages.append, lambda _: None), NoScheduler()
+    station.start(cast(Scheduler, scheduler), cast(SoundSystem, None), Limits())
+    station.join(10)
+    assert scheduler.has_ended.is_set()
+    assert (station.has_failed, station.has_finished) == (True, True)
+    assert messages == [Error("the source cannot go on: RuntimeError('a defect')", "one")]
