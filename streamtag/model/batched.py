@@ -14,6 +14,7 @@ from streamtag.model.cuda_graphs import CudaGraphBatcher, CudaGraphs, GraphCaptu
 from streamtag.model.device_errors import report_device_errors
 from streamtag.model.front_end import first_frames
 from streamtag.model.network import TaggerNetwork
+from streamtag.model.recurrent import FrameStack
 from streamtag.model.states import Arrays, StreamStates
 from streamtag.model.streaming import where
 
@@ -46,7 +47,9 @@ class BatchedTagger:
         if a GPU has not enough memory.
         """
         self._network = network
-        self._recurrent = network.recurrent.packed(precision)
+        # of several frames a hop torch's own layers compute the products with half the memory traffic (HalfWeights)
+        is_packed = network.spec.frames_per_hop == 1 or precision != "float32"
+        self._recurrent: FrameStack[Any] = network.recurrent.packed(precision) if is_packed else network.recurrent
         self._device = network.head.weight.device
         self.hop = network.spec.hop
         self._batcher: CudaGraphBatcher | None = None
@@ -124,7 +127,7 @@ class BatchedTagger:
         network, hidden = self._network, self._states.hidden.gather(rows)
         numbers = first_frames(index, frames.shape[1], network.spec)
         for x in network.normalization(frames).split(network.group, dim=1):
-            y, new_hidden = self._recurrent.frames(x, hidden)
+            y, new_hidden = self._recurrent.step(x, hidden)
             hidden = where(numbers < 0, hidden, new_hidden)
             numbers = numbers + network.group
         self._states.hidden.scatter(rows, hidden)

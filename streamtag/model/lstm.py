@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from streamtag.model.half_weights import HalfWeights
 from streamtag.model.recurrent import (
     ROW_MULTIPLE,
     FrameStack,
@@ -31,6 +32,7 @@ class StackedLSTM(RecurrentStack[Tensor]):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
         self.lstm = nn.LSTM(spec.inputs, spec.hidden, spec.layers, batch_first=True)
+        self._half_weights = HalfWeights()
 
     def initial_state(self, streams: int) -> Tensor:
         return next(self.parameters()).new_zeros(streams, self.spec.layers, 2, self.spec.hidden)
@@ -39,9 +41,12 @@ class StackedLSTM(RecurrentStack[Tensor]):
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         if x.is_cuda:  # as in StackedGRU
-            return self.frames(x, state)
+            return self._by_frame(x, state)
         hidden, cell = state.permute(2, 1, 0, 3).contiguous()
-        y, (hidden, cell) = self.lstm(x, (hidden, cell))
+        if halved := self._half_weights.run(self.lstm, x, hidden, cell):
+            y, hidden, cell = halved
+        else:
+            y, (hidden, cell) = self.lstm(x, (hidden, cell))
         return y, torch.stack([hidden, cell]).permute(2, 1, 0, 3).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +65,7 @@ class _PackedLSTM:
     def __init__(self, products: Sequence[tuple[Product, Product]], row_multiple: int) -> None:
         self._products, self._row_multiple = products, row_multiple
 
-    def frames(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, new_state = _lstm_frames(self._products, padded(x, self._row_multiple), padded(state, self._row_multiple))
         return y[: len(x)], new_state[: len(x)]
 
@@ -163,7 +168,7 @@ class _PackedBNLSTM:
 
         self._products = [(without_bias(each.weight_ih), without_bias(each.weight_hh)) for each in stack.layers]
 
-    def frames(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+    def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
         rows = BNLSTMState(padded(state.cells, self._row_multiple), padded(state.age, self._row_multiple))
         y, new = self._stack._frames(padded(x, self._row_multiple), rows, self._products)
         return y[: len(x)], BNLSTMState(new.cells[: len(x)], new.age[: len(x)])

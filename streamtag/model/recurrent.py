@@ -24,7 +24,7 @@ ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from
 class FrameStack(Protocol[State]):
     """x [N, F, inputs], state -> y [N, F, hidden], new state, for a few frames F > 0."""
 
-    def frames(self, x: Tensor, state: State) -> tuple[Tensor, State]: ...
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]: ...
 
 
 class RecurrentStack(nn.Module, Generic[State]):
@@ -48,7 +48,7 @@ class RecurrentStack(nn.Module, Generic[State]):
     def frame(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return y [N, hidden] for one frame x [N, inputs], and the new state. Can be captured in a CUDA graph."""
 
-    def frames(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def _by_frame(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return what `step` does for x [N, F, inputs], F > 0, frame by frame."""
         frames = []
         for n in range(x.shape[1]):
@@ -58,9 +58,10 @@ class RecurrentStack(nn.Module, Generic[State]):
 
     @abstractmethod
     def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[State]:
-        """Return the fastest equivalent of `frames` with products of that precision. Copies the current weights.
+        """Return the fastest equivalent of `step` for one frame with products of that precision.
 
-        row_multiple: batches are padded to a multiple of it. Raises SpecError for an unknown precision.
+        Copies the current weights. row_multiple: batches are padded to a multiple of it. Raises SpecError for an
+        unknown precision.
         """
 
     def flush(self, state: State) -> tuple[Tensor, State]:
@@ -88,7 +89,7 @@ class StackedGRU(RecurrentStack[Tensor]):
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         if x.is_cuda:  # cuDNN's GRU rounds to TF32 unless a setting of the whole process forbids it: errors of 1e-3
-            return self.frames(x, state)
+            return self._by_frame(x, state)
         hidden = state.transpose(0, 1).contiguous()
         y, hidden = self._half_weights.run(self.gru, x, hidden) or self.gru(x, hidden)
         return y, hidden.transpose(0, 1).contiguous()
@@ -164,7 +165,7 @@ class _PackedGRU:
         self._layers = [(linear(w_ih, b_ih), linear(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in gru.gru.all_weights]
         self._row_multiple = row_multiple
 
-    def frames(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         streams = len(x)
         x, state = padded(x, self._row_multiple), padded(state, self._row_multiple)
         new_state, hidden = torch.empty_like(state), state.shape[-1]

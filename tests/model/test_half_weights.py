@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamtag.model import NetworkSpec, StackedGRU
 from streamtag.model.half_weights import MAX_STREAMS, HalfWeights
@@ -25,9 +25,25 @@ def gru() -> StackedGRU:
     return gru
 
 
-def run(weights: HalfWeights, gru: StackedGRU, x: Tensor) -> tuple[Tensor, Tensor] | None:
+def run(weights: HalfWeights, gru: StackedGRU, x: Tensor) -> tuple[Tensor, ...] | None:
     with torch.inference_mode():
         return weights.run(gru.gru, x, torch.zeros(3, x.shape[0], 32))
+
+
+@pytest.mark.skipif(not X86, reason="only FBGEMM has these products")
+@pytest.mark.parametrize("streams", [1, 3, MAX_STREAMS])
+def test_results_equal_nn_lstm(streams: int) -> None:
+    torch.manual_seed(0)
+    lstm = nn.LSTM(11, 32, 3, batch_first=True).requires_grad_(False)
+    for weight in lstm.parameters():
+        weight.copy_(weight.half().float())
+    x, hidden, cell = torch.randn(streams, 25, 11), torch.randn(3, streams, 32), torch.randn(3, streams, 32)
+    with torch.inference_mode():
+        found = HalfWeights().run(lstm, x, hidden, cell)
+        y, state = lstm(x, (hidden, cell))
+    assert found is not None
+    for own, expected in zip(found, (y, *state), strict=True):
+        torch.testing.assert_close(own, expected, atol=2e-6, rtol=0)
 
 
 @pytest.mark.skipif(not X86, reason="only FBGEMM has these products")

@@ -27,11 +27,11 @@ def test_frames_equal_a_step(cell: Cell, streams: int, frames: int, precision: s
     x = torch.randn(streams, frames, 374)
     expected, expected_state = network.step(x, state)
     for stage in (network.packed(precision), network):
-        y, new_state = stage.frames(x, state)
+        y, new_state = stage.step(x, state)
         torch.testing.assert_close(y, expected, atol=tolerance, rtol=0)
         for found, wanted in zip(leaves(new_state).values(), leaves(expected_state).values(), strict=True):
             torch.testing.assert_close(found, wanted, atol=tolerance, rtol=0)
-    other, _ = network.packed(precision).frames(x, network.initial_state(streams))  # control: the state matters
+    other, _ = network.packed(precision).step(x, network.initial_state(streams))  # control: the state matters
     assert (other - expected).abs().max() > tolerance
 
 

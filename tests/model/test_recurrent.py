@@ -67,13 +67,13 @@ def test_frames_equal_a_step(gru: StackedGRU, precision: str, tolerance: float, 
     kept = state.clone()
     expected, expected_state = gru.step(x, state)
     for stage in (gru.packed(precision), gru):
-        y, new_state = stage.frames(x, state)
+        y, new_state = stage.step(x, state)
         assert y.dtype == new_state.dtype == torch.float32
         assert torch.equal(state, kept)
         assert torch.equal(y[:, -1], new_state[:, -1])
         torch.testing.assert_close(y, expected, atol=tolerance, rtol=0)
         torch.testing.assert_close(new_state, expected_state, atol=tolerance, rtol=0)
-    other, _ = gru.packed(precision).frames(x, torch.zeros_like(state))  # control: the state matters
+    other, _ = gru.packed(precision).step(x, torch.zeros_like(state))  # control: the state matters
     assert float((other - expected).abs().max()) > 5e-2
 
 
@@ -86,7 +86,7 @@ def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) / 256
 with torch.inference_mode():
     def frame(streams):
-        gru.frames(torch.zeros(streams, 1, 374), torch.zeros(streams, 5, 512))
+        gru.step(torch.zeros(streams, 1, 374), torch.zeros(streams, 5, 512))
     frame(1), frame(64)
     before = resident_mib()
     for streams in range(1, 65):
