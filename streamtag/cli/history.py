@@ -114,7 +114,7 @@ def history(
         _note(f"{text}; it goes from {format_moment(oldest_at)} to {format_moment(newest_at)}")
     for written in (out, plot):
         if written is not None:
-            _note(f"{written}: written")
+            _note(f"wrote {written}")
     if as_json:
         body = {"from": round(from_at, 3), "to": round(to_at, 3), "streams": [total.to_dict() for total in totals]}
         print(json.dumps(body, ensure_ascii=False, indent=2, allow_nan=False))

@@ -70,7 +70,7 @@ def test_a_row_per_presence(show: Run, sample: Path, tmp_path: Path, suffix: str
     answer = show(sample, *DAY, "--out", path)
     with HistoryReader(sample) as reader:
         expected = list(reader.presences(FROM_AT, TO_AT))
-    assert (answer.code, answer.err) == (0, f"streamtag: {path}: written\n")
+    assert (answer.code, answer.err) == (0, f"streamtag: wrote {path}\n")
     if suffix == "csv":
         with path.open(newline="", encoding="utf-8") as file:
             rows: list[dict[str, Any]] = list(csv.DictReader(file))
@@ -99,7 +99,7 @@ def test_a_row_per_presence(show: Run, sample: Path, tmp_path: Path, suffix: str
 def test_a_picture(show: Run, sample: Path, tmp_path: Path) -> None:
     path = tmp_path / "day.png"
     answer = show(sample, *DAY, "--plot", path, "--concepts", "drums")
-    assert (answer.code, answer.err) == (0, f"streamtag: {path}: written\n")
+    assert (answer.code, answer.err) == (0, f"streamtag: wrote {path}\n")
     assert path.read_bytes().startswith(b"\x89PNG")
     answer = show(sample, "--since", "2026-01-01", "--plot", tmp_path / "year.png")
     assert answer.code == 2
