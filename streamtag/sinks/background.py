@@ -29,13 +29,16 @@ class BackgroundSink(Closing, Sink):
     ) -> None:
         """sinks: closed with this one. max_messages: that wait at most.
 
-        poll: called by the thread after every message, and every POLL_INTERVAL_S if there is none; must not raise.
+        poll: called by the thread after every message, and every POLL_INTERVAL_S if there is none; must not raise. The
+        thread then wakes no earlier than that, unless half the queue is full: waking for every message costs more than
+        writing it.
         """
         self._sinks = tuple(sinks)
         self._group = SinkGroup(self._sinks)
         self._poll = poll
         self._changed = threading.Condition()  # guards the queue and the two below
         self._queue = DropOldestQueue(max_messages)
+        self._wakes_at = 1 if poll is None else max(1, max_messages // 2)  # messages
         self._begun: dict[str, tuple[StreamInfo, Timeline]] = {}  # streams without a message so far
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="streamtag-output", daemon=True)
@@ -50,7 +53,8 @@ class BackgroundSink(Closing, Sink):
         self._group.raise_failure()
         with self._changed:
             self._queue.put(EncodedMessage(message))
-            self._changed.notify()
+            if len(self._queue) >= self._wakes_at:
+                self._changed.notify()
 
     def close(self) -> None:
         """Wait until everything is written, and close the sinks. Raises the error of a sink that has failed."""

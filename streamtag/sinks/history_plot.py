@@ -41,7 +41,6 @@ def draw_history(
 
 def figure(day: DayHistory, concepts: Sequence[str] | None = None, zone: tzinfo | None = None) -> Figure:
     """Return the figure: the range at the top, then the panels. concepts: names, None: all; zone: None: local."""
-    from dateutil.tz import tzlocal
     from matplotlib.figure import Figure
 
     panels = [(stream, *_rows(stream, concepts)) for stream in day.streams[:MAX_PANELS]]
@@ -59,7 +58,7 @@ def figure(day: DayHistory, concepts: Sequence[str] | None = None, zone: tzinfo 
     for (stream, rows, chosen), panel in zip(panels, heights, strict=True):
         bottom = top - panel + BETWEEN
         sides = (LEFT / WIDTH, bottom / height, 1 - (LEFT + RIGHT) / WIDTH, (panel - TITLE - BETWEEN) / height)
-        _draw_panel(result.add_axes(sides), day.bins, stream, rows, zone or tzlocal())
+        _draw_panel(result.add_axes(sides), day.bins, stream, rows, zone)
         y = (top - TITLE + 0.14) / height
         result.text(y=y, s=shortened(printable(stream.stream)), color=FOREGROUND, size=14, weight="bold", **text)
         if len(rows) < chosen:
@@ -77,7 +76,7 @@ def _rows(stream: StreamBins, concepts: Sequence[str] | None) -> tuple[list[Conc
     return longest, len(chosen)
 
 
-def _draw_panel(axes: Axes, bins: TimeBins, stream: StreamBins, rows: list[ConceptBins], zone: tzinfo) -> None:
+def _draw_panel(axes: Axes, bins: TimeBins, stream: StreamBins, rows: list[ConceptBins], zone: tzinfo | None) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     count = max(1, len(rows))
@@ -94,9 +93,10 @@ def _draw_panel(axes: Axes, bins: TimeBins, stream: StreamBins, rows: list[Conce
     names = [each.concept for each in rows] or ["nothing"]
     axes.set_yticks(range(count), names)
     axes.tick_params(axis="y", colors=FOREGROUND, labelsize=11, pad=8, length=0)
-    locator = AutoDateLocator(tz=zone, minticks=6, maxticks=13)
+    shown_zone = zone or ""  # matplotlib takes the zone without a name for the local one
+    locator = AutoDateLocator(tz=shown_zone, minticks=6, maxticks=13)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone, show_offset=False))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=shown_zone, show_offset=False))
     axes.tick_params(axis="x", colors=FAINT, labelsize=10, length=4)
     axes.set_xlim(start, to)
     axes.set_ylim(count - 0.5, -0.5)

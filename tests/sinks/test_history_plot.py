@@ -79,6 +79,15 @@ def test_the_hours_are_those_of_the_zone() -> None:
     assert marks["06:00"].timestamp() - BINS.from_at == 5 * 3600
 
 
+def test_without_a_zone_the_hours_are_local() -> None:
+    picture = figure(_day(_stream("radio", DRUMS)))
+    picture.canvas.draw()
+    (axes,) = picture.axes
+    for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        if ":" in label.get_text():
+            assert label.get_text() == f"{num2date(tick).astimezone():%H:%M}"
+
+
 def test_what_has_no_room_is_counted() -> None:
     many = [_concept(f"c{number:02d}", "mood", number % 20 + 1) for number in range(MAX_ROWS + 4)]
     picture = figure(_day(*[_stream(f"s{n}", *many) for n in range(MAX_PANELS + 2)], left_out=3), zone=BERLIN)
