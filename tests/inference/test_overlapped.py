@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 from streamtag.api import Tagger
 from streamtag.inference.overlapped import MAX_BLOCKS_AHEAD, OverlappedSession, open_file_session
 from streamtag.inference.session import Session
+from streamtag.model import TaggerNetwork
+from streamtag.spec import Cell
 from tests.inference.conftest import HOP, agree, noise
+from tests.model.conftest import by_time
 
 LENGTH = 40 * HOP + 1234
 
@@ -41,11 +45,17 @@ def test_the_frames_are_those_of_a_session(tagger: Tagger, cuts: list[int]) -> N
     assert late >= 2  # at least those without their look-ahead
 
 
-def test_gaps_resets_and_a_second_stream(tagger: Tagger) -> None:
-    audio = noise(30 * HOP)
+@dataclass(frozen=True)
+class Model:
+    network: TaggerNetwork
+
+
+@pytest.mark.parametrize(("front_end", "cell"), [("scattering", "GRU"), ("mel", "GRU"), ("cqt", "LSTM")])
+def test_gaps_resets_and_a_second_stream(front_end: str, cell: Cell) -> None:
+    audio, model = noise(30 * HOP), Model(by_time(front_end, cell))
     streams = []
-    with OverlappedSession(tagger) as overlapped:
-        for session in (Session(tagger), overlapped):
+    with OverlappedSession(model) as overlapped:
+        for session in (Session(model), overlapped):
             frames = session.feed(audio[: 12 * HOP])
             frames += session.insert_gap(20 * HOP)
             frames += session.feed(audio[12 * HOP :])
