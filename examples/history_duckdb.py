@@ -4,7 +4,7 @@
     python examples/history_duckdb.py month.parquet
 
 history_pandas.py asks the same of the history itself. DuckDB reads SQLite files with an extension that it downloads
-once (`install sqlite; from sqlite_scan('radio.db', 'presence')`); the table of --out needs none.
+once (`install sqlite; attach 'radio.db' as h (type sqlite); from h.heard`); the table of --out needs none.
 
 Needs: pip install duckdb pandas
 """

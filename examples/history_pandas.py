@@ -20,11 +20,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("pandas is missing: pip install pandas")
 
-# What has no end is still on, or was when the program was killed.
-PRESENCES = """
-SELECT concept.name AS concept, on_at, coalesce(off_at, session.last_at) AS off_at
-FROM presence JOIN concept ON concept.id = concept_id JOIN session ON session.id = session_id
-"""
+PRESENCES = "SELECT concept, on_at, off_at FROM heard"  # what is still on, or was at a kill, ends with what is stored
 HOUR = pd.Timedelta(hours=1)
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,34 @@ SESSIONS = f"""
     SELECT stream_id, start_at, last_at, id FROM session
     WHERE {IN_RANGE} AND stream_id IN (SELECT value FROM json_each(:ids))
 """
+# Times count from the start of a session; rounded, since the difference of large numbers is not exact.
+CHOSEN = f"""
+    chosen AS MATERIALIZED (
+        SELECT stream_id, id, start_at, round(1000 * (:from_at - start_at), 2) AS from_ms,
+            round(1000 * (:to_at - start_at), 2) AS to_ms, 1000 * (last_at - start_at) AS last_ms FROM ({SESSIONS})
+    )
+"""
 # One branch for what went off and one for what has not: each is a range of the index, which holds all that is read.
 PRESENCES = f"""
-    WITH chosen AS MATERIALIZED ({SESSIONS})
-    SELECT stream_id, concept_id, on_at, off_at FROM chosen CROSS JOIN presence ON session_id = chosen.id
-    WHERE off_at > :from_at AND on_at < :to_at
+    WITH {CHOSEN}
+    SELECT session_id, concept_id, on_ms, off_ms FROM chosen CROSS JOIN presence ON session_id = chosen.id
+    WHERE off_ms > from_ms AND on_ms < to_ms
     UNION ALL
-    SELECT stream_id, concept_id, on_at, last_at FROM chosen CROSS JOIN presence ON session_id = chosen.id
-    WHERE off_at IS NULL AND on_at < :to_at
+    SELECT session_id, concept_id, on_ms, last_ms FROM chosen CROSS JOIN presence ON session_id = chosen.id
+    WHERE off_ms IS NULL AND on_ms < to_ms
     LIMIT {MAX_PRESENCES + 1}
 """
 GAPS = f"""
-    WITH chosen AS MATERIALIZED ({SESSIONS}),
+    WITH {CHOSEN},
+    lost AS (
+        SELECT stream_id, round(start_at + start_ms / 1000.0, 3) AS at, lost_ms / 1000.0 AS lost_s
+        FROM chosen CROSS JOIN gap ON session_id = chosen.id
+        WHERE start_ms > from_ms - {1000 * LONGEST_GAP_S} AND start_ms < to_ms AND start_ms + lost_ms > from_ms
+    ),
     gaps AS (
         SELECT stream_id, at, lost_s, row_number() OVER (PARTITION BY stream_id ORDER BY lost_s DESC) AS place,
             count(*) OVER (PARTITION BY stream_id) AS gap_count, sum(lost_s) OVER (PARTITION BY stream_id) AS lost
-        FROM chosen CROSS JOIN gap ON session_id = chosen.id
-        WHERE at > :from_at - {LONGEST_GAP_S} AND at < :to_at AND at + lost_s > :from_at
+        FROM lost
     )
     SELECT stream_id, at, lost_s, gap_count, lost FROM gaps WHERE place <= {MAX_GAPS} ORDER BY at
 """
@@ -195,7 +207,8 @@ def _read(connection: sqlite3.Connection, bins: TimeBins, streams: Sequence[str]
     sessions = _as_columns(rows(SESSIONS, ids=ids), 4)
     owners = np.array([place[int(number)] for number in sessions[:, 0]], np.intp)
     heard = bins.covered(owners, sessions[:, 1], sessions[:, 2], len(found))
-    concepts = _concepts(connection, bins, _as_columns(rows(PRESENCES, ids=ids), 4), place)
+    presences = _as_presences(_as_columns(rows(PRESENCES, ids=ids), 4), sessions)
+    concepts = _concepts(connection, bins, presences, place)
     gaps: dict[int, list[tuple[float, ...]]] = {number: [] for number in place}
     for number, *values in rows(GAPS, ids=ids):
         gaps[number].append(tuple(map(float, values)))
@@ -232,8 +245,17 @@ def _concepts(
     return [tuple(concepts) for concepts in found]
 
 
+def _as_presences(values: NDArray[np.float64], sessions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return stream, concept, on and off by the clock [N, 4]. values: session, concept, on and off since its start."""
+    order = sessions[:, 3].argsort()
+    owners = sessions[order][np.searchsorted(sessions[order, 3], values[:, 0])]
+    times = owners[:, 1:2] + values[:, 2:] / 1000
+    return np.column_stack([owners[:, 0], values[:, 1], times])
+
+
 def _as_columns(rows: list[tuple[Any, ...]], width: int) -> NDArray[np.float64]:
-    values = np.array(rows, np.float64).reshape(-1, width)
+    # half the time of np.array where integers are among the values
+    values = np.fromiter(chain.from_iterable(rows), np.float64, width * len(rows)).reshape(-1, width)
     if not np.isfinite(values).all():
         raise ValueError("a time that is no number")
     return values

@@ -21,12 +21,9 @@ ADD_SESSION = (
     "INSERT INTO session (stream_id, model_id, source, start_at, start_s, last_at, last_s, frames, has_ended)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-UPDATE_PRESENCE = "UPDATE presence SET off_at = ?, off_s = ?, peak = ?, mean = ? WHERE id = ?"
-ADD_PRESENCE = (
-    "INSERT INTO presence (session_id, concept_id, on_at, on_s, off_at, off_s, peak, mean)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
-ADD_GAP = "INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, ?, ?)"
+UPDATE_PRESENCE = "UPDATE presence SET off_ms = ?, peak = ?, mean = ? WHERE id = ?"
+ADD_PRESENCE = "INSERT INTO presence (session_id, concept_id, on_ms, off_ms, peak, mean) VALUES (?, ?, ?, ?, ?, ?)"
+ADD_GAP = "INSERT INTO gap (session_id, start_ms, lost_ms) VALUES (?, ?, ?)"
 
 
 class HistoryFile:
@@ -104,14 +101,14 @@ class HistoryFile:
         if isinstance(row, Minute):
             connection.execute(SAVE_MINUTE, (session.id, row.number, row.frames, row.means))
         elif isinstance(row, LostAudio):
-            values = session.id, _time(session.at(row.start_s)), _time(row.start_s), _time(row.lost_s)
-            connection.execute(ADD_GAP, values)
+            connection.execute(ADD_GAP, (session.id, _since_start(session, row.start_s), round(1000 * row.lost_s)))
         else:
             self._save_presence(connection, row)
 
     def _save_session(self, connection: sqlite3.Connection, session: Session) -> None:
         start_at = _time(session.at(session.start_s))
-        values = _time(session.at(session.last_s)), _time(session.last_s), session.frames, session.has_ended
+        last_at = _time(start_at + _since_start(session, session.last_s) / 1000)
+        values = last_at, _time(session.last_s), session.frames, session.has_ended
         if session.id is not None:
             if connection.execute(UPDATE_SESSION, (*values, session.id, start_at)).rowcount:
                 return
@@ -126,12 +123,11 @@ class HistoryFile:
 
     def _save_presence(self, connection: sqlite3.Connection, row: Presence) -> None:
         session = row.session
-        off_at, off_s = (None, None) if row.off_s is None else (_time(session.at(row.off_s)), _time(row.off_s))
-        values = off_at, off_s, round(row.peak, 4), round(row.mean, 4)
+        off_ms = None if row.off_s is None else _since_start(session, row.off_s)
+        values = off_ms, round(255 * row.peak), round(255 * row.mean)
         if row.id is not None and connection.execute(UPDATE_PRESENCE, (*values, row.id)).rowcount:
             return
-        concept = self._concept_id(connection, row)
-        added = session.id, concept, _time(session.at(row.on_s)), _time(row.on_s), *values
+        added = session.id, self._concept_id(connection, row), _since_start(session, row.on_s), *values
         row.id = connection.execute(ADD_PRESENCE, added).lastrowid
         self._fresh.append(row)
 
@@ -163,6 +159,11 @@ def _model_id(connection: sqlite3.Connection, model: ModelInfo) -> int:
     query = "SELECT id FROM model WHERE name = ? AND fingerprint = ? AND tags = ? AND concepts = ?"
     (number,) = connection.execute(query, values).fetchone()
     return int(number)
+
+
+def _since_start(session: Session, position_s: float) -> int:
+    """Return a position in milliseconds; added to the start that is stored it is exact. Negative before the start."""
+    return round(1000 * _time(position_s)) - round(1000 * _time(session.start_s))
 
 
 def _time(seconds: float) -> float:

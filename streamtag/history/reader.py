@@ -21,6 +21,7 @@ from streamtag.text import printable
 
 PAGE_ROWS = 5_000
 MAX_AT = 253_402_214_400.0  # 9999-12-31: later times have no date
+MAX_MS = 1000 * MAX_AT
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class StoredSession:
     start_at: float
     last_at: float
     has_ended: bool
+
+    def milliseconds(self, at: float) -> float:
+        """Return a time as `..._ms` are stored, without the error of a difference of large numbers."""
+        return round(1000 * (at - self.start_at), 2)
 
 
 @dataclass(frozen=True)
@@ -134,14 +139,15 @@ class HistoryReader(Closing):
     def gaps(self, from_at: float, to_at: float, streams: Sequence[str] | None = None) -> Iterator[StoredGap]:
         """Yield the gaps that began in the range, by stream and time."""
         query = (
-            "SELECT at, id, lost_s FROM gap WHERE session_id = ? AND (at, id) > (?, ?) AND at < ?"
-            f" ORDER BY at, id LIMIT {PAGE_ROWS}"
+            "SELECT start_ms, id, lost_ms FROM gap WHERE session_id = ? AND (start_ms, id) > (?, ?) AND start_ms < ?"
+            f" ORDER BY start_ms, id LIMIT {PAGE_ROWS}"
         )
         for session in self.sessions(from_at, to_at, streams):
-            last: tuple[Any, ...] = (from_at, -1)
-            while rows := self._rows(query, (session.id, *last, to_at)):
-                for at, _, lost_s in rows:
-                    yield StoredGap(session.stream, self._at(at), self._number(lost_s), session.id)
+            last: tuple[Any, ...] = (session.milliseconds(from_at), -1)
+            while rows := self._rows(query, (session.id, *last, session.milliseconds(to_at))):
+                for start_ms, _, lost_ms in rows:
+                    at, lost_s = self._moment(session, start_ms), self._number(lost_ms) / 1000
+                    yield StoredGap(session.stream, at, lost_s, session.id)
                 last = self._later(rows[-1][:2], last)
 
     def presences(
@@ -152,27 +158,28 @@ class HistoryReader(Closing):
         Those of a session come in the order in which they ended, but first those that have not.
         """
         query = (
-            "SELECT off_at, on_at, presence.id, concept.name, category, peak, mean FROM presence"
-            " JOIN concept ON concept.id = concept_id WHERE session_id = ? AND on_at < ?"
+            "SELECT off_ms, on_ms, presence.id, concept.name, category, peak, mean FROM presence"
+            " JOIN concept ON concept.id = concept_id WHERE session_id = ? AND on_ms < ?"
         )
-        page = "AND (off_at, on_at, presence.id) > (?, ?, ?) ORDER BY off_at, on_at, presence.id"
+        page = "AND (off_ms, on_ms, presence.id) > (?, ?, ?) ORDER BY off_ms, on_ms, presence.id"
         for session in self.sessions(from_at, to_at, streams):
-            rows = self._rows(f"{query} AND off_at IS NULL ORDER BY on_at", (session.id, to_at))
+            to_ms = session.milliseconds(to_at)
+            rows = self._rows(f"{query} AND off_ms IS NULL ORDER BY on_ms", (session.id, to_ms))
             seen = {row[2] for row in rows}  # one that goes off before the next page is not yielded twice
             yield from self._as_presences(rows, session, concepts)
-            last: tuple[Any, ...] = (from_at, MAX_AT, 0)
-            while rows := self._rows(f"{query} {page} LIMIT {PAGE_ROWS}", (session.id, to_at, *last)):
+            last: tuple[Any, ...] = (session.milliseconds(from_at), MAX_MS, 0)
+            while rows := self._rows(f"{query} {page} LIMIT {PAGE_ROWS}", (session.id, to_ms, *last)):
                 yield from self._as_presences([row for row in rows if row[2] not in seen], session, concepts)
                 last = self._later(rows[-1][:3], last)
 
     def _as_presences(
         self, rows: list[tuple[Any, ...]], session: StoredSession, concepts: Sequence[str] | None
     ) -> Iterator[Presence]:
-        for off_at, on_at, _, name, category, peak, mean in rows:
+        for off_ms, on_ms, _, name, category, peak, mean in rows:
             if concepts is None or name in concepts:
-                on_at = self._at(on_at)
-                off_at = max(on_at, session.last_at if off_at is None else self._at(off_at))
-                values = on_at, off_at, self._number(peak), self._number(mean), session.id
+                on_at = self._moment(session, on_ms)
+                off_at = max(on_at, session.last_at if off_ms is None else self._moment(session, off_ms))
+                values = on_at, off_at, self._number(peak) / 255, self._number(mean) / 255, session.id
                 yield Presence(session.stream, self._text(name), self._text(category), *values)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -196,14 +203,17 @@ class HistoryReader(Closing):
         return value
 
     def _number(self, value: Any) -> float:
-        if not isinstance(value, int | float) or not abs(value) <= MAX_AT:
+        if not isinstance(value, int | float) or not abs(value) <= MAX_MS:
             raise self._damaged()
         return float(value)
 
     def _at(self, value: Any) -> float:
-        if (at := self._number(value)) < 0:
+        if not 0 <= (at := self._number(value)) <= MAX_AT:
             raise self._damaged()
         return at
+
+    def _moment(self, session: StoredSession, ms: Any) -> float:
+        return self._at(round(session.start_at + self._number(ms) / 1000, 3))
 
     def _damaged(self) -> SourceError:
         return SourceError(f"{self._label}: a damaged history: values that cannot be")

@@ -11,10 +11,10 @@ OLD_MINUTES = "SELECT minute, session_id FROM minute WHERE minute < CAST(:before
 STEPS = (  # what refers to something goes before it; one index lookup per session
     f"DELETE FROM minute WHERE (minute, session_id) IN ({OLD_MINUTES})",
     "DELETE FROM presence WHERE id IN (SELECT presence.id FROM session CROSS JOIN presence ON session_id = session.id"
-    " WHERE start_at < :before AND off_at < :before LIMIT :n)",
+    " WHERE start_at < :before AND off_ms < 1000 * (:before - start_at) LIMIT :n)",
     f"DELETE FROM presence WHERE id IN (SELECT id FROM presence {OF_OLD_SESSIONS} LIMIT :n)",
     "DELETE FROM gap WHERE id IN (SELECT gap.id FROM session CROSS JOIN gap ON session_id = session.id"
-    " WHERE start_at < :before AND at < :before LIMIT :n)",
+    " WHERE start_at < :before AND start_ms < 1000 * (:before - start_at) LIMIT :n)",
     f"DELETE FROM gap WHERE id IN (SELECT id FROM gap {OF_OLD_SESSIONS} LIMIT :n)",
     "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE last_at < :before LIMIT :n)",
     "DELETE FROM stream WHERE id NOT IN (SELECT stream_id FROM session)",

@@ -1,6 +1,8 @@
 """The tables of a history, and how its file is opened.
 
-All `..._at` are wall-clock times as Unix time [s, UTC]; all `..._s` are positions in the stream or lengths [s].
+All `..._at` are wall-clock times as Unix time [s, UTC]; all `..._s` are positions in the stream or lengths [s]. All
+`..._ms` are whole milliseconds, which take half the space: positions count from the start of the session, so they are
+`start_at + on_ms / 1000.0` by the clock and `start_s + on_ms / 1000.0` in the stream.
 
 - `model`: what computed. `tags`, `concepts`: JSON arrays as in a hello message; together, in this order, they are the
   labels of `minute.means`. `fingerprint`: of the weights, empty where it is unknown.
@@ -8,11 +10,17 @@ All `..._at` are wall-clock times as Unix time [s, UTC]; all `..._s` are positio
 - `session`: one uninterrupted run of a stream: a stream that falls behind the clock, because it or the computer was
   paused, continues in another one. `last_at`, `last_s`: the newest moment that is stored. `has_ended`: nothing follows;
   otherwise the program was killed, or the session is running.
-- `presence`: from when to when a concept was on, with the peak and the mean of its probability meanwhile. `off_at`,
-  `off_s` are NULL while it is on; after a kill they stay so, and the session's `last_at` counts as the end.
-- `gap`: audio that was lost.
+- `presence`: from when to when a concept was on, with the peak and the mean of its probability meanwhile in parts of
+  255. `off_ms` is NULL while it is on; after a kill it stays so, and the session's `last_at` counts as the end.
+- `gap`: audio that was lost, from `start_ms` on.
 - `minute`: of each minute of the wall clock (`minute` = Unix time // 60), the number of frames and the mean of every
   label: one byte each, `round(255 * mean)`. In order of time, so that the newest of all sessions lie on one page.
+- `heard`: a view of `presence` with names and times instead of numbers. `off_at` is never NULL, `off_s` is while the
+  concept is on; `peak` and `mean` are 0 to 1:
+
+      SELECT concept, sum(off_at - on_at) / 3600 AS hours FROM heard WHERE stream = 'radio' GROUP BY concept
+
+  A question about a part of a large history is answered faster from the tables, session by session, with the index.
 """
 
 from __future__ import annotations
@@ -45,19 +53,25 @@ MIGRATIONS = (  # each leads from the version of its index to the next one; no s
     CREATE INDEX session_by_time ON session (last_at);
     CREATE TABLE presence (
         id INTEGER PRIMARY KEY, session_id INTEGER NOT NULL REFERENCES session,
-        concept_id INTEGER NOT NULL REFERENCES concept, on_at REAL NOT NULL, off_at REAL, on_s REAL NOT NULL,
-        off_s REAL, peak REAL NOT NULL, mean REAL NOT NULL
+        concept_id INTEGER NOT NULL REFERENCES concept, on_ms INTEGER NOT NULL, off_ms INTEGER,
+        peak INTEGER NOT NULL, mean INTEGER NOT NULL
     );
-    CREATE INDEX presence_by_time ON presence (session_id, off_at, on_at, concept_id);
+    CREATE INDEX presence_by_time ON presence (session_id, off_ms, on_ms, concept_id);
     CREATE TABLE gap (
-        id INTEGER PRIMARY KEY, session_id INTEGER NOT NULL REFERENCES session, at REAL NOT NULL, start_s REAL NOT NULL,
-        lost_s REAL NOT NULL
+        id INTEGER PRIMARY KEY, session_id INTEGER NOT NULL REFERENCES session, start_ms INTEGER NOT NULL,
+        lost_ms INTEGER NOT NULL
     );
-    CREATE INDEX gap_by_time ON gap (session_id, at);
+    CREATE INDEX gap_by_time ON gap (session_id, start_ms);
     CREATE TABLE minute (
         session_id INTEGER NOT NULL REFERENCES session, minute INTEGER NOT NULL, frames INTEGER NOT NULL,
         means BLOB NOT NULL, PRIMARY KEY (minute, session_id)
     ) WITHOUT ROWID;
+    CREATE VIEW heard AS
+    SELECT stream.name AS stream, concept.name AS concept, category, round(start_at + on_ms / 1000.0, 3) AS on_at,
+        round(coalesce(start_at + off_ms / 1000.0, last_at), 3) AS off_at, round(start_s + on_ms / 1000.0, 3) AS on_s,
+        round(start_s + off_ms / 1000.0, 3) AS off_s, peak / 255.0 AS peak, mean / 255.0 AS mean, session_id
+    FROM presence JOIN session ON session.id = session_id JOIN stream ON stream.id = stream_id
+        JOIN concept ON concept.id = concept_id;
     """,
 )
 

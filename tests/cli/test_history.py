@@ -20,7 +20,7 @@ import pytest
 from streamtag.history.reader import HistoryReader
 from streamtag.history.schema import open_for_writing
 from tests.cli.conftest import Run
-from tests.history.sample import DAY_S, END_AT, write_sample
+from tests.history.sample import DAY_S, write_sample
 
 FROM_AT, TO_AT = datetime(2026, 11, 26).timestamp(), datetime(2026, 11, 27, 12).timestamp()  # in the local zone
 DAY = ("--since", "2026-11-26", "--until", "2026-11-27 12:00")
@@ -142,11 +142,11 @@ def busy(sample: Path, tmp_path: Path) -> Iterator[Path]:
     path.write_bytes(sample.read_bytes())
 
     def write() -> None:
-        insert = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
+        insert = "INSERT INTO presence (session_id, concept_id, on_ms, off_ms, peak, mean)"
         try:
             with closing(open_for_writing(path)) as connection:
                 while not stop.is_set():
-                    connection.execute(f"{insert} VALUES (1, 1, ?, ?, 0, 1, 0.5, 0.5)", (END_AT - 60, END_AT - 59))
+                    connection.execute(f"{insert} VALUES (1, 1, ?, ?, 128, 128)", (1000 * DAY_S, 1001 * DAY_S))
         except sqlite3.Error as reason:
             error.append(reason)
 

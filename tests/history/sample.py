@@ -29,15 +29,12 @@ GAPS_PER_DAY = 6
 CONCEPTS_PER_SONG = 5  # each is on once in either half of the song with the probability
 HALF_IS_ON = 0.6
 WEIGHTS = Path(streamtag.__file__).parent / "weights" / "streamtag.safetensors"
-PRESENCE = [("session", int), ("concept", int)] + [
-    (name, float)
-    for name in ("on_at", "off_at", "on_s", "off_s", "peak", "mean")  # off_at, off_s: NaN while it is on
-]
+PRESENCE = [("session", int), ("concept", int), ("on_ms", int), ("off_ms", float), ("peak", int), ("mean", int)]
 
 
 @dataclass(frozen=True)
 class Session:
-    """number: its row. at: where its stream time is 0, as Unix time."""
+    """number: its row. at: where it began and its stream time is 0, as Unix time."""
 
     number: int
     at: float
@@ -59,17 +56,18 @@ def write_sample(
         tag_count, thresholds = _write_model(connection)
         audible = np.flatnonzero(~np.isnan(thresholds))
         presences: list[NDArray[Any]] = []
+        times: list[NDArray[np.float64]] = []
         minutes: list[tuple[int, int, int, bytes]] = []
         for number, name in enumerate(streams, 1):
             connection.execute("INSERT INTO stream VALUES (?, ?)", (number, name))
             for session in _write_sessions(connection, random, number, end_at - days * DAY_S, end_at, running):
                 presences.append(_draw_presences(random, session, audible))
+                times.append(session.at + presences[-1]["on_ms"] / 1000)
                 _write_gaps(connection, random, session)
                 minutes += _draw_minutes(random, session, tag_count + len(thresholds), tag_count, presences[-1])
-        rows = np.concatenate(presences)
-        rows = rows[np.argsort(rows["on_at"], kind="stable")]  # as a recorder writes them
-        insert = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
-        connection.executemany(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.tolist())  # SQLite has no NaN but NULL
+        rows = np.concatenate(presences)[np.argsort(np.concatenate(times), kind="stable")]  # as a recorder writes them
+        insert = "INSERT INTO presence (session_id, concept_id, on_ms, off_ms, peak, mean)"
+        connection.executemany(f"{insert} VALUES (?, ?, ?, ?, ?, ?)", rows.tolist())  # SQLite has no NaN but NULL
         connection.executemany(
             "INSERT INTO minute (minute, session_id, frames, means) VALUES (?, ?, ?, ?)", sorted(minutes)
         )
@@ -94,7 +92,8 @@ def _write_sessions(
 ) -> list[Session]:
     sessions: list[Session] = []
     while start_at < end_at:
-        last_at = start_at + random.uniform(*SESSION_DAYS) * DAY_S
+        start_at = round(start_at, 3)
+        last_at = round(start_at + random.uniform(*SESSION_DAYS) * DAY_S, 3)
         is_last = last_at + PAUSE_S[1] >= end_at
         last_at = end_at if is_last else last_at
         has_ended = not running if is_last else bool(sessions) or stream > 1
@@ -123,21 +122,20 @@ def _draw_presences(random: np.random.Generator, session: Session, audible: NDAr
         off_s = on_s + random.uniform(0.1, 0.6, songs.shape) * length
         is_on = random.random(songs.shape) < HALF_IS_ON
         mean = random.uniform(0.3, 0.8, songs.shape)
-        columns = (songs + 1, on_s + session.at, off_s + session.at, on_s, off_s, mean + 0.15, mean)
-        number = np.full(songs.shape, session.number)
-        rows.append(np.rec.fromarrays([each[is_on] for each in (number, *columns)], dtype=PRESENCE))
+        numbers = [np.rint(each) for each in (1000 * on_s, 1000 * off_s, 255 * mean + 38, 255 * mean)]
+        columns = (np.full(songs.shape, session.number), songs + 1, *numbers)
+        rows.append(np.rec.fromarrays([each[is_on] for each in columns], dtype=PRESENCE))
     result = np.concatenate(rows)
     if not session.has_ended and len(result):
-        latest = result["on_at"].argmax()
-        result["off_at"][latest] = result["off_s"][latest] = np.nan
+        result["off_ms"][result["on_ms"].argmax()] = np.nan  # is still on
     return result
 
 
 def _write_gaps(connection: Connection, random: np.random.Generator, session: Session) -> None:
     starts = np.sort(random.uniform(0, session.seconds, random.poisson(GAPS_PER_DAY * session.seconds / DAY_S)))
     lost = random.uniform(*LOST_S, len(starts))
-    rows = np.stack([np.full(len(starts), session.number), session.at + starts, starts, lost], axis=1).tolist()
-    connection.executemany("INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, ?, ?)", rows)
+    rows = np.stack([np.full(len(starts), session.number), np.rint(1000 * starts), np.rint(1000 * lost)], axis=1)
+    connection.executemany("INSERT INTO gap (session_id, start_ms, lost_ms) VALUES (?, ?, ?)", rows.tolist())
 
 
 def _draw_minutes(
@@ -148,8 +146,9 @@ def _draw_minutes(
     first, count = int(session.at // 60), int(last_at // 60) - int(session.at // 60) + 1
     edges = np.zeros((count + 1, label_count), np.int16)
     columns = tag_count + presences["concept"] - 1
-    np.add.at(edges, ((presences["on_at"] // 60).astype(int) - first, columns), 1)
-    off_at = np.minimum(np.nan_to_num(presences["off_at"], nan=last_at), last_at)
+    on_at = session.at + presences["on_ms"] / 1000
+    np.add.at(edges, ((on_at // 60).astype(int) - first, columns), 1)
+    off_at = np.fmin(session.at + presences["off_ms"] / 1000, last_at)  # without NaN
     np.add.at(edges, ((off_at // 60).astype(int) - first + 1, columns), -1)
     is_on = edges.cumsum(axis=0)[:-1] > 0
     means = random.integers(0, 60, is_on.shape, np.uint8) + is_on.astype(np.uint8) * np.uint8(120)

@@ -49,12 +49,11 @@ class Rows:
         self.execute("INSERT INTO session VALUES (?, ?, 1, '', ?, ?, 0, ?, 0, 0)", *values)
 
     def add_presence(self, concept: int, on_s: float, off_s: float | None) -> None:
-        off_at = None if off_s is None else FROM_AT + off_s
-        values = concept, FROM_AT + on_s, off_at, on_s, off_s
-        self.execute("INSERT INTO presence VALUES (NULL, 1, ?, ?, ?, ?, ?, 0.9, 0.8)", *values)
+        off_ms = None if off_s is None else 1000 * off_s
+        self.execute("INSERT INTO presence VALUES (NULL, 1, ?, ?, ?, 230, 204)", concept, 1000 * on_s, off_ms)
 
     def add_gap(self, start_s: float, lost_s: float) -> None:
-        self.execute("INSERT INTO gap VALUES (NULL, 1, ?, ?, ?)", FROM_AT + start_s, start_s, lost_s)
+        self.execute("INSERT INTO gap VALUES (NULL, 1, ?, ?)", 1000 * start_s, 1000 * lost_s)
 
     def read(self, from_s: float, to_s: float, resolution_s: float) -> StreamBins:
         (stream,) = read_bins(self.path, TimeBins(FROM_AT + from_s, FROM_AT + to_s, resolution_s)).streams
@@ -225,9 +224,9 @@ def test_values_that_cannot_be_are_a_clear_error(rows: Rows) -> None:
     bins = TimeBins(FROM_AT, FROM_AT + 600, 10)
     rows.add_presence(1, 0.0, 60.0)
     assert len(read_bins(rows.path, bins).streams[0].concepts) == 1
-    rows.execute("UPDATE presence SET on_at = 'soon'")  # text is later than any number
+    rows.execute("UPDATE presence SET on_ms = 'soon'")  # text is later than any number
     assert read_bins(rows.path, bins).streams[0].concepts == ()
-    for change in ("on_at = -9e999", "on_at = 0, off_at = x'00'", "off_at = 1e10, concept_id = 7"):
+    for change in ("on_ms = -9e999", "on_ms = 0, off_ms = x'00'", "off_ms = 1e10, concept_id = 7"):
         rows.execute(f"UPDATE presence SET {change}")
         with pytest.raises(SourceError, match="damaged"):
             read_bins(rows.path, bins)

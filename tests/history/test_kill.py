@@ -53,7 +53,7 @@ def _check(path: Path, last_frame: int, kills: int) -> None:
             minutes = connection.execute("SELECT frames, means FROM minute WHERE session_id = ?", (session,)).fetchall()
             assert sum(count for count, _ in minutes) == frames
             assert {means for _, means in minutes} == {bytes([153, 0, 153, 0])}
-            query = "SELECT on_s, off_s, peak, mean FROM presence WHERE session_id = ? ORDER BY on_s"
+            query = "SELECT on_s, off_s, peak, mean FROM heard WHERE session_id = ? ORDER BY on_s"
             presences = connection.execute(query, (session,)).fetchall()
             # the events of the newest frame may come a moment later than the frame
             for known in (frames, frames - 1):

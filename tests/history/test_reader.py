@@ -34,12 +34,8 @@ def reader(sample: Path) -> Iterator[HistoryReader]:
 
 
 def _plain(path: Path) -> list[tuple[Any, ...]]:
-    """Return the presences by plain SQL, open ones until the end of their session."""
-    query = """
-        SELECT stream.name, concept.name, concept.category, on_at, coalesce(off_at, last_at), peak, mean, session.id
-        FROM presence JOIN session ON session.id = session_id JOIN stream ON stream.id = stream_id
-        JOIN concept ON concept.id = concept_id
-    """
+    """Return the presences by the view, open ones until the end of their session."""
+    query = "SELECT stream, concept, category, on_at, off_at, peak, mean, session_id FROM heard"
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
 
@@ -64,6 +60,19 @@ def test_presences_are_those_that_have_a_part_in_the_range(
     assert (len(expected) > 100) == (from_at < END_AT)
 
 
+def test_what_only_touches_a_range_is_not_in_it(reader: HistoryReader) -> None:
+    for presence in list(reader.presences(END_AT - 3600, END_AT, ["radio"]))[:100]:
+        before, within, after = (
+            any(_values(each) == _values(presence) for each in reader.presences(begin, end, ["radio"]))
+            for begin, end in (
+                (presence.on_at - 1, presence.on_at),
+                (presence.off_at - 0.001, presence.off_at + 1),
+                (presence.off_at, presence.off_at + 1),
+            )
+        )
+        assert (before, within, after) == (False, True, False)
+
+
 def test_streams_and_concepts_are_chosen_by_name(reader: HistoryReader) -> None:
     found = list(reader.presences(0, END_AT, ["radio", "unknown"], ["drums", "piano"]))
     assert {presence.stream for presence in found} == {"radio"}
@@ -81,8 +90,12 @@ def test_streams_sessions_gaps_and_concepts(sample: Path, reader: HistoryReader)
     assert [session.stream for session in sessions] == ["club"] * club.sessions + ["radio"] * radio.sessions
     assert not sessions[0].has_ended
     assert reader.sessions(END_AT - 60, END_AT, ["radio"]) == sessions[-1:]
+    query = """
+        SELECT round(start_at + start_ms / 1000.0, 3) AS at, lost_ms / 1000.0 FROM gap
+        JOIN session ON session.id = session_id WHERE at < ? ORDER BY session_id, at
+    """
     with closing(sqlite3.connect(sample)) as connection:
-        gaps = connection.execute("SELECT at, lost_s FROM gap WHERE at < ? ORDER BY session_id, at", (END_AT - DAY_S,))
+        gaps = connection.execute(query, (END_AT - DAY_S,))
         assert [(gap.at, gap.lost_s) for gap in reader.gaps(0, END_AT - DAY_S)] == gaps.fetchall() != []
     assert list(reader.concepts().items())[:2] == [("guitar", "instrument"), ("classical", "genre")]
 
@@ -91,7 +104,7 @@ def test_a_killed_session_ends_its_presences(sample: Path, reader: HistoryReader
     killed = reader.sessions(0, 2 * END_AT)[0]
     with closing(sqlite3.connect(sample)) as connection:
         (on_at,) = connection.execute(
-            "SELECT on_at FROM presence WHERE session_id = ? AND off_at IS NULL", (killed.id,)
+            "SELECT on_at FROM heard WHERE session_id = ? AND off_s IS NULL", (killed.id,)
         ).fetchone()
     (still_on,) = (each for each in reader.presences(on_at, END_AT, ["club"]) if each.on_at == on_at)
     assert still_on.off_at == killed.last_at
@@ -103,11 +116,11 @@ def test_a_writer_goes_on_while_a_reader_is_in_the_middle(sample: Path, tmp_path
     with closing(open_for_writing(path)) as writer, HistoryReader(path) as reader:
         presences = reader.presences(END_AT - DAY_S, END_AT)
         still_on = next(presences)
-        writer.execute("UPDATE presence SET off_at = ? WHERE off_at IS NULL", (END_AT,))
+        writer.execute("UPDATE presence SET off_ms = on_ms + 1000 WHERE off_ms IS NULL")
         assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0  # no reader is in the way
         assert still_on not in presences  # it went off meanwhile and is not yielded again
-        writer.execute("UPDATE presence SET peak = 0.99")
-        assert {presence.peak for presence in reader.presences(END_AT - DAY_S, END_AT)} == {0.99}
+        writer.execute("UPDATE presence SET peak = 51")
+        assert {presence.peak for presence in reader.presences(END_AT - DAY_S, END_AT)} == {0.2}
 
 
 def _read_everything(path: Path) -> None:
@@ -146,10 +159,10 @@ def test_a_damaged_file_is_an_error_of_the_source(sample: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE presence SET on_at = -1e300",
-        "UPDATE presence SET off_at = 1e300",
+        "UPDATE presence SET on_ms = -1e300",
+        "UPDATE presence SET off_ms = 1e300",
         "UPDATE presence SET peak = x'00'",
-        "UPDATE gap SET lost_s = 'much'",
+        "UPDATE gap SET lost_ms = 'much'",
         "UPDATE stream SET name = x'ff' || id",
         "UPDATE concept SET name = CAST(x'ff' || id AS TEXT)",
         "UPDATE session SET last_at = -9e999, start_at = -9e999",

@@ -12,9 +12,7 @@ from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import Event, Frame, Gap, Hello, History
 from tests.history.conftest import HELLO, HOP_S, START_AT, Recording, end, frame, switch
 
-PRESENCES = (
-    "SELECT concept.name, category, on_s, off_s, peak, mean FROM presence JOIN concept ON concept_id = concept.id"
-)
+PRESENCES = "SELECT concept, category, on_s, off_s, round(peak, 2), round(mean, 2) FROM heard"
 
 
 def test_a_stream_becomes_a_session_with_presences_gaps_and_minutes(recording: Recording) -> None:
@@ -26,7 +24,7 @@ def test_a_stream_becomes_a_session_with_presences_gaps_and_minutes(recording: R
     sessions = recording.rows(f"SELECT {columns} FROM session JOIN stream ON stream_id = stream.id")
     assert sessions == [("radio", "http://radio.example/", START_AT, START_AT + 76.8, 76.8, 298, 1)]
     assert recording.rows(PRESENCES) == [("guitar", "instrument", 2 * HOP_S, 4 * HOP_S, 0.8, 0.7)]
-    assert recording.rows("SELECT at, start_s, lost_s FROM gap") == [(START_AT + 1.1, 1.1, 0.5)]
+    assert recording.rows("SELECT start_ms, lost_ms FROM gap") == [(1100, 500)]
     minutes = recording.rows("SELECT minute, frames, means FROM minute")
     assert [(minute, frames) for minute, frames, _ in minutes] == [(START_AT // 60, 233), (START_AT // 60 + 1, 65)]
     assert list(minutes[0][2]) == [round(255 * 1.5 / 233), 0, round(255 * 1.5 / 233), 0]  # tags, then concepts
@@ -71,7 +69,7 @@ def test_after_a_pause_a_stream_continues_in_another_session_with_what_is_on(rec
     sessions = recording.rows("SELECT start_s, last_s, has_ended, start_at FROM session")
     assert [row[:3] for row in sessions] == [(0.0, 2 * HOP_S, 1), (3 * HOP_S, 5 * HOP_S, 1)]
     assert [row[3] - START_AT for row in sessions] == pytest.approx([0.0, 3600.5], abs=0.3)
-    spans = recording.rows("SELECT on_at, off_at FROM presence ORDER BY on_at")
+    spans = recording.rows("SELECT on_at, off_at FROM heard ORDER BY on_at")
     assert [off - on for on, off in spans] == [pytest.approx(HOP_S), pytest.approx(HOP_S)]
     assert spans[1][0] - spans[0][1] > 3599
 
@@ -91,7 +89,7 @@ def test_a_stream_that_starts_anew_without_an_end_is_another_session(recording: 
     recording.play([frame(0), frame(1)])
     recording.recorder.close()
     assert recording.rows("SELECT frames, has_ended FROM session ORDER BY id") == [(40, 1), (2, 1)]
-    assert recording.rows("SELECT off_s FROM presence") == [(39 * HOP_S,)]
+    assert recording.rows("SELECT off_s FROM heard") == [(39 * HOP_S,)]
 
 
 def test_a_concept_that_goes_off_without_having_gone_on_was_on_from_the_first_frame(recording: Recording) -> None:
@@ -99,6 +97,26 @@ def test_a_concept_that_goes_off_without_having_gone_on_was_on_from_the_first_fr
     recording.recorder.close()
     ((*_, on_s, off_s, peak, mean),) = recording.rows(PRESENCES)
     assert (on_s, off_s, peak, mean) == (25.6, 26.624, 0.2, 0.2)
+
+
+def test_every_event_is_found_to_the_millisecond_also_before_the_first_frame(recording: Recording) -> None:
+    """A history message tells events before its first frame. No time here is a whole number of milliseconds."""
+    columns = {"guitar": (0.8, 0.8)}, {"guitar": (0.8, 0.8), "voice": (0.1, 0.1)}
+    first = Event("radio", "guitar", "on", 11.9004, "guitar")
+    past = History("radio", (12.3456, 12.6016), *columns, ("guitar",), (first,))
+    recording.now = START_AT + 12.72505
+    recording.play([past])
+    expected = []
+    for concept, on_s, off_s in (("guitar", 11.9004, 13.0006), ("voice", 13.3333, 1e5 + 0.7777), ("voice", 2e5, 1e6)):
+        for state, at in (("on", on_s), ("off", off_s)):
+            recording.now = START_AT + at
+            recording.play([Event("radio", concept, "on" if state == "on" else "off", at, concept)])
+        expected.append((concept, round(on_s, 3), round(off_s, 3)))
+    recording.recorder.close()
+    assert recording.rows("SELECT concept, on_s, off_s FROM heard ORDER BY on_s") == expected
+    times = "(on_at - start_at) - (on_s - start_s), off_at <= last_at, (off_at - on_at) - (off_s - on_s)"
+    for on_error, is_inside, error in recording.rows(f"SELECT {times} FROM heard JOIN session ON id = session_id"):
+        assert (on_error, is_inside, error) == (pytest.approx(0, abs=1e-5), 1, pytest.approx(0, abs=1e-5))
 
 
 def test_what_a_model_without_concepts_calls_a_tag_is_stored_as_a_concept_without_category(
@@ -139,7 +157,7 @@ def test_a_subscriber_that_comes_late_learns_what_is_on_and_what_was(recording: 
     recording.play([replace(past, times=times, present=(), events=(switch(450, "off"),), gaps=())])
     recording.wait(1.0)
     assert recording.rows("SELECT frames FROM session") == [(60,)]
-    assert recording.rows("SELECT off_s FROM presence WHERE mean > 0.7") == [(450 * HOP_S,)]
+    assert recording.rows("SELECT off_s FROM heard WHERE mean > 0.7") == [(450 * HOP_S,)]
 
 
 def test_old_rows_are_deleted_and_their_space_is_returned(tmp_path: Path) -> None:

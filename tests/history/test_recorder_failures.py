@@ -81,7 +81,7 @@ def test_a_problem_is_reported_once_and_nothing_is_lost(
     assert recording.reports[1:] == [f"{recording.path}: can be written again"]
     recording.play(LATER)
     recording.recorder.close()
-    assert recording.rows("SELECT on_s, off_s, peak FROM presence ORDER BY on_s") == [
+    assert recording.rows("SELECT on_s, off_s, round(peak, 2) FROM heard ORDER BY on_s") == [
         (0.256, 1.28, 0.9),
         (1.536, 2.56, 0.9),
     ]
@@ -118,7 +118,7 @@ def test_a_deleted_file_is_created_anew(recording: Recording) -> None:
     recording.play(MEANWHILE)
     recording.wait(1.0)
     assert recording.rows("SELECT frames FROM session") == [(4,)]
-    assert recording.rows("SELECT off_s FROM presence ORDER BY on_s") == [(1.28,), (None,)]
+    assert recording.rows("SELECT off_s FROM heard ORDER BY on_s") == [(1.28,), (None,)]
     assert recording.reports == []
 
 
@@ -131,7 +131,7 @@ def test_a_row_that_somebody_deleted_is_stored_again(recording: Recording) -> No
     recording.play(MEANWHILE)
     recording.wait(1.0)
     assert recording.rows("SELECT name, frames FROM session JOIN stream ON stream_id = stream.id") == [("radio", 4)]
-    assert recording.rows("SELECT off_s FROM presence ORDER BY on_s") == [(1.28,), (None,)]
+    assert recording.rows("SELECT off_s FROM heard ORDER BY on_s") == [(1.28,), (None,)]
 
 
 def test_rows_beyond_what_memory_may_hold_are_given_up_and_counted(

@@ -15,7 +15,7 @@ from streamtag.history.totals import StreamTotal, summarize
 from tests.history.sample import END_AT, write_sample
 
 SESSION = "INSERT INTO session VALUES (?, ?, 1, '', ?, ?, ?, ?, 0, ?)"
-PRESENCE = "INSERT INTO presence (session_id, concept_id, on_at, off_at, on_s, off_s, peak, mean)"
+PRESENCE = "INSERT INTO presence (session_id, concept_id, on_ms, off_ms, peak, mean)"
 
 
 @pytest.fixture
@@ -29,17 +29,16 @@ def history(tmp_path: Path) -> Path:
         connection.executemany("INSERT INTO concept VALUES (?, ?, ?)", concepts)
         sessions = [(1, 1, 1000, 1100, 0, 100, 1), (2, 1, 2000, 2300, 100, 400, 1), (3, 2, 2000, 2090, 0, 90, 0)]
         connection.executemany(SESSION, sessions)
-        gap = "INSERT INTO gap (session_id, at, start_s, lost_s) VALUES (?, ?, 0, ?)"
-        connection.executemany(gap, [(1, 1050, 4.0), (2, 2100, 1.5), (2, 2200, 2.5)])
+        gap = "INSERT INTO gap (session_id, start_ms, lost_ms) VALUES (?, ?, ?)"
+        connection.executemany(gap, [(1, 50_000, 4000), (2, 100_000, 1500), (2, 200_000, 2500)])
         rows = [
-            (1, 1, 1000, 1060, 0.5),
-            (1, 2, 1010, 1020, 0.5),
-            (1, 3, 1010, 1040, 0.5),
-            (2, 2, 2000, 2050, 0.5),
-            (3, 3, 2010, None, 0.5),
+            (1, 1, 0, 60_000, 128, 128),
+            (1, 2, 10_000, 20_000, 128, 128),
+            (1, 3, 10_000, 40_000, 128, 128),
+            (2, 2, 0, 50_000, 128, 128),
+            (3, 3, 10_000, None, 128, 128),
         ]
-        values = [(session, concept, on, off, 0, 0, mean, mean) for session, concept, on, off, mean in rows]
-        connection.executemany(f"{PRESENCE} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        connection.executemany(f"{PRESENCE} VALUES (?, ?, ?, ?, ?, ?)", rows)
     return path
 
 

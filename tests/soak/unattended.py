@@ -107,16 +107,12 @@ def event_key(message: dict[str, Any]) -> EventKey:
 
 def stored_events(path: Path) -> Counter[EventKey]:
     """Return the events that a history has."""
-    query = (
-        "SELECT stream.name, concept.name, on_s, off_s FROM presence JOIN session ON session.id = session_id"
-        " JOIN stream ON stream.id = stream_id JOIN concept ON concept.id = concept_id"
-    )
     events: Counter[EventKey] = Counter()
     with closing(open_for_reading(path)) as connection:
-        for stream, concept, on_s, off_s in connection.execute(query):
-            events[stream, concept, "on", round(on_s, 3)] += 1
+        for stream, concept, on_s, off_s in connection.execute("SELECT stream, concept, on_s, off_s FROM heard"):
+            events[stream, concept, "on", on_s] += 1
             if off_s is not None:
-                events[stream, concept, "off", round(off_s, 3)] += 1
+                events[stream, concept, "off", off_s] += 1
     return events
 
 

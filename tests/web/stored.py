@@ -12,7 +12,7 @@ from streamtag.protocol.messages import Concept
 
 NOW = 1_795_807_270.0  # 2026-11-27 20:21:10 in Berlin
 ZONE = "Europe/Berlin"
-HOUR_S = 3600.0
+HOUR_S, HOUR_MS = 3600.0, 3_600_000
 SESSIONS = (  # stream, from and to in hours before NOW, whether it has ended
     ("bar", 40.0, 0.0, False),
     ("hall with a rather long name", 30.0, 18.0, True),
@@ -51,22 +51,23 @@ def write_history(path: Path, concepts: Sequence[Concept]) -> None:
         numbers = {concept.name: number for number, concept in enumerate(concepts, 1)}
         for number, name in enumerate(dict.fromkeys(session[0] for session in SESSIONS), 1):
             insert("stream", number, name)
-        sessions: list[tuple[str, float, float, int]] = []
         for number, (stream, start, end, has_ended) in enumerate(SESSIONS, 1):
             start_at, last_at = NOW - HOUR_S * start, NOW - HOUR_S * end
             (owner,) = connection.execute("SELECT id FROM stream WHERE name = ?", (stream,)).fetchone()
             insert("session", number, owner, 1, "", start_at, last_at, 0, last_at - start_at, 0, has_ended)
-            sessions.append((stream, start_at, last_at, number))
 
-        def session_at(stream: str, at: float) -> int:
-            return next(number for name, start, last, number in sessions if name == stream and start <= at < last)
+        def session_of(stream: str, hours: float) -> tuple[int, float]:
+            """Return its number, and where it began in hours before NOW."""
+            sessions = enumerate(SESSIONS, 1)
+            return next(
+                (number, each[1]) for number, each in sessions if each[0] == stream and each[1] >= hours > each[2]
+            )
 
         for stream, name, start, end_or_none in _presences():
-            on_at = NOW - HOUR_S * start
-            off_at = None if end_or_none is None else NOW - HOUR_S * end_or_none
-            values = numbers[name], on_at, off_at, 0, None if off_at is None else 0, 0.9, 0.8
-            insert("presence", None, session_at(stream, on_at), *values)
+            number, begin = session_of(stream, start)
+            off_ms = None if end_or_none is None else round(HOUR_MS * (begin - end_or_none))
+            insert("presence", None, number, numbers[name], round(HOUR_MS * (begin - start)), off_ms, 230, 204)
         for stream, start, lost_s in GAPS:
-            at = NOW - HOUR_S * start
-            insert("gap", None, session_at(stream, at), at, 0, lost_s)
+            number, begin = session_of(stream, start)
+            insert("gap", None, number, round(HOUR_MS * (begin - start)), round(1000 * lost_s))
         connection.execute("COMMIT")

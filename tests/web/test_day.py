@@ -20,8 +20,9 @@ from streamtag.history.schema import open_for_writing
 from streamtag.server.thread import ServerThread
 from tests.web.conftest import HELLO, Open, make_frame
 from tests.web.scenes import CONCEPTS
-from tests.web.stored import HOUR_S, NOW, ZONE, write_history
+from tests.web.stored import HOUR_MS, HOUR_S, NOW, SESSIONS, ZONE, write_history
 
+HOUR_AGO_MS = round(HOUR_MS * (SESSIONS[0][1] - 1))  # in the first session
 HALL = "hall with a rather long name"
 
 
@@ -274,8 +275,8 @@ def test_one_stream_alone_by_its_name_and_by_the_list(open_day: Callable[..., Pa
 def test_more_concepts_are_shown_where_somebody_wants_them(open_day: Callable[..., Page], path: Path) -> None:
     with closing(open_for_writing(path)) as connection:
         for number in (7, 9):
-            values = number, NOW - 3600, NOW - 3600 + 60 * number
-            connection.execute("INSERT INTO presence VALUES (NULL, 1, ?, ?, ?, 0, 0, 0.9, 0.8)", values)
+            values = number, HOUR_AGO_MS, HOUR_AGO_MS + 60_000 * number
+            connection.execute("INSERT INTO presence VALUES (NULL, 1, ?, ?, ?, 230, 204)", values)
     page = open_day()
     section = page.locator(".day-section[data-stream='bar']")
     expect(section.locator(".day-row")).to_have_count(5)
@@ -289,8 +290,8 @@ def test_a_range_that_goes_on_is_read_again(open_page: Open, server: ServerThrea
     page = open_page(f"{server.address}?view=day&stream=bar", lambda page: page.clock.install(time=NOW)).page
     expect(page.locator(".day-row")).to_have_count(5)
     with closing(open_for_writing(path)) as connection:
-        values = 9, NOW - 3600, NOW - 3000
-        connection.execute("INSERT INTO presence VALUES (NULL, 1, ?, ?, ?, 0, 0, 0.9, 0.8)", values)
+        values = 9, HOUR_AGO_MS, HOUR_AGO_MS + 600_000
+        connection.execute("INSERT INTO presence VALUES (NULL, 1, ?, ?, ?, 230, 204)", values)
     page.clock.run_for(61_000)
     expect(page.locator(".day-row")).to_have_count(6)
 
