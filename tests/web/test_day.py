@@ -39,8 +39,11 @@ def server(start: Callable[..., ServerThread], path: Path) -> ServerThread:
 
 
 @pytest.fixture
-def open_day(open_page: Open, server: ServerThread) -> Callable[..., Page]:
-    """open_day("stream=bar", server=..., **options of a context) -> the page at NOW."""
+def open_day(server: ServerThread, open_page: Open) -> Callable[..., Page]:
+    """open_day("stream=bar", server=..., **options of a context) -> the page at NOW.
+
+    The server is requested first, so that it outlives the page: a request may be under way at the end.
+    """
 
     def open_day(query: str = "", server: ServerThread = server, **options: Any) -> Page:
         set_clock: Callable[[Page], None] = lambda page: page.clock.set_fixed_time(NOW)  # noqa: E731
