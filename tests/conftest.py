@@ -44,6 +44,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 Need = Callable[[str, bool, str], None]
+LimitFileSize = Callable[[int | None], None]
 TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
 CONCEPTS = (  # of a model with 50 tags: most are in none
     ConceptSpec("guitar", "instrument", ("guitar",), 1.2, 0.3, 0.5),
@@ -102,6 +103,19 @@ def _save_model(path: Path, concepts: Sequence[ConceptSpec] | None = None) -> Pa
     )
     save_tagger(tagger, path)
     return path
+
+
+@pytest.fixture
+def limit_file_size() -> Iterator[LimitFileSize]:
+    """Return a function that makes the disk full beyond this many bytes of any file (None: no longer)."""
+    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,6 @@ def recording(tmp_path: Path) -> Iterator[Recording]:
     recording = Recording(tmp_path / "h.sqlite")
     yield recording
     recording.recorder.close()
-
-
-@pytest.fixture
-def limit_file_size() -> Iterator[Callable[[int | None], None]]:
-    """Return a function that makes the disk full beyond this many bytes of any file (None: no longer)."""
-    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
-
-    yield limit
-    limit(None)
 
 
 def end(frames: int, stream: str = "radio") -> End:

@@ -13,27 +13,27 @@ import pytest
 
 from streamtag.history import schema
 from streamtag.protocol.messages import Message
+from tests.conftest import LimitFileSize
 from tests.history.conftest import START_AT, Recording, end, frame, switch
 
 BEFORE: list[Message] = [frame(0, 0.9), frame(1, 0.9), switch(1, "on")]
 MEANWHILE: list[Message] = [frame(5, 0.5), switch(5, "off"), frame(6, 0.9), switch(6, "on")]
 AFTER: list[Message] = [frame(10, 0.7), switch(10, "off")]
 LATER: list[Message] = [*(frame(number) for number in range(12, 16)), end(16)]
-LIMIT = Callable[[int | None], None]
 
 
-def _lock(path: Path, limit: LIMIT) -> Callable[[], None]:  # noqa: ARG001
+def _lock(path: Path, limit: LimitFileSize) -> Callable[[], None]:  # noqa: ARG001
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     return other.close
 
 
-def _fill_disk(path: Path, limit: LIMIT) -> Callable[[], None]:  # noqa: ARG001
+def _fill_disk(path: Path, limit: LimitFileSize) -> Callable[[], None]:  # noqa: ARG001
     limit(1000)
     return lambda: limit(None)
 
 
-def _replace(path: Path, limit: LIMIT) -> Callable[[], None]:  # noqa: ARG001
+def _replace(path: Path, limit: LimitFileSize) -> Callable[[], None]:  # noqa: ARG001
     other = path.with_name("other.sqlite")
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE something (x)")
@@ -42,7 +42,7 @@ def _replace(path: Path, limit: LIMIT) -> Callable[[], None]:  # noqa: ARG001
     return path.unlink
 
 
-def _remove_folder(path: Path, limit: LIMIT) -> Callable[[], None]:  # noqa: ARG001
+def _remove_folder(path: Path, limit: LimitFileSize) -> Callable[[], None]:  # noqa: ARG001
     shutil.rmtree(path.parent)
     return path.parent.mkdir
 
@@ -59,8 +59,8 @@ def _remove_folder(path: Path, limit: LIMIT) -> Callable[[], None]:  # noqa: ARG
 def test_a_problem_is_reported_once_and_nothing_is_lost(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    limit_file_size: LIMIT,
-    break_file: Callable[[Path, LIMIT], Callable[[], None]],
+    limit_file_size: LimitFileSize,
+    break_file: Callable[[Path, LimitFileSize], Callable[[], None]],
     reason: str,
 ) -> None:
     """Of a file that is gone only the rows are missing that were complete before."""

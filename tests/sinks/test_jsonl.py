@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.reader import parse
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.jsonl import JsonLines, MessageRecorder
+from tests.conftest import LimitFileSize
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.5, 0.5))
 STREAM, TIMELINE = StreamInfo("mic"), Timeline("mic", HELLO.tags)
-LimitFileSize = Callable[[int | None], None]
 
 
 class Unflushed(io.StringIO):
@@ -126,19 +125,6 @@ def test_an_input_or_a_path_that_cannot_be_written_is_refused_at_once(tmp_path: 
     assert path.read_bytes() == b"sound"
     with pytest.raises(OutputError, match="cannot write"):
         MessageRecorder(tmp_path / "no/such/folder/r.jsonl", HELLO, pytest.fail)
-
-
-@pytest.fixture
-def limit_file_size() -> Iterator[LimitFileSize]:
-    """Return a function that makes the disk full beyond this many bytes of any file (None: no longer)."""
-    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
-
-    yield limit
-    limit(None)
 
 
 @pytest.mark.parametrize("cut_at", [0, 1, 40])
