@@ -205,35 +205,50 @@ def front_end_kind(spec: FrontEndSpec) -> str:
 class NormalizationSpec(_Spec):
     """The steps from frames to network inputs: S2 divided by its S1, compression, standardisation per path.
 
-    `floor` is the amplitude (full scale = 1) below which S0 and S1 count as silence.
+    `floor` is the amplitude (full scale = 1) below which S0 and S1 count as silence. `divide_s1`: S1 is divided by S0,
+    too, as in Eq. 4 of Song et al. 2018, unlike in its section 5.2.
     """
 
     compression: Compression = "log"
     floor: float = 1e-5
+    divide_s1: bool = False
 
     def __post_init__(self) -> None:
         self._check(self.compression in get_args(Compression), f"unknown compression {self.compression!r}")
         self._check(isinstance(self.floor, float) and 0 < self.floor < 1, "floor must lie between 0 and 1")
+        self._check(isinstance(self.divide_s1, bool), "divide_s1 must be true or false")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Create the settings. Files from before there was a choice do not divide S1. Raises SpecError."""
+        return super().from_dict({"divide_s1": False, **values})
 
 
 @dataclass(frozen=True)
 class NetworkSpec(_Spec):
-    """The stack of recurrent layers of one kind of cell, and its sigmoid output layer."""
+    """The stack of recurrent layers of one kind of cell, and its sigmoid output layer.
+
+    `reset_after`, of GRUs: the reset gate r multiplies the product with the state, n = tanh(W x + b + r (U h)), as in
+    cuDNN and PyTorch. Otherwise it is inside the product, n = tanh(W x + b + U (r h)), as in Cho et al. 2014.
+    """
 
     inputs: int = 374
     hidden: int = 512
     layers: int = 5
     outputs: int = 50
     cell: Cell = "GRU"
+    reset_after: bool = True
 
     def __post_init__(self) -> None:
         self._check_integers("inputs", "hidden", "layers", "outputs")
         self._check(self.cell in get_args(Cell), f"unknown cell {self.cell!r}")
+        is_valid = self.reset_after is True or (self.reset_after is False and self.cell == "GRU")
+        self._check(is_valid, "reset_after must be true or, for a GRU, false")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Create the settings. Files from before there was a choice of cells hold GRUs. Raises SpecError."""
-        return super().from_dict({"cell": "GRU", **values})
+        """Create the settings. Files from before there was a choice of cells hold PyTorch's GRUs. Raises SpecError."""
+        return super().from_dict({"cell": "GRU", "reset_after": True, **values})
 
 
 @dataclass(frozen=True)

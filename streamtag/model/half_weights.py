@@ -7,6 +7,7 @@ results differ by rounding only (1e-6). The products are FBGEMM's, inside torch'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,17 @@ from torch import Tensor, nn
 MAX_STREAMS = 16  # with more streams arithmetic takes the time, not memory
 
 Key = tuple[tuple[int, int], ...]
+
+
+class HalfLinear:
+    """x [N, inputs] -> W x + b [N, outputs] with W in half precision. The sums are in single precision."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+        return y
 
 
 class HalfWeights:
@@ -34,18 +46,12 @@ class HalfWeights:
     def run(self, layers: nn.GRU | nn.LSTM, x: Tensor, *state: Tensor) -> tuple[Tensor, ...] | None:
         """Return the output and the new state of the layers, or None where only they themselves can compute them.
 
-        x [N, F, inputs], state [layers, N, hidden] each: one of a GRU, two of an LSTM. That is so for many streams,
-        where gradients are needed, on other devices and CPUs, and for weights that half precision cannot hold exactly.
+        x [N, F, inputs], state [layers, N, hidden] each: one of a GRU, two of an LSTM.
         """
-        if x.shape[0] > MAX_STREAMS or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+        cells = self.packed(layers, x, lambda: _cells(layers))
+        if cells is None:
             return None
-        key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layers.parameters())
-        if key != self._key:
-            self._cells = _pack(layers)
-            self._key = key
-        if self._cells is None:
-            return None
-        settings = self._cells, True, layers.num_layers, 0.0, False, False, layers.batch_first
+        settings = cells, True, layers.num_layers, 0.0, False, False, layers.batch_first
         outputs: tuple[Tensor, ...] = (
             torch.ops.aten.quantized_gru.input(x, *state, *settings)
             if isinstance(layers, nn.GRU)
@@ -53,16 +59,36 @@ class HalfWeights:
         )
         return outputs
 
+    def packed(self, layers: nn.GRU | nn.LSTM, x: Tensor, pack: Callable[[], list[Any]]) -> list[Any] | None:
+        """Return what `pack` makes of the layers' weights, or None where x [N, F, inputs] has to do without.
 
-def _pack(layers: nn.GRU | nn.LSTM) -> list[Any] | None:
-    """Return the operator's parameters, one per layer, or None if this machine or these weights do not allow them."""
+        That is so for many streams, where gradients are needed, on other devices and CPUs, and for weights that half
+        precision cannot hold exactly.
+        """
+        if x.shape[0] > MAX_STREAMS or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+            return None
+        key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layers.parameters())
+        if key != self._key:
+            self._cells = _attempt(pack) if _are_halves(layers) else None
+            self._key = key
+        return self._cells
+
+
+def _are_halves(layers: nn.GRU | nn.LSTM) -> bool:
     weights = [weight.detach() for weight in layers.parameters()]
     if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
-        return None
-    if any(weight.dim() == 2 and not torch.equal(weight, weight.half().float()) for weight in weights):
-        return None
-    pack, cell = torch.ops.quantized.linear_prepack_fp16, torch.ops.quantized.make_quantized_cell_params_fp16
+        return False
+    return all(weight.dim() != 2 or torch.equal(weight, weight.half().float()) for weight in weights)
+
+
+def _attempt(pack: Callable[[], list[Any]]) -> list[Any] | None:
     try:
-        return [cell(pack(w_ih, b_ih), pack(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in layers.all_weights]
+        return pack()
     except (RuntimeError, AttributeError):  # a CPU without AVX2 or another engine; a build without FBGEMM
         return None
+
+
+def _cells(layers: nn.GRU | nn.LSTM) -> list[Any]:
+    """Return the parameters of torch's operator, one per layer."""
+    pack, cell = torch.ops.quantized.linear_prepack_fp16, torch.ops.quantized.make_quantized_cell_params_fp16
+    return [cell(pack(w_ih, b_ih), pack(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in layers.all_weights]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,9 @@ from streamtag.model.recurrent import (
     ROW_MULTIPLE,
     FrameStack,
     PackedLinear,
+    Product,
     RecurrentStack,
+    linear,
     of_all_frames,
     packed_product,
     padded,
@@ -22,8 +23,6 @@ from streamtag.model.recurrent import (
 from streamtag.spec import NetworkSpec
 
 STEPS = 114  # frames since a stream began that have statistics of their own: those of a clip in the paper
-
-Product = Callable[[Tensor], Tensor]
 
 
 class StackedLSTM(RecurrentStack[Tensor]):
@@ -50,7 +49,7 @@ class StackedLSTM(RecurrentStack[Tensor]):
         return y, torch.stack([hidden, cell]).permute(2, 1, 0, 3).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, state = _lstm_frames(self._products(_linear), x[:, None], state)
+        y, state = _lstm_frames(self._products(linear), x[:, None], state)
         return y[:, 0], state
 
     def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
@@ -68,10 +67,6 @@ class _PackedLSTM:
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, new_state = _lstm_frames(self._products, padded(x, self._row_multiple), padded(state, self._row_multiple))
         return y[: len(x)], new_state[: len(x)]
-
-
-def _linear(weight: Tensor, bias: Tensor | None = None) -> Product:
-    return partial(nn.functional.linear, weight=weight, bias=bias)
 
 
 def _lstm_frames(layers: Sequence[tuple[Product, Product]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +127,7 @@ class StackedBNLSTM(RecurrentStack[BNLSTMState]):
     def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
-        return self._frames(x, state, [(_linear(each.weight_ih), _linear(each.weight_hh)) for each in self.layers])
+        return self._frames(x, state, [(linear(each.weight_ih), linear(each.weight_hh)) for each in self.layers])
 
     def frame(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
         y, state = self.step(x[:, None], state)

@@ -14,8 +14,9 @@ MIN_RATIO = 1e-3  # a ratio S2/S1 below this is no modulation
 class Normalization(nn.Module):
     """frames [..., paths] -> network inputs [..., paths].
 
-    S2 is divided by its S1 (Eq. 4 of Song et al. 2018; the ratio does not depend on loudness). All paths are
-    compressed if the spec says so, then standardised with the training set's mean and standard deviation.
+    S2 is divided by its S1 (Eq. 4 of Song et al. 2018; the ratio does not depend on loudness), and S1 by S0 if the spec
+    says so. All paths are compressed if the spec says so, then standardised with the training set's mean and standard
+    deviation.
     """
 
     mean: Tensor
@@ -39,6 +40,9 @@ class Normalization(nn.Module):
         floor = self.spec.floor
         levels = frames[..., : 1 + self.first].abs()
         ratios = frames[..., 1 + self.first :].clamp_min(0.0) / (frames[..., self.parents].clamp_min(0.0) + floor)
+        if self.spec.divide_s1:
+            ratios = torch.cat([levels[..., 1:] / (levels[..., :1] + floor), ratios], dim=-1)
+            levels = levels[..., :1]
         if self.spec.compression == "log":
             levels, ratios = torch.log(levels + floor), torch.log(ratios + MIN_RATIO)
         return torch.cat([levels, ratios], dim=-1)

@@ -6,19 +6,23 @@ Here are what all stacks share and the stacked GRU; `lstm` has the others.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
-from streamtag.model.half_weights import HalfWeights
+from streamtag.model.half_weights import HalfLinear, HalfWeights
 from streamtag.model.streaming import State, leaves
 from streamtag.spec import NetworkSpec
 
 PRECISIONS = ("float32", "bfloat16")
 ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from 1 to 64 took 77 MB
+
+Product = Callable[[Tensor], Tensor]
+CellStep = Callable[[Tensor, Tensor], Tensor]  # W x + b [N, 3 hidden], which it may change, and h [N, hidden] -> next h
 
 
 class FrameStack(Protocol[State]):
@@ -88,6 +92,9 @@ class StackedGRU(RecurrentStack[Tensor]):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
+        if not self.spec.reset_after:
+            layers = self._half_weights.packed(self.gru, x, lambda: self._layers(HalfLinear)) or self._layers(linear)
+            return _gru_frames(layers, x, state)
         if x.is_cuda:  # cuDNN's GRU rounds to TF32 unless a setting of the whole process forbids it: errors of 1e-3
             return self._by_frame(x, state)
         hidden = state.transpose(0, 1).contiguous()
@@ -96,6 +103,9 @@ class StackedGRU(RecurrentStack[Tensor]):
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As RecurrentStack has it. Single cells have full single precision on every device, unlike cuDNN's GRU."""
+        if not self.spec.reset_after:
+            y, state = _gru_frames(self._layers(linear), x[:, None], state)
+            return y[:, 0], state
         hidden = []
         for layer, weights in enumerate(self.gru.all_weights):
             x = torch.gru_cell(x, state[:, layer], *weights)
@@ -104,7 +114,20 @@ class StackedGRU(RecurrentStack[Tensor]):
 
     def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedGRU(self, product, row_multiple)
+        return self if product is None else _PackedGRU(self._layers(product), row_multiple)
+
+    def _layers(self, product: Callable[[Tensor, Tensor], Product]) -> list[tuple[Product, CellStep]]:
+        """Return the product of the input and the cell of each layer."""
+        layers: list[tuple[Product, CellStep]] = []
+        for w_ih, w_hh, b_ih, b_hh in self.gru.all_weights:
+            if self.spec.reset_after:
+                cell: CellStep = partial(_reset_after, product(w_hh, b_hh))
+            else:
+                gates = 2 * self.spec.hidden
+                parts = product(w_hh[:gates], b_hh[:gates]), product(w_hh[gates:], b_hh[gates:])
+                cell = partial(_reset_before, *parts)
+            layers.append((product(w_ih, b_ih), cell))
+        return layers
 
 
 def packed_product(precision: str, device: torch.device) -> type[PackedLinear] | None:
@@ -161,28 +184,47 @@ class BFloat16Linear(PackedLinear):
 class _PackedGRU:
     """A GRU by any kind of product. State, gates and biases are float32, so that small changes of the state remain."""
 
-    def __init__(self, gru: StackedGRU, linear: type[PackedLinear], row_multiple: int) -> None:
-        self._layers = [(linear(w_ih, b_ih), linear(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in gru.gru.all_weights]
-        self._row_multiple = row_multiple
+    def __init__(self, layers: Sequence[tuple[Product, CellStep]], row_multiple: int) -> None:
+        self._layers, self._row_multiple = layers, row_multiple
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        streams = len(x)
-        x, state = padded(x, self._row_multiple), padded(state, self._row_multiple)
-        new_state, hidden = torch.empty_like(state), state.shape[-1]
-        for layer, (input_product, state_product) in enumerate(self._layers):
-            previous, outputs = state[:, layer], []
-            for new in of_all_frames(input_product, x):
-                old = state_product(previous)
-                gates = new[:, : 2 * hidden].add_(old[:, : 2 * hidden]).sigmoid_()  # reset, update
-                candidate = new[:, 2 * hidden :].addcmul_(gates[:, :hidden], old[:, 2 * hidden :]).tanh_()
-                previous = torch.lerp(candidate, previous, gates[:, hidden:])
-                outputs.append(previous)
-            x = torch.stack(outputs, dim=1)
-            new_state[:, layer] = previous
-        return x[:streams], new_state[:streams]
+        y, new_state = _gru_frames(self._layers, padded(x, self._row_multiple), padded(state, self._row_multiple))
+        return y[: len(x)], new_state[: len(x)]
 
 
-def of_all_frames(product: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, ...]:
+def _gru_frames(layers: Sequence[tuple[Product, CellStep]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y [N, F, hidden] for x [N, F, inputs], F > 0, and the new state [N, layers, hidden]."""
+    hidden = []
+    for (input_product, cell), previous in zip(layers, state.unbind(1), strict=True):
+        outputs = []
+        for new in of_all_frames(input_product, x):
+            previous = cell(new, previous)
+            outputs.append(previous)
+        x = torch.stack(outputs, dim=1)
+        hidden.append(previous)
+    return x, torch.stack(hidden, dim=1)
+
+
+def _reset_after(product: Product, new: Tensor, previous: Tensor) -> Tensor:
+    hidden, old = previous.shape[-1], product(previous)
+    gates = new[:, : 2 * hidden].add_(old[:, : 2 * hidden]).sigmoid_()  # reset, update
+    candidate = new[:, 2 * hidden :].addcmul_(gates[:, :hidden], old[:, 2 * hidden :]).tanh_()
+    return torch.lerp(candidate, previous, gates[:, hidden:])
+
+
+def _reset_before(gate_product: Product, candidate_product: Product, new: Tensor, previous: Tensor) -> Tensor:
+    hidden = previous.shape[-1]
+    gates = new[:, : 2 * hidden].add(gate_product(previous)).sigmoid()
+    candidate = new[:, 2 * hidden :].add(candidate_product(gates[:, :hidden] * previous)).tanh()
+    return torch.lerp(candidate, previous, gates[:, hidden:])
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> Product:
+    """Return the product x [N, inputs] -> W x + b [N, outputs] by torch itself."""
+    return partial(nn.functional.linear, weight=weight, bias=bias)
+
+
+def of_all_frames(product: Product, x: Tensor) -> tuple[Tensor, ...]:
     """Return W x + b [N, outputs] of each frame of x [N, F, inputs]; the weights are read once for all of them."""
     return product(x.flatten(0, 1)).view(*x.shape[:2], -1).unbind(1)
 

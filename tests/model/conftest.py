@@ -40,10 +40,10 @@ def gru() -> StackedGRU:
     return StackedGRU(NetworkSpec(inputs=374, hidden=32, layers=3, outputs=5)).eval().requires_grad_(False)
 
 
-def stack(cell: Cell, inputs: int = 374) -> RecurrentStack[Any]:
+def stack(cell: Cell, inputs: int = 374, reset_after: bool = True) -> RecurrentStack[Any]:
     """Return a stack of two layers with random weights, and with random statistics if it has some."""
     torch.manual_seed(6)
-    spec = NetworkSpec(inputs=inputs, hidden=32, layers=2, outputs=5, cell=cell)
+    spec = NetworkSpec(inputs=inputs, hidden=32, layers=2, outputs=5, cell=cell, reset_after=reset_after)
     found = STACKS[cell](spec).eval().requires_grad_(False)
     for name, tensor in found.named_parameters():
         if cell == "BN-LSTM":
@@ -56,12 +56,14 @@ def tagger(scattering: Scattering, gru: StackedGRU) -> TaggerNetwork:
     return make_tagger(scattering, gru)
 
 
-def make_tagger(front_end: FrontEnd[Any], stack: RecurrentStack[Any]) -> TaggerNetwork:
+def make_tagger(
+    front_end: FrontEnd[Any], stack: RecurrentStack[Any], settings: NormalizationSpec | None = None
+) -> TaggerNetwork:
     torch.manual_seed(4)
     spec = front_end.spec
     normalization: Normalizer = Standardization(front_end.path_count)
     if isinstance(spec, ScatteringSpec):
-        normalization = Normalization(NormalizationSpec(), spec)
+        normalization = Normalization(settings or NormalizationSpec(), spec)
     frames = normalization.raw(front_end(torch.randn(2, 60000) * 0.1)).flatten(0, 1)
     normalization.fit(frames.mean(0), frames.std(0))
     tags = [f"tag {n}" for n in range(5)]

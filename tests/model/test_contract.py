@@ -35,7 +35,18 @@ class Case:
     tolerance: float  # of forward against step and flush; what exceeds rounding is due to the finite look-ahead
 
 
-KINDS = ("scattering", "gru", "lstm", "bn-lstm", "tagger", "mel", "cqt", "mel tagger", "cqt tagger")
+KINDS = (
+    "scattering",
+    "gru",
+    "gru, reset before",
+    "lstm",
+    "bn-lstm",
+    "tagger",
+    "mel",
+    "cqt",
+    "mel tagger",
+    "cqt tagger",
+)
 
 
 @pytest.fixture(params=KINDS)
@@ -44,6 +55,8 @@ def case(request: pytest.FixtureRequest, scattering: Scattering, gru: StackedGRU
     audio = torch.randn(3, 70001) * torch.tensor([0.3, 0.01, 1e-4])[:, None]
     if request.param == "gru":
         return Case("gru", gru, torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
+    if request.param == "gru, reset before":
+        return Case(request.param, stack("GRU", reset_after=False), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
     if request.param in ("lstm", "bn-lstm"):
         return Case(request.param, stack(request.param.upper()), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
     if request.param.startswith(("mel", "cqt")):

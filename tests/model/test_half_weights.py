@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from streamtag.model import NetworkSpec, StackedGRU
 from streamtag.model.half_weights import MAX_STREAMS, HalfWeights
+from tests.model.conftest import stack
 
 X86 = "fbgemm" in torch.backends.quantized.supported_engines
 
@@ -54,6 +55,21 @@ def test_results_equal_nn_gru(gru: StackedGRU, streams: int) -> None:
     assert found is not None
     for own, expected in zip(found, gru.gru(x), strict=True):
         torch.testing.assert_close(own, expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.skipif(not X86, reason="only FBGEMM has these products")
+def test_the_reset_gate_inside_the_product_costs_no_precision() -> None:
+    gru = stack("GRU", reset_after=False)
+    for weight in gru.parameters():
+        weight.copy_(weight.half().float())
+    x, state = torch.randn(2, 25, 374), torch.randn(2, 2, 32)
+    exact, _ = gru.step(x, state)  # outside of inference mode gradients may be needed
+    with torch.inference_mode():
+        found, _ = gru.step(x, state)
+        again, _ = pickle.loads(pickle.dumps(gru)).step(x, state)
+    torch.testing.assert_close(found, exact, atol=2e-6, rtol=0)
+    assert not torch.equal(found, exact), "other products"
+    assert torch.equal(again, found)
 
 
 @pytest.mark.skipif(not X86, reason="only FBGEMM has these products")

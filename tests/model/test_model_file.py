@@ -13,7 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamtag.errors import ModelFileError, OutputError, SpecError, StreamtagError
-from streamtag.model import ConceptSpec, Scattering, TaggerNetwork, load_tagger, save_tagger
+from streamtag.model import (
+    ConceptSpec,
+    Normalization,
+    NormalizationSpec,
+    Scattering,
+    TaggerNetwork,
+    load_tagger,
+    save_tagger,
+)
 from streamtag.model.model_file import deserialize, serialize
 from streamtag.spec import Cell, CqtSpec, MelSpec
 from tests.model.conftest import by_time, make_tagger, stack
@@ -111,12 +119,32 @@ def test_settings_of_spectrograms_that_cannot_be(spec: Any, changes: dict[str, A
         spec(**changes)
 
 
-def test_files_from_before_there_were_other_cells_hold_grus(path: Path, tmp_path: Path) -> None:
+def test_files_from_before_there_were_choices_mean_the_first_ones(path: Path, tmp_path: Path) -> None:
     metadata, tensors = read(path)
-    network = json.loads(metadata["network"])
-    assert network.pop("cell") == "GRU"
-    save_file(tensors, tmp_path / "old.safetensors", metadata={**metadata, "network": json.dumps(network)})
-    assert load_tagger(tmp_path / "old.safetensors").recurrent.spec == load_tagger(path).recurrent.spec
+    network, normalization = json.loads(metadata["network"]), json.loads(metadata["normalization"])
+    assert (network.pop("cell"), network.pop("reset_after"), normalization.pop("divide_s1")) == ("GRU", True, False)
+    older = {"network": json.dumps(network), "normalization": json.dumps(normalization)}
+    save_file(tensors, tmp_path / "old.safetensors", metadata={**metadata, **older})
+    old, new = load_tagger(tmp_path / "old.safetensors"), load_tagger(path)
+    assert old.recurrent.spec == new.recurrent.spec
+    assert isinstance(old.normalization, Normalization)
+    assert old.normalization.spec == NormalizationSpec()
+
+
+def test_what_the_paper_prints_is_restored(scattering: Scattering, tmp_path: Path, music: Tensor) -> None:
+    """The reset gate inside the product, and S1 divided by S0."""
+    tagger = make_tagger(scattering, stack("GRU", reset_after=False), NormalizationSpec("none", divide_s1=True))
+    path = tmp_path / "x.safetensors"
+    save_tagger(tagger, path)
+    audio = music[None, :50000]
+    expected = tagger(audio)
+    assert float((load_tagger(path)(audio) - expected).abs().max()) < 2e-3
+    metadata, tensors = read(path)
+    for part, changes in (("network", {"reset_after": True}), ("normalization", {"divide_s1": False})):
+        text = json.dumps({**json.loads(metadata[part]), **changes})
+        save_file(tensors, tmp_path / "y.safetensors", metadata={**metadata, part: text})
+        other = load_tagger(tmp_path / "y.safetensors")
+        assert float((other(audio) - expected).abs().max()) > 1e-2, f"without {part} it is another function"
 
 
 def test_weights_are_saved_in_half_precision(path: Path) -> None:
@@ -186,6 +214,8 @@ DAMAGES = {
     "zero": (_set("network", layers=0), "damaged model description"),
     "hop": (_set("scattering", hop=1), "damaged model description"),
     "unknown field": (_set("scattering", speed=3), "damaged model description"),
+    "reset gate": (_set("network", reset_after=0), "damaged model description"),
+    "S1 by S0": (_set("normalization", divide_s1="no"), "damaged model description"),
     "compression": (_set("normalization", compression="zip"), "damaged model description"),
     "no json": (_text("tags", "{"), "damaged model description"),
     "tags no list": (_text("tags", '"guitar"'), "damaged model description"),

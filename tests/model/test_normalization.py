@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from streamtag.errors import SpecError
 from streamtag.model import Normalization, NormalizationSpec, Scattering
+from streamtag.model.normalization import MIN_RATIO
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,20 @@ def test_none_divides_only(scattering: Scattering, frames: Tensor) -> None:
     torch.testing.assert_close(raw[..., 71], first_pair, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("compression", ["none", "log"])
+def test_s1_is_divided_by_s0_if_the_settings_say_so(scattering: Scattering, compression: str, frames: Tensor) -> None:
+    """Eq. 4 as printed; S0, which may be negative, counts by its absolute value."""
+    spec = NormalizationSpec(compression=compression, floor=1e-9)  # type: ignore[arg-type]
+    plain = Normalization(spec, scattering.spec).raw(frames)
+    found = Normalization(replace(spec, divide_s1=True), scattering.spec).raw(frames)
+    assert torch.equal(found[..., 0], plain[..., 0])
+    assert torch.equal(found[..., 71:], plain[..., 71:])
+    ratio = frames[..., 1:71] / frames[..., :1].abs()
+    expected = ratio if compression == "none" else torch.log(ratio + MIN_RATIO)
+    torch.testing.assert_close(found[..., 1:71], expected, rtol=1e-3, atol=1e-3)
+    assert bool((frames[..., 0] < 0).any())
+
+
 def test_fitted_frames_have_mean_zero_and_deviation_one(scattering: Scattering, frames: Tensor) -> None:
     normalization = Normalization(NormalizationSpec(), scattering.spec)
     raw = normalization.raw(frames)[0]
@@ -48,7 +65,9 @@ def test_any_frame_gives_numbers(scattering: Scattering, value: float) -> None:
     assert bool(normalization(torch.full((1, 2, 374), value)).isfinite().all())
 
 
-@pytest.mark.parametrize("change", [{"compression": "sqrt"}, {"floor": 0.0}, {"floor": 2.0}, {"floor": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"compression": "sqrt"}, {"floor": 0.0}, {"floor": 2.0}, {"floor": "x"}, {"divide_s1": 1}]
+)
 def test_settings_that_make_no_sense(change: dict[str, object]) -> None:
     with pytest.raises(SpecError):
         NormalizationSpec(**change)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import streamtag
 from streamtag.errors import SpecError
 from streamtag.model import BatchedTagger, NetworkSpec, StackedGRU, TaggerNetwork
 from streamtag.model.recurrent import ROW_MULTIPLE
+from streamtag.model.scattering import Scattering
+from tests.model.conftest import make_tagger, stack
 
 HOP = 4096
 
@@ -59,11 +62,36 @@ def test_five_layers_of_512_have_the_published_number_of_weights() -> None:
     assert total - 5 * 3 * 512 == 7_776_306
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize(("streams", "frames"), [(1, 1), (9, 1), (64, 1), (1, 5), (9, 5)])
-def test_frames_equal_a_step(gru: StackedGRU, precision: str, tolerance: float, streams: int, frames: int) -> None:
+def test_the_reset_gate_is_inside_the_product_if_the_settings_say_so() -> None:
+    """Eq. 9 of Song et al. 2018, whose z is 1 - z here."""
     torch.manual_seed(0)
-    x, state = torch.randn(streams, frames, 374), 0.5 * torch.randn(streams, 3, 32)
+    spec = NetworkSpec(inputs=7, hidden=6, layers=2, outputs=2, reset_after=False)
+    ours, after = (StackedGRU(replace(spec, reset_after=b)).requires_grad_(False) for b in (False, True))
+    x, state = torch.randn(3, 9, 7), torch.randn(3, 2, 6)
+    y, new_state = ours.step(x, state)
+    expected = x
+    for layer, (w_ih, w_hh, b_ih, b_hh) in enumerate(ours.gru.all_weights):
+        (w_r, w_z, w_n), (u_r, u_z, u_n), (b_r, b_z, b_n) = w_ih.chunk(3), w_hh.chunk(3), (b_ih + b_hh).chunk(3)
+        h, outputs = state[:, layer], []
+        for t in range(9):
+            at = expected[:, t]
+            r, z = torch.sigmoid(at @ w_r.t() + h @ u_r.t() + b_r), torch.sigmoid(at @ w_z.t() + h @ u_z.t() + b_z)
+            h = z * h + (1 - z) * torch.tanh(at @ w_n.t() + (r * h) @ u_n.t() + b_n)
+            outputs.append(h)
+        torch.testing.assert_close(new_state[:, layer], h, atol=1e-6, rtol=0)
+        expected = torch.stack(outputs, dim=1)
+    torch.testing.assert_close(y, expected, atol=1e-6, rtol=0)
+    after.load_state_dict(ours.state_dict())  # the same names and numbers of weights, another function of them
+    assert float((after.step(x, state)[0] - y).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 3e-2)])
+@pytest.mark.parametrize(("streams", "frames"), [(1, 1), (9, 1), (64, 1), (1, 5), (9, 5)])
+def test_frames_equal_a_step(precision: str, tolerance: float, streams: int, frames: int, reset_after: bool) -> None:
+    gru = stack("GRU", reset_after=reset_after)
+    torch.manual_seed(0)
+    x, state = torch.randn(streams, frames, 374), 0.5 * torch.randn(streams, 2, 32)
     kept = state.clone()
     expected, expected_state = gru.step(x, state)
     for stage in (gru.packed(precision), gru):
@@ -107,6 +135,16 @@ def test_batches_of_every_size_take_little_memory(precision: str) -> None:
     assert growth_mib(ROW_MULTIPLE) < 25
     if precision == "float32":  # the control; in bfloat16 it depends on the CPU
         assert growth_mib(1) > 40
+
+
+def test_a_pool_computes_what_the_network_does(scattering: Scattering) -> None:
+    """With the reset gate inside the product, and in a batch."""
+    network = make_tagger(scattering, stack("GRU", reset_after=False))
+    audio = (0.1 * np.random.default_rng(0).standard_normal((3, 6 * HOP))).astype(np.float32)
+    audio[:, : HOP // 2] = 0.0  # the silence that every row begins with
+    found = probabilities(network, audio, "float32")
+    whole, _ = network.step(torch.from_numpy(audio[:, HOP // 2 :]), network.initial_state(3))
+    np.testing.assert_allclose(found[1:], whole.numpy().transpose(1, 0, 2), atol=1e-5)
 
 
 def test_without_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: pytest.MonkeyPatch) -> None:
