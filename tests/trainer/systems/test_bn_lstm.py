@@ -54,3 +54,37 @@ def test_training_uses_the_statistics_of_the_batch_and_inference_the_running_one
             trained, _ = layer(x, cells, ages, 0.0)
     used, _ = layer.eval()(x, cells, ages, 0.0)
     torch.testing.assert_close(trained, used, atol=5e-3, rtol=0)
+
+
+def plain_layer(layer: BNLSTMLayer, x: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a layer in training computes, by torch's batch normalization and recorded operations."""
+
+    def norm(values: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+        return torch.nn.functional.batch_norm(values, None, None, scale, shift, True, 0.0, EPSILON)
+
+    h, c, outputs = cells[:, 0], cells[:, 1], []
+    for frame in x.unbind(1):
+        gates = norm(frame @ layer.weight_ih.t(), layer.norm_x.scale, None) + layer.bias
+        gates = gates + norm(h @ layer.weight_hh.t(), layer.norm_h.scale, None)
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * norm(c, layer.norm_c.scale, layer.norm_c.shift).tanh()
+        outputs.append(h)
+    return torch.stack(outputs, dim=1), torch.stack([h, c], dim=1)
+
+
+def test_training_equals_recorded_operations_with_their_gradients() -> None:
+    torch.manual_seed(0)
+    layer = BNLSTMLayer(4, 6).train()
+    ages, x, cells = torch.zeros(16, dtype=torch.int64), torch.randn(16, 8, 4), torch.randn(16, 2, 6)
+    weight, last = torch.randn(16, 8, 6), torch.randn(16, 2, 6)
+    results = []
+    for run in (lambda *inputs: layer(*inputs, ages, 0.0), lambda *inputs: plain_layer(layer, *inputs)):
+        inputs = x.clone().requires_grad_(), cells.clone().requires_grad_()
+        layer.zero_grad()
+        y, state = run(*inputs)
+        ((y * weight).sum() + (state * last).sum()).backward()
+        gradients = [weight.grad.clone() for weight in layer.parameters() if weight.grad is not None]
+        results.append([y, state, *(each.grad for each in inputs), *gradients])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
