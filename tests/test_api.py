@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import runpy
 import subprocess
 import sys
@@ -200,13 +199,19 @@ def test_memory_does_not_grow_with_the_length(model: Path, tmp_path: Path) -> No
 
 
 class TestExamples:
-    def test_a_file(self, model: Path, song: Path, tagger: streamtag.Tagger) -> None:
-        paths = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
-        environment = os.environ | {"PYTHONPATH": paths}  # a script sees its own folder, not the current one
-        command = [sys.executable, str(EXAMPLES / "tag_a_file.py"), str(song), str(model)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        lines = done.stdout.splitlines()
+    def test_a_file(
+        self,
+        model: Path,
+        song: Path,
+        tagger: streamtag.Tagger,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["tag_a_file.py", str(song), str(model)])
+        runpy.run_path(str(EXAMPLES / "tag_a_file.py"))
+        out, err = capsys.readouterr()
+        assert err == ""
+        lines = out.splitlines()
         summary = tagger.tag(song).summary
         strongest = sorted(summary, key=summary.__getitem__, reverse=True)[:10]
         assert [line[:15].strip() for line in lines[1:]] == strongest

@@ -115,7 +115,7 @@ class DeviceStream:
 
     def _callback(self, indata: NDArray[np.float32], flagged: bool) -> None:
         """PortAudio's thread: no more than this."""
-        self._ring.write(indata, 0, flagged)
+        self._ring.write(indata, flagged)
 
     def _events(self, blocks: list[Block]) -> list[CaptureEvent]:
         """As few events as the losses allow, since each costs its reader something."""

@@ -64,9 +64,8 @@ class Ring:
     def is_full(self) -> bool:
         return len(self) >= len(self._slots)
 
-    def write(self, indata: NDArray[np.float32], lost: int = 0, flagged: bool = False) -> None:
-        """Append [n, channels], any n. lost, flagged: as of a block. Only for the writer."""
-        self._unreported += lost
+    def write(self, indata: NDArray[np.float32], flagged: bool = False) -> None:
+        """Append [n, channels], any n. flagged: as of a block. Only for the writer."""
         self._flag = self._flag or flagged
         arrival_time = time.monotonic()
         for start in range(0, len(indata), self._frames):

@@ -69,11 +69,11 @@ def test_options_are_grouped(streamtag: Run) -> None:
         }
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_loads_nothing_slow(command: str) -> None:
+def test_help_loads_nothing_slow() -> None:
     slow = ("torch", "matplotlib", "av", "rich", "kymatio", "scipy", "numpy", "soxr")
     code = (
-        f"import sys; from streamtag.cli import main; code = main({[*command.split(), '--help']!r});"
+        "import sys; from streamtag.cli import main;"
+        f"code = max(main([*command.split(), '--help']) for command in {('', *COMMANDS)!r});"
         f"loaded = [name for name in {slow!r} if name in sys.modules];"
         "sys.exit(f'loaded: {loaded}' if loaded else code)"
     )

@@ -226,11 +226,11 @@ def test_a_damaged_history_is_one_line(show: Run, tmp_path: Path, option: str) -
     write_sample(whole, 0.2, ("a", "b"))
     codes = []
     result = {"--json": [], "--plot": [tmp_path / "day.svg"], "--out": [tmp_path / "t.csv"]}[option]
-    for attempt in range(16):
+    for places in (0, 3, 20, 100):
         content = bytearray(whole.read_bytes())
-        if attempt % 4 == 0:
+        if places == 0:
             del content[int(random.integers(len(content))) :]
-        for place in random.integers(100, len(content) - 100, (0, 3, 20, 100)[attempt % 4]).tolist():
+        for place in random.integers(100, len(content) - 100, places).tolist():
             content[place : place + 8] = random.bytes(8)
         path.write_bytes(content)
         answer = show(path, "--since", "2026-11-26", option, *result)
@@ -240,4 +240,4 @@ def test_a_damaged_history_is_one_line(show: Run, tmp_path: Path, option: str) -
             assert (answer.out, answer.err.count("\n")) == ("", 1)
             assert answer.err.startswith(f"streamtag: {path}: ")
             assert answer.err.removesuffix("\n").isprintable()
-    assert codes.count(1) > 4
+    assert 1 in codes

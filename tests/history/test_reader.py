@@ -174,7 +174,6 @@ def test_a_damaged_file_is_an_error_of_the_source(sample: Path, tmp_path: Path) 
 def test_values_that_cannot_be_are_an_error_of_the_source(sample: Path, tmp_path: Path, change: str) -> None:
     path = tmp_path / "h.sqlite"
     path.write_bytes(sample.read_bytes())
-    _read_everything(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(change)
         connection.commit()

@@ -117,19 +117,17 @@ def test_the_order_of_the_input_matters(case: Case) -> None:
     assert distance(run(case.module, case.x.flip(1), [5000]), run(case.module, case.x, [5000])) > 1e-3
 
 
-@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), 1e30, 0.0])
-def test_neighbours_do_not_matter(case: Case, garbage: float) -> None:
-    polluted = case.x.clone()
-    polluted[1] = garbage
-    rows = torch.tensor([0, 2])
-    clean, dirty = (run(case.module, x, [case.hop * 2])[rows] for x in (case.x, polluted))
-    assert distance(dirty, clean) < 1e-6
+def test_neighbours_do_not_matter(case: Case) -> None:
+    length = min(30_000, case.x.shape[1])
+    garbage = [torch.full((1, *case.x.shape[1:]), value) for value in (float("nan"), float("inf"), 1e30, 0.0)]
+    polluted = torch.cat([case.x[:1], *garbage, case.x[2:]])[:, :length]
+    clean = run(case.module, case.x[:, :length], [case.hop * 2])[[0, 2]]
+    assert distance(run(case.module, polluted, [case.hop * 2])[[0, -1]], clean) < 1e-6
 
 
-@pytest.mark.parametrize("hops", [3, 6])
-def test_future_input_does_not_change_past_output(case: Case, hops: int) -> None:
+def test_future_input_does_not_change_past_output(case: Case) -> None:
     state = case.module.initial_state(3)
-    past = case.x[:, : hops * case.hop + case.hop // 2]
+    past = case.x[:, : 3 * case.hop + case.hop // 2]
     y, state = case.module.step(past, state)
     before = y.clone()
     for future in (torch.randn_like(case.x), torch.zeros_like(case.x)):

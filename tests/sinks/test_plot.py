@@ -70,7 +70,7 @@ def test_labels_are_underlined(make_timeline: MakeTimeline, selection: Selection
 
 @pytest.mark.parametrize(
     ("name", "frames"),
-    [("$_$ \\alpha $x^2.mp3", 1), ("東京 🎵.mp3", 3), ("very long " * 40, 40), ("", 2000)],
+    [("$_$ \\alpha $x^2 東京 🎵.mp3", 1), ("very long " * 40, 2000), ("", 3)],
 )
 def test_any_name_and_length_can_be_drawn(
     make_timeline: MakeTimeline, selection: Selection, name: str, frames: int

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
 from trainer.bench.clock import torch_threads
@@ -69,9 +71,28 @@ def write_tree() -> Callable[[Path, int, int], Path]:
 
 
 @pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory, write_tree: Callable[[Path, int, int], Path]) -> Path:
+def fill_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """(name, fill) -> a folder that fill(folder) has filled for all processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def fill_once(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return fill_once
+
+
+@pytest.fixture(scope="session")
+def tree(
+    fill_once: Callable[[str, Callable[[Path], object]], Path], write_tree: Callable[[Path, int, int], Path]
+) -> Path:
     """64 training clips, 32 for validation. Not to be written to."""
-    return write_tree(tmp_path_factory.mktemp("data") / "tones", 64, 32)
+    return fill_once("tones", lambda folder: write_tree(folder, 64, 32))
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +101,14 @@ def manifest(tree: Path) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def cache(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """The features of `tree`, with one augmented pass."""
-    filled = Cache(tmp_path_factory.mktemp("cache"), manifest, "scattering", seed=1)
-    with torch_threads(1):
-        list(prepare(filled, passes=1, workers=0))
-    return filled
+def cache(manifest: Manifest, fill_once: Callable[[str, Callable[[Path], object]], Path]) -> Cache:
+    """The features of `tree`, with one augmented pass. Not to be written to."""
+
+    def fill(folder: Path) -> None:
+        with torch_threads(1):
+            list(prepare(Cache(folder, manifest, "scattering", seed=1), passes=1, workers=0))
+
+    return Cache(fill_once("features", fill), manifest, "scattering", seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -99,5 +122,5 @@ def small() -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
-    """A miniature MagnaTagATune of about 200 clips of 1 s. Not to be written to."""
-    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune", seconds=1.0)
+    """A miniature MagnaTagATune of about 200 clips of 0.3 s. Not to be written to."""
+    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune", seconds=0.3)
