@@ -3,6 +3,9 @@
 OUT/SYSTEM/seed-1/               the run, as `train` writes it
 OUT/SYSTEM/seed-1/evaluation/    its report and figures; once they exist, the run is done
 OUT/report/                      a report of all finished runs
+
+The figures of a run are those of `evaluate`, its cost, and, if there are tracks with human tags, its score against
+them as a model file, which hears every track as a stream.
 """
 
 from __future__ import annotations
@@ -15,21 +18,27 @@ from typing import Any
 
 import torch
 
-from streamtag.errors import OutputError
-from trainer.data.manifest import Manifest
+from streamtag.errors import ManifestError, OutputError
+from trainer.bench import cost
+from trainer.data.manifest import TRAIN, Manifest
 from trainer.evaluate import figures
 from trainer.evaluate.evaluated_model import from_run
+from trainer.export import build
 from trainer.features.cache import Cache
 from trainer.files import first_difference
+from trainer.human.figures import TrackScores
+from trainer.human.figures import evaluate as against_people
+from trainer.human.predictions import from_tagger, predict_tracks
+from trainer.human.tracks import TrackFolder
 from trainer.report import document
 from trainer.run import DataSource, check_settings, load_run
 from trainer.train.config import TrainConfig, with_settings
-from trainer.train.dataset import load_data
+from trainer.train.dataset import TrainingData, load_data
 from trainer.train.log import LOG, Epoch
 from trainer.train.loop import Run
 from trainer.train.recipes import recipe
 
-EVALUATION = "evaluation"
+EVALUATION, COST, HUMAN = "evaluation", "cost", "human"  # the folder of figures, and some of their names
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,10 @@ class Task:
 
 @dataclass(frozen=True)
 class ReproduceConfig:
-    """Data, device and evaluation of all tasks. `passes`: augmented passes to learn from."""
+    """Data, device and evaluation of all tasks.
+
+    `passes`: augmented passes to learn from. `tracks`: with human tags, to be scored against, or None.
+    """
 
     data: Manifest
     cache: Path
@@ -67,6 +79,21 @@ class ReproduceConfig:
     device: torch.device
     split: str
     options: figures.Options
+    tracks: TrackFolder | None = None
+
+    def check_artists(self) -> None:
+        """Raise ManifestError if a system would learn from an artist whose tracks it is scored against."""
+        learned = {clip.artist for clip in self.data.clips if clip.split == TRAIN}
+        if self.tracks and (both := sorted(learned.intersection(self.tracks.artists))):
+            raise ManifestError(
+                f"{self.data.root}: {len(both)} artists of {self.tracks.root} are in its training split,"
+                f" {both[0]} for one: scores against their tags would say nothing"
+            )
+
+    def missing(self, task: Task) -> set[str]:
+        """Return the names of the figures that a task still lacks."""
+        wanted = {"scores", COST} | ({HUMAN} if self.tracks else set())
+        return wanted - (task.result() or {}).keys()
 
     def source(self, task: Task) -> DataSource:
         """Return what a task learns from."""
@@ -102,14 +129,16 @@ def run_tasks(
 ) -> Iterator[TaskUpdate]:
     """Train and evaluate unfinished tasks until the time budget is spent; no epoch begins after that.
 
-    Interrupted tasks are continued. Raises OutputError, before anything is trained, if a folder contains another run.
+    Interrupted tasks are continued. Raises, before anything is trained, OutputError if a folder contains another run,
+    and ManifestError as `check_artists`.
     """
+    config.check_artists()
     start = clock()
 
     def is_spent() -> bool:
         return budget_s is not None and clock() - start >= budget_s
 
-    unfinished = [task for task in tasks if task.result() is None]
+    unfinished = [task for task in tasks if config.missing(task)]
     for task in tasks:
         config.source(task).check(task.folder)
     for task in unfinished:
@@ -128,16 +157,33 @@ def run_tasks(
             if is_spent() and not run.has_finished:
                 yield TaskUpdate(task)
                 return
-        yield TaskUpdate(task, result=_evaluate(task, cache, config, on_stage))
+        yield TaskUpdate(task, result=_evaluate(task, cache, data, config, on_stage))
 
 
-def _evaluate(task: Task, cache: Cache, config: ReproduceConfig, on_stage: Callable[[str], None]) -> dict[str, Any]:
-    trained = load_run(task.folder).to(config.device)
-    model = from_run(trained, cache, task.folder, task.name)
-    result, _ = figures.evaluate(
-        model, cache.manifest, config.split, config.options, lambda stage: on_stage(f"{task.name}: {stage}")
-    )
-    document.write([result], task.folder / EVALUATION, f"{task.name} on {result['data']}")
+def _evaluate(
+    task: Task, cache: Cache, data: TrainingData, config: ReproduceConfig, on_stage: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return all figures of a trained task. Those that it has are kept, others are written as soon as they exist."""
+    result, missing = task.result() or {}, config.missing(task)
+
+    def add(part: dict[str, Any]) -> None:
+        result.update(part)
+        document.write([result], task.folder / EVALUATION, f"{task.name} on {result['data']}")
+
+    if "scores" in missing:
+        model = from_run(load_run(task.folder).to(config.device), cache, task.folder, task.name)
+        stages = (cache.manifest, config.split, config.options, lambda stage: on_stage(f"{task.name}: {stage}"))
+        add(figures.evaluate(model, *stages)[0])
+    tagger = build(task.folder, cache.manifest, {})
+    if COST in missing:
+        on_stage(f"{task.name}: cost")
+        memory = cost.training_bytes(task.config, data, config.device)
+        add({COST: {"training_bytes": memory, "stream_s": cost.stream_s(tagger)}})
+    if HUMAN in missing and config.tracks:
+        on_stage(f"{task.name}: hearing {len(config.tracks)} tracks with human tags")
+        heard = predict_tracks(from_tagger(tagger.to(config.device), task.name), config.tracks.tracks, lambda: None)
+        scores = TrackScores.of(tagger.tags, heard)
+        add({HUMAN: against_people(scores, config.tracks, config.options.draws)})
     return result
 
 

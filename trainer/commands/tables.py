@@ -47,9 +47,9 @@ def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[st
     if results:
         first = results[0]
         remark = "" if first["comparable"] else " (not the clips of the paper: the columns do not compare)"
-        rows = [tuple(row[:-1]) for row in sections.paper_rows(results) if row[-2] != "0"]
-        title = f"split {first['split']} of {first['data']}, {first['clips']:,} clips{remark}"
-        console.print(_table(title, sections.PAPER_HEADER[:-1], rows))
+        title = f"ROC-AUC, {first['data']}{remark}"
+        console.print(_table(title, sections.REPRODUCTION_HEADER, sections.reproduction_rows(results)))
+        console.print(sections.reproduction_remark(results))
     for name, epochs in unfinished.items():
         console.print(f"not done: {name}, {epochs} epochs so far" if epochs else f"not begun: {name}")
 

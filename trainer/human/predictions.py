@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from streamtag.errors import ManifestError, SpecError
+from streamtag.model import TaggerNetwork
 from streamtag.model.model_file import load_tagger
 from trainer.data.manifest import Array
 from trainer.evaluate.evaluated_model import INTERVAL_S, TaggerSteps
@@ -49,12 +50,14 @@ def open_sound_model(what: Path, device: torch.device) -> SoundModel:
             what.resolve().name, trained.tags, trained, front.compute, front.sample_rate, front.hop_s,
             front.lookahead_s, device,
         )  # fmt: skip
-    tagger = load_tagger(what, device)
-    spec = tagger.spec
-    return SoundModel(
-        what.stem, tagger.tags, TaggerSteps(tagger), tagger.front_end.forward, spec.sample_rate, spec.hop_s,
-        tagger.latency_s, device,
-    )  # fmt: skip
+    return from_tagger(load_tagger(what, device), what.stem)
+
+
+def from_tagger(tagger: TaggerNetwork, name: str) -> SoundModel:
+    """Return a model file's network as a model that hears sound."""
+    spec, transform = tagger.spec, tagger.front_end.forward
+    parts = TaggerSteps(tagger), transform, spec.sample_rate, spec.hop_s, tagger.latency_s
+    return SoundModel(name, tagger.tags, *parts, tagger.head.weight.device)
 
 
 def open_folds(files: Sequence[Path], folder: TrackFolder, seed: int, device: torch.device) -> list[SoundModel]:

@@ -79,6 +79,9 @@ def _parts(results: Results, title: str, pictures: Sequence[str] | dict[str, Any
     yield sections.by_kind(first)
     yield "## Beside the paper"
     yield sections.paper(results)
+    if any("cost" in result for result in results):
+        yield sections.table(sections.REPRODUCTION_HEADER, sections.reproduction_rows(results))
+        yield sections.reproduction_remark(results)
     yield sections.others()
     if _streams(results):
         yield "## As it is heard"

@@ -11,6 +11,9 @@ from trainer.systems import SYSTEMS, TABLE_2, System, named
 
 DASH = "–"
 PAPER_HEADER = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
+REPRODUCTION_HEADER = (
+    "system", "parameters", "paper", "ours", "people", "after 3 s", "training", "memory", "× real time"
+)  # fmt: skip
 MAX_TAGS = 60  # rows of the table of tags
 
 
@@ -83,6 +86,53 @@ def _paper_row(system: System, results: Results) -> tuple[str, ...]:
         system.name, count, thousands(ours[0]["parameters"]) if ours else DASH, score(known.roc_auc if known else None),
         mean(ours, "roc_auc"), mean(ours, "pr_auc"), str(len(ours)), note,
     )  # fmt: skip
+
+
+def reproduction_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the rows below REPRODUCTION_HEADER, one a system in the order of the table; several runs are averaged."""
+    order = {name: number for number, name in enumerate(SYSTEMS)}
+    names = sorted({str(result["system"]) for result in results}, key=lambda name: order.get(name, len(order)))
+    return [_reproduction_row(named(name), [r for r in results if r["system"] == name]) for name in names]
+
+
+def _reproduction_row(system: System, runs: Results) -> tuple[str, ...]:
+    def average(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    people = [run["human"] for run in runs if "human" in run]
+    heard = [dict(zip(each["heard"]["seconds"], each["heard"]["roc_auc"], strict=True)) for each in people]
+    costs = [run["cost"] for run in runs if "cost" in run]
+    training, known = average([sum(run["course"]["seconds"]) for run in runs]), system.published
+    memory, cost = average([c["training_bytes"] for c in costs]), average([c["stream_s"] for c in costs])
+    return (
+        system.name, thousands(runs[0]["parameters"]), score(known.roc_auc if known else None),
+        score(average([run["scores"]["mean"]["roc_auc"] for run in runs])),
+        score(average([each["roc_auc"] for each in people])), score(average([each[3.0] for each in heard])),
+        DASH if training is None else duration(training), DASH if memory is None else f"{memory / 2**20:,.0f} MiB",
+        DASH if cost is None else f"{1 / cost:.0f}",
+    )  # fmt: skip
+
+
+def reproduction_remark(results: Results) -> str:
+    """Return how much the scores of the table may be off, and what its columns mean."""
+
+    def widest(intervals: Sequence[Sequence[float | None]]) -> str:
+        halves = [(high - low) / 2 for low, high in intervals if low is not None and high is not None]
+        return f"±{max(halves):.3f}" if halves else DASH
+
+    first = results[0]
+    ours = widest([result["scores"]["mean"]["roc_auc_interval"] for result in results])
+    level = first["intervals"]["level"]
+    remark = f"ours: {first['split']} split, {first['clips']:,} clips, {level:.0%} intervals up to {ours}."
+    if people := [result["human"] for result in results if "human" in result]:
+        wide = widest([each["roc_auc_interval"] for each in people])
+        one = people[0]
+        remark += (
+            f" people: human tags of {one['tracks']} tracks by {one['artists']} artists who were not learned, whole"
+            f" and their first 3 s, {one['level']:.0%} intervals up to {wide}."
+        )
+    return f"{remark} Intervals by artist. × real time: a stream on one thread of a CPU."
 
 
 def mean(results: Results, name: str) -> str:
@@ -211,6 +261,11 @@ def score(value: float | None, interval: Sequence[float | None] | None = None) -
 
 def seconds(value: float | None) -> str:
     return DASH if value is None else f"{value:.1f} s"
+
+
+def duration(value: float) -> str:
+    """Return 42 s, 12 min or 3.4 h."""
+    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
 def thousands(count: int | None) -> str:

@@ -1,0 +1,79 @@
+"""What a system costs: the memory of its training, and a stream's time."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from streamtag.model import TaggerNetwork
+from streamtag.model.batched import BatchedTagger
+from trainer.train.config import TrainConfig
+from trainer.train.dataset import TrainingData
+from trainer.train.loop import Run
+
+PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET_PEAK = "5"  # see proc(5)
+STEPS = 2
+WARM_UP_S = 30.0  # after which windows of 29 s are full
+MEASURED_S = 10.0
+
+
+def training_bytes(config: TrainConfig, data: TrainingData, device: torch.device) -> int | None:
+    """Return the memory of training beside the data: weights, moments and what a step keeps for its gradients.
+
+    Trains for some steps and drops the result. None: the system does not tell (on a CPU only Linux does).
+    """
+    before = _reset_peak(device)
+    with tempfile.TemporaryDirectory() as folder:
+        run, state = Run(Path(folder) / "run", config, data, device), None
+        for batch in islice(run.batches.epoch(1), STEPS):
+            _, state = run.train_step(batch, state)
+        after = _peak(device)
+    return None if before is None or after is None else max(0, after - before)
+
+
+def stream_s(tagger: TaggerNetwork) -> float:
+    """Return the CPU seconds of one thread per second of audio, for one stream of noise, hop by hop."""
+    spec, threads = tagger.spec, torch.get_num_threads()
+    hops, rows = BatchedTagger(tagger, 1), np.zeros(1, dtype=np.int64)
+    audio = np.random.default_rng(0).normal(0.0, 0.1, (1, spec.hop)).astype(np.float32)
+
+    def run(seconds: float) -> float:
+        count, began = max(1, round(seconds / spec.hop_s)), time.process_time()
+        for _ in range(count):
+            hops.step(audio, rows)
+        return (time.process_time() - began) / (count * spec.hop_s)
+
+    torch.set_num_threads(1)
+    try:
+        run(WARM_UP_S)
+        return run(MEASURED_S)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _reset_peak(device: torch.device) -> int | None:
+    """Begin to measure the peak of the memory, and return what is used now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    try:
+        RESET.write_text(RESET_PEAK)
+    except OSError:
+        return None
+    return _peak(device)
+
+
+def _peak(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    try:
+        lines = PEAK.read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
