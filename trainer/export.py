@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamtag.errors import ManifestError, SpecError
+from streamtag.errors import ManifestError
 from streamtag.model import TaggerNetwork
 from trainer.concepts.evidence import RENDERED, Evidence, from_teachers
 from trainer.concepts.fit import ConceptFit, fit_concepts
@@ -16,7 +16,6 @@ from trainer.evaluate import metrics
 from trainer.evaluate.figures import number
 from trainer.evaluate.predictions import Predictions
 from trainer.run import BEST, load_run
-from trainer.systems import SYSTEMS
 from trainer.targets import clip_targets
 from trainer.train.checkpoint import load
 from trainer.train.config import TrainConfig
@@ -33,27 +32,16 @@ def build(run: Path, manifest: Manifest, words: dict[str, Any], later: Sequence[
     """Return the tagger of a run's best epoch, with thresholds of 0.5.
 
     `later` are runs that began with its weights; their last weights are averaged with its own. `words` are entries of
-    the card. Raises ManifestError for a run without weights or with other tags, and SpecError for a system that a model
-    file cannot contain.
+    the card. Raises ManifestError for a run without weights or with other tags.
     """
     trained = load_run(run, later)
     if trained.tags != manifest.tags:
         raise ManifestError(f"{run}: its tags are not those of {manifest.root}")
-    if not trained.system.streams:
-        raise SpecError(
-            f"{run}: a model file holds recurrent layers that hear frame by frame, and this is {trained.system.name}: "
-            f"of the systems by name {', '.join(exportable())} can be exported"
-        )
     parts = trained.model_parts()
     others = [TrainConfig.from_dict(load(other / BEST)[1]["config"]) for other in later]
     thresholds = (0.5,) * len(manifest.tags)
     card = make_card(manifest, trained.config, words, others)
     return TaggerNetwork(*parts, manifest.tags, thresholds, card)
-
-
-def exportable() -> list[str]:
-    """Return the names of the systems that fit into a model file."""
-    return [name for name, each in SYSTEMS.items() if each.streams]
 
 
 def fit(

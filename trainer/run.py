@@ -19,11 +19,11 @@ from streamtag.errors import ManifestError, OutputError, SpecError
 from streamtag.model import make_front_end
 from streamtag.model.front_end import FrontEnd
 from streamtag.model.normalization import Normalizer
-from streamtag.model.recurrent import RecurrentStack
+from streamtag.model.recurrent import FrameNetwork
 from trainer.features.frontends import frontend
 from trainer.features.normalization import normalizer
 from trainer.files import first_difference, read_json, report_write_errors, write_json
-from trainer.systems import Recurrent, RecurrentState, System
+from trainer.systems import RecurrentState, System
 from trainer.systems.stacks import to_stack
 from trainer.train.checkpoint import load, matching, save
 from trainer.train.config import TrainConfig
@@ -119,8 +119,8 @@ class TrainedSystem:
         return frames
 
     def _check_streams(self) -> None:
-        if not self.system.streams:
-            raise SpecError(f"{self.system.name}: hears a clip as a whole and cannot stream")
+        if not self.system.reads_frames:
+            raise SpecError(f"{self.system.name}: hears a clip as a whole; only its model file streams")
 
     def _initial_state(self, streams: int) -> State:
         state: State = self.network.initial_state(streams)  # type: ignore[operator]
@@ -130,13 +130,11 @@ class TrainedSystem:
         logits, state = self.network(self.normalize(features.to(self.device)), state)
         return torch.sigmoid(logits), state
 
-    def model_parts(self) -> tuple[FrontEnd[Any], Normalizer, RecurrentStack[Any], nn.Linear]:
-        """Return the parts of a `streamtag.model.TaggerNetwork`. Raises SpecError for systems that do not fit it."""
-        network, normalize, system = self.network, self.normalize, self.system
-        if system.cell == "CNN" or not isinstance(network, Recurrent):
-            raise SpecError(f"{system.name}: only recurrent layers that hear frame by frame fit into a model file")
-        stack = to_stack(network, system.cell, normalize.size)
-        return make_front_end(frontend(system.front).spec), normalize, stack, network.head
+    def model_parts(self) -> tuple[FrontEnd[Any], Normalizer, FrameNetwork[Any], nn.Linear]:
+        """Return the parts of a `streamtag.model.TaggerNetwork`."""
+        front_end, head = make_front_end(frontend(self.system.front).spec), self.network.head
+        assert isinstance(head, nn.Linear)
+        return front_end, self.normalize, to_stack(self.system, self.network, front_end.spec, self.normalize.size), head
 
 
 def save_run(folder: Path, weights: dict[str, Tensor], trained: TrainedSystem) -> None:

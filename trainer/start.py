@@ -16,7 +16,7 @@ from streamtag.spec import front_end_kind
 from trainer.features.frontends import FRONTENDS
 from trainer.run import TrainedSystem, load_run
 from trainer.systems.stacks import from_stack
-from trainer.systems.system import recurrent_name
+from trainer.systems.table import name_of
 from trainer.train.config import TrainConfig
 
 SHIPPED = "shipped"  # stands for the model file in streamtag
@@ -44,18 +44,18 @@ def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
     """Return the network of a model file for training. Raises ManifestError if its input is not the trainer's."""
     spec = tagger.recurrent.spec
     front, normalization = front_end_kind(tagger.spec), tagger.normalization
-    config = TrainConfig(system=recurrent_name(front, spec.layers, spec.hidden, spec.cell))
+    try:
+        config = TrainConfig(system=name_of(front, spec))
+        weights = from_stack(tagger.recurrent, tagger.head)
+    except SpecError as error:
+        raise ManifestError(f"{name}: {error}") from None
     if isinstance(normalization, Normalization):
         config = replace(config, compression=normalization.spec.compression)
     is_ours = not isinstance(normalization, Normalization) or normalization.spec == config.normalization
     if tagger.spec != FRONTENDS[front].spec or not is_ours:
         raise ManifestError(f"{name}: its {front} or normalization has other settings than the trainer's")
     network = config.plan.build(spec.inputs, spec.outputs)
-    try:
-        weights = from_stack(tagger.recurrent)
-    except SpecError as error:
-        raise ManifestError(f"{name}: {error}") from None
-    head = {f"head.{part}": weight for part, weight in tagger.head.state_dict().items()}
-    network.load_state_dict({**weights, **head})
+    own = network.state_dict()  # of batch normalization it has a counter that nothing reads
+    network.load_state_dict({**own, **weights})
     network.eval().requires_grad_(False)
     return TrainedSystem(config, tuple(tagger.tags), normalization, network, {})

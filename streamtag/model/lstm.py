@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from streamtag.model.half_weights import HalfWeights
 from streamtag.model.recurrent import (
     ROW_MULTIPLE,
+    FrameNetwork,
     FrameStack,
     PackedLinear,
     Product,
-    RecurrentStack,
     linear,
     of_all_frames,
     packed_product,
@@ -25,8 +25,10 @@ from streamtag.spec import NetworkSpec
 STEPS = 114  # frames since a stream began that have statistics of their own: those of a clip in the paper
 
 
-class StackedLSTM(RecurrentStack[Tensor]):
+class StackedLSTM(FrameNetwork[Tensor]):
     """The state is [N, layers, 2, hidden]: each layer's output and cell."""
+
+    spec: NetworkSpec
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
@@ -110,8 +112,10 @@ class BNLSTMLayer(nn.Module):
         self.gain_c, self.offset_c = (nn.Parameter(torch.empty(STEPS, hidden)) for _ in range(2))
 
 
-class StackedBNLSTM(RecurrentStack[BNLSTMState]):
+class StackedBNLSTM(FrameNetwork[BNLSTMState]):
     """LSTM layers with batch normalization, x [N, F, inputs] -> [N, F, hidden]."""
+
+    spec: NetworkSpec
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)

@@ -22,15 +22,28 @@ from streamtag.errors import ModelFileError, OutputError, SpecError
 from streamtag.model.device_errors import report_device_errors
 from streamtag.model.front_end import FrontEnd
 from streamtag.model.lstm import STEPS
-from streamtag.model.network import STACKS, TaggerNetwork, make_front_end
+from streamtag.model.network import TaggerNetwork, make_front_end, make_network
 from streamtag.model.normalization import Normalization, Normalizer, Standardization
-from streamtag.model.recurrent import RecurrentStack
-from streamtag.spec import FRONT_ENDS, ConceptSpec, NetworkSpec, NormalizationSpec, ScatteringSpec, front_end_kind
+from streamtag.model.recurrent import FrameNetwork
+from streamtag.spec import (
+    FRONT_ENDS,
+    NETWORKS,
+    ConceptSpec,
+    ConvolutionalSpec,
+    NetworkSpec,
+    NormalizationSpec,
+    ScatteringSpec,
+    StackSpec,
+    TransposedSpec,
+    front_end_kind,
+    network_family,
+)
 from streamtag.text import describe_os_error
 
 FORMAT = "streamtag-model-1"
 MAX_PARAMETERS = 100_000_000  # that a file may request before anything is allocated
 READ_SIZE = 1 << 20  # bytes
+RECURRENT, FAMILY = "recurrent", "family"  # of networks: a key of NETWORKS, and where the file has it
 _KEYS = ("normalization", "network", "tags", "thresholds", "card")
 _OPTIONAL_KEYS = ("concepts",)
 
@@ -112,7 +125,7 @@ def _describe(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]
     description = {
         front_end_kind(tagger.spec): tagger.spec.to_dict(),
         "normalization": {} if isinstance(normalization, Standardization) else normalization.spec.to_dict(),
-        "network": tagger.recurrent.spec.to_dict(),
+        "network": _describe_network(tagger.recurrent.spec),
         "tags": list(tagger.tags),
         "thresholds": [round(t, 4) for t in tagger.thresholds],
         "concepts": [concept.to_dict() for concept in tagger.concepts],
@@ -121,20 +134,35 @@ def _describe(tagger: TaggerNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]
     return description, _tensors(normalization, tagger.recurrent, tagger.head)
 
 
+def _describe_network(spec: StackSpec) -> dict[str, Any]:
+    family = network_family(spec)
+    return spec.to_dict() if family == RECURRENT else {FAMILY: family, **spec.to_dict()}
+
+
+def _parse_network(values: Any) -> StackSpec:
+    """Return the settings. Files from before there were families hold recurrent layers. Raises as _build does."""
+    if not isinstance(values, dict):
+        raise ValueError("the network must be an object")
+    family = values.pop(FAMILY, RECURRENT)
+    if not isinstance(family, str) or family not in NETWORKS:
+        raise ValueError(f"a network of {', '.join(NETWORKS)} is needed, not {family!r}")
+    return NETWORKS[family].from_dict(values)
+
+
 def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> TaggerNetwork:
     """Build a network. name: of the file, for errors.
 
     Raises KeyError, TypeError, ValueError or SpecError for a damaged description, ModelFileError for the weights.
     """
     front_end, normalization = _front_end(description)
-    network = NetworkSpec.from_dict(description["network"])
+    network = _parse_network(description["network"])
     tags, thresholds, card = _parse_description(description)
     concepts = _parse_concepts(description["concepts"]) if "concepts" in description else None
     if _parameter_count(network) > MAX_PARAMETERS:
         raise ModelFileError(f"{name}: a network of more than {MAX_PARAMETERS:,} parameters")
     try:
         with torch.device("meta"):  # nothing is allocated or initialised before the weights are assigned
-            stack, head = STACKS[network.cell](network), nn.Linear(network.hidden, network.outputs)
+            stack, head = make_network(network), nn.Linear(network.hidden, network.outputs)
         _check_tensors(name, tensors, _tensors(normalization, stack, head))
         weights = {name: tensor.float() for name, tensor in tensors.items()}
         for prefix, module in _modules(normalization, stack, head).items():
@@ -179,7 +207,14 @@ def _is_probability(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
 
 
-def _parameter_count(spec: NetworkSpec) -> int:
+def _parameter_count(spec: StackSpec) -> int:
+    """Return the number of parameters, or a little more."""
+    if isinstance(spec, ConvolutionalSpec):
+        sizes = zip((1, *spec.channels), spec.channels, strict=False)
+        return sum((9 * before + 5) * after for before, after in sizes) + spec.outputs * (spec.hidden + 1)
+    if isinstance(spec, TransposedSpec):
+        return _parameter_count(spec.recurrent)
+    assert isinstance(spec, NetworkSpec)
     inputs = spec.inputs + (spec.layers - 1) * spec.hidden
     gates = 3 if spec.cell == "GRU" else 4
     by_age = STEPS * 14 * spec.hidden * spec.layers if spec.cell == "BN-LSTM" else 0
@@ -187,11 +222,11 @@ def _parameter_count(spec: NetworkSpec) -> int:
     return weights + by_age
 
 
-def _modules(normalization: nn.Module, stack: RecurrentStack[Any], head: nn.Module) -> dict[str, nn.Module]:
+def _modules(normalization: nn.Module, stack: FrameNetwork[Any], head: nn.Module) -> dict[str, nn.Module]:
     return {"normalization.": normalization, "": stack, "head.": head}
 
 
-def _tensors(normalization: nn.Module, stack: RecurrentStack[Any], head: nn.Module) -> dict[str, Tensor]:
+def _tensors(normalization: nn.Module, stack: FrameNetwork[Any], head: nn.Module) -> dict[str, Tensor]:
     modules = _modules(normalization, stack, head)
     return {prefix + name: t for prefix, module in modules.items() for name, t in module.state_dict().items()}
 
@@ -205,5 +240,7 @@ def _check_tensors(path: str, tensors: dict[str, Tensor], expected: dict[str, Te
             raise ModelFileError(f"{path}: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}")
         if not bool(tensor.isfinite().all()):
             raise ModelFileError(f"{path}: {name} holds values that are not finite")
+        if name.endswith("variance") and bool((tensor < 0).any()):
+            raise ModelFileError(f"{path}: {name} must not be below zero")
     if bool((tensors["normalization.std"] <= 0).any()):
         raise ModelFileError(f"{path}: normalization.std must be above zero")

@@ -14,13 +14,26 @@ from streamtag.model.concepts import ConceptMap, default_concepts
 from streamtag.model.front_end import FrontEnd, FrontEndState, first_frames, last_of_hops
 from streamtag.model.lstm import StackedBNLSTM, StackedLSTM
 from streamtag.model.normalization import Normalizer
-from streamtag.model.recurrent import RecurrentStack, StackedGRU
+from streamtag.model.recurrent import FrameNetwork, StackedGRU
 from streamtag.model.scattering import Scattering
 from streamtag.model.spectrogram import LogCqt, LogMel
 from streamtag.model.streaming import where
-from streamtag.spec import Cell, ConceptSpec, CqtSpec, FrontEndSpec, MelSpec, ScatteringSpec
+from streamtag.model.windowed import StackedConvolutions, TransposedStack
+from streamtag.spec import (
+    Cell,
+    ConceptSpec,
+    ConvolutionalSpec,
+    CqtSpec,
+    FrontEndSpec,
+    MelSpec,
+    NetworkSpec,
+    ScatteringSpec,
+    StackSpec,
+    TransposedSpec,
+    WindowedSpec,
+)
 
-STACKS: dict[Cell, type[RecurrentStack[Any]]] = {"GRU": StackedGRU, "LSTM": StackedLSTM, "BN-LSTM": StackedBNLSTM}
+STACKS: dict[Cell, type[FrameNetwork[Any]]] = {"GRU": StackedGRU, "LSTM": StackedLSTM, "BN-LSTM": StackedBNLSTM}
 
 
 def make_front_end(spec: FrontEndSpec) -> FrontEnd[Any]:
@@ -31,6 +44,16 @@ def make_front_end(spec: FrontEndSpec) -> FrontEnd[Any]:
         return LogCqt(spec)
     assert isinstance(spec, ScatteringSpec)
     return Scattering(spec)
+
+
+def make_network(spec: StackSpec) -> FrameNetwork[Any]:
+    """Return the network that has these settings, with random weights."""
+    if isinstance(spec, ConvolutionalSpec):
+        return StackedConvolutions(spec)
+    if isinstance(spec, TransposedSpec):
+        return TransposedStack(spec)
+    assert isinstance(spec, NetworkSpec)
+    return STACKS[spec.cell](spec)
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,7 @@ class TaggerNetwork(nn.Module):
         self,
         front_end: FrontEnd[Any],
         normalization: Normalizer,
-        recurrent: RecurrentStack[Any],
+        recurrent: FrameNetwork[Any],
         head: nn.Linear,
         tags: Sequence[str],
         thresholds: Sequence[float],
@@ -66,6 +89,8 @@ class TaggerNetwork(nn.Module):
             raise SpecError(f"network: {recurrent.spec.inputs} inputs for {front_end.path_count} features of a frame")
         if not len(tags) == len(thresholds) == head.out_features or len(set(tags)) != len(tags):
             raise SpecError("network: tags, thresholds and outputs differ in number, or a tag occurs twice")
+        if isinstance(recurrent.spec, WindowedSpec):
+            _check_hops(recurrent.spec, front_end.spec)
         self.front_end, self.normalization, self.recurrent, self.head = front_end, normalization, recurrent, head
         self.tags, self.thresholds, self.card = tuple(tags), tuple(thresholds), card
         self.concept_map = ConceptMap(self.tags, default_concepts(tags, thresholds) if concepts is None else concepts)
@@ -139,6 +164,13 @@ class TaggerNetwork(nn.Module):
     def _probabilities(self, y: Tensor) -> Tensor:
         """Return probabilities [N, f, tags] of the frames with which hops end, for y [N, F, hidden]."""
         return torch.sigmoid(self.head(last_of_hops(y, self.spec)))
+
+
+def _check_hops(network: WindowedSpec, front_end: FrontEndSpec) -> None:
+    """Raise SpecError if the network is not evaluated with the frames that end a hop."""
+    per_hop = front_end.frames_per_hop
+    if (network.hop, network.phase) != (per_hop, front_end.first_frame % per_hop):
+        raise SpecError(f"network: {network.hop} frames per hop do not fit the front end's {per_hop}")
 
 
 def _finite(audio: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Stacks of recurrent layers: over a whole sequence, or frame by frame with weights packed for fast products on a CPU.
+"""Networks that read frame after frame: over a whole sequence, or with weights packed for fast products on a CPU.
 
-Here are what all stacks share and the stacked GRU; `lstm` has the others.
+Here are what all of them share and the stacked GRU; `lstm` and `windowed` have the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from streamtag.errors import SpecError
 from streamtag.model.half_weights import HalfLinear, HalfWeights
 from streamtag.model.streaming import State, leaves
-from streamtag.spec import NetworkSpec
+from streamtag.spec import NetworkSpec, StackSpec
 
 PRECISIONS = ("float32", "bfloat16")
 ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from 1 to 64 took 77 MB
@@ -31,13 +31,13 @@ class FrameStack(Protocol[State]):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]: ...
 
 
-class RecurrentStack(nn.Module, Generic[State]):
+class FrameNetwork(nn.Module, Generic[State]):
     """x [N, F, inputs] -> [N, F, hidden].
 
-    Many frames are computed layer by layer, so each layer's input weights are read once for all of them.
+    Recurrent layers compute many frames layer by layer, so each layer's input weights are read once for all of them.
     """
 
-    def __init__(self, spec: NetworkSpec) -> None:
+    def __init__(self, spec: StackSpec) -> None:
         super().__init__()
         self.spec = spec
 
@@ -77,8 +77,10 @@ class RecurrentStack(nn.Module, Generic[State]):
         return self.step(x, self.initial_state(x.shape[0]))[0]
 
 
-class StackedGRU(RecurrentStack[Tensor]):
+class StackedGRU(FrameNetwork[Tensor]):
     """The state is [N, layers, hidden]."""
+
+    spec: NetworkSpec
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
@@ -102,7 +104,7 @@ class StackedGRU(RecurrentStack[Tensor]):
         return y, hidden.transpose(0, 1).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """As RecurrentStack has it. Single cells have full single precision on every device, unlike cuDNN's GRU."""
+        """As FrameNetwork has it. Single cells have full single precision on every device, unlike cuDNN's GRU."""
         if not self.spec.reset_after:
             y, state = _gru_frames(self._layers(linear), x[:, None], state)
             return y[:, 0], state

@@ -25,7 +25,6 @@ from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
 from streamtag.model.model_file import save_tagger
-from streamtag.spec import Cell
 from tests.inference.conftest import HOP, Audio, agree, drain, noise
 from tests.model.conftest import by_time
 from tests.model.fake_capture import FakeCapture
@@ -64,10 +63,17 @@ def test_frames_of_a_batch_have_the_concepts_that_they_have_alone(concept_model:
 
 @pytest.mark.parametrize(
     ("front_end", "cell", "is_captured"),
-    [("scattering", "LSTM", True), ("scattering", "BN-LSTM", False), ("mel", "GRU", True), ("cqt", "BN-LSTM", True)],
+    [
+        ("scattering", "LSTM", True),
+        ("scattering", "BN-LSTM", False),
+        ("mel", "GRU", True),
+        ("cqt", "BN-LSTM", True),
+        ("scattering", "CNN", False),
+        ("mel", "transposed GRU", True),
+    ],
 )
 def test_other_networks_in_a_batch_give_what_they_give_alone_and_can_move(
-    front_end: str, cell: Cell, is_captured: bool, tagger: Tagger, tmp_path: Path
+    front_end: str, cell: str, is_captured: bool, tagger: Tagger, tmp_path: Path
 ) -> None:
     scattering = SessionPool(tagger, 1).add().export_state()
     save_tagger(by_time(front_end, cell), tmp_path / "x.safetensors")

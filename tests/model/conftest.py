@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,10 +23,12 @@ from streamtag.model import (
     make_front_end,
 )
 from streamtag.model.front_end import FrontEnd
-from streamtag.model.network import STACKS
+from streamtag.model.network import make_network
 from streamtag.model.normalization import Normalizer
-from streamtag.model.recurrent import RecurrentStack
-from streamtag.spec import FRONT_ENDS, Cell
+from streamtag.model.recurrent import FrameNetwork
+from streamtag.spec import FRONT_ENDS, Cell, ConvolutionalSpec, StackSpec, TransposedSpec
+
+WINDOWED = ("CNN", "transposed GRU", "transposed LSTM")
 
 
 @pytest.fixture(scope="session")
@@ -40,14 +42,28 @@ def gru() -> StackedGRU:
     return StackedGRU(NetworkSpec(inputs=374, hidden=32, layers=3, outputs=5)).eval().requires_grad_(False)
 
 
-def stack(cell: Cell, inputs: int = 374, reset_after: bool = True) -> RecurrentStack[Any]:
-    """Return a stack of two layers with random weights, and with random statistics if it has some."""
+def stack(kind: str, inputs: int = 374, reset_after: bool = True) -> FrameNetwork[Any]:
+    """Return a network of two layers with random weights, and with random statistics if it has some.
+
+    kind: a cell, or one of WINDOWED, whose hops have a frame for scattering's number of inputs and 16 for others.
+    """
     torch.manual_seed(6)
-    spec = NetworkSpec(inputs=inputs, hidden=32, layers=2, outputs=5, cell=cell, reset_after=reset_after)
-    found = STACKS[cell](spec).eval().requires_grad_(False)
-    for name, tensor in found.named_parameters():
-        if cell == "BN-LSTM":
+    sizes: dict[str, Any] = {"inputs": inputs, "hidden": 32, "outputs": 5}
+    hop = 1 if inputs == 374 else 16
+    window: dict[str, Any] = {"frames": 9 * hop + 2, "hop": hop, "stride": 4 * hop}
+    spec: StackSpec
+    if kind == "CNN":
+        spec = ConvolutionalSpec(**sizes, **window, channels=(4, 32), blocks=((9, 2), (4, 3)))
+    elif kind.startswith("transposed"):
+        spec = TransposedSpec(**sizes, **window, layers=2, cell=cast(Cell, kind.split()[1]), steps=7 * hop)
+    else:
+        spec = NetworkSpec(**sizes, layers=2, cell=cast(Cell, kind), reset_after=reset_after)
+    found = make_network(spec).eval().requires_grad_(False)
+    for name, tensor in [*found.named_parameters(), *found.named_buffers()]:
+        if kind in ("BN-LSTM", "CNN"):
             tensor.normal_(std=0.1 if "weight" in name else 0.3).add_(1.0 if "gain" in name else 0.0)
+        if "variance" in name:
+            tensor.abs_().add_(0.5)
     return found
 
 
@@ -57,7 +73,7 @@ def tagger(scattering: Scattering, gru: StackedGRU) -> TaggerNetwork:
 
 
 def make_tagger(
-    front_end: FrontEnd[Any], stack: RecurrentStack[Any], settings: NormalizationSpec | None = None
+    front_end: FrontEnd[Any], stack: FrameNetwork[Any], settings: NormalizationSpec | None = None
 ) -> TaggerNetwork:
     torch.manual_seed(4)
     spec = front_end.spec
@@ -70,7 +86,7 @@ def make_tagger(
     return TaggerNetwork(front_end, normalization, stack, nn.Linear(32, 5), tags, [0.5] * 5, {"name": "toy"})
 
 
-def by_time(kind: str, cell: Cell = "GRU") -> TaggerNetwork:
+def by_time(kind: str, cell: str = "GRU") -> TaggerNetwork:
     """Return a tagger with the front end of that kind in FRONT_ENDS and random weights."""
     front_end = make_front_end(FRONT_ENDS[kind]())
     return make_tagger(front_end, stack(cell, front_end.path_count))

@@ -9,11 +9,11 @@ import torch
 
 from streamtag.model.lstm import STEPS, BNLSTMState, StackedBNLSTM, StackedLSTM
 from streamtag.model.streaming import gather_rows, leaves
-from streamtag.spec import Cell, NetworkSpec
+from streamtag.spec import NetworkSpec
 from tests.model.conftest import stack
 
 
-def used_state(cell: Cell, streams: int, frames: int) -> Any:
+def used_state(cell: str, streams: int, frames: int) -> Any:
     """Return the states of streams that have heard so many frames of noise."""
     network = stack(cell)
     return network.step(torch.randn(streams, frames, 374), network.initial_state(streams))[1]
@@ -22,7 +22,7 @@ def used_state(cell: Cell, streams: int, frames: int) -> Any:
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
 @pytest.mark.parametrize(("streams", "frames"), [(1, 1), (1, 5), (9, 1), (9, 5)])
 @pytest.mark.parametrize("cell", ["LSTM", "BN-LSTM"])
-def test_frames_equal_a_step(cell: Cell, streams: int, frames: int, precision: str, tolerance: float) -> None:
+def test_frames_equal_a_step(cell: str, streams: int, frames: int, precision: str, tolerance: float) -> None:
     network, state = stack(cell), used_state(cell, streams, 3)
     x = torch.randn(streams, frames, 374)
     expected, expected_state = network.step(x, state)

@@ -70,6 +70,59 @@ def test_other_cells_are_restored(scattering: Scattering, cell: Cell, tmp_path: 
             load_tagger(tmp_path / "y.safetensors")
 
 
+WINDOW_DAMAGES: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
+    "CNN": (
+        ({"family": "transformer"}, "a network of recurrent, convolutional, transposed is needed, not 'transformer'"),
+        ({"family": ["recurrent"]}, "is needed, not"),
+        ({"family": "recurrent"}, "NetworkSpec: missing or unknown fields"),
+        ({"blocks": [[9, 2], [4, 0]]}, "blocks must be pairs of sizes"),
+        ({"blocks": [[9, 2], [4]]}, "blocks must be pairs of sizes"),
+        ({"blocks": [[9, 2]]}, "as many channels as blocks"),
+        ({"blocks": 7}, "blocks must be pairs"),
+        ({"channels": [5, 32]}, "has shape"),
+        ({"channels": [4, 33]}, "the last of the channels must be hidden"),
+        ({"channels": [65536, 32]}, "a stage has more than"),
+        ({"channels": ["4", 32]}, "channels must be whole numbers"),
+        ({"hop": 2, "stride": 8}, "settings that do not fit: network: 2 frames per hop"),
+        ({"stride": 6, "hop": 4}, "stride must be a multiple of hop"),
+        ({"stride": 12}, "stride must not exceed frames"),
+        ({"frames": 10**9}, "a window has more than"),
+        ({"frames": 0}, "frames must be a positive whole number"),
+    ),
+    "transposed GRU": (
+        ({"steps": 10**9}, "of more than"),
+        ({"steps": 8}, "has shape"),
+        ({"cell": "BN-LSTM"}, "unknown cell 'BN-LSTM' of a transposed network"),
+        ({"cell": "LSTM"}, "missing or unknown tensors"),
+        ({"layers": 10**6}, "a network of more than"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WINDOW_DAMAGES)
+def test_networks_of_a_window_are_restored(scattering: Scattering, kind: str, tmp_path: Path, music: Tensor) -> None:
+    tagger = make_tagger(scattering, stack(kind))
+    save_tagger(tagger, tmp_path / "x.safetensors")
+    loaded = load_tagger(tmp_path / "x.safetensors")
+    assert loaded.recurrent.spec == tagger.recurrent.spec
+    audio = music[None, :50000]
+    assert float((loaded(audio) - tagger(audio)).abs().max()) < 2e-3
+    assert torch.equal(deserialize(*serialize(tagger))(audio), tagger(audio))
+    metadata, tensors = read(tmp_path / "x.safetensors")
+    network = json.loads(metadata["network"])
+    damages = [(json.dumps({**network, **changed}), message) for changed, message in WINDOW_DAMAGES[kind]]
+    for text, message in [*damages, ("7", "the network must be an object")]:
+        save_file(tensors, tmp_path / "y.safetensors", metadata={**metadata, "network": text})
+        with pytest.raises(ModelFileError, match=message) as caught:
+            load_tagger(tmp_path / "y.safetensors")
+        assert "\n" not in str(caught.value)
+    if kind == "CNN":
+        tensors["stages.0.variance"][1] = -1.0
+        save_file(tensors, tmp_path / "y.safetensors", metadata=metadata)
+        with pytest.raises(ModelFileError, match=r"stages\.0\.variance must not be below zero"):
+            load_tagger(tmp_path / "y.safetensors")
+
+
 @pytest.mark.parametrize("kind", ["mel", "cqt"])
 def test_other_front_ends_are_restored(kind: str, path: Path, tmp_path: Path, music: Tensor) -> None:
     tagger = by_time(kind)

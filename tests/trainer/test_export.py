@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import streamtag
-from streamtag.errors import ManifestError, SpecError
+from streamtag.errors import ManifestError
+from streamtag.model import TaggerNetwork
 from streamtag.model.model_file import load_tagger, save_tagger
 from trainer import export
 from trainer.data.manifest import Manifest
@@ -19,8 +20,10 @@ from trainer.evaluate.evaluated_model import decodable, open_model
 from trainer.evaluate.figures import Options, evaluate
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
-from trainer.run import TrainedSystem, load_run, save_run
+from trainer.features.normalization import normalizer
+from trainer.run import TrainedSystem, load_run
 from trainer.start import load_start
+from trainer.systems import SYSTEMS
 from trainer.train.checkpoint import load, save
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import load_data
@@ -67,21 +70,6 @@ def test_runs_of_other_tags_or_normalization_are_not_averaged_in(
             export.build(runs / "first", manifest, {}, [tmp_path / "second"])
 
 
-def test_systems_that_do_not_fit_a_model_file_are_refused(
-    runs: Path, manifest: Manifest, small: TrainConfig, tmp_path: Path
-) -> None:
-    first, config = load_run(runs / "first"), replace(small, system="Scat-4L-CNN", carry=0.0, cut=0.0)
-    network = config.plan.build(374, 3)
-    save_run(tmp_path, network.state_dict(), TrainedSystem(config, first.tags, first.normalize, network, {}))
-    with pytest.raises(SpecError, match=r"Scat-4L-CNN: of the systems by name .*Scat-5L-512H-GRU.* can be exported"):
-        export.build(tmp_path, manifest, {})
-    assert export.exportable() == [
-        "Scat-4L-256H-LSTM", "Scat-4L-256H-BN-LSTM", "Scat-4L-256H-GRU", "Scat-4L-512H-LSTM", "Scat-4L-512H-BN-LSTM",
-        "Scat-4L-512H-GRU", "Scat-5L-512H-GRU", "Scat-6L-512H-GRU", "Mel-5L-512H-GRU-by-time",
-        "Mel-5L-512H-LSTM-by-time", "CQT-5L-512H-GRU-by-time", "CQT-5L-512H-LSTM-by-time",
-    ]  # fmt: skip
-
-
 def test_the_model_predicts_what_the_run_predicts(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
     """Half precision in the file and in the cache, and the finite look-ahead: no more than that lies between them."""
     path = tmp_path / "model.safetensors"
@@ -95,13 +83,27 @@ def test_the_model_predicts_what_the_run_predicts(runs: Path, manifest: Manifest
     assert not np.allclose(next(of_model.predict(clips[:1])), next(of_model.predict(clips[1:])), atol=0.03)
 
 
+MINIATURES = {  # of systems that read whole clips
+    "CNN": replace(SYSTEMS["Scat-4L-CNN"], channels=(4, 8), blocks=((9, 3), (8, 4)), hidden=8, layers=2),
+    "mel CNN": replace(SYSTEMS["Mel-4L-CNN"], channels=(4, 8), blocks=((8, 12), (4, 6)), hidden=8, layers=2),
+    "mel GRU": replace(SYSTEMS["Mel-5L-512H-GRU"], inputs=90, layers=2, hidden=8),
+    "CQT LSTM": replace(SYSTEMS["CQT-5L-512H-LSTM"], inputs=90, layers=1, hidden=8),
+}
+
+
 @pytest.mark.parametrize(
-    "name", ["Scat-1L-8H-LSTM", "Scat-1L-8H-BN-LSTM", "Mel-1L-8H-GRU-by-time", "CQT-1L-8H-LSTM-by-time"]
+    "name",
+    [
+        *("Scat-1L-8H-LSTM", "Scat-1L-8H-BN-LSTM", "Mel-1L-8H-GRU-by-time", "CQT-1L-8H-LSTM-by-time", "CNN"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in MINIATURES if name != "CNN"),
+    ],
 )
-def test_other_systems_are_trained_exported_and_run(
-    name: str, cache: Cache, manifest: Manifest, small: TrainConfig, tmp_path: Path
+def test_every_system_is_trained_exported_and_run(
+    name: str, cache: Cache, manifest: Manifest, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(small, epochs=1, system=name, carry=0.0)
+    if name in MINIATURES:
+        monkeypatch.setitem(SYSTEMS, name, replace(MINIATURES[name], name=name))
+    config = replace(small, epochs=1, system=name, carry=0.0, cut=0.0)
     if config.plan.front != "scattering":
         cache = Cache(tmp_path / "cache", manifest, config.plan.front, seed=1)
         list(prepare(cache, passes=1, workers=0))
@@ -111,17 +113,46 @@ def test_other_systems_are_trained_exported_and_run(
     save_tagger(export.build(tmp_path / "run", manifest, {}), path)
     evaluated, _ = open_model(path, manifest, cache.root, 1, torch.device("cpu"))
     clips = manifest.split("valid")[:2]
-    for clip, expected in zip(clips, evaluated.predict(clips), strict=True):
+    frames = list(evaluated.predict(clips))
+    for clip, expected in zip(clips, frames, strict=True):
         found = streamtag.load(path, "cpu").tag(manifest.clips[clip].path)
         np.testing.assert_allclose(found.probs, expected, atol=1e-4)
     of_run, _ = open_model(tmp_path / "run", manifest, cache.root, 1, torch.device("cpu"))
-    scores = [model.collect(model.predict(clips)).mean() for model in (evaluated, of_run)]
-    np.testing.assert_allclose(scores[0], scores[1], atol=0.03)  # a file has half precision and a finite look-ahead
+    if config.plan.reads_frames:
+        scores = [model.collect(model.predict(clips)).mean() for model in (evaluated, of_run)]
+        np.testing.assert_allclose(scores[0], scores[1], atol=0.03)  # half precision and a finite look-ahead
+    first = load_run(tmp_path / "run").to("cpu")
+    features = torch.from_numpy(cache.read(0, manifest.clips[0].clip_id))[None]
     if config.plan.cell != "BN-LSTM":  # whose statistics are folded in
         start = load_start(str(path), config, manifest.tags)
-        first = load_run(tmp_path / "run").to("cpu")
-        features = torch.from_numpy(cache.read(0, manifest.clips[0].clip_id))[None]
         torch.testing.assert_close(start.predict_frames(features), first.predict_frames(features), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_model_file_computes_for_a_stream_what_the_run_computes_for_the_clip_so_far(
+    name: str, manifest: Manifest, small: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SYSTEMS, name, replace(MINIATURES[name], name=name))
+    config = replace(small, system=name, carry=0.0, cut=0.0)
+    torch.manual_seed(2)
+    normalize = normalizer(config.plan.front, config.normalization)
+    network = config.plan.build(normalize.size, len(manifest.tags)).eval()
+    for key, tensor in network.state_dict().items():
+        if "running_var" in key:
+            tensor.uniform_(0.5, 1.5)
+        elif "running_mean" in key:
+            tensor.uniform_(-0.1, 0.1)
+    made = TrainedSystem(config, manifest.tags, normalize, network, {"epoch": 1, "roc_auc": 0.5})
+    tagger = TaggerNetwork(*made.model_parts(), manifest.tags, (0.5,) * 3, {})
+    spec = tagger.recurrent.spec
+    hop, heard = tagger.spec.frames_per_hop, tagger.spec.first_frame % tagger.spec.frames_per_hop
+    x = torch.randn(2, (spec.window // hop + 12) * hop, normalize.size).abs()
+    with torch.no_grad():
+        y = torch.sigmoid(tagger.head(tagger.recurrent(normalize(x))))
+    for end in (heard + hop, heard + 8 * hop, heard + (spec.window // hop // 4 + 2) * 4 * hop):
+        clip = x[:, max(0, end - spec.window) : end]
+        torch.testing.assert_close(y[:, end - 1], made.predict_frames(clip)[:, 0], atol=1e-5, rtol=0)
+    assert (y[:, -1] - y[:, hop + heard]).abs().max() > 1e-4
 
 
 def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from trainer.data.magnatagatune import TAGS
 
 
 def command(as_json: options.AsJson = False) -> None:
-    """List the systems: input, parameters, streaming or not, and what the paper reports of them."""
+    """List the systems: input, parameters, whether they read frames or windows, and what the paper reports of them."""
     from rich.console import Console
     from rich.table import Table
 
     from trainer.systems import SYSTEMS
+    from trainer.systems.stacks import WINDOW_S
 
     rows = [
         {
@@ -24,7 +25,7 @@ def command(as_json: options.AsJson = False) -> None:
             "hidden": system.hidden,
             "cell": system.cell,
             "parameters": system.parameters(system.inputs, TAGS),
-            "streams": system.streams,
+            "window_s": 0.0 if system.reads_frames else WINDOW_S,
             "published_parameters_k": system.published.parameters_k if system.published else None,
             "published_roc_auc": system.published.roc_auc if system.published else None,
             "source": system.published.source if system.published else None,
@@ -42,7 +43,7 @@ def command(as_json: options.AsJson = False) -> None:
         pad_edge=False,
         collapse_padding=True,
     )
-    for head in ("name", "input", "parameters", "printed", "streams", "ROC-AUC"):
+    for head in ("name", "input", "parameters", "printed", "reads", "ROC-AUC"):
         table.add_column(
             head, justify="right" if head in ("parameters", "printed", "ROC-AUC") else "left", no_wrap=True
         )
@@ -55,7 +56,7 @@ def command(as_json: options.AsJson = False) -> None:
             f"{row['front']} {row['inputs']}",
             f"{row['parameters']:,}",
             f"{printed}K" if printed else "-",
-            "yes" if row["streams"] else "no",
+            f"{row['window_s']:.0f} s" if row["window_s"] else "frames",
             f"{auc:.3f}" if auc else "-",
         )
     console = Console()
@@ -64,5 +65,6 @@ def command(as_json: options.AsJson = False) -> None:
         "printed, ROC-AUC: as published (Song 2018, Table 2; Mel-4L-CNN: Choi 2016). Any other size trains too:"
     )
     console.print("Scat-2L-128H-GRU, Mel-3L-256H-LSTM-by-time, ...")
+    console.print(f"reads: frame by frame, or the last {WINDOW_S:.0f} s, again every second (trained on whole clips)")
     for note, number in notes.items():
         console.print(f"{number} {note}")

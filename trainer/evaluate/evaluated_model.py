@@ -150,7 +150,7 @@ def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> E
     def read(clip: int) -> Array:
         return cache.read(0, cache.manifest.clips[clip].clip_id)
 
-    if system.streams:
+    if system.reads_frames:
         return from_streaming(trained, read, info, front.hop_s, front.lookahead_s)
     return EvaluatedModel(info, partial(_predict_whole, trained, read), front.hop_s, front.lookahead_s)
 

@@ -43,8 +43,8 @@ def open_sound_model(what: Path, device: torch.device) -> SoundModel:
     """Open a run's folder or a model file. Raises a StreamtagError if it is neither, or hears whole clips."""
     if what.is_dir():
         trained = load_run(what).to(device)
-        if not trained.system.streams:
-            raise SpecError(f"{what}: {trained.system.name} hears a clip as a whole and cannot stream")
+        if not trained.system.reads_frames:
+            raise SpecError(f"{what}: {trained.system.name} hears a clip as a whole; export it first")
         front = frontend(trained.system.front)
         return SoundModel(
             what.resolve().name, trained.tags, trained, front.compute, front.sample_rate, front.hop_s,

@@ -41,8 +41,8 @@ class System:
     """A frontend and a network.
 
     `front` is the frontend, and `inputs` the size of a step's input in the paper (for convolutions: of a frame). The
-    family `recurrent` reads frame by frame and streams, `transposed` reads a whole clip band by band, and
-    `convolutional` reads it at once. `cell` is a key of LAYERS, or CNN. `note` explains how the paper was read where it
+    family `recurrent` reads frame by frame, `transposed` a whole clip band by band, and
+    `convolutional` one at once. `cell` is a key of LAYERS, or CNN. `note` explains how the paper was read where it
     leaves a choice.
     """
 
@@ -59,8 +59,8 @@ class System:
     note: str = ""
 
     @property
-    def streams(self) -> bool:
-        """Return whether it gives an output per frame from the audio so far: `streamtag` runs its model files."""
+    def reads_frames(self) -> bool:
+        """Return whether it reads frame by frame. Others read a whole clip; as a model file, the last 29 s."""
         return self.family == "recurrent"
 
     def build(self, inputs: int, outputs: int, dropout: Dropout | None = None) -> nn.Module:
@@ -101,6 +101,6 @@ def from_name(name: str) -> System:
 
 
 def recurrent_name(front: str, layers: int, hidden: int, cell: Cell) -> str:
-    """Return the name of the system with these recurrent layers that hear a front end frame by frame."""
+    """Return the name of the system with these recurrent layers that read a front end frame by frame."""
     prefix = next(prefix for prefix, (name, _) in PREFIXES.items() if name == front)
     return f"{prefix}-{layers}L-{hidden}H-{cell}" + ("" if front == "scattering" else "-by-time")

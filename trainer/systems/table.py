@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainer.systems.system import Published, System, from_name
+from streamtag.errors import SpecError
+from streamtag.spec import ConvolutionalSpec, NetworkSpec, StackSpec, TransposedSpec
+from trainer.systems.system import Published, System, from_name, recurrent_name
 
 CHANNELS = (128, 384, 768, 2048)  # Table 1, and FCN-4
 SCATTERING_BLOCKS = ((2, 3), (3, 6), (4, 6), (4, 4))  # Table 1
@@ -62,6 +64,22 @@ _ROWS = (
 
 SYSTEMS: dict[str, System] = {system.name: system for system in _ROWS}
 TABLE_2 = tuple(name for name, row in SYSTEMS.items() if row.published and "Table 2" in row.published.source)
+
+
+def name_of(front: str, spec: StackSpec) -> str:
+    """Return the name of the system whose model files have this front end and network. Raises SpecError."""
+    if isinstance(spec, NetworkSpec):
+        return recurrent_name(front, spec.layers, spec.hidden, spec.cell)
+    for system in SYSTEMS.values():
+        if isinstance(spec, ConvolutionalSpec):
+            is_same = (system.channels, system.blocks) == (spec.channels, spec.blocks)
+        else:
+            assert isinstance(spec, TransposedSpec)
+            sizes = spec.layers, spec.hidden, spec.cell, spec.steps
+            is_same = not system.reads_frames and (system.layers, system.hidden, system.cell, system.inputs) == sizes
+        if is_same and system.front == front:
+            return system.name
+    raise SpecError("no system of the trainer has its network")
 
 
 def named(name: str) -> System:

@@ -1,4 +1,4 @@
-"""Networks that read whole clips and cannot stream.
+"""Networks that read whole clips. As a model file they read the last 29 s of a stream (`streamtag.model.windowed`).
 
 `Convolutional` is Table 1 of the paper, and the network of Choi 2016 that it follows. Four times: 3 x 3 convolution,
 batch normalization, ReLU, maximum over a block, dropout. The maximum of the last block's output is one vector, so clips

@@ -104,7 +104,7 @@ def test_the_future_changes_nothing(name: str) -> None:
 )
 def test_whole_clip_systems_have_one_output_per_clip(name: str, frames: int, size: int) -> None:
     system = named(name)
-    assert not system.streams
+    assert not system.reads_frames
     network = system.build(size, 5).eval()
     with torch.no_grad():
         for length in (frames, frames + 9):
@@ -148,7 +148,7 @@ def test_the_command_lists_all_systems(capsys: pytest.CaptureFixture[str]) -> No
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows.keys() == SYSTEMS.keys()
     assert rows["Scat-5L-512H-GRU"]["parameters"] == 7_776_306
-    assert rows["Scat-4L-CNN"]["streams"] is False
+    assert (rows["Scat-4L-CNN"]["window_s"], rows["Scat-5L-512H-GRU"]["window_s"]) == (29.0, 0.0)
     systems_command.command()
     text = capsys.readouterr().out
     assert "7,776,306" in text

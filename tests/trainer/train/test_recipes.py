@@ -34,7 +34,7 @@ def test_every_system_has_both_recipes() -> None:
         for kind in RECIPES:
             config = recipe(kind, name)
             assert config.system == name
-            if not named(name).streams:
+            if not named(name).reads_frames:
                 assert config.carry == config.cut == 0.0
     assert recipe("best", "Scat-5L-512H-GRU") == TrainConfig()
     assert recipe("best", "Scat-2L-32H-BN-LSTM").carry == 0.0

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from math import ceil, gcd, isfinite
+from dataclasses import dataclass, fields
+from math import ceil, gcd
 from typing import Any, Literal, Self, get_args
 
 from streamtag.errors import SpecError
+from streamtag.spec.base import Spec, is_finite
+from streamtag.spec.network import (
+    NETWORKS,
+    Cell,
+    ConvolutionalSpec,
+    NetworkSpec,
+    StackSpec,
+    TransposedSpec,
+    WindowedSpec,
+    network_family,
+)
+
+__all__ = [
+    "CATEGORIES", "FRONT_ENDS", "NETWORKS", "Cell", "Compression", "ConceptSpec", "ConvolutionalSpec", "CqtSpec",
+    "FrontEndSpec", "MelSpec", "NetworkSpec", "NormalizationSpec", "ScatteringSpec", "SpectrogramSpec", "StackSpec",
+    "TransposedSpec", "WindowedSpec", "front_end_kind", "network_family",
+]  # fmt: skip
 
 Compression = Literal["none", "log"]
-Cell = Literal["GRU", "LSTM", "BN-LSTM"]
 MAX_HOP, MAX_FRAMES_PER_HOP = 16384, 64  # of spectrograms
 CATEGORIES = ("instrument", "genre", "voice", "mood")  # of concepts, in the order of display
 
 
 @dataclass(frozen=True)
-class _Spec:
-    """Numbers and words that survive a round trip through JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Create the settings. Raises SpecError if a field is missing, unknown or of another type."""
-        known = {f.name for f in fields(cls)}
-        if set(values) != known:
-            wrong = sorted(set(values) ^ known)
-            raise SpecError(f"{cls.__name__}: missing or unknown fields: {', '.join(wrong)}")
-        return cls(**values)
-
-    def _check(self, ok: bool, message: str) -> None:
-        if not ok:
-            raise SpecError(f"{type(self).__name__}: {message}")
-
-    def _check_integers(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-            self._check(whole, f"{name} must be a positive whole number, not {value!r}")
-
-
-@dataclass(frozen=True)
-class FrontEndSpec(_Spec):
+class FrontEndSpec(Spec):
     """What all front ends have in common: one output of the network per hop.
 
     Output k belongs to `window` samples around sample hop·k and is emitted as soon as `lookahead` samples after that
@@ -137,7 +126,7 @@ class SpectrogramSpec(FrontEndSpec):
         super().__post_init__()
         self._check(self.hop % self.spacing == 0, "hop must be a multiple of spacing")
         self._check(self.hop <= MAX_HOP and self.frames_per_hop <= MAX_FRAMES_PER_HOP, "hop is too long for spacing")
-        self._check(_is_finite(self.floor) and 0 < self.floor < 1, "floor must lie between 0 and 1")
+        self._check(is_finite(self.floor) and 0 < self.floor < 1, "floor must lie between 0 and 1")
         self._check(self.frames_after <= self.lookahead, "a frame must not need more audio than the look-ahead")
 
     @property
@@ -172,7 +161,7 @@ class CqtSpec(SpectrogramSpec):
     def __post_init__(self) -> None:
         self._check_integers("bins", "bins_per_octave", "sample_rate")
         self._check(self.bins_per_octave <= 96, "at most 96 bins per octave")
-        self._check(_is_finite(self.lowest_hz) and self.lowest_hz >= 1, "lowest_hz must be a frequency")
+        self._check(is_finite(self.lowest_hz) and self.lowest_hz >= 1, "lowest_hz must be a frequency")
         self._check(self.bins <= 20 * self.bins_per_octave, "at most 20 octaves")
         self._check(max(self.frequencies) < self.sample_rate / 2, "its frequencies must lie below half the sample rate")
         super().__post_init__()
@@ -202,7 +191,7 @@ def front_end_kind(spec: FrontEndSpec) -> str:
 
 
 @dataclass(frozen=True)
-class NormalizationSpec(_Spec):
+class NormalizationSpec(Spec):
     """The steps from frames to network inputs: S2 divided by its S1, compression, standardisation per path.
 
     `floor` is the amplitude (full scale = 1) below which S0 and S1 count as silence. `divide_s1`: S1 is divided by S0,
@@ -225,34 +214,7 @@ class NormalizationSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class NetworkSpec(_Spec):
-    """The stack of recurrent layers of one kind of cell, and its sigmoid output layer.
-
-    `reset_after`, of GRUs: the reset gate r multiplies the product with the state, n = tanh(W x + b + r (U h)), as in
-    cuDNN and PyTorch. Otherwise it is inside the product, n = tanh(W x + b + U (r h)), as in Cho et al. 2014.
-    """
-
-    inputs: int = 374
-    hidden: int = 512
-    layers: int = 5
-    outputs: int = 50
-    cell: Cell = "GRU"
-    reset_after: bool = True
-
-    def __post_init__(self) -> None:
-        self._check_integers("inputs", "hidden", "layers", "outputs")
-        self._check(self.cell in get_args(Cell), f"unknown cell {self.cell!r}")
-        is_valid = self.reset_after is True or (self.reset_after is False and self.cell == "GRU")
-        self._check(is_valid, "reset_after must be true or, for a GRU, false")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Create the settings. Files from before there was a choice of cells hold PyTorch's GRUs. Raises SpecError."""
-        return super().from_dict({"cell": "GRU", "reset_after": True, **values})
-
-
-@dataclass(frozen=True)
-class ConceptSpec(_Spec):
+class ConceptSpec(Spec):
     """Tags that mean the same to a listener, and the calibrated probability that any of them applies.
 
     With u = 1 - (1 - p1)(1 - p2)... over its tags' probabilities, the concept's is sigmoid(scale * logit(u) + offset).
@@ -274,9 +236,9 @@ class ConceptSpec(_Spec):
         self._check(are_names and len(self.tags) > 0, f"{self.name}: tags must be names, and at least one")
         self._check(len(set(self.tags)) == len(self.tags), f"{self.name}: a tag occurs twice")
         for name in ("scale", "offset"):
-            self._check(_is_finite(getattr(self, name)), f"{self.name}: {name} must be a finite number")
+            self._check(is_finite(getattr(self, name)), f"{self.name}: {name} must be a finite number")
         level = self.threshold
-        is_level = level is None or (_is_finite(level) and 0 < level < 1)
+        is_level = level is None or (is_finite(level) and 0 < level < 1)
         self._check(is_level, f"{self.name}: threshold must lie between 0 and 1, or be null")
 
     @classmethod
@@ -286,7 +248,3 @@ class ConceptSpec(_Spec):
             raise SpecError(f"{cls.__name__}: a concept must be an object")
         tags = values.get("tags")
         return super().from_dict({**values, "tags": tuple(tags)} if isinstance(tags, list) else values)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

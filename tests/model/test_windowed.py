@@ -1,0 +1,82 @@
+"""Networks that read a window again and again: when they do, what they read, and in which batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamtag.model.streaming import leaves
+from streamtag.model.windowed import WindowedNetwork, WindowState, averaged
+from tests.model.conftest import WINDOWED, stack
+
+FRAMES, STRIDE = 11, 4  # of a window, and from one evaluation to the next
+
+
+def network(kind: str) -> WindowedNetwork:
+    found = stack(kind)
+    assert isinstance(found, WindowedNetwork)
+    return found
+
+
+def last_window(of: WindowedNetwork, x: Tensor, end: int) -> Tensor:
+    return of.evaluate(x[:, max(0, end - of.spec.frames) : end])
+
+
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_each_frame_has_the_latest_evaluation(kind: str) -> None:
+    """With every frame for a stride, then once a stride, over what there is of a window."""
+    of, x = network(kind), torch.randn(2, 75, 374)
+    y = of(x)
+    for frame in range(75):
+        end = frame + 1
+        end = end if end < STRIDE else end // STRIDE * STRIDE
+        torch.testing.assert_close(y[:, frame], last_window(of, x, end), atol=1e-5, rtol=0)
+    assert (y[:, 70] - y[:, 74]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_hops_of_several_frames_are_evaluated_with_their_last(kind: str) -> None:
+    of = stack(kind, 40)
+    assert isinstance(of, WindowedNetwork)
+    x = torch.randn(1, 300, 40)
+    y = of(x)
+    for hop, end in ((0, 8), (1, 24), (2, 40), (3, 56), (4, 72), (5, 72), (7, 72), (8, 136), (15, 200)):
+        torch.testing.assert_close(y[:, 16 * hop + 7], last_window(of, x, end), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_streams_of_any_age_are_evaluated_together(kind: str) -> None:
+    """As they are for a GPU, all of them in one batch, and only those that are due."""
+    of, x = network(kind), torch.randn(3, 40, 374)
+    states = [of.step(x[n : n + 1, :frames], of.initial_state(1))[1] for n, frames in enumerate((0, 6, 29))]
+    state = WindowState(*(torch.cat(parts) for parts in zip(*(leaves(s).values() for s in states), strict=True)))
+    other = state
+    for new in (x[:, 29:30], x[:, 30:34], x[:, 34:40]):
+        y, state = of.step(new, state)
+        all_y, other = of.step_all(new, other)
+        torch.testing.assert_close(all_y, y, atol=1e-5, rtol=0)
+    for a, b in zip(leaves(state).values(), leaves(other).values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+    assert state.count.tolist() == [11, 12 + 17 % STRIDE, 12 + 40 % STRIDE]
+    for n, first in enumerate((29, 23, 0)):
+        heard = torch.cat([x[n : n + 1, : 29 - first], x[n : n + 1, 29:]], dim=1)
+        torch.testing.assert_close(y[n : n + 1, -1], of(heard)[:, -1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("count", [-5, 10**12])
+def test_a_count_that_cannot_be_is_harmless(count: int) -> None:
+    of = network("CNN")
+    y, state = of.step(torch.randn(1, 9, 374), WindowState(*[
+        torch.zeros(1, 11, 374), torch.tensor([count]), torch.zeros(1, 32),
+    ]))  # fmt: skip
+    assert y.isfinite().all()
+    assert 0 <= int(state.count) < 3 * FRAMES
+
+
+@pytest.mark.parametrize("frames", [1, 3, 7, 8, 20, 33])
+def test_frames_are_averaged_as_torch_averages_them(frames: int) -> None:
+    x = torch.randn(2, 40, 5)
+    found = averaged(x, 7, torch.tensor([frames, 40]))
+    torch.testing.assert_close(found[0], averaged(x[:1, :frames], 7)[0])
+    torch.testing.assert_close(found[1], averaged(x[1:], 7)[0])
