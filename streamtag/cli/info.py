@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamtag.cli import options
 from streamtag.cli.app import as_command
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from streamtag.audio.devices import InputDevice
+    from streamtag.model import TaggerNetwork
 
 _SYSTEM = "To tag what this machine plays: pip install 'streamtag[system]' and streamtag listen --system"
 HINTS = {  # how to tag what the machine plays, by the beginning of sys.platform
@@ -28,18 +29,37 @@ HINTS = {  # how to tag what the machine plays, by the beginning of sys.platform
 
 @as_command("model", "\b\nExamples:\n  streamtag model\n  streamtag model --model my.safetensors --json")
 def model(path: options.Model = None, as_json: options.JsonObject = False) -> int:
-    """Print the model card: where the weights come from, training data, scores, concepts and tags with thresholds."""
+    """Print the model card: the network, where its weights come from, scores, concepts and tags with thresholds."""
     from streamtag.api import load
     from streamtag.terminal.model_card import CardView
     from streamtag.terminal.summary import results_console
 
     tagger = load(path, "cpu")
-    view = CardView(tagger.path, tagger.tags, tagger.thresholds, tagger.concepts, tagger.card)
+    facts = network_facts(tagger.network)
+    view = CardView(tagger.path, tagger.tags, tagger.thresholds, tagger.concepts, tagger.card, facts)
     if as_json:
         print(json.dumps(view.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
     else:
         view.print(results_console(sys.stdout))
     return 0
+
+
+def network_facts(network: TaggerNetwork) -> dict[str, Any]:
+    """Return what the network reads, how it is built, and in seconds how far back and how often it is evaluated."""
+    from streamtag.spec import ConvolutionalSpec, NetworkSpec, TransposedSpec, WindowedSpec, front_end_kind
+
+    spec, front_end = network.recurrent.spec, network.spec
+    facts: dict[str, Any] = {"front_end": front_end_kind(front_end), "features": spec.inputs}
+    if isinstance(spec, NetworkSpec | TransposedSpec):
+        facts["layers"] = f"{spec.layers} x {spec.hidden} {spec.cell}"
+    if isinstance(spec, TransposedSpec):
+        facts["layers"] += f", a step per band, of {spec.steps} values"
+    if isinstance(spec, ConvolutionalSpec):
+        facts["layers"] = f"convolutions with {', '.join(map(str, spec.channels))} channels"
+    if isinstance(spec, WindowedSpec):
+        step_s = front_end.step / front_end.sample_rate
+        return facts | {"reads_last_s": spec.frames * step_s, "evaluated_every_s": spec.stride * step_s}
+    return facts | {"reads": "frame by frame, with a state"}
 
 
 @as_command("devices", "\b\nExamples:\n  streamtag devices --json")

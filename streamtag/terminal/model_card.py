@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,17 @@ HEADINGS = {  # the card's fields in display order; others follow under their ow
 
 @dataclass(frozen=True)
 class CardView:
-    """A model with its card, a mapping that JSON can hold; every field of the card may be missing."""
+    """A model with its card, a mapping that JSON can hold; every field of the card may be missing.
+
+    network: what the network reads and how it is built.
+    """
 
     path: Path
     tags: Sequence[str]
     thresholds: Sequence[float]
     concepts: Sequence[ConceptSpec]
     card: Mapping[str, Any]
+    network: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the card for machines; numbers that JSON cannot hold (NaN) become null."""
@@ -46,6 +50,7 @@ class CardView:
             "tags": list(self.tags),
             "thresholds": thresholds,
             "concepts": [concept.to_dict() for concept in self.concepts],
+            "network": dict(self.network),
             "card": _finite(dict(self.card)),
         }
 
@@ -53,6 +58,10 @@ class CardView:
         """Print headings, prose and figures, then one line per concept and one per tag."""
         console.print(Text(str(self.card.get("name") or self.path.stem), "bold"))
         console.print(Text(str(self.path), DIM_STYLE), soft_wrap=True)
+        if self.network:
+            console.print()
+            console.print(Text("network", "bold"))
+            console.print(_block(self.network))
         for key in (*HEADINGS, *(key for key in self.card if key not in HEADINGS)):
             value = self.card.get(key)
             if value in (None, "", {}, []) or key in ("name", "per_tag", "per_concept"):

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import streamtag as package
+from streamtag.cli.info import network_facts
 from streamtag.cli.program import Section
 from streamtag.protocol.messages import Message
 from streamtag.server.query import FILTER_PARAMETERS, INGEST_PARAMETERS, TOKEN
 from tests.cli.conftest import Run
+from tests.model.conftest import by_time
 
 COMMANDS = ("file", "listen", "serve", "watch", "replay", "catalog", "model", "bench", "devices", "help")
 
@@ -93,4 +95,15 @@ def test_the_model_card(streamtag: Run, model: Path) -> None:
     assert any(line.split() == ["guitar", "0.50"] for line in answer.lines)
     card = json.loads(streamtag("model", "--json", "--model", model, small=False).out)
     assert card["card"]["licence"] == "none"
+    facts = {
+        "front_end": "scattering",
+        "features": 374,
+        "layers": "1 x 16 GRU",
+        "reads": "frame by frame, with a state",
+    }
+    assert card["network"] == facts
+    windowed = network_facts(by_time("mel", "CNN"))
+    assert windowed["layers"] == "convolutions with 4, 32 channels"
+    assert (windowed["reads_last_s"], windowed["evaluated_every_s"]) == (pytest.approx(146 * 0.016), 1.024)
+    assert network_facts(by_time("cqt", "transposed LSTM"))["layers"] == "2 x 32 LSTM, a step per band, of 112 values"
     assert len(card["tags"]) == len(card["thresholds"]) == 50
