@@ -32,7 +32,7 @@ from trainer.human.predictions import from_tagger, predict_tracks
 from trainer.human.tracks import TrackFolder
 from trainer.report import document
 from trainer.run import DataSource, check_settings, load_run
-from trainer.train.config import TrainConfig, with_settings
+from trainer.train.config import TrainConfig, complete, with_settings
 from trainer.train.dataset import TrainingData, load_data
 from trainer.train.log import LOG, Epoch
 from trainer.train.loop import Run
@@ -54,7 +54,7 @@ class Task:
         if not (self.folder / EVALUATION / document.FIGURES).exists():
             return None
         found = document.read(self.folder / EVALUATION)[0]
-        if difference := first_difference(found["training"], self.config.to_dict()):
+        if difference := first_difference(complete(found["training"]), self.config.to_dict()):
             raise OutputError(f"{self.folder}: was trained with {difference}: name another folder")
         return found
 

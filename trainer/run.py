@@ -26,7 +26,7 @@ from trainer.files import first_difference, read_json, report_write_errors, writ
 from trainer.systems import RecurrentState, System
 from trainer.systems.stacks import to_stack
 from trainer.train.checkpoint import load, matching, save
-from trainer.train.config import TrainConfig
+from trainer.train.config import TrainConfig, complete
 
 BEST, CHECKPOINT, SETTINGS, SOURCE = "best.safetensors", "checkpoint.safetensors", "config.json", "data.json"
 WEIGHT, MEAN, STD = "network.", "normalization.mean", "normalization.std"
@@ -66,7 +66,7 @@ def check_settings(folder: Path, config: TrainConfig) -> bool:
     """Return whether `folder` contains a run with these settings. Raises OutputError if it contains another run."""
     if not (folder / SETTINGS).exists():
         return False
-    if difference := first_difference(read_json(folder / SETTINGS, OutputError), config.to_dict()):
+    if difference := first_difference(complete(read_json(folder / SETTINGS, OutputError)), config.to_dict()):
         raise OutputError(f"{folder}: holds a run with other settings ({difference}): name another")
     return True
 
@@ -176,8 +176,11 @@ def _check_averageable(run: Path, first: Path, tensors: dict[str, Tensor], meta:
     if other.get("tags") != meta["tags"]:
         raise ManifestError(f"{run}: its tags are not those of {first}, or in another order")
     same = all(name in other_tensors and torch.equal(other_tensors[name], tensors[name]) for name in (MEAN, STD))
-    if not same or other.get("config", {}).get("compression") != meta["config"]["compression"]:
+    settings = [complete(each.get("config", {})) for each in (other, meta)]
+    if not same or any(settings[0].get(name) != settings[1].get(name) for name in ("compression", "divide_s1")):
         raise ManifestError(f"{run}: its normalization is not that of {first}: begin it with --start {first}")
+    if settings[0]["reset_after"] != settings[1]["reset_after"]:
+        raise ManifestError(f"{run}: its weights are of another network")
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from streamtag.api import SHIPPED_MODEL
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model import Normalization, TaggerNetwork
 from streamtag.model.model_file import load_tagger
-from streamtag.spec import front_end_kind
+from streamtag.spec import NetworkSpec, TransposedSpec, front_end_kind
 from trainer.features.frontends import FRONTENDS
 from trainer.run import TrainedSystem, load_run
 from trainer.systems.stacks import from_stack
@@ -32,6 +32,10 @@ def load_start(name: str, config: TrainConfig, tags: tuple[str, ...]) -> Trained
     for what, found, expected in (
         ("of another network", start.config.system, config.system),
         ("for another compression", start.config.compression, config.compression),
+        *(
+            (f"for another {name}", getattr(start.config, name), getattr(config, name))
+            for name in ("divide_s1", "reset_after")
+        ),
     ):
         if found != expected:
             raise ManifestError(f"{name}: its weights are {what}: {found}, not {expected}")
@@ -44,13 +48,15 @@ def from_tagger(tagger: TaggerNetwork, name: str) -> TrainedSystem:
     """Return the network of a model file for training. Raises ManifestError if its input is not the trainer's."""
     spec = tagger.recurrent.spec
     front, normalization = front_end_kind(tagger.spec), tagger.normalization
+    is_torch = not isinstance(spec, NetworkSpec | TransposedSpec) or spec.reset_after
     try:
-        config = TrainConfig(system=name_of(front, spec))
+        config = TrainConfig(system=name_of(front, spec), carry=0.0, reset_after=is_torch)
         weights = from_stack(tagger.recurrent, tagger.head)
     except SpecError as error:
         raise ManifestError(f"{name}: {error}") from None
     if isinstance(normalization, Normalization):
-        config = replace(config, compression=normalization.spec.compression)
+        chosen = normalization.spec
+        config = replace(config, compression=chosen.compression, divide_s1=chosen.divide_s1)
     is_ours = not isinstance(normalization, Normalization) or normalization.spec == config.normalization
     if tagger.spec != FRONTENDS[front].spec or not is_ours:
         raise ManifestError(f"{name}: its {front} or normalization has other settings than the trainer's")

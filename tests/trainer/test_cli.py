@@ -133,6 +133,7 @@ def test_help_fits_80_columns(
 def test_settings() -> None:
     config = with_settings(TrainConfig(noise=0.5), ["epochs=3", "rate=0.5", "compression=none"])
     assert config == TrainConfig(epochs=3, rate=0.5, compression="none", noise=0.5)
+    assert with_settings(config, ["reset_after=false", "divide_s1=True"]).reset_after is False
     for wrong in ("epochs", "epochs=many", "colour=1"):
         with pytest.raises(SpecError, match="--set"):
             with_settings(TrainConfig(), [wrong])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def test_runs_of_other_tags_or_normalization_are_not_averaged_in(
         ({}, {"tags": meta["tags"][::-1]}, "its tags are not those of .*first"),
         ({mean: tensors[mean] + 0.1}, {}, "its normalization is not that of .*first"),
         ({}, {"config": {**meta["config"], "compression": "none"}}, "its normalization is not that of .*first"),
+        ({}, {"config": {**meta["config"], "reset_after": False}}, "its weights are of another network"),
     ):
         save({**tensors, **changed}, {**meta, **words}, tmp_path / "second" / "best.safetensors")
         with pytest.raises(ManifestError, match=message):
@@ -89,21 +91,31 @@ MINIATURES = {  # of systems that read whole clips
     "mel GRU": replace(SYSTEMS["Mel-5L-512H-GRU"], inputs=90, layers=2, hidden=8),
     "CQT LSTM": replace(SYSTEMS["CQT-5L-512H-LSTM"], inputs=90, layers=1, hidden=8),
 }
+AS_PRINTED = {"reset_after": False, "divide_s1": True, "compression": "none", "initialization": "tensorflow"}
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "settings"),
     [
-        *("Scat-1L-8H-LSTM", "Scat-1L-8H-BN-LSTM", "Mel-1L-8H-GRU-by-time", "CQT-1L-8H-LSTM-by-time", "CNN"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in MINIATURES if name != "CNN"),
+        ("Scat-1L-8H-GRU", AS_PRINTED),
+        *((name, {}) for name in ("Scat-1L-8H-LSTM", "Scat-1L-8H-BN-LSTM", "Mel-1L-8H-GRU-by-time", "CNN")),
+        ("CQT-1L-8H-LSTM-by-time", {}),
+        pytest.param("mel GRU", {"reset_after": False}, marks=pytest.mark.slow),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in MINIATURES if name != "CNN"),
     ],
 )
 def test_every_system_is_trained_exported_and_run(
-    name: str, cache: Cache, manifest: Manifest, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    settings: dict[str, Any],
+    cache: Cache,
+    manifest: Manifest,
+    small: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if name in MINIATURES:
         monkeypatch.setitem(SYSTEMS, name, replace(MINIATURES[name], name=name))
-    config = replace(small, epochs=1, system=name, carry=0.0, cut=0.0)
+    config = replace(small, epochs=1, system=name, carry=0.0, cut=0.0, **settings)
     if config.plan.front != "scattering":
         cache = Cache(tmp_path / "cache", manifest, config.plan.front, seed=1)
         list(prepare(cache, passes=1, workers=0))
@@ -120,7 +132,7 @@ def test_every_system_is_trained_exported_and_run(
     of_run, _ = open_model(tmp_path / "run", manifest, cache.root, 1, torch.device("cpu"))
     if config.plan.reads_frames:
         scores = [model.collect(model.predict(clips)).mean() for model in (evaluated, of_run)]
-        np.testing.assert_allclose(scores[0], scores[1], atol=0.03)  # half precision and a finite look-ahead
+        np.testing.assert_allclose(scores[0], scores[1], atol=0.05)  # half precision and a finite look-ahead
     first = load_run(tmp_path / "run").to("cpu")
     features = torch.from_numpy(cache.read(0, manifest.clips[0].clip_id))[None]
     if config.plan.cell != "BN-LSTM":  # whose statistics are folded in

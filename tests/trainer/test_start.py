@@ -87,6 +87,10 @@ def test_a_start_that_does_not_fit_is_refused(run: Path, cache: Cache, small: Tr
             load_start(str(run), replace(small, system=name), tags)
     with pytest.raises(ManifestError, match="another compression: log, not none"):
         load_start(str(run), replace(small, compression="none"), tags)
+    with pytest.raises(ManifestError, match="another reset_after: True, not False"):
+        load_start(str(run), replace(small, reset_after=False), tags)
+    with pytest.raises(ManifestError, match="another divide_s1: False, not True"):
+        load_start(str(run), replace(small, divide_s1=True), tags)
     with pytest.raises(ManifestError, match="its tags are not those"):
         load_start(str(run), small, tags[::-1])
     with pytest.raises(ManifestError, match="no training file"):

@@ -55,7 +55,7 @@ def random_data(config: TrainConfig, share: float, samples: int = CLIP_SAMPLES) 
     rows = tuple((Row(0, n * frames, frames, targets[n : n + 1].astype(np.float16)),) for n in range(count))
     training = FeatureDataset((np.resize(block, (count * frames, front.size)),), front.scale, rows)
     valid = FeatureDataset(training.sources, front.scale, rows[:VALID_CLIPS])
-    offsets = level_offsets(front, normalize.std.numpy(), config.compression)
+    offsets = level_offsets(front, normalize.std.numpy(), config.normalization)
     tags = tuple(f"tag {number}" for number in range(TAGS))
     times = front.hop_s, front.lookahead_s
     return TrainingData(training, valid, tags, targets[:VALID_CLIPS], 1, *times, normalize, offsets)

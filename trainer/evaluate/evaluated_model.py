@@ -148,7 +148,7 @@ def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> E
     }
 
     def read(clip: int) -> Array:
-        return cache.read(0, cache.manifest.clips[clip].clip_id)
+        return cache.read(0, cache.manifest.clips[clip].clip_id)[: trained.config.max_frames]
 
     if system.reads_frames:
         return from_streaming(trained, read, info, front.hop_s, front.lookahead_s)

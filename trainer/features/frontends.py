@@ -29,7 +29,7 @@ from streamtag.errors import SpecError
 from streamtag.model import make_front_end
 from streamtag.model.filterbank import FilterBank
 from streamtag.model.spectrogram import mel_edges
-from streamtag.spec import CqtSpec, FrontEndSpec, MelSpec, ScatteringSpec
+from streamtag.spec import CqtSpec, FrontEndSpec, MelSpec, NormalizationSpec, ScatteringSpec
 from trainer.data.manifest import Array
 
 NEPERS_PER_DB = float(np.log(10.0) / 20.0)
@@ -128,18 +128,19 @@ def frontend(name: str) -> Frontend:
     return FRONTENDS[name]
 
 
-def level_offsets(front: Frontend, std: Array, compression: str) -> Array:
+def level_offsets(front: Frontend, std: Array, normalization: NormalizationSpec) -> Array:
     """Return [2, P]: what +1 dB, and +1 dB per octave above 1 kHz, add to features that were divided by `std` [P].
 
-    S2 is a ratio to S1 and does not change. Without logarithms loudness is a factor, not an offset: zeros.
+    S2 is a ratio to S1 and does not change, nor does S1 as one to S0. Without logarithms loudness is a factor, not an
+    offset: zeros.
     """
     size = len(std)
     follows_level = np.ones(size, dtype=np.bool_)
     if isinstance(front.spec, ScatteringSpec):
-        if compression == "none":
+        if normalization.compression == "none":
             return np.zeros((2, size), dtype=np.float32)
         bank = FilterBank.build(front.spec)
-        follows_level[1 + len(bank.first) :] = False
+        follows_level[1 if normalization.divide_s1 else 1 + len(bank.first) :] = False
         octaves = np.zeros(size)  # S0 has no frequency
         octaves[1 : 1 + len(bank.first)] = np.log2([psi.xi * front.sample_rate / 1000.0 for psi in bank.first])
     else:

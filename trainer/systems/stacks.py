@@ -59,14 +59,15 @@ def _spec(system: System, network: nn.Module, front_end: FrontEndSpec, inputs: i
     """Return the settings of the layers in a model file."""
     outputs = network.head.out_features  # type: ignore[union-attr]
     common: dict[str, Any] = {"inputs": inputs, "hidden": system.hidden, "outputs": outputs}
+    layers: dict[str, Any] = {"layers": system.layers, "cell": system.cell, "reset_after": system.reset_after}
     if system.reads_frames:
-        return NetworkSpec(**common, layers=system.layers, cell=system.cell)  # type: ignore[arg-type]
+        return NetworkSpec(**common, **layers)
     hop = front_end.frames_per_hop
     common |= {"frames": ceil(WINDOW_S * front_end.sample_rate / front_end.step), "hop": hop}
     common["stride"] = STRIDE_HOPS * hop
     if system.family == "convolutional":
         return ConvolutionalSpec(**common, channels=system.channels, blocks=tuple(system.blocks))
-    return TransposedSpec(**common, layers=system.layers, cell=system.cell, steps=system.inputs)  # type: ignore[arg-type]
+    return TransposedSpec(**common, **layers, steps=system.inputs)
 
 
 def _weight_names(spec: StackSpec) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -43,7 +44,7 @@ class System:
     `front` is the frontend, and `inputs` the size of a step's input in the paper (for convolutions: of a frame). The
     family `recurrent` reads frame by frame, `transposed` a whole clip band by band, and
     `convolutional` one at once. `cell` is a key of LAYERS, or CNN. `note` explains how the paper was read where it
-    leaves a choice.
+    leaves a choice. `reset_after`, of GRUs: as in `streamtag.spec.NetworkSpec`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class System:
     blocks: Blocks = ()
     published: Published | None = None
     note: str = ""
+    reset_after: bool = True
 
     @property
     def reads_frames(self) -> bool:
@@ -70,7 +72,8 @@ class System:
             return Convolutional(self.channels, self.blocks, outputs, dropout)
         size = self.inputs if self.family == "transposed" else inputs
         layer = LAYERS[self.cell]
-        stack = [layer(size if not number else self.hidden, self.hidden) for number in range(self.layers)]
+        make = partial(GRULayer, reset_after=self.reset_after) if layer is GRULayer else layer
+        stack = [make(size if not number else self.hidden, self.hidden) for number in range(self.layers)]
         network = Recurrent(stack, layer.cells, self.hidden, outputs, dropout)
         return Transposed(network, self.inputs) if self.family == "transposed" else network
 

@@ -21,15 +21,19 @@ that its card names; `commands.recipe` makes such a model from recordings alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from streamtag.errors import SpecError
 from streamtag.spec import NormalizationSpec
+from trainer.features.frontends import frontend
 from trainer.systems import System, named
 
 SCHEDULES = ("cosine", "exponential")
 PRECISIONS = ("bfloat16", "float32")
+INITIALIZATIONS = ("ours", "tensorflow")
+ADDED = ("divide_s1", "reset_after", "initialization", "trim_s")  # since the first runs, which had the defaults
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class TrainConfig:
 
     system: str = "Scat-5L-512H-GRU"
     compression: str = "log"  # of scattering features; the paper uses `none`
+    divide_s1: bool = False  # S1 by S0, as the paper's Eq. 4 has it and its section 5.2 has not
+    reset_after: bool = True  # of GRUs: see streamtag.spec.NetworkSpec; false in the paper's Eq. 9
+    initialization: str = "ours"  # of the weights; tensorflow: that of TensorFlow in 2017 (see train.initialization)
+    trim_s: float = 0.0  # clips end after so many seconds; 0: where they end
     # the optimizer: AdamW (Adam without weight_decay) with linear warm-up, then the schedule
     epochs: int = 200
     batch: int = 64  # clips per step, over all processes
@@ -86,13 +94,16 @@ class TrainConfig:
         for name in ("rate", "clip_norm", "last_rate", "beta_2"):
             self._check(getattr(self, name) > 0.0, f"{name} must be above 0")
         self._check(max(self.last_rate, self.beta_2 + 1e-9) <= 1.0, "last_rate must not exceed 1, beta_2 be below it")
-        for name in ("weight_decay", "lag_s", "ramp_s", "clip_loss", "gain_db", "tilt_db", "noise"):
+        for name in ("weight_decay", "lag_s", "ramp_s", "clip_loss", "gain_db", "tilt_db", "noise", "trim_s"):
             self._check(getattr(self, name) >= 0, f"{name} must not be negative")
         for name in ("time_masks", "path_masks"):
             value = getattr(self, name)
             self._check(isinstance(value, int) and value >= 0, f"{name} must be a whole number, not {value!r}")
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        choices = ("schedule", SCHEDULES), ("precision", PRECISIONS), ("initialization", INITIALIZATIONS)
+        for name, known in choices:
             self._check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}")
+        self._check(isinstance(self.reset_after, bool), "reset_after must be true or false")
+        self._check(self.reset_after or self.plan.cell == "GRU", "reset_after is a setting of GRUs only")
         _ = self.normalization
         starts_fresh = self.plan.cell != "BN-LSTM" or self.carry == 0.0
         self._check(starts_fresh, "carry must be 0 for a BN-LSTM: its statistics belong to a frame since the beginning")
@@ -103,23 +114,39 @@ class TrainConfig:
 
     @property
     def normalization(self) -> NormalizationSpec:
-        return NormalizationSpec.from_dict({**NormalizationSpec().to_dict(), "compression": self.compression})
+        values = {"compression": self.compression, "divide_s1": self.divide_s1}
+        return NormalizationSpec.from_dict({**NormalizationSpec().to_dict(), **values})
 
     @property
     def plan(self) -> System:
         """Return the system that is trained."""
-        return named(self.system)
+        return replace(named(self.system), reset_after=self.reset_after)
+
+    @property
+    def max_frames(self) -> int | None:
+        """Return the number of frames of a clip that is trimmed to `trim_s`, or None if clips are not trimmed."""
+        front = frontend(self.plan.front)
+        return front.frame_count(round(self.trim_s * front.sample_rate)) if self.trim_s else None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Raise SpecError if a field is missing or unknown."""
+        """Create the settings. Those of older runs mean what they meant. Raises SpecError."""
+        values = complete(values)
         wrong = sorted(set(values) ^ {f.name for f in fields(cls)})
         if wrong:
             raise SpecError(f"TrainConfig: missing or unknown fields: {', '.join(wrong)}")
         return cls(**values)
+
+
+_SWITCH = {"true": True, "false": False}
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the defaults of those that older runs did not have."""
+    return {**{f.name: f.default for f in fields(TrainConfig) if f.name in ADDED}, **values}
 
 
 def with_settings(config: TrainConfig, pairs: list[str]) -> TrainConfig:
@@ -131,7 +158,9 @@ def with_settings(config: TrainConfig, pairs: list[str]) -> TrainConfig:
         if not equals or name not in kinds:
             raise SpecError(f"--set {pair}: not NAME=VALUE with one of: {', '.join(kinds)}")
         try:
-            values[name] = kinds[name](text)
+            values[name] = _SWITCH[text.lower()] if kinds[name] is bool else kinds[name](text)
+        except KeyError:
+            raise SpecError(f"--set {pair}: true or false, not {text!r}") from None
         except ValueError as error:
             raise SpecError(f"--set {pair}: {error}") from error
     return replace(config, **values)

@@ -126,7 +126,7 @@ def load_data(
     dataset = load_dataset(cache, training, range(passes + 1), config, left_out)
     valid = load_dataset(cache, validation, (0,), config)
     normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
-    offsets = level_offsets(cache.front, normalize.std.numpy(), config.compression)
+    offsets = level_offsets(cache.front, normalize.std.numpy(), config.normalization)
     hop_s, lookahead_s = cache.front.hop_s, cache.front.lookahead_s
     return TrainingData(dataset, valid, manifest.tags, valid_targets, min_clips, hop_s, lookahead_s, normalize, offsets)
 
@@ -155,7 +155,7 @@ def _fitted(
 
     def read() -> Iterator[Array]:
         for index in clips:
-            yield cache.read(0, cache.manifest.clips[index].clip_id)
+            yield cache.read(0, cache.manifest.clips[index].clip_id)[: config.max_frames]
             on_clip()
 
     fit(normalize, read())
@@ -206,9 +206,10 @@ def _row(cache: FeatureSource, index: int, source: int, number: int, config: Tra
     if first == end:
         advice = f"remove {cache.folder} and run prepare again" if clip_id in spans else "run prepare first"
         raise ManifestError(f"{cache.folder}: no frames of clip {clip_id} in pass {number}: {advice}")
+    count = min(end - first, config.max_frames or end - first)
     change = cache.augmentation(number, clip_id)
     partner = cache.index[change.partner] if change.partner else None
-    varying = end - first if manifest.windows and config.modulation else 1  # constant targets are stored once
+    varying = count if manifest.windows and config.modulation else 1  # constant targets are stored once
     hop_s = cache.front.hop_s
     y = targets.frame_targets(manifest, index, change, partner, varying, hop_s, config.modulation, config.lag_s)
-    return Row(source, first, end - first, y.astype(np.float16))
+    return Row(source, first, count, y.astype(np.float16))

@@ -29,6 +29,7 @@ from trainer.train.dataset import TrainingData
 from trainer.train.device import allow_rounded_products, product_dtype
 from trainer.train.distributed import Group
 from trainer.train.frame_loader import FrameLoader
+from trainer.train.initialization import initialize
 from trainer.train.log import Epoch, TrainingLog
 from trainer.train.validation import predict, with_weights
 
@@ -57,14 +58,15 @@ class Run:
         allow_rounded_products(self.dtype, self.device)
         torch.manual_seed(config.seed)
         dropout = Dropout(config.dropout, config.recurrent_dropout)
-        self.network = config.plan.build(data.offsets.shape[1], len(data.tags), dropout).to(self.device)
+        self.network = config.plan.build(data.offsets.shape[1], len(data.tags), dropout)
+        if start is None:
+            initialize(self.network, config.initialization, data.training.mean_targets())
+        else:
+            self.network.load_state_dict(start.network.state_dict())
+        self.network.to(self.device)
         self.normalize = data.normalize.to(self.device)
         self.batches = Batches(data, config, self.normalize, self.device, self.group)
         self._valid = FrameLoader(data.valid, self.device)
-        if start is None:
-            self._initialize_head()
-        else:
-            self.network.load_state_dict(start.network.state_dict())
         self.average = {name: weight.detach().clone() for name, weight in self.network.state_dict().items()}
         self.optimizer = self._make_optimizer()
         self.epoch, self.step, self.best, self.best_epoch = 0, 0, -1.0, 0
@@ -77,14 +79,6 @@ class Run:
         self.model: nn.Module = self.network
         if self.group.size > 1:
             self.model = DistributedDataParallel(self.network)
-
-    def _initialize_head(self) -> None:
-        """Set each tag's bias to its mean over the data, so that no step is spent on learning how rare it is."""
-        head = self.network.head
-        assert isinstance(head, nn.Linear)
-        mean = torch.from_numpy(self.data.training.mean_targets()).clamp(1e-3, 1 - 1e-3)
-        head.bias.data.copy_(torch.logit(mean))
-        head.weight.data.mul_(0.1)
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         config = self.config

@@ -1,8 +1,9 @@
 """The named recipes for training a system.
 
-`paper` is what Song et al. 2018 print: Adam at 1e-5 with exponential decay, up to 300 epochs, binary cross-entropy, S2
-divided by its S1 without a logarithm, each clip as one sequence, no augmentation, recurrent dropout without memory loss
-(0.5 after each pooling of the CNN). The paper leaves these open: 0.75 is taken as the share kept, as in TensorFlow's
+`paper` is what Song et al. 2018 print: GRUs with the reset gate inside the product (Eq. 9), Adam at 1e-5, exponential
+decay, up to 300 epochs, binary cross-entropy, S2 divided by its S1 without a logarithm, each clip trimmed to 29 s and
+one sequence, no augmentation, recurrent dropout without memory loss (0.5 after each pooling of the CNN). Weights begin
+as in TensorFlow 1.x, which they used. The paper leaves these open: 0.75 is taken as the share kept, as in TensorFlow's
 argument at that time, so 0.25 is dropped; the rate decays to a tenth over the run; a step has 64 clips; all frames have
 equal weight; gradients are clipped at 1; there is no early stopping. Products are float32, as on a GTX 1080.
 
@@ -28,6 +29,9 @@ def _paper(system: System) -> TrainConfig:
     return TrainConfig(
         system=system.name,
         compression="none",
+        reset_after=system.cell != "GRU",
+        initialization="tensorflow",
+        trim_s=CLIP_S,
         epochs=300,
         batch=64,
         rate=1e-5,
@@ -73,7 +77,8 @@ def _best(system: System) -> TrainConfig:
 
 
 def _clip_frames(system: System) -> int:
-    return round(CLIP_S / frontend(system.front).hop_s) + (system.front == "scattering")
+    front = frontend(system.front)
+    return front.frame_count(round(CLIP_S * front.sample_rate))
 
 
 RECIPES: dict[str, Callable[[System], TrainConfig]] = {"paper": _paper, "best": _best}

@@ -98,7 +98,7 @@ def test_ten_decibels_more_are_ten_times_the_level_offset(name: str) -> None:
     fit(normalize, [frames.numpy()])
     inner = slice(len(frames) // 4, -len(frames) // 4)
     moved = (normalize(front.compute(audio * 10**0.5)[0]) - normalize(frames))[inner].mean(0)
-    loudness, _ = level_offsets(front, normalize.std.numpy(), "log")
+    loudness, _ = level_offsets(front, normalize.std.numpy(), NormalizationSpec())
     first = 1 if name == "scattering" else 0  # S0 of noise is next to zero, at the floor
     expected = torch.from_numpy(10 * loudness) * normalize.std
     torch.testing.assert_close((moved * normalize.std)[first:], expected[first:], atol=0.02, rtol=0)
@@ -108,11 +108,11 @@ def test_ten_decibels_more_are_ten_times_the_level_offset(name: str) -> None:
 @pytest.mark.parametrize("name", FRONTENDS)
 def test_tilt_offsets_are_zero_at_one_kilohertz_and_follow_the_octaves(name: str) -> None:
     front = frontend(name)
-    loudness, tilt = level_offsets(front, np.ones(front.size, dtype=np.float32), "log")
+    loudness, tilt = level_offsets(front, np.ones(front.size, dtype=np.float32), NormalizationSpec())
     octaves = tilt / np.where(loudness > 0, loudness, 1.0)
     for hz in (250.0, 1000.0, 4000.0):
         frames = front.compute(tone(hz))[0]
         loudest = int(frames[len(frames) // 2][: 71 if name == "scattering" else None].argmax())
         assert octaves[loudest] == pytest.approx(np.log2(hz / 1000.0), abs=0.15)
     if name == "scattering":
-        assert not level_offsets(front, np.ones(front.size, dtype=np.float32), "none").any()
+        assert not level_offsets(front, np.ones(front.size, dtype=np.float32), NormalizationSpec("none")).any()

@@ -1,4 +1,4 @@
-"""Our layers against torch.nn.GRU and torch.nn.LSTM: values, states and all gradients."""
+"""Our layers against torch.nn.GRU, torch.nn.LSTM and Eq. 9: values, states and all gradients."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ def gru_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Res
     return with_gradients([y, last[0]], leaves), with_gradients([own_y, own_h], leaves)
 
 
+def gru_with_the_reset_gate_inside(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Result, Result]:
+    """The same of Eq. 9 of the paper, written down, and of the fast layer."""
+    torch.manual_seed(3)
+    gru = nn.GRU(INPUTS, HIDDEN, batch_first=True)
+    x, first = torch.randn(5, frames, INPUTS, requires_grad=True), torch.randn(5, HIDDEN, requires_grad=True)
+    (w_r, w_z, w_n), (u_r, u_z, u_n) = (weight.chunk(3) for weight in gru.all_weights[0][:2])
+    b_r, b_z, b_n = (gru.all_weights[0][2] + gru.all_weights[0][3]).chunk(3)
+    h, outputs = first, []
+    for t in range(frames):
+        r = torch.sigmoid(x[:, t] @ w_r.t() + h @ u_r.t() + b_r)
+        z = torch.sigmoid(x[:, t] @ w_z.t() + h @ u_z.t() + b_z)
+        h = z * h + (1 - z) * torch.tanh(x[:, t] @ w_n.t() + (r * h) @ u_n.t() + b_n)
+        outputs.append(h)
+    own_y, own_h = run_gru(gru, x, first, dropout, kind, reset_after=False)
+    leaves = [x, first, *gru.parameters()]
+    return with_gradients([torch.stack(outputs, 1), h], leaves), with_gradients([own_y, own_h], leaves)
+
+
 def lstm_layer(kind: torch.dtype, frames: int, dropout: float = 0.0) -> tuple[Result, Result]:
     torch.manual_seed(3)
     lstm = nn.LSTM(INPUTS, HIDDEN, batch_first=True)
@@ -51,18 +69,19 @@ def difference(a: Tensor, b: Tensor) -> float:
     return float(((a - b).norm() / a.norm()).detach())
 
 
-both = pytest.mark.parametrize("layer", [gru_layer, lstm_layer], ids=["GRU", "LSTM"])
+LAYERS = {"GRU": gru_layer, "GRU, reset before": gru_with_the_reset_gate_inside, "LSTM": lstm_layer}
+each = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 Layer = Callable[..., tuple[Result, Result]]
 
 
-@both
+@each
 @pytest.mark.parametrize("frames", [1, 2, 11])
-def test_equals_torch_in_float32(layer: Layer, frames: int) -> None:
+def test_equals_the_definition_in_float32(layer: Layer, frames: int) -> None:
     for expected, found in zip(*layer(torch.float32, frames), strict=True):
         assert difference(expected, found) < 2e-6
 
 
-@both
+@each
 def test_bfloat16_stays_close(layer: Layer) -> None:
     for expected, found in zip(*layer(torch.bfloat16, 11), strict=True):
         assert difference(expected, found) < 0.03
@@ -80,11 +99,16 @@ def test_gradients_by_finite_differences(dropout: float) -> None:
         torch.manual_seed(6)  # the same candidates are dropped each time
         return run_gru(gru, x, h, dropout, torch.double)
 
+    def apply_gru_before(x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(6)
+        return run_gru(gru, x, h, dropout, torch.double, reset_after=False)
+
     def apply_lstm(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         torch.manual_seed(6)
         return run_lstm(lstm, x, h, c, dropout, torch.double)
 
     assert torch.autograd.gradcheck(apply_gru, (x, h))
+    assert torch.autograd.gradcheck(apply_gru_before, (x, h))
     assert torch.autograd.gradcheck(apply_lstm, (x, h, c))
 
 

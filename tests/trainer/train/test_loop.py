@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from trainer.data.manifest import WindowTargets
 from trainer.evaluate.evaluated_model import from_run
 from trainer.features.cache import Cache
 from trainer.run import load_run
-from trainer.train.config import TrainConfig
+from trainer.train.checkpoint import load, save
+from trainer.train.config import ADDED, TrainConfig
 from trainer.train.dataset import TrainingData, load_data
 from trainer.train.loop import Run, loss_of
 
@@ -195,6 +197,31 @@ def test_other_settings_are_refused_with_the_difference(data: TrainingData, smal
         Run(tmp_path, replace(small, system="Scat-2L-32H-LSTM"), data)
 
 
+def test_runs_from_before_there_were_choices_mean_the_first_ones(
+    data: TrainingData, small: TrainConfig, tmp_path: Path
+) -> None:
+    short = replace(small, epochs=1)
+    next(Run(tmp_path, short, data).epochs())
+    settings = json.loads((tmp_path / "config.json").read_text())
+    older = {name: value for name, value in settings.items() if name not in ADDED}
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    tensors, meta = load(tmp_path / "best.safetensors")
+    save(tensors, {**meta, "config": older}, tmp_path / "best.safetensors")
+    assert Run(tmp_path, short, data).epoch == 1
+    assert load_run(tmp_path).config == short
+    with pytest.raises(OutputError, match="reset_after = True, not False"):
+        Run(tmp_path, replace(short, reset_after=False), data)
+
+
+def test_clips_are_trimmed(cache: Cache, small: TrainConfig) -> None:
+    """Those of 3 s, 12 frames, to 2 s."""
+    whole, trimmed = (load_data(cache, config, 0, lambda: None) for config in (small, replace(small, trim_s=2.0)))
+    assert {row.frames for passes in whole.training.rows for row in passes} == {12}
+    for part in (trimmed.training, trimmed.valid):
+        assert {row.frames for passes in part.rows for row in passes} == {8}
+    assert not torch.equal(whole.normalize.mean, trimmed.normalize.mean)
+
+
 def test_damaged_checkpoint_is_refused(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     next(Run(tmp_path, small, data).epochs())
     path = tmp_path / "checkpoint.safetensors"
@@ -275,6 +302,9 @@ def test_whole_clip_outputs_are_compared_with_the_plain_mean() -> None:
         ("precision", "float16"),
         ("time_masks", 0.5),
         ("system", "Scat-5L-512H-RNN"),
+        ("initialization", "zeros"),
+        ("reset_after", 0),
+        ("trim_s", -1.0),
     ],
 )
 def test_settings_are_checked(name: str, value: object) -> None:

@@ -25,8 +25,19 @@ def test_the_paper_as_printed() -> None:
     assert (config.rate, config.schedule, config.epochs) == (1e-5, "exponential", 300)
     assert (config.compression, config.frames, config.recurrent_dropout) == ("none", 114, 0.25)
     assert (config.carry, config.cut, config.mixup, config.noise, config.gain_db, config.ema) == (0.0,) * 6
+    assert (config.reset_after, config.divide_s1, config.initialization) == (False, False, "tensorflow")
     assert recipe("paper", "Scat-4L-CNN").dropout == 0.5
-    assert recipe("paper", "Mel-5L-512H-GRU").frames == 1812
+    assert recipe("paper", "Scat-4L-512H-LSTM").reset_after, "a setting of GRUs only"
+
+
+@pytest.mark.parametrize(
+    ("system", "frames"), [("Scat-5L-512H-GRU", 114), ("Mel-5L-512H-GRU", 1813), ("CQT-5L-512H-LSTM", 1813)]
+)
+def test_clips_are_trimmed_to_as_many_frames_as_the_paper_has(system: str, frames: int) -> None:
+    """Section 5.1: 433 x 114, 1813 x 96 and 1813 x 84."""
+    config = recipe("paper", system)
+    assert config.frames == config.max_frames == frames
+    assert recipe("best", system).max_frames is None
 
 
 def test_every_system_has_both_recipes() -> None:
