@@ -15,7 +15,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Command, Section, UsageError
-from streamtag.cli.runtime import Reporter, SignalGuard, report_model, run_command
+from streamtag.cli.runtime import Reporter, SignalGuard, import_torch, report_model, run_command
 from streamtag.errors import SourceError
 from streamtag.text import format_time, plural, printable
 
@@ -173,6 +173,7 @@ def catalog(
         if not collection.files:
             return
 
+        import_torch()
         from streamtag.api import load  # after these checks, which do not need torch
         from streamtag.catalog.journal import Journal
         from streamtag.catalog.result import FINGERPRINT_DIGITS

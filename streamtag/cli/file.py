@@ -164,29 +164,25 @@ def file(
         raise UsageError("--force goes with --write-tags")
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
-        from rich.console import Console
-
         from streamtag.audio.decoder import SourceSpec
         from streamtag.audio.files import Address, stream_names, target_paths
         from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
         from streamtag.sinks.atomic_file import check_targets
-        from streamtag.sinks.audacity import LabelTrack
         from streamtag.sinks.base import CallbackSink, SinkGroup
-        from streamtag.sinks.csv import CsvFile
-        from streamtag.sinks.genre_tags import GenreCollector, check_mutagen
-        from streamtag.sinks.jsonl import JsonLines, write_line
-        from streamtag.sinks.plot import Tagogram, check_format
-        from streamtag.sinks.segments import SegmentFile, check_segments_format
-        from streamtag.terminal.file_view import FileProgressView
-        from streamtag.terminal.summary import SummaryTable
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
         if plot is not None:
+            from streamtag.sinks.plot import Tagogram, check_format
+
             check_format(plot)
         if segments is not None:
+            from streamtag.sinks.segments import SegmentFile, check_segments_format
+
             check_segments_format(segments)
         if write_tags:
+            from streamtag.sinks.genre_tags import GenreCollector, check_mutagen
+
             check_mutagen()
         if mqtt is not None:
             mqtt.check()
@@ -210,22 +206,35 @@ def file(
         with ExitStack() as resources:
             sinks: list[Sink] = []  # the view comes first: it erases itself before a result is printed
             if sys.stderr.isatty() and reporter.may_draw(json):
+                from rich.console import Console
+
+                from streamtag.terminal.file_view import FileProgressView
+
                 view = FileProgressView(Console(stderr=True, highlight=False), selection)
                 resources.callback(view.close)
                 sinks.append(view)
-            with_table = table or (len(paths) == 1 and not summary)
-            printed = SummaryTable(sys.stdout, selection, table=with_table)
-            sinks.append(JsonLines(sys.stdout, selection) if json else printed)
+            if json:
+                from streamtag.sinks.jsonl import JsonLines, write_line
+
+                sinks.append(JsonLines(sys.stdout, selection))
+            else:
+                from streamtag.terminal.summary import SummaryTable
+
+                sinks.append(SummaryTable(sys.stdout, selection, table=table or (len(paths) == 1 and not summary)))
             if csv is not None:
+                from streamtag.sinks.csv import CsvFile
+
                 sinks.append(resources.enter_context(CsvFile(csv, selection, confirm)))
             if label_paths:
+                from streamtag.sinks.audacity import LabelTrack
+
                 sinks.append(LabelTrack(label_paths, selection, confirm))
             if segment_paths:
                 sinks.append(SegmentFile(segment_paths, selection, confirm))
             if plot_paths:
                 sinks.append(Tagogram(plot_paths, selection, confirm))
-            genres = GenreCollector(selection)
             if write_tags:
+                genres = GenreCollector(selection)
                 sinks.append(genres)
             if history is not None:
                 sinks.append(resources.enter_context(history.open(reporter.note, greeting, tagger.path)))

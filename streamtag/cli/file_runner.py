@@ -21,7 +21,6 @@ from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SinkGroup
-from streamtag.sinks.genre_tags import write_genres
 from streamtag.text import plural
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ class FileRunner:
 
 def report_genres(source: str, genres: Sequence[str], force: bool, reporter: Reporter) -> None:
     """Write genres into the tags of a source, and report what was done."""
+    from streamtag.sinks.genre_tags import write_genres
+
     try:
         reporter.note(write_genres(source, genres, force=force))
     except OutputError as error:

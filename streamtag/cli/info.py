@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamtag.cli import options
 from streamtag.cli.app import as_command
+from streamtag.cli.runtime import import_torch
 from streamtag.errors import SourceError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ HINTS = {  # how to tag what the machine plays, by the beginning of sys.platform
 @as_command("model", "\b\nExamples:\n  streamtag model\n  streamtag model --model my.safetensors --json")
 def model(path: options.Model = None, as_json: options.JsonObject = False) -> int:
     """Print the model card: the network, where its weights come from, scores, concepts and tags with thresholds."""
+    import_torch()
     from streamtag.api import load
     from streamtag.terminal.model_card import CardView
     from streamtag.terminal.summary import results_console

@@ -24,6 +24,7 @@ SIGMA0 = 0.1  # kymatio's width of the low-pass at T = 1, in cycles per sample
 ALPHA = 5.0  # kymatio's tolerance that determines j
 FILTERS = Path(__file__).with_name("filters.json")  # ξ, σ and j of the default bank: kymatio takes 0.2 s to import
 MAX_WIDTHS = 8.0  # a wavelet ends, in time, after this many of its widths: 1e-14 is left
+MIN_SAMPLES = 8  # of a wavelet, per width in time, where its magnitudes are summed
 R_PSI = math.sqrt(0.5)  # kymatio's overlap of neighbouring wavelets
 
 
@@ -47,26 +48,31 @@ class Wavelet:
         vanishes, both of them periodic; the sum of |ψ(t)| over all samples is 1.
         """
         frequencies = bins % size / size
-        return (self._gaussian(frequencies - self.xi) - self._kappa * self._gaussian(frequencies)) / self._norm
+        around_xi, around_zero = self._gaussians(np.stack([frequencies - self.xi, frequencies]))
+        return np.asarray((around_xi - self._kappa * around_zero) / self._norm)
 
-    def _gaussian(self, frequencies: Floats) -> Floats:
-        """Return the periodic Gaussian of width σ at frequencies in (-1, 1)."""
-        periods = np.add.outer(np.array([-1.0, 0.0, 1.0]), frequencies)
-        return np.asarray(np.exp(-0.5 * (periods / self.sigma) ** 2).sum(axis=0), dtype=np.float64)
+    def _gaussians(self, frequencies: Floats) -> Floats:
+        """Return the periodic Gaussian of width σ at frequencies in (-1, 1): [n, size]."""
+        periods = frequencies + np.array([-1.0, 0.0, 1.0])[:, None, None]
+        return np.asarray(np.exp(periods**2 * (-0.5 / self.sigma**2)).sum(axis=0))
 
     @cached_property
     def _kappa(self) -> float:
         """The part of the Gaussian around zero that cancels the mean."""
-        zero = np.zeros(1)
-        return float((self._gaussian(zero - self.xi) / self._gaussian(zero))[0])
+        at_xi, at_zero = self._gaussians(np.array([[-self.xi], [0.0]]))
+        return float(at_xi[0] / at_zero[0])
 
     @cached_property
     def _norm(self) -> float:
-        """The sum of |ψ(t)| over all samples t before it is scaled: σ√(2π) exp(-t²/2σt²) |exp(2πiξt) - κ|."""
-        times = np.arange(math.ceil(MAX_WIDTHS * self.sigma_t) + 1)
+        """The sum of |ψ(t)| over all samples t before it is scaled: σ√(2π) exp(-t²/2σt²) |exp(2πiξt) - κ|.
+
+        It is smooth, so few samples of a long one give the same sum.
+        """
+        step = max(1, int(self.sigma_t / MIN_SAMPLES))
+        times = step * np.arange(math.ceil(MAX_WIDTHS * self.sigma_t / step) + 1)
         carrier = 1 + self._kappa**2 - 2 * self._kappa * np.cos(2 * np.pi * self.xi * times)
         heights = np.exp(-0.5 * (times / self.sigma_t) ** 2) * np.sqrt(carrier)
-        return float(self.sigma * math.sqrt(2 * math.pi) * (2 * heights.sum() - heights[0]))
+        return float(step * self.sigma * math.sqrt(2 * math.pi) * (2 * heights.sum() - heights[0]))
 
 
 @dataclass(frozen=True)

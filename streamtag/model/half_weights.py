@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 MAX_STREAMS = 16  # with more streams arithmetic takes the time, not memory
+MIN_FRAMES = 128  # packing takes as long as it saves in so many frames of one stream
 
 Key = tuple[tuple[int, int], ...]
 
@@ -32,11 +33,12 @@ class HalfLinear:
 class HalfWeights:
     """Packed copies of the weights of a GRU or LSTM.
 
-    They are made where they are first used and renewed when the weights change. A copy of it, in this process or
-    another, starts empty.
+    They are made after `min_frames` frames, so that short sounds do not wait for them, and renewed when the weights
+    change. A copy of it, in this process or another, starts empty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, min_frames: int = MIN_FRAMES) -> None:
+        self._frames_left = min_frames
         self._key: Key | None = None
         self._cells: list[Any] | None = None
 
@@ -62,10 +64,13 @@ class HalfWeights:
     def packed(self, layers: nn.GRU | nn.LSTM, x: Tensor, pack: Callable[[], list[Any]]) -> list[Any] | None:
         """Return what `pack` makes of the layers' weights, or None where x [N, F, inputs] has to do without.
 
-        That is so for many streams, where gradients are needed, on other devices and CPUs, and for weights that half
-        precision cannot hold exactly.
+        That is so for many streams, where gradients are needed, on other devices and CPUs, for weights that half
+        precision cannot hold exactly, and for the first frames.
         """
         if x.shape[0] > MAX_STREAMS or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+            return None
+        if self._frames_left > 0:
+            self._frames_left -= x.shape[1]
             return None
         key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layers.parameters())
         if key != self._key:

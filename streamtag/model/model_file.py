@@ -165,6 +165,7 @@ def _build(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -
             stack, head = make_network(network), nn.Linear(network.hidden, network.outputs)
         _check_tensors(name, tensors, _tensors(normalization, stack, head))
         weights = {name: tensor.float() for name, tensor in tensors.items()}
+        _check_values(name, weights)
         for prefix, module in _modules(normalization, stack, head).items():
             module.load_state_dict({name: weights[prefix + name] for name in module.state_dict()}, assign=True)
         return TaggerNetwork(front_end, normalization, stack, head, tags, thresholds, card, concepts)
@@ -238,9 +239,13 @@ def _check_tensors(path: str, tensors: dict[str, Tensor], expected: dict[str, Te
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape or not tensor.is_floating_point():
             raise ModelFileError(f"{path}: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}")
-        if not bool(tensor.isfinite().all()):
+
+
+def _check_values(path: str, weights: dict[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        if not math.isfinite(weight.sum()):  # a tenth of the time of isfinite().all()
             raise ModelFileError(f"{path}: {name} holds values that are not finite")
-        if name.endswith("variance") and bool((tensor < 0).any()):
+        if name.endswith("variance") and bool((weight < 0).any()):
             raise ModelFileError(f"{path}: {name} must not be below zero")
-    if bool((tensors["normalization.std"] <= 0).any()):
+    if bool((weights["normalization.std"] <= 0).any()):
         raise ModelFileError(f"{path}: normalization.std must be above zero")

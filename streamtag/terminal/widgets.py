@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console, RenderableType
-from rich.live import Live
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 BAR_TIME_S, ORDER_TIME_S = 0.25, 0.5  # time constants: bars follow the sound, their order stays readable
 ON_STYLE, OFF_STYLE, DIM_STYLE = "green", "cyan", "bright_black"
@@ -52,6 +55,8 @@ def can_draw(console: Console) -> bool:
 
 def open_live(console: Console, render: Callable[[], RenderableType], redraws_per_s: float, *, screen: bool) -> Live:
     """Start drawing. screen: on the terminal's second screen, which stays right when the window is resized."""
+    from rich.live import Live  # late: results without a view do without it
+
     # Results go to standard output by other ways: nothing may be caught and drawn here.
     live = Live(
         console=console,
