@@ -57,6 +57,7 @@ def test_a_dry_run_does_all_of_it_in_miniature(tmp_path: Path) -> None:
     assert len(load_tagger(tmp_path / "model.safetensors").tags) == 50
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_reports_what_it_has(tmp_path: Path) -> None:
     process = start(tmp_path, "--dry-run", "--only", "machine,training", "--seconds", "1000")
     results = tmp_path / "results.jsonl"
@@ -75,6 +76,7 @@ def test_a_run_that_is_stopped_reports_what_it_has(tmp_path: Path) -> None:
     assert not parts_that_run(tmp_path), "the part has ended, too"
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     settings = Settings(tmp_path, None, 1000.0, is_dry=True)
     began = time.monotonic()
@@ -83,6 +85,7 @@ def test_a_part_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert run_process("training", settings, 0.0) == "there was no time left"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_real_run_without_a_gpu_fails_and_says_why(tmp_path: Path) -> None:
     process = start(tmp_path, "--only", "machine")

@@ -182,11 +182,6 @@ def test_a_table_of_another_model_is_refused_and_replaced_on_request(
     assert (first["guitar"][:2] - second["guitar"]).abs().max() > 1e-4
 
 
-def _write(path: Path, rows: list[list[str]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-
-
 def _columns(catalog: Catalog, folders: Path) -> list[str]:
     catalog(folders / "one", "--out", folders / "columns.csv")
     with (folders / "columns.csv").open() as file:
@@ -241,7 +236,7 @@ def test_a_table_that_another_run_writes_meanwhile_is_not_overwritten(
 
     def commit_late(journal: Journal) -> None:
         commit(journal)
-        _write(shared, [columns, ["/elsewhere/x.wav", *[""] * (len(columns) - 1)]])
+        shared.write_text(f"{','.join(columns)}\n/elsewhere/x.wav{',' * (len(columns) - 1)}\n")
 
     monkeypatch.setattr(Journal, "commit", commit_late)
     line = refusal(catalog(folders / "one", "--out", folders / "mine.csv", "--out", shared))

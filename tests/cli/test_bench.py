@@ -53,7 +53,7 @@ def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need
         def forward(self, audio: torch.Tensor) -> torch.Tensor:
             return super().forward(audio).roll(shift, dims=1)
 
-    figures = offline.front_end(Shifted(ScatteringSpec()), clips=1, clip_s=6.0)
+    figures = offline.front_end(Shifted(ScatteringSpec()), clips=1, clip_s=4.5)
     assert (figures["S1_error"] < 1e-3) == (shift == 0)
     assert (figures["S2_error"] < 2e-3) == (shift == 0)
     assert figures["ratio"] == pytest.approx(figures["times_real_time"] / figures["kymatio_times_real_time"])
@@ -62,12 +62,12 @@ def test_the_front_end_is_compared_with_kymatio_and_a_wrong_one_shows(need: Need
 
 def test_hops_and_files_are_timed(tagger: Tagger) -> None:
     threads = torch.get_num_threads()
-    times = offline.hops(tagger, count=20)
+    times = offline.hops(tagger, count=5)
     assert 0 < times["p50_ms"] <= times["p95_ms"] <= times["p99_ms"]
     assert times["available_ms"] == 256.0
     assert torch.get_num_threads() == threads
-    whole = offline.whole_file(tagger, minutes=0.5)
-    assert whole["times_real_time"] == pytest.approx(30 / whole["seconds"])
+    whole = offline.whole_file(tagger, minutes=0.1)
+    assert whole["times_real_time"] == pytest.approx(6 / whole["seconds"])
 
 
 def test_results_are_one_json_object_or_a_list_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,8 +241,6 @@ def test_a_real_server_is_measured_by_producers_in_another_process(model: Path) 
     check(trial, 5)
     assert trial.figures["server_mib"] > 50
     assert 5 < trial.figures["kbit_a_second_out_a_stream"] < 150  # 50 tags and, in this model, as many concepts
-    refused = socket_trial(model, "cpu", SCHEDULE, 5, "--max-streams", "3")
-    assert (refused.refused, refused.gaps, refused.passed) == (2, 0, False)
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ def _run(redirection: str, *arguments: str | Path, unbuffered: bool = False) -> 
 
 
 @needs_full
+@pytest.mark.slow
 def test_a_full_disk_behind_standard_output_is_reported_in_one_line(
     make_sound: MakeSound, model: Path, tmp_path: Path
 ) -> None:

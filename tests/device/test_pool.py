@@ -15,7 +15,7 @@ from streamtag.model import BatchedTagger
 from streamtag.model.cuda_graphs import CudaGraphs
 from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, agree, noise
 
-SLOTS = 12
+SLOTS = 8
 
 
 def open_pool(tagger: DeviceTagger, slots: int = SLOTS, precision: str = "float32") -> SessionPool:
@@ -35,7 +35,7 @@ def test_streams_that_join_and_leave(tagger: DeviceTagger, reference: DeviceTagg
     frames: dict[PooledSession, list[TagFrame]] = {}
     expected: dict[PooledSession, list[TagFrame]] = {}
     ended = 0
-    for turn in range(60):
+    for turn in range(36):
         if len(pool) < SLOTS and rng.random() < 0.6:
             session = pool.add()
             alone[session], frames[session], expected[session] = Session(reference), [], []

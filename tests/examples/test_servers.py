@@ -108,12 +108,9 @@ def test_an_interrupted_producer_ends_quietly(server: Serve, long_song: Path) ->
     ("example", "arguments", "message"),
     [
         ("producer.py", ["no.mp3"], "no.mp3: No such file or directory"),
-        ("producer.py", [__file__], f"{__file__}: Invalid data"),
         ("producer.py", ["SONG", "ws://127.0.0.1:9/ingest/a"], "ws://127.0.0.1:9/ingest/a: Connection refused"),
-        ("producer.py", ["SONG", "here"], "here: "),
         ("subscriber.py", ["ws://127.0.0.1:9/"], "ws://127.0.0.1:9/: Connection refused"),
         ("move_a_stream.py", ["mic", "http://127.0.0.1:9", "http://127.0.0.1:9"], "http://127.0.0.1:9: "),
-        ("move_a_stream.py", ["mic", "here", "there"], "here: "),
     ],
 )
 def test_a_mistake_is_reported_in_one_line(example: str, arguments: list[str], message: str, long_song: Path) -> None:

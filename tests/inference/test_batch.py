@@ -29,6 +29,8 @@ from tests.inference.conftest import HOP, Audio, agree, drain, noise
 from tests.model.conftest import by_time
 from tests.model.fake_capture import FakeCapture
 
+LIMITS = settings(stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+
 
 def tag_alone(tagger: Tagger, audio: Audio) -> list[TagFrame]:
     session = Session(tagger)
@@ -292,19 +294,13 @@ class Streams(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("examples", "is_captured"),
     [
-        pytest.param(12, False, id="short"),
-        pytest.param(40, False, id="long", marks=pytest.mark.slow),
+        pytest.param(15, False, id="plain"),
         pytest.param(15, True, id="captured", marks=pytest.mark.slow),
     ],
 )
 def test_streams_that_come_and_go_at_random_are_each_as_if_alone(
     tagger: Tagger, examples: int, is_captured: bool
 ) -> None:
-    class Machine(Streams):
-        pass
-
-    Machine.tagger, Machine.capture = tagger, FakeCapture() if is_captured else None
-    checks = list(HealthCheck)
-    limits = settings(max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=checks)
-    run_state_machine_as_test(Machine, settings=limits)
-    assert Machine.capture is None or Machine.capture.replays
+    Streams.tagger, Streams.capture = tagger, FakeCapture() if is_captured else None
+    run_state_machine_as_test(Streams, settings=settings(LIMITS, max_examples=examples))
+    assert Streams.capture is None or Streams.capture.replays

@@ -98,6 +98,7 @@ def test_a_step_that_fails_is_reported_and_its_process_continues(workers: Worker
     assert workers.pids == before
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced_once_and_fails_only_the_steps_that_it_held(tagger: Tagger) -> None:
     alone, workers = BatchedTagger(tagger.network, 4), WorkerPool(tagger.network, 4, "float32", 1)
     failures: list[str] = []

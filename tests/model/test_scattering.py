@@ -22,7 +22,7 @@ from streamtag.model.scattering import OFFLINE_HIGH, ONLINE_HIGH
 
 HOP = 4096
 T = 100 * HOP
-SHORT_T = 40 * HOP  # for kymatio, which is slow; its padding then is a whole number of its own hops
+SHORT_T = 24 * HOP  # for kymatio, which is slow; its padding then is a whole number of its own hops
 INSIDE = slice(6, -6)  # frames more than 1.5 s from either end
 
 

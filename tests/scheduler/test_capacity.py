@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from streamtag.scheduler.capacity import COST_MARGIN, CapacityMeasurement, Cost,
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.ready_queue import ReadyQueue
 from streamtag.scheduler.registry import Busy
+from streamtag.scheduler.scheduler import Scheduler
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.scheduler.stream import ScheduledStream
 from streamtag.spec import ScatteringSpec
-from tests.scheduler.harness import PLAIN, EchoPool, Harness, load_tagger
+from tests.scheduler.harness import PLAIN, TIMEOUT_S, EchoPool, Harness, MessageLog, load_tagger, music
 
 COST = Cost(step_s=0.004, stream_s=0.0006)
 HOP_S = 0.256
@@ -249,3 +252,29 @@ def test_no_more_streams_are_admitted_than_the_pool_has_slots(model: Path) -> No
     harness.open("1")
     with pytest.raises(Busy):
         harness.open("2")
+
+
+def test_few_streams_are_admitted_at_once_and_more_when_the_capacity_is_measured(model: Path) -> None:
+    """The streams that are admitted meanwhile are in time."""
+    pool, log = EchoPool(load_tagger(model), 400), MessageLog()
+    config = SchedulerConfig(workers=2, measure_s=0.5)
+    scheduler = Scheduler(pool, log, config)
+    assert scheduler.stats.is_starting
+    with scheduler:
+        first = scheduler.stats
+        assert (first.is_starting, first.is_measuring, first.room) == (False, True, 8)
+        producer, until = scheduler.open("mic", PLAIN, None, lambda: None), time.monotonic() + TIMEOUT_S
+        while scheduler.stats.is_measuring or len(pool) > 1:  # it closes its streams at the end
+            producer.push(music(0.05, PLAIN))
+            assert time.monotonic() < until
+            threading.Event().wait(0.05)
+        assert 8 < scheduler.stats.capacity <= 400
+        assert not scheduler.stats.is_degraded
+    assert log.frames("mic")
+
+
+def test_a_measurement_is_abandoned_when_the_scheduler_is_closed(model: Path) -> None:
+    pool = EchoPool(load_tagger(model), 400)
+    with Scheduler(pool, MessageLog(), SchedulerConfig(workers=2)):
+        pass
+    assert len(pool) == 0

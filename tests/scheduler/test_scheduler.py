@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,7 @@ from streamtag.scheduler.scheduler import Scheduler
 from streamtag.spec import NetworkSpec, NormalizationSpec
 from tests.scheduler.harness import (
     PLAIN,
-    TIMEOUT_S,
     TOLERANCE,
-    EchoPool,
     Harness,
     MessageLog,
     Signal,
@@ -124,15 +121,8 @@ def test_a_model_with_another_hop_gives_the_frames_of_a_session(tmp_path: Path) 
     front = ScatteringSpec(J=9, T=512, hop=2048, window=4096, lookahead=3072)
     scattering = Scattering(front)
     network = NetworkSpec(inputs=scattering.forward(torch.zeros(1, 4096)).shape[-1], hidden=16, layers=1, outputs=3)
-    small = TaggerNetwork(
-        scattering,
-        Normalization(NormalizationSpec(), front),
-        StackedGRU(network),
-        torch.nn.Linear(16, 3),
-        ("a", "b", "c"),
-        (0.5,) * 3,
-        {},
-    )
+    normalization, head = Normalization(NormalizationSpec(), front), torch.nn.Linear(16, 3)
+    small = TaggerNetwork(scattering, normalization, StackedGRU(network), head, tuple("abc"), (0.5,) * 3, {})
     save_tagger(small, tmp_path / "small.safetensors")
     data, half = music(3, PLAIN, 1), 4 * 20_000
     here, there = (Harness(tmp_path / "small.safetensors", echo=False) for _ in range(2))
@@ -264,32 +254,6 @@ def test_closing_a_scheduler_ends_all_its_streams(tagger: Tagger) -> None:
     for signal in signals[:4]:
         signal.wait()
     assert not any(thread.name.startswith("streamtag-worker") for thread in threading.enumerate())
-
-
-def test_few_streams_are_admitted_at_once_and_more_when_the_capacity_is_measured(tagger: Tagger) -> None:
-    """The streams that are admitted meanwhile are in time."""
-    pool, log = EchoPool(tagger, 400), MessageLog()
-    config = SchedulerConfig(workers=2, measure_s=0.5)
-    scheduler = Scheduler(pool, log, config)
-    assert scheduler.stats.is_starting
-    with scheduler:
-        first = scheduler.stats
-        assert (first.is_starting, first.is_measuring, first.room) == (False, True, 8)
-        producer, until = scheduler.open("mic", PLAIN, None, lambda: None), time.monotonic() + TIMEOUT_S
-        while scheduler.stats.is_measuring or len(pool) > 1:  # it closes its streams at the end
-            producer.push(music(0.05, PLAIN))
-            assert time.monotonic() < until
-            threading.Event().wait(0.05)
-        assert 8 < scheduler.stats.capacity <= 400
-        assert not scheduler.stats.is_degraded
-    assert log.frames("mic")
-
-
-def test_a_measurement_is_abandoned_when_the_scheduler_is_closed(tagger: Tagger) -> None:
-    pool = EchoPool(tagger, 400)
-    with Scheduler(pool, MessageLog(), SchedulerConfig(workers=2)):
-        pass
-    assert len(pool) == 0
 
 
 @pytest.mark.parametrize("lost", [3000, 20_000, 200_000])

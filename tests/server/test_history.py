@@ -1,4 +1,4 @@
-"""A subscriber that comes late gets the recent past of every running stream, and pays for it alone."""
+"""A subscriber that comes late gets the past of every running stream, over real sockets, and pays for it alone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import itertools
 import socket
 import threading
 import time
-from dataclasses import replace
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 
-from streamtag.protocol.messages import Concept, End, Event, Frame, Gap, Hello, History, Message
-from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
+from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, History, Message
 from streamtag.server.config import IngestConfig
-from streamtag.server.history import BLOCK_FRAMES, KEPT_S, MAX_GREETING_VALUES, MAX_VALUES, StreamHistories
+from streamtag.server.history import KEPT_S
 from tests.server.fake_scheduler import FakeScheduler
 from tests.server.support import (
     HELLO,
@@ -31,149 +28,6 @@ from tests.server.support import (
     shake_hands,
     wait_until,
 )
-
-HOP_S = 0.25  # survives the rounding of times
-NAMES = ("guitar", "harp")
-CONCEPTS = (Concept("strings", "instrument", ("guitar", "harp"), 0.5),)
-SMALL = Hello("streamtag 0.1.0", "small", NAMES, 16000, HOP_S, 0.5, 0.375, (0.5, 0.5), CONCEPTS)
-RANDOM = np.random.default_rng(3)
-
-
-def _frame(number: int, stream: str = "mic") -> Frame:
-    guitar, harp, strings = RANDOM.random(3).tolist()
-    start = HOP_S * number - HOP_S
-    return Frame(stream, number, start, start + 0.5, {"guitar": guitar, "harp": harp}, concepts={"strings": strings})
-
-
-def _kept(histories: StreamHistories, seconds: float = 300, stream: str = "mic") -> History | None:
-    excerpt = histories.excerpts([stream], seconds).get(stream)
-    return None if excerpt is None else excerpt.message()
-
-
-def _expected(frames: list[Frame]) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]], tuple[float, ...]]:
-    """Return times, tags and the concept's values as a history holds them."""
-    tags = {name: tuple(round(frame.tags[name], 4) for frame in frames) for name in NAMES}
-    return (
-        tuple(HOP_S * frame.frame for frame in frames),
-        tags,
-        tuple(round(frame.concepts["strings"], 4) for frame in frames),
-    )
-
-
-@pytest.mark.parametrize("count", [1, 2, BLOCK_FRAMES, BLOCK_FRAMES + 1, 2 * BLOCK_FRAMES, 100])
-def test_all_frames_but_the_latest_are_in_it_as_they_were_sent(count: int) -> None:
-    histories, frames = StreamHistories(SMALL), [_frame(number) for number in range(count)]
-    for frame in frames:
-        histories.add(frame)
-    history = _kept(histories)
-    assert history is not None
-    assert (history.times, history.tags, history.concepts["strings"]) == _expected(frames[:-1])
-    assert parse(history.to_json()) == history
-
-
-def test_it_is_bounded_by_the_time_that_is_kept_and_by_the_time_that_is_asked_for() -> None:
-    histories, frames = StreamHistories(SMALL, kept_s=50), [_frame(number) for number in range(1000)]
-    for frame in frames:
-        histories.add(frame)
-    for seconds, count in ((300, 200), (10, 40), (1, 4), (0.1, 0)):
-        history = _kept(histories, seconds)
-        assert history is not None
-        assert history.times == _expected(frames[999 - count : 999])[0]
-        assert history.tags["harp"] == _expected(frames[999 - count : 999])[1]["harp"]
-
-
-def test_it_has_the_events_and_gaps_of_its_time_and_what_is_present_from_any_time() -> None:
-    histories = StreamHistories(SMALL)
-    early, late = Event("mic", "strings", "on", 1.0, "strings"), Event("mic", "strings", "off", 8.0, "strings")
-    gaps = [Gap("mic", 2.0, 0.5), Gap("mic", 6.5, 2.0)]
-    for message in (*map(_frame, range(10)), early, *gaps, *map(_frame, range(30, 41))):
-        histories.add(message)
-    history = _kept(histories, 5)  # the latest frame is at 10 s
-    assert history is not None
-    assert (history.present, history.events, history.gaps) == (("strings",), (), (gaps[1],))
-    histories.add(late)
-    history = _kept(histories, 5)
-    assert history is not None
-    assert (history.present, history.events) == ((), (late,))
-    history = _kept(histories)
-    assert history is not None
-    assert (history.events, history.gaps) == ((early, late), tuple(gaps))
-
-
-def test_it_is_forgotten_with_the_end_and_when_the_stream_begins_anew_without_one() -> None:
-    histories = StreamHistories(SMALL)
-    on, frame = Event("mic", "strings", "on", 1.0, "strings"), _frame(0)
-    for message in (*map(_frame, range(50)), on, Gap("mic", 1.0, 1.0), frame):
-        histories.add(message)
-    history = _kept(histories)
-    assert history is not None
-    assert (history.times, history.present, history.events, history.gaps) == ((), (), (), ())
-    assert (history.tags, history.concepts) == ({"guitar": (), "harp": ()}, {"strings": ()})
-    histories.add(_frame(1))
-    history = _kept(histories)
-    assert history is not None
-    assert (history.times, history.tags, history.concepts["strings"]) == _expected([frame])
-    histories.add(End("mic", 1.0, 2, {}))
-    assert _kept(histories) is None
-    histories.add(on)
-    assert _kept(histories) is None
-
-
-def test_streams_beyond_the_limit_have_none_until_another_ends() -> None:
-    histories = StreamHistories(SMALL, max_streams=2)
-    for number in range(3):
-        for stream in "abc":
-            histories.add(_frame(number, stream))
-    assert list(histories.excerpts("abc", 300)) == ["a", "b"]
-    histories.add(End("a", 1.0, 3, {}))
-    histories.add(_frame(3, "c"))
-    assert list(histories.excerpts("abc", 300)) == ["b", "c"]
-
-
-def test_frames_of_a_damaged_or_filtered_recording_give_probabilities_too() -> None:
-    histories = StreamHistories(SMALL)
-    strange = [
-        Frame("mic", 0, 0.0, 0.5, {"harp": 1.5, "guitar": -3.0}),
-        Frame("mic", 1, 0.25, 0.75, {"guitar": 1e300, "drums": 0.5}),
-        Frame("mic", 2, 0.5, 1.0, {}),
-        Frame("mic", 3, 0.75, 1.25, {}),
-    ]
-    for message in (*strange, *(Event("mic", f"name {number}", "on", 0.5) for number in range(1000))):
-        histories.add(message)
-    history = _kept(histories)
-    assert history is not None
-    assert history.tags == {"guitar": (0.0, 1.0, 0.0), "harp": (1.0, 0.0, 0.0)}
-    assert (history.concepts, history.present, history.events) == ({}, (), ())  # no frame has a concept
-    assert parse(history.to_json()) == history
-    without_hop = replace(SMALL, tags=(), concepts=(), thresholds=(), hop_s=-1.0)
-    histories = StreamHistories(without_hop)
-    for frame in (*strange, Frame("mic", 4, 1.0, 1.5, {})):
-        histories.add(frame)
-    history = _kept(histories)
-    assert history is not None
-    assert (len(history.times), history.tags) == (4, {})
-
-
-def test_a_message_is_never_longer_than_a_reader_accepts_and_all_together_have_a_limit() -> None:
-    tags = tuple(f"a tag with a long name {number}" for number in range(300))
-    histories = StreamHistories(replace(SMALL, tags=tags, thresholds=(0.5,) * 300, concepts=()))
-    for stream in ("a", "b", "c", "d", "e"):
-        for number in range(BLOCK_FRAMES * 20):
-            values = dict.fromkeys(tags, 0.1234)
-            histories.add(Frame(stream, number, 1000 + HOP_S * number, 1000.5 + HOP_S * number, values))
-            histories.add(Event(stream, tags[number % 300], "on", 1000 + HOP_S * number))
-            histories.add(Gap(stream, 1000 + HOP_S * number, 0.123))
-    alone = _kept(histories, 300, "a")
-    assert alone is not None
-    assert len(alone.times) == MAX_VALUES // 300
-    assert MAX_MESSAGE_CHARS / 2 < len(alone.to_json()) < MAX_MESSAGE_CHARS
-    together = [excerpt.message() for excerpt in histories.excerpts("abcde", 300).values()]
-    assert sum(300 * len(history.times) for history in together) == MAX_GREETING_VALUES
-    assert len({len(history.times) for history in together}) == 1  # each has the same share
-    assert sum(len(history.to_json()) for history in together) < 2 * MAX_MESSAGE_CHARS
-
-
-# --- over real sockets -----------------------------------------------------------------------------------------------
 
 
 def test_a_late_subscriber_gets_what_an_early_one_has_got_and_nothing_twice(start: Start, connect: Connect) -> None:

@@ -1,74 +1,22 @@
-"""The MQTT sink and a real Mosquitto: states, events, restarts, refusals; and brokers that misbehave."""
+"""The MQTT sink and a real Mosquitto: states, events, restarts, refusals."""
 
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from streamtag.audio.source import SourceNotice
 from streamtag.errors import OutputError
-from streamtag.protocol.messages import Concept, End, Event, Frame
-from streamtag.protocol.selection import Selection
-from streamtag.sinks.mqtt import MqttSink
-from streamtag.sinks.mqtt_address import MqttAddress
+from streamtag.protocol.messages import End, Frame
 from tests.conftest import Need
-from tests.sinks.mosquitto import PROGRAM, WAIT_S, Broker, Received, Subscribe, free_port, latest, running
+from tests.sinks.conftest import Notices, Open, event
+from tests.sinks.mosquitto import PROGRAM, WAIT_S, Broker, Received, Subscribe, latest, running
 
-SELECTION = Selection.of(
-    ("guitar", "slow"),
-    (0.5, 0.5),
-    [Concept("guitar", "instrument", ("guitar",), 0.5), Concept("slow", "mood", ("slow",), 0.5)],
-)
 DROPPED_CONNECTION_S = 0.3  # at least, between a loss and the next connection
-
-
-class Notices:
-    """What the sink reports, in order."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, notice: SourceNotice) -> None:
-        with self._changed:
-            self.texts.append(notice.text.partition(": ")[2])
-            self._changed.notify_all()
-
-    def wait_for(self, text: str) -> list[str]:
-        with self._changed:
-            assert self._changed.wait_for(lambda: text in " ".join(self.texts), WAIT_S), self.texts
-            return list(self.texts)
-
-
-Open = Callable[..., MqttSink]
-
-
-@pytest.fixture
-def notices() -> Notices:
-    return Notices()
-
-
-@pytest.fixture
-def open_sink(notices: Notices) -> Iterator[Open]:
-    """open_sink(url, **settings) -> a sink, closed with the test."""
-    with ExitStack() as resources:
-
-        def open_sink(url: str, password: str | None = None, **settings: object) -> MqttSink:
-            quick = {"first_delay_s": 0.05, "stable_connection_s": 0.0, "answer_timeout_s": 2.0, **settings}
-            return resources.enter_context(
-                MqttSink(MqttAddress.parse(url, password), SELECTION, notices, **quick)  # type: ignore[arg-type]
-            )
-
-        yield open_sink
 
 
 @pytest.fixture
@@ -77,10 +25,6 @@ def mosquitto(need: Need, tmp_path: Path) -> Iterator[tuple[Broker, Subscribe]]:
     need("mosquitto", PROGRAM is not None, "machine has no mosquitto")
     with running(tmp_path) as both:
         yield both
-
-
-def event(number: int, stream: str = "mic") -> Event:
-    return Event(stream, "guitar", "off" if number % 2 else "on", float(number), "guitar")
 
 
 def times(received: list[Received], stream: str = "mic") -> list[float]:
@@ -268,99 +212,3 @@ def test_a_broker_without_tls_is_said_to_be_one(
     broker.start()
     open_sink(broker.url.replace("mqtt:", "mqtts:"))
     notices.wait_for("is it an mqtt:// address?")
-
-
-# --- brokers that misbehave ---------------------------------------------------------------------------------------
-
-CONNECTED = b"\x20\x02\x00\x00"
-PUBLISH = b"\x30\x0a\x00\x04spam" + b"spam"
-
-
-@pytest.fixture
-def stub() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
-    """stub(answer) -> the URL of a server that calls answer(connection) for each connection."""
-    with ExitStack() as resources:
-
-        def stub(answer: Callable[[socket.socket], None]) -> str:
-            listener = resources.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-            def serve() -> None:
-                while True:
-                    try:
-                        connection, _ = listener.accept()
-                    except OSError:
-                        return
-                    with connection:
-                        try:
-                            answer(connection)
-                        except OSError:
-                            continue
-
-            thread = threading.Thread(target=serve, daemon=True)
-            resources.callback(thread.join, WAIT_S)
-            resources.callback(listener.shutdown, socket.SHUT_RDWR)
-            thread.start()
-            return f"mqtt://127.0.0.1:{listener.getsockname()[1]}/home"
-
-        yield stub
-
-
-Stub = Callable[[Callable[[socket.socket], None]], str]
-
-
-def test_a_broker_that_floods_is_left(stub: Stub, open_sink: Open, notices: Notices) -> None:
-    connections = []
-
-    def flood(connection: socket.socket) -> None:
-        connections.append(1)
-        connection.recv(1024)
-        connection.sendall(CONNECTED)
-        while True:
-            connection.sendall(1000 * PUBLISH)
-
-    sink = open_sink(stub(flood), stable_connection_s=10.0)
-    sink.write(event(0))
-    notices.wait_for("messages that nobody asked for")
-    until = time.monotonic() + WAIT_S
-    while len(connections) < 3 and time.monotonic() < until:
-        time.sleep(0.02)
-    assert notices.texts == ["the broker sends messages that nobody asked for: trying again"]
-
-
-def test_a_broker_that_never_answers_delays_nobody(stub: Stub, open_sink: Open, notices: Notices) -> None:
-    silent = threading.Event()
-    sink = open_sink(stub(lambda _: (silent.wait(WAIT_S), None)[1]), answer_timeout_s=0.2)
-    sink.write(event(0))
-    assert notices.wait_for("trying again") == ["no answer: trying again"]
-    began = time.monotonic()
-    sink.close()
-    assert time.monotonic() - began < 5
-    assert notices.texts[1:] == ["1 event not published"]
-    silent.set()
-
-
-def test_a_broker_that_confirms_nothing_is_given_up(stub: Stub, open_sink: Open, notices: Notices) -> None:
-    def swallow(connection: socket.socket) -> None:
-        connection.recv(1024)
-        connection.sendall(CONNECTED)
-        while connection.recv(65536):
-            pass
-
-    sink = open_sink(stub(swallow), answer_timeout_s=0.2)
-    sink.write(event(0))
-    assert notices.wait_for("trying again") == ["no answer: trying again"]
-
-
-def test_events_beyond_the_bound_are_counted(open_sink: Open, notices: Notices) -> None:
-    sink = open_sink(f"mqtt://127.0.0.1:{free_port()}/home", max_events=3)
-    for number in range(5):
-        sink.write(event(number))
-    sink.close()
-    sink.close()
-    assert notices.texts == ["no connection (connection refused): trying again", "5 events not published"]
-
-
-def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch, open_sink: Open) -> None:
-    monkeypatch.setitem(sys.modules, "aiomqtt", None)
-    with pytest.raises(OutputError, match=r"pip install 'streamtag\[mqtt\]'"):
-        open_sink("mqtt://127.0.0.1")

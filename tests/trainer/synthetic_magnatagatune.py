@@ -16,7 +16,7 @@ import csv
 import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -118,16 +118,6 @@ def write_set(root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5)
         (root / clip.path).write_bytes(b"")
     write_annotations(dataset, rng)
     return dataset
-
-
-def deal(dataset: SyntheticSet, root: Path, seed: int = 6) -> SyntheticSet:
-    """Deal the tags of the clips out by chance, to a copy of `dataset` at `root`: its tables are written anew."""
-    rng = np.random.default_rng(seed)
-    tags = [dataset.clips[i].tags for i in rng.permutation(len(dataset.clips))]
-    dealt = tuple(replace(clip, tags=other) for clip, other in zip(dataset.clips, tags, strict=True))
-    found = replace(dataset, root=root, clips=dealt)
-    write_annotations(found, rng)
-    return found
 
 
 def sound(traits: Traits, rng: np.random.Generator, seconds: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from streamtag.server.thread import ServerThread
 from tests.conftest import Need
 from tests.web.ingest_stub import IngestStub
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),  # tests run as root in containers
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import torch
 
 from streamtag.errors import OutputError
+from tests.conftest import LimitFileSize
 from trainer.data.manifest import Manifest
 from trainer.features import extraction
 from trainer.features.audio import encode
@@ -129,7 +129,7 @@ def test_clips_that_do_not_decode_are_listed_and_left_out(manifest: Manifest, tm
     assert drain(prepare(again, 1, 0)) == (0, 0)
 
 
-@pytest.mark.parametrize("seconds", [1.5, 0.3, 0.01])
+@pytest.mark.parametrize("seconds", [1.5, 0.01])
 def test_short_clips_are_augmented(seconds: float, manifest: Manifest, tmp_path: Path) -> None:
     """However late it starts, something of a clip remains."""
     sounds = []
@@ -186,20 +186,17 @@ def test_missing_space_is_reported_before_any_work(
     assert not store.store(0).index_path.exists()
 
 
-def test_a_full_disk_is_reported_and_loses_nothing(tree: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(
+    manifest: Manifest, tmp_path: Path, limit_file_size: LimitFileSize
+) -> None:
     """The limit on a file's size fails as a full disk does, in the middle of a write."""
-    words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "0", "--workers", "0", "--front", "mel"]
-    failed = subprocess.run(
-        [sys.executable, "-m", "trainer", *words],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
-    )
-    assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].startswith(f"trainer: {tmp_path}/mel/pass-00.frames: cannot be written")
-    assert "Traceback" not in failed.stderr
-    resumed, whole = Cache(tmp_path, manifest, "mel", 1), Cache(tmp_path / "whole", manifest, "mel", 1)
-    assert len(resumed.store(0).entries()) == 500_000 // (188 * 96 * 2)
+    part = few(manifest, 12)
+    limit_file_size(200_000)
+    with pytest.raises(OutputError, match=f"^{tmp_path}/mel/pass-00.frames: cannot be written"):
+        drain(prepare(Cache(tmp_path, part, "mel", 1), 0, 0))
+    limit_file_size(None)
+    resumed, whole = Cache(tmp_path, part, "mel", 1), Cache(tmp_path / "whole", part, "mel", 1)
+    assert len(resumed.store(0).entries()) == 200_000 // (188 * 96 * 2)
     drain(prepare(resumed, 0, 0))
     drain(prepare(whole, 0, 0))
     assert contents(resumed) == contents(whole)

@@ -19,6 +19,7 @@ from trainer.label.recordings import read_recordings
 from trainer.label.teachers import load_teachers
 
 NAMES = ("mtat-fcn", "mtat-musicnn")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,6 @@ def test_unchanged_crops_follow_one_another_and_changed_ones_differ(labelled: Pa
         assert np.sqrt(np.mean((changed - crop) ** 2)) > 0.01
 
 
-@pytest.mark.slow
 def test_interrupted_work_goes_on_to_the_same_bytes(
     labelled: Path, music: Path, teachers: Path, tmp_path: Path
 ) -> None:
