@@ -70,7 +70,7 @@ class SpectrumSegment:
         spectrum = torch.fft.rfft(rows)
         segment = pool[:, self.start : self.end].view(len(pool), self.count, self.width)
         segment[..., self.below :] = spectrum
-        segment[..., : self.below] = spectrum[..., 1 : self.below + 1].conj().flip(-1)
+        segment[..., : self.below] = spectrum[..., 1 : self.below + 1].flip(-1).conj()
 
 
 class Cascade(nn.Module):
@@ -138,12 +138,12 @@ class Cascade(nn.Module):
         pool = spectrum.new_empty(spectrum.shape[0], self.segments[-1].end)
         sums = []
         for modulus, segment in zip(self._first, self.segments, strict=False):
-            U1, S1 = modulus(spectrum)
+            U1, S1 = modulus.forward(spectrum)  # calling the module takes 7 us more
             segment.write(U1, pool)
             sums.append(S1)
         for envelopes, segment in zip(external, self.segments[len(self._first) :], strict=True):
             segment.write(envelopes, pool)
-        sums += [modulus(pool)[1] for modulus in self._second]
+        sums += [modulus.forward(pool)[1] for modulus in self._second]
         return torch.cat(sums, dim=-1).movedim(0, -1), pool
 
     def _second_crop(self, n1: int, psi: Wavelet, low: int, size: int) -> Crop:

@@ -62,7 +62,7 @@ class HighRateBranch(nn.Module):
         rows = windows.flatten(0, 1)
         spectrum = torch.fft.rfft(rows)
         # the highest band extends beyond the Nyquist frequency, where a real signal's spectrum is mirrored
-        spectrum = torch.cat([spectrum, spectrum[:, -self.block // 8 : -1].conj().flip(-1)], dim=-1)
+        spectrum = torch.cat([spectrum, spectrum[:, -self.block // 8 : -1].flip(-1).conj()], dim=-1)
         sums, pool = self.cascade(spectrum)
         sums = torch.cat([nn.functional.linear(rows, self.phi)[:, None], sums], dim=1)
         audio = self.audio(spectrum)[:, 0, self.margin // AUDIO_RATE :]
