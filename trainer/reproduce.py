@@ -172,7 +172,8 @@ def _evaluate(
 
     if "scores" in missing:
         model = from_run(load_run(task.folder).to(config.device), cache, task.folder, task.name)
-        stages = (cache.manifest, config.split, config.options, lambda stage: on_stage(f"{task.name}: {stage}"))
+        options = replace(config.options, pooling=task.config.pooling)
+        stages = (cache.manifest, config.split, options, lambda stage: on_stage(f"{task.name}: {stage}"))
         add(figures.evaluate(model, *stages)[0])
     tagger = build(task.folder, cache.manifest, {})
     if COST in missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ def command(
     device: options.Device = "auto",
     draws: options.Draws = 1000,
     minutes: options.Minutes = 60,
+    pooling: Annotated[
+        str | None, typer.Option(help="of frames to a clip's score: mean, last or learned; default: the run's")
+    ] = None,
     streams: Annotated[int, typer.Option(min=1, help="that play it")] = 64,
     as_json: options.AsJson = False,
 ) -> None:
@@ -33,16 +37,21 @@ def command(
     """
     from rich.console import Console
 
+    from streamtag.errors import SpecError
     from trainer.commands.tables import print_result
     from trainer.data.dataset import read_dataset
     from trainer.evaluate import figures
     from trainer.evaluate.evaluated_model import open_model
+    from trainer.evaluate.pooling import POOLINGS
     from trainer.report import document
     from trainer.train.device import open_device
 
     data = read_dataset(folder)
     model, data = open_model(what, data, options.cache_folder(folder, cache), seed, open_device(device))
-    measured = figures.Options.up_to(minutes, draws, streams)
+    chosen = pooling or model.info.get("training", {}).get("pooling", "mean")
+    if chosen not in POOLINGS:
+        raise SpecError(f"--pooling must be one of {', '.join(POOLINGS)}, not {chosen!r}")
+    measured = replace(figures.Options.up_to(minutes, draws, streams), pooling=chosen)
     with Console(stderr=True).status("evaluating") as status:
         result, _ = figures.evaluate(model, data, split or figures.final_split(data), measured, status.update)
     if out:

@@ -89,8 +89,10 @@ def _show(update: TaskUpdate, progress: Progress, bar: TaskID) -> None:
         progress.console.print(
             f"{text}: loss {epoch.loss:.4f}, validation ROC-AUC {epoch.roc_auc:.4f}, {epoch.seconds:.1f} s"
         )
-    elif update.result:
+    elif result := update.result:
+        from trainer.report.sections import clip_scores
+
         progress.advance(bar)
-        progress.console.print(f"{name}: {update.result['split']} ROC-AUC {update.result['scores']['mean']['roc_auc']}")
+        progress.console.print(f"{name}: {result['split']} ROC-AUC {clip_scores(result)['roc_auc']}")
     else:
         progress.console.print(f"{name}: the time is up; the same command goes on from here")

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from trainer.commands import options
 from trainer.data.magnatagatune import TAGS
 
 
-def command(as_json: options.AsJson = False) -> None:
+def command(
+    as_json: options.AsJson = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="what it says and leaves open of their training, and what we chose")
+    ] = False,
+) -> None:
     """List the systems: input, parameters, whether they read frames or windows, and what the paper reports of them."""
+    if paper:
+        _print_decisions(as_json)
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -68,3 +80,31 @@ def command(as_json: options.AsJson = False) -> None:
     console.print(f"reads: frame by frame, or the last {WINDOW_S:.0f} s, again every second (trained on whole clips)")
     for note, number in notes.items():
         console.print(f"{number} {note}")
+
+
+def _print_decisions(as_json: bool) -> None:
+    """Print what the paper says of the training, and what the recipe `paper` does, with its settings."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from trainer.train.recipes import DECISIONS, recipe
+
+    config = recipe("paper", options.SYSTEM).to_dict()
+    rows = [{**asdict(row), "settings": {name: config[name] for name in row.settings}} for row in DECISIONS]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in rows:
+        settings = " ".join(f"{name}={value}" for name, value in row["settings"].items())
+        table.add_row(f"[bold]{row['what']}[/bold]", f"paper: {row['paper'] or '-'}")
+        for head, text in (("open", row["left_open"]), ("here", row["chosen"]), ("since", row["reason"])):
+            if text:
+                table.add_row("", f"{head}: {text}")
+        if settings:
+            table.add_row("", f"[dim]{settings}[/dim]")
+    console = Console(highlight=False)
+    console.print(
+        f"paper: what Song et al. 2018 print; here: the recipe `paper`, with its settings for {options.SYSTEM}"
+    )
+    console.print(table)

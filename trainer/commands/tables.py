@@ -29,7 +29,8 @@ def print_result(result: dict[str, Any]) -> None:
     console.print(f"{result['name']}: split {result['split']} of {result['data']}, {result['clips']:,} clips{remark}")
     for tag, why in result["not_scored"].items():
         console.print(f"not scored, left out of the means: {tag}: {why}")
-    console.print(_table("clip scores", ("", "ROC-AUC", "PR-AUC"), _scores(result["scores"])))
+    by = "" if result["pooling"] == "mean" else f"; all below by the {SCORE_NAMES[result['pooling']]}"
+    console.print(_table(f"clip scores{by}", ("", "ROC-AUC", "PR-AUC"), _scores(result["scores"])))
     if len(result["parts"]) > 1:
         console.print(_mapping_table("by kind", "clips", result["parts"]))
     if "heard" in result["streaming"]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.errors import ManifestError
 from trainer.data import magnatagatune
 from trainer.data.manifest import TEST, VALID, Array, Manifest
 from trainer.evaluate import bootstrap, metrics, pooling, streaming
@@ -27,12 +28,16 @@ EARLY_SECONDS = (1.0, 3.0, 10.0)
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured: the draws of the bootstrap, and the minutes of the endless stream (none to leave it out)."""
+    """What is measured: the draws of the bootstrap, and the minutes of the endless stream (none to leave it out).
+
+    `pooling`: one of POOLINGS, by which clips are scored wherever nothing else is said.
+    """
 
     draws: int = bootstrap.DRAWS
     minutes: tuple[int, ...] = streaming.MINUTES
     streams: int = streaming.STREAMS
     seed: int = 1
+    pooling: str = "mean"
 
     @classmethod
     def up_to(cls, minute: int, draws: int, streams: int = streaming.STREAMS) -> Options:
@@ -50,7 +55,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], Predictions]:
     """Return the figures of a split, and the predictions behind them. `on_stage` is called with each stage's name.
 
-    Raises ManifestError for a split without clips.
+    Raises ManifestError for a split without clips, and where there is no score by the pooling of the options.
     """
     options = options or Options()
     clips = manifest.split(split)
@@ -58,7 +63,7 @@ def evaluate(
     min_clips = metrics.min_clips_of(all_targets)
     on_stage(f"{split}: hearing {len(clips)} clips")
     predictions = model.collect(model.predict(clips))
-    targets, means = all_targets[clips], predictions.mean()
+    targets = all_targets[clips]
     result: dict[str, Any] = {
         "format": FORMAT,
         **model.info,
@@ -66,6 +71,7 @@ def evaluate(
         "about": manifest.description,
         "notes": list(manifest.notes),
         "split": split,
+        "pooling": options.pooling,
         "clips": len(clips),
         "comparable": comparable(manifest, split),
         "positive_from": metrics.POSITIVE,
@@ -78,7 +84,10 @@ def evaluate(
         learned = _learned_pooling(model, manifest, split, all_targets, predictions)
     on_stage("intervals")
     groups = [manifest.clips[i].artist or manifest.clips[i].clip_id for i in clips]
-    scores = {"mean": means, "last": predictions.last(), "learned": learned}
+    scores = {"mean": predictions.mean(), "last": predictions.last(), "learned": learned}
+    chosen = scores[options.pooling]
+    if isinstance(chosen, str):
+        raise ManifestError(f"{manifest.root}: no {options.pooling} pooling for {model.info['name']}: {chosen}")
     bounds = {
         name: bootstrap.intervals(p, targets, groups, min_clips, options.draws, options.seed)
         for name, p in scores.items()
@@ -90,13 +99,14 @@ def evaluate(
     }
     unknown = sum(not manifest.clips[i].artist for i in clips)
     result["intervals"] = {
-        "by": "artist", "groups": bounds["mean"].groups, "clips_without_artist": unknown,
+        "by": "artist", "groups": bounds[options.pooling].groups, "clips_without_artist": unknown,
         "draws": options.draws, "level": bootstrap.LEVEL,
     }  # fmt: skip
-    result["parts"] = _by_kind(predictions, targets, [manifest.clips[i].kind for i in clips], min_clips)
-    result["tags"] = _by_tag(means, targets, manifest.tags, min_clips, bounds["mean"])
-    result["calibration"] = _calibration(means, targets, manifest.tags)
-    result["confusion"] = _confusion(means, targets, manifest.tags)
+    kinds = [manifest.clips[i].kind for i in clips]
+    result["parts"] = _by_kind(predictions, chosen, targets, kinds, min_clips, is_last=options.pooling == "last")
+    result["tags"] = _by_tag(chosen, targets, manifest.tags, min_clips, bounds[options.pooling])
+    result["calibration"] = _calibration(chosen, targets, manifest.tags)
+    result["confusion"] = _confusion(chosen, targets, manifest.tags)
     artists = [manifest.clips[i].artist for i in clips]
     result["streaming"] = _streaming(model, clips, artists, targets, min_clips, predictions, options, on_stage)
     return result, predictions
@@ -136,22 +146,30 @@ def _scores(predicted: Array, targets: Array, min_clips: int, bounds: bootstrap.
     }  # fmt: skip
 
 
-def _by_kind(predictions: Predictions, targets: Array, kinds: Sequence[str], min_clips: int) -> dict[str, Any]:
-    """Return the scores of all clips, and of each kind if there are several."""
+def _by_kind(
+    predictions: Predictions, predicted: Array, targets: Array, kinds: Sequence[str], min_clips: int, is_last: bool
+) -> dict[str, Any]:
+    """Return the scores of all clips, and of each kind if there are several.
+
+    `predicted` [n, C] are those of whole clips; early ones are of the last frame if `is_last`, means otherwise.
+    """
     kind_of = np.asarray(kinds)
     masks = {"all": np.ones(len(kind_of), dtype=np.bool_)}
     if len(set(kinds)) > 1:
         masks |= {kind: kind_of == kind for kind in sorted(set(kinds))}
-    return {name: _part(predictions, targets, rows, min_clips) for name, rows in masks.items()}
+    early = {moment: so_far[int(is_last)] for moment in EARLY_SECONDS if (so_far := predictions.after(moment))}
+    return {name: _part(predicted, early, targets, rows, min_clips) for name, rows in masks.items()}
 
 
-def _part(predictions: Predictions, targets: Array, rows: NDArray[np.bool_], min_clips: int) -> dict[str, Any]:
-    whole = predictions.mean()[rows]
+def _part(
+    predicted: Array, so_far: Mapping[float, Array], targets: Array, rows: NDArray[np.bool_], min_clips: int
+) -> dict[str, Any]:
+    whole = predicted[rows]
     scores, agreement = metrics.score(whole, targets[rows], min_clips), metrics.agreement(whole, targets[rows])
     early = {}
     for moment in EARLY_SECONDS:
-        so_far = predictions.after(moment)
-        area = metrics.macro_roc_auc(so_far[0][rows], targets[rows], min_clips) if so_far else np.nan
+        part = so_far.get(moment)
+        area = np.nan if part is None else metrics.macro_roc_auc(part[rows], targets[rows], min_clips)
         early[f"roc_auc_{moment:g}s"] = number(area)
     return {
         "clips": scores.clips, "scored_tags": scores.scored, "roc_auc": number(scores.roc_auc),

@@ -1,9 +1,9 @@
-"""Learned pooling: one score per clip from its frames, by learned weights over time.
+"""How a clip is scored by its frames: by their mean, by the last one, or by learned pooling, with weights over time.
 
-For every tag the frames' log-odds are averaged with the weights softmax(α·p + β·t), where p is the frame's probability
-and t its position in the clip from 0 to 1. With α = β = 0 this is the mean, a large α takes the highest frame (like
-auto-pooling, McFee, Salamon, Bello 2018), a large β the last one. A slope and an offset per tag calibrate the result.
-The weights are fitted on the validation split, never on the split that is scored.
+In learned pooling, for every tag the frames' log-odds are averaged with the weights softmax(α·p + β·t), where p is the
+frame's probability and t its position in the clip from 0 to 1. With α = β = 0 this is the mean, a large α takes the
+highest frame (like auto-pooling, McFee, Salamon, Bello 2018), a large β the last one. A slope and an offset per tag
+calibrate the result. The weights are fitted on the validation split, never on the split that is scored.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from trainer.data.manifest import Array
 from trainer.evaluate.predictions import Predictions
 
+POOLINGS = ("mean", "last", "learned")
 EPSILON = 1e-5  # probabilities are kept this far from 0 and 1
 REGULARIZATION = 1e-3  # towards the plain mean of the log-odds, for tags with few clips
 MAX_ITERATIONS = 60

@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 
 from streamtag.errors import ManifestError
 from trainer.files import report_write_errors, write_atomically
-from trainer.report import plots, sections
+from trainer.report import plots, published, sections
 from trainer.report.plots import Result, Results, png
 
 FIGURES = "figures.json"
@@ -98,9 +98,9 @@ def _parts(results: Results, title: str, pictures: Sequence[str] | dict[str, Any
     yield "## Tags taken for each other"
     yield sections.confusions(_best(results))
     yield picture("confusion.png", "tags heard where others are")
-    if "while-training.png" in pictures:
+    if "learning-curves.png" in pictures:
         yield "## Training"
-        yield picture("while-training.png", "loss and validation score by epoch")
+        yield picture("learning-curves.png", "loss and validation score by epoch, as in the paper's Figures 5 to 7")
 
 
 def as_html(page: str, title: str, pictures: dict[str, bytes]) -> str:
@@ -127,7 +127,7 @@ def _pictures(results: Results) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "reliability.png", lambda: plots.reliability(results)
     yield "confusion.png", lambda: plots.taken_for_each_other(best)
     if trained:
-        yield "while-training.png", lambda: plots.while_training(trained)
+        yield "learning-curves.png", lambda: plots.learning_curves(trained, published.FIGURES)
 
 
 def _streams(results: Results) -> list[Result]:
@@ -136,4 +136,4 @@ def _streams(results: Results) -> list[Result]:
 
 def _best(results: Results) -> Result:
     """Return the result whose tags are shown."""
-    return max(results, key=lambda result: result["scores"]["mean"]["roc_auc"] or 0.0)
+    return max(results, key=lambda result: sections.clip_scores(result)["roc_auc"] or 0.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Result = dict[str, Any]
 Results = Sequence[Result]
@@ -20,6 +21,7 @@ FAINT, INK, GRID = "#8a8f98", "#22262b", "#e4e6e9"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 MAX_TAGS = 60  # rows of a plot
+MIN_LINE = 10  # epochs from which on a curve has no points
 STYLE: Any = {
     "font.size": 10, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True,
@@ -154,19 +156,32 @@ def taken_for_each_other(result: Result) -> Figure:
     return figure
 
 
-def while_training(results: Results) -> Figure:
-    """Plot loss and validation score by epoch."""
-    figure = Figure(figsize=(WIDTH, 3.6))
-    left, right = figure.subplots(1, 2)
-    for style, result in _styles(results):
-        course = result["course"]
-        left.plot(course["epoch"], _floats(course["loss"]), label=result["name"], **style)
-        right.plot(course["epoch"], _floats(course["roc_auc"]), **style)
-    left.set_title("training loss", loc="left")
-    right.set_title("validation ROC-AUC", loc="left")
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-    _legend(left, results)
+def learning_curves(results: Results, figures: Mapping[str, Sequence[str]]) -> Figure:
+    """Plot loss and validation score by epoch.
+
+    `figures` are titles with the systems that belong together: those of which there are several get a row of their own,
+    all other results another one.
+    """
+    groups = {title: [r for r in results if r.get("system") in systems] for title, systems in figures.items()}
+    groups = {title: group for title, group in groups.items() if len({r["system"] for r in group}) > 1}
+    shown = [id(result) for group in groups.values() for result in group]
+    if rest := [result for result in results if id(result) not in shown]:
+        groups["others" if groups else ""] = rest
+    figure = Figure(figsize=(WIDTH, 3.6 * len(groups)))
+    rows = figure.subplots(len(groups), 2, squeeze=False)
+    for (title, group), (left, right) in zip(groups.items(), rows, strict=True):
+        for style, result in _styles(group):
+            course = result["course"]
+            marker = "o" if len(course["epoch"]) < MIN_LINE else None
+            left.plot(course["epoch"], _floats(course["loss"]), label=result["name"], marker=marker, **style)
+            right.plot(course["epoch"], _floats(course["roc_auc"]), marker=marker, **style)
+        prefix = f"{title}, " if title else ""
+        left.set_title(f"{prefix}training loss", loc="left")
+        right.set_title("validation ROC-AUC", loc="left")
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(left, group)
     figure.tight_layout()
     return figure
 

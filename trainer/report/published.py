@@ -11,6 +11,14 @@ PAPER = (
     "Song, Wang, Han, Ding, Iqbal: Music auto-tagging using deep Recurrent Neural Networks. Neurocomputing 292 (2018)"
 )
 
+FIGURES = {  # of the paper, with learning curves
+    "Figure 5: 4 layers": tuple(
+        f"Scat-4L-{size}H-{cell}" for size in (256, 512) for cell in ("LSTM", "BN-LSTM", "GRU")
+    ),
+    "Figure 6: GRUs of 512 units": tuple(f"Scat-{layers}L-512H-GRU" for layers in (4, 5, 6)),
+    "Figure 7: inputs and networks": ("Scat-5L-512H-GRU", "Mel-5L-512H-GRU", "Scat-4L-CNN"),
+}
+
 
 @dataclass(frozen=True)
 class Published:

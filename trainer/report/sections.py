@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from trainer.report import published
 from trainer.report.plots import Result, Results
@@ -14,7 +15,14 @@ PAPER_HEADER = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours
 REPRODUCTION_HEADER = (
     "system", "parameters", "paper", "ours", "people", "after 3 s", "training", "memory", "× real time"
 )  # fmt: skip
+POOLINGS = {"last": "the last frame", "learned": "learned pooling"}  # other than the mean
 MAX_TAGS = 60  # rows of the table of tags
+
+
+def clip_scores(result: Result) -> dict[str, Any]:
+    """Return the scores of clips by the pooling that was asked for."""
+    found: dict[str, Any] = result["scores"][result.get("pooling", "mean")]
+    return found
 
 
 def scores(results: Results) -> str:
@@ -23,13 +31,13 @@ def scores(results: Results) -> str:
     rows = [
         (
             str(result["name"]), thousands(result.get("parameters")),
-            *(score(result["scores"]["mean"][f"{n}_auc"], result["scores"]["mean"][f"{n}_auc_interval"])
+            *(score(clip_scores(result)[f"{n}_auc"], clip_scores(result)[f"{n}_auc_interval"])
               for n in ("roc", "pr")),
             score(result["scores"]["last"]["roc_auc"]), score(result["scores"]["learned"].get("roc_auc")),
-            f"{result['scores']['mean']['scored_tags']} of {len(result['tags'])}",
+            f"{clip_scores(result)['scored_tags']} of {len(result['tags'])}",
             score(result["calibration"]["ece"]),
         )
-        for result in sorted(results, key=lambda r: -(r["scores"]["mean"]["roc_auc"] or 0.0))
+        for result in sorted(results, key=lambda r: -(clip_scores(r)["roc_auc"] or 0.0))
     ]  # fmt: skip
     first = results[0]["intervals"]
     remark = (
@@ -39,6 +47,9 @@ def scores(results: Results) -> str:
     )
     if first["clips_without_artist"]:
         remark += f" {first['clips_without_artist']:,} clips without a known artist count as one each."
+    for result in results:
+        if (pooling := result.get("pooling", "mean")) != "mean":
+            remark += f" {result['name']}: by {POOLINGS[pooling]}."
     missing = {result["scores"]["learned"].get("missing") for result in results} - {None}
     if missing:
         remark += f" No learned pooling where {' or '.join(sorted(missing))}."
@@ -107,7 +118,7 @@ def _reproduction_row(system: System, runs: Results) -> tuple[str, ...]:
     memory, cost = average([c["training_bytes"] for c in costs]), average([c["stream_s"] for c in costs])
     return (
         system.name, thousands(runs[0]["parameters"]), score(known.roc_auc if known else None),
-        score(average([run["scores"]["mean"]["roc_auc"] for run in runs])),
+        score(average([clip_scores(run)["roc_auc"] for run in runs])),
         score(average([each["roc_auc"] for each in people])), score(average([each[3.0] for each in heard])),
         DASH if training is None else duration(training), DASH if memory is None else f"{memory / 2**20:,.0f} MiB",
         DASH if cost is None else f"{1 / cost:.0f}",
@@ -122,7 +133,7 @@ def reproduction_remark(results: Results) -> str:
         return f"±{max(halves):.3f}" if halves else DASH
 
     first = results[0]
-    ours = widest([result["scores"]["mean"]["roc_auc_interval"] for result in results])
+    ours = widest([clip_scores(result)["roc_auc_interval"] for result in results])
     level = first["intervals"]["level"]
     remark = f"ours: {first['split']} split, {first['clips']:,} clips, {level:.0%} intervals up to {ours}."
     if people := [result["human"] for result in results if "human" in result]:
@@ -137,7 +148,7 @@ def reproduction_remark(results: Results) -> str:
 
 def mean(results: Results, name: str) -> str:
     """Return the mean over runs, with the lowest and highest if there are several."""
-    values = [value for r in results if (value := r["scores"]["mean"][name]) is not None]
+    values = [value for r in results if (value := clip_scores(r)[name]) is not None]
     if not values:
         return DASH
     ends = (min(values), max(values)) if len(values) > 1 else None

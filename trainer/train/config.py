@@ -27,13 +27,14 @@ from typing import Any, Self
 
 from streamtag.errors import SpecError
 from streamtag.spec import NormalizationSpec
+from trainer.evaluate.pooling import POOLINGS
 from trainer.features.frontends import frontend
 from trainer.systems import System, named
 
 SCHEDULES = ("cosine", "exponential")
 PRECISIONS = ("bfloat16", "float32")
 INITIALIZATIONS = ("ours", "tensorflow")
-ADDED = ("divide_s1", "reset_after", "initialization", "trim_s")  # since the first runs, which had the defaults
+ADDED = ("divide_s1", "reset_after", "initialization", "trim_s", "pooling")  # since the first runs: their defaults
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class TrainConfig:
     lag_s: float = 0.75  # delay of frame targets after the windows' centres, since the future is not known yet
     ramp_s: float = 3.0  # at the start of a clip, where frames count less ...
     ramp_from: float = 0.2  # ... starting at this weight
-    clip_loss: float = 0.5  # weight of the loss of the plain mean over the frames, with which a clip is scored
+    clip_loss: float = 0.5  # weight of the loss of the clip's score: the plain mean over the frames, or the last one
+    pooling: str = "mean"  # of frames to a clip's score: mean, last, or learned, which is the mean while training
     # the sequences (see train.sampler)
     frames: int = 114  # of a segment, through which gradients flow back
     carry: float = 0.25  # share of clips after whose end the next one starts in their final state, as in a stream
@@ -99,8 +101,8 @@ class TrainConfig:
         for name in ("time_masks", "path_masks"):
             value = getattr(self, name)
             self._check(isinstance(value, int) and value >= 0, f"{name} must be a whole number, not {value!r}")
-        choices = ("schedule", SCHEDULES), ("precision", PRECISIONS), ("initialization", INITIALIZATIONS)
-        for name, known in choices:
+        kinds = {"schedule": SCHEDULES, "precision": PRECISIONS, "initialization": INITIALIZATIONS, "pooling": POOLINGS}
+        for name, known in kinds.items():
             self._check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}")
         self._check(isinstance(self.reset_after, bool), "reset_after must be true or false")
         self._check(self.reset_after or self.plan.cell == "GRU", "reset_after is a setting of GRUs only")

@@ -138,7 +138,7 @@ class Run:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits, state = self.model(batch.x, state)
         total = self.group.sum(batch.weight.sum()) / self.group.size
-        loss = loss_of(logits, batch.y, batch.weight, self.config.clip_loss, total)
+        loss = loss_of(logits, batch.y, batch.weight, self.config.clip_loss, total, self.config.pooling)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
@@ -166,10 +166,10 @@ class Run:
         return config.rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
     def predictions(self) -> tuple[Any, Any]:
-        """Return mean probabilities [n, C] of the validation clips by the averaged weights: whole, and first 3 s."""
+        """Return probabilities [n, C] of the validation clips by the averaged weights: whole, and first 3 s."""
         with with_weights(self.network, self.average):
-            count = len(self.data.valid.rows)
-            return predict(self.network, self.normalize, self._valid, count, self.data.early_frames, self.dtype)
+            count, early, pooling = len(self.data.valid.rows), self.data.early_frames, self.config.pooling
+            return predict(self.network, self.normalize, self._valid, count, early, self.dtype, pooling)
 
     def _validate(self) -> tuple[float, float, float]:
         """Return ROC-AUC, PR-AUC, and ROC-AUC after 3 s, the same in all processes."""
@@ -213,11 +213,14 @@ class Run:
         self.best, self.best_epoch = meta["best"], meta["best_epoch"]
 
 
-def loss_of(logits: Tensor, y: Tensor, weight: Tensor, clip_loss: float, total: Tensor) -> Tensor:
+def loss_of(
+    logits: Tensor, y: Tensor, weight: Tensor, clip_loss: float, total: Tensor, pooling: str = "mean"
+) -> Tensor:
     """Return the cross-entropy of frames [N, F, C], weighted by [N, F] over `total`, plus `clip_loss` times that of
-    the means over time. Logits [N, 1, C] describe whole clips and are compared with the mean of y alone.
+    the clips' scores. Logits [N, 1, C] describe whole clips and are compared with the mean of y alone.
 
-    The means are plain ones over all frames with a weight, since a clip's score is the plain mean of its frames.
+    The scores are plain means over all frames with a weight, or the last one of them if `pooling` says so; both are
+    compared with the mean of y.
     """
     used = (weight > 0).to(y.dtype)
     share = (used / used.sum(1, keepdim=True).clamp(min=1.0))[:, :, None]
@@ -227,6 +230,9 @@ def loss_of(logits: Tensor, y: Tensor, weight: Tensor, clip_loss: float, total: 
     by_frame = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none").mean(-1)
     loss = (by_frame * weight).sum() / total.clamp(min=1.0)
     if clip_loss:
-        mean = (torch.sigmoid(logits) * share).sum(1).clamp(1e-5, 1 - 1e-5)
-        loss = loss + clip_loss * nn.functional.binary_cross_entropy(mean, mean_y)
+        if pooling == "last":
+            last = used.shape[1] - 1 - used.flip(1).argmax(1)
+            share = nn.functional.one_hot(last, used.shape[1])[:, :, None].to(y.dtype)
+        score = (torch.sigmoid(logits) * share).sum(1).clamp(1e-5, 1 - 1e-5)
+        loss = loss + clip_loss * nn.functional.binary_cross_entropy(score, mean_y)
     return loss

@@ -32,11 +32,18 @@ def with_weights(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[Non
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, normalize: Normalizer, loader: FrameLoader, clips: int, early_frames: int, dtype: torch.dtype
+    network: nn.Module,
+    normalize: Normalizer,
+    loader: FrameLoader,
+    clips: int,
+    early_frames: int,
+    dtype: torch.dtype,
+    pooling: str = "mean",
 ) -> tuple[Array, Array]:
-    """Return mean probabilities [n, C] of whole clips, and over their first frames.
+    """Return probabilities [n, C] of whole clips, and by their first frames: means, or of the last frame.
 
-    A system that reads clips as a whole has one output per clip, which then serves as both.
+    `pooling` is one of POOLINGS; `learned` gives means, too: it would be fitted to these very clips. A system that
+    reads clips as a whole has one output per clip, which then serves as both.
     """
     whole: dict[int, Array] = {}
     early: dict[int, Array] = {}
@@ -45,6 +52,7 @@ def predict(
         with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
             logits, _ = network(x, network.initial_state(len(x)))  # type: ignore[operator]
         p = torch.sigmoid(logits.float())
-        whole.update(zip(numbers, p.mean(1).cpu().numpy(), strict=True))
-        early.update(zip(numbers, p[:, :early_frames].mean(1).cpu().numpy(), strict=True))
+        for scores, part in ((whole, p), (early, p[:, :early_frames])):
+            pooled = part[:, -1] if pooling == "last" else part.mean(1)
+            scores.update(zip(numbers, pooled.cpu().numpy(), strict=True))
     return np.stack([whole[i] for i in range(clips)]), np.stack([early[i] for i in range(clips)])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamtag.errors import ManifestError
 from tests.trainer import synthetic_model
 from trainer.data import magnatagatune
 from trainer.data.manifest import Manifest
@@ -70,6 +71,25 @@ def test_pooling_is_never_learned_on_what_it_is_scored_on(data: Manifest) -> Non
     without = data.without({data.clips[i].clip_id for i in data.split("valid")})
     found = evaluate(synthetic_model.evaluated_model(without, 0.9, "x"), without, "test", SHORT)[0]
     assert "no validation split" in found["scores"]["learned"]["missing"]
+
+
+@pytest.mark.parametrize("pooling", ["last", "learned"])
+def test_clips_are_scored_by_the_pooling_asked_for(data: Manifest, good: dict[str, Any], pooling: str) -> None:
+    model = synthetic_model.evaluated_model(data, 0.9, "good")
+    found = evaluate(model, data, "test", replace(SHORT, pooling=pooling))[0]
+    assert (good["pooling"], found["pooling"]) == ("mean", pooling)
+    assert found["scores"] == good["scores"]
+    for name, result in (("mean", good), (pooling, found)):
+        assert result["parts"]["all"]["roc_auc"] == result["scores"][name]["roc_auc"]
+        by_tag = [row["roc_auc"] for row in result["tags"].values()]
+        assert result["scores"][name]["roc_auc"] == pytest.approx(np.mean(by_tag), abs=1e-4)
+    assert found["calibration"] != good["calibration"]
+
+
+def test_pooling_that_cannot_be_learned_cannot_be_asked_for(data: Manifest) -> None:
+    model = synthetic_model.evaluated_model(data, 0.9, "x")
+    with pytest.raises(ManifestError, match="no learned pooling for x: it is fitted on this very split"):
+        evaluate(model, data, "valid", replace(SHORT, pooling="learned"))
 
 
 def test_whole_clip_systems_have_no_streaming_figures(data: Manifest) -> None:

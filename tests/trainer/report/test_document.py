@@ -13,7 +13,7 @@ import pytest
 from streamtag.errors import ManifestError, OutputError
 from tests.trainer import synthetic_model
 from trainer.data.manifest import Manifest
-from trainer.report import document, sections
+from trainer.report import document, plots, published, sections
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,20 @@ def test_every_picture_is_there_and_inside_the_html(written: Path) -> None:
         width, height = struct.unpack(">II", picture[16:24])
         assert picture.startswith(b"\x89PNG")
         assert min(width, height) > 200
+
+
+def test_learning_curves_stand_together_as_in_the_papers_figures() -> None:
+    def titles(*systems: str) -> list[str]:
+        curve = {"epoch": [1, 2], "loss": [0.7, 0.5], "roc_auc": [0.6, 0.8]}
+        results = [{"name": f"run {n}", "system": system, "course": curve} for n, system in enumerate(systems)]
+        rows = plots.learning_curves(results, published.FIGURES).axes[::2]
+        assert {line.get_label() for axes in rows for line in axes.get_lines()} == {r["name"] for r in results}
+        return [axes.get_title(loc="left").removesuffix("training loss").removesuffix(", ") for axes in rows]
+
+    five, six, seven = published.FIGURES
+    assert titles("Scat-5L-512H-GRU", "Scat-5L-512H-GRU") == [""], "two recipes"
+    assert titles("Scat-4L-256H-GRU", "Scat-4L-512H-LSTM") == [five]
+    assert titles("Scat-4L-512H-GRU", "Scat-5L-512H-GRU", "Scat-4L-CNN", "Mel-4L-CNN") == [six, seven, "others"]
 
 
 def test_names_cannot_break_the_page(written: Path) -> None:

@@ -153,3 +153,13 @@ def test_the_command_lists_all_systems(capsys: pytest.CaptureFixture[str]) -> No
     text = capsys.readouterr().out
     assert "7,776,306" in text
     assert all(name in text for name in rows)
+
+
+def test_the_command_prints_what_the_paper_leaves_open(capsys: pytest.CaptureFixture[str]) -> None:
+    systems_command.command(paper=True, as_json=True)
+    rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["GRU"]["settings"] == {"reset_after": False}
+    systems_command.command(paper=True)
+    text = capsys.readouterr().out
+    assert "recurrent_dropout=0.25" in text
+    assert all(what in text for what in rows)

@@ -278,6 +278,31 @@ def test_the_score_of_a_clip_is_the_plain_mean_of_its_frames() -> None:
     torch.testing.assert_close(added, torch.nn.functional.binary_cross_entropy(*means))
 
 
+def test_the_score_of_a_clip_may_be_its_last_frame() -> None:
+    torch.manual_seed(0)
+    logits, y, weight = torch.randn(2, 6, 3), torch.rand(2, 6, 3), torch.rand(2, 6)
+    weight[0, 4:] = 0
+    with_clip, without = (loss_of(logits, y, weight, share, weight.sum(), "last") for share in (1.0, 0.0))
+    last = torch.sigmoid(torch.stack([logits[0, 3], logits[1, 5]]))
+    means = torch.stack([y[0, :4].mean(0), y[1].mean(0)])
+    torch.testing.assert_close(with_clip - without, torch.nn.functional.binary_cross_entropy(last, means))
+
+
+def test_validation_pools_as_the_settings_say(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
+    config = replace(small, precision="float32")
+    mean, learned = (Run(tmp_path / name, replace(config, pooling=name), data) for name in ("mean", "learned"))
+    last = Run(tmp_path / "last", replace(config, pooling="last"), data)
+    np.testing.assert_array_equal(mean.predictions()[0], learned.predictions()[0])
+    numbers, features = next(last._valid.whole_clips(4))
+    with torch.no_grad():
+        last.network.eval()
+        logits, _ = last.network(last.normalize(features), last.network.initial_state(len(numbers)))  # type: ignore[operator]
+    found, early = last.predictions()
+    np.testing.assert_allclose(found[numbers], torch.sigmoid(logits[:, -1]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(early[numbers], torch.sigmoid(logits[:, data.early_frames - 1]).numpy(), atol=1e-5)
+    assert np.abs(found - mean.predictions()[0]).max() > 1e-3
+
+
 def test_whole_clip_outputs_are_compared_with_the_plain_mean() -> None:
     torch.manual_seed(0)
     y, weight = torch.rand(2, 6, 3), torch.rand(2, 6)

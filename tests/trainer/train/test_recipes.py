@@ -17,7 +17,7 @@ from trainer.systems import SYSTEMS, named
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import FeatureDataset, Row, TrainingData
 from trainer.train.loop import Run
-from trainer.train.recipes import RECIPES, recipe
+from trainer.train.recipes import DECISIONS, RECIPES, recipe
 
 
 def test_the_paper_as_printed() -> None:
@@ -38,6 +38,17 @@ def test_clips_are_trimmed_to_as_many_frames_as_the_paper_has(system: str, frame
     config = recipe("paper", system)
     assert config.frames == config.max_frames == frames
     assert recipe("best", system).max_frames is None
+
+
+def test_the_table_names_every_setting_in_which_the_recipe_differs_from_ours() -> None:
+    ours, theirs = TrainConfig().to_dict(), recipe("paper", "Scat-5L-512H-GRU").to_dict()
+    stated = [name for row in DECISIONS for name in row.settings]
+    assert len(set(stated)) == len(stated)
+    assert {name for name in ours if ours[name] != theirs[name]} <= set(stated) <= set(ours)
+    for row in DECISIONS:
+        assert row.what
+        assert row.chosen
+        assert bool(row.reason) == bool(row.left_open or row.chosen != "the same"), row.what
 
 
 def test_every_system_has_both_recipes() -> None:
