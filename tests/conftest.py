@@ -45,6 +45,7 @@ sys.dont_write_bytecode = False
 
 Need = Callable[[str, bool, str], None]
 LimitFileSize = Callable[[int | None], None]
+FillOnce = Callable[[str, Callable[[Path], object]], Path]
 TAGS = (*(f"tag {index:02d}" for index in range(48)), "guitar", "male vocal")
 CONCEPTS = (  # of a model with 50 tags: most are in none
     ConceptSpec("guitar", "instrument", ("guitar",), 1.2, 0.3, 0.5),
@@ -116,6 +117,25 @@ def limit_file_size() -> Iterator[LimitFileSize]:
 
     yield limit
     limit(None)
+
+
+@pytest.fixture(scope="session")
+def fill_once(tmp_path_factory: pytest.TempPathFactory) -> FillOnce:
+    """(name, fill) -> a folder that fill(folder) has filled for all processes of this run."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def fill_once(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return fill_once
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.scheduler.load import music
-from tests.conftest import Encode
+from tests.conftest import Encode, FillOnce
 
 RATE = 16000
 DEADLINE_S = 120.0
@@ -98,22 +98,28 @@ def collection(sounds: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many(fill_once: FillOnce) -> Path:
     """More files than are open at a time: 100 of 12 s, all different."""
-    root = tmp_path_factory.mktemp("many")
-    piece = music(112.0, seed=5)
-    for number in range(100):
-        write_wav(root / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE])
-    return root
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        piece = music(112.0, seed=5)
+        for number in range(100):
+            write_wav(folder / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE])
+
+    return fill_once("many", fill)
 
 
 @pytest.fixture(scope="session")
-def whole(many: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(many: Path, model: Path, fill_once: FillOnce) -> Path:
     """A folder with what one run undisturbed makes of them: tags.parquet and frames.parquet. Not to be written to."""
-    folder = tmp_path_factory.mktemp("whole")
-    tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
-    assert main(["catalog", str(many), *map(str, tables), "--model", str(model), "--device", "cpu"]) == 0
-    return folder
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
+        assert main(["catalog", str(many), *map(str, tables), "--model", str(model), "--device", "cpu"]) == 0
+
+    return fill_once("whole", fill)
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
+from tests.conftest import FillOnce
 from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
 from trainer.bench.clock import torch_threads
 from trainer.data.dataset import read_dataset
@@ -71,26 +70,7 @@ def write_tree() -> Callable[[Path, int, int], Path]:
 
 
 @pytest.fixture(scope="session")
-def fill_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """(name, fill) -> a folder that fill(folder) has filled for all processes of this run."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def fill_once(name: str, fill: Callable[[Path], object]) -> Path:
-        folder, done = base / name, base / f"{name}.done"
-        with FileLock(base / f"{name}.lock"):
-            if not done.exists():
-                fill(folder)
-                done.touch()
-        return folder
-
-    return fill_once
-
-
-@pytest.fixture(scope="session")
-def tree(
-    fill_once: Callable[[str, Callable[[Path], object]], Path], write_tree: Callable[[Path, int, int], Path]
-) -> Path:
+def tree(fill_once: FillOnce, write_tree: Callable[[Path, int, int], Path]) -> Path:
     """64 training clips, 32 for validation. Not to be written to."""
     return fill_once("tones", lambda folder: write_tree(folder, 64, 32))
 
@@ -101,7 +81,7 @@ def manifest(tree: Path) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def cache(manifest: Manifest, fill_once: Callable[[str, Callable[[Path], object]], Path]) -> Cache:
+def cache(manifest: Manifest, fill_once: FillOnce) -> Cache:
     """The features of `tree`, with one augmented pass. Not to be written to."""
 
     def fill(folder: Path) -> None:

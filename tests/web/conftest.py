@@ -107,8 +107,9 @@ def reload(page: Page) -> None:
 
 @contextmanager
 def running_browser(need: Need, *flags: str) -> Iterator[Browser]:
-    """Chromium without a window."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    """Chromium without a window; with flags, for devices, the whole browser rather than the lighter shell."""
+    names = (*NAMES[1:], NAMES[0]) if flags else NAMES
+    found = next(filter(None, map(shutil.which, names)), None)
     need("browser", found is not None, "needs Chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *flags])
