@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from streamtag.errors import SpecError
 from streamtag.model.concepts import ConceptMap, default_concepts
+from streamtag.model.convolutional import StackedConvolutions
 from streamtag.model.front_end import FrontEnd, FrontEndState, first_frames, last_of_hops
 from streamtag.model.lstm import StackedBNLSTM, StackedLSTM
 from streamtag.model.normalization import Normalizer
@@ -18,7 +19,7 @@ from streamtag.model.recurrent import FrameNetwork, StackedGRU
 from streamtag.model.scattering import Scattering
 from streamtag.model.spectrogram import LogCqt, LogMel
 from streamtag.model.streaming import where
-from streamtag.model.windowed import StackedConvolutions, TransposedStack
+from streamtag.model.windowed import TransposedStack
 from streamtag.spec import (
     Cell,
     ConceptSpec,

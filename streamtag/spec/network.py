@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, get_args
 from streamtag.spec.base import Spec
 
 Cell = Literal["GRU", "LSTM", "BN-LSTM"]
-MAX_WINDOW = 230_000  # features of a window: a stream's state holds them, and may have 1 MiB
+MAX_WINDOW = 230_000  # values of a window: a stream's state holds them, and may have 1 MiB
 MAX_IMAGE = 1 << 26  # values between two stages of convolutions
 
 
@@ -74,7 +74,7 @@ class WindowedSpec(StackSpec):
         self._check_integers("frames", "hop", "stride")
         self._check(self.stride % self.hop == 0, "stride must be a multiple of hop")
         self._check(self.stride <= self.frames, "stride must not exceed frames")
-        self._check(self.frames * self.inputs <= MAX_WINDOW, f"a window has more than {MAX_WINDOW:,} features")
+        self._check(self.frames <= MAX_WINDOW, f"a window has more than {MAX_WINDOW:,} frames")
 
     @property
     def window(self) -> int:
@@ -88,10 +88,15 @@ class WindowedSpec(StackSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalSpec(WindowedSpec):
-    """Stages of 3 x 3 convolutions with `channels` outputs, each followed by the maximum over (features, frames)."""
+    """Stages of 3 x 3 convolutions with `channels` outputs, each followed by the maximum over (features, frames).
+
+    The first `carried` stages read a stream from its beginning, each frame once, and the others what these give for a
+    window, which begins with one of their columns.
+    """
 
     channels: tuple[int, ...] = (128, 384, 768, 2048)
     blocks: tuple[tuple[int, int], ...] = ((2, 4), (4, 5), (3, 8), (4, 8))
+    carried: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,11 +107,48 @@ class ConvolutionalSpec(WindowedSpec):
         self._check(len(self.channels) == len(blocks), "there must be as many channels as blocks")
         self._check(self.channels[-1] == self.hidden, "the last of the channels must be hidden")
         self._check(max(map(prod, self.images)) <= MAX_IMAGE, f"a stage has more than {MAX_IMAGE:,} values")
+        self._check_integers("carried")
+        self._check(self.carried <= len(blocks), "carried must not exceed the number of stages")
+        self._check(self.context <= self.grid <= self.frames, "blocks of carried stages are too narrow or too wide")
+        size = self.tail * self.inputs + self.columns * prod(self.column)
+        self._check(size <= MAX_WINDOW, f"a state has more than {MAX_WINDOW:,} values")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Create the settings from JSON, where tuples are lists. Raises SpecError."""
         return super().from_dict({name: _as_tuples(value) for name, value in values.items()})
+
+    @property
+    def grid(self) -> int:
+        """Return the frames of a column of the carried stages."""
+        return prod(wide for _, wide in self.blocks[: self.carried])
+
+    @property
+    def reach(self) -> int:
+        """Return how many frames on either side a column of the carried stages depends on."""
+        return sum(prod(wide for _, wide in self.blocks[:n]) for n in range(self.carried))
+
+    @property
+    def context(self) -> int:
+        """Return `reach`, rounded up to what the last of the carried stages counts as one."""
+        unit = self.grid // self.blocks[self.carried - 1][1]
+        return -(-self.reach // unit) * unit
+
+    @property
+    def tail(self) -> int:
+        """Return how many of the last frames an evaluation reads: those of no final column, and their context."""
+        return self.context + self.grid + self.reach + self.stride
+
+    @property
+    def column(self) -> tuple[int, int]:
+        """Return the (channels, features) of a column of the carried stages."""
+        channels, features, _ = self.images[self.carried - 1]
+        return channels, ceil(features / self.blocks[self.carried - 1][0])
+
+    @property
+    def columns(self) -> int:
+        """Return how many final columns of the carried stages a window may have."""
+        return self.frames // self.grid
 
     @property
     def images(self) -> list[tuple[int, int, int]]:
@@ -135,6 +177,7 @@ class TransposedSpec(WindowedSpec):
         super().__post_init__()
         self._check_integers("layers", "steps")
         _ = self.recurrent
+        self._check(self.frames * self.inputs <= MAX_WINDOW, f"a window has more than {MAX_WINDOW:,} features")
         self._check(self.cell in ("GRU", "LSTM"), f"unknown cell {self.cell!r} of a transposed network")
         self._check(self.steps * self.inputs <= MAX_WINDOW, f"{self.inputs} bands of more than {MAX_WINDOW:,} values")
 

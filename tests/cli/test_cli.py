@@ -102,8 +102,8 @@ def test_the_model_card(streamtag: Run, model: Path) -> None:
         "reads": "frame by frame, with a state",
     }
     assert card["network"] == facts
-    windowed = network_facts(by_time("mel", "CNN"))
-    assert windowed["layers"] == "convolutions with 4, 32 channels"
+    windowed = network_facts(by_time("mel", "CNN 2"))
+    assert windowed["layers"] == "convolutions with 4, 6, 32 channels"
     assert (windowed["reads_last_s"], windowed["evaluated_every_s"]) == (pytest.approx(146 * 0.016), 1.024)
     assert network_facts(by_time("cqt", "transposed LSTM"))["layers"] == "2 x 32 LSTM, a step per band, of 112 values"
     assert len(card["tags"]) == len(card["thresholds"]) == 50

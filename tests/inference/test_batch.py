@@ -70,7 +70,7 @@ def test_frames_of_a_batch_have_the_concepts_that_they_have_alone(concept_model:
         ("scattering", "BN-LSTM", False),
         ("mel", "GRU", True),
         ("cqt", "BN-LSTM", True),
-        ("scattering", "CNN", False),
+        ("scattering", "CNN 2", False),
         ("mel", "transposed GRU", True),
     ],
 )

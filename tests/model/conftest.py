@@ -28,7 +28,7 @@ from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import FrameNetwork
 from streamtag.spec import FRONT_ENDS, Cell, ConvolutionalSpec, StackSpec, TransposedSpec
 
-WINDOWED = ("CNN", "transposed GRU", "transposed LSTM")
+WINDOWED = ("CNN 1", "CNN 2", "transposed GRU", "transposed LSTM")  # the number of carried stages
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +52,17 @@ def stack(kind: str, inputs: int = 374, reset_after: bool = True) -> FrameNetwor
     hop = 1 if inputs == 374 else 16
     window: dict[str, Any] = {"frames": 9 * hop + 2, "hop": hop, "stride": 4 * hop}
     spec: StackSpec
-    if kind == "CNN":
-        spec = ConvolutionalSpec(**sizes, **window, channels=(4, 32), blocks=((9, 2), (4, 3)))
+    if kind.startswith("CNN"):
+        spec = ConvolutionalSpec(
+            **sizes, **window, channels=(4, 6, 32), blocks=((9, 2), (4, 3), (2, 2)), carried=int(kind[-1])
+        )
     elif kind.startswith("transposed"):
         spec = TransposedSpec(**sizes, **window, layers=2, cell=cast(Cell, kind.split()[1]), steps=7 * hop)
     else:
         spec = NetworkSpec(**sizes, layers=2, cell=cast(Cell, kind), reset_after=reset_after)
     found = make_network(spec).eval().requires_grad_(False)
     for name, tensor in [*found.named_parameters(), *found.named_buffers()]:
-        if kind in ("BN-LSTM", "CNN"):
+        if kind.startswith(("BN-LSTM", "CNN")):
             tensor.normal_(std=0.1 if "weight" in name else 0.3).add_(1.0 if "gain" in name else 0.0)
         if "variance" in name:
             tensor.abs_().add_(0.5)

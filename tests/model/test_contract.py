@@ -37,7 +37,7 @@ class Case:
 
 KINDS = (
     "scattering", "gru", "gru, reset before", "lstm", "bn-lstm", "tagger", "mel", "cqt", "mel tagger", "cqt tagger",
-    "CNN", "transposed GRU",
+    "CNN 2", "transposed GRU",
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def case(request: pytest.FixtureRequest, scattering: Scattering, gru: StackedGRU
         return Case(request.param, stack("GRU", reset_after=False), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
     if request.param in ("lstm", "bn-lstm"):
         return Case(request.param, stack(request.param.upper()), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
-    if request.param in ("CNN", "transposed GRU"):
+    if request.param in ("CNN 2", "transposed GRU"):
         return Case(request.param, stack(request.param), torch.randn(3, 30, 374), FRAME_SIZES, 1, 1e-5)
     if request.param.startswith(("mel", "cqt")):
         network = by_time(request.param.split()[0])

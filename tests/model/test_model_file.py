@@ -63,7 +63,7 @@ def test_other_cells_are_restored(scattering: Scattering, cell: Cell, tmp_path: 
     assert torch.equal(again(audio), tagger(audio))
     metadata, tensors = read(tmp_path / "x.safetensors")
     assert all((t.dtype == torch.float32) == ("gain" in n or "offset" in n or "norm" in n) for n, t in tensors.items())
-    for other in ("GRU", "CNN"):  # the weights are those of another network, or no network has this name
+    for other in ("GRU", "CNN 2"):  # the weights are those of another network, or no network has this name
         network = json.dumps({**json.loads(metadata["network"]), "cell": other})
         save_file(tensors, tmp_path / "y.safetensors", metadata={**metadata, "network": network})
         with pytest.raises(ModelFileError, match=r"missing or unknown tensors|unknown cell 'CNN'"):
@@ -71,22 +71,27 @@ def test_other_cells_are_restored(scattering: Scattering, cell: Cell, tmp_path: 
 
 
 WINDOW_DAMAGES: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
-    "CNN": (
+    "CNN 2": (
         ({"family": "transformer"}, "a network of recurrent, convolutional, transposed is needed, not 'transformer'"),
         ({"family": ["recurrent"]}, "is needed, not"),
         ({"family": "recurrent"}, "NetworkSpec: missing or unknown fields"),
-        ({"blocks": [[9, 2], [4, 0]]}, "blocks must be pairs of sizes"),
-        ({"blocks": [[9, 2], [4]]}, "blocks must be pairs of sizes"),
+        ({"blocks": [[9, 2], [4, 3], [2, 0]]}, "blocks must be pairs of sizes"),
+        ({"blocks": [[9, 2], [4, 3], [2]]}, "blocks must be pairs of sizes"),
         ({"blocks": [[9, 2]]}, "as many channels as blocks"),
         ({"blocks": 7}, "blocks must be pairs"),
-        ({"channels": [5, 32]}, "has shape"),
-        ({"channels": [4, 33]}, "the last of the channels must be hidden"),
-        ({"channels": [65536, 32]}, "a stage has more than"),
-        ({"channels": ["4", 32]}, "channels must be whole numbers"),
+        ({"channels": [5, 6, 32]}, "has shape"),
+        ({"channels": [4, 6, 33]}, "the last of the channels must be hidden"),
+        ({"channels": [65536, 6, 32]}, "a stage has more than"),
+        ({"channels": ["4", 6, 32]}, "channels must be whole numbers"),
         ({"hop": 2, "stride": 8}, "settings that do not fit: network: 2 frames per hop"),
         ({"stride": 6, "hop": 4}, "stride must be a multiple of hop"),
         ({"stride": 12}, "stride must not exceed frames"),
         ({"frames": 10**9}, "a window has more than"),
+        ({"frames": 200_000}, "a stage has more than|a state has more than"),
+        ({"carried": 4}, "carried must not exceed"),
+        ({"carried": 0}, "carried must be a positive"),
+        ({"carried": 3}, "too narrow or too wide"),
+        ({"blocks": [[9, 1], [4, 1], [2, 1]]}, "too narrow"),
         ({"frames": 0}, "frames must be a positive whole number"),
     ),
     "transposed GRU": (
@@ -116,7 +121,7 @@ def test_networks_of_a_window_are_restored(scattering: Scattering, kind: str, tm
         with pytest.raises(ModelFileError, match=message) as caught:
             load_tagger(tmp_path / "y.safetensors")
         assert "\n" not in str(caught.value)
-    if kind == "CNN":
+    if kind == "CNN 2":
         tensors["stages.0.variance"][1] = -1.0
         save_file(tensors, tmp_path / "y.safetensors", metadata=metadata)
         with pytest.raises(ModelFileError, match=r"stages\.0\.variance must not be below zero"):

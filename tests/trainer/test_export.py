@@ -86,8 +86,8 @@ def test_the_model_predicts_what_the_run_predicts(runs: Path, manifest: Manifest
 
 
 MINIATURES = {  # of systems that read whole clips
-    "CNN": replace(SYSTEMS["Scat-4L-CNN"], channels=(4, 8), blocks=((9, 3), (8, 4)), hidden=8, layers=2),
-    "mel CNN": replace(SYSTEMS["Mel-4L-CNN"], channels=(4, 8), blocks=((8, 12), (4, 6)), hidden=8, layers=2),
+    "CNN": replace(SYSTEMS["Scat-4L-CNN"], channels=(4, 8), blocks=((9, 3), (8, 4)), hidden=8, layers=2, carried=1),
+    "mel CNN": replace(SYSTEMS["Mel-4L-CNN"], channels=(4, 8), blocks=((8, 12), (4, 6)), hidden=8, layers=2, carried=2),
     "mel GRU": replace(SYSTEMS["Mel-5L-512H-GRU"], inputs=90, layers=2, hidden=8),
     "CQT LSTM": replace(SYSTEMS["CQT-5L-512H-LSTM"], inputs=90, layers=1, hidden=8),
 }
@@ -162,6 +162,8 @@ def test_a_model_file_computes_for_a_stream_what_the_run_computes_for_the_clip_s
     with torch.no_grad():
         y = torch.sigmoid(tagger.head(tagger.recurrent(normalize(x))))
     for end in (heard + hop, heard + 8 * hop, heard + (spec.window // hop // 4 + 2) * 4 * hop):
+        if end > spec.window and config.plan.cell == "CNN":
+            continue  # the window begins with a column of its carried stages, with the frames before it
         clip = x[:, max(0, end - spec.window) : end]
         torch.testing.assert_close(y[:, end - 1], made.predict_frames(clip)[:, 0], atol=1e-5, rtol=0)
     assert (y[:, -1] - y[:, hop + heard]).abs().max() > 1e-4

@@ -66,7 +66,8 @@ def _spec(system: System, network: nn.Module, front_end: FrontEndSpec, inputs: i
     common |= {"frames": ceil(WINDOW_S * front_end.sample_rate / front_end.step), "hop": hop}
     common["stride"] = STRIDE_HOPS * hop
     if system.family == "convolutional":
-        return ConvolutionalSpec(**common, channels=system.channels, blocks=tuple(system.blocks))
+        stages: dict[str, Any] = {"channels": system.channels, "blocks": tuple(system.blocks)}
+        return ConvolutionalSpec(**common, **stages, carried=system.carried)
     return TransposedSpec(**common, **layers, steps=system.inputs)
 
 

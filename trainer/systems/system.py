@@ -43,8 +43,9 @@ class System:
 
     `front` is the frontend, and `inputs` the size of a step's input in the paper (for convolutions: of a frame). The
     family `recurrent` reads frame by frame, `transposed` a whole clip band by band, and
-    `convolutional` one at once. `cell` is a key of LAYERS, or CNN. `note` explains how the paper was read where it
-    leaves a choice. `reset_after`, of GRUs: as in `streamtag.spec.NetworkSpec`.
+    `convolutional` one at once. `cell` is a key of LAYERS, or CNN. Of its stages, `carried` read a stream but once (see
+    `streamtag.spec.ConvolutionalSpec`). `note` explains how the paper was read where it leaves a choice. `reset_after`,
+    of GRUs: as in `streamtag.spec.NetworkSpec`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class System:
     cell: Cell | Literal["CNN"]
     channels: tuple[int, ...] = ()
     blocks: Blocks = ()
+    carried: int = 0
     published: Published | None = None
     note: str = ""
     reset_after: bool = True

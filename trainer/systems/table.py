@@ -46,12 +46,12 @@ _ROWS = (
     _transposed("CQT-5L-512H-GRU", 907, 256, 2482, 0.775, HALF),
     _transposed("CQT-5L-512H-LSTM", 907, 256, 3306, 0.765, HALF),
     _table_2(
-        System("Scat-4L-CNN", "scattering", 433, "convolutional", 4, 2048, "CNN", CHANNELS, SCATTERING_BLOCKS),
+        System("Scat-4L-CNN", "scattering", 433, "convolutional", 4, 2048, "CNN", CHANNELS, SCATTERING_BLOCKS, 2),
         17365, 0.904,
         "Table 1, with batch normalisation, which the count implies",
     ),
     System(
-        "Mel-4L-CNN", "mel", 96, "convolutional", 4, 2048, "CNN", CHANNELS, MEL_BLOCKS,
+        "Mel-4L-CNN", "mel", 96, "convolutional", 4, 2048, "CNN", CHANNELS, MEL_BLOCKS, 3,
         Published(None, 0.894, "Choi 2016"),
         "FCN-4, the baseline of Table 3; at 16 kHz here, 12 kHz there",
     ),
