@@ -178,8 +178,8 @@ def _evaluate(
     tagger = build(task.folder, cache.manifest, {})
     if COST in missing:
         on_stage(f"{task.name}: cost")
-        memory = cost.training_bytes(task.config, data, config.device)
-        add({COST: {"training_bytes": memory, "stream_s": cost.stream_s(tagger)}})
+        training_s, memory = cost.training_cost(task.config, data, config.device)
+        add({COST: {"training_s": training_s, "training_bytes": memory, "stream_s": cost.stream_s(tagger)}})
     if HUMAN in missing and config.tracks:
         on_stage(f"{task.name}: hearing {len(config.tracks)} tracks with human tags")
         heard = predict_tracks(from_tagger(tagger.to(config.device), task.name), config.tracks.tracks, lambda: None)

@@ -1,10 +1,9 @@
-"""What a system costs: the memory of its training, and a stream's time."""
+"""What a system costs: the time and memory of its training, and a stream's time."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +11,31 @@ import torch
 
 from streamtag.model import TaggerNetwork
 from streamtag.model.batched import BatchedTagger
+from trainer.bench.training import time_steps
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData
 from trainer.train.loop import Run
 
 PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # see proc(5)
-STEPS = 2
+STEPS = 2  # that are timed
 WARM_UP_S = 30.0  # after which windows of 29 s are full
 MEASURED_S = 10.0
 
 
-def training_bytes(config: TrainConfig, data: TrainingData, device: torch.device) -> int | None:
-    """Return the memory of training beside the data: weights, moments and what a step keeps for its gradients.
+def training_cost(config: TrainConfig, data: TrainingData, device: torch.device) -> tuple[float, int | None]:
+    """Return the seconds that all steps of a training take, and its memory in bytes beside the data.
 
-    Trains for some steps and drops the result. None: the system does not tell (on a CPU only Linux does).
+    Trains for some steps and drops the result, so that neither other load at the time of the training nor an
+    interruption counts. The memory is that of weights, moments and what a step keeps for its gradients; None: the
+    system does not tell (on a CPU only Linux does).
     """
     before = _reset_peak(device)
     with tempfile.TemporaryDirectory() as folder:
-        run, state = Run(Path(folder) / "run", config, data, device), None
-        for batch in islice(run.batches.epoch(1), STEPS):
-            _, state = run.train_step(batch, state)
-        after = _peak(device)
-    return None if before is None or after is None else max(0, after - before)
+        run = Run(Path(folder) / "run", config, data, device)
+        step_s, _ = time_steps(run, STEPS)
+        seconds, after = step_s * run.batches.steps() * config.epochs, _peak(device)
+    return seconds, None if before is None or after is None else max(0, after - before)
 
 
 def stream_s(tagger: TaggerNetwork) -> float:

@@ -72,7 +72,7 @@ def training(
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         run = Run(Path(folder) / "run", config, data, device)
-        taken, waited = _time_steps(run, steps)
+        taken, waited = time_steps(run, steps)
         resident = run.batches.is_resident
     front = frontend(plan.front)
     clips_per_step = config.batch * config.frames / front.frame_count(samples)
@@ -104,7 +104,7 @@ def _bytes(weights: int, config: TrainConfig, size: int) -> int:
     return 4 * weights * (2 + 2 * 4) + 2 * config.batch * config.frames * size
 
 
-def _time_steps(run: Run, steps: int) -> tuple[float, float]:
+def time_steps(run: Run, steps: int) -> tuple[float, float]:
     """Return the seconds of a step, and the part of it spent waiting for the batch."""
     seeds = iter(range(1, 1_000_000))
 
@@ -138,7 +138,7 @@ def compare_with_plain_loop(system: str, share: float, steps: int, device: str, 
         plain = _plain_loop(data, plan.layers, plan.hidden, config.batch, device)
         ours, theirs = [], []
         for _ in range(3):
-            ours.append(_time_steps(run, steps)[0])
+            ours.append(time_steps(run, steps)[0])
             theirs.append(plain(steps))
     taken, beside = float(np.median(ours)), float(np.median(theirs))
     per_epoch = CLIPS / config.batch

@@ -163,9 +163,9 @@ def _predict_whole(trained: TrainedSystem, read: ReadFeatures, clips: Indices) -
 
 
 def _read_log(log: Path) -> dict[str, list[float]]:
-    """Return loss, validation score and seconds by epoch from a run's log, or nothing without a log."""
+    """Return loss and validation score by epoch from a run's log, or nothing without a log."""
     if not log.exists():
         return {}
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in ("epoch", "loss", "roc_auc", "seconds")}
+    return {name: [float(row[name]) for row in rows] for name in ("epoch", "loss", "roc_auc")}

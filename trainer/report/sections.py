@@ -114,8 +114,8 @@ def _reproduction_row(system: System, runs: Results) -> tuple[str, ...]:
     people = [run["human"] for run in runs if "human" in run]
     heard = [dict(zip(each["heard"]["seconds"], each["heard"]["roc_auc"], strict=True)) for each in people]
     costs = [run["cost"] for run in runs if "cost" in run]
-    training, known = average([sum(run["course"]["seconds"]) for run in runs]), system.published
-    memory, cost = average([c["training_bytes"] for c in costs]), average([c["stream_s"] for c in costs])
+    training, memory, cost = (average([c[n] for c in costs]) for n in ("training_s", "training_bytes", "stream_s"))
+    known = system.published
     return (
         system.name, thousands(runs[0]["parameters"]), score(known.roc_auc if known else None),
         score(average([clip_scores(run)["roc_auc"] for run in runs])),
