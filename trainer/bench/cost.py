@@ -11,6 +11,7 @@ import torch
 
 from streamtag.model import TaggerNetwork
 from streamtag.model.batched import BatchedTagger
+from trainer.bench.clock import torch_threads
 from trainer.bench.training import time_steps
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData
@@ -40,7 +41,7 @@ def training_cost(config: TrainConfig, data: TrainingData, device: torch.device)
 
 def stream_s(tagger: TaggerNetwork) -> float:
     """Return the CPU seconds of one thread per second of audio, for one stream of noise, hop by hop."""
-    spec, threads = tagger.spec, torch.get_num_threads()
+    spec = tagger.spec
     hops, rows = BatchedTagger(tagger, 1), np.zeros(1, dtype=np.int64)
     audio = np.random.default_rng(0).normal(0.0, 0.1, (1, spec.hop)).astype(np.float32)
 
@@ -50,12 +51,9 @@ def stream_s(tagger: TaggerNetwork) -> float:
             hops.step(audio, rows)
         return (time.process_time() - began) / (count * spec.hop_s)
 
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         run(WARM_UP_S)
         return run(MEASURED_S)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _reset_peak(device: torch.device) -> int | None:
