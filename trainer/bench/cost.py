@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import tempfile
 import time
 from pathlib import Path
@@ -62,8 +64,10 @@ def _reset_peak(device: torch.device) -> int | None:
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
     try:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before and would be used again is not counted otherwise
         RESET.write_text(RESET_PEAK)
-    except OSError:
+    except (OSError, AttributeError, TypeError):  # not glibc, not Linux, Windows
         return None
     return _peak(device)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -49,7 +50,12 @@ def print_reproduction(results: Sequence[dict[str, Any]], unfinished: Mapping[st
         first = results[0]
         remark = "" if first["comparable"] else " (not the clips of the paper: the columns do not compare)"
         title = f"ROC-AUC, {first['data']}{remark}"
-        console.print(_table(title, sections.REPRODUCTION_HEADER, sections.reproduction_rows(results)))
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for place, name in enumerate(sections.REPRODUCTION_HEADER):
+            table.add_column(name, justify="right" if place else "left", no_wrap=True)
+        for row in sections.reproduction_rows(results):
+            table.add_row(*row)
+        console.print(table)
         console.print(sections.reproduction_remark(results))
     for name, epochs in unfinished.items():
         console.print(f"not done: {name}, {epochs} epochs so far" if epochs else f"not begun: {name}")
