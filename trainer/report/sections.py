@@ -13,7 +13,7 @@ from trainer.systems import SYSTEMS, TABLE_2, System, named
 DASH = "–"
 PAPER_HEADER = ("system", "paper's parameters", "ours", "paper's ROC-AUC", "ours", "PR-AUC", "runs", "")
 REPRODUCTION_HEADER = (
-    "system", "weights", "paper", "ours", "people", "3 s", "training", "MiB", "speed"
+    "system", "size", "paper", "ours", "human", "3 s", "time", "MiB", "speed"
 )  # fmt: skip
 POOLINGS = {"last": "the last frame", "learned": "learned pooling"}  # other than the mean
 MAX_TAGS = 60  # rows of the table of tags
@@ -117,11 +117,11 @@ def _reproduction_row(system: System, runs: Results) -> tuple[str, ...]:
     training, memory, cost = (average([c[n] for c in costs]) for n in ("training_s", "training_bytes", "stream_s"))
     known = system.published
     return (
-        system.name, f"{runs[0]['parameters'] // 1000:,}K", score(known.roc_auc if known else None),
+        system.name, f"{runs[0]['parameters'] / 1e6:.1f}M", score(known.roc_auc if known else None),
         score(average([clip_scores(run)["roc_auc"] for run in runs])),
         score(average([each["roc_auc"] for each in people])), score(average([each[3.0] for each in heard])),
         DASH if training is None else duration(training), DASH if memory is None else f"{memory / 2**20:,.0f}",
-        DASH if cost is None else f"{1 / cost:.0f} ×",
+        DASH if cost is None else f"{1 / cost:.0f}×",
     )  # fmt: skip
 
 
@@ -140,12 +140,12 @@ def reproduction_remark(results: Results) -> str:
         wide = widest([each["roc_auc_interval"] for each in people])
         one = people[0]
         remark += (
-            f" people: human tags of {one['tracks']} tracks by {one['artists']} artists who were not learned, whole"
+            f" human: tags by people of {one['tracks']} tracks by {one['artists']} artists who were not learned, whole"
             f" and their first 3 s, {one['level']:.0%} intervals up to {wide}."
         )
     return (
-        f"{remark} Intervals by artist. MiB: of memory for training, beside the data. speed: of a stream on one thread"
-        " of a CPU, in real time."
+        f"{remark} Intervals by artist. time, MiB: of training, memory beside the data. speed: of a stream on one"
+        " thread of a CPU, in real time."
     )
 
 

@@ -45,7 +45,7 @@ def test_figures_that_a_finished_system_lacks_are_added(
     rows = sections.reproduction_rows(reproduce.write_report(tasks, tmp_path))
     assert [row[0] for row in rows] == list(NAMES)
     own = dict(zip(sections.REPRODUCTION_HEADER, rows[0], strict=True))
-    assert own["people"] == f"{after['human']['roc_auc']:.3f}"
+    assert own["human"] == f"{after['human']['roc_auc']:.3f}"
     assert own["3 s"] == f"{after['human']['heard']['roc_auc'][1]:.3f}"
     assert sections.DASH not in rows[0][3:7]
     assert "24 tracks by 12 artists" in (tmp_path / "report" / "report.md").read_text()
