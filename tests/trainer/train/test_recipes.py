@@ -117,7 +117,7 @@ def test_every_family_learns_what_is_there_and_no_chance(
     for small in SMALL:
         monkeypatch.setitem(SYSTEMS, small.name, small)
     plain, whole = recipe(kind, name), named(name).family != "recurrent"
-    rate, epochs = (5e-3, 12) if whole else (2e-2, 25)
+    rate, epochs = (5e-3, 20) if whole else (2e-2, 25)
     config = replace(plain, epochs=epochs, batch=16, rate=rate, warmup=4, frames=frames, ema=min(0.9, plain.ema))
     run = Run(tmp_path, config, data(named(name).front, config, frames))
     for _ in run.epochs():
