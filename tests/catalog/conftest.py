@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.scheduler.load import music
-from tests.conftest import Encode, FillOnce
+from tests.conftest import Encode
 
 RATE = 16000
 DEADLINE_S = 120.0
@@ -98,28 +98,22 @@ def collection(sounds: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def many(fill_once: FillOnce) -> Path:
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """More files than are open at a time: 100 of 12 s, all different."""
-
-    def fill(folder: Path) -> None:
-        folder.mkdir()
-        piece = music(112.0, seed=5)
-        for number in range(100):
-            write_wav(folder / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE])
-
-    return fill_once("many", fill)
+    root = tmp_path_factory.mktemp("many")
+    piece = music(112.0, seed=5)
+    for number in range(100):
+        write_wav(root / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE])
+    return root
 
 
 @pytest.fixture(scope="session")
-def whole(many: Path, model: Path, fill_once: FillOnce) -> Path:
+def whole(many: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what one run undisturbed makes of them: tags.parquet and frames.parquet. Not to be written to."""
-
-    def fill(folder: Path) -> None:
-        folder.mkdir()
-        tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
-        assert main(["catalog", str(many), *map(str, tables), "--model", str(model), "--device", "cpu"]) == 0
-
-    return fill_once("whole", fill)
+    folder = tmp_path_factory.mktemp("whole")
+    tables = "--out", folder / "tags.parquet", "--frames", folder / "frames.parquet"
+    assert main(["catalog", str(many), *map(str, tables), "--model", str(model), "--device", "cpu"]) == 0
+    return folder
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None) -> Any:
