@@ -102,5 +102,5 @@ def small() -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
-    """A miniature MagnaTagATune of about 200 clips of 0.3 s. Not to be written to."""
-    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune", seconds=0.3)
+    """A miniature MagnaTagATune of about 200 clips of 1 s. Not to be written to."""
+    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune", seconds=1.0)
