@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,10 +80,11 @@ class Actor:
     def __init__(self, job: Job, attempts: Any) -> None:
         """attempts: Ray's handle of the counter. Raises StreamtagError if the model or the device is missing."""
         from streamtag.inference.batch import SessionPool
-        from streamtag.model.batched import set_torch_threads
+        from streamtag.model.batched import torch_threads
         from streamtag.model.model_file import fingerprint
 
-        set_torch_threads(1)
+        self._one_thread = ExitStack()  # for as long as the actor lives
+        self._one_thread.enter_context(torch_threads(1))
         tagger = job.load(job.model, job.device)
         if fingerprint(job.model)[:FINGERPRINT_DIGITS] != job.fingerprint:
             raise ModelFileError(f"{job.model}: on this machine of the cluster it is another model")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -93,13 +93,13 @@ class ThreadedRunner(Closing):
         self._results: Results = queue.Queue(MAX_PENDING_RESULTS)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._torch_threads: int | None = None
+        self._one_thread = ExitStack()
 
     def run(self, files: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
         """Yield the results; None regularly. Raises what broke in a thread."""
-        from streamtag.model.batched import set_torch_threads  # late: torch
+        from streamtag.model.batched import torch_threads  # late: torch
 
-        self._torch_threads = set_torch_threads(1)  # several would only disturb each other
+        self._one_thread.enter_context(torch_threads(1))  # several would only disturb each other
         waiting: queue.SimpleQueue[AudioFile] = queue.SimpleQueue()
         for file in largest_first(files):
             waiting.put(file)
@@ -114,10 +114,7 @@ class ThreadedRunner(Closing):
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        if self._torch_threads is not None:
-            from streamtag.model.batched import set_torch_threads
-
-            set_torch_threads(self._torch_threads)
+        self._one_thread.close()
 
     def _work(self, batch: FileBatch, files: queue.SimpleQueue[AudioFile]) -> None:
         end: Exception | None = None

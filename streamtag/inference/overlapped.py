@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamtag.audio.source import Closing
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import HasNetwork, Session
-from streamtag.model.batched import set_torch_threads
+from streamtag.model.batched import torch_threads
 
 MAX_BLOCKS_AHEAD = 2  # of the front end before the recurrent layers, which bounds the memory
 
@@ -33,15 +33,14 @@ class OverlappedSession(Session, Closing):
         """start_s: as Session has it."""
         self._hidden: Any = None  # owned by the thread
         self._pending: deque[Future[torch.Tensor]] = deque()
-        self._torch_threads: int | None = set_torch_threads(1)
+        self._one_thread = ExitStack()
+        self._one_thread.enter_context(torch_threads(1))
         self._thread = ThreadPoolExecutor(1, "streamtag-gru")
         super().__init__(tagger, start_s)
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
-        if self._torch_threads is not None:
-            set_torch_threads(self._torch_threads)
-            self._torch_threads = None
+        self._one_thread.close()
 
     def reset(self) -> None:
         self._await_pending()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -143,8 +144,12 @@ def keep_freed_memory() -> None:
     torch.empty(MALLOC_PROBE_BYTES, dtype=torch.uint8)
 
 
-def set_torch_threads(count: int) -> int:
-    """Set the number of threads that compute one torch operation, and return the previous number."""
-    previous = torch.get_num_threads()
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let `count` threads compute one torch operation inside the block."""
+    before = torch.get_num_threads()
     torch.set_num_threads(count)
-    return previous
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -20,9 +20,9 @@ from streamtag.audio.devices import sound_library
 from streamtag.audio.microphone import Microphone
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk
-from streamtag.cli.bench.figures import one_thread
 from streamtag.cli.bench.live import PIECE_S, live
 from streamtag.errors import SourceError
+from streamtag.model.batched import torch_threads
 from streamtag.scheduler.load import music
 
 MIN_CORRELATION = 0.5  # of what was recorded with what was played
@@ -61,7 +61,7 @@ def main(model: str | None = None, device: str = "cpu", seconds: str = "60") -> 
     library = sound_library()
     test, sound = music(3.0), music(PIECE_S)
     with ExitStack() as resources:
-        resources.enter_context(one_thread())
+        resources.enter_context(torch_threads(1))
         resources.callback(library.stop)
         play(library, test)
         microphone = Microphone()

@@ -24,7 +24,8 @@ import torch
 from streamtag.api import Tagger, load
 from streamtag.audio.decoder import open_source
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.figures import Figures, one_thread, run_sections, write_mp3
+from streamtag.cli.bench.figures import Figures, run_sections, write_mp3
+from streamtag.model.batched import torch_threads
 from tests.trainer.label.synthetic_teachers import write_teachers
 from trainer.label.teachers import load_teachers
 
@@ -39,7 +40,7 @@ def compare(tagger: Tagger, song: Path, folder: Path) -> Figures:
     with open_source(str(song)) as source:
         audio = torch.from_numpy(np.concatenate(list(source)))
     seconds = len(audio) / SAMPLE_RATE
-    with one_thread():
+    with torch_threads(1):
         own_s, fcn_s = interleaved([lambda: tagger.tag(song), lambda: fcn.predict(audio)], time.process_time)
     (all_s,) = interleaved([lambda: tagger.tag(song)], time.perf_counter)
     return {

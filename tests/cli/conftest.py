@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamtag.api import Tagger, load
 from streamtag.cli import main
-from streamtag.cli.bench.figures import one_thread
+from streamtag.model.batched import torch_threads
 from tests.catalog.conftest import RATE, Answer, write_wav
 from tests.cli.serve_process import Serve, Start, started
 from tests.conftest import Encode
@@ -86,7 +86,7 @@ def make_sound(tmp_path: Path, encode: Encode) -> MakeSound:
 @pytest.fixture
 def one() -> Iterator[None]:
     """As `listen` and its bench have it: two threads that wait for each other fall behind on a busy machine."""
-    with one_thread():
+    with torch_threads(1):
         yield
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from streamtag.api import load
-from streamtag.cli.bench.figures import one_thread
 from streamtag.errors import StreamtagError
+from streamtag.model.batched import torch_threads
 from tests.benchmarks.process import program_cpu_s, program_mib, stop
 from tests.benchmarks.sockets import Serving, serving
 from tests.soak.clients import RefusedError, never_read, send_bad_requests
@@ -110,7 +110,7 @@ def run(model: Path, seconds: float, max_streams: int, faults: str) -> dict[str,
         if server.process.returncode not in (0, 130) or "Traceback" in server.stderr:
             problems.append(f"the server ended with {server.process.returncode}: {server.stderr[-2000:]}")
     tagger = load(model, "cpu")
-    with one_thread():
+    with torch_threads(1):
         wrong_frames = [problem for record in churn.comparable for problem in record.wrong_frames(tagger)]
     return {
         "seconds": seconds,

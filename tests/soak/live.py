@@ -23,11 +23,11 @@ from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.pcm import PcmFormat
 from streamtag.audio.source import AudioChunk
-from streamtag.cli.bench.figures import one_thread
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
+from streamtag.model.batched import torch_threads
 from streamtag.protocol.messages import Frame, Message
 from streamtag.protocol.reader import parse
 from streamtag.scheduler.load import music
@@ -116,6 +116,6 @@ def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with one_thread():
+    with torch_threads(1):
         leak = [LeakingSink()] if sys.argv[3:] else []
         print(json.dumps(run(load(Path(sys.argv[1]), "cpu"), float(sys.argv[2]), *leak)))

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from streamtag.api import Tagger, load
-from streamtag.cli.bench.figures import one_thread
 from streamtag.cli.runtime import hello, select
 from streamtag.history.recorder import Recorder
 from streamtag.inference.events import EventDetectorBank
+from streamtag.model.batched import torch_threads
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
@@ -152,5 +152,5 @@ def run(hours: float, streams: int, sounds: list[str], folder: Path) -> dict[str
 
 
 if __name__ == "__main__":
-    with TemporaryDirectory() as place, one_thread():
+    with TemporaryDirectory() as place, torch_threads(1):
         print(json.dumps(run(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3:], Path(place)), indent=1))

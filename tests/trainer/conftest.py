@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamtag.model.batched import torch_threads
 from tests.conftest import FillOnce
 from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
-from trainer.bench.clock import torch_threads
 from trainer.data.dataset import read_dataset
 from trainer.data.manifest import Manifest
 from trainer.features.audio import encode

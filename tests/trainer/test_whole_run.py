@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from streamtag.model.batched import torch_threads
 from streamtag.model.model_file import load_tagger
 from tests.trainer.fake_host import FakeHost
 from tests.trainer.synthetic_magnatagatune import TOP, SyntheticSet, publish, write_set
-from trainer.bench.clock import torch_threads
 from trainer.cli import app
 
 SETTINGS = (

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from streamtag.model import TaggerNetwork
-from streamtag.model.batched import BatchedTagger
-from trainer.bench.clock import torch_threads
+from streamtag.model.batched import BatchedTagger, torch_threads
 from trainer.bench.training import time_steps
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData

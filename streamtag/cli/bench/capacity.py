@@ -8,8 +8,9 @@ from pathlib import Path
 
 from streamtag.api import load
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.figures import Figures, one_thread, print_progress, run_sections
+from streamtag.cli.bench.figures import Figures, print_progress, run_sections
 from streamtag.cli.serve import GPU_BATCH, ParallelismPlan
+from streamtag.model.batched import torch_threads
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.load import DEADLINE_S, PERIOD_S, LoadSchedule
 from streamtag.scheduler.trial import MAX_TRIALS, scheduler_trial, search
@@ -35,7 +36,7 @@ def run(as_json: bool, model: Path | None, device: str, seconds: float, precisio
         },
         "engine alone": lambda: search(trial, first, MAX_STREAMS, MAX_TRIALS * schedule.counted[1], print_progress),
     }
-    with one_thread():
+    with torch_threads(1):
         workers = {"worker_processes": plan.processes or 0, "engine_threads": plan.threads}
         run_sections(sections, as_json, tagger.device, cores=usable_cores(), precision=precision, **workers)
     return 0

@@ -22,11 +22,12 @@ from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource
-from streamtag.cli.bench.figures import Figures, one_thread, run_sections
+from streamtag.cli.bench.figures import Figures, run_sections
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
+from streamtag.model.batched import torch_threads
 from streamtag.protocol.messages import Frame, Message
 from streamtag.scheduler.load import music
 from streamtag.server.config import ServerConfig
@@ -72,7 +73,7 @@ def run(as_json: bool, model: Path | None, device: str, seconds: float) -> int:
     """Measure so many seconds of sound, print the figures and return the exit code."""
     tagger = load(model, device)
     sections = {f"live, {SUBSCRIBERS} subscribers": partial(live, tagger, partial(PacedSource, seconds), seconds)}
-    with one_thread():
+    with torch_threads(1):
         run_sections(sections, as_json, tagger.device)
     return 0
 

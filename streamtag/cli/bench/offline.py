@@ -19,9 +19,10 @@ import torch
 
 from streamtag.api import Tagger, load
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.cli.bench.figures import Figures, one_thread, run_sections, write_mp3
+from streamtag.cli.bench.figures import Figures, run_sections, write_mp3
 from streamtag.inference.session import Session
 from streamtag.model import Scattering
+from streamtag.model.batched import torch_threads
 from streamtag.model.front_end import FrontEnd
 from streamtag.scheduler.load import music
 
@@ -77,7 +78,7 @@ def hops(tagger: Tagger, count: int = 300) -> Figures:
     audio = music(CLIP_S)
     hop = tagger.network.spec.hop
     times_ms = []
-    with one_thread():
+    with torch_threads(1):
         session.feed(audio[: 4 * hop])
         for n in range(count):
             start = n % (len(audio) // hop - 1) * hop

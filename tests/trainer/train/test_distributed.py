@@ -13,9 +13,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from streamtag.model.batched import torch_threads
 from tests.conftest import Need
 from tests.trainer.list_threads import TASKS
-from trainer.bench.clock import torch_threads
 from trainer.cli import app
 from trainer.features.cache import Cache
 from trainer.train.checkpoint import load
