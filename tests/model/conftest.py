@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from streamtag.audio.decoder import open_source
@@ -29,6 +30,12 @@ from streamtag.model.recurrent import FrameNetwork
 from streamtag.spec import FRONT_ENDS, Cell, ConvolutionalSpec, StackSpec, TransposedSpec
 
 WINDOWED = ("CNN 1", "CNN 2", "transposed GRU", "transposed LSTM")  # the number of carried stages
+
+
+def read_model(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the metadata and tensors of a model file."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 @pytest.fixture(scope="session")
