@@ -121,12 +121,12 @@ class TransposedStack(WindowedNetwork[TransposedState]):
             ys.append(y)
         return torch.cat(ys, dim=1), state
 
-    def evaluate(self, x: Tensor, heard: Tensor | None = None) -> Tensor:
+    def evaluate(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return y [M, hidden] of windows x [M, L, inputs].
 
-        heard [M]: how many frames each has, after which zeros follow; None: L each.
+        lengths [M]: how many frames each has, after which zeros follow; None: L each.
         """
-        y: Tensor = self.stack(averaged(x, self.spec.steps, heard).transpose(1, 2))
+        y: Tensor = self.stack(averaged(x, self.spec.steps, lengths).transpose(1, 2))
         return y[:, -1]
 
     def _after(self, frames: Tensor, numbers: Tensor, y: Tensor) -> TransposedState:
@@ -139,10 +139,10 @@ class TransposedStack(WindowedNetwork[TransposedState]):
         is_captured: no value must be waited for, such as the longest window.
         """
         size, found = self.spec.frames, [frames.new_empty(0, self.spec.hidden)]
-        heard = numbers[rows, places].clamp(max=size)
-        starts = places + (size + 1) - heard
+        lengths = numbers[rows, places].clamp(max=size)
+        starts = places + (size + 1) - lengths
         for n in range(0, len(rows), MAX_BATCH):
-            row, start, count = (each[n : n + MAX_BATCH, None] for each in (rows, starts, heard))
+            row, start, count = (each[n : n + MAX_BATCH, None] for each in (rows, starts, lengths))
             offsets = torch.arange(size if is_captured else int(count.max()), device=frames.device)
             x = frames[row, (start + offsets).clamp(max=frames.shape[1] - 1)]
             if is_captured or int(count.min()) < len(offsets):
@@ -153,16 +153,16 @@ class TransposedStack(WindowedNetwork[TransposedState]):
         return torch.cat(found)
 
 
-def averaged(x: Tensor, steps: int, heard: Tensor | None = None) -> Tensor:
+def averaged(x: Tensor, steps: int, lengths: Tensor | None = None) -> Tensor:
     """Return the frames x [M, L, P] averaged to `steps` of them, [M, steps, P], as adaptive_avg_pool1d does.
 
-    heard [M]: how many frames each window has; None: L each. Windows with fewer than `steps` frames repeat some.
+    lengths [M]: how many frames each window has; None: L each. Windows with fewer than `steps` frames repeat some.
     """
-    if heard is None:
+    if lengths is None:
         return nn.functional.adaptive_avg_pool1d(x.transpose(1, 2), steps).transpose(1, 2)
     number = torch.arange(steps, device=x.device)
-    first = number * heard[:, None] // steps
-    count = -(-(number + 1) * heard[:, None] // steps) - first  # [M, steps]
+    first = number * lengths[:, None] // steps
+    count = -(-(number + 1) * lengths[:, None] // steps) - first  # [M, steps]
     rows = torch.arange(len(x), device=x.device)[:, None]
     total = x.new_zeros(len(x), steps, x.shape[2])
     for n in range(x.shape[1] // steps + 2):

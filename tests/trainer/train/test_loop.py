@@ -20,7 +20,7 @@ from trainer.run import load_run
 from trainer.train.checkpoint import load, save
 from trainer.train.config import ADDED, TrainConfig
 from trainer.train.dataset import TrainingData, load_data
-from trainer.train.loop import Run, loss_of
+from trainer.train.loop import Run
 
 
 def nothing() -> None:
@@ -253,41 +253,6 @@ def test_settings_are_written_completely_or_not_at_all(data: TrainingData, small
     assert not (tmp_path / "config.json").exists()
 
 
-def test_loss_counts_only_weighted_frames() -> None:
-    torch.manual_seed(0)
-    logits, y = torch.randn(2, 6, 3), torch.rand(2, 6, 3)
-    weight = torch.ones(2, 6)
-    weight[:, 4:] = 0
-    total = weight.sum()
-    short = loss_of(logits[:, :4], y[:, :4], weight[:, :4], 0.5, total)
-    torch.testing.assert_close(loss_of(logits, y, weight, 0.5, total), short)
-    other = y.clone()
-    other[:, 5] = 1 - other[:, 5]
-    torch.testing.assert_close(loss_of(logits, other, weight, 0.5, total), short)
-    other[:, 0] = 1 - other[:, 0]
-    assert not torch.isclose(loss_of(logits, other, weight, 0.5, total), short)
-
-
-def test_the_score_of_a_clip_is_the_plain_mean_of_its_frames() -> None:
-    """Whatever the frames weigh: the part of the loss that `clip_loss` adds compares what predictions report."""
-    torch.manual_seed(0)
-    logits, y, weight = torch.randn(2, 6, 3), torch.rand(2, 6, 3), torch.rand(2, 6)
-    weight[:, 4:] = 0
-    added = loss_of(logits, y, weight, 1.0, weight.sum()) - loss_of(logits, y, weight, 0.0, weight.sum())
-    means = torch.sigmoid(logits[:, :4]).mean(1), y[:, :4].mean(1)
-    torch.testing.assert_close(added, torch.nn.functional.binary_cross_entropy(*means))
-
-
-def test_the_score_of_a_clip_may_be_its_last_frame() -> None:
-    torch.manual_seed(0)
-    logits, y, weight = torch.randn(2, 6, 3), torch.rand(2, 6, 3), torch.rand(2, 6)
-    weight[0, 4:] = 0
-    with_clip, without = (loss_of(logits, y, weight, share, weight.sum(), "last") for share in (1.0, 0.0))
-    last = torch.sigmoid(torch.stack([logits[0, 3], logits[1, 5]]))
-    means = torch.stack([y[0, :4].mean(0), y[1].mean(0)])
-    torch.testing.assert_close(with_clip - without, torch.nn.functional.binary_cross_entropy(last, means))
-
-
 def test_validation_pools_as_the_settings_say(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     config = replace(small, precision="float32")
     mean, learned = (Run(tmp_path / name, replace(config, pooling=name), data) for name in ("mean", "learned"))
@@ -301,17 +266,6 @@ def test_validation_pools_as_the_settings_say(data: TrainingData, small: TrainCo
     np.testing.assert_allclose(found[numbers], torch.sigmoid(logits[:, -1]).numpy(), atol=1e-5)
     np.testing.assert_allclose(early[numbers], torch.sigmoid(logits[:, data.early_frames - 1]).numpy(), atol=1e-5)
     assert np.abs(found - mean.predictions()[0]).max() > 1e-3
-
-
-def test_whole_clip_outputs_are_compared_with_the_plain_mean() -> None:
-    torch.manual_seed(0)
-    y, weight = torch.rand(2, 6, 3), torch.rand(2, 6)
-    mean = y.mean(1)
-    logits = torch.logit(mean)[:, None].requires_grad_()
-    (slope,) = torch.autograd.grad(loss_of(logits, y, weight, 0.5, weight.sum()), logits)
-    assert float(slope.abs().max()) < 1e-6, "the mean itself is the best answer"
-    (slope,) = torch.autograd.grad(loss_of(logits + 1, y, weight, 0.5, weight.sum()), logits)
-    assert float(slope.abs().min()) > 1e-3
 
 
 @pytest.mark.parametrize(
