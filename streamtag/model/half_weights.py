@@ -1,4 +1,4 @@
-"""The GRU or LSTM of a few streams on a CPU, with weights that are read in half precision.
+"""Products of a few streams on a CPU, with weights that are read in half precision.
 
 One stream reads all recurrent weights from memory for every frame, which takes most of the time. The model file holds
 them in half precision, so reading them so halves the traffic and changes no weight: sums stay in single precision, and
@@ -8,7 +8,7 @@ results differ by rounding only (1e-6). The products are FBGEMM's, inside torch'
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 MAX_STREAMS = 16  # with more streams arithmetic takes the time, not memory
 MIN_FRAMES = 128  # packing takes as long as it saves in so many frames of one stream
 
+Packed = TypeVar("Packed")
 Key = tuple[tuple[int, int], ...]
 
 
@@ -28,6 +29,11 @@ class HalfLinear:
     def __call__(self, x: Tensor) -> Tensor:
         y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
         return y
+
+
+def half_linear(weight: Tensor, bias: Tensor) -> HalfLinear | None:
+    """Return the product of a weight, or None if half precision would change it, or if this CPU has no such product."""
+    return _attempt(lambda: HalfLinear(weight, bias)) if _is_half(weight) else None
 
 
 class HalfWeights:
@@ -83,10 +89,14 @@ def _are_halves(layers: nn.GRU | nn.LSTM) -> bool:
     weights = [weight.detach() for weight in layers.parameters()]
     if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
         return False
-    return all(weight.dim() != 2 or torch.equal(weight, weight.half().float()) for weight in weights)
+    return all(weight.dim() != 2 or _is_half(weight) for weight in weights)
 
 
-def _attempt(pack: Callable[[], list[Any]]) -> list[Any] | None:
+def _is_half(weight: Tensor) -> bool:
+    return torch.equal(weight, weight.half().float())
+
+
+def _attempt(pack: Callable[[], Packed]) -> Packed | None:
     try:
         return pack()
     except (RuntimeError, AttributeError):  # a CPU without AVX2 or another engine; a build without FBGEMM

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from streamtag.model.half_weights import HalfWeights
 from streamtag.model.recurrent import (
-    ROW_MULTIPLE,
     FrameNetwork,
     FrameStack,
     PackedLinear,
@@ -18,7 +17,6 @@ from streamtag.model.recurrent import (
     linear,
     of_all_frames,
     packed_product,
-    padded,
 )
 from streamtag.spec import NetworkSpec
 
@@ -54,21 +52,20 @@ class StackedLSTM(FrameNetwork[Tensor]):
         y, state = _lstm_frames(self._products(linear), x[:, None], state)
         return y[:, 0], state
 
-    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
+    def packed(self, precision: str) -> FrameStack[Tensor]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedLSTM(self._products(product), row_multiple)
+        return self if product is None else _PackedLSTM(self._products(product))
 
     def _products(self, product: Callable[[Tensor, Tensor], Product]) -> list[tuple[Product, Product]]:
         return [(product(w_ih, b_ih), product(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in self.lstm.all_weights]
 
 
 class _PackedLSTM:
-    def __init__(self, products: Sequence[tuple[Product, Product]], row_multiple: int) -> None:
-        self._products, self._row_multiple = products, row_multiple
+    def __init__(self, products: Sequence[tuple[Product, Product]]) -> None:
+        self._products = products
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, new_state = _lstm_frames(self._products, padded(x, self._row_multiple), padded(state, self._row_multiple))
-        return y[: len(x)], new_state[: len(x)]
+        return _lstm_frames(self._products, x, state)
 
 
 def _lstm_frames(layers: Sequence[tuple[Product, Product]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,9 +134,9 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
         y, state = self.step(x[:, None], state)
         return y[:, 0], state
 
-    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[BNLSTMState]:
+    def packed(self, precision: str) -> FrameStack[BNLSTMState]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedBNLSTM(self, product, row_multiple)
+        return self if product is None else _PackedBNLSTM(self, product)
 
     def _frames(
         self, x: Tensor, state: BNLSTMState, products: Sequence[tuple[Product, Product]]
@@ -159,8 +156,8 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
 
 
 class _PackedBNLSTM:
-    def __init__(self, stack: StackedBNLSTM, product: type[PackedLinear], row_multiple: int) -> None:
-        self._stack, self._row_multiple = stack, row_multiple
+    def __init__(self, stack: StackedBNLSTM, product: type[PackedLinear]) -> None:
+        self._stack = stack
 
         def without_bias(weight: Tensor) -> Product:
             return product(weight, weight.new_zeros(len(weight)))
@@ -168,9 +165,7 @@ class _PackedBNLSTM:
         self._products = [(without_bias(each.weight_ih), without_bias(each.weight_hh)) for each in stack.layers]
 
     def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
-        rows = BNLSTMState(padded(state.cells, self._row_multiple), padded(state.age, self._row_multiple))
-        y, new = self._stack._frames(padded(x, self._row_multiple), rows, self._products)
-        return y[: len(x)], BNLSTMState(new.cells[: len(x)], new.age[: len(x)])
+        return self._stack._frames(x, state, self._products)
 
 
 def _valid(age: Tensor) -> Tensor:

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Generic, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
-from streamtag.model.half_weights import HalfLinear, HalfWeights
+from streamtag.model.half_weights import MAX_STREAMS, HalfLinear, HalfWeights, half_linear
 from streamtag.model.streaming import State, leaves
 from streamtag.spec import NetworkSpec, StackSpec
 
 PRECISIONS = ("float32", "bfloat16")
-ROW_MULTIPLE = 8  # oneDNN builds and keeps a kernel for every N: all sizes from 1 to 64 took 77 MB
+ROW_MULTIPLE = 8  # of products by oneDNN, which builds and keeps a kernel for every N: sizes 1 to 64 took 77 MB
 
 Product = Callable[[Tensor], Tensor]
 CellStep = Callable[[Tensor, Tensor], Tensor]  # W x + b [N, 3 hidden], which it may change, and h [N, hidden] -> next h
@@ -61,11 +61,10 @@ class FrameNetwork(nn.Module, Generic[State]):
         return torch.stack(frames, dim=1), state
 
     @abstractmethod
-    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[State]:
+    def packed(self, precision: str) -> FrameStack[State]:
         """Return the fastest equivalent of `step` for one frame with products of that precision.
 
-        Copies the current weights. row_multiple: batches are padded to a multiple of it. Raises SpecError for an
-        unknown precision.
+        The weights must not change from then on. Raises SpecError for an unknown precision.
         """
 
     def flush(self, state: State) -> tuple[Tensor, State]:
@@ -114,9 +113,9 @@ class StackedGRU(FrameNetwork[Tensor]):
             hidden.append(x)
         return x, torch.stack(hidden, dim=1)
 
-    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[Tensor]:
+    def packed(self, precision: str) -> FrameStack[Tensor]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedGRU(self._layers(product), row_multiple)
+        return self if product is None else _PackedGRU(self._layers(product))
 
     def _layers(self, product: Callable[[Tensor, Tensor], Product]) -> list[tuple[Product, CellStep]]:
         """Return the product of the input and the cell of each layer."""
@@ -141,7 +140,7 @@ def packed_product(precision: str, device: torch.device) -> type[PackedLinear] |
     if precision == "bfloat16":
         return BFloat16Linear
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return OneDnnLinear if device.type == "cpu" and has_onednn else None
+    return CpuLinear if device.type == "cpu" and has_onednn else None
 
 
 def check_precision(precision: str) -> None:
@@ -158,14 +157,30 @@ class PackedLinear(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
-class OneDnnLinear(PackedLinear):
-    """x [N, inputs] -> W x + b [N, outputs] in float32 by oneDNN: on some CPUs 1.7 times as fast as MKL."""
+class CpuLinear(PackedLinear):
+    """x [N, inputs] -> W x + b [N, outputs] in float32 on a CPU.
+
+    With few rows most of the time is taken by reading the weights, so they are read in half precision where it holds
+    them exactly. Otherwise oneDNN multiplies: on some CPUs 1.7 times as fast as MKL. Each kind is packed at its first
+    product.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self._weight, self._bias = weight.float().to_mkldnn(), bias.float().to_mkldnn()
+        self._weight, self._bias = weight.detach().float(), bias.detach().float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x.contiguous().to_mkldnn(), self._weight, self._bias).to_dense()
+        if len(x) <= MAX_STREAMS and (half := self._half):
+            return half(x)
+        rows = padded(x, ROW_MULTIPLE).contiguous().to_mkldnn()
+        return nn.functional.linear(rows, *self._full).to_dense()[: len(x)]
+
+    @cached_property
+    def _half(self) -> HalfLinear | None:
+        return half_linear(self._weight, self._bias)
+
+    @cached_property
+    def _full(self) -> tuple[Tensor, Tensor]:
+        return self._weight.to_mkldnn(), self._bias.to_mkldnn()
 
 
 class BFloat16Linear(PackedLinear):
@@ -180,18 +195,18 @@ class BFloat16Linear(PackedLinear):
         self._weight, self._bias = weight.bfloat16(), bias.float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x.bfloat16(), self._weight).float().add_(self._bias)
+        rows = padded(x, ROW_MULTIPLE).bfloat16()
+        return nn.functional.linear(rows, self._weight)[: len(x)].float().add_(self._bias)
 
 
 class _PackedGRU:
     """A GRU by any kind of product. State, gates and biases are float32, so that small changes of the state remain."""
 
-    def __init__(self, layers: Sequence[tuple[Product, CellStep]], row_multiple: int) -> None:
-        self._layers, self._row_multiple = layers, row_multiple
+    def __init__(self, layers: Sequence[tuple[Product, CellStep]]) -> None:
+        self._layers = layers
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, new_state = _gru_frames(self._layers, padded(x, self._row_multiple), padded(state, self._row_multiple))
-        return y[: len(x)], new_state[: len(x)]
+        return _gru_frames(self._layers, x, state)
 
 
 def _gru_frames(layers: Sequence[tuple[Product, CellStep]], x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

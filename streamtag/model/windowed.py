@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.model.lstm import StackedLSTM
-from streamtag.model.recurrent import ROW_MULTIPLE, FrameNetwork, FrameStack, StackedGRU, check_precision
+from streamtag.model.recurrent import FrameNetwork, FrameStack, StackedGRU, check_precision
 from streamtag.model.streaming import State
 from streamtag.spec import TransposedSpec, WindowedSpec
 
@@ -37,7 +37,7 @@ class WindowedNetwork(FrameNetwork[State]):
         y, state = self.step_all(x[:, None], state)
         return y[:, 0], state
 
-    def packed(self, precision: str, row_multiple: int = ROW_MULTIPLE) -> FrameStack[State]:  # noqa: ARG002
+    def packed(self, precision: str) -> FrameStack[State]:
         """As FrameNetwork has it. Products have single precision in any case. On a GPU it can be captured."""
         check_precision(precision)
         return self if next(self.parameters()).device.type == "cpu" else _Capturable(self)

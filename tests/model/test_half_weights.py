@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.model import NetworkSpec, StackedGRU
-from streamtag.model.half_weights import MAX_STREAMS, MIN_FRAMES, HalfWeights
+from streamtag.model.half_weights import MAX_STREAMS, MIN_FRAMES, HalfWeights, half_linear
 from tests.model.conftest import stack
 
 X86 = "fbgemm" in torch.backends.quantized.supported_engines
@@ -119,3 +119,26 @@ def test_a_network_with_packed_weights_can_be_copied_and_pickled(gru: StackedGRU
         expected = gru(x)
         for twin in (copy.deepcopy(gru), pickle.loads(pickle.dumps(gru))):
             torch.testing.assert_close(twin(x), expected)
+
+
+@pytest.mark.skipif(not X86, reason="only FBGEMM has these products")
+def test_a_single_product_is_in_half_precision_only_if_that_changes_no_weight() -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(24, 11), torch.randn(24)
+    assert half_linear(weight, bias) is None
+    product = half_linear(weight.half().float(), bias)
+    assert product is not None
+    x = torch.randn(3, 11)
+    torch.testing.assert_close(product(x), nn.functional.linear(x, weight.half().float(), bias), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("streams", [1, MAX_STREAMS, MAX_STREAMS + 1, 64])
+def test_packed_for_a_cpu_a_frame_is_the_same_in_batches_of_any_size(gru: StackedGRU, streams: int) -> None:
+    """By products in half precision for few streams, by others for many."""
+    torch.manual_seed(0)
+    x, state = torch.randn(streams, 1, 11), torch.randn(streams, 3, 32)
+    expected, _ = gru.gru(x, state.transpose(0, 1).contiguous())
+    with torch.inference_mode():
+        y, new_state = gru.packed("float32").step(x, state)
+    torch.testing.assert_close(y, expected, atol=3e-6, rtol=0)
+    assert torch.equal(new_state[:, -1], y[:, -1])

@@ -108,8 +108,9 @@ def test_frames_equal_a_step(precision: str, tolerance: float, streams: int, fra
 MEMORY_OF_ALL_SIZES = """
 import sys, torch
 from pathlib import Path
-from streamtag.model import NetworkSpec, StackedGRU
-gru = StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)).packed(sys.argv[2], int(sys.argv[1]))
+from streamtag.model import NetworkSpec, StackedGRU, recurrent
+recurrent.ROW_MULTIPLE = int(sys.argv[1])
+gru = StackedGRU(NetworkSpec(inputs=374, hidden=512, layers=5)).packed(sys.argv[2])
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) / 256
 with torch.inference_mode():
