@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from streamtag.errors import ManifestError, OutputError
+from streamtag.model import TaggerNetwork, load_tagger, save_tagger
 from trainer.bench import cost
 from trainer.data.manifest import TRAIN, Manifest
 from trainer.evaluate import figures
@@ -175,7 +177,7 @@ def _evaluate(
         options = replace(config.options, pooling=task.config.pooling)
         stages = (cache.manifest, config.split, options, lambda stage: on_stage(f"{task.name}: {stage}"))
         add(figures.evaluate(model, *stages)[0])
-    tagger = build(task.folder, cache.manifest, {})
+    tagger = _as_file(build(task.folder, cache.manifest, {}))
     if COST in missing:
         on_stage(f"{task.name}: cost")
         training_s, memory = cost.training_cost(task.config, data, config.device)
@@ -186,6 +188,13 @@ def _evaluate(
         scores = TrackScores.of(tagger.tags, heard)
         add({HUMAN: against_people(scores, config.tracks, config.options.draws)})
     return result
+
+
+def _as_file(tagger: TaggerNetwork) -> TaggerNetwork:
+    """Return the tagger as users get it, with weights in half precision."""
+    with TemporaryDirectory() as folder:
+        save_tagger(tagger, path := Path(folder) / "model.safetensors")
+        return load_tagger(path)
 
 
 def write_report(tasks: Sequence[Task], out: Path) -> list[dict[str, Any]]:
