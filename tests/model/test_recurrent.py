@@ -163,7 +163,7 @@ def test_bfloat16_changes_the_shipped_models_probabilities_little(shipped: Tagge
     assert 0 < difference.mean() < 5e-4
     assert difference.max() < 1e-2
     without_memory = probabilities(shipped, audio, "bfloat16", reset_context=True)  # control: another answer
-    assert np.abs(without_memory - exact).mean() > 2e-2
+    assert np.abs(without_memory - exact).mean() > 20 * difference.mean()
 
 
 def test_bfloat16_batches_equal_single_streams_up_to_rounding(shipped: TaggerNetwork, song: Tensor) -> None:

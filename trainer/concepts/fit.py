@@ -1,11 +1,12 @@
 """Calibration of concepts: Platt scaling of frames, and a threshold for events, or none where the evidence is thin.
 
 Platt scaling (1999) fits the two parameters of ConceptSpec to labels between 0 and 1 by cross-entropy. The threshold
-has the largest expected F1 on frames that are calibrated, then smoothed as the product's events are: 2 TP / (P + T),
-where a frame with label y counts as y positives. All evidence counts, or that of the teachers alone where people do not
-know the concept well enough. A concept gets no threshold, and so no events, with fewer than MIN_POSITIVES expected
-positive clips, if its ROC-AUC may be below MIN_ROC_AUC both against people and against the teachers (lower end of the
-90 % interval by artist), or if less than MIN_PRECISION of the frames above the best threshold would have it.
+has the largest expected F-measure on frames that are calibrated, then smoothed as the product's events are:
+(1 + BETA²) TP / (P + BETA² T), where a frame with label y counts as y positives. All evidence counts, or that of the
+teachers alone where people do not know the concept well enough. A concept gets no threshold, and so no events, with
+fewer than MIN_POSITIVES expected positive clips, if its ROC-AUC may be below MIN_ROC_AUC both against people and
+against the teachers (lower end of the 90 % interval by artist), or if less than MIN_PRECISION of the frames above the
+best threshold would have it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from trainer.evaluate.calibration import calibration
 
 Floats = NDArray[np.float64]
 
+BETA = 0.7  # recall weighs half as much as precision: a wrong concept is worse for a listener than a missing one
 MIN_POSITIVES = 10.0
 MIN_ROC_AUC = 0.6
 MIN_PRECISION = 0.25  # low, since annotators miss tags too: see evidence.RECALL
@@ -125,15 +127,15 @@ def fit_platt(x: Floats, labels: Array, weights: Array) -> tuple[float, float]:
 
 
 def best_threshold(p: Array, labels: Array, weights: Array) -> tuple[float, float]:
-    """Return the threshold of probabilities [M] with the largest expected F1, half way to the next frame below it, and
-    the expected precision there."""
+    """Return the threshold of probabilities [M] with the largest expected F-measure, half way to the next frame below
+    it, and the expected precision there."""
     order = np.argsort(-p, kind="stable")
     ordered = p[order].astype(np.float64)
     true = np.cumsum((weights * labels)[order], dtype=np.float64)
     chosen = np.cumsum(weights[order], dtype=np.float64)
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # of runs of equal probabilities
-    f1 = 2 * true[ends] / np.maximum(chosen[ends] + true[-1], 1e-12)
-    best = ends[np.argmax(f1)]
+    f = (1 + BETA**2) * true[ends] / np.maximum(chosen[ends] + BETA**2 * true[-1], 1e-12)
+    best = ends[np.argmax(f)]
     below = ordered[best + 1] if best + 1 < len(ordered) else 0.0
     precision = float(true[best] / max(chosen[best], 1e-12))
     return float(np.clip((ordered[best] + below) / 2, LOWEST, HIGHEST)), precision

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from streamtag.spec import ConceptSpec
 from trainer.concepts.evidence import Evidence
-from trainer.concepts.fit import best_threshold, fit_concepts, fit_platt, logits
+from trainer.concepts.fit import BETA, best_threshold, fit_concepts, fit_platt, logits
 
 TAGS = ("rock", "voice", "vocals", "coin")
 CONCEPTS = (
@@ -55,20 +55,20 @@ def test_without_evidence_nothing_changes() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 6))
-def test_no_other_threshold_has_a_larger_expected_f1(seed: int, levels: int) -> None:
+def test_no_other_threshold_has_a_larger_expected_f_measure(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
     p = (0.02 + 0.96 * rng.integers(0, levels, 40) / levels).astype(np.float32)
     labels, weights = rng.random(40).astype(np.float32), rng.random(40).astype(np.float32)
     assume(labels @ weights > 0)
 
-    def f1(threshold: float) -> float:
+    def f_measure(threshold: float) -> float:
         chosen = weights * (p > threshold)
-        return float(2 * chosen @ labels / (chosen.sum() + labels @ weights))
+        return float((1 + BETA**2) * chosen @ labels / (chosen.sum() + BETA**2 * labels @ weights))
 
     threshold, precision = best_threshold(p, labels, weights)
     chosen = weights * (p > threshold)
     assert precision == pytest.approx(chosen @ labels / chosen.sum(), rel=1e-4)
-    assert f1(threshold) >= max(f1(other) for other in np.linspace(0.01, 0.99, 99)) - 1e-6
+    assert f_measure(threshold) >= max(f_measure(other) for other in np.linspace(0.01, 0.99, 99)) - 1e-6
 
 
 def evidence(clips: int, shift: float, seed: int = 1, frames: int = 12) -> Evidence:
