@@ -16,9 +16,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from streamtag.model.half_weights import HalfProduct
 from streamtag.model.windowed import MAX_BATCH, WindowedNetwork
 from streamtag.spec import ConvolutionalSpec
 
+MAX_PLACES = 1024  # of a batch of images, for which a product in half precision takes less time than a convolution
 MAX_VALUES = 1 << 25  # of a stage for a batch of windows
 EPSILON = 1e-5  # of batch normalization, as torch has it
 
@@ -49,13 +51,24 @@ class ConvolutionStage(nn.Module):
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(before, after, 3, padding=1)
+        self._half = HalfProduct()
         self.gain, self.offset = nn.Parameter(torch.ones(after)), nn.Parameter(torch.zeros(after))
         self.register_buffer("mean", torch.zeros(after))
         self.register_buffer("variance", torch.ones(after))
 
     def forward(self, x: Tensor) -> Tensor:
         constants = self.mean, self.variance, self.gain, self.offset
-        return nn.functional.batch_norm(self.convolution(x), *constants, eps=EPSILON).relu_()
+        return nn.functional.batch_norm(self._convolved(x), *constants, eps=EPSILON).relu_()
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """Return the convolution. For few places most of its time is taken by reading the weights."""
+        count, _, features, frames = x.shape
+        weight, bias = self.convolution.weight.flatten(1), self.convolution.bias
+        if count * features * frames > MAX_PLACES or bias is None or not (half := self._half.packed(weight, bias)):
+            return self.convolution(x)  # type: ignore[no-any-return]
+        patches = nn.functional.unfold(x, 3, padding=1).transpose(1, 2)  # [M, P L, 9 C]
+        y = half(patches.flatten(0, 1).contiguous())
+        return y.view(count, -1, len(weight)).transpose(1, 2).reshape(count, -1, features, frames)
 
 
 class StackedConvolutions(WindowedNetwork[ConvolutionState]):

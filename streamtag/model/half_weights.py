@@ -1,4 +1,4 @@
-"""Products of a few streams on a CPU, with weights that are read in half precision.
+"""Products on a CPU with weights that are read in half precision.
 
 One stream reads all recurrent weights from memory for every frame, which takes most of the time. The model file holds
 them in half precision, so reading them so halves the traffic and changes no weight: sums stay in single precision, and
@@ -7,7 +7,7 @@ results differ by rounding only (1e-6). The products are FBGEMM's, inside torch'
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -34,6 +34,25 @@ class HalfLinear:
 def half_linear(weight: Tensor, bias: Tensor) -> HalfLinear | None:
     """Return the product of a weight, or None if half precision would change it, or if this CPU has no such product."""
     return _attempt(lambda: HalfLinear(weight, bias)) if _is_half(weight) else None
+
+
+class HalfProduct:
+    """The product of one weight, packed when first needed and after each change of the weight. A copy starts empty."""
+
+    def __init__(self) -> None:
+        self._key: Key | None = None
+        self._linear: HalfLinear | None = None
+
+    def __reduce__(self) -> tuple[type[HalfProduct], tuple[()]]:
+        return HalfProduct, ()
+
+    def packed(self, weight: Tensor, bias: Tensor) -> HalfLinear | None:
+        """Return what `half_linear` does, or None on other devices, or where gradients are needed."""
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_grad_enabled():
+            return None
+        if (key := _key((weight, bias))) != self._key:
+            self._linear, self._key = half_linear(weight.detach(), bias.detach()), key
+        return self._linear
 
 
 class HalfWeights:
@@ -78,11 +97,14 @@ class HalfWeights:
         if self._frames_left > 0:
             self._frames_left -= x.shape[1]
             return None
-        key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layers.parameters())
-        if key != self._key:
-            self._cells = _attempt(pack) if _are_halves(layers) else None
-            self._key = key
+        if (key := _key(layers.parameters())) != self._key:
+            self._cells, self._key = _attempt(pack) if _are_halves(layers) else None, key
         return self._cells
+
+
+def _key(weights: Iterable[Tensor]) -> Key:
+    """Return what is equal for equal weights, unless they were changed in inference mode."""
+    return tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
 
 
 def _are_halves(layers: nn.GRU | nn.LSTM) -> bool:

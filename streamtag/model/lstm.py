@@ -12,7 +12,6 @@ from streamtag.model.half_weights import HalfWeights
 from streamtag.model.recurrent import (
     FrameNetwork,
     FrameStack,
-    PackedLinear,
     Product,
     linear,
     of_all_frames,
@@ -156,7 +155,7 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
 
 
 class _PackedBNLSTM:
-    def __init__(self, stack: StackedBNLSTM, product: type[PackedLinear]) -> None:
+    def __init__(self, stack: StackedBNLSTM, product: Callable[[Tensor, Tensor], Product]) -> None:
         self._stack = stack
 
         def without_bias(weight: Tensor) -> Product:

@@ -132,9 +132,8 @@ def test_a_single_product_is_in_half_precision_only_if_that_changes_no_weight() 
     torch.testing.assert_close(product(x), nn.functional.linear(x, weight.half().float(), bias), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("streams", [1, MAX_STREAMS, MAX_STREAMS + 1, 64])
+@pytest.mark.parametrize("streams", [1, 17, 64])
 def test_packed_for_a_cpu_a_frame_is_the_same_in_batches_of_any_size(gru: StackedGRU, streams: int) -> None:
-    """By products in half precision for few streams, by others for many."""
     torch.manual_seed(0)
     x, state = torch.randn(streams, 1, 11), torch.randn(streams, 3, 32)
     expected, _ = gru.gru(x, state.transpose(0, 1).contiguous())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from streamtag.model.convolutional import StackedConvolutions
+from streamtag.model.convolutional import ConvolutionStage, StackedConvolutions
 from streamtag.model.streaming import leaves, tree_map
 from streamtag.model.windowed import TransposedStack, WindowedNetwork, averaged
 from tests.model.conftest import WINDOWED, stack
@@ -93,3 +94,19 @@ def test_frames_are_averaged_as_torch_averages_them(frames: int) -> None:
     found = averaged(x, 7, torch.tensor([frames, 40]))
     torch.testing.assert_close(found[0], averaged(x[:1, :frames], 7)[0])
     torch.testing.assert_close(found[1], averaged(x[1:], 7)[0])
+
+
+@pytest.mark.parametrize(("streams", "frames"), [(1, 40), (3, 1), (9, 40)])
+def test_a_convolution_with_weights_in_half_precision_is_the_same(streams: int, frames: int) -> None:
+    """For few places as a product, for many as torch has it; also in a copy, and after a change of the weights."""
+    torch.manual_seed(0)
+    stage = ConvolutionStage(5, 7).requires_grad_(False)
+    stage.convolution.weight.copy_(stage.convolution.weight.half().float())
+    x = torch.randn(streams, 5, 11, frames)
+    for each in (stage, pickle.loads(pickle.dumps(stage))):
+        for factor in (1.0, 2.0):
+            each.convolution.weight.mul_(factor)
+            expected = each(x)  # gradients may be needed here
+            with torch.inference_mode():
+                torch.testing.assert_close(each(x), expected, atol=1e-5, rtol=0)
+    assert float((stage(x) - expected).abs().max()) < 1e-5, "both were changed alike"
