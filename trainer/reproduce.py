@@ -117,8 +117,8 @@ def make_tasks(out: Path, systems: Sequence[str], seeds: Sequence[int], name: st
     for seed in seeds:
         for system in systems:
             config = replace(with_settings(recipe(name, system), settings), seed=seed)
-            label = system if len(seeds) == 1 else f"{system}, seed {seed}"
-            tasks.append(Task(label, config, out / system / f"seed-{seed}"))
+            parts = [system, *([name] if name != "best" else []), *([f"seed {seed}"] if len(seeds) > 1 else [])]
+            tasks.append(Task(", ".join(parts), config, out / system / f"seed-{seed}"))
     return tasks
 
 

@@ -113,7 +113,7 @@ def test_train_can_go_on_with_its_runs(tmp_path: Path, config: reproduce.Reprodu
 
 def test_the_whole_table_is_the_default_of_the_paper(tmp_path: Path) -> None:
     tasks = reproduce.make_tasks(tmp_path, TABLE_2, (1,), "paper", [])
-    assert [task.name for task in tasks] == list(TABLE_2)
+    assert [task.name for task in tasks] == [f"{name}, paper" for name in TABLE_2]
     assert {task.config.epochs for task in tasks} == {300}
     with pytest.raises(SpecError, match="no recipe"):
         reproduce.make_tasks(tmp_path, TABLE_2, (1,), "mine", [])

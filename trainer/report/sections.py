@@ -77,7 +77,7 @@ def by_kind(result: Result) -> str:
 
 
 def paper(results: Results) -> str:
-    """Return the paper's systems beside our results of the same names; several runs of a system are averaged."""
+    """Return the paper's systems beside our results of the same names; runs that differ by the seed are averaged."""
     remark = f"{published.PAPER}, Table 2. Ours in brackets: lowest and highest run."
     return f"{table(PAPER_HEADER, paper_rows(results))}\n\n{remark}"
 
@@ -85,28 +85,51 @@ def paper(results: Results) -> str:
 def paper_rows(results: Results) -> list[tuple[str, ...]]:
     """Return the rows below PAPER_HEADER: Table 2, then what else was trained."""
     trained = [str(result["system"]) for result in results if result.get("system")]
-    rows = [_paper_row(SYSTEMS[name], results) for name in TABLE_2]
-    return rows + [_paper_row(named(name), results) for name in dict.fromkeys(trained) if name not in TABLE_2]
+    names = [*TABLE_2, *(name for name in dict.fromkeys(trained) if name not in TABLE_2)]
+    return [
+        _paper_row(named(name), label, runs)
+        for name in names
+        for label, runs in _with_equal_settings(name, results) or [(name, [])]
+    ]
 
 
-def _paper_row(system: System, results: Results) -> tuple[str, ...]:
-    ours, known = [result for result in results if result.get("system") == system.name], system.published
+def _with_equal_settings(system: str, results: Results) -> list[tuple[str, Results]]:
+    """Return the runs of a system, those that differ by the seed only together, with a label of each group."""
+    groups: dict[str, list[Any]] = {}
+    for result in results:
+        if result.get("system") == system:
+            settings = {name: value for name, value in result.get("training", {}).items() if name != "seed"}
+            groups.setdefault(repr(sorted(settings.items())), []).append(result)
+    return [(system if len(groups) == 1 else str(runs[0]["name"]), runs) for runs in groups.values()]
+
+
+def _paper_row(system: System, label: str, ours: Results) -> tuple[str, ...]:
+    known = system.published
     count = f"{known.parameters_k:,}K" if known and known.parameters_k else DASH
     note = system.note or ("" if system.name in TABLE_2 else "not in Table 2")
     return (
-        system.name, count, thousands(ours[0]["parameters"]) if ours else DASH, score(known.roc_auc if known else None),
+        label, count, thousands(ours[0]["parameters"]) if ours else DASH, score(known.roc_auc if known else None),
         mean(ours, "roc_auc"), mean(ours, "pr_auc"), str(len(ours)), note,
     )  # fmt: skip
 
 
 def reproduction_rows(results: Results) -> list[tuple[str, ...]]:
-    """Return the rows below REPRODUCTION_HEADER, one a system in the order of the table; several runs are averaged."""
+    """Return the rows below REPRODUCTION_HEADER, one a system and its settings in the order of the table.
+
+    Runs that differ by the seed are averaged.
+    """
     order = {name: number for number, name in enumerate(SYSTEMS)}
-    names = sorted({str(result["system"]) for result in results}, key=lambda name: order.get(name, len(order)))
-    return [_reproduction_row(named(name), [r for r in results if r["system"] == name]) for name in names]
+    names = sorted(
+        dict.fromkeys(str(result["system"]) for result in results), key=lambda name: order.get(name, len(order))
+    )
+    return [
+        _reproduction_row(named(name), label, runs)
+        for name in names
+        for label, runs in _with_equal_settings(name, results)
+    ]
 
 
-def _reproduction_row(system: System, runs: Results) -> tuple[str, ...]:
+def _reproduction_row(system: System, label: str, runs: Results) -> tuple[str, ...]:
     def average(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
@@ -117,7 +140,7 @@ def _reproduction_row(system: System, runs: Results) -> tuple[str, ...]:
     training, memory, cost = (average([c[n] for c in costs]) for n in ("training_s", "training_bytes", "stream_s"))
     known = system.published
     return (
-        system.name, f"{runs[0]['parameters'] / 1e6:.1f}M", score(known.roc_auc if known else None),
+        label, f"{runs[0]['parameters'] / 1e6:.1f}M", score(known.roc_auc if known else None),
         score(average([clip_scores(run)["roc_auc"] for run in runs])),
         score(average([each["roc_auc"] for each in people])), score(average([each[3.0] for each in heard])),
         DASH if training is None else duration(training), DASH if memory is None else f"{memory / 2**20:,.0f}",

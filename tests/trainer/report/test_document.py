@@ -114,3 +114,17 @@ def test_missing_and_damaged_figures_are_refused(tmp_path: Path, results: list[d
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         document.write(results[1:], tmp_path / "file", "x")
+
+
+def test_runs_that_differ_by_more_than_the_seed_have_rows_of_their_own(results: list[dict[str, Any]]) -> None:
+    def run(recipe: str, rate: float, seed: int) -> dict[str, Any]:
+        return {**results[0], "name": f"Scat-5L-512H-GRU, {recipe}", "training": {"rate": rate, "seed": seed}}
+
+    seeds = [run("best", 0.1, seed) for seed in (1, 2)]
+    for runs, expected in (
+        (seeds, [("Scat-5L-512H-GRU", "2")]),
+        ([*seeds, run("paper", 0.2, 1)], [("Scat-5L-512H-GRU, best", "2"), ("Scat-5L-512H-GRU, paper", "1")]),
+    ):
+        rows = [row for row in sections.paper_rows(runs) if row[0].startswith("Scat-5L-512H-GRU")]
+        assert [(row[0], row[6]) for row in rows] == expected
+        assert [row[0] for row in sections.reproduction_rows(runs)] == [label for label, _ in expected]
