@@ -86,11 +86,8 @@ def paper_rows(results: Results) -> list[tuple[str, ...]]:
     """Return the rows below PAPER_HEADER: Table 2, then what else was trained."""
     trained = [str(result["system"]) for result in results if result.get("system")]
     names = [*TABLE_2, *(name for name in dict.fromkeys(trained) if name not in TABLE_2)]
-    return [
-        _paper_row(named(name), label, runs)
-        for name in names
-        for label, runs in _with_equal_settings(name, results) or [(name, [])]
-    ]
+    groups = [(name, group) for name in names for group in _with_equal_settings(name, results) or [(name, [])]]
+    return [_paper_row(named(name), *group) for name, group in groups]
 
 
 def _with_equal_settings(system: str, results: Results) -> list[tuple[str, Results]]:
@@ -114,19 +111,12 @@ def _paper_row(system: System, label: str, ours: Results) -> tuple[str, ...]:
 
 
 def reproduction_rows(results: Results) -> list[tuple[str, ...]]:
-    """Return the rows below REPRODUCTION_HEADER, one a system and its settings in the order of the table.
-
-    Runs that differ by the seed are averaged.
-    """
+    """Return the rows below REPRODUCTION_HEADER in the table's order; runs that differ by the seed are averaged."""
     order = {name: number for number, name in enumerate(SYSTEMS)}
     names = sorted(
         dict.fromkeys(str(result["system"]) for result in results), key=lambda name: order.get(name, len(order))
     )
-    return [
-        _reproduction_row(named(name), label, runs)
-        for name in names
-        for label, runs in _with_equal_settings(name, results)
-    ]
+    return [_reproduction_row(named(name), *group) for name in names for group in _with_equal_settings(name, results)]
 
 
 def _reproduction_row(system: System, label: str, runs: Results) -> tuple[str, ...]:
