@@ -97,6 +97,11 @@ class WebSocketApp:
         if self._history is not None:
             self._history.close()
         if self._server is not None:
+            loop = asyncio.get_running_loop()
+            for listener in self._server.sockets:
+                loop.remove_reader(listener.fileno())
+            for _ in range(2):  # what was just accepted becomes a Connection: closing before leaves its socket open
+                await asyncio.sleep(0)
             self._server.close()
             await self._limiter.close(DRAIN_TIMEOUT_S, self._config.close_timeout_s)
 

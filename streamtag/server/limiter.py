@@ -21,9 +21,12 @@ class ConnectionLimiter:
         self._subscribers: set[Connection] = set()
         self._producers: set[Connection] = set()
         self._empty = asyncio.Event()
+        self._is_closing = False
 
     def add(self, connection: Connection) -> None:
         self._pending[connection] = None
+        if self._is_closing:  # its TLS handshake took until now
+            connection.abort()
         if len(self._pending) > self._max_pending:
             oldest = next(iter(self._pending))
             del self._pending[oldest]
@@ -52,6 +55,7 @@ class ConnectionLimiter:
 
     async def close(self, drain_timeout_s: float, close_timeout_s: float) -> None:
         """Close all connections: first those to which nothing is sent, then all when time is up, then by force."""
+        self._is_closing = True
         for connection in list(self._pending):
             connection.abort()
         for handler in self._handlers():

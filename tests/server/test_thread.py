@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from websockets.sync.client import ClientConnection
@@ -12,6 +15,7 @@ from websockets.sync.client import ClientConnection
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import MAX_HELLO_STREAMS, End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
+from streamtag.server.app import WebSocketApp
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.thread import Inbox, ServerThread
 from tests.server.fake_scheduler import FakeScheduler
@@ -210,6 +214,23 @@ def test_an_address_that_cannot_be_served_is_a_one_line_error(start: Start) -> N
     with pytest.raises(OutputError, match=r"cannot be served: not a host$"):
         ServerThread(ServerConfig("a" * 70), HELLO).__enter__()
     assert len([thread for thread in threading.enumerate() if thread.name == "streamtag-serve"]) == 1
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_no_connection_that_comes_while_the_server_closes_is_left_open(turns: int) -> None:
+    async def serve() -> None:
+        app = WebSocketApp(ServerConfig(port=0), HELLO, None, None)
+        port = int((await app.open(None)).rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            for _ in range(turns):  # of the event loop, which accepts the connection in several
+                await asyncio.sleep(0)
+            await app.close()
+            client.settimeout(TIMEOUT_S)
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+
+    asyncio.run(serve())
+    gc.collect()  # warns of an open socket, which is an error here
 
 
 def test_an_address_is_free_again_at_once(connect: Connect) -> None:
