@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.model.filterbank import FilterBank, Floats, Wavelet, envelope_band
-from streamtag.model.wavelet_modulus import Crop, WaveletModulus, without_tails
+from streamtag.model.wavelet_modulus import Crop, Spectrum, WaveletModulus, without_tails
 
 SIZE_TOLERANCE = 0.99  # a length that is too short by one percent is still used
 
@@ -45,34 +45,6 @@ class Geometry:
         return next((m for m in sorted(sizes) if m >= SIZE_TOLERANCE * width * self.span), max(sizes))
 
 
-@dataclass(frozen=True)
-class SpectrumSegment:
-    """A segment of the pool for the spectra of `count` real rows of `size` points.
-
-    Each row holds `below` negative frequencies, then zero up to Nyquist.
-    """
-
-    start: int
-    count: int
-    size: int
-    below: int
-
-    @property
-    def width(self) -> int:
-        return self.below + self.size // 2 + 1
-
-    @property
-    def end(self) -> int:
-        return self.start + self.count * self.width
-
-    def write(self, rows: Tensor, pool: Tensor) -> None:
-        """Write the spectra of rows [B, count, size] to the pool [B, points]."""
-        spectrum = torch.fft.rfft(rows)
-        segment = pool[:, self.start : self.end].view(len(pool), self.count, self.width)
-        segment[..., self.below :] = spectrum
-        segment[..., : self.below] = spectrum[..., 1 : self.below + 1].flip(-1).conj()
-
-
 class Cascade(nn.Module):
     """Both orders over windows of one geometry.
 
@@ -80,8 +52,7 @@ class Cascade(nn.Module):
     inputs, with `external_size` points per window. `pairs` are the second-order paths to compute. `weights(size)`
     returns the sets of φ for rows of `size` points: [size, C].
 
-    `paths` is the order of the outputs, (n1,) and (n1, n2); `zeros` is where in the pool the spectrum of a band's
-    envelope begins, `sizes` the number of points of that envelope.
+    `paths` is the order of the outputs, (n1,) and (n1, n2); `spectra` are those of the bands' envelopes in the pool.
     """
 
     def __init__(
@@ -96,60 +67,50 @@ class Cascade(nn.Module):
     ) -> None:
         super().__init__()
         self.geometry = geometry
-        rows: dict[int, list[int]] = {}  # by size; external bands have a segment of their own, the last
+        rows: dict[int, list[int]] = {}  # by size
         for n1 in local:
             rows.setdefault(geometry.size(geometry.sizes1, geometry.width1 * bank.first[n1].sigma), []).append(n1)
         self._first = [
-            WaveletModulus(m, [_first_crop(bank.first[n1], geometry, m) for n1 in group], weights(m))
+            WaveletModulus([_first_crop(bank.first[n1], geometry, m) for n1 in group], weights(m))
             for m, group in rows.items()
         ]
-        self.sizes = {n1: m for m, group in rows.items() for n1 in group} | dict.fromkeys(external, external_size)
+        self.spectra: dict[int, Spectrum] = {}
+        end = 0
+        for m, group in [*rows.items(), (external_size, external)]:
+            for n1 in group:
+                self.spectra[n1] = Spectrum(end, m)
+                end = self.spectra[n1].end
 
         cuts: dict[int, list[tuple[int, int, int]]] = {}  # by size: n1, n2, lowest bin
         for n1, n2 in pairs:
             centre, width = envelope_band(bank.first[n1], bank.second[n2])
-            size = min(geometry.size(geometry.sizes2, geometry.width2 * width), self.sizes[n1])
-            nyquist = self.sizes[n1] // 2
+            size = min(geometry.size(geometry.sizes2, geometry.width2 * width), self.spectra[n1].size)
+            nyquist = self.spectra[n1].size // 2
             low = math.floor(centre * geometry.span) - size // 2
             cuts.setdefault(size, []).append((n1, n2, min(max(low, 1 - nyquist), nyquist + 1 - size)))
-
-        groups = list(rows.items()) + ([(external_size, list(external))] if external else [])
-        self.segments: list[SpectrumSegment] = []
-        self.zeros: dict[int, int] = {}
-        for m, group in groups:
-            below = max([-low for cut in cuts.values() for n1, _, low in cut if n1 in group], default=0)
-            start = self.segments[-1].end if self.segments else 0
-            segment = SpectrumSegment(start, len(group), m, max(0, below))
-            self.zeros |= {n1: start + i * segment.width + segment.below for i, n1 in enumerate(group)}
-            self.segments.append(segment)
         self._second = [
-            WaveletModulus(m, [self._second_crop(n1, bank.second[n2], low, m) for n1, n2, low in cut], weights(m))
+            WaveletModulus([self._second_crop(n1, bank.second[n2], low, m) for n1, n2, low in cut], weights(m))
             for m, cut in cuts.items()
         ]
         self.parts = nn.ModuleList([*self._first, *self._second])
         self.paths: list[tuple[int, ...]] = [(n1,) for group in rows.values() for n1 in group]
         self.paths += [(n1, n2) for cut in cuts.values() for n1, n2, _ in cut]
 
-    def forward(self, spectrum: Tensor, external: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
-        """Return sums [B, paths, C] and the pool [B, points] of the first order's spectra.
+    def forward(self, spectrum: Tensor, external: Sequence[Tensor] = ()) -> tuple[list[Tensor], Tensor]:
+        """Return sums [C, B, K] of all sizes, K paths in all, and the pool [B, points] of the first order's spectra.
 
         spectrum [B, bins] of the windows; external: envelopes [B, K, external_size].
         """
-        pool = spectrum.new_empty(spectrum.shape[0], self.segments[-1].end)
-        sums = []
-        for modulus, segment in zip(self._first, self.segments, strict=False):
-            U1, S1 = modulus.forward(spectrum)  # calling the module takes 7 us more
-            segment.write(U1, pool)
-            sums.append(S1)
-        for envelopes, segment in zip(external, self.segments[len(self._first) :], strict=True):
-            segment.write(envelopes, pool)
-        sums += [modulus.forward(pool)[1] for modulus in self._second]
-        return torch.cat(sums, dim=-1).movedim(0, -1), pool
+        first = [modulus.forward(spectrum) for modulus in self._first]  # calling a module takes 7 us more
+        envelopes = [*(rows for rows, _ in first), *external]
+        pool = torch.cat([torch.fft.rfft(rows).flatten(1) for rows in envelopes], dim=1)
+        second = [modulus.forward(pool) for modulus in self._second]
+        return [sums for _, sums in first + second], pool
 
     def _second_crop(self, n1: int, psi: Wavelet, low: int, size: int) -> Crop:
         """Return ψ2 from bin `low`, which may be negative, of an envelope's spectrum."""
         response = psi.response(np.arange(low, low + size), self.geometry.span)
-        return Crop(self.zeros[n1] + low, response * (size / self.sizes[n1]))
+        return Crop(self.spectra[n1], low, response * (size / self.spectra[n1].size))
 
 
 @dataclass(frozen=True)
@@ -190,4 +151,4 @@ def _first_crop(psi: Wavelet, geometry: Geometry, size: int) -> Crop:
     """Return ψ1 for the spectrum of the window itself, whose bin k is the frequency k / span."""
     start = max(0, round(psi.xi * geometry.span) - size // 2)
     response = psi.response(np.arange(start, start + size), geometry.span)
-    return Crop(start, response * (size / geometry.length))
+    return Crop(Spectrum(0, geometry.length), start, response * (size / geometry.length))

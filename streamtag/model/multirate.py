@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from streamtag.model.cascade import Cascade, Geometry
 from streamtag.model.filterbank import low_pass_response
 from streamtag.model.layout import AUDIO_RATE, BAND_RATE, BandLengths, Layout, lengths_in_points
-from streamtag.model.wavelet_modulus import LowPass
+from streamtag.model.wavelet_modulus import LowPass, Spectrum
 
 HIGH_RATE_WIDTHS = 11.0, 8.0  # aliasing stays near 2e-4 (S1) and 1e-3 (S2) of the signal's norm
 LOW_RATE_WIDTHS = 14.0, 8.0  # aliasing stays near 1e-3 of S2's norm, most of which is here
@@ -52,28 +52,29 @@ class HighRateBranch(nn.Module):
 
         size = block // AUDIO_RATE
         response = low_pass_response(block, size // 2 + 1, layout.audio_edge, 1 / AUDIO_RATE)
-        self.audio = LowPass(size, [0], response[None] * (size / block))
+        self.audio = LowPass(size, [Spectrum(0, block)], response[None] * (size / block))
         size = block // BAND_RATE
         response = low_pass_response(block, size // 2 + 1, layout.band_edge, 1 / BAND_RATE)
-        gains = np.stack([response * (size / self.cascade.sizes[n]) for n in short])
-        self.bands = LowPass(size, [self.cascade.zeros[n] for n in short], gains)
+        spectra = [self.cascade.spectra[n] for n in short]
+        gains = np.stack([response * (size / spectrum.size) for spectrum in spectra])
+        self.bands = LowPass(size, spectra, gains)
 
     def forward(self, windows: Tensor) -> HighRateOutput:
-        rows = windows.flatten(0, 1)
+        streams, hops, _ = windows.shape
+        rows = windows.reshape(streams * hops, self.block)
         spectrum = torch.fft.rfft(rows)
-        # the highest band extends beyond the Nyquist frequency, where a real signal's spectrum is mirrored
-        spectrum = torch.cat([spectrum, spectrum[:, -self.block // 8 : -1].flip(-1).conj()], dim=-1)
-        sums, pool = self.cascade(spectrum)
-        sums = torch.cat([nn.functional.linear(rows, self.phi)[:, None], sums], dim=1)
-        audio = self.audio(spectrum)[:, 0, self.margin // AUDIO_RATE :]
-        bands = self.bands(pool)[..., self.margin // BAND_RATE :]
-        return HighRateOutput(*(x.unflatten(0, windows.shape[:2]) for x in (sums, bands, audio)))
+        sums, pool = self.cascade.forward(spectrum)
+        joined = torch.cat([torch.mm(self.phi, rows.t())[..., None], *sums], dim=-1).permute(1, 2, 0)
+        audio = self.audio.forward(spectrum)[:, 0, self.margin // AUDIO_RATE :]
+        bands = self.bands.forward(pool)[..., self.margin // BAND_RATE :]
+        return HighRateOutput(*(x.view(streams, hops, *x.shape[1:]) for x in (joined, bands, audio)))
 
 
 class LowRateBranch(nn.Module):
     """The paths of `frames` successive frames from one long window.
 
-    bands [N, F, K, span/32], audio [N, F, span/8] -> [N, F * frames, paths]. `paths` is their order.
+    bands [N, F, K, span/32], audio [N, F, span/8] or shorter, silent after that -> [N, F * frames, paths]. `paths` is
+    their order.
     """
 
     def __init__(self, layout: Layout, lengths: BandLengths, frames: int) -> None:
@@ -86,7 +87,7 @@ class LowRateBranch(nn.Module):
         self.paths = self.cascade.paths
 
     def forward(self, bands: Tensor, audio: Tensor) -> Tensor:
-        shape = audio.shape[:2]
-        sums: Tensor
-        sums, _ = self.cascade(torch.fft.rfft(audio.flatten(0, 1)), [bands.flatten(0, 1)])
-        return sums.movedim(-1, -2).reshape(shape[0], -1, sums.shape[-2])
+        spectrum = torch.fft.rfft(audio.flatten(0, 1), n=self.span // AUDIO_RATE)
+        sums, _ = self.cascade.forward(spectrum, [bands.flatten(0, 1)])
+        joined = torch.cat(sums, dim=-1).movedim(0, 1)
+        return joined.reshape(len(audio), -1, joined.shape[-1])

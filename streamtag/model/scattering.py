@@ -20,6 +20,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,8 +93,10 @@ class Scattering(FrontEnd[ScatteringState]):
         self._layout = layout
         self.online = Transform(layout, ONLINE_HIGH, ONLINE_LOW, 1)
         self._offline: Transform | None = None  # built by the first `forward`, so that a stream starts sooner
-        fade = torch.tensor(fade_out(layout.margin // 2 // AUDIO_RATE), dtype=torch.float32)
-        self.register_buffer("fade", fade, persistent=False)
+        fade = np.ones((layout.hop + layout.margin) // AUDIO_RATE)  # of a hop and the margin that follows it
+        end = fade_out(layout.margin // 2 // AUDIO_RATE)
+        fade[-len(end) :] = end
+        self.register_buffer("fade", torch.tensor(fade, dtype=torch.float32), persistent=False)
 
     @property
     def offline(self) -> Transform:
@@ -113,7 +116,7 @@ class Scattering(FrontEnd[ScatteringState]):
         return ScatteringState(
             recent=zeros(self.start),
             sums=zeros(hops, len(self.online.high.paths), self.online.high.columns),
-            bands=zeros(len(self.online.high.cascade.zeros), hops * hop // BAND_RATE),
+            bands=zeros(len(self.online.high.cascade.spectra), hops * hop // BAND_RATE),
             audio=zeros(hops * hop // AUDIO_RATE),
             index=torch.full((streams,), -1, device=device),
         )
@@ -125,10 +128,12 @@ class Scattering(FrontEnd[ScatteringState]):
         state, was_warm = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
         frames = []
         for windows in self._split_windows(audio, 1):
-            hops = self.online.high(windows)
+            hops = self.online.high.forward(windows)
             sums, bands, low_audio = self._append(state, hops)
-            known = self._extend_bands(bands, hops.bands), self._extend_audio(low_audio, hops.audio)
-            frames.append(self.online.join(_overlap_add(sums, ONLINE_COLUMNS), self.online.low(*known)))
+            low = self.online.low.forward(
+                self._extend_bands(bands, hops.bands), self._extend_audio(low_audio, hops.audio)
+            )
+            frames.append(self.online.join(_overlap_add(sums, ONLINE_COLUMNS), low))
             state = self._advance(state, windows.shape[1], sums, bands, low_audio)
         if not frames:
             return audio.new_empty(audio.shape[0], 0, self.path_count), state
@@ -193,17 +198,17 @@ class Scattering(FrontEnd[ScatteringState]):
 
     def _extend_bands(self, bands: Tensor, hops: Tensor) -> Tensor:
         """Return [N, F, K, span/32]: unknown envelopes mirror the known ones, so that ψ2 meets no step."""
-        hop = self.spec.hop // BAND_RATE
-        known = torch.cat([_sliding_windows(bands, hop, HOPS_BEFORE + 1, 1), hops[..., hop:]], dim=-1)
-        missing = self.online.low.span // BAND_RATE - known.shape[-1]
-        return torch.cat([known, known[..., -missing:].flip(-1)], dim=-1)
+        past = self._past(bands, BAND_RATE, hops.shape[1])
+        missing = self.online.low.span // BAND_RATE - past.shape[-1] - hops.shape[-1]
+        return torch.cat([past, hops, hops[..., -missing:].flip(-1)], dim=-1)
 
     def _extend_audio(self, audio: Tensor, hops: Tensor) -> Tensor:
-        """Return [N, F, span/8]: audio fades out into silence, since an abrupt end would excite the lowest bands."""
-        hop, fade = self.spec.hop // AUDIO_RATE, self.fade.shape[-1]
-        past = _sliding_windows(audio, hop, HOPS_BEFORE + 1, 1)
-        known = torch.cat([past, hops[..., hop:-fade], hops[..., -fade:] * self.fade], dim=-1)
-        return nn.functional.pad(known, (0, self.online.low.span // AUDIO_RATE - known.shape[-1]))
+        """Return [N, F, 4h/8 + margin]: audio fades out, since an abrupt end would excite the lowest bands."""
+        return torch.cat([self._past(audio, AUDIO_RATE, hops.shape[1]), hops * self.fade], dim=-1)
+
+    def _past(self, rows: Tensor, rate: int, count: int) -> Tensor:
+        """Return the kept hops before each new one, of rows [N, ..., t]: [N, count, ..., 3h / rate]."""
+        return _sliding_windows(rows, self.spec.hop // rate, HOPS_BEFORE, 1)[:, :count]
 
 
 def _overlap_add(sums: Tensor, columns: tuple[int, ...]) -> Tensor:
