@@ -1,50 +1,59 @@
-"""The results of a collection on disk, as they come: the next run continues a run that was killed at any moment.
+"""The results of a collection in an SQLite file, as they come: the next run continues a run that was killed.
 
-OUT.journal/entries.jsonl   one line per file, appended; of two lines of one file the later is current
-                            (or a line that removes it)
-OUT.journal/frames-N.f32    all frames that are kept, [tags] float32, one after the other; empty without --frames
-OUT.journal/folders         the working folders of all runs, to which relative paths in tables refer, as JSON lines
-OUT.journal/lock            held during a run
-
-Frames reach the disk (fsync) before the lines that name them, and both at most a second later. Once most of it is
-replaced, the current part is written to a new pair of files: the first line names the file of frames, so one rename
-changes both.
+- `result`: a row per path from the root, with the result as JSON.
+- `block`: the frames that are kept, [frames, tags] float32; all names of one file share a row.
+- `folder`: the working folders of all runs, to which relative paths in tables refer.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import sqlite3
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from streamtag.audio.source import Closing
 from streamtag.catalog.files import AudioFile
-from streamtag.catalog.journal_index import (
-    ENTRIES,
-    JournalIndex,
-    Line,
-    create,
-    line_of,
-    read_index,
-    removal,
-    rewrite,
-)
 from streamtag.catalog.result import FileResult
 from streamtag.errors import OutputError
-from streamtag.sinks.atomic_file import cannot_write
+from streamtag.text import one_line
 
+APPLICATION_ID = 0x7374636A  # "stcj"
+VERSION = 3
 COMMIT_INTERVAL_S = 1.0  # what a kill can cost
 FRAMES_PER_READ = 1 << 14
-LOCK = "lock"
-FOLDERS = "folders"
+NO_SPACE = "no space left on device"
+SCHEMA = f"""
+    BEGIN;
+    PRAGMA application_id = {APPLICATION_ID};
+    PRAGMA user_version = {VERSION};
+    CREATE TABLE result (
+        path BLOB PRIMARY KEY, model TEXT NOT NULL, entry TEXT NOT NULL, frames_id INTEGER REFERENCES block
+    );
+    CREATE INDEX result_by_frames ON result (frames_id);
+    CREATE TABLE block (id INTEGER PRIMARY KEY, probs BLOB NOT NULL);
+    CREATE TABLE folder (path BLOB PRIMARY KEY);
+    CREATE TRIGGER delete_frames AFTER DELETE ON result BEGIN
+        DELETE FROM block
+        WHERE id = old.frames_id AND NOT EXISTS (SELECT 1 FROM result WHERE frames_id = old.frames_id);
+    END;
+    COMMIT;
+"""
+
+
+class Entry(NamedTuple):
+    """The model that a file was tagged with, and whether its frames are kept."""
+
+    model: str
+    has_frames: bool
 
 
 class Journal(Closing):
@@ -54,42 +63,42 @@ class Journal(Closing):
     runs, this one's too.
     """
 
-    def __init__(self, folder: Path, replace: bool = False) -> None:
-        """Create the folder, or open the existing one. replace: if that is of another kind or version, begin anew.
+    def __init__(self, path: Path, replace: bool = False) -> None:
+        """Create the file, or open the existing one. replace: if that is of another kind or version, begin anew.
 
         Raises OutputError.
         """
-        self.folder = folder
-        self._pending: list[FileResult] = []
+        self.path = path
         self._committed_at = time.monotonic()
-        with ExitStack() as resources:
+        with ExitStack() as resources, self._report_errors():
             try:
-                folder.mkdir(exist_ok=True)
-                resources.enter_context(FileLock(folder / LOCK).acquire(blocking=False))
-                index = _open_index(folder, replace)
-                self.folders = _note_folder(folder / FOLDERS, str(Path.cwd()))
-                self._frames = resources.enter_context(index.frames.open("a+b", buffering=0))
-                self._entries = resources.enter_context((folder / ENTRIES).open("a+b", buffering=0))
-            except Timeout:
-                raise OutputError(f"{folder}: another run is writing this catalogue") from None
-            except OSError as error:
-                raise cannot_write(folder, error) from None
-            self._lines = index.lines
+                self._database = resources.enter_context(closing(_open(path)))
+            except OutputError:
+                if not replace:
+                    raise
+                path.unlink()
+                self._database = resources.enter_context(closing(_open(path)))
+            self._execute("INSERT OR IGNORE INTO folder VALUES (?)", os.fsencode(Path.cwd()))
+            self._database.commit()
+            self.folders = tuple(os.fsdecode(folder) for (folder,) in self._execute("SELECT path FROM folder"))
+            rows = self._execute("SELECT path, model, frames_id IS NOT NULL FROM result")
+            self._entries = {os.fsdecode(place): Entry(sys.intern(model), bool(has)) for place, model, has in rows}
             self._resources = resources.pop_all()
 
     @property
-    def entries(self) -> Mapping[str, Line]:
-        """The committed results by path from the root."""
-        return self._lines
+    def entries(self) -> Mapping[str, Entry]:
+        """The results by path from the root."""
+        return self._entries
 
     def read(self, abspath: str) -> FileResult:
-        """Return the committed result of a file that is among `entries`."""
-        line = self._lines[abspath]
-        return FileResult.from_json(os.pread(self._entries.fileno(), line.length, line.start))
+        """Return the result of a file that is among `entries`. Raises OutputError."""
+        with self._report_errors():
+            (entry,) = self._execute("SELECT entry FROM result WHERE path = ?", os.fsencode(abspath)).fetchone()
+        return FileResult.from_json(entry)
 
     def find(self, file: AudioFile, model: str) -> FileResult | None:
-        """Return the committed result of the file; None if there is none, the file has changed, or the model has."""
-        if file.abspath not in self._lines:
+        """Return the result of the file; None if there is none, the file has changed, or the model has."""
+        if file.abspath not in self._entries:
             return None
         result = self.read(file.abspath)
         return result if result.is_valid_for(file, model) else None
@@ -99,92 +108,89 @@ class Journal(Closing):
 
         Returns the result with the place of its frames. Raises OutputError.
         """
-        if frames is not None:
-            offset = self._frames.seek(0, os.SEEK_END)
-            self._write(self._frames.fileno(), frames.astype("<f4", copy=False).tobytes())
-            result = replace(result, frames_offset=offset)
-        self._pending.append(result)
+        path = os.fsencode(result.abspath)
+        with self._report_errors():
+            if frames is not None:
+                added = self._execute(
+                    "INSERT INTO block (probs) VALUES (?)", frames.astype("<f4", copy=False).tobytes()
+                )
+                result = replace(result, frames_id=added.lastrowid)
+            self._execute("DELETE FROM result WHERE path = ?", path)
+            values = path, result.model, result.to_json(), result.frames_id
+            self._execute("INSERT INTO result VALUES (?, ?, ?, ?)", *values)
+        self._entries[result.abspath] = Entry(sys.intern(result.model), result.frames_id is not None)
         if time.monotonic() - self._committed_at > COMMIT_INTERVAL_S:
             self.commit()
         return result
 
     def commit(self) -> None:
         """Write everything so far to the disk. Raises OutputError."""
-        lines = [result.to_json().encode() + b"\n" for result in self._pending]
-        start = self._entries.seek(0, os.SEEK_END)
-        self._write(self._entries.fileno(), b"".join(lines), sync_before=self._frames.fileno())
-        for result, line in zip(self._pending, lines, strict=True):
-            self._lines[result.abspath] = line_of(result, start, len(line))
-            start += len(line)
-        self._pending = []
+        with self._report_errors():
+            self._database.commit()
         self._committed_at = time.monotonic()
 
     def remove(self, abspaths: Iterable[str]) -> None:
-        """Remove committed results. Raises OutputError."""
-        removed = [abspath for abspath in abspaths if abspath in self._lines]
-        self._entries.seek(0, os.SEEK_END)
-        self._write(self._entries.fileno(), b"".join(map(removal, removed)), sync_before=self._frames.fileno())
-        for abspath in removed:
-            del self._lines[abspath]
+        """Remove results. Raises OutputError."""
+        with self._report_errors():
+            for abspath in abspaths:
+                self._execute("DELETE FROM result WHERE path = ?", os.fsencode(abspath))
+                self._entries.pop(abspath, None)
+        self.commit()
 
     def frames(self, result: FileResult, tags: int, rows: int = FRAMES_PER_READ) -> Iterator[NDArray[np.float32]]:
-        """Yield a committed result's frames in blocks [n, tags], n <= rows. Raises OutputError if they are missing."""
-        if result.frames_offset is None:
-            raise OutputError(f"{self.folder}: has no frames of {result.abspath!r}; delete it to begin anew")
-        for row in range(0, result.frames, rows):
-            size, start = 4 * tags * min(rows, result.frames - row), result.frames_offset + 4 * tags * row
-            data = os.pread(self._frames.fileno(), size, start)
-            if len(data) != size:
-                raise OutputError(f"{self.folder}: its frames are cut off; delete it to begin anew")
-            yield np.frombuffer(data, "<f4").reshape(-1, tags)
+        """Yield the frames of a result that has some, in blocks [n, tags], n <= rows. Raises OutputError."""
+        with self._report_errors():
+            (data,) = self._execute("SELECT probs FROM block WHERE id = ?", result.frames_id).fetchone()
+        probs = np.frombuffer(data, "<f4").reshape(-1, tags)
+        for row in range(0, len(probs), rows):
+            yield probs[row : row + rows]
 
     def close(self) -> None:
-        """Close the files. Uncommitted results are lost."""
+        """Close the file. Uncommitted results are lost."""
         self._resources.close()
 
-    def _write(self, file: int, data: bytes, sync_before: int | None = None) -> None:
-        """sync_before: a file that must be on the disk before this one."""
+    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        return self._database.execute(statement, values)
+
+    @contextmanager
+    def _report_errors(self) -> Iterator[None]:
         try:
-            if sync_before is not None:
-                os.fsync(sync_before)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(file, view) :]
-            if sync_before is not None:
-                os.fsync(file)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from None
+            yield
+        except (sqlite3.Error, OSError) as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_BUSY:
+                raise OutputError(f"{self.path}: another run is writing this catalogue") from None
+            reason = NO_SPACE if code == sqlite3.SQLITE_FULL else one_line(error)
+            raise OutputError(f"{self.path}: cannot write: {reason}") from None
 
 
-def _open_index(folder: Path, replace: bool) -> JournalIndex:
-    """Read the index, after a rewrite if lines are damaged or most of the bytes are replaced."""
+def _open(path: Path) -> sqlite3.Connection:
+    """Return the file, locked until it is closed. Raises OutputError if it is another one, and sqlite3.Error."""
+    database = sqlite3.connect(path, timeout=0)
+
+    def number(pragma: str) -> int:
+        return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
+
     try:
-        index = read_index(folder)
-    except OutputError:
-        if not replace:
-            raise
-        create(folder)
-        index = read_index(folder)
-    if index.is_damaged or index.dead_bytes > index.live_bytes:
-        rewrite(folder, index)
-        index = read_index(folder)
-    for path in folder.glob("*.f32"):
-        if path != index.frames:  # of a rewrite that was killed
-            path.unlink()
-    return index
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        database.commit()
+        if not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            database.executescript(SCHEMA)
+        if (number("application_id"), number("user_version")) != (APPLICATION_ID, VERSION):
+            raise _other_kind(path)
+        if 2 * number("freelist_count") > number("page_count"):
+            database.execute("VACUUM")
+    except BaseException as error:
+        database.close()
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise _other_kind(path) from None
+        raise
+    return database
 
 
-def _note_folder(path: Path, folder: str) -> tuple[str, ...]:
-    """Return the folders in the file at path; append this one if it is missing. Raises OSError."""
-    folders: list[str] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # empty, or cut off by a kill
-                folders.append(str(json.loads(line)))
-    if folder not in folders:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(folder)}\n")  # the last line may be cut off
-            file.flush()
-            os.fsync(file.fileno())
-        folders.append(folder)
-    return tuple(folders)
+def _other_kind(path: Path) -> OutputError:
+    return OutputError(
+        f"{path}: not a catalogue's journal, or one of another version of streamtag: --replace begins anew,"
+        " another --out leaves it"
+    )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
-from typing import Any, get_type_hints
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.catalog.files import AudioFile
-from streamtag.errors import OutputError
 
 FINGERPRINT_DIGITS = 16  # of the model's fingerprint: enough to distinguish models in a table
 
@@ -22,7 +20,7 @@ class FileResult:
 
     seconds and frames: up to where it was decoded. means [tags], concept_means [concepts] and present_s [concepts], for
     how many seconds each concept was on: float32, None without a frame. warnings: damage that was skipped. error: why
-    it could not be tagged, or not to its end. frames_offset: where the journal keeps its frames.
+    it could not be tagged, or not to its end. frames_id: of its frames in the journal.
     """
 
     abspath: str
@@ -37,7 +35,7 @@ class FileResult:
     present_s: NDArray[np.float32] | None = None
     warnings: str = ""
     error: str | None = None
-    frames_offset: int | None = None
+    frames_id: int | None = None
 
     @classmethod
     def of(cls, file: AudioFile, model: str) -> FileResult:
@@ -54,33 +52,18 @@ class FileResult:
 
     def to_json(self) -> str:
         """Return one line of ASCII, so that names in no encoding survive."""
-        values = {_JSON_KEYS.get(name, name): getattr(self, name) for name in _NAMES}
+        values = asdict(self)
         for name in _ARRAYS:
             if values[name] is not None:  # 9 digits are exact for float32
                 values[name] = [float(f"{value:.9g}") for value in values[name].tolist()]
         return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> FileResult:
-        """Parse a line of `to_json`. Raises OutputError for anything but a whole result."""
-        try:
-            values: dict[str, Any] = json.loads(text)
-            result = cls(**{name: values.pop(_JSON_KEYS.get(name, name)) for name in _NAMES})
-            found = {name: getattr(result, name) for name in _ARRAYS}
-            arrays: dict[str, Any] = {
-                name: np.array(each, np.float32) for name, each in found.items() if each is not None
-            }
-            result = replace(result, **arrays)
-            valid = not values and all(isinstance(getattr(result, name), kind) for name, kind in _TYPES.items())
-            valid = valid and all(array.ndim == 1 and bool(np.isfinite(array).all()) for array in arrays.values())
-        except (ValueError, TypeError, KeyError, AttributeError):
-            valid = False
-        if not valid:
-            raise OutputError("a damaged entry")
-        return result
+    def from_json(cls, text: str) -> FileResult:
+        """Return the result of which `to_json` made this line."""
+        values = json.loads(text)
+        arrays = {name: np.array(values[name], np.float32) for name in _ARRAYS if values[name] is not None}
+        return cls(**values | arrays)
 
 
-_NAMES = tuple(field.name for field in fields(FileResult))
-_JSON_KEYS = {"abspath": "place", "frames_offset": "frames_at"}  # the journal's names
 _ARRAYS = ("means", "concept_means", "present_s")
-_TYPES = {name: kind for name, kind in get_type_hints(FileResult).items() if name not in _ARRAYS}

@@ -98,8 +98,8 @@ def write_tables(
                 if result.error is not None and result.abspath in named:
                     failed += 1
                     failures += [(result.path, result.error)] if len(failures) < request.max_failures else []
-                without_frames += result.frames > 0 and result.frames_offset is None
-                for table in frame_tables if result.frames and result.frames_offset is not None else ():
+                without_frames += result.frames > 0 and result.frames_id is None
+                for table in frame_tables if result.frames and result.frames_id is not None else ():
                     first = 0
                     for probs in journal.frames(result, len(request.tags)):
                         table.write(frame_block(as_utf8(result.path), first, probs, request))

@@ -132,13 +132,13 @@ class Update:
         others = sum(line.model != self._config.model for line in self._before.values())
         if others and not self._config.replace:
             raise OutputError(
-                f"{self._journal.folder}: {plural(others, 'file')} of this table were tagged with another model:"
+                f"{self._journal.path}: {plural(others, 'file')} of this table were tagged with another model:"
                 f" {WHAT_TO_DO}"
             )
 
     def _find_needed(self) -> Iterator[AudioFile]:
         for file in self._named.values():
             result = self._journal.find(file, self._config.model)
-            lacks_frames = result is not None and self._config.keep_frames and result.frames_offset is None
+            lacks_frames = result is not None and self._config.keep_frames and result.frames_id is None
             if result is None or result.error is not None or lacks_frames:
                 yield file

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import wave
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,14 +130,17 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None
     pytest.fail(f"did not come: {'too late' if process is None else process.communicate()[1]}")
 
 
-def has_results(out: Path, more_than: int = 0) -> bool:
-    """Return whether the journal of a table has more results than this."""
-    entries = journal_entries(out)
-    return entries.exists() and len(entries.read_bytes().splitlines()) > 1 + more_than
+def journal_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.journal")
 
 
-def journal_entries(out: Path) -> Path:
-    return out.with_name(f"{out.name}.journal") / "entries.jsonl"
+def count_results(out: Path) -> int:
+    """Return the number of results that a running command has written to the journal of a table."""
+    with suppress(sqlite3.Error):
+        uri = f"{journal_path(out).as_uri()}?immutable=1"  # past the lock
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            return int(database.execute("SELECT count(*) FROM result").fetchone()[0])
+    return 0
 
 
 def assert_tables_equal(one: Path, other: Path, names: Iterable[str], tags: Sequence[str], atol: float = 1e-5) -> None:

@@ -19,8 +19,7 @@ from tests.catalog.conftest import (
     Catalog,
     Start,
     assert_tables_equal,
-    has_results,
-    journal_entries,
+    count_results,
     wait_for,
 )
 
@@ -43,10 +42,10 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
     out = folder / "tags.parquet"
     process = start(many, "--out", out, "--frames", folder / "frames.parquet", "--ray", "--actors", "2")
     try:
-        wait_for(lambda: has_results(out) and len(_workers(process.pid)) >= 2, process)
+        wait_for(lambda: count_results(out) and len(_workers(process.pid)) >= 2, process)
         workers = _workers(process.pid)
         os.kill(workers[0], signal.SIGKILL)
-        tagged_then = len(journal_entries(out).read_bytes().splitlines()) - 1
+        tagged_then = count_results(out)
         replacement = wait_for(lambda: set(_workers(process.pid)) - set(workers), process)
         family = [process.pid, *_children(process.pid)]
         _, err = process.communicate(timeout=DEADLINE_S)
@@ -69,7 +68,7 @@ def test_ctrl_c_ends_ray_too_and_keeps_the_results(start: Start, many: Path, tmp
     out, before = tmp_path / "tags.parquet", _orphans()
     process = start(many, "--out", out, "--ray", "--actors", "1")
     try:
-        wait_for(lambda: has_results(out), process)
+        wait_for(lambda: count_results(out), process)
         family = [process.pid, *_children(process.pid)]
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=DEADLINE_S)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,19 +20,17 @@ from tests.catalog.conftest import (
     Catalog,
     Start,
     assert_tables_equal,
-    has_results,
-    journal_entries,
+    count_results,
+    journal_path,
     wait_for,
 )
+from tests.conftest import LimitFileSize
 
-NAMES = ["a.wav", "mono.mp3", "short.wav", "stereo.mp3"]
 
-
-def _tagged(out: Path) -> list[str]:
-    """Return the names of the files that were tagged, in order, from the journal of a table."""
-    lines = journal_entries(out).read_text().splitlines()[1:]
-    results = [json.loads(line) for line in lines]
-    return [Path(result["place"]).name for result in results if "place" in result]
+def _known(out: Path) -> int:
+    """Return the number of results in a journal, after the run."""
+    with closing(sqlite3.connect(journal_path(out))) as database:
+        return int(database.execute("SELECT count(*) FROM result").fetchone()[0])
 
 
 def test_only_new_and_changed_files_are_tagged(
@@ -40,12 +38,10 @@ def test_only_new_and_changed_files_are_tagged(
 ) -> None:
     out = tmp_path / "tags.parquet"
     catalog(collection, "--out", out)
-    assert sorted(_tagged(out)) == NAMES
     before = pd.read_parquet(out)
 
     again = catalog(collection, "--out", out)
     assert "4 of 4 files are known from before" in again.err
-    assert len(_tagged(out)) == 4
     pd.testing.assert_frame_equal(pd.read_parquet(out), before)
 
     shutil.copy(collection / "a.wav", collection / "new.wav")
@@ -56,7 +52,6 @@ def test_only_new_and_changed_files_are_tagged(
     answer = catalog(".", "--out", out, "--prune")  # another spelling of the same paths
     assert "4 of 4 files in" in answer.err
     assert "added 1, renewed 2, unchanged 1, removed 1" in answer.err
-    assert sorted(_tagged(out)[4:]) == ["new.wav", "short.wav", "stereo.mp3"]
     after = pd.read_parquet(out)
     assert after["path"].tolist() == ["a.wav", "b/short.wav", "b/stereo.mp3", "new.wav"]
     assert after["guitar"][1] == pytest.approx(after["guitar"][0], abs=1e-6)
@@ -67,11 +62,9 @@ def test_files_are_tagged_again_if_their_frames_were_not_kept(
 ) -> None:
     out, frames = tmp_path / "tags.csv", tmp_path / "frames.csv"
     catalog(collection, "--out", out)
-    catalog(collection, "--out", out, "--frames", frames)
-    assert len(_tagged(out)) == 8
+    assert "renewed 4" in catalog(collection, "--out", out, "--frames", frames).err
     content = frames.read_bytes()
-    catalog(collection, "--out", out, "--frames", frames)
-    assert len(_tagged(out)) == 8
+    assert "4 of 4 files are known from before" in catalog(collection, "--out", out, "--frames", frames).err
     assert frames.read_bytes() == content
 
 
@@ -79,10 +72,11 @@ def test_a_file_that_failed_is_tried_again(catalog: Catalog, collection: Path, t
     out, file = tmp_path / "tags.csv", collection / "z.wav"
     file.touch()
     for _ in range(2):
-        assert catalog(file, "--out", out).code == 1
+        answer = catalog(file, "--out", out)
+        assert answer.code == 1
+        assert "known from before" not in answer.err
     shutil.copy(collection / "b" / "short.wav", file)
     assert catalog(file, "--out", out).code == 0
-    assert _tagged(out) == ["z.wav"] * 3
 
 
 def test_two_runs_at_once_do_not_write_one_catalogue(catalog: Catalog, collection: Path, tmp_path: Path) -> None:
@@ -101,18 +95,17 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
     counts = [0]
     for _ in range(2):
         process = start(many, "--out", out, "--threads", "1", *more)
-        wait_for(lambda: has_results(out, counts[-1]), process)
+        wait_for(lambda: count_results(out) > counts[-1], process)
         process.kill()
         process.communicate()
         assert not out.exists()
-        counts.append(len(_tagged(out)))
+        counts.append(_known(out))
     assert 0 < counts[1] < counts[2] < 100  # in the middle, twice
     process = start(many, "--out", out, *more)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     assert f"{counts[2]} of 100 files are known from before" in err
-    names = _tagged(out)
-    assert len(names) == len(set(names)) == 100
+    assert _known(out) == 100
     assert_tables_equal(whole, tmp_path, ("tags", "frames"), tagger.tags)
 
 
@@ -122,7 +115,7 @@ def test_a_signal_keeps_the_results(start: Start, many: Path, tmp_path: Path) ->
     """SIGTERM; `catalog --ray` is interrupted by Ctrl-C in a test of the cluster."""
     out = tmp_path / "tags.parquet"
     process = start(many, "--out", out, "--threads", "1")
-    wait_for(lambda: has_results(out), process)
+    wait_for(lambda: count_results(out), process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 143
@@ -133,22 +126,14 @@ def test_a_signal_keeps_the_results(start: Start, many: Path, tmp_path: Path) ->
 
 
 def test_a_full_disk_ends_the_run_in_one_line_and_the_next_run_continues(
-    catalog: Catalog, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, collection: Path, tmp_path: Path, limit_file_size: LimitFileSize
 ) -> None:
     out = tmp_path / "tags.csv"
-    real = os.write
-
-    def write_half(file: int, data: Any) -> int:
-        if bytes(data).startswith(b'{"place"'):
-            real(file, bytes(data)[: len(data) // 2])
-            raise OSError(28, "No space left on device")
-        return real(file, data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write_half)
-        answer = catalog(collection, "--out", out)
+    limit_file_size(30_000)
+    answer = catalog(collection, "--out", out, "--frames", tmp_path / "frames.csv")
+    limit_file_size(None)
     assert answer.code == 1
-    assert answer.err.splitlines()[-1] == f"streamtag: {out}.journal: cannot write: no space left on device"
+    assert answer.err.splitlines()[-1] == f"streamtag: {out}.journal: cannot write: disk I/O error"
     assert not out.exists()
     assert catalog(collection, "--out", out).code == 0
     assert len(pd.read_csv(out)) == 4

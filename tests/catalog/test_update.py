@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from streamtag.catalog.journal import Journal
 from streamtag.model.model_file import load_tagger, save_tagger
-from tests.catalog.conftest import Answer, Catalog, journal_entries
+from tests.catalog.conftest import Answer, Catalog, journal_path
 
 FOLDERS = {"one": ("a.wav", "b.wav"), "two": ("c.wav", "d.wav")}
 
@@ -214,7 +216,7 @@ def test_a_table_whose_journal_is_gone_is_refused_unless_all_its_files_are_named
 ) -> None:
     out = folders / "tags.csv"
     catalog(folders / "one", folders / "two", "--out", out)
-    shutil.rmtree(f"{out}.journal")
+    journal_path(out).unlink()
     line = refusal(catalog(folders / "one", "--out", out))
     assert f"has rows of 2 files that this run does not know ({folders / 'two' / 'c.wav'}, ...)" in line
     assert summary(catalog(folders / "one", folders / "two", "--out", out)) == "added 4"
@@ -249,23 +251,23 @@ def test_a_read_only_table_is_refused_before_any_work(
 ) -> None:
     out = folders / "tags.csv"
     catalog(folders / "one", "--out", out)
-    entries, content = journal_entries(out).read_bytes(), out.read_bytes()
+    entries, content = journal_path(out).read_bytes(), out.read_bytes()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))  # root may write
     assert refusal(catalog(folders / "two", "--out", out)) == f"streamtag: {out}: cannot write: permission denied"
-    assert (journal_entries(out).read_bytes(), out.read_bytes()) == (entries, content)
+    assert (journal_path(out).read_bytes(), out.read_bytes()) == (entries, content)
 
 
 def test_the_journal_of_an_earlier_version_is_refused_and_replaced_on_request(catalog: Catalog, folders: Path) -> None:
     out = folders / "tags.csv"
     catalog(folders / "one", "--out", out)
-    entries = journal_entries(out)
-    old = entries.read_bytes().replace(b'"streamtag catalogue": 2', b'"streamtag catalogue": 1')
-    entries.write_bytes(old)
+    with closing(sqlite3.connect(journal_path(out))) as database:
+        database.execute("PRAGMA user_version = 2")
+    old = journal_path(out).read_bytes()
     assert "one of another version of streamtag: --replace begins anew" in refusal(
         catalog(folders / "one", "--out", out)
     )
-    assert entries.read_bytes() == old
+    assert journal_path(out).read_bytes() == old
     assert summary(catalog(folders / "two", "--out", out, "--replace")) == "added 2"
     assert names_in(out) == ["c.wav", "d.wav"]
 
