@@ -61,7 +61,7 @@ class Cluster(Closing):
         if importlib.util.find_spec("ray") is None:
             raise DeviceError("--ray needs Ray: pip install 'streamtag[ray]'")
         self._on_progress = on_progress
-        self._results: Results = queue.Queue()
+        self._results: Results = queue.SimpleQueue()
         self._is_closed = False
         self._thread: threading.Thread | None = None
         with ExitStack() as resources:

@@ -8,13 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from streamtag.audio.source import Closing
 from streamtag.catalog.file_task import FileTask, TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile
 from streamtag.inference.events import EventDetectorBank
-from streamtag.inference.frame import TagFrame
 from streamtag.text import usable_cores
 
 if TYPE_CHECKING:
@@ -22,10 +19,9 @@ if TYPE_CHECKING:
 
 MAX_OPEN_FILES = 32  # per thread: a hop then costs little more than in a batch of any size
 MAX_GPU_THREADS = 8  # that decode for one GPU
-MAX_PENDING_RESULTS = 64  # on their way to the journal
 POLL_INTERVAL_S = 0.2
 
-Results = queue.Queue[TaskResult | Exception | None]  # None: a producer has ended
+Results = queue.SimpleQueue[TaskResult | Exception | None]  # None: a producer has ended
 
 
 class Runner(Protocol):
@@ -45,9 +41,7 @@ class FileBatch:
     def __init__(self, pool: SessionPool, max_files: int, config: TaskConfig) -> None:
         """pool: may be shared with other batches; has slots for all."""
         self._pool, self._max_files, self._config = pool, max_files, config
-        names = [concept.name for concept in pool.concepts]
-        thresholds = [concept.threshold for concept in pool.concepts]
-        self._bank = EventDetectorBank(pool.tags, names, thresholds, max_files)
+        self._bank = EventDetectorBank.of(pool.tags, pool.concepts, max_files)
 
     def run(self, files: Iterator[AudioFile]) -> Iterator[TaskResult]:
         """Yield the result of each file once, in the order in which they end. Closing the iterator closes the files."""
@@ -61,9 +55,10 @@ class FileBatch:
                     return
                 for task in tasks.values():
                     task.decode()
-                self._add_frames(
-                    [(tasks[session], frame) for session, frames in self._pool.step(tasks) for frame in frames]
-                )
+                stepped = [(tasks[session], frame) for session, frames in self._pool.step(tasks) for frame in frames]
+                self._bank.feed_frames([task.row for task, _ in stepped], [frame for _, frame in stepped])
+                for task, frame in stepped:
+                    task.keep(frame)
                 for session in [session for session, task in tasks.items() if task.is_finished]:
                     with tasks.pop(session) as task:
                         result = task.result()
@@ -72,17 +67,6 @@ class FileBatch:
             for task in tasks.values():
                 task.close()
 
-    def _add_frames(self, frames: Sequence[tuple[FileTask, TagFrame]]) -> None:
-        """Add frames, at most one of each task."""
-        if not frames:
-            return
-        probs = np.stack([frame.probs for _, frame in frames])
-        concept_probs = np.stack([frame.concept_probs for _, frame in frames])
-        rows, times = np.array([task.row for task, _ in frames]), np.array([frame.time for _, frame in frames])
-        self._bank.feed(rows, probs, concept_probs, times)
-        for task, frame in frames:
-            task.keep(frame)
-
 
 class ThreadedRunner(Closing):
     """Tags files, the largest first, so that no long one is left alone at the end. Used once."""
@@ -90,7 +74,7 @@ class ThreadedRunner(Closing):
     def __init__(self, pool: SessionPool, threads: int, config: TaskConfig) -> None:
         """pool: with MAX_OPEN_FILES slots per thread."""
         self._batches = [FileBatch(pool, MAX_OPEN_FILES, config) for _ in range(threads)]
-        self._results: Results = queue.Queue(MAX_PENDING_RESULTS)
+        self._results: Results = queue.SimpleQueue()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._one_thread = ExitStack()
@@ -120,21 +104,12 @@ class ThreadedRunner(Closing):
         end: Exception | None = None
         try:
             for result in batch.run(_take_all(files)):
-                if not self._put(result):
+                self._results.put(result)
+                if self._stop.is_set():
                     return
         except Exception as error:  # raised again by run
             end = error
-        self._put(end)
-
-    def _put(self, item: TaskResult | Exception | None) -> bool:
-        """Return whether it was put before the runner was closed."""
-        while not self._stop.is_set():
-            try:
-                self._results.put(item, timeout=POLL_INTERVAL_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+        self._results.put(end)
 
 
 def _take_all(files: queue.SimpleQueue[AudioFile]) -> Iterator[AudioFile]:

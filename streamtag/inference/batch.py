@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from streamtag.audio.source import Closing
 from streamtag.errors import CapacityError, SpecError
@@ -159,9 +159,9 @@ class SessionPool(Closing):
                 sessions = list(self._sessions)
         batch, hops, reset_slots = [], [], []
         for session in dict.fromkeys(sessions):
-            hop, must_reset = session._buffer.next_hop()
+            hop, must_reset = session.next_hop()
             if must_reset:
-                reset_slots.append(session._slot)
+                reset_slots.append(session.slot)
             if hop is not None:
                 batch.append(session)
                 hops.append(hop)
@@ -169,9 +169,9 @@ class SessionPool(Closing):
             self._network.reset_context(np.array(reset_slots))
         if not batch:
             return []
-        probs = self._network.step(np.stack(hops), np.array([session._slot for session in batch]))
+        probs = self._network.step(np.stack(hops), np.array([session.slot for session in batch]))
         rows = zip(batch, probs, self._concept_map(probs), strict=True)
-        return [(session, session._buffer.complete_hop(*values)) for session, *values in rows]
+        return [(session, session.complete_hop(*values)) for session, *values in rows]
 
     def warm_up(self, max_batch: int) -> None:
         """Step 1, 2, 4 ... and up to `max_batch` streams of silence, since the first step of each size is slow.
@@ -197,64 +197,25 @@ class SessionPool(Closing):
         with self._lock:
             if session in self._sessions:  # a second call must not free the slot again
                 del self._sessions[session]
-                self._free.append(session._slot)
+                self._free.append(session.slot)
 
 
-class PooledSession:
+class PooledSession(HopBuffer):
     """One stream of a pool. It works like Session, but what is fed waits for the pool's next steps."""
 
     def __init__(self, pool: SessionPool, network: HopNetwork, slot: int, state: SessionState | None = None) -> None:
-        self._pool = pool
-        self._network = network
-        self._slot = slot
-        self._buffer = HopBuffer(pool.spec, state.buffer if state else None)
+        super().__init__(pool.spec, state.buffer if state else None)
+        self.slot = slot
+        self._pool, self._network = pool, network
         if state is None:
             network.reset(np.array([slot]))
         else:
             network.load_row(slot, state.arrays)
 
-    @property
-    def seconds(self) -> float:
-        """Length of the stream so far in seconds, gaps included."""
-        return self._buffer.position.seconds
-
-    @property
-    def ready_hops(self) -> int:
-        """Number of hops that wait for a step."""
-        return self._buffer.ready_hops
-
-    @property
-    def is_finished(self) -> bool:
-        """True if the stream was flushed and all its frames were returned."""
-        return self._buffer.position.has_ended and not self._buffer.ready_hops
-
-    def feed(self, samples: ArrayLike) -> None:
-        """Append samples [n], as Session.feed."""
-        self._buffer.feed(samples)
-
-    def insert_gap(self, samples: int) -> None:
-        """Append a gap of lost audio, samples > 0, as Session.insert_gap."""
-        self._buffer.insert_gap(samples)
-
-    def skip_hops(self, hops: int) -> None:
-        """Pass over hops > 0 of audio that there is no time for: no work and no frames, but their time counts.
-
-        The audio before them is joined to the audio after them.
-        """
-        self._buffer.skip_hops(hops)
-
-    def reset_context(self) -> None:
-        """Reset the network's recurrent state after what was fed so far, as Session.reset_context."""
-        self._buffer.reset_context()
-
-    def flush(self) -> None:
-        """End the stream: the next steps return the remaining frames."""
-        self._buffer.flush()
-
     def reset(self) -> None:
         """Begin a new stream; everything of the old one is dropped, waiting hops included."""
-        self._buffer = HopBuffer(self._pool.spec)
-        self._network.reset(np.array([self._slot]))
+        super().__init__(self._pool.spec)
+        self._network.reset(np.array([self.slot]))
 
     def remove(self) -> None:
         """Free the slot. The session must not be used afterwards."""
@@ -262,8 +223,8 @@ class PooledSession:
 
     def export_state(self) -> SessionState:
         """Return what another pool needs to continue. Raises ValueError while hops wait, or if the stream has ended."""
-        if self._buffer.ready_hops:
+        if self.ready_hops:
             raise ValueError("a stream's state can be exported only when all its hops are done")
-        if self._buffer.next_hop()[1]:
-            self._network.reset_context(np.array([self._slot]))
-        return SessionState(self._buffer.export_state(), self._network.save_row(self._slot))
+        if self.next_hop()[1]:
+            self._network.reset_context(np.array([self.slot]))
+        return SessionState(self.export_position(), self._network.save_row(self.slot))

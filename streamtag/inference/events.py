@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from threading import Lock
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
+from streamtag.spec import ConceptSpec
 
 Floats = NDArray[np.float64]
 MAX_FRAMES = 1 << 50  # in an imported state
@@ -125,6 +126,18 @@ class EventDetectorBank:
         self._lock = Lock()  # guards _free
         self._free = list(range(rows))[::-1]
 
+    @classmethod
+    def of(
+        cls,
+        tags: Sequence[str],
+        concepts: Sequence[ConceptSpec],
+        rows: int,
+        thresholds: Sequence[float | None] | None = None,
+    ) -> Self:
+        """Return a bank of a model's tags and concepts. thresholds: of the concepts, instead of the model's."""
+        levels = [concept.threshold for concept in concepts] if thresholds is None else thresholds
+        return cls(tags, [concept.name for concept in concepts], levels, rows)
+
     def add(self, state: EventDetectorState | None = None) -> int:
         """Return a free row, set to the given state or to that of a new stream.
 
@@ -176,6 +189,13 @@ class EventDetectorBank:
             state: Literal["on", "off"] = "on" if on[n, column] else "off"
             events[n].append(TagEvent(self.concepts[column], state, float(times[n])))
         return events
+
+    def feed_frames(self, rows: Sequence[int], frames: Sequence[TagFrame]) -> list[list[TagEvent]]:
+        """Update M different rows, M >= 0, with one frame each and return each row's events."""
+        if not frames:
+            return []
+        probs, concept_probs = np.stack([f.probs for f in frames]), np.stack([f.concept_probs for f in frames])
+        return self.feed(np.array(rows), probs, concept_probs, np.array([frame.time for frame in frames]))
 
     def close(self, row: int, time_s: float) -> list[TagEvent]:
         """Return an "off" event at time_s, the stream's end, for each concept that is on."""

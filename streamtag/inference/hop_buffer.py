@@ -72,24 +72,34 @@ class HopBuffer:
         state = state or HopBufferState(0, 0, False, np.zeros(spec.hop // 2, np.float32))
         if len(state.pending) >= spec.hop:
             raise SpecError("a stream's state is damaged: more samples wait than a hop has")
-        self.ready_hops = 0
-        self.position = StreamPosition(spec, state.samples, state.frames, state.gaps)
+        self.ready_hops = 0  # that wait for a step
+        self._position = StreamPosition(spec, state.samples, state.frames, state.gaps)
         self._hop = spec.hop
         self._has_started = state.has_started
         self._queue: deque[NDArray[np.float32] | SkipHops | ResetContext] = deque()
         self._parts = [state.pending]
         self._pending = len(state.pending)  # samples in _parts
 
+    @property
+    def seconds(self) -> float:
+        """Length of the stream so far in seconds, gaps included."""
+        return self._position.seconds
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the stream was flushed and all its frames were returned."""
+        return self._position.has_ended and not self.ready_hops
+
     def feed(self, samples: ArrayLike) -> None:
-        """Append samples [n], n >= 0. Raises ValueError if they are not mono floats, or the stream has ended."""
-        self.position.check_open()
+        """Append samples [n], as Session.feed. Raises ValueError if they are no mono floats, or after the end."""
+        self._position.check_open()
         audio = as_mono_float32(samples)
-        self.position.samples += len(audio)
+        self._position.samples += len(audio)
         self._push(audio)
 
     def insert_gap(self, samples: int) -> None:
-        """Append silence in place of lost audio, samples > 0. Raises ValueError as StreamPosition.insert_gap."""
-        silence, skipped = self.position.insert_gap(samples)
+        """Append a gap of lost audio, samples > 0, as Session.insert_gap. Raises ValueError."""
+        silence, skipped = self._position.insert_gap(samples)
         self._push(np.zeros(silence, np.float32))
         if skipped:
             self._queue.append(SkipHops(skipped))
@@ -98,20 +108,20 @@ class HopBuffer:
         """Pass over hops > 0 of audio at no cost: the audio before them is joined to the audio after them.
 
         Frames whose centres lie in them are left out, and so are those that still waited for audio before them.
-        Raises ValueError as StreamPosition.insert_gap.
+        Their time counts. Raises ValueError as insert_gap.
         """
-        self.position.insert_gap(hops * self._hop)
+        self._position.insert_gap(hops * self._hop)
         self._queue.append(SkipHops(hops))
 
     def reset_context(self) -> None:
-        """Have the network's recurrent state reset before the next hop."""
+        """Reset the network's recurrent state after what was fed so far, as Session.reset_context."""
         self._queue.append(ResetContext())
 
     def flush(self) -> None:
-        """End the stream and append the silence that completes the frames with centres inside it."""
-        if self.position.has_ended:
+        """End the stream: the next steps return the frames with centres inside it, completed by silence."""
+        if self._position.has_ended:
             return
-        self.position.has_ended = True
+        self._position.has_ended = True
         half = self._hop // 2
         if self._has_started or self.ready_hops or self._pending > half:
             missing_hops = 2 if self._pending > half else 1
@@ -123,7 +133,7 @@ class HopBuffer:
         while self._queue:
             item = self._queue.popleft()
             if isinstance(item, SkipHops):
-                self.position.frames += item.hops
+                self._position.frames += item.hops
             elif isinstance(item, ResetContext):
                 must_reset = True
             else:
@@ -136,15 +146,13 @@ class HopBuffer:
         if not self._has_started:  # this hop only filled the look-ahead
             self._has_started = True
             return []
-        frame = self.position.next_frame(probs, concept_probs)
+        frame = self._position.next_frame(probs, concept_probs)
         return [] if frame is None else [frame]
 
-    def export_state(self) -> HopBufferState:
-        """Return the position. Raises ValueError while hops are queued, or if the stream has ended."""
-        self.position.check_open()
-        if self._queue:
-            raise ValueError("a stream's state can be exported only when all its hops are done")
-        position, pending = self.position, np.concatenate(self._parts)
+    def export_position(self) -> HopBufferState:
+        """Return the position when nothing is queued. Raises ValueError if the stream has ended."""
+        self._position.check_open()
+        position, pending = self._position, np.concatenate(self._parts)
         return HopBufferState(position.samples, position.frames, self._has_started, pending, position.gaps)
 
     def _push(self, audio: NDArray[np.float32]) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamtag.audio.pcm import PcmFormat
+from streamtag.inference.events import EventDetectorBank
 from streamtag.protocol.messages import Message
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.processor import BatchProcessor, event_bank
+from streamtag.scheduler.processor import BatchProcessor
 from streamtag.scheduler.registry import Busy, StreamRegistry
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.scheduler.stream import ScheduledStream
@@ -193,7 +194,7 @@ class CapacityMeasurement:
         """reserved_slots: slots of the pool that are left free."""
         workers = min(config.workers, pool.slots - reserved_slots)
         self._max_size = max(1, min(config.batch, (pool.slots - reserved_slots) // workers))
-        bank = event_bank(pool, workers * self._max_size)
+        bank = EventDetectorBank.of(pool.tags, pool.concepts, workers * self._max_size)
         self._processor = BatchProcessor(pool, bank, _to_json, "", time.monotonic)
         self._pool, self._cpu_s, self._config = pool, pool.cpu_s, config
         self._sets = [SyntheticStreams(self._processor, config, pool) for _ in range(workers)]

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from streamtag.inference.events import EventDetectorBank, TagEvent
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.presence import positive
@@ -37,12 +35,6 @@ class StepResult:
     ended: list[ScheduledStream] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
     shed_s: list[float] = field(default_factory=list)
-
-
-def event_bank(pool: SessionPool, rows: int, thresholds: Sequence[float | None] | None = None) -> EventDetectorBank:
-    """Return a bank for streams of the pool. thresholds: of the concepts, instead of the model's."""
-    levels = [concept.threshold for concept in pool.concepts] if thresholds is None else thresholds
-    return EventDetectorBank(pool.tags, [concept.name for concept in pool.concepts], levels, rows)
 
 
 class BatchProcessor:
@@ -148,16 +140,11 @@ class BatchProcessor:
 
     def _add_frames(self, frames: Sequence[tuple[ScheduledStream, TagFrame]], messages: list[Message]) -> None:
         """Append the messages of these frames, at most one per stream."""
-        if not frames:
-            return
-        rows = np.array([stream.row for stream, _ in frames])
-        probs = np.stack([frame.probs for _, frame in frames])
-        concept_probs = np.stack([frame.concept_probs for _, frame in frames])
-        events = self._bank.feed(rows, probs, concept_probs, np.array([frame.time for _, frame in frames]))
+        events = self._bank.feed_frames([stream.row for stream, _ in frames], [frame for _, frame in frames])
         now, bank = self._clock(), self._bank
-        values = zip(frames, probs.tolist(), concept_probs.tolist(), events, strict=True)
-        for (stream, frame), row, concept_row, changes in values:
-            tags, concepts = dict(zip(bank.tags, row, strict=True)), dict(zip(bank.concepts, concept_row, strict=True))
+        for (stream, frame), changes in zip(frames, events, strict=True):
+            tags = dict(zip(bank.tags, frame.probs.tolist(), strict=True))
+            concepts = dict(zip(bank.concepts, frame.concept_probs.tolist(), strict=True))
             number, start, end, latency_s = frame.index, frame.start, frame.end, stream.latency_s(frame.time, now)
             messages.append(Frame(stream.name, number, start, end, tags, latency_s, concepts=concepts))
             messages += _event_messages(stream, changes)

@@ -20,10 +20,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamtag.audio.pcm import PcmFormat
+from streamtag.inference.events import EventDetectorBank
 from streamtag.scheduler.capacity import CapacityMeasurement, LoadMonitor, SyntheticStreams
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.ingest_resampler import check_position
-from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult, event_bank
+from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult
 from streamtag.scheduler.producer_handle import ProducerHandle, notify_writable
 from streamtag.scheduler.ready_queue import ReadyQueue, Task
 from streamtag.scheduler.registry import Busy, StreamRegistry, UnknownStream
@@ -62,7 +63,8 @@ class Scheduler:
         the concepts, None for one that never turns on, or for all: the model's."""
         self._pool, self._config, self._model, self._clock = pool, config, model, clock
         self._observer, self._join_timeout_s = observer or NullObserver(), join_timeout_s
-        self._processor = BatchProcessor(pool, event_bank(pool, pool.slots, thresholds), publish, model, clock)
+        bank = EventDetectorBank.of(pool.tags, pool.concepts, pool.slots, thresholds)
+        self._processor = BatchProcessor(pool, bank, publish, model, clock)
         self._lock = Lock()
         self._work_available, self._all_ended = Condition(self._lock), Condition(self._lock)
         self._registry, self._ready = StreamRegistry(config), ReadyQueue(config)

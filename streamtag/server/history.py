@@ -14,27 +14,12 @@ from numpy.typing import NDArray
 from streamtag.protocol.messages import DECIMALS, End, Event, Frame, Gap, Hello, History, Message
 
 KEPT_S = 120.0  # of a stream
-MAX_HISTORIES = 4096  # streams; about 100 kB each with 86 tags and concepts
+MAX_HISTORIES = 4096  # streams; about 160 kB each with 86 tags and concepts
 MAX_VALUES = 120_000  # probabilities in one message: at 7 characters each it is shorter than protocol.reader allows
 MAX_GREETING_VALUES = 2 * MAX_VALUES  # in the histories of all streams together that one subscriber gets
 MAX_EVENTS = 512  # of a stream; also gaps
-BLOCK_FRAMES = 32  # compressed at once
 MIN_HOP_S = 0.01  # of a recording that claims less
-SCALE = 10**DECIMALS
 UNKNOWN = -1.0  # in place of a probability that a frame lacks, as in a recording of some tags
-
-
-@dataclass(frozen=True)
-class Block:
-    """Frames: the centres of their windows [F] s, and their probabilities [F, L] times SCALE; UNKNOWN is below 0."""
-
-    times: NDArray[np.float64]
-    values: NDArray[np.int16]
-
-    @classmethod
-    def of(cls, times: NDArray[np.float64], probs: NDArray[np.float64]) -> Block:
-        """Return a compact copy. A probability may have any value, as in a damaged recording."""
-        return cls(times.copy(), np.clip(np.rint(probs * SCALE), UNKNOWN, SCALE).astype(np.int16))
 
 
 @dataclass(frozen=True)
@@ -60,50 +45,39 @@ class Labels:
 class HistoryExcerpt:
     """What one subscriber gets of a stream's past. Taking it is cheap; the message is made when it can be sent.
 
-    since: s of the stream. limit: at most so many frames, events and gaps, the latest ones.
+    times [F]: centres of the windows, s; values [F, L]: probabilities, or UNKNOWN.
     """
 
     stream: str
     labels: Labels
-    blocks: Sequence[Block]
+    times: NDArray[np.float64]
+    values: NDArray[np.float32]
     present: tuple[str, ...]
-    events: Sequence[Event]
-    gaps: Sequence[Gap]
-    since: float
-    limit: int
+    events: tuple[Event, ...]
+    gaps: tuple[Gap, ...]
 
     def message(self) -> History:
-        times = np.concatenate([block.times for block in self.blocks])[:-1]  # the latest frame is sent as such
-        first = max(int(np.searchsorted(times, self.since)), len(times) - self.limit)
-        values = np.concatenate([block.values for block in self.blocks])[first:-1]
-        is_known = (values >= 0).any(axis=0) | np.full(len(self.labels.names), not len(values))
+        is_known = (self.values >= 0).any(axis=0) | np.full(len(self.labels.names), not len(self.values))
+        rounded = np.clip(self.values, 0, 1).astype(np.float64).round(DECIMALS)
         columns = [
             tuple(column) if known else None
-            for column, known in zip((np.maximum(values, 0) / SCALE).T.tolist(), is_known.tolist(), strict=True)
+            for column, known in zip(rounded.T.tolist(), is_known.tolist(), strict=True)
         ]
-        events = [event for event in self.events if event.time >= self.since]
-        gaps = [gap for gap in self.gaps if gap.start + max(0.0, gap.lost_s) >= self.since]
-        return History(
-            self.stream,
-            tuple(times[first:].tolist()),
-            _named(self.labels.tags, columns),
-            _named(self.labels.concepts, columns[len(self.labels.tags) :]),
-            self.present,
-            tuple(events[max(0, len(events) - self.limit) :]),
-            tuple(gaps[max(0, len(gaps) - self.limit) :]),
-        )
+        tags = _named(self.labels.tags, columns)
+        concepts = _named(self.labels.concepts, columns[len(self.labels.tags) :])
+        return History(self.stream, tuple(self.times.tolist()), tags, concepts, self.present, self.events, self.gaps)
 
 
 class StreamHistory:
-    """The past of one stream. The last frames are compressed together, which costs less than each by itself."""
+    """The past of one stream: rings of frames, events and gaps."""
 
     def __init__(self, labels: Labels, max_frames: int) -> None:
+        """max_frames: before the latest one."""
         self._labels = labels
         self._newest = -math.inf
-        self._count = 0  # frames in the following two
-        self._times = np.empty(BLOCK_FRAMES)
-        self._probs = np.empty((BLOCK_FRAMES, len(labels.names)))
-        self._blocks: deque[Block] = deque(maxlen=1 + max_frames // BLOCK_FRAMES)
+        self._count = 0  # frames so far
+        self._times = np.empty(max_frames + 1)
+        self._values = np.empty((max_frames + 1, len(labels.names)), np.float32)
         self._present: dict[str, None] = {}
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._gaps: deque[Gap] = deque(maxlen=MAX_EVENTS)
@@ -112,14 +86,13 @@ class StreamHistory:
         time = (frame.start + frame.end) / 2
         if time <= self._newest:  # the stream has begun anew without having ended
             self._count = 0
-            for kept in (self._blocks, self._present, self._events, self._gaps):
+            for kept in (self._present, self._events, self._gaps):
                 kept.clear()
-        self._newest, place = time, self._count
-        self._times[place], self._probs[place] = time, self._labels.values_of(frame)
-        self._count = place + 1
-        if self._count == BLOCK_FRAMES:
-            self._blocks.append(Block.of(self._times, self._probs))
-            self._count = 0
+        self._newest, place = time, self._count % len(self._times)
+        self._times[place] = time
+        with np.errstate(over="ignore"):  # any value may be in a damaged recording
+            self._values[place] = self._labels.values_of(frame)
+        self._count += 1
 
     def add_event(self, event: Event) -> None:
         if event.tag not in self._labels.names:
@@ -135,16 +108,19 @@ class StreamHistory:
 
     def excerpt(self, stream: str, seconds: float, limit: int) -> HistoryExcerpt:
         """Return the past from `seconds` before the latest frame up to this. limit: of frames, events and gaps."""
-        recent = Block.of(self._times[: self._count], self._probs[: self._count])
+        since, last = self._newest - seconds, self._count - 1  # the latest frame is sent as such
+        rows = np.arange(max(0, last - limit), last) % len(self._times)
+        rows = rows[self._times[rows] >= since]
+        events = [event for event in self._events if event.time >= since]
+        gaps = [gap for gap in self._gaps if gap.start + max(0.0, gap.lost_s) >= since]
         return HistoryExcerpt(
             stream,
             self._labels,
-            (*self._blocks, recent),
+            self._times[rows],
+            self._values[rows],
             tuple(self._present),
-            tuple(self._events),
-            tuple(self._gaps),
-            self._newest - seconds,
-            limit,
+            tuple(events[max(0, len(events) - limit) :]),
+            tuple(gaps[max(0, len(gaps) - limit) :]),
         )
 
 
