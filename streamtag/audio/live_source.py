@@ -7,8 +7,8 @@ from abc import abstractmethod
 from collections import deque
 from typing import Generic
 
-from streamtag.audio.backoff import FIRST_DELAY_S, BackoffRetry, T, next_delay
 from streamtag.audio.source import NO_SAMPLES, AudioChunk, CaptureEvent, Closing, SourceNotice
+from streamtag.audio.threaded import FIRST_DELAY_S, BackoffRetry, T, next_delay
 
 
 class LiveSource(Closing):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.backoff import FIRST_DELAY_S
 from streamtag.audio.devices import InputDevice, PortAudio, SoundSystem, find_input
 from streamtag.audio.gap_detector import GapDetector
 from streamtag.audio.level_meter import SilenceMonitor
@@ -16,6 +15,7 @@ from streamtag.audio.live_source import ReconnectingSource
 from streamtag.audio.resample import MAX_TAP_SILENCE_S, SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block, Ring
 from streamtag.audio.source import AudioGap, CaptureEvent
+from streamtag.audio.threaded import FIRST_DELAY_S
 from streamtag.errors import SourceError, SpecError
 from streamtag.text import plural
 

@@ -9,10 +9,10 @@ from typing import BinaryIO
 from streamtag.audio.container import standard_input
 from streamtag.audio.live_source import LiveSource
 from streamtag.audio.pcm import PcmDecoder, PcmFormat
-from streamtag.audio.prefetch import ThreadedIterator
 from streamtag.audio.resample import AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
 from streamtag.audio.source import CaptureEvent, SourceNotice
+from streamtag.audio.threaded import ThreadedIterator
 from streamtag.errors import SourceError
 from streamtag.text import plural
 

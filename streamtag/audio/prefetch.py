@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,71 +11,14 @@ from numpy.typing import NDArray
 from streamtag.audio.decoder import Source, SourceInfo, open_source
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import NO_SAMPLES, Closing
+from streamtag.audio.threaded import POLL_INTERVAL_S, ThreadedIterator
 
 FIRST_SLICE_S = 1.0  # small, so that the first frame comes at once
 MAX_SLICE_S = 8.0  # beyond it nothing gets faster, only Ctrl-C and the view slower
 MAX_GATHERING_S = 0.05  # how long a slice waits for more: decoding 8 s of a file takes less
 SLICE_GROWTH = 2.0
-MAX_CHUNKS = 120  # half a minute of audio, 2 MB
-POLL_INTERVAL_S = 0.1  # how often a thread that waits looks around
 JOIN_TIMEOUT_S = 0.5  # how long closing waits for a reader that may be stalled
-
-T = TypeVar("T")
-
-
-class ThreadedIterator(Closing, Generic[T]):
-    """Runs an iteration ahead in a thread, up to max_items. Owned by the thread that calls `get`.
-
-    has_ended: every item was returned, and no further one comes. error: what ended the iteration, if an exception did.
-    """
-
-    def __init__(self, items: Generator[T, None, None], max_items: int, name: str) -> None:
-        """items: run and closed in the thread. name: of the thread."""
-        self.has_ended = False
-        self.error: Exception | None = None
-        self._items = items
-        self._queue: queue.Queue[tuple[T] | Exception | None] = queue.Queue(max_items)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def get(self, timeout_s: float) -> T | None:
-        """Return the next item, or None if there is none within timeout_s."""
-        if self.has_ended:
-            return None
-        try:
-            item = self._queue.get(block=timeout_s > 0, timeout=timeout_s)
-        except queue.Empty:
-            return None
-        if isinstance(item, tuple):
-            return item[0]
-        self.has_ended, self.error = True, item
-        return None
-
-    def close(self) -> None:
-        """End the thread; if it waits for a stalled input, it ends when that returns."""
-        self._closed.set()
-        self._thread.join(JOIN_TIMEOUT_S)
-
-    def _run(self) -> None:
-        end: Exception | None = None
-        try:
-            with closing(self._items) as items:
-                for item in items:
-                    self._put((item,))
-                    if self._closed.is_set():
-                        break
-        except Exception as error:  # for `error`, in its place
-            end = error
-        self._put(end)
-
-    def _put(self, item: tuple[T] | Exception | None) -> None:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=POLL_INTERVAL_S)
-            except queue.Full:
-                continue
-            return
+MAX_CHUNKS = 120  # half a minute of audio, 2 MB
 
 
 class PrefetchReader(Closing):
@@ -102,7 +41,7 @@ class PrefetchReader(Closing):
         self.warnings: list[str] = []
         self._where = where
         self._open_source = open_source
-        self._chunks = ThreadedIterator(self._decode(), max_chunks, "streamtag-read")
+        self._chunks = ThreadedIterator(self._decode(), max_chunks, "streamtag-read", JOIN_TIMEOUT_S)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield slices [n] of at most about FIRST_SLICE_S, then twice that, and so on to MAX_SLICE_S.

@@ -38,8 +38,6 @@ class Ring:
         if min(slots, frames, channels) < 1:
             raise SpecError("a ring must have slots, samples and channels")
         memory = np.zeros((slots, frames, channels), np.float32)
-        self.overruns = 0  # writes of which something did not fit
-        self.channels = channels
         self._slots = list(memory)  # views, made once: indexing the array would make one each time
         self._frames = frames
         self._counts = [0] * slots
@@ -56,11 +54,6 @@ class Ring:
         return self._written - self._read
 
     @property
-    def unreported_loss(self) -> int:
-        """Samples lost behind the newest block; exact only while nothing is written."""
-        return self._unreported
-
-    @property
     def is_full(self) -> bool:
         return len(self) >= len(self._slots)
 
@@ -72,7 +65,6 @@ class Ring:
             count = min(self._frames, len(indata) - start)
             if self.is_full:
                 self._unreported += len(indata) - start
-                self.overruns += 1
                 return
             slot = self._written % len(self._slots)
             if count == self._frames == len(indata):

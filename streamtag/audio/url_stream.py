@@ -7,7 +7,6 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.backoff import FIRST_DELAY_S
 from streamtag.audio.decoder import Source, open_source
 from streamtag.audio.files import Address
 from streamtag.audio.live_source import ReconnectingSource
@@ -15,6 +14,7 @@ from streamtag.audio.prefetch import PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
 from streamtag.audio.source import CaptureEvent, SourceNotice
+from streamtag.audio.threaded import FIRST_DELAY_S
 from streamtag.errors import SourceError
 from streamtag.text import plural
 

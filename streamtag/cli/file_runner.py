@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from streamtag.audio.decoder import Source, SourceSpec, open_source
 from streamtag.audio.files import find_files
-from streamtag.audio.prefetch import POLL_INTERVAL_S, PrefetchReader
+from streamtag.audio.prefetch import PrefetchReader
 from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.audio.threaded import POLL_INTERVAL_S
 from streamtag.cli.runtime import Reporter, SignalGuard
 from streamtag.errors import OutputError, SourceError
 from streamtag.inference.pipeline import StreamPipeline

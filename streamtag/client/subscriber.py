@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import queue
 import ssl
 import threading
 import time
+from collections.abc import Generator
 from http.client import BAD_REQUEST
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +15,11 @@ from typing import Self
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from streamtag.audio.backoff import FIRST_DELAY_S, next_delay
 from streamtag.audio.source import SourceNotice
+from streamtag.audio.threaded import FIRST_DELAY_S, ThreadedIterator, next_delay
 from streamtag.client.address import ServerAddress
 from streamtag.client.retry import permanent_error, transient_error
-from streamtag.errors import ProtocolError, SourceError, StreamtagError
+from streamtag.errors import ProtocolError, SourceError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
 from streamtag.text import printable
@@ -34,6 +34,7 @@ MAX_QUEUED = 256  # unread messages; then the server's own queue fills, and it d
 STABLE_CONNECTION_S = 10.0  # after a connection that lasted this long, delays start anew
 LOG = logging.getLogger("streamtag.client")  # silent: what happens to a connection is reported by a SourceNotice
 LOG.addHandler(logging.NullHandler())
+Items = Generator[Message | SourceNotice, None, None]
 
 
 class SubscriberClient:
@@ -64,62 +65,56 @@ class SubscriberClient:
         self._tls = _tls_context(address, ca)
         self._first_delay_s = first_delay_s
         self._history_s = history_s
-        self._queue: queue.Queue[Message | SourceNotice | StreamtagError] = queue.Queue(MAX_QUEUED)
         self._stop_requested = threading.Event()
         self._was_connected = False  # it is a streamtag server
         self._reported_problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name="streamtag-subscriber", daemon=True)
+        self._items: ThreadedIterator[Message | SourceNotice]  # while it is open
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._items = ThreadedIterator(self._run(), MAX_QUEUED, "streamtag-subscriber", JOIN_TIMEOUT_S)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop_requested.set()
-        self._thread.join(JOIN_TIMEOUT_S)  # a thread that still waits for an answer ends by itself
+        self._items.close()  # a thread that still waits for an answer ends by itself
 
     def read(self, timeout_s: float) -> Message | SourceNotice | None:
         """Return what comes next, or None if nothing comes in time. Every connection begins with a Hello.
 
         Raises SourceError or ProtocolError if it is useless to go on.
         """
-        try:
-            item = self._queue.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        if isinstance(item, StreamtagError):
-            raise item
+        item = self._items.get(timeout_s)
+        if self._items.error is not None:
+            raise self._items.error
         return item
 
     # --- in its own thread -------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self) -> Items:
         delay_s = self._first_delay_s
         while not self._stop_requested.is_set():
             started = time.monotonic()
             try:
-                self._read_connection()
-                return
-            except StreamtagError as error:
-                self._put(error)
+                yield from self._read_connection()
                 return
             except (OSError, WebSocketException, ImportError, UnicodeError) as error:
                 if self._history_s and isinstance(error, InvalidStatus) and error.response.status_code == BAD_REQUEST:
                     self._history_s = 0
                     continue
                 if (reason := permanent_error(error, self._was_connected)) is not None:
-                    self._put(SourceError(f"{self._address.label}: {reason}"))
-                    return
-                self._report(transient_error(error))
+                    raise SourceError(f"{self._address.label}: {reason}") from None
+                if (problem := transient_error(error)) != self._reported_problem:
+                    self._reported_problem = problem
+                    yield SourceNotice(f"{self._address.label}: {problem}: trying again")
             if time.monotonic() - started > STABLE_CONNECTION_S:
                 delay_s = self._first_delay_s
             self._stop_requested.wait(delay_s)
             delay_s = next_delay(delay_s)
 
-    def _read_connection(self) -> None:
-        """Connect and queue messages until the client is closed. Raises what ends the connection before."""
+    def _read_connection(self) -> Items:
+        """Connect and yield messages until the client is closed. Raises what ends the connection before."""
         with connect(
             self._address.with_history(self._history_s).url,
             ssl=self._tls,
@@ -140,8 +135,8 @@ class SubscriberClient:
             self._was_connected = True
             if self._reported_problem is not None:
                 self._reported_problem = None
-                self._put(SourceNotice(f"{self._address.label}: connected", is_problem=False))
-            self._put(hello)
+                yield SourceNotice(f"{self._address.label}: connected", is_problem=False)
+            yield hello
             damage_reported = False
             while (text := self._receive(connection)) is not None:
                 try:
@@ -149,11 +144,11 @@ class SubscriberClient:
                 except ProtocolError as error:
                     if not damage_reported:
                         notice = f"{self._address.label}: message ignored: {error}"
-                        self._put(SourceNotice(notice, is_problem=False))
+                        yield SourceNotice(notice, is_problem=False)
                     damage_reported = True
                     continue
                 if message is not None:
-                    self._put(message)
+                    yield message
 
     def _parse_hello(self, text: str | bytes) -> Hello:
         try:
@@ -174,19 +169,6 @@ class SubscriberClient:
                 if time.monotonic() > deadline:
                     raise TimeoutError("the server says nothing") from None
         return None
-
-    def _put(self, item: Message | SourceNotice | StreamtagError) -> None:
-        while not self._stop_requested.is_set():
-            try:
-                self._queue.put(item, timeout=POLL_INTERVAL_S)
-                return
-            except queue.Full:
-                continue
-
-    def _report(self, problem: str) -> None:
-        if problem != self._reported_problem:
-            self._reported_problem = problem
-            self._put(SourceNotice(f"{self._address.label}: {problem}: trying again"))
 
 
 def _tls_context(address: ServerAddress, ca: Path | None) -> ssl.SSLContext | None:

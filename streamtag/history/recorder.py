@@ -11,8 +11,7 @@ from pathlib import Path
 
 from streamtag.audio.source import Closing
 from streamtag.errors import OutputError, StreamtagError
-from streamtag.history.file import HistoryFile
-from streamtag.history.retention import delete_before
+from streamtag.history.file import HistoryFile, delete_before
 from streamtag.history.session import ModelInfo, Row, Session
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, History, Message

@@ -33,6 +33,9 @@ class CloseReason(NamedTuple):
     text: str
 
 
+SERVER_CLOSING = CloseReason(CloseCode.GOING_AWAY, "the server ends")
+
+
 class Handler:
     """Base of what handles an open connection; its methods are called by the event loop.
 
@@ -58,10 +61,10 @@ class Handler:
     def on_close(self) -> None:
         """The connection is gone. Called once."""
 
-    def finish(self) -> None:
-        """The server is closing: close the connection when everything that waits is sent."""
+    def finish(self, reason: CloseReason = SERVER_CLOSING) -> None:
+        """Close the connection when everything that waits is sent."""
 
-    def abandon(self) -> None:
+    def abandon(self, reason: CloseReason = SERVER_CLOSING) -> None:
         """Close the connection now, whatever waits."""
 
 

@@ -67,10 +67,8 @@ class HistoryRoute:
         except SourceError as error:
             if should_stop():
                 raise _unavailable("reading takes too long: ask for less time, or for one stream") from None
-            reason = str(error).removeprefix(
-                f"{printable(str(self._path))}: "
-            )  # where the file lies is nobody's business
-            raise _unavailable(f"the history cannot be read: {reason}") from None
+            place = f"{printable(str(self._path))}: "  # is nobody's business
+            raise _unavailable(f"the history cannot be read: {str(error).removeprefix(place)}") from None
         return _to_json(history, now)
 
 
@@ -96,13 +94,8 @@ def _unavailable(text: str) -> HttpError:
 
 def _to_json(history: DayHistory, now: float) -> str:
     bins = history.bins
-    times = {
-        "from": bins.from_at,
-        "to": bins.end_at,
-        "now": now,
-        "first_at": history.first_at,
-        "last_at": history.last_at,
-    }
+    extent = {"first_at": history.first_at, "last_at": history.last_at}
+    times = {"from": bins.from_at, "to": bins.end_at, "now": now, **extent}
     rounded = {name: None if at is None else round(at, DECIMALS) for name, at in times.items()}
     streams = [_stream(stream) for stream in history.streams]
     answer = {**rounded, "resolution": bins.resolution_s, "left_out": history.left_out, "streams": streams}

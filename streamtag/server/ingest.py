@@ -13,11 +13,11 @@ from streamtag.protocol.messages import End, Ready
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.scheduler.producer_handle import ProducerHandle
 from streamtag.server.config import IngestConfig, ServerConfig
-from streamtag.server.connections import CloseReason, Connection, Handler
+from streamtag.server.connections import CloseReason, Connection
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import IngestQuery
-from streamtag.server.subscriber import SERVER_CLOSING, SendQueue
+from streamtag.server.subscriber import MessageSender
 
 RECEIVE_BUFFER_BYTES = 65536  # in the kernel: a producer that has to wait is not far ahead, and no read is long
 MAX_TEXT_BYTES = 256  # what a producer may say is far shorter
@@ -45,7 +45,7 @@ class TokenBucket:
         return 0.0 if self._tokens >= 0 else (MAX_BURST / 2 - self._tokens) / MAX_MESSAGE_RATE
 
 
-class IngestConnection(Handler):
+class IngestConnection(MessageSender):
     """The handler of one producer's connection.
 
     Audio is pushed to the scheduler as it is read. The stream's messages are sent back, and may be left unread.
@@ -68,18 +68,15 @@ class IngestConnection(Handler):
 
         on_closed: called when the connection is gone, with whether the stream waits for another.
         """
+        super().__init__(connection, query.message_filter, server_config.queue_length, metrics)
         self.query = query
         self.address = connection.address
         self.max_message_bytes = config.max_message_bytes
-        self._connection = connection
         self._hub = hub
         self._config = config
         self._drain_timeout_s = server_config.stall_timeout_s
-        self._metrics = metrics
         self._on_release = on_release
         self._on_closed = on_closed
-        self._queue = SendQueue(connection, query.message_filter, server_config.queue_length, metrics)
-        self._loop = asyncio.get_running_loop()
         self._producer: ProducerHandle | None = None  # until it is released
         self._token_bucket = TokenBucket(self._loop.time())
         self._last_audio = self._loop.time()  # when audio came last, or could have come again
@@ -113,14 +110,14 @@ class IngestConnection(Handler):
     def close(self, reason: CloseReason) -> None:
         """Close the connection; unless the stream has ended, it waits for another connection."""
         self._release()
-        self._queue.abandon(reason)
+        self.abandon(reason)
 
     # --- as a handler ------------------------------------------------------------------------------------------------
 
     def on_open(self) -> None:
         self._connection.limit_receive_buffer(RECEIVE_BUFFER_BYTES)
         position = 0 if self._producer is None else self._producer.position
-        self._queue.begin([EncodedMessage(self._hub.hello), EncodedMessage(Ready(self.query.stream, position))])
+        self.send_first([EncodedMessage(self._hub.hello), EncodedMessage(Ready(self.query.stream, position))])
 
     def on_data(self, frame: Frame) -> None:
         if self._producer is None or self._has_ended:
@@ -135,9 +132,6 @@ class IngestConnection(Handler):
             if not has_room or wait_s:
                 self._pause(is_full=not has_room, wait_s=wait_s)
 
-    def on_writable(self) -> None:
-        self._queue.flush()
-
     def on_close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
@@ -145,16 +139,10 @@ class IngestConnection(Handler):
         self._release()
         self._on_closed(self._stream_waits)
 
-    def finish(self) -> None:
-        self._queue.finish(SERVER_CLOSING)
-
-    def abandon(self) -> None:
-        self._queue.abandon(SERVER_CLOSING)
-
     # --- as a listener of the hub ------------------------------------------------------------------------------------
 
     def offer(self, encoded: EncodedMessage) -> None:
-        self._queue.offer(encoded)
+        super().offer(encoded)
         if isinstance(encoded.message, End):
             self._end()
 
@@ -200,8 +188,8 @@ class IngestConnection(Handler):
         """The stream is over: send what waits, but not for ever."""
         self._has_ended = True
         self._release()
-        self._queue.finish(ENDED)
-        self._call_later("drain", self._drain_timeout_s, lambda: self._queue.abandon(ENDED))
+        self.finish(ENDED)
+        self._call_later("drain", self._drain_timeout_s, lambda: self.abandon(ENDED))
 
     def _release(self) -> None:
         """Give up the stream. It waits for another connection, unless it has ended or is about to."""

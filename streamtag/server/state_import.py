@@ -11,8 +11,7 @@ from streamtag.errors import StreamtagError
 from streamtag.protocol.messages import Error, Message, Ready
 from streamtag.scheduler.registry import Busy
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.server.connections import CloseReason, Connection, Handler
-from streamtag.server.subscriber import SERVER_CLOSING
+from streamtag.server.connections import SERVER_CLOSING, CloseReason, Connection, Handler
 
 STATE_TIMEOUT_S = 10.0  # until the state has come
 IMPORTED = CloseReason(CloseCode.NORMAL_CLOSURE, "")
@@ -64,8 +63,8 @@ class StateImport(Handler):
         self._cancel_timer()
         self._on_closed(self._is_imported)
 
-    def abandon(self) -> None:  # not finish: the scheduler may still reply
-        self._connection.close(SERVER_CLOSING)
+    def abandon(self, reason: CloseReason = SERVER_CLOSING) -> None:  # not finish: the scheduler may still reply
+        self._connection.close(reason)
 
     async def _import(self) -> None:
         try:

@@ -10,7 +10,7 @@ from websockets.frames import CloseCode, Frame
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.protocol.selection import MessageFilter
 from streamtag.server.config import ServerConfig
-from streamtag.server.connections import CloseReason, Connection, Handler
+from streamtag.server.connections import SERVER_CLOSING, CloseReason, Connection, Handler
 from streamtag.server.hub import Hub
 from streamtag.server.metrics import Metrics
 from streamtag.server.query import SubscribeQuery
@@ -18,11 +18,10 @@ from streamtag.server.query import SubscribeQuery
 MAX_BATCH, MAX_BATCH_BYTES = 16, 65536  # messages handed to the kernel at once; more bytes only in a single message
 STALLED = CloseReason(CloseCode.TRY_AGAIN_LATER, "too slow: nothing was read for too long")
 UNEXPECTED_DATA = CloseReason(CloseCode.POLICY_VIOLATION, "subscribers have nothing to say")
-SERVER_CLOSING = CloseReason(CloseCode.GOING_AWAY, "the server ends")
 
 
-class SendQueue:
-    """Sends messages over a connection in order, as fast as the other side reads them.
+class MessageSender(Handler):
+    """Base of a handler that sends messages in order, as fast as the other side reads them.
 
     Whatever the socket does, offering a message neither blocks nor takes more memory than the queue has room for.
     """
@@ -38,10 +37,10 @@ class SendQueue:
         self._is_scheduled = False
         self._close_reason: CloseReason | None = None
 
-    def begin(self, messages: Iterable[EncodedMessage]) -> None:
+    def send_first(self, messages: Iterable[EncodedMessage]) -> None:
         """Send messages that no overflow may drop, before all others; each is taken when it can be sent."""
         self._first = iter(messages)
-        self.flush()
+        self._flush()
 
     def offer(self, encoded: EncodedMessage) -> None:
         """Queue what the filter leaves of a message. Raises ValueError as EncodedMessage.encode does."""
@@ -52,18 +51,21 @@ class SendQueue:
         # Sent by the next turn of the event loop: by then more messages may have come, which then are one write.
         if self._connection.is_writable and not self._is_scheduled:
             self._is_scheduled = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush)
 
-    def finish(self, reason: CloseReason) -> None:
+    def on_writable(self) -> None:
+        self._flush()
+
+    def finish(self, reason: CloseReason = SERVER_CLOSING) -> None:
         """Close the connection as soon as everything that waits is sent. A second reason is ignored."""
         self._close_reason = self._close_reason or reason
-        self.flush()
+        self._flush()
 
-    def abandon(self, reason: CloseReason) -> None:
+    def abandon(self, reason: CloseReason = SERVER_CLOSING) -> None:
         """Close the connection now, unless a reason to close it was given before: then with that one."""
         self._connection.close(self._close_reason or reason)
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what waits until the kernel takes no more."""
         self._is_scheduled = False
         while self._connection.is_writable and (texts := self._next_batch()):
@@ -85,7 +87,7 @@ class SendQueue:
         return texts
 
 
-class Subscriber(Handler):
+class Subscriber(MessageSender):
     """The handler of one subscriber's connection."""
 
     def __init__(
@@ -98,40 +100,31 @@ class Subscriber(Handler):
         length: int,
     ) -> None:
         """length: of its queue."""
+        super().__init__(connection, query.message_filter, length, metrics)
         self.max_message_bytes = config.max_message_bytes
-        self._connection = connection
         self._query = query
         self._hub = hub
         self._stall_timeout_s = config.stall_timeout_s
-        self._metrics = metrics
-        self._queue = SendQueue(connection, query.message_filter, length, metrics)
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0  # when the timer was started
-        self.offer = self._queue.offer
 
     def on_open(self) -> None:
-        self._queue.begin(self._hub.subscribe(self, self._query.stream, self._query.history_s))
+        self.send_first(self._hub.subscribe(self, self._query.stream, self._query.history_s))
 
     def on_data(self, frame: Frame) -> None:  # noqa: ARG002
         self._connection.close(UNEXPECTED_DATA)
 
     def on_blocked(self) -> None:
         self._unsent_bytes = self._connection.unsent_bytes
-        self._stall_timer = asyncio.get_running_loop().call_later(self._stall_timeout_s, self._check_progress)
+        self._stall_timer = self._loop.call_later(self._stall_timeout_s, self._check_progress)
 
     def on_writable(self) -> None:
         self._cancel_stall_timer()
-        self._queue.flush()
+        super().on_writable()
 
     def on_close(self) -> None:
         self._cancel_stall_timer()
         self._hub.unsubscribe(self, self._query.stream)
-
-    def finish(self) -> None:
-        self._queue.finish(SERVER_CLOSING)
-
-    def abandon(self) -> None:
-        self._queue.abandon(SERVER_CLOSING)
 
     def _check_progress(self) -> None:
         """Close the connection if nothing was read since the timer was started. A history may take longer."""

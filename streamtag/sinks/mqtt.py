@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from streamtag.audio.backoff import FIRST_DELAY_S, next_delay
 from streamtag.audio.source import Closing, SourceNotice
+from streamtag.audio.threaded import FIRST_DELAY_S, next_delay
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import Message
 from streamtag.protocol.selection import Selection

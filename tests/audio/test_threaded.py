@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from streamtag.audio.backoff import FIRST_DELAY_S, MAX_DELAY_S, BackoffRetry
+from streamtag.audio.threaded import FIRST_DELAY_S, MAX_DELAY_S, BackoffRetry
 from streamtag.errors import SourceError
 
 
