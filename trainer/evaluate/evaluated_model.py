@@ -156,8 +156,8 @@ def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> E
 
 
 def _predict_whole(trained: TrainedSystem, read: ReadFeatures, clips: Indices) -> Iterator[Array]:
-    """Yield one prediction [1, C] per clip; neighbours of equal length are batched."""
-    for part in stream_inference.batches(clips):
+    """Yield one prediction [1, C] per clip; neighbours of equal length are batched, as many as in training."""
+    for part in stream_inference.batches(clips, trained.config.batch):
         for _, equal in groupby((read(int(clip)) for clip in part), len):
             yield from trained.predict_frames(torch.from_numpy(np.stack(list(equal)))).float().cpu().numpy()
 

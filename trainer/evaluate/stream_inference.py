@@ -77,6 +77,6 @@ def advance(system: StreamingSystem, read: ReadFeatures, clips: Indices, state: 
         return probabilities.shape[1], state
 
 
-def batches(clips: Indices) -> Iterator[Indices]:
-    for start in range(0, len(clips), BATCH_CLIPS):
-        yield clips[start : start + BATCH_CLIPS]
+def batches(clips: Indices, size: int = BATCH_CLIPS) -> Iterator[Indices]:
+    for start in range(0, len(clips), size):
+        yield clips[start : start + size]

@@ -169,7 +169,8 @@ class Run:
         """Return probabilities [n, C] of the validation clips by the averaged weights: whole, and first 3 s."""
         with with_weights(self.network, self.average):
             count, early, pooling = len(self.data.valid.rows), self.data.early_frames, self.config.pooling
-            return predict(self.network, self.normalize, self._valid, count, early, self.dtype, pooling)
+            settings = count, self.config.batch, early, self.dtype, pooling
+            return predict(self.network, self.normalize, self._valid, *settings)
 
     def _validate(self) -> tuple[float, float, float]:
         """Return ROC-AUC, PR-AUC, and ROC-AUC after 3 s, the same in all processes."""

@@ -13,8 +13,6 @@ from streamtag.model.normalization import Normalizer
 from trainer.data.manifest import Array
 from trainer.train.frame_loader import FrameLoader
 
-BATCH_CLIPS = 128
-
 
 @contextmanager
 def with_weights(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
@@ -36,18 +34,20 @@ def predict(
     normalize: Normalizer,
     loader: FrameLoader,
     clips: int,
+    batch: int,
     early_frames: int,
     dtype: torch.dtype,
     pooling: str = "mean",
 ) -> tuple[Array, Array]:
     """Return probabilities [n, C] of whole clips, and by their first frames: means, or of the last frame.
 
+    `batch` clips at once, the number that training has memory for: networks of whole clips need 150 MB for one.
     `pooling` is one of POOLINGS; `learned` gives means, too: it would be fitted to these very clips. A system that
     reads clips as a whole has one output per clip, which then serves as both.
     """
     whole: dict[int, Array] = {}
     early: dict[int, Array] = {}
-    for numbers, features in loader.whole_clips(BATCH_CLIPS):
+    for numbers, features in loader.whole_clips(batch):
         x = normalize(features)
         with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
             logits, _ = network(x, network.initial_state(len(x)))  # type: ignore[operator]
