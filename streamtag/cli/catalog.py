@@ -75,71 +75,52 @@ def catalog(
     out: Annotated[
         list[Path],
         option(
-            "--out",
-            "F",
+            "--out F",
+            Section.output,
             "The table, one row per file: F.parquet or F.csv. May be repeated.",
-            section=Section.output,
             show_default=False,
         ),
     ],
     frames: Annotated[
         Path | None,
-        option(
-            "--frames",
-            "F",
-            "A second table, one row per frame (every 0.256 s): .parquet or .csv.",
-            section=Section.output,
-        ),
+        option("--frames F", Section.output, "A second table, one row per frame (every 0.256 s): .parquet or .csv."),
     ] = None,
     top: Annotated[
-        int, option("--top", "N", "Number of strongest tags named in the column `top`.", min=1, section=Section.output)
+        int, option("--top N", Section.output, "Number of strongest tags named in the column `top`.", min=1)
     ] = 5,
     threads: Annotated[
         int | None,
-        option(
-            "--threads",
-            "N",
-            "Threads that read files; by default one per core.",
-            min=1,
-            max=1024,
-            section=Section.model,
-        ),
+        option("--threads N", Section.model, "Threads that read files; by default one per core.", min=1, max=1024),
     ] = None,
     ray: Annotated[
         str | None,
         option(
-            "--ray",
-            "[ADDRESS]",
+            "--ray [ADDRESS]",
+            Section.model,
             "Distribute the work with Ray: over the cluster at HOST:PORT, ray://HOST:PORT or auto, which must see the"
             " files at the same paths; without ADDRESS over processes of this machine.",
-            section=Section.model,
         ),
     ] = None,
     actors: Annotated[
         int | None,
         option(
-            "--actors",
-            "N",
-            "Ray actors that read files; by default one per core or GPU.",
-            min=1,
-            max=1024,
-            section=Section.model,
+            "--actors N", Section.model, "Ray actors that read files; by default one per core or GPU.", min=1, max=1024
         ),
     ] = None,
     prune: Annotated[
         bool,
-        options.flag(
+        option(
             "--prune",
+            Section.output,
             "Also remove rows of files that no longer exist. Nothing is removed if a PATH is not found.",
-            section=Section.output,
         ),
     ] = False,
     replace: Annotated[
         bool,
-        options.flag(
+        option(
             "--replace",
+            Section.output,
             "Keep no row but those of the files named now, whatever table is there, also of another model.",
-            section=Section.output,
         ),
     ] = False,
     model: options.Model = None,

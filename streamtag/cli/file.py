@@ -11,9 +11,8 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, show_history, with_history
-from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
-from streamtag.cli.options import flag, option
+from streamtag.cli.message_outputs import MessageOutputs, with_outputs
+from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
 
@@ -38,8 +37,7 @@ Examples:
 @as_command("file", EPILOG)
 @options.with_verbosity
 @options.with_serve
-@with_mqtt
-@with_history
+@with_outputs
 def file(
     sources: Annotated[
         list[str],
@@ -49,71 +47,63 @@ def file(
             show_default=False,
         ),
     ],
+    outputs: MessageOutputs,
     table: Annotated[
-        bool, flag("--table", "Print the table of each input, where there are several.", section=Section.shown)
+        bool, option("--table", Section.shown, "Print the table of each input, where there are several.")
     ] = False,
-    summary: Annotated[
-        bool, flag("--summary", "Print only a line for each input, no table.", section=Section.shown)
-    ] = False,
+    summary: Annotated[bool, option("--summary", Section.shown, "Print only a line for each input, no table.")] = False,
     json: options.JsonLines = False,
     csv: Annotated[
         Path | None,
         option(
-            "--csv",
-            "F",
-            "Write a table: one row per frame (0.256 s), one column per tag; all inputs.",
-            section=Section.output,
+            "--csv F", Section.output, "Write a table: one row per frame (0.256 s), one column per tag; all inputs."
         ),
     ] = None,
     labels: Annotated[
         Path | None,
         option(
-            "--labels",
-            "F",
+            "--labels F",
+            Section.output,
             f"Write a label track for Audacity: start and end [s] of every concept. {SEVERAL}",
-            section=Section.output,
         ),
     ] = None,
     segments: Annotated[
         Path | None,
         option(
-            "--segments",
-            "F",
+            "--segments F",
+            Section.output,
             "Divide a long recording where its music changes and write what is present in each part: chapters (.json,"
             f" Podcasting 2.0), a label track (.txt, Audacity) or WebVTT (.vtt). {SEVERAL}",
-            section=Section.output,
         ),
     ] = None,
     write_tags: Annotated[
         bool,
-        flag(
+        option(
             "--write-tags",
+            Section.output,
             "Write the genres that are present into the files' own tags (ID3, Vorbis comments, MP4, ...), unless a"
             " file has a genre.",
-            section=Section.output,
         ),
     ] = False,
     force: Annotated[
-        bool, flag("--force", "With --write-tags: replace the genres that files have.", section=Section.output)
+        bool, option("--force", Section.output, "With --write-tags: replace the genres that files have.")
     ] = False,
     plot: Annotated[
         Path | None,
         option(
-            "--plot",
-            "F.png",
+            "--plot F.png",
+            Section.output,
             f"Draw the concepts over time (.png, .svg or .pdf), 20 without --top. {SEVERAL}",
-            section=Section.output,
         ),
     ] = None,
     top: Annotated[
         int | None,
         option(
-            "--top",
-            "N",
+            "--top N",
+            Section.shown,
             "Only the N strongest: in the table, the picture, and of the tags and concepts of each JSON frame and"
             " summary. Does not apply to --csv, --labels and --segments.",
             min=1,
-            section=Section.shown,
         ),
     ] = None,
     tags: options.Tags = None,
@@ -122,30 +112,19 @@ def file(
     start: Annotated[
         float | None,
         option(
-            "--start",
-            "TIME",
+            "--start TIME",
+            Section.input,
             "Begin at this time of each input: seconds, M:SS or H:MM:SS. All times in the results count from the start"
             " of the file.",
             parser=options.parse_start,
-            section=Section.input,
         ),
     ] = None,
     duration: Annotated[
         float | None,
-        option(
-            "--duration",
-            "TIME",
-            "Tag only this much of each input.",
-            parser=options.parse_duration,
-            section=Section.input,
-        ),
+        option("--duration TIME", Section.input, "Tag only this much of each input.", parser=options.parse_duration),
     ] = None,
-    realtime: Annotated[
-        bool, flag("--realtime", "Read no faster than the sound would play.", section=Section.input)
-    ] = False,
+    realtime: Annotated[bool, option("--realtime", Section.input, "Read no faster than the sound would play.")] = False,
     server: ServerConfig | None = None,
-    history: HistoryTarget | None = None,
-    mqtt: MqttOutput | None = None,
     model: options.Model = None,
     device: options.ComputeDevice = options.Device.auto,
     verbosity: options.Verbosity = options.Verbosity.normal,
@@ -168,7 +147,6 @@ def file(
         from streamtag.audio.files import Address, stream_names, target_paths
         from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
-        from streamtag.sinks.atomic_file import check_targets
         from streamtag.sinks.base import CallbackSink, SinkGroup
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
@@ -184,16 +162,13 @@ def file(
             from streamtag.sinks.genre_tags import GenreCollector, check_mutagen
 
             check_mutagen()
-        if mqtt is not None:
-            mqtt.check()
         paths, missing = find_sources(sources)
         names = stream_names(paths)
         label_paths, segment_paths, plot_paths = (
             {} if base is None else dict(zip(names, target_paths(base, names), strict=True))
             for base in (labels, segments, plot)
         )
-        targets = [*label_paths.values(), *segment_paths.values(), *plot_paths.values(), *([csv] if csv else [])]
-        check_targets([*targets, *history_paths(history)], paths)
+        outputs.check([*label_paths.values(), *segment_paths.values(), *plot_paths.values(), csv], paths)
         if not paths:
             for error in missing:
                 reporter.error(error)
@@ -236,16 +211,11 @@ def file(
             if write_tags:
                 genres = GenreCollector(selection)
                 sinks.append(genres)
-            if history is not None:
-                sinks.append(resources.enter_context(history.open(reporter.note, greeting, tagger.path)))
+            sinks += outputs.open_history(resources, reporter.note, greeting, tagger.path)
             if server is not None:
-                sinks.append(
-                    CallbackSink(start_server(show_history(server, history), greeting, reporter, resources).publish)
-                )
-            if mqtt is not None:
-                sinks.append(
-                    resources.enter_context(mqtt.open(greeting, selection, lambda notice: reporter.note(notice.text)))
-                )
+                served = start_server(outputs.shown_by(server), greeting, reporter, resources)
+                sinks.append(CallbackSink(served.publish))
+            sinks += outputs.open_mqtt(resources, reporter.notify, greeting, selection)
             if json:
                 write_line(sys.stdout, greeting)
             for error in missing:

@@ -39,38 +39,32 @@ def history(
     since: Annotated[
         str | None,
         option(
-            "--since",
-            "TIME",
+            "--since TIME",
+            Section.input,
             "From when on, in local time; by default the last 24 hours. TIME is 2026-11-27 (its midnight),"
             " '2026-11-27 18:30', 18:30 (today), today, yesterday, now, or how long ago: 90m, 12h, 7d.",
-            section=Section.input,
         ),
     ] = None,
-    until: Annotated[
-        str | None, option("--until", "TIME", "Until when; by default now.", section=Section.input)
-    ] = None,
+    until: Annotated[str | None, option("--until TIME", Section.input, "Until when; by default now.")] = None,
     stream: Annotated[
-        list[str] | None,
-        option("--stream", "NAME", "Only this stream; may be repeated.", section=Section.shown),
+        list[str] | None, option("--stream NAME", Section.shown, "Only this stream; may be repeated.")
     ] = None,
     concepts: options.Concepts = None,
     as_json: options.JsonObject = False,
     out: Annotated[
         Path | None,
         option(
-            "--out",
-            "F",
+            "--out F",
+            Section.output,
             "A table of every time that a concept was present, as a whole: F.csv, F.jsonl or F.parquet.",
-            section=Section.output,
         ),
     ] = None,
     plot: Annotated[
         Path | None,
         option(
-            "--plot",
-            "F.png",
+            "--plot F.png",
+            Section.output,
             "Draw the concepts of each stream over the time: .png, .svg or .pdf. At most 31 days and 16 streams.",
-            section=Section.output,
         ),
     ] = None,
 ) -> int:

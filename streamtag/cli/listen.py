@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, show_history, with_history
-from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
+from streamtag.cli.message_outputs import MessageOutputs, with_outputs
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
@@ -46,63 +45,51 @@ class SampleFormat(StrEnum):
 @as_command("listen", EPILOG)
 @options.with_verbosity
 @options.with_serve
-@with_mqtt
-@with_history
+@with_outputs
 def listen(
+    outputs: MessageOutputs,
     input: Annotated[
         list[str] | None,
         option(
-            "--input",
-            "NAME|INDEX",
+            "--input NAME|INDEX",
+            Section.input,
             "Sound input: its index or part of its name; `streamtag devices` lists them. May be repeated.",
-            section=Section.input,
         ),
     ] = None,
     channel: Annotated[
         int | None,
-        option(
-            "--channel",
-            "N",
-            "Only this channel, from 1; by default the first two, mixed.",
-            min=1,
-            section=Section.input,
-        ),
+        option("--channel N", Section.input, "Only this channel, from 1; by default the first two, mixed.", min=1),
     ] = None,
     system: Annotated[
         bool,
-        options.flag(
+        option(
             "--system",
+            Section.input,
             "What this machine plays, instead of a microphone; of the default output, or of that named by --input."
             " Linux and Windows; needs pip install 'streamtag[system]'.",
-            section=Section.input,
         ),
     ] = False,
     source: Annotated[
         list[str] | None,
         option(
-            "--from",
-            "[NAME=]URL|-",
+            "--from [NAME=]URL|-",
+            Section.input,
             "Instead of a microphone: an http(s), rtsp(s), srt or rtmp stream, or - for stdin. May be repeated, and"
             " --input be added: each is a stream of its own, called NAME.",
-            section=Section.input,
         ),
     ] = None,
     rate: Annotated[
         int | None,
-        option(
-            "--rate", "HZ", "Sample rate of raw PCM on standard input.", min=1000, max=384_000, section=Section.input
-        ),
+        option("--rate HZ", Section.input, "Sample rate of raw PCM on standard input.", min=1000, max=384_000),
     ] = None,
     format: Annotated[
         SampleFormat | None,
-        option("--format", "s16le|f32le", "Of raw PCM: 16-bit integers or 32-bit floats.", section=Section.input),
+        option("--format s16le|f32le", Section.input, "Of raw PCM: 16-bit integers or 32-bit floats."),
     ] = None,
     channels: Annotated[
-        int | None, option("--channels", "N", "Of raw PCM; 1 by default.", min=1, max=64, section=Section.input)
+        int | None, option("--channels N", Section.input, "Of raw PCM; 1 by default.", min=1, max=64)
     ] = None,
-    name: Annotated[
-        str | None, option("--name", "NAME", "Name of the only stream in messages.", section=Section.input)
-    ] = None,
+    name: Annotated[str | None, option("--name NAME", Section.input, "Name of the only stream in messages.")] = None,
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
@@ -110,27 +97,21 @@ def listen(
     threshold: options.Threshold = None,
     server: ServerConfig | None = None,
     osc: Annotated[
-        str | None,
-        option("--osc", "HOST:PORT", "Send every tag of every frame to an OSC receiver (UDP).", section=Section.output),
+        str | None, option("--osc HOST:PORT", Section.output, "Send every tag of every frame to an OSC receiver (UDP).")
     ] = None,
-    mqtt: MqttOutput | None = None,
     record: options.Record = None,
-    history: HistoryTarget | None = None,
     save_audio: Annotated[
         Path | None,
-        option(
-            "--save-audio", "F.wav", "Write the audio (mono, at the input's own sample rate).", section=Section.output
-        ),
+        option("--save-audio F.wav", Section.output, "Write the audio (mono, at the input's own sample rate)."),
     ] = None,
     seconds: options.Duration = None,
     reset_on_silence: Annotated[
         float | None,
         option(
-            "--reset-on-silence",
-            "SECONDS",
+            "--reset-on-silence SECONDS",
+            Section.input,
             "Reset the network's context when sound returns after this much silence, as for a new song.",
             callback=options.check_seconds,
-            section=Section.input,
         ),
     ] = None,
     model: options.Model = None,
@@ -160,14 +141,11 @@ def listen(
     target = None if osc is None else OscTarget.parse(osc)
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
-        from streamtag.cli.live_outputs import Outputs
+        from streamtag.cli.live_outputs import LiveOutputs
         from streamtag.cli.live_runner import Limits, run_stream, warm_up
-        from streamtag.sinks.atomic_file import check_targets
 
         limits = Limits(seconds, reset_on_silence)
-        check_targets([*(path for path in (record, save_audio) if path is not None), *history_paths(history)], [])
-        if mqtt is not None:
-            mqtt.check()
+        outputs.check([record, save_audio])
 
         import torch  # after these checks, which need no slow import
 
@@ -188,38 +166,35 @@ def listen(
                 audio = inputs[0].open(tap)
                 resources.callback(audio.close)
                 reporter.detail(f"source {audio.description}")
-            outputs = Outputs(reporter)
+            live = LiveOutputs(reporter)
             status: list[Callable[[], str]] = (
                 [lambda: greeting.model, lambda: tagger.device] if audio is not None else []
             )
             if server is not None:
-                served = start_server(show_history(server, history), greeting, reporter, resources)
-                outputs.sinks.append(CallbackSink(served.publish))
+                served = start_server(outputs.shown_by(server), greeting, reporter, resources)
+                live.sinks.append(CallbackSink(served.publish))
                 status.append(lambda: f"{served.address} {plural(served.subscribers, 'subscriber')}")
             if audio is None:
                 from streamtag.cli.stations import Stations
 
                 stations = Stations(tagger, selection, inputs, limits)
                 names = stations.names
-                outputs.open_table(names, stations.snapshot, selection, status, json)
+                live.open_table(names, stations.snapshot, selection, status, json)
             else:
-                outputs.open_view(audio, selection, status, json)
+                live.open_view(audio, selection, status, json)
             if json:
                 write_line(sys.stdout, greeting)
-            outputs.sinks.append(resources.enter_context(outputs.open_stdout(selection, json, names)))
+            live.sinks.append(resources.enter_context(live.open_stdout(selection, json, names)))
             if target is not None:
-                outputs.sinks.append(resources.enter_context(OscSink(target, selection, names)))
-            if mqtt is not None:
-                outputs.sinks.append(resources.enter_context(mqtt.open(greeting, selection, outputs.notify)))
+                live.sinks.append(resources.enter_context(OscSink(target, selection, names)))
+            live.sinks += outputs.open_mqtt(resources, reporter.notify, greeting, selection)
             if record is not None:
-                outputs.sinks.append(resources.enter_context(MessageRecorder(record, greeting, outputs.report)))
-            if history is not None:
-                sources = {each.stream_name: each.label for each in inputs}
-                stored = history.open(outputs.report, greeting, tagger.path, sources.get)
-                outputs.sinks.append(resources.enter_context(stored))
+                live.sinks.append(resources.enter_context(MessageRecorder(record, greeting, reporter.note)))
+            sources = {each.stream_name: each.label for each in inputs}
+            live.sinks += outputs.open_history(resources, reporter.note, greeting, tagger.path, sources.get)
             if stations is not None:
-                stations.run(outputs, guard)
+                stations.run(live, guard)
             elif audio is not None:
-                run_stream(tagger, selection, audio, inputs[0].name or audio.name, limits, outputs, guard)
+                run_stream(tagger, selection, audio, inputs[0].name or audio.name, limits, live, guard)
 
     return run_command(json, work, verbosity)

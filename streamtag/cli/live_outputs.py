@@ -1,4 +1,4 @@
-"""What `streamtag listen` writes to, and where it shows notices."""
+"""What `streamtag listen` writes to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from streamtag.audio.level_meter import Meter
-from streamtag.audio.source import AudioSource, SourceNotice
+from streamtag.audio.source import AudioSource
 from streamtag.cli.runtime import Reporter
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.background import BackgroundSink
@@ -28,8 +28,8 @@ KEYS = "q quit   r reset   space freeze"
 
 
 @dataclass
-class Outputs:
-    """The sinks in the order of writing, and where notices go: to the view if there is one.
+class LiveOutputs:
+    """The sinks in the order of writing. Notices go to the view, if there is one.
 
     panel: of the only stream; table: of several.
     """
@@ -49,7 +49,7 @@ class Outputs:
             self.reporter.note(f"listening to {audio.description}")
             return
         info = StatusInfo(lambda: audio.description, lambda: tuple(text() for text in status), KEYS)
-        self.panel = LivePanel(console, selection, info, self.meter)
+        self.reporter.view = self.panel = LivePanel(console, selection, info, self.meter)
         self.sinks.append(self.panel)
 
     def open_table(
@@ -71,7 +71,7 @@ class Outputs:
             summary, rows = streams()
             return TableSnapshot(summary, "  ".join(text() for text in status), rows)
 
-        self.table = StreamsTable(console, snapshot, selection)
+        self.reporter.view = self.table = StreamsTable(console, snapshot, selection)
         self.sinks.append(self.table)
 
     def open_stdout(self, selection: Selection, json: bool, names: Sequence[str] = ()) -> BackgroundSink:
@@ -85,27 +85,6 @@ class Outputs:
             return BackgroundSink([summary])
         lines = NamedLines if names else PlainLines
         return BackgroundSink([lines(sys.stdout, selection), summary])
-
-    def notify(self, notice: SourceNotice) -> None:
-        """Show a notice, on the view while it is drawn. Any thread may call this."""
-        if self.panel is not None and self.panel.is_shown:
-            self.panel.notify(notice)
-        elif self.table is not None and self.table.is_shown:
-            self.table.note(notice.text)
-        else:
-            self.reporter.note(notice.text)
-
-    def report(self, text: str) -> None:
-        """Show a problem of an output."""
-        self.notify(SourceNotice(text))
-
-    def fail(self, text: str) -> None:
-        """Show an error after which other streams continue."""
-        if self.table is not None and self.table.is_shown:
-            self.table.note(text)
-            self.reporter.has_failed = True
-        else:
-            self.reporter.fail(text)
 
     def _view_console(self, json: bool) -> Console | None:
         """Return the terminal for a view, if there is one that nothing else is written to."""

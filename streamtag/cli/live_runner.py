@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
-from streamtag.cli.live_outputs import Outputs
+from streamtag.cli.live_outputs import LiveOutputs
 from streamtag.cli.runtime import SignalGuard
 from streamtag.errors import SourceError
 from streamtag.inference.pipeline import StreamPipeline
@@ -150,7 +150,7 @@ def run_stream(
     audio: AudioSource,
     name: str,
     limits: Limits,
-    outputs: Outputs,
+    outputs: LiveOutputs,
     guard: SignalGuard,
 ) -> None:
     """Tag the stream until it ends, the user stops it or an output fails. Report it if there is no sound at all.
@@ -168,7 +168,7 @@ def run_stream(
     thresholds = selection.concept_thresholds
     pipeline = StreamPipeline(name, Session(tagger), sinks.publish, thresholds, MAX_LIVE_ROWS)
     sinks.begin(StreamInfo(name, source=audio.description), pipeline.timeline)
-    runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.notify)
+    runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.reporter.notify)
 
     def should_continue() -> bool:
         return not (guard.stop_requested or quit_requested.is_set() or sinks.has_failed)

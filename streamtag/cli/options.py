@@ -71,136 +71,103 @@ def parse_duration(value: str) -> float:
     return seconds
 
 
-def option(name: str, metavar: str, help: str, *, section: Section, **settings: Any) -> Any:
-    """Return an option with a value. help: one phrase, with the unit and the default. section: of the help."""
-    return typer.Option(name, metavar=metavar, help=help, rich_help_panel=section, **settings)
-
-
-def flag(name: str, help: str, *, section: Section) -> Any:
-    """Return an option without a value."""
-    return typer.Option(name, help=help, rich_help_panel=section)
+def option(declaration: str, section: Section, help: str, **settings: Any) -> Any:
+    """Return an option. declaration: as help shows it, such as `--top N`. help: one phrase, with unit and default."""
+    name, _, metavar = declaration.partition(" ")
+    return typer.Option(name, metavar=metavar or None, help=help, rich_help_panel=section, **settings)
 
 
 JsonLines = Annotated[
     bool,
-    flag(
-        "--json",
-        "Print messages as JSON, one per line, as they come, instead of text for people.",
-        section=Section.output,
-    ),
+    option("--json", Section.output, "Print messages as JSON, one per line, as they come, instead of text for people."),
 ]
-JsonObject = Annotated[bool, flag("--json", "Print one JSON object.", section=Section.output)]
+JsonObject = Annotated[bool, option("--json", Section.output, "Print one JSON object.")]
 Tags = Annotated[
     str | None,
     option(
-        "--tags",
-        "A,B|all",
+        "--tags A,B|all",
+        Section.shown,
         "Show these of the model's tags, or all of them, instead of concepts (groups of tags that mean the same)."
         " `streamtag model` lists both.",
         callback=_check_names,
-        section=Section.shown,
     ),
 ]
 Concepts = Annotated[
-    str | None,
-    option("--concepts", "A,B", "Only these concepts, by name.", callback=_check_names, section=Section.shown),
+    str | None, option("--concepts A,B", Section.shown, "Only these concepts, by name.", callback=_check_names)
 ]
 TopLive = Annotated[
-    int | None,
-    option("--top", "N", "Only the N strongest; by default those that fit in the view.", min=1, section=Section.shown),
+    int | None, option("--top N", Section.shown, "Only the N strongest; by default those that fit in the view.", min=1)
 ]
 Threshold = Annotated[
     float | None,
     option(
-        "--threshold",
-        "P",
+        "--threshold P",
+        Section.shown,
         "Probability (0 to 1) from which on a concept or tag counts as present: for highlighting, labels and events."
         " By default each has its own, from the model. Concepts without evidence never count as present.",
         callback=_check_probability,
-        section=Section.shown,
     ),
 ]
 Model = Annotated[
-    Path | None,
-    option("--model", "PATH", "Model file (.safetensors); by default the included one.", section=Section.model),
+    Path | None, option("--model PATH", Section.model, "Model file (.safetensors); by default the included one.")
 ]
 ComputeDevice = Annotated[
-    Device,
-    option("--device", "auto|cpu|cuda", "Where to compute; auto uses a CUDA GPU if present.", section=Section.model),
+    Device, option("--device auto|cpu|cuda", Section.model, "Where to compute; auto uses a CUDA GPU if present.")
 ]
 PrecisionOption = Annotated[
     Precision,
     option(
-        "--precision",
-        "float32|bfloat16",
+        "--precision float32|bfloat16",
+        Section.model,
         "Of the matrix products; bfloat16 is faster on CPUs with instructions for it.",
-        section=Section.model,
     ),
 ]
 Record = Annotated[
     Path | None,
-    option("--record", "F.jsonl", "Write every message with its time, for `streamtag replay`.", section=Section.output),
+    option("--record F.jsonl", Section.output, "Write every message with its time, for `streamtag replay`."),
 ]
 Duration = Annotated[
     float | None,
-    option(
-        "--for", "SECONDS", "Stop after this time; by default never.", callback=check_seconds, section=Section.general
-    ),
+    option("--for SECONDS", Section.general, "Stop after this time; by default never.", callback=check_seconds),
 ]
 
 Verbose = Annotated[
-    bool,
-    flag("--verbose", "Also say on standard error what is used and how long it takes.", section=Section.general),
+    bool, option("--verbose", Section.general, "Also say on standard error what is used and how long it takes.")
 ]
-Quiet = Annotated[
-    bool, flag("--quiet", "Only errors on standard error: no notices, no views.", section=Section.general)
-]
+Quiet = Annotated[bool, option("--quiet", Section.general, "Only errors on standard error: no notices, no views.")]
 
 # --- serving and subscribing --------------------------------------------------------------------------------------
 
 Serve = Annotated[
     str | None,
     option(
-        "--serve",
-        "[HOST:]PORT",
+        "--serve [HOST:]PORT",
+        Section.serving,
         "Serve the messages on a WebSocket, and a page at http://HOST:PORT/; HOST is 127.0.0.1 by default.",
-        section=Section.serving,
     ),
 ]
 Token = Annotated[
     str | None,
     option(
-        "--token",
-        "TOKEN",
-        "Password that subscribers need (?token=TOKEN).",
-        envvar="STREAMTAG_TOKEN",
-        section=Section.serving,
+        "--token TOKEN", Section.serving, "Password that subscribers need (?token=TOKEN).", envvar="STREAMTAG_TOKEN"
     ),
 ]
 MaxClients = Annotated[
     int | None,
-    option(
-        "--max-clients",
-        "N",
-        "Maximum number of subscribers at a time (256).",
-        min=1,
-        max=10_000,
-        section=Section.serving,
-    ),
+    option("--max-clients N", Section.serving, "Maximum number of subscribers at a time (256).", min=1, max=10_000),
 ]
 AllowOrigin = Annotated[
     list[str] | None,
     option(
-        "--allow-origin",
-        "ORIGIN",
+        "--allow-origin ORIGIN",
+        Section.serving,
         "Let pages of this origin subscribe (https://example.org); may be repeated.",
-        section=Section.serving,
     ),
 ]
 TlsCert = Annotated[
-    Path | None, option("--tls-cert", "F.pem", "Serve https and wss with this certificate.", section=Section.serving)
+    Path | None, option("--tls-cert F.pem", Section.serving, "Serve https and wss with this certificate.")
 ]
-TlsKey = Annotated[Path | None, option("--tls-key", "F.pem", "The certificate's private key.", section=Section.serving)]
+TlsKey = Annotated[Path | None, option("--tls-key F.pem", Section.serving, "The certificate's private key.")]
 
 
 def server_config(

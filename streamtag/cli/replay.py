@@ -13,7 +13,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.options import flag, option
+from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command, start_server
 from streamtag.errors import SourceError
@@ -41,10 +41,8 @@ def replay(
     ],
     server: ServerConfig | None = None,
     json: options.JsonLines = False,
-    speed: Annotated[
-        float, option("--speed", "X", "Times the original speed.", section=Section.input, min=0.01, max=1000)
-    ] = 1.0,
-    loop: Annotated[bool, flag("--loop", "Start again at the end.", section=Section.input)] = False,
+    speed: Annotated[float, option("--speed X", Section.input, "Times the original speed.", min=0.01, max=1000)] = 1.0,
+    loop: Annotated[bool, option("--loop", Section.input, "Start again at the end.")] = False,
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Play a recording of messages to subscribers (--serve), or as JSON lines (--json), with its own timing."""

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from streamtag import __version__
 from streamtag.cli.options import Verbosity, names_in
@@ -23,6 +23,7 @@ from streamtag.text import is_loopback, plural, usable_cores
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
+    from streamtag.audio.source import SourceNotice
     from streamtag.protocol.messages import Hello, Message
     from streamtag.protocol.selection import Selection
     from streamtag.server.config import ServerConfig
@@ -32,11 +33,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REPEAT_S = 0.3  # `timeout` sends its signal twice, to the program and to its group: that is one request
 
 
+class NoticeView(Protocol):
+    """A view on the terminal that shows notices while it covers other lines."""
+
+    @property
+    def is_shown(self) -> bool: ...
+
+    def notify(self, notice: SourceNotice) -> None: ...
+
+
 class Reporter:
-    """Prints errors, notices and details, one line each, and publishes errors as messages too."""
+    """Reports errors, notices and details, one line each, and publishes errors as messages too.
+
+    They are printed, or given to the view while it is shown. Any thread may report.
+    """
 
     def __init__(self, file: TextIO, verbosity: Verbosity = Verbosity.normal) -> None:
         self.has_failed = False
+        self.view: NoticeView | None = None
         self.verbosity = verbosity
         self.publish_to: list[Callable[[Message], None]] = []
         self._file = file
@@ -46,9 +60,9 @@ class Reporter:
         self.publish(error)
 
     def fail(self, text: str) -> None:
-        """Print an error that is published elsewhere."""
+        """Report an error that is published elsewhere."""
         self.has_failed = True
-        self._print(text)
+        self._show(text)
 
     def publish(self, error: StreamtagError) -> None:
         from streamtag.protocol.messages import Error
@@ -57,21 +71,33 @@ class Reporter:
             publish(Error(str(error)))
 
     def note(self, text: str) -> None:
-        """Print a notice, unless --quiet is given."""
+        """Report a notice, unless --quiet is given."""
         if self.verbosity >= Verbosity.normal:
-            self._print(text)
+            self._show(text)
+
+    def notify(self, notice: SourceNotice) -> None:
+        """Report a notice in the way of its kind."""
+        if self.view is not None and self.view.is_shown:
+            self.view.notify(notice)
+        else:
+            self.note(notice.text)
 
     def detail(self, text: str) -> None:
-        """Print what --verbose asks for."""
+        """Report what --verbose asks for."""
         if self.verbosity >= Verbosity.verbose:
-            self._print(text)
+            self._show(text)
 
     def may_draw(self, json: bool) -> bool:
         """Return False if there is to be no view, or if it and the messages would share one terminal."""
         return self.verbosity >= Verbosity.normal and not (json and sys.stdout.isatty())
 
-    def _print(self, text: str) -> None:
-        print(f"streamtag: {text}", file=self._file, flush=True)
+    def _show(self, text: str) -> None:
+        if self.view is not None and self.view.is_shown:
+            from streamtag.audio.source import SourceNotice
+
+            self.view.notify(SourceNotice(text))
+        else:
+            print(f"streamtag: {text}", file=self._file, flush=True)
 
 
 class SignalGuard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +12,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, show_history, with_history
-from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
+from streamtag.cli.message_outputs import MessageOutputs, with_outputs
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, warn_if_open
@@ -70,8 +69,7 @@ class ParallelismPlan:
 
 @as_command("serve", EPILOG)
 @options.with_verbosity
-@with_mqtt
-@with_history
+@with_outputs
 def serve(
     where: Annotated[
         str,
@@ -79,58 +77,51 @@ def serve(
             metavar="[HOST:]PORT", help="Address to serve on; HOST is 127.0.0.1 by default.", show_default=False
         ),
     ],
+    outputs: MessageOutputs,
     token: options.Token = None,
     ingest_token: Annotated[
         str | None,
         option(
-            "--ingest-token",
-            "TOKEN",
+            "--ingest-token TOKEN",
+            Section.serving,
             "Password that producers need (?token=TOKEN); by default that of subscribers.",
             envvar="STREAMTAG_INGEST_TOKEN",
-            section=Section.serving,
         ),
     ] = None,
     max_streams: Annotated[
         int | None,
         option(
-            "--max-streams",
-            "N",
+            "--max-streams N",
+            Section.serving,
             "Maximum number of streams; by default as many as fit.",
             min=1,
             max=100_000,
-            section=Section.serving,
         ),
     ] = None,
     max_producers_per_client: Annotated[
         int,
         option(
-            "--max-producers-per-client",
-            "N",
+            "--max-producers-per-client N",
+            Section.serving,
             "Maximum number of streams from one address (clients of one proxy share its address).",
             min=1,
             max=100_000,
-            section=Section.serving,
         ),
     ] = 64,
     max_clients: options.MaxClients = None,
     workers: Annotated[
-        int | None,
-        option("--workers", "N", "Worker processes; by default one per core.", min=1, max=256, section=Section.model),
+        int | None, option("--workers N", Section.model, "Worker processes; by default one per core.", min=1, max=256)
     ] = None,
     precision: options.PrecisionOption = options.Precision.float32,
     json: options.JsonLines = False,
     top: Annotated[
         int | None,
-        option(
-            "--top", "N", "Only the N strongest tags and concepts of each JSON frame.", min=1, section=Section.shown
-        ),
+        option("--top N", Section.shown, "Only the N strongest tags and concepts of each JSON frame.", min=1),
     ] = None,
     tags: options.Tags = None,
     concepts: options.Concepts = None,
     threshold: options.Threshold = None,
-    mqtt: MqttOutput | None = None,
     record: options.Record = None,
-    history: HistoryTarget | None = None,
     allow_origin: options.AllowOrigin = None,
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
@@ -147,11 +138,7 @@ def serve(
     assert config is not None
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
-        from streamtag.sinks.atomic_file import check_targets
-
-        check_targets([*([] if record is None else [record]), *history_paths(history)], [])
-        if mqtt is not None:
-            mqtt.check()
+        outputs.check([record])
 
         import torch  # after this check, which needs no slow import
         from rich.console import Console
@@ -183,25 +170,19 @@ def serve(
         with ExitStack() as resources:
             resources.enter_context(guard)
             ingest = IngestConfig(ingest_token, max_producers_per_client, slots)
-            server = resources.enter_context(
-                ServerThread(show_history(config, history), greeting, ingest, queue.notify)
-            )
+            server = resources.enter_context(ServerThread(outputs.shown_by(config), greeting, ingest, queue.notify))
             reporter.publish_to.append(server.publish)
-            note: Callable[[str], None] = reporter.note
             sinks: list[Sink] = []
             if json:
                 write_line(sys.stdout, greeting)
                 printed = BackgroundSink([JsonLines(sys.stdout, selection)], max_queued)
                 sinks.append(resources.enter_context(printed))
             if record is not None:
-                sinks.append(resources.enter_context(MessageRecorder(record, greeting, lambda text: note(text))))
-            if history is not None:
-                stored = history.open(lambda text: note(text), greeting, tagger.path, lambda _: "ws client", max_queued)
-                sinks.append(resources.enter_context(stored))
-            if mqtt is not None:
-                sinks.append(
-                    resources.enter_context(mqtt.open(greeting, selection, lambda notice: queue.notify(notice.text)))
-                )
+                sinks.append(resources.enter_context(MessageRecorder(record, greeting, reporter.note)))
+            stored = outputs.open_history(
+                resources, reporter.note, greeting, tagger.path, lambda _: "ws client", max_queued
+            )
+            sinks += [*stored, *outputs.open_mqtt(resources, reporter.notify, greeting, selection)]
 
             def publish(messages: Sequence[Message]) -> None:
                 server.publish_all(messages)
@@ -228,20 +209,19 @@ def serve(
                     if can_draw(console) and reporter.may_draw(json):
                         table = view.enter_context(open_table(console, server, scheduler, selection))
                         sinks.append(table)
-                        note = table.note
+                        reporter.view = table
                     group, is_measuring = SinkGroup(sinks), scheduler.stats.is_measuring
                     while not (guard.stop_requested or group.has_failed):
                         pool.check_started()
                         if is_measuring and not scheduler.stats.is_measuring:
                             is_measuring = False
-                            note(f"room for {plural(scheduler.stats.capacity, 'live stream')}, as measured")
-                        write_queued(queue, group, note, POLL_INTERVAL_S)
+                            reporter.note(f"room for {plural(scheduler.stats.capacity, 'live stream')}, as measured")
+                        write_queued(queue, group, reporter.note, POLL_INTERVAL_S)
                         if table is not None:
                             table.draw()
-                note = reporter.note
                 server.detach()
-                note(f"ending {plural(scheduler.stats.streams, 'stream')}")
-            write_queued(queue, group, note, 0)
+                reporter.note(f"ending {plural(scheduler.stats.streams, 'stream')}")
+            write_queued(queue, group, reporter.note, 0)
             group.raise_failure()
         for notice in queue.read(0)[0]:  # of outputs that were closed
             reporter.note(notice)

@@ -38,7 +38,7 @@ from streamtag.text import plural, usable_cores
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
-    from streamtag.cli.live_outputs import Outputs
+    from streamtag.cli.live_outputs import LiveOutputs
 
 FORMAT = PcmFormat(SAMPLE_RATE, "f32le", 1)
 # Stations arrive whole seconds late, and some seconds at once when they are connected, of which nothing may be shed:
@@ -199,7 +199,7 @@ class Stations:
         connected = sum(station.state is SourceState.connected for station in self._stations.values())
         return f"{plural(len(rows), 'stream')}, {connected} connected", rows
 
-    def run(self, outputs: Outputs, guard: SignalGuard) -> None:
+    def run(self, outputs: LiveOutputs, guard: SignalGuard) -> None:
         """Tag them until all have ended, the user stops them or an output fails. Raises what the output raised."""
         from streamtag.inference.batch import SessionPool  # late: torch
 
@@ -249,11 +249,11 @@ class Stations:
     def _put(self, message: Message) -> None:
         self._queue.put_all([message])
 
-    def _write(self, sinks: SinkGroup, outputs: Outputs, timeout_s: float) -> None:
+    def _write(self, sinks: SinkGroup, outputs: LiveOutputs, timeout_s: float) -> None:
         """Write what the streams have published, and show what happened to them."""
         notices, messages = self._queue.read(timeout_s)
         for notice in notices:
-            outputs.report(notice)
+            outputs.reporter.note(notice)
         for message in messages:
             sinks.publish(message)
             if isinstance(message, Gap):
@@ -261,6 +261,6 @@ class Stations:
             if isinstance(message, End):
                 self._ended[message.stream] = message
             elif isinstance(message, Error) and message.stream in self._failed:
-                outputs.fail(f"{message.stream}: {message.message}")
+                outputs.reporter.fail(f"{message.stream}: {message.message}")
             elif (text := notice_of(message)) is not None:
-                outputs.report(text)
+                outputs.reporter.note(text)

@@ -11,8 +11,7 @@ import typer
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
-from streamtag.cli.history_options import HistoryTarget, history_paths, with_history
-from streamtag.cli.mqtt_options import MqttOutput, with_mqtt
+from streamtag.cli.message_outputs import MessageOutputs, with_outputs
 from streamtag.cli.options import option
 from streamtag.cli.program import Section
 from streamtag.cli.runtime import Reporter, SignalGuard, run_command
@@ -32,8 +31,7 @@ Examples:
 
 @as_command("watch", EPILOG)
 @options.with_verbosity
-@with_mqtt
-@with_history
+@with_outputs
 def watch(
     url: Annotated[
         str,
@@ -43,55 +41,44 @@ def watch(
             " machine are enough, as in 8765/streams/mic.",
         ),
     ],
+    outputs: MessageOutputs,
     json: options.JsonLines = False,
     top: options.TopLive = None,
     tags: options.Tags = None,
     concepts: options.Concepts = None,
     token: options.Token = None,
     ca: Annotated[
-        Path | None, option("--ca", "F.pem", "Trust this certificate (for wss:// addresses).", section=Section.input)
+        Path | None, option("--ca F.pem", Section.input, "Trust this certificate (for wss:// addresses).")
     ] = None,
-    mqtt: MqttOutput | None = None,
     seconds: options.Duration = None,
-    history: HistoryTarget | None = None,
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Subscribe to a streamtag server and show its concepts or tags; reconnects whenever the connection breaks."""
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.audio.source import SourceNotice
-        from streamtag.cli.watch_view import HISTORY_S, Totals, View, missing_stream, open_output, panel_console
+        from streamtag.cli.watch_view import HISTORY_S, Totals, missing_stream, open_output, panel_console
         from streamtag.client.address import ServerAddress
         from streamtag.client.subscriber import SubscriberClient
-        from streamtag.protocol.messages import Hello, History
+        from streamtag.protocol.messages import Error, Hello, History
         from streamtag.protocol.selection import Selection
-        from streamtag.sinks.atomic_file import check_targets
-        from streamtag.sinks.base import Sink, SinkGroup
+        from streamtag.sinks.base import SinkGroup
 
-        check_targets(history_paths(history), [])
-        if mqtt is not None:
-            mqtt.check()
+        outputs.check()
         address, totals, start = ServerAddress.parse(url), Totals(), time.monotonic()
         deadline = start + (seconds or float("inf"))
         known: object = None  # the tags and concepts that the view was opened for
-        view, console = View(reporter), panel_console(reporter, json)
+        view, panel, console = None, None, panel_console(reporter, json)
         # States that are published have to be known from the start: any history says what is present
-        history_s = HISTORY_S if console is not None or history is not None else int(mqtt is not None)
+        is_stored, is_published = outputs.history is not None, outputs.broker is not None
+        history_s = HISTORY_S if console is not None or is_stored else int(is_published)
         subscriber = SubscriberClient(address, token, ca, history_s=history_s)
-        outputs = SinkGroup([])
-
-        def report(notice: SourceNotice) -> None:
-            view.report(notice)
-
+        others = SinkGroup([])
         with guard, ExitStack() as resources, subscriber as client, ExitStack() as opened:
-            stored: list[Sink] = []
-            if history is not None:
-                stored.append(
-                    resources.enter_context(
-                        history.open(lambda text: report(SourceNotice(text)), source_of=lambda _: address.label)
-                    )
-                )
-            while not guard.stop_requested and time.monotonic() < deadline and view.is_wanted():
+            stored = outputs.open_history(resources, reporter.note, source_of=lambda _: address.label)
+            while not guard.stop_requested and time.monotonic() < deadline:
+                if panel is not None and panel.stop_requested():
+                    break
                 message = client.read(POLL_INTERVAL_S)
                 if isinstance(message, Hello) and (message.tags, message.concepts) != known:
                     known = message.tags, message.concepts
@@ -104,21 +91,21 @@ def watch(
                         concept_names=options.names_in(concepts),
                         top=top,
                     )
-                    sinks = [*stored]
-                    if mqtt is not None:
-                        sinks.append(opened.enter_context(mqtt.open(message, selection, report)))
-                    outputs = SinkGroup(sinks)
-                    view = View(reporter, *open_output(console, json, selection, address, message, opened))
+                    others = SinkGroup([*stored, *outputs.open_mqtt(opened, reporter.notify, message, selection)])
+                    view, panel = open_output(console, json, selection, address, message, opened)
+                    reporter.view = panel
                 if isinstance(message, Hello):
                     reporter.detail(f"{address.label}: {message.server}, model {message.model}")
                     if (missing := missing_stream(address, message)) is not None:
-                        view.notify(SourceNotice(missing, is_problem=False))
+                        reporter.notify(SourceNotice(missing, is_problem=False))
                 if isinstance(message, SourceNotice):
-                    view.notify(message)
+                    reporter.notify(message)
+                    if message.is_problem and json and view is not None:  # its readers do not see standard error
+                        view.write(Error(message.text))
                 elif message is not None:
                     totals.add(message)
-                    outputs.publish(message)
-                    if console is not None or not isinstance(message, History):
+                    others.publish(message)
+                    if view is not None and (console is not None or not isinstance(message, History)):
                         view.write(message)
         reporter.note(f"{address.label}: watched for {format_time(time.monotonic() - start)}: {totals}")
 

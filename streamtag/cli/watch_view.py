@@ -1,4 +1,4 @@
-"""Where `streamtag watch` writes messages and notices, and its totals."""
+"""Where `streamtag watch` writes messages, and its totals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from streamtag.audio.source import SourceNotice
 from streamtag.cli.runtime import Reporter
 from streamtag.client.address import ServerAddress
-from streamtag.protocol.messages import Error, Frame, Gap, Hello, Message
+from streamtag.protocol.messages import Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
@@ -22,36 +21,6 @@ from streamtag.text import plural, printable
 
 MAX_NAMES = 8  # of streams in a notice
 HISTORY_S = 40  # that a panel asks for: it shows the last half minute
-
-
-@dataclass(frozen=True)
-class View:
-    """Where messages and notices go: to the sink, which may be a panel that is drawn on the terminal."""
-
-    reporter: Reporter
-    sink: Sink | None = None
-    panel: WatchPanel | None = None
-
-    def is_wanted(self) -> bool:
-        """Return False once the user has pressed q; call it often."""
-        return self.panel is None or not self.panel.stop_requested()
-
-    def write(self, message: Message) -> None:
-        if self.sink is not None:
-            self.sink.write(message)
-
-    def report(self, notice: SourceNotice) -> None:
-        """Show a notice to people. Any thread may call this."""
-        if self.panel is not None and self.panel.is_shown:
-            self.panel.notify(notice)
-        else:
-            self.reporter.note(notice.text)
-
-    def notify(self, notice: SourceNotice) -> None:
-        """Show a notice; a problem is a message, too."""
-        self.report(notice)
-        if notice.is_problem and isinstance(self.sink, JsonLines):  # its readers do not see standard error
-            self.sink.write(Error(notice.text))
 
 
 def panel_console(reporter: Reporter, json: bool) -> Console | None:

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streamtag.audio.source import SourceNotice
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
@@ -46,7 +47,7 @@ class TableSnapshot:
 
 
 class StreamsTable:
-    """A sink that keeps a table of streams below the lines that are printed with `note`. Used by one thread.
+    """A sink that keeps a table of streams below the lines of notices. Used by one thread.
 
     `draw` is called often, and draws at most twice a second while the table is entered.
     """
@@ -86,9 +87,9 @@ class StreamsTable:
         """Erase the table; the lines stay."""
         self._live.stop()
 
-    def note(self, text: str) -> None:
+    def notify(self, notice: SourceNotice) -> None:
         """Print a line above the table."""
-        self._console.print(Text(f"streamtag: {text}"), soft_wrap=True)
+        self._console.print(Text(f"streamtag: {notice.text}"), soft_wrap=True)
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from streamtag.audio.source import SourceNotice
 from streamtag.cli.serve_output import table_snapshot
 from streamtag.protocol.messages import Concept, End, Event, Frame
 from streamtag.protocol.selection import Selection
@@ -92,5 +93,5 @@ def test_it_is_drawn_twice_a_second_below_the_lines() -> None:
         shown.screen.now += 0.2
         shown.table.draw()
         assert shown.screen.output.count("http://h:1/") > once
-        shown.table.note("mic: [bold]ended[/bold] after 1:03")
+        shown.table.notify(SourceNotice("mic: [bold]ended[/bold] after 1:03"))
     assert "streamtag: mic: [bold]ended[/bold] after 1:03\n" in shown.screen.output

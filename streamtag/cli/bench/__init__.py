@@ -37,10 +37,9 @@ def bench(
     seconds: Annotated[
         float | None,
         option(
-            "--seconds",
-            "SECONDS",
+            "--seconds SECONDS",
+            Section.general,
             "Seconds of sound in each part of `live` (60) or each trial of `streams` (10).",
-            section=Section.general,
             min=10,
             max=86_400,
         ),
