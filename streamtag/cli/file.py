@@ -147,15 +147,15 @@ def file(
         from streamtag.audio.files import Address, stream_names, target_paths
         from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
-        from streamtag.sinks.base import CallbackSink, SinkGroup
+        from streamtag.sinks.base import CallbackSink, SinkGroup, StreamFiles
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
         if plot is not None:
-            from streamtag.sinks.plot import Tagogram, check_format
+            from streamtag.sinks.plot import check_format, tagogram
 
             check_format(plot)
         if segments is not None:
-            from streamtag.sinks.segments import SegmentFile, check_segments_format
+            from streamtag.sinks.labels import check_segments_format, segment_file
 
             check_segments_format(segments)
         if write_tags:
@@ -201,13 +201,13 @@ def file(
 
                 sinks.append(resources.enter_context(CsvFile(csv, selection, confirm)))
             if label_paths:
-                from streamtag.sinks.audacity import LabelTrack
+                from streamtag.sinks.labels import label_track
 
-                sinks.append(LabelTrack(label_paths, selection, confirm))
+                sinks.append(StreamFiles(label_paths, selection, label_track, confirm))
             if segment_paths:
-                sinks.append(SegmentFile(segment_paths, selection, confirm))
+                sinks.append(StreamFiles(segment_paths, selection, segment_file, confirm))
             if plot_paths:
-                sinks.append(Tagogram(plot_paths, selection, confirm))
+                sinks.append(StreamFiles(plot_paths, selection, tagogram, confirm))
             if write_tags:
                 genres = GenreCollector(selection)
                 sinks.append(genres)

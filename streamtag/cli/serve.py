@@ -143,7 +143,7 @@ def serve(
         import torch  # after this check, which needs no slow import
         from rich.console import Console
 
-        from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, open_table, write_queued
+        from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, ConsoleQueue, open_table, write_queued
         from streamtag.inference.batch import SessionPool
         from streamtag.model.model_file import fingerprint
         from streamtag.scheduler.config import SchedulerConfig
@@ -153,7 +153,6 @@ def serve(
         from streamtag.sinks.background import BackgroundSink
         from streamtag.sinks.base import SinkGroup
         from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
-        from streamtag.terminal.console_queue import ConsoleQueue
         from streamtag.terminal.widgets import can_draw
 
         tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)

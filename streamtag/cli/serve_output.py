@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from streamtag.protocol.messages import End, Error, Gap, Message
+from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SinkGroup
-from streamtag.terminal.console_queue import ConsoleQueue
 from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
 from streamtag.text import format_length, format_time, plural
 
@@ -19,7 +21,40 @@ if TYPE_CHECKING:
     from streamtag.scheduler.stats import SchedulerStats, StreamStats
     from streamtag.server.thread import ServerThread
 
+MAX_NOTICES = 1000  # that wait
 MAX_QUEUED_PER_STREAM = 64  # messages that wait to be written; the end of a stream can switch off every tag
+
+
+class ConsoleQueue:
+    """Messages and notices from any thread to one reader. Writers never wait: a full queue drops the oldest frames."""
+
+    def __init__(self, max_messages: int) -> None:
+        self._messages = DropOldestQueue(max_messages)
+        self._notices: deque[str] = deque(maxlen=MAX_NOTICES)
+        self._changed = threading.Condition()
+
+    def put_all(self, messages: Sequence[Message]) -> None:
+        with self._changed:
+            for message in messages:
+                self._messages.put(EncodedMessage(message))
+            self._changed.notify()
+
+    def notify(self, notice: str) -> None:
+        """Add a line for people."""
+        with self._changed:
+            self._notices.append(notice)
+            self._changed.notify()
+
+    def read(self, timeout_s: float) -> tuple[list[str], list[Message]]:
+        """Return all notices and messages, in order; none if none come in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._messages or self._notices, timeout_s)
+            messages: list[Message] = []
+            while (item := self._messages.pop()) is not None:
+                messages.append(item.message)
+            notices = list(self._notices)
+            self._notices.clear()
+        return notices, messages
 
 
 def open_table(console: Console, server: ServerThread, scheduler: Scheduler, selection: Selection) -> StreamsTable:

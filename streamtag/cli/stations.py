@@ -23,7 +23,7 @@ from streamtag.audio.source import NO_SAMPLES, AudioChunk, SourceNotice
 from streamtag.cli.live_inputs import LiveInput
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import SignalGuard
-from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, notice_of
+from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, ConsoleQueue, notice_of
 from streamtag.errors import SourceError
 from streamtag.protocol.messages import End, Error, Gap, Message
 from streamtag.protocol.selection import Selection
@@ -31,7 +31,6 @@ from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.producer_handle import ProducerHandle
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.sinks.base import SinkGroup
-from streamtag.terminal.console_queue import ConsoleQueue
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.stream_table import StreamRow
 from streamtag.text import plural, usable_cores

@@ -31,6 +31,11 @@ def parse(line: str | bytes) -> Message | None:
 
     Unknown fields are ignored, as the protocol requires. Raises ProtocolError for anything that is not a message.
     """
+    return read_message(decode(line))
+
+
+def decode(line: str | bytes) -> dict[str, Any]:
+    """Return the fields of a message, of which only the type is known to be there. Raises ProtocolError."""
     if len(line) > MAX_MESSAGE_CHARS:
         raise ProtocolError(f"a message of {len(line)} characters: too long")
     try:
@@ -39,6 +44,11 @@ def parse(line: str | bytes) -> Message | None:
         raise ProtocolError("not a message: no JSON") from None
     if not isinstance(values, dict) or not isinstance(values.get("type"), str):
         raise ProtocolError("not a message: no JSON object with a type")
+    return values
+
+
+def read_message(values: Mapping[str, Any]) -> Message | None:
+    """Return the message with these fields, as `parse` does. Raises ProtocolError."""
     reader = _READERS.get(values["type"])
     if reader is None:
         return None

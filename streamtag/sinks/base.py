@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import Message
-
-
-def ignore_path(path: Path) -> None:
-    """Ignore that a file was written."""
+from streamtag.protocol.messages import End, Message
+from streamtag.protocol.selection import Selection
+from streamtag.sinks.atomic_file import AtomicFile
 
 
 class Sink(Protocol):
@@ -43,6 +41,37 @@ class CallbackSink(Sink):
 
     def write(self, message: Message) -> None:
         self._write(message)
+
+
+class StreamFiles(Sink):
+    """Writes one file per stream when it ends."""
+
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        selection: Selection,
+        contents: Callable[[Timeline, Selection, Path], bytes],
+        on_written: Callable[[Path], None] = lambda _: None,
+    ) -> None:
+        """paths: the file of each stream, by the stream's name. on_written: called with each complete file.
+
+        contents: returns what a stream's file contains, from its complete timeline.
+        """
+        self._paths = paths
+        self._selection = selection
+        self._contents = contents
+        self._on_written = on_written
+        self._timeline = Timeline("", selection.labels)
+
+    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
+        self._timeline = timeline
+
+    def write(self, message: Message) -> None:
+        if isinstance(message, End):
+            path = self._paths[message.stream]
+            with AtomicFile(path) as output:
+                output.file.buffer.write(self._contents(self._timeline, self._selection, path))
+            self._on_written(path)
 
 
 class SinkGroup:

@@ -12,7 +12,7 @@ from streamtag.audio.source import Closing
 from streamtag.protocol.messages import DECIMALS, TIME_DECIMALS, Frame, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.atomic_file import AtomicFile, cannot_write
-from streamtag.sinks.base import Sink, ignore_path
+from streamtag.sinks.base import Sink
 
 COLUMNS = ("stream", "time", "start", "end")
 
@@ -24,7 +24,7 @@ class CsvFile(Closing, Sink):
     file is moved into its place when it is closed, and discarded after an error other than BrokenPipeError.
     """
 
-    def __init__(self, path: Path, selection: Selection, on_written: Callable[[Path], None] = ignore_path) -> None:
+    def __init__(self, path: Path, selection: Selection, on_written: Callable[[Path], None] = lambda _: None) -> None:
         """on_written: called with the path when the file is complete. Raises OutputError if it cannot be written."""
         self._on_written = on_written
         self._output = AtomicFile(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from streamtag.audio.source import Closing
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import JSON, TIME_DECIMALS, Hello, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import cannot_write, check_targets
+from streamtag.sinks.atomic_file import cannot_write, check_target
 from streamtag.sinks.base import Sink
 from streamtag.text import plural
 
@@ -52,15 +52,14 @@ class MessageRecorder(Closing, Sink):
         path: Path,
         hello: Hello,
         report: Callable[[str], None],
-        inputs: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """report: called with the first problem, and on close with the number of unrecorded messages.
 
-        inputs: sources, which must not be overwritten. An older file stays until a stream begins. Raises OutputError
-        if the file cannot be written, as far as that is known beforehand.
+        An older file stays until a stream begins. Raises OutputError if the file cannot be written, as far as that is
+        known beforehand.
         """
-        check_targets([path], inputs)
+        check_target(path)
         self.unrecorded = 0  # messages
         self._path = path
         self._hello = _encode(hello, 0.0)

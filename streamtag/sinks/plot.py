@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,7 @@ from streamtag.errors import SpecError
 from streamtag.inference.presence import format_verdict, group_names, present_seconds, selected_present
 from streamtag.inference.timeline import Timeline, interval_means
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.audacity import Label, find_labels
-from streamtag.sinks.base import ignore_path
-from streamtag.sinks.stream_files import StreamFiles
+from streamtag.sinks.labels import Label, find_labels
 from streamtag.text import format_length, format_time, time_step
 
 if TYPE_CHECKING:
@@ -35,27 +33,16 @@ COLOURS = "inferno"  # perceptually uniform
 GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilities of rare tags out of the dark
 
 
-class Tagogram(StreamFiles):
-    """Draws one picture per stream when it ends."""
-
-    def __init__(
-        self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
-    ) -> None:
-        """Raises SpecError if a path's suffix is no supported format."""
-        for path in paths.values():
-            check_format(path)
-        super().__init__(paths, selection, on_written)
-
-    def contents(self, timeline: Timeline, selection: Selection, path: Path) -> bytes:
-        """Return the picture of the stream in the format of the path's suffix."""
-        return draw(timeline, find_labels(timeline, selection), selection, path.suffix[1:].lower())
-
-
 def check_format(path: Path) -> None:
     """Raise SpecError unless the path ends in .png, .svg or .pdf."""
     if path.suffix[1:].lower() not in FORMATS:
         kinds = ", ".join(f".{name}" for name in FORMATS)
         raise SpecError(f"{path}: cannot draw: the name must end in one of {kinds}")
+
+
+def tagogram(timeline: Timeline, selection: Selection, path: Path) -> bytes:
+    """Return the picture of a complete timeline in the format of the path's suffix, one of FORMATS."""
+    return draw(timeline, find_labels(timeline, selection), selection, path.suffix[1:].lower())
 
 
 def draw(timeline: Timeline, labels: Sequence[Label], selection: Selection, kind: str) -> bytes:

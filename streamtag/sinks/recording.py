@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from streamtag.audio.source import Closing
 from streamtag.errors import ProtocolError, SourceError
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, Message
-from streamtag.protocol.reader import MAX_MESSAGE_CHARS, parse
+from streamtag.protocol.reader import MAX_MESSAGE_CHARS, decode, parse, read_message
 from streamtag.text import describe_os_error, printable
 
 MAX_TIME_S = 1e9  # 30 years: a later time is a damaged one
@@ -65,12 +64,13 @@ class Recording(Closing):
         self._file.seek(self._first)
         for line in self._lines():
             try:
-                message = parse(line)
+                values = decode(line)
+                message = read_message(values)
             except ProtocolError:
                 self.damaged += line.endswith(b"\n") or len(line) > MAX_MESSAGE_CHARS
                 continue
             if message is not None:
-                yield TimedMessage(clock.time_of(message, _recorded_time(line)), message)
+                yield TimedMessage(clock.time_of(message, _recorded_time(values)), message)
 
     def close(self) -> None:
         self._file.close()
@@ -141,9 +141,9 @@ class ReplayClock:
         return base + position
 
 
-def _recorded_time(line: bytes) -> float | None:
-    """Return the valid `at` of a line that is a message, or None."""
-    at = json.loads(line).get("at")
+def _recorded_time(values: Mapping[str, Any]) -> float | None:
+    """Return the valid `at` of a message's fields, or None."""
+    at = values.get("at")
     if isinstance(at, bool) or not isinstance(at, int | float):
         return None
     return float(at) if 0 <= at <= MAX_TIME_S else None

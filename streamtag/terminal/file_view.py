@@ -15,8 +15,8 @@ from rich.text import Text
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Sink
 from streamtag.terminal.bars import bar_lines
-from streamtag.terminal.ranking import visible_rows
 from streamtag.terminal.stream_view import StreamView
 from streamtag.terminal.widgets import DIM_STYLE, glyphs_for, open_live
 from streamtag.text import format_length, format_time
@@ -63,7 +63,7 @@ class Progress:
         return text
 
 
-class FileProgressView:
+class FileProgressView(Sink):
     """A sink that draws on a terminal while a stream is processed, and erases itself at the end."""
 
     def __init__(self, console: Console, selection: Selection, clock: Callable[[], float] = time.monotonic) -> None:
@@ -109,9 +109,8 @@ class FileProgressView:
         position = max(0.0, self._position - self._stream.start_s)
         position = position if duration is None else min(position, duration)
         progress = Progress(position, now - self._started_at, duration)
-        values, room = self._view.values, max(1, self._console.height - OTHER_LINES)
-        rows = visible_rows(self._view.groups, values.on, self._selection, room)
-        bars = bar_lines(rows, self._selection, values, self._glyphs, width)
+        room = max(1, self._console.height - OTHER_LINES)
+        bars = bar_lines(self._view.values, self._selection, self._glyphs, width, room)
         return Group(self._title(width), self._progress_line(progress, width), Text(), *bars)
 
     def _title(self, width: int) -> Table:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from streamtag.history.times import format_moment, on_one_day
 from streamtag.history.totals import ConceptTotal, StreamTotal
-from streamtag.terminal.widgets import DIM_STYLE, category_title
+from streamtag.terminal.widgets import DIM_STYLE, new_titles
 from streamtag.text import format_length, plural, printable
 
 MAX_NAME = 24  # characters of a concept
@@ -39,10 +39,9 @@ def history_lines(
 
 
 def _table(concepts: Sequence[ConceptTotal], width: int, pattern: str, zone: tzinfo | None) -> Iterator[Text]:
-    has_categories = any(concept.category for concept in concepts)
-    titles = [category_title(concept.category) if has_categories else "" for concept in concepts]
+    categories = [concept.category for concept in concepts]
     columns = {
-        "": [title if title != before else "" for before, title in zip(["", *titles], titles, strict=False)],
+        "": new_titles(categories) if any(categories) else [""] * len(concepts),
         "concept": [concept.concept for concept in concepts],
         "present": [format_length(concept.seconds) for concept in concepts],
         "share": [f"{concept.share:.0%}" for concept in concepts],

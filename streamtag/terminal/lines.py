@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtag.inference.presence import end_verdict, format_verdict
-from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Message
 from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Sink
 from streamtag.text import format_length, format_time, plural, printable
 
 MAX_LABELS = 5  # in a line, without --top
@@ -35,7 +35,7 @@ class SecondMean:
         return self._sum / max(1, self._count)
 
 
-class PlainLines:
+class PlainLines(Sink):
     """A sink that prints `0:12  guitar 0.91  rock 0.40`: a line per second with the mean of its frames.
 
     Events, gaps, errors and the end have lines of their own. Each line is flushed.
@@ -45,9 +45,6 @@ class PlainLines:
         self._file = file
         self._selection = selection
         self._seconds: dict[str, SecondMean] = {}
-
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
-        pass
 
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
@@ -68,9 +65,6 @@ class PlainLines:
             self._print_line(f"{self.prefix(message.stream)}{format_length(message.seconds)}  {text}")
         elif isinstance(message, Error):
             self._print_line(f"{f'{message.stream}: ' if message.stream else ''}{message.message}")
-
-    def close(self) -> None:
-        pass
 
     def prefix(self, stream: str) -> str:  # noqa: ARG002
         """Return what every line of a stream begins with."""

@@ -20,6 +20,7 @@ from streamtag.inference.presence import end_verdict
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Sink
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.live_view import ViewModel, draw
 from streamtag.terminal.stream_view import StreamView
@@ -47,7 +48,7 @@ class StatusInfo:
     keys: str = ""
 
 
-class LivePanel:
+class LivePanel(Sink):
     """A sink that shows one of the streams that it gets. While entered it covers the terminal. Thread-safe.
 
     `hide` and `show` uncover the terminal for a while, as when the program is stopped.
@@ -195,7 +196,6 @@ class LivePanel:
             source=printable(self._status.source()),
             reading=view.reading if self._meter is None else self._meter.reading(),
             values=view.values,
-            groups=view.groups,
             facts=tuple(map(printable, self._status.facts())),
             keys=self._status.keys,
             notice=None if notice is None else printable(notice.text),

@@ -11,7 +11,6 @@ from rich.text import Text
 from streamtag.audio.level_meter import Level, Reading
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.bars import BarValues, bar_lines, cut
-from streamtag.terminal.ranking import Groups, visible_rows
 from streamtag.terminal.widgets import DIM_STYLE, Glyphs
 from streamtag.text import format_time, plural
 
@@ -23,7 +22,7 @@ PROBLEM_STYLE = "bold yellow"
 
 @dataclass(frozen=True)
 class ViewModel:
-    """Everything that is shown. values: of the bars; groups: their columns by category, in the order of display.
+    """Everything that is shown. values: of the bars.
 
     source: where the audio comes from. facts: short texts, the most important first. notice: None if there is none.
     """
@@ -32,7 +31,6 @@ class ViewModel:
     source: str
     reading: Reading
     values: BarValues
-    groups: Groups
     facts: tuple[str, ...]
     keys: str
     notice: str | None = None
@@ -59,8 +57,7 @@ def draw(view: ViewModel, selection: Selection, glyphs: Glyphs, width: int, heig
     room = height - len(head) - len(foot) - 2 * len(blank)
     yield from head
     yield from blank
-    rows = visible_rows(view.groups, view.values.on, selection, max(0, room))
-    yield from bar_lines(rows, selection, view.values, glyphs, width)
+    yield from bar_lines(view.values, selection, glyphs, width, max(0, room))
     yield from blank
     yield from foot
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from streamtag.audio.source import SourceNotice
-from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.present_now import PresentNow
+from streamtag.sinks.base import Sink
+from streamtag.terminal.stream_view import PresentNow
 from streamtag.text import format_time
 
 REDRAW_INTERVAL_S = 0.5
@@ -46,7 +46,7 @@ class TableSnapshot:
     warning: str = ""
 
 
-class StreamsTable:
+class StreamsTable(Sink):
     """A sink that keeps a table of streams below the lines of notices. Used by one thread.
 
     `draw` is called often, and draws at most twice a second while the table is entered.
@@ -91,9 +91,6 @@ class StreamsTable:
         """Print a line above the table."""
         self._console.print(Text(f"streamtag: {notice.text}"), soft_wrap=True)
 
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
-        pass
-
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
             newest = self._newest.setdefault(message.stream, _Newest(self._selection))
@@ -103,9 +100,6 @@ class StreamsTable:
             self._newest[message.stream].present.add_event(message)
         elif isinstance(message, End):
             self._newest.pop(message.stream, None)
-
-    def close(self) -> None:
-        pass
 
     def draw(self) -> None:
         """Redraw the table if it is time."""

@@ -25,6 +25,7 @@ from streamtag.inference.presence import (
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Message
 from streamtag.protocol.selection import Selection
+from streamtag.sinks.base import Sink
 from streamtag.terminal.summary_table import Row, table_lines
 from streamtag.terminal.widgets import DIM_STYLE, glyphs_for
 from streamtag.text import format_length
@@ -35,7 +36,7 @@ OTHER_LINES = 5  # of the terminal, beside the verdict: header, time axis, legen
 PIPE_WIDTH = 100  # characters; nothing wraps or is cut below it
 
 
-class SummaryTable:
+class SummaryTable(Sink):
     """A sink that prints the verdict of each stream in one line when it ends, and a table of what led to it."""
 
     def __init__(self, file: TextIO, selection: Selection, *, table: bool = True) -> None:
@@ -67,11 +68,8 @@ class SummaryTable:
                 self._console.print(line, soft_wrap=True)
             self._console.print()
 
-    def close(self) -> None:
-        pass
 
-
-class VerdictLines:
+class VerdictLines(Sink):
     """A sink that prints, when it is closed, a line with the verdict of each of several streams that was heard."""
 
     def __init__(self, file: TextIO, selection: Selection, names: Sequence[str]) -> None:
@@ -80,9 +78,6 @@ class VerdictLines:
         self._selection = selection
         self._names = names
         self._ended: dict[str, End] = {}
-
-    def begin(self, stream: StreamInfo, timeline: Timeline) -> None:
-        pass
 
     def write(self, message: Message) -> None:
         if isinstance(message, End) and message.frames:

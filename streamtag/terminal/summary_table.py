@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from streamtag.inference.timeline import interval_means
-from streamtag.terminal.widgets import DIM_STYLE, Glyphs, category_title, sparkline
+from streamtag.terminal.widgets import DIM_STYLE, Glyphs, new_titles, sparkline
 from streamtag.text import format_time, time_step
 
 MIN_CELLS, ROOMY_CELLS = 12, 30  # of a course: with fewer there is none; with more there is room for the peak
@@ -51,7 +51,8 @@ def table_lines(rows: Sequence[Row], start: float, end: float, kind: str, width:
 
     start, end: of the stream, in seconds. kind: `concept` or `tag`.
     """
-    titles = _titles(rows)
+    categories = [row.category for row in rows]
+    titles = new_titles(categories) if any(categories) else [""] * len(rows)
     layout = _Layout.fit(rows, kind, max(map(cell_len, titles)), width)
     yield layout.line("", " ", kind, layout.headings, Text("over time"), DIM_STYLE)
     for row, title in zip(rows, titles, strict=True):
@@ -80,16 +81,6 @@ def time_axis(start: float, end: float, cells: int) -> str:
         if place + len(label) <= cells:
             text = text.ljust(place) + label
     return text
-
-
-def _titles(rows: Sequence[Row]) -> list[str]:
-    """Return the title of the category where a new one begins, and otherwise nothing; nothing if none is known."""
-    if not any(row.category for row in rows):
-        return [""] * len(rows)
-    before = [None, *(row.category for row in rows)]
-    return [
-        "" if row.category == last else category_title(row.category) for row, last in zip(rows, before, strict=False)
-    ]
 
 
 @dataclass(frozen=True)

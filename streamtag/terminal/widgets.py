@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -86,6 +86,12 @@ def bar(value: float, threshold: float, width: int, is_on: bool, glyphs: Glyphs 
 def category_title(category: str) -> str:
     """Return what a category is called above its concepts."""
     return {"instrument": "instruments", "mood": "mood and tempo", "": "other"}.get(category, category)
+
+
+def new_titles(categories: Sequence[str]) -> list[str]:
+    """Return the title of each category where a new one begins, and an empty text for each that goes on."""
+    before = [None, *categories]
+    return ["" if each == last else category_title(each) for each, last in zip(categories, before, strict=False)]
 
 
 def sparkline(

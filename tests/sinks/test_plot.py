@@ -16,8 +16,19 @@ from streamtag.errors import SpecError
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.audacity import Label, find_labels
-from streamtag.sinks.plot import BACKGROUND, MAX_COLUMNS, PRESENT, Tagogram, draw, figure, resample_columns, time_ticks
+from streamtag.sinks.base import StreamFiles
+from streamtag.sinks.labels import Label, find_labels
+from streamtag.sinks.plot import (
+    BACKGROUND,
+    MAX_COLUMNS,
+    PRESENT,
+    check_format,
+    draw,
+    figure,
+    resample_columns,
+    tagogram,
+    time_ticks,
+)
 from streamtag.text import format_time
 
 MakeTimeline = Callable[..., Timeline]
@@ -90,7 +101,7 @@ def test_the_suffix_determines_the_format_and_labels_are_those_of_the_label_trac
 ) -> None:
     path, timeline = tmp_path / f"tags.{suffix}", make_timeline(probs)
     written: list[Path] = []
-    sink = Tagogram({"song.mp3": path}, selection, written.append)
+    sink = StreamFiles({"song.mp3": path}, selection, tagogram, written.append)
     sink.begin(StreamInfo("song.mp3"), timeline)
     sink.write(End("song.mp3", 10.24, 40, {}))
     assert path.read_bytes().startswith(magic)
@@ -101,9 +112,9 @@ def test_the_suffix_determines_the_format_and_labels_are_those_of_the_label_trac
 
 
 @pytest.mark.parametrize("name", ["tags", "tags.txt", "tags.mp3"])
-def test_other_suffixes_are_refused_at_once(selection: Selection, name: str) -> None:
+def test_other_suffixes_are_refused_at_once(name: str) -> None:
     with pytest.raises(SpecError, match=r"must end in one of \.png, \.svg, \.pdf$"):
-        Tagogram({"song.mp3": Path(name)}, selection)
+        check_format(Path(name))
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 29, 232, 3600, 86_400, 400_000])

@@ -10,10 +10,10 @@ import pytest
 
 from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
-from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import Concept, End
+from streamtag.inference.timeline import Timeline
+from streamtag.protocol.messages import Concept
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.segments import SegmentFile
+from streamtag.sinks.labels import check_segments_format, segment_file
 
 HOP_S = 0.256
 CONCEPTS = (
@@ -25,7 +25,7 @@ CONCEPTS = (
 TAGS = ("a", "b", "c", "d")
 
 
-def written(path: Path, start_s: float = 0.0) -> str:
+def written(name: str, start_s: float = 0.0) -> str:
     """Return the file for 40 s of guitar, then 60 s of techno with drums, then 20 s of nothing."""
     selection = Selection.of(TAGS, (0.5,) * 4, CONCEPTS)
     timeline = Timeline("song.mp3", selection.labels, start_s=start_s)
@@ -35,14 +35,11 @@ def written(path: Path, start_s: float = 0.0) -> str:
         probs = np.array([*levels, 0.9], np.float32)
         timeline.add(TagFrame(number, start_s + time - 0.256, start_s + time + 0.256, probs, None, probs))
     timeline.seconds = 120.0
-    sink = SegmentFile({"song.mp3": path}, selection)
-    sink.begin(StreamInfo("song.mp3"), timeline)
-    sink.write(End("song.mp3", 120.0, len(timeline), {}))
-    return path.read_text(encoding="utf-8")
+    return segment_file(timeline, selection, Path(name)).decode()
 
 
-def test_chapters(tmp_path: Path) -> None:
-    data = json.loads(written(tmp_path / "a.json"))
+def test_chapters() -> None:
+    data = json.loads(written("a.json"))
     assert data["version"] == "1.2.0"
     chapters = data["chapters"]
     assert [chapter["title"] for chapter in chapters] == ["guitar & <b>", "drums; techno", "nothing certain"]
@@ -50,30 +47,28 @@ def test_chapters(tmp_path: Path) -> None:
     assert [chapter["endTime"] for chapter in chapters] == [*(each["startTime"] for each in chapters[1:]), 120]
 
 
-def test_labels_of_an_excerpt_have_the_times_of_the_file(tmp_path: Path) -> None:
-    lines = [line.split("\t") for line in written(tmp_path / "a.TXT", start_s=3600).splitlines()]
+def test_labels_of_an_excerpt_have_the_times_of_the_file() -> None:
+    lines = [line.split("\t") for line in written("a.TXT", start_s=3600).splitlines()]
     assert [name for _, _, name in lines] == ["guitar & <b>", "drums; techno", "nothing certain"]
     assert [float(start) for start, _, _ in lines] == pytest.approx([3600, 3640, 3700], abs=1.1)
     assert float(lines[-1][1]) == 3720
 
 
-def test_webvtt(tmp_path: Path) -> None:
-    head, *cues = written(tmp_path / "a.vtt", start_s=3600).split("\n\n")
+def test_webvtt() -> None:
+    head, *cues = written("a.vtt", start_s=3600).split("\n\n")
     assert head == "WEBVTT"
     assert cues[0].splitlines()[1] == "guitar &amp; &lt;b&gt;"
     assert cues[0].startswith("01:00:00.000 --> 01:00:39.")
     assert cues[2].splitlines()[0].endswith(" --> 01:02:00.000")
 
 
-def test_a_stream_without_frames_has_no_segments(tmp_path: Path) -> None:
+def test_a_stream_without_frames_has_no_segments() -> None:
     selection = Selection.of(TAGS, (0.5,) * 4, CONCEPTS)
-    sink = SegmentFile({"song.mp3": tmp_path / "a.json"}, selection)
-    sink.begin(StreamInfo("song.mp3"), Timeline("song.mp3", selection.labels))
-    sink.write(End("song.mp3", 0.0, 0, {}))
-    assert json.loads((tmp_path / "a.json").read_text())["chapters"] == []
+    contents = segment_file(Timeline("song.mp3", selection.labels), selection, Path("a.json"))
+    assert json.loads(contents)["chapters"] == []
 
 
 @pytest.mark.parametrize("name", ["segments", "segments.csv"])
 def test_other_suffixes_are_refused_at_once(name: str) -> None:
     with pytest.raises(SpecError, match=r"must end in one of \.json, \.txt, \.vtt$"):
-        SegmentFile({"song.mp3": Path(name)}, Selection.of(TAGS, (0.5,) * 4, CONCEPTS))
+        check_segments_format(Path(name))

@@ -30,8 +30,8 @@ MODEL = ViewModel(
         on=np.array([True, False, True, False, False, False]),
         history=np.linspace(0, 0.9, 16)[:, np.newaxis] * np.ones(6),
         history_on=np.zeros((16, 6), bool),
+        groups=((0, 2, 4, 3, 1, 5),),
     ),
-    groups=((0, 2, 4, 3, 1, 5),),
     facts=("model one on cpu", "ws://127.0.0.1:8765/", "3 subscribers"),
     keys="q quit   r reset   space freeze",
 )
@@ -143,8 +143,9 @@ CONCEPTS = (
 
 def test_concepts_are_grouped_by_category_and_the_whole_width_is_used() -> None:
     selection = Selection.of(("a", "b", "c"), (0.5,) * 3, CONCEPTS)
-    values = BarValues(np.full(6, 0.4), np.arange(6) == 4, np.zeros((60, 6)), np.zeros((60, 6), bool))
-    model = replace(MODEL, values=values, groups=((4, 5), (3,)))
+    groups = ((4, 5), (3,))
+    values = BarValues(np.full(6, 0.4), np.arange(6) == 4, np.zeros((60, 6)), np.zeros((60, 6), bool), groups)
+    model = replace(MODEL, values=values)
     lines = [line.plain for line in draw(model, selection, UNICODE, 150, 24)]
     assert lines[3].startswith("instruments  * guitar")
     assert lines[4].startswith("               drums")

@@ -6,7 +6,7 @@ import numpy as np
 
 from streamtag.protocol.messages import Concept, Event, Frame, History
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.present_now import PresentNow
+from streamtag.terminal.stream_view import PresentNow
 
 TAGS = ("harp", "drums")
 CONCEPTS = (Concept("strings", "instrument", ("harp",), 0.3), Concept("rare", "mood", ("drums",), None))

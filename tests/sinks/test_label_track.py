@@ -12,7 +12,8 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import Concept, End
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.audacity import LabelTrack
+from streamtag.sinks.base import StreamFiles
+from streamtag.sinks.labels import label_track
 from tests.conftest import MakeTimeline
 
 HOP_S = 0.256
@@ -20,7 +21,7 @@ HOP_S = 0.256
 
 def _written(path: Path, timeline: Timeline, selection: Selection) -> list[tuple[float, float, str]]:
     written: list[Path] = []
-    track = LabelTrack({timeline.name: path}, selection, written.append)
+    track = StreamFiles({timeline.name: path}, selection, label_track, written.append)
     track.begin(StreamInfo(timeline.name), timeline)
     assert not written
     track.write(End(timeline.name, timeline.seconds, len(timeline), {}))
@@ -73,7 +74,7 @@ def test_labels_are_those_of_concepts_or_of_the_chosen_tags(tmp_path: Path) -> N
 
 def test_streams_do_not_mix(tmp_path: Path, make_timeline: MakeTimeline, selection: Selection) -> None:
     paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
-    track = LabelTrack(paths, selection)
+    track = StreamFiles(paths, selection, label_track)
     for name, column in (("a", 5), ("b", 4)):
         timeline = make_timeline(np.eye(6)[column] * np.ones((8, 6)), name=name, seconds=2.0)
         track.begin(StreamInfo(name), timeline)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from streamtag.cli.serve_output import MAX_NOTICES, ConsoleQueue
 from streamtag.protocol.messages import End, Frame, Gap
-from streamtag.terminal.console_queue import MAX_NOTICES, ConsoleQueue
 
 
 def _frame(number: int) -> Frame:

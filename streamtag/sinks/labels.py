@@ -1,14 +1,15 @@
-"""A timeline of a long recording: segments of like music, each with what is present in it.
+"""What was present when, in files: label tracks for Audacity, and segments of like music in a long recording.
 
-The name's suffix chooses the form: .json is the chapters of Podcasting 2.0, .txt a label track for Audacity, .vtt is
-WebVTT. Times count from the start of the file.
+The suffix of a file of segments chooses its form: .json is the chapters of Podcasting 2.0, .txt a label track for
+Audacity, .vtt is WebVTT. Times count from the start of the file.
 """
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,37 +17,62 @@ import numpy as np
 
 from streamtag.errors import SpecError
 from streamtag.inference.change_points import find_change_points
-from streamtag.inference.presence import format_verdict, group_names, present_columns
+from streamtag.inference.presence import format_verdict, group_names, on_over_time, present_columns
 from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import TIME_DECIMALS
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.audacity import Label, find_labels, format_labels
-from streamtag.sinks.base import ignore_path
-from streamtag.sinks.stream_files import StreamFiles
 
 CHAPTERS_VERSION = "1.2.0"
 
 
-class SegmentFile(StreamFiles):
-    """Writes one file per stream when it ends."""
+@dataclass(frozen=True, order=True)
+class Label:
+    """A named interval of time [s]."""
 
-    def __init__(
-        self, paths: Mapping[str, Path], selection: Selection, on_written: Callable[[Path], None] = ignore_path
-    ) -> None:
-        """Raises SpecError if a path's suffix is not one of FORMATS."""
-        for path in paths.values():
-            check_segments_format(path)
-        super().__init__(paths, selection, on_written)
+    start: float
+    end: float
+    name: str
 
-    def contents(self, timeline: Timeline, selection: Selection, path: Path) -> bytes:
-        """Return the segments of the stream in the form of the path's suffix."""
-        return FORMATS[path.suffix.lower()](find_segments(timeline, selection)).encode()
+    def __str__(self) -> str:
+        """Return a line of a label file: start, end and text, separated by tabs."""
+        return f"{self.start:.6f}\t{self.end:.6f}\t{self.name}\n"
+
+
+def find_labels(timeline: Timeline, selection: Selection) -> list[Label]:
+    """Return where each selected label is present, by time, as events say it; what is on at the end ends there.
+
+    Calculated from the frames, since the events of messages are about concepts only. The timeline is complete and has
+    one row per frame.
+    """
+    on = on_over_time(timeline, selection, selection.chosen)
+    times = np.append(np.maximum(0.0, timeline.times), timeline.end_s).tolist()
+    labels = []
+    for name, is_on in zip(selection.names, on.T, strict=True):
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], is_on, [False])))).tolist()
+        for first, after in zip(edges[::2], edges[1::2], strict=True):
+            labels.append(Label(times[first], max(times[first], times[after]), name))
+    return sorted(labels)
+
+
+def format_labels(labels: Iterable[Label]) -> str:
+    """Return a label track: a line for each label."""
+    return "".join(map(str, labels))
+
+
+def label_track(timeline: Timeline, selection: Selection, path: Path) -> bytes:  # noqa: ARG001
+    """Return a label track of a complete timeline: when each concept, or each selected tag, was present."""
+    return format_labels(find_labels(timeline, selection)).encode()
 
 
 def check_segments_format(path: Path) -> None:
     """Raise SpecError unless the path ends in .json, .txt or .vtt."""
     if path.suffix.lower() not in FORMATS:
         raise SpecError(f"{path}: cannot write segments: the name must end in one of {', '.join(FORMATS)}")
+
+
+def segment_file(timeline: Timeline, selection: Selection, path: Path) -> bytes:
+    """Return the segments of a complete timeline in the form of the path's suffix, one of FORMATS."""
+    return FORMATS[path.suffix.lower()](find_segments(timeline, selection)).encode()
 
 
 def find_segments(timeline: Timeline, selection: Selection) -> list[Label]:
