@@ -68,116 +68,86 @@ class SoundSystem(Protocol):
 
 
 class PortAudio:
-    """The real sound system. Raises SourceError where PortAudio is missing."""
+    """The real sound system, for any number of microphones, each with threads of its own.
 
-    def __init__(self) -> None:
-        self._library = sound_library()
+    Devices are looked for again only while none is open: one that comes back beside others is found where it was.
+    Every method raises SourceError where PortAudio is missing.
+    """
+
+    def __init__(self, library: Any = None) -> None:
+        """library: the module sounddevice if None."""
+        self._fixed = library
+        self._lock = Lock()  # PortAudio opens and closes one stream at a time
+        self._open: set[_RunningStream] = set()
+
+    @property
+    def _library(self) -> Any:
+        return self._fixed or sound_library()
 
     def inputs(self) -> list[InputDevice]:
+        library = self._library
         try:
-            apis = [api["name"] for api in self._library.query_hostapis()]
-            default = self._library.default.device[0]
-            if default < 0:
-                default = next((api["default_input_device"] for api in self._library.query_hostapis()), -1)
-            return [
-                InputDevice(
-                    index=index,
-                    name=printable(device["name"]),
-                    host_api=apis[device["hostapi"]],
-                    rate=round(device["default_samplerate"]),
-                    channels=device["max_input_channels"],
-                    default=index == default,
-                    is_monitor=_is_monitor(device["name"]),
-                )
-                for index, device in enumerate(self._library.query_devices())
-                if device["max_input_channels"] > 0
-            ]
-        except self._library.PortAudioError as error:
+            with self._lock:
+                apis, devices, default = library.query_hostapis(), library.query_devices(), library.default.device[0]
+        except library.PortAudioError as error:
             raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
+        if default < 0:
+            default = next((api["default_input_device"] for api in apis), -1)
+        return [
+            InputDevice(
+                index=index,
+                name=printable(device["name"]),
+                host_api=apis[device["hostapi"]]["name"],
+                rate=round(device["default_samplerate"]),
+                channels=device["max_input_channels"],
+                default=index == default,
+                is_monitor=_is_monitor(device["name"]),
+            )
+            for index, device in enumerate(devices)
+            if device["max_input_channels"] > 0
+        ]
 
     def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
         def on_block(indata: NDArray[np.float32], count: int, times: object, status: Any) -> None:  # noqa: ARG001
             callback(indata, status.input_overflow)
 
-        try:
-            stream = self._library.InputStream(
-                samplerate=device.rate,
-                blocksize=frames,
-                device=device.index,
-                channels=channels,
-                dtype="float32",
-                latency="low",  # PulseAudio: 10 ms, with "high" 20 at once; under load neither loses anything
-                callback=on_block,
-            )
-            stream.start()
-        except (self._library.PortAudioError, ValueError) as error:
-            raise SourceError(f"input {device.name}: cannot be opened: {_reason(error)}") from None
-        return _RunningStream(stream)
+        library = self._library
+        with self._lock:
+            try:
+                stream = library.InputStream(
+                    samplerate=device.rate,
+                    blocksize=frames,
+                    device=device.index,
+                    channels=channels,
+                    dtype="float32",
+                    latency="low",  # PulseAudio: 10 ms, with "high" 20 at once; under load neither loses anything
+                    callback=on_block,
+                )
+                stream.start()
+            except (library.PortAudioError, ValueError) as error:
+                raise SourceError(f"input {device.name}: cannot be opened: {_reason(error)}") from None
+            running = _RunningStream(stream, self._close)
+            self._open.add(running)
+        return running
 
     def refresh(self) -> None:
         # PortAudio lists devices once, when it is initialised; sounddevice has no public name for doing it again
-        try:
-            self._library._terminate()
-            self._library._initialize()
-        except self._library.PortAudioError as error:
-            raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
-
-
-class SharedSoundSystem:
-    """A sound system for several microphones at a time, each with threads of its own.
-
-    Devices are looked for again only while none is open: one that comes back beside others is found where it was.
-    Every method raises SourceError if there is no sound system.
-    """
-
-    def __init__(self, create: Callable[[], SoundSystem]) -> None:
-        """create: called when it is first used."""
-        self._create = create
-        self._system: SoundSystem | None = None
-        self._lock = Lock()  # PortAudio opens and closes one stream at a time
-        self._open: set[OpenInput] = set()
-
-    def inputs(self) -> list[InputDevice]:
+        library = self._library
         with self._lock:
-            return self._library().inputs()
+            if self._open:
+                return
+            try:
+                library._terminate()
+                library._initialize()
+            except library.PortAudioError as error:
+                raise SourceError(f"sound inputs: cannot be listed: {_reason(error)}") from None
 
-    def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
+    def _close(self, running: _RunningStream) -> None:
         with self._lock:
-            stream = self._library().open(device, channels, frames, callback)
-            self._open.add(stream)
-        return _SharedInput(stream, self._close)
-
-    def refresh(self) -> None:
-        with self._lock:
-            if not self._open:
-                self._library().refresh()
-
-    def _library(self) -> SoundSystem:
-        if self._system is None:
-            self._system = self._create()
-        return self._system
-
-    def _close(self, stream: OpenInput) -> None:
-        with self._lock:
-            self._open.discard(stream)
-            stream.close()
-
-
-@dataclass(frozen=True)
-class _SharedInput:
-    stream: OpenInput
-    on_close: Callable[[OpenInput], None]
-
-    @property
-    def latency_s(self) -> float:
-        return self.stream.latency_s
-
-    @property
-    def is_active(self) -> bool:
-        return self.stream.is_active
-
-    def close(self) -> None:
-        self.on_close(self.stream)
+            if running in self._open:  # once PortAudio was initialised anew, what was open before must not be touched
+                self._open.discard(running)
+                running.stream.abort(ignore_errors=True)
+                running.stream.close(ignore_errors=True)
 
 
 def _is_monitor(name: str) -> bool:
@@ -186,27 +156,25 @@ def _is_monitor(name: str) -> bool:
 
 
 class _RunningStream:
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, on_close: Callable[[_RunningStream], None]) -> None:
+        self.stream = stream
+        self._on_close = on_close
         self._closed = False
 
     @property
     def latency_s(self) -> float:
-        return float(self._stream.latency)
+        return float(self.stream.latency)
 
     @property
     def is_active(self) -> bool:
         try:
-            return not self._closed and bool(self._stream.active)
+            return not self._closed and bool(self.stream.active)
         except Exception:  # what is left of a device that was pulled out
             return False
 
     def close(self) -> None:
-        if self._closed:  # once PortAudio was initialised anew, what was open before must not be touched
-            return
         self._closed = True
-        self._stream.abort(ignore_errors=True)
-        self._stream.close(ignore_errors=True)
+        self._on_close(self)
 
 
 def sound_library() -> Any:

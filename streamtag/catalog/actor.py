@@ -59,21 +59,6 @@ class AttemptCounter:
         del self._attempts[name]
 
 
-class RemoteAttemptCounter:
-    """The counter of another actor, by Ray's handle of it."""
-
-    def __init__(self, handle: Any) -> None:
-        import ray
-
-        self._handle, self._get = handle, ray.get
-
-    def begin(self, name: str) -> int:
-        return int(self._get(self._handle.begin.remote(name)))
-
-    def end(self, name: str) -> None:
-        self._get(self._handle.end.remote(name))
-
-
 class Actor:
     """A callable for Ray Data: a shard of files in, their results out."""
 
@@ -91,12 +76,12 @@ class Actor:
         pool = SessionPool(tagger, slots=MAX_OPEN_FILES)
         self._fingerprint = job.fingerprint
         self._batch = FileBatch(pool, MAX_OPEN_FILES, TaskConfig(job.fingerprint, job.keep_frames, lambda *_: None))
-        self._attempts = RemoteAttemptCounter(attempts)
+        self._begin, self._end = _remote(attempts.begin), _remote(attempts.end)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
         """Return the results of one shard as JSON, and the bytes of their frames."""
         (shard,) = batch["shard"].tolist()
-        results = list(tag_with_retry(deserialize_shard(shard), self._batch, self._fingerprint, self._attempts))
+        results = list(tag_with_retry(deserialize_shard(shard), self._batch, self._fingerprint, self._begin, self._end))
         return {
             "results": [result.to_json() for result, _ in results],
             "frames": [b"" if frames is None else frames.tobytes() for _, frames in results],
@@ -104,18 +89,28 @@ class Actor:
 
 
 def tag_with_retry(
-    files: Sequence[AudioFile], batch: FileBatch, model: str, attempts: AttemptCounter | RemoteAttemptCounter
+    files: Sequence[AudioFile], batch: FileBatch, model: str, begin: Callable[[str], int], end: Callable[[str], object]
 ) -> Iterator[TaskResult]:
-    """Tag all files at once; after too many attempts one by one, without those that had too many themselves."""
-    if attempts.begin(f"shard of {files[0].abspath}") <= MAX_ATTEMPTS:
+    """Tag all files at once; after too many attempts one by one, without those that had too many themselves.
+
+    begin, end: of an AttemptCounter.
+    """
+    if begin(f"shard of {files[0].abspath}") <= MAX_ATTEMPTS:
         yield from batch.run(iter(files))
         return
     for file in files:
-        if attempts.begin(file.abspath) <= MAX_ATTEMPTS:
+        if begin(file.abspath) <= MAX_ATTEMPTS:
             yield from batch.run(iter([file]))
-            attempts.end(file.abspath)
+            end(file.abspath)
         else:
             yield replace(FileResult.of(file, model), error=CRASHES_READER), None
+
+
+def _remote(method: Any) -> Callable[[str], Any]:
+    """Return a function that calls a method of another actor, by Ray's handle of it, and waits for the answer."""
+    import ray
+
+    return lambda name: ray.get(method.remote(name))
 
 
 def serialize_shard(files: Sequence[AudioFile]) -> str:

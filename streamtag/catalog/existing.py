@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from streamtag.errors import OutputError
@@ -22,14 +23,13 @@ def check_existing(path: Path, columns: Sequence[str], is_known: Callable[[str],
     if not path.is_file() or not path.stat().st_size:
         return
     with _read_errors(path):
-        reader = _parquet if path.suffix.lower() == ".parquet" else _csv
-        found, paths = reader(path)
-        if found != list(columns):
+        blocks = (_parquet if path.suffix.lower() == ".parquet" else _csv)(path)
+        if next(blocks) != list(columns):
             raise OutputError(
                 f"{path}: has other columns than this run writes, from another model, another version of streamtag or"
                 f" another program: {WHAT_TO_DO}"
             )
-        lost = [name for name in dict.fromkeys(paths) if not is_known(name)]
+        lost = [name for name in dict.fromkeys(chain.from_iterable(blocks)) if not is_known(name)]
     if lost:
         raise OutputError(
             f"{path}: has rows of {plural(len(lost), 'file')} that this run does not know ({printable(lost[0])}"
@@ -48,30 +48,22 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be read as a table ({reason}): {WHAT_TO_DO}") from None
 
 
-def _csv(path: Path) -> tuple[list[str], Iterable[str]]:
-    """Return the columns and an iterator over the column `path`."""
-    rows = _csv_rows(path)
-    columns = next(rows, [])
-    column = columns.index("path") if "path" in columns else 0
-    return columns, (row[column] for row in rows if len(row) > column)
-
-
-def _csv_rows(path: Path) -> Iterator[list[str]]:
+def _csv(path: Path) -> Iterator[list[str]]:
+    """Yield the columns, then the values of the column `path` in blocks."""
     with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.reader(file)
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        yield columns
+        column = columns.index("path")
+        yield from ([row[column]] for row in rows if len(row) > column)
 
 
-def _parquet(path: Path) -> tuple[list[str], Iterable[str]]:
+def _parquet(path: Path) -> Iterator[list[str]]:
+    """Yield the same as `_csv`."""
     import pyarrow.parquet as pq
 
     with path.open("rb") as file:
-        columns = [str(name) for name in pq.ParquetFile(file).schema_arrow.names]
-    return columns, _parquet_paths(path)
-
-
-def _parquet_paths(path: Path) -> Iterator[str]:
-    import pyarrow.parquet as pq
-
-    with path.open("rb") as file:
-        for batch in pq.ParquetFile(file).iter_batches(READ_ROWS, columns=["path"]):
-            yield from map(str, batch.column(0).unique().to_pylist())
+        table = pq.ParquetFile(file)
+        yield [str(name) for name in table.schema_arrow.names]
+        for batch in table.iter_batches(READ_ROWS, columns=["path"]):
+            yield [*map(str, batch.column(0).unique().to_pylist())]

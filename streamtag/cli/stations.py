@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.devices import PortAudio, SharedSoundSystem, SoundSystem, sound_library
+from streamtag.audio.devices import PortAudio, SoundSystem, sound_library
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.pcm import PcmFormat
 from streamtag.audio.resample import SAMPLE_RATE
@@ -231,7 +231,7 @@ class Stations:
         return all(station.has_finished for station in self._stations.values())
 
     def _start(self, scheduler: Scheduler) -> None:
-        system = SharedSoundSystem(PortAudio)
+        system = PortAudio()
         for station in self._stations.values():
             station.start(scheduler, system, self._limits)
         if any(station.is_sound_input for station in self._stations.values()):

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
 from streamtag.spec import ConceptSpec
+from streamtag.spec.base import Spec
 
 Floats = NDArray[np.float64]
 MAX_FRAMES = 1 << 50  # in an imported state
 
 
 @dataclass(frozen=True)
-class EventSpec:
+class EventSpec(Spec):
     """Settings of the hysteresis.
 
     A concept turns on above its threshold and off below `release` times its threshold, and keeps each state for at
@@ -32,12 +33,8 @@ class EventSpec:
     hold_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing_s < float("inf"):
-            raise SpecError("EventSpec: smoothing_s must be 0 or more seconds")
-        if not 0 < self.release <= 1:
-            raise SpecError("EventSpec: release must lie between 0 and 1")
-        if not 0 <= self.hold_s < float("inf"):
-            raise SpecError("EventSpec: hold_s must be 0 or more seconds")
+        self._check_seconds("smoothing_s", "hold_s")
+        self._check(0 < self.release <= 1, "release must lie between 0 and 1")
 
 
 class TagEvent(NamedTuple):

@@ -15,7 +15,7 @@ from streamtag.inference.events import EventDetectorBank
 from streamtag.protocol.messages import Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.processor import BatchProcessor
-from streamtag.scheduler.registry import Busy, StreamRegistry
+from streamtag.scheduler.registry import StreamRegistry
 from streamtag.scheduler.stats import SchedulerStats
 from streamtag.scheduler.stream import ScheduledStream
 
@@ -114,21 +114,13 @@ class LoadMonitor:
         """Return whether too many hops missed the deadline just now."""
         return now - self._last_overload < self._config.degraded_s
 
-    def check_room(self, streams: int, now: float) -> None:
-        """Raise Busy if there is no room for one more stream beside so many."""
-        if self.is_degraded(now):
-            raise Busy("what is here already is more than can be done in time", self.retry_after_s(now))
-        if streams >= self.capacity:
-            raise Busy(f"there is room for {self.capacity} streams, and no more", self.retry_after_s(now))
-
-    def stats(self, now: float, registry: StreamRegistry, ready: ReadyQueue, is_starting: bool) -> SchedulerStats:
+    def stats(self, now: float, registry: StreamRegistry, ready: ReadyQueue) -> SchedulerStats:
         """Return the state of the scheduler that these belong to."""
         return SchedulerStats(
             streams=len(registry),
             disconnected=registry.disconnected,
             capacity=self.capacity,
             is_degraded=self.is_degraded(now),
-            is_starting=is_starting,
             is_measuring=ready.measurement is not None,
             retry_after_s=self.retry_after_s(now),
             ready=len(ready),

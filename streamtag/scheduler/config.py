@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
-from streamtag.errors import SpecError
+from streamtag.spec.base import Spec
 
 
 @dataclass(frozen=True)
-class SchedulerConfig:
+class SchedulerConfig(Spec):
     """Hold the limits of a Scheduler. Raises SpecError if they are not numbers that fit each other.
 
     workers: worker threads; one is enough for a GPU. cores: CPU cores that all the work may use; None: one per worker.
@@ -45,21 +44,10 @@ class SchedulerConfig:
     drain_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("workers", "cores", "batch", "max_streams"):
-            value = getattr(self, name)
-            is_unset = value is None and name in ("cores", "max_streams")
-            if not is_unset and (type(value) is not int or value < 1):
-                raise SpecError(f"SchedulerConfig: {name} must be a positive whole number, not {value!r}")
-        for name, value in vars(self).items():
-            if not name.endswith("_s") and name != "headroom":
-                continue
-            if not 0 <= value < inf:
-                raise SpecError(f"SchedulerConfig: {name} must be 0 or more")
-            if value == 0 and name not in ("batch_window_s", "reconnect_grace_s"):
-                raise SpecError(f"SchedulerConfig: {name} must be above 0")
-        if not self.batch_window_s < self.deadline_s < self.shed_after_s < self.buffer_s:
-            raise SpecError(
-                "SchedulerConfig: batch_window_s, deadline_s, shed_after_s and buffer_s must increase in this order"
-            )
-        if self.headroom > 1:
-            raise SpecError("SchedulerConfig: headroom is a fraction, and cannot be above 1")
+        optional = [name for name in ("cores", "max_streams") if getattr(self, name) is not None]
+        self._check_integers("workers", "batch", *optional)
+        self._check_seconds("batch_window_s", "reconnect_grace_s")
+        limits = ("batch_window_s", "deadline_s", "shed_after_s", "buffer_s")
+        values = [getattr(self, name) for name in limits]
+        self._check(values == sorted(set(values)), f"{', '.join(limits)} must increase in this order")
+        self._check(0 < self.headroom <= 1, "headroom is a fraction above 0, and cannot be above 1")

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
-from streamtag.errors import CapacityError, StreamtagError
+from streamtag.errors import StreamtagError
 from streamtag.scheduler.config import SchedulerConfig
+from streamtag.scheduler.stats import Busy
 from streamtag.scheduler.stream import ScheduledStream
 
 ENDING_RETRY_S = 1.0  # s; by then a stream that is about to end has ended
-
-
-class Busy(CapacityError):  # noqa: N818  (an answer, not a defect)
-    """There is no room for one more stream now. retry_after_s: when it may be worth asking again, in seconds."""
-
-    def __init__(self, reason: str, retry_after_s: float) -> None:
-        super().__init__(f"busy: {reason}")
-        self.retry_after_s = retry_after_s
 
 
 class NameTaken(StreamtagError):  # noqa: N818

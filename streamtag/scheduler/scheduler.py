@@ -27,8 +27,8 @@ from streamtag.scheduler.ingest_resampler import check_position
 from streamtag.scheduler.processor import BatchProcessor, Publish, StepResult
 from streamtag.scheduler.producer_handle import ProducerHandle, notify_writable
 from streamtag.scheduler.ready_queue import ReadyQueue, Task
-from streamtag.scheduler.registry import Busy, StreamRegistry, UnknownStream
-from streamtag.scheduler.stats import NullObserver, Observer, SchedulerStats, StreamStats
+from streamtag.scheduler.registry import StreamRegistry, UnknownStream
+from streamtag.scheduler.stats import Busy, Observer, SchedulerStats, StreamStats
 from streamtag.scheduler.stream import OnWritable, ScheduledStream
 from streamtag.scheduler.stream_state import StreamState
 from streamtag.scheduler.workers import WorkerThreads
@@ -62,14 +62,14 @@ class Scheduler:
         join_timeout_s: how long closing waits for each worker; a step that takes longer never returns. thresholds: of
         the concepts, None for one that never turns on, or for all: the model's."""
         self._pool, self._config, self._model, self._clock = pool, config, model, clock
-        self._observer, self._join_timeout_s = observer or NullObserver(), join_timeout_s
+        self._observer, self._join_timeout_s = observer or Observer(), join_timeout_s
         bank = EventDetectorBank.of(pool.tags, pool.concepts, pool.slots, thresholds)
         self._processor = BatchProcessor(pool, bank, publish, model, clock)
         self._lock = Lock()
         self._work_available, self._all_ended = Condition(self._lock), Condition(self._lock)
         self._registry, self._ready = StreamRegistry(config), ReadyQueue(config)
         self._monitor = LoadMonitor(config, pool.spec.hop_s, pool.slots, clock(), pool.cpu_s)
-        self._is_starting, self._is_closing, self._is_closed = True, False, False
+        self._is_closing, self._is_closed = False, False
         self._workers = WorkerThreads(partial(self.run_next, wait=True), config.workers)
 
     def open(self, name: str, format: PcmFormat, position: int | None, on_writable: OnWritable) -> ProducerHandle:
@@ -85,7 +85,7 @@ class Scheduler:
             self._check_open()
             stream = self._registry.find_disconnected(name)
             if stream is None:
-                self._monitor.check_room(len(self._registry), now)
+                self._stats(now).check_room()
                 stream = ScheduledStream(name, format, self._config, self._pool.spec, now, on_ready=self._enqueue)
                 self._registry.add(stream)
             else:
@@ -118,7 +118,7 @@ class Scheduler:
         with self._lock:
             self._check_open()
             self._registry.check_free(name)
-            self._monitor.check_room(len(self._registry), self._clock())
+            self._stats(self._clock()).check_room()
             self._registry.reserve(name)
             self._ready.add_job(partial(self._import, name, data, future))
             self._work_available.notify()
@@ -129,7 +129,7 @@ class Scheduler:
         """The state of the scheduler now."""
         now = self._clock()
         with self._lock:
-            return self._monitor.stats(now, self._registry, self._ready, self._is_starting)
+            return self._stats(now)
 
     @property
     def streams(self) -> tuple[StreamStats, ...]:
@@ -143,7 +143,6 @@ class Scheduler:
             reserved_slots = self._monitor.capacity
             self._ready.measurement = CapacityMeasurement(self._pool, self._config, reserved_slots)
         self._workers.start()
-        self._is_starting = False
         return self
 
     def __exit__(
@@ -292,6 +291,9 @@ class Scheduler:
         with self._lock:
             if self._registry.disconnect(stream, self._clock()):
                 self._work_available.notify()  # a worker has to wake up when the stream expires
+
+    def _stats(self, now: float) -> SchedulerStats:
+        return self._monitor.stats(now, self._registry, self._ready)
 
     def _check_open(self) -> None:
         if self._is_closing:

@@ -16,7 +16,7 @@ from streamtag.protocol.messages import Frame, Gap, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.load import LoadSchedule, Trial, TrialRecorder, feed
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.scheduler.stats import NullObserver
+from streamtag.scheduler.stats import Observer
 
 if TYPE_CHECKING:
     from streamtag.inference.session import HasNetwork
@@ -66,7 +66,7 @@ def search(
     return {"streams": 0 if best is None else best.streams, **figures, "trials": [str(each) for each in trials]}
 
 
-class StepRecorder(NullObserver):
+class StepRecorder(Observer):
     """Records the number of streams and the duration [s] of each step."""
 
     def __init__(self) -> None:

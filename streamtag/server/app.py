@@ -14,10 +14,10 @@ from http import HTTPStatus
 
 from websockets.http11 import Request, Response
 
-from streamtag.errors import OutputError, SpecError
+from streamtag.errors import OutputError
 from streamtag.protocol.messages import Hello
 from streamtag.protocol.queues import EncodedMessage
-from streamtag.server.auth import AccessControl, HttpError
+from streamtag.server.auth import REFUSALS, AccessControl, HttpError, as_http_error
 from streamtag.server.config import IngestConfig, Origin, ServerConfig
 from streamtag.server.connections import Connection, Handler
 from streamtag.server.history_route import HistoryRoute
@@ -114,7 +114,7 @@ class WebSocketApp:
                 connection.accept(request, self._plan(connection, request, target))
             else:
                 self._answer(connection, request, target, own)
-        except (HttpError, SpecError) as error:
+        except REFUSALS as error:
             connection.respond(self._refuse(error))
 
     def _plan(self, connection: Connection, request: Request, target: RequestTarget) -> Callable[[], Handler]:
@@ -137,7 +137,7 @@ class WebSocketApp:
         return Subscriber(connection, query, self.hub, self._config, self.metrics, length)
 
     def _answer(self, connection: Connection, request: Request, target: RequestTarget, own: Origin) -> None:
-        """Answer a plain HTTP request. Raises HttpError and SpecError."""
+        """Answer a plain HTTP request. Raises REFUSALS."""
         answer: Awaitable[Response]
         if self._history is not None and target.path == HISTORY_PATH and request.method in METHODS:
             self._access.check_origin(request.headers, own)
@@ -157,15 +157,14 @@ class WebSocketApp:
     async def _answer_later(self, connection: Connection, request: Request, answer: Awaitable[Response]) -> None:
         try:
             response = await answer
-        except (HttpError, SpecError) as error:
+        except REFUSALS as error:
             response = self._refuse(error)
         if request.method == "HEAD":
             response.body = b""
         connection.respond(response)
 
-    def _refuse(self, error: HttpError | SpecError) -> Response:
-        if isinstance(error, SpecError):
-            error = HttpError(HTTPStatus.BAD_REQUEST, "request", str(error))
+    def _refuse(self, error: Exception) -> Response:
+        error = as_http_error(error)
         self.metrics.count_refusal(error.reason)
         return refuse(error)
 

@@ -6,9 +6,13 @@ import hmac
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
+from math import ceil
 
 from websockets.datastructures import Headers
 
+from streamtag.errors import SpecError
+from streamtag.scheduler.registry import NameTaken, UnknownStream
+from streamtag.scheduler.stats import Busy
 from streamtag.server.config import NULL_ORIGIN, Origin, ServerConfig
 from streamtag.server.query import TOKEN, RequestTarget
 
@@ -24,6 +28,24 @@ class HttpError(Exception):
         self.status = status
         self.reason = reason
         self.headers = headers
+
+
+# What a request is refused with: HttpError itself, and what as_http_error makes of the others.
+REFUSALS = (HttpError, Busy, NameTaken, UnknownStream, SpecError)
+
+
+def as_http_error(error: Exception) -> HttpError:
+    """Return one of REFUSALS as an HttpError."""
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, Busy):
+        headers = [("Retry-After", str(max(1, ceil(error.retry_after_s))))]
+        return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", str(error), headers)
+    if isinstance(error, NameTaken):
+        return HttpError(HTTPStatus.CONFLICT, "name", str(error))
+    if isinstance(error, UnknownStream):
+        return HttpError(HTTPStatus.NOT_FOUND, "path", str(error))
+    return HttpError(HTTPStatus.BAD_REQUEST, "request", str(error))
 
 
 class AccessControl:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from streamtag.errors import SpecError
+from streamtag.spec.base import Spec
 
 LOOPBACK = "127.0.0.1"  # the default: not reachable from the network
 NULL_ORIGIN = "null"  # the origin of a page that was opened from a file
@@ -46,7 +47,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class ServerConfig:
+class ServerConfig(Spec):
     """Hold where a server listens, who may connect, and what one subscriber may cost.
 
     port: 0 for any free port. token: what subscribers must present; None: nothing. origins: pages elsewhere that may
@@ -81,8 +82,8 @@ class ServerConfig:
         if not 0 <= self.port <= 65535:
             raise SpecError(f"{self.port}: ports go from 0 to 65535")
         _check_token(self.token)
-        _check_positive(self, "max_clients", "queue_length", "max_message_bytes")
-        _check_seconds(self)
+        self._check_integers("max_clients", "queue_length", "max_message_bytes")
+        self._check_seconds()
         if self.tls_key is not None and self.tls_cert is None:
             raise SpecError("a TLS key needs its certificate")
         for origin in self.origins:
@@ -112,7 +113,7 @@ class ServerConfig:
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(Spec):
     """Hold who may send audio, and how much.
 
     token: what producers must present; None: the subscribers' token. max_per_client: streams at a time from an address.
@@ -133,25 +134,13 @@ class IngestConfig:
 
     def __post_init__(self) -> None:
         _check_token(self.token)
-        _check_positive(self, "max_per_client", "max_streams", "max_message_bytes")
-        _check_seconds(self)
+        self._check_integers("max_per_client", "max_streams", "max_message_bytes")
+        self._check_seconds()
 
 
 def _check_token(token: str | None) -> None:
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SpecError("a token is one or more ASCII characters without spaces")
-
-
-def _check_positive(config: object, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise SpecError(f"{name} must be at least 1, not {getattr(config, name)}")
-
-
-def _check_seconds(config: ServerConfig | IngestConfig) -> None:
-    for field in fields(config):
-        if field.name.endswith("_s") and not 0 < getattr(config, field.name) < float("inf"):
-            raise SpecError(f"{field.name} must be a number of seconds above 0, not {getattr(config, field.name)}")
 
 
 def _parse_origin(text: str) -> Origin:

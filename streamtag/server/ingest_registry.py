@@ -12,10 +12,8 @@ from http import HTTPStatus
 
 from websockets.http11 import Response
 
-from streamtag.errors import SpecError
-from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.scheduler.stats import SchedulerStats
+from streamtag.scheduler.stats import Busy, SchedulerStats
 from streamtag.server.auth import HttpError
 from streamtag.server.config import IngestConfig, ServerConfig
 from streamtag.server.connections import Connection, Handler
@@ -78,7 +76,7 @@ class IngestRegistry:
         return None if scheduler is None else scheduler.stats
 
     def plan(self, connection: Connection, target: RequestTarget) -> Callable[[], Handler]:
-        """Return what admits the connection after its handshake, and may raise HttpError. Raises SpecError itself."""
+        """Return what admits the connection after its handshake, and may raise REFUSALS. Raises SpecError itself."""
         if target.is_state:
             return partial(self._admit_import, connection, target.state_stream)
         return partial(self._admit_producer, connection, IngestQuery.parse(target, self._hub.hello))
@@ -86,7 +84,7 @@ class IngestRegistry:
     async def answer(self, address: str, target: RequestTarget) -> Response:
         """Answer plain HTTP with a stream's state, or with the reason why a producer would be refused.
 
-        Raises HttpError and SpecError.
+        Raises REFUSALS.
         """
         if target.is_state:
             return await self._export(target.state_stream)
@@ -95,7 +93,7 @@ class IngestRegistry:
         self._check_name(stream)
         scheduler = self._running_scheduler()
         if all(known.name != stream for known in scheduler.streams):
-            _check_room(scheduler.stats)
+            scheduler.stats.check_room()
         text = "sound comes over a WebSocket, and this one would be let in"
         raise HttpError(HTTPStatus.UPGRADE_REQUIRED, "request", text, [("Upgrade", "websocket")])
 
@@ -104,11 +102,8 @@ class IngestRegistry:
         try:
             async with asyncio.timeout(EXPORT_TIMEOUT_S):
                 state = await asyncio.wrap_future(scheduler.export_state(stream))
-        except UnknownStream as error:
-            raise HttpError(HTTPStatus.NOT_FOUND, "path", str(error)) from None
         except TimeoutError:
-            text = "busy: the stream's state could not be exported in time"
-            raise _busy(text, scheduler.stats.retry_after_s) from None
+            raise Busy("the stream's state could not be exported in time", scheduler.stats.retry_after_s) from None
         return respond(HTTPStatus.OK, state, BINARY)
 
     def _admit_producer(self, connection: Connection, query: IngestQuery) -> Handler:
@@ -128,14 +123,7 @@ class IngestRegistry:
         )
         if stream in self._connected:
             self._connected[stream].close(REPLACED)
-        try:
-            handle = scheduler.open(stream, query.format, query.position, producer.notify_writable)
-        except Busy as error:
-            raise _busy(str(error), error.retry_after_s) from None
-        except NameTaken as error:
-            raise HttpError(HTTPStatus.CONFLICT, "name", str(error)) from None
-        except SpecError as error:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "request", str(error)) from None
+        handle = scheduler.open(stream, query.format, query.position, producer.notify_writable)
         self._stop_waiting(stream)
         self._connected[stream] = producer
         self._per_address[producer.address] += 1
@@ -150,7 +138,7 @@ class IngestRegistry:
         address = connection.address
         self._check_address(address, stream)
         scheduler = self._running_scheduler()
-        _check_room(scheduler.stats)
+        scheduler.stats.check_room()
         self._per_address[address] += 1
         self._limiter.admit_producer(connection)
         on_closed = partial(self._on_closed, stream, address)
@@ -158,7 +146,7 @@ class IngestRegistry:
 
     def _running_scheduler(self) -> Scheduler:
         if self.scheduler is None:
-            raise _busy("busy: the server is starting or closing", RETRY_AFTER_S)
+            raise Busy("the server is starting or closing", RETRY_AFTER_S)
         return self.scheduler
 
     def _check_address(self, address: str, stream: str) -> None:
@@ -200,15 +188,3 @@ class IngestRegistry:
         self._per_address[address] -= 1
         if self._per_address[address] <= 0:
             del self._per_address[address]
-
-
-def _check_room(stats: SchedulerStats) -> None:
-    if stats.is_degraded:
-        raise _busy("busy: what is here already is more than can be done in time", stats.retry_after_s)
-    if not stats.room:
-        raise _busy(f"busy: there is room for {stats.capacity} streams, and no more", stats.retry_after_s)
-
-
-def _busy(text: str, retry_after_s: float) -> HttpError:
-    seconds = max(1, math.ceil(retry_after_s))
-    return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", text, [("Retry-After", str(seconds))])

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from streamtag.protocol.messages import Event, Frame, Gap, Message
 from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.stats import Observer
 
 LATENCY_BUCKETS_S = (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)  # streams in a step
@@ -66,8 +67,8 @@ class Metrics:
         return Counter(f"streamtag_{name}", description, labels, registry=self.registry)
 
 
-class SchedulerMetrics:
-    """An Observer of a scheduler; several workers may call it at once."""
+class SchedulerMetrics(Observer):
+    """Counts the work of a scheduler; several workers may call it at once."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._steps = Counter("streamtag_ticks", "Steps of the scheduler", registry=registry)

@@ -119,7 +119,7 @@ class HttpRoutes:
         if self._stats is None:
             return {}
         stats = self._stats()
-        if stats is None or stats.is_starting:
+        if stats is None:
             return {"status": "starting"}
         return {
             "status": "degraded" if stats.is_degraded else "ready",

@@ -9,8 +9,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from streamtag.errors import StreamtagError
 from streamtag.protocol.messages import Error, Message, Ready
-from streamtag.scheduler.registry import Busy
 from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.stats import Busy
 from streamtag.server.connections import SERVER_CLOSING, CloseReason, Connection, Handler
 
 STATE_TIMEOUT_S = 10.0  # until the state has come

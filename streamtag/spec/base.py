@@ -35,6 +35,14 @@ class Spec:
             whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
             self._check(whole, f"{name} must be a positive whole number, not {value!r}")
 
+    def _check_seconds(self, *may_be_zero: str) -> None:
+        """Check every field whose name ends in `_s`."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_s"):
+                ok = is_finite(value) and (value > 0 or (value == 0 and field.name in may_be_zero))
+                self._check(ok, f"{field.name} must be a number of seconds above 0, not {value!r}")
+
 
 def is_finite(value: object) -> bool:
     """Return whether it is a number, and finite."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.audio.devices import Callback, InputDevice, OpenInput, SharedSoundSystem
+from streamtag.audio.devices import Callback, InputDevice, OpenInput, PortAudio
 from streamtag.audio.microphone import Microphone, MicrophoneLimits
 from streamtag.audio.source import AudioChunk, AudioGap, SourceNotice
 from streamtag.errors import SourceError, SpecError
@@ -267,18 +270,47 @@ def test_the_tap_gets_zeros_for_a_gap_up_to_a_limit(system: FakeSystem) -> None:
     assert tapped[: round(0.2 * RATE)].any()
 
 
+class FakeLibrary:
+    """The module sounddevice with two inputs."""
+
+    PortAudioError = RuntimeError
+    default = SimpleNamespace(device=(0, 0))
+
+    def __init__(self) -> None:
+        self.streams: list[Any] = []
+        self.refreshed = 0
+
+    def query_hostapis(self) -> list[dict[str, Any]]:
+        return [{"name": "ALSA", "default_input_device": 0}]
+
+    def query_devices(self) -> list[dict[str, Any]]:
+        common = {"hostapi": 0, "default_samplerate": RATE, "max_input_channels": 1}
+        return [{"name": name, **common} for name in ("USB", "Line")]
+
+    def InputStream(self, **_: Any) -> Any:  # noqa: N802  (its name)
+        stream = MagicMock(active=True, latency=0.01)
+        self.streams.append(stream)
+        return stream
+
+    def _terminate(self) -> None:
+        assert all(stream.close.called for stream in self.streams)
+
+    def _initialize(self) -> None:
+        self.refreshed += 1
+
+
 def test_microphones_that_share_a_sound_system_leave_each_other_alone() -> None:
     """Devices are looked for again only when no other one is open."""
-    system = FakeSystem(InputDevice(0, "USB", "ALSA", RATE, 1, True), InputDevice(1, "Line", "ALSA", RATE, 1, False))
-    shared = SharedSoundSystem(lambda: system)
+    library = FakeLibrary()
+    shared = PortAudio(library)
     with Microphone("USB", system=shared, limits=QUICK) as usb, Microphone("Line", system=shared, limits=QUICK) as line:
-        first = system.streams[0]
-        first.is_active = False
+        first = library.streams[0]
+        first.active = False
         assert [notice.is_problem for notice in notices_of(read_until(usb, notices_of))] == [True]
-        read_until(usb, lambda _: len(system.streams) == 3)  # found where it was
-        assert (first.closed, system.refreshed) == (True, 0)
-        assert not system.streams[1].closed
+        read_until(usb, lambda _: len(library.streams) == 3)  # found where it was
+        assert (first.close.called, library.refreshed) == (True, 0)
+        assert not library.streams[1].close.called
         line.close()
-        system.streams[2].is_active = False
-        read_until(usb, lambda _: len(system.streams) == 4)
-        assert system.refreshed == 1
+        library.streams[2].active = False
+        read_until(usb, lambda _: len(library.streams) == 4)
+        assert library.refreshed == 1

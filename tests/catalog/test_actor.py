@@ -51,7 +51,7 @@ def test_a_file_that_crashes_its_reader_costs_no_other_file(sounds: Path, tagger
     crashes, results = 0, list[FileResult]()
     while not results:
         try:
-            results = [result for result, _ in tag_with_retry(shard, batch, "m", attempts)]
+            results = [result for result, _ in tag_with_retry(shard, batch, "m", attempts.begin, attempts.end)]
         except Crash:
             crashes += 1
     assert crashes == 4  # twice as a shard, twice alone
@@ -64,7 +64,7 @@ def test_a_shard_whose_actor_was_killed_is_tagged_again(sounds: Path, tagger: Ta
     shard = Collection.find([str(sounds)]).files
     batch, attempts = CrashingBatch(SessionPool(tagger, slots=4), "none of them"), AttemptCounter()
     attempts.begin(f"shard of {shard[0].abspath}")  # by an actor that was killed
-    results = list(tag_with_retry(shard, batch, "m", attempts))
+    results = list(tag_with_retry(shard, batch, "m", attempts.begin, attempts.end))
     assert sorted(result.abspath for result, _ in results) == sorted(file.abspath for file in shard)
     assert not any(result.error for result, _ in results)
 

@@ -13,8 +13,9 @@ from streamtag.audio.pcm import PcmFormat
 from streamtag.inference.batch import SessionPool
 from streamtag.protocol.messages import Event, Frame
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
+from streamtag.scheduler.registry import NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
+from streamtag.scheduler.stats import Busy
 from tests.scheduler.harness import (
     PLAIN,
     TIMEOUT_S,

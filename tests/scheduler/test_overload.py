@@ -13,13 +13,13 @@ from streamtag.inference.batch import SessionPool
 from streamtag.inference.session import Session
 from streamtag.protocol.messages import Frame
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.registry import Busy
+from streamtag.scheduler.stats import Busy, Observer
 from tests.scheduler.harness import HOP, RATE, Harness, load_tagger, noise, shows, unexplained
 
 CHUNK = 1600  # samples, of 0.1 s
 
 
-class RecordingObserver:
+class RecordingObserver(Observer):
     """Record the calls of an observer."""
 
     def __init__(self) -> None:

@@ -16,9 +16,9 @@ import pytest
 from streamtag.protocol.messages import Event, Message
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.producer_handle import ProducerHandle
-from streamtag.scheduler.registry import Busy, UnknownStream
+from streamtag.scheduler.registry import UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
-from streamtag.scheduler.stats import NullObserver, Observer
+from streamtag.scheduler.stats import Busy, Observer
 from tests.scheduler.harness import PLAIN, TIMEOUT_S, EchoPool, MessageLog, Signal, load_tagger, noise, shows
 
 CONFIG = SchedulerConfig(
@@ -217,7 +217,7 @@ def test_a_scheduler_that_is_too_slow_to_end_in_time_reports_what_it_leaves_out(
         assert gap.start + gap.lost_s == pytest.approx(30_000 / 16000, abs=1e-3)
 
 
-class FailingObserver(NullObserver):
+class FailingObserver(Observer):
     def on_step(self, streams: int, seconds: float, lags_s: Sequence[float], missed: int) -> None:
         raise RuntimeError(f"{streams}, {seconds}, {lags_s}, {missed}")
 

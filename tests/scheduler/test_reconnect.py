@@ -13,7 +13,8 @@ from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
 from streamtag.inference.session import Session
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
+from streamtag.scheduler.registry import NameTaken, UnknownStream
+from streamtag.scheduler.stats import Busy
 from tests.scheduler.harness import (
     PLAIN,
     RATE,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import End, Message
-from streamtag.scheduler.registry import Busy, NameTaken, UnknownStream
-from streamtag.scheduler.stats import SchedulerStats, StreamStats
+from streamtag.scheduler.registry import NameTaken, UnknownStream
+from streamtag.scheduler.stats import Busy, SchedulerStats, StreamStats
 
 if TYPE_CHECKING:
     from streamtag.scheduler.scheduler import Scheduler
@@ -58,7 +58,7 @@ class FakeScheduler:
         self.imported: dict[str, bytes] = {}
         self.states: dict[str, Future[bytes]] = {}  # to be exported
         self.exports = 0
-        self.stats = SchedulerStats(0, 0, capacity, False, False, 3.2, 0, 0.0, 0.0, 0.0)
+        self.stats = SchedulerStats(0, 0, capacity, False, 3.2, 0, 0.0, 0.0, 0.0)
 
     @property
     def real(self) -> Scheduler:

@@ -227,7 +227,7 @@ def test_the_table_of_a_server(width: int, height: int) -> None:
         StreamStats("hall", 3.0, 0.0, 0.0, 0.0, True, True),
     ]
     streams += [StreamStats(f"room {number}", 10.0 + number, 0.02, 0.0, 0.0, True, False) for number in range(60)]
-    stats = SchedulerStats(64, 1, 96, False, False, 1.0, 0, 0.0, 0.002, 0.37)
+    stats = SchedulerStats(64, 1, 96, False, 1.0, 0, 0.0, 0.002, 0.37)
     snapshot = table_snapshot("http://127.0.0.1:8765/", stats, streams, 3)
     table = StreamsTable(screen.console, lambda: snapshot, select(), screen.clock)
     for name, until in (("stage left", 50.0), ("evening_ride.mp3", 30.0), (streams[2].name, 10.0), ("room 1", 20.0)):

@@ -15,7 +15,7 @@ from tests.terminal.conftest import Screen
 MIC = StreamStats("mic", 63.2, 0.031, 0.0, 0.0, True, False)
 TAGS = ("guitar", "harp", "drums", "slow")
 SELECTION = Selection.of(TAGS, (0.5,) * 4)
-STATS = SchedulerStats(1, 0, 40, False, False, 1.0, 0, 0.0, 0.002, 0.37)
+STATS = SchedulerStats(1, 0, 40, False, 1.0, 0, 0.0, 0.002, 0.37)
 
 
 def snapshot(*streams: StreamStats, is_degraded: bool = False) -> TableSnapshot:
