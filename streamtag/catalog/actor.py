@@ -6,15 +6,12 @@ that was begun several times is tagged file by file, and a file that was begun s
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
 
 from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile
@@ -60,7 +57,7 @@ class AttemptCounter:
 
 
 class Actor:
-    """A callable for Ray Data: a shard of files in, their results out."""
+    """A process of a cluster, which tags shards of files."""
 
     def __init__(self, job: Job, attempts: Any) -> None:
         """attempts: Ray's handle of the counter. Raises StreamtagError if the model or the device is missing."""
@@ -78,14 +75,9 @@ class Actor:
         self._batch = FileBatch(pool, MAX_OPEN_FILES, TaskConfig(job.fingerprint, job.keep_frames, lambda *_: None))
         self._begin, self._end = _remote(attempts.begin), _remote(attempts.end)
 
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """Return the results of one shard as JSON, and the bytes of their frames."""
-        (shard,) = batch["shard"].tolist()
-        results = list(tag_with_retry(deserialize_shard(shard), self._batch, self._fingerprint, self._begin, self._end))
-        return {
-            "results": [result.to_json() for result, _ in results],
-            "frames": [b"" if frames is None else frames.tobytes() for _, frames in results],
-        }
+    def tag(self, shard: Sequence[AudioFile]) -> list[TaskResult]:
+        """Return the results of one shard."""
+        return list(tag_with_retry(shard, self._batch, self._fingerprint, self._begin, self._end))
 
 
 def tag_with_retry(
@@ -111,13 +103,3 @@ def _remote(method: Any) -> Callable[[str], Any]:
     import ray
 
     return lambda name: ray.get(method.remote(name))
-
-
-def serialize_shard(files: Sequence[AudioFile]) -> str:
-    """Return text that any file name survives."""
-    return json.dumps([(file.abspath, file.size, file.mtime_ns) for file in files])
-
-
-def deserialize_shard(shard: str) -> list[AudioFile]:
-    """Return the files, without what actors need not know."""
-    return [AudioFile(abspath, abspath, size, mtime_ns, (0, 0)) for abspath, size, mtime_ns in json.loads(shard)]

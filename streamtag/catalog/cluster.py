@@ -1,4 +1,4 @@
-"""Files tagged on a Ray cluster: Ray Data hands shards of files to actors, one per core or one per GPU.
+"""Files tagged on a Ray cluster: shards of files go to actors, one per core or one per GPU.
 
 Files and the model must be at the same paths on every machine. An actor that dies is restarted, and its shard tagged
 again. A shard comes back whole or not at all, so no file is there twice.
@@ -19,14 +19,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streamtag.audio.source import Closing
-from streamtag.catalog.actor import Actor, AttemptCounter, Job, serialize_shard
+from streamtag.catalog.actor import Actor, AttemptCounter, Job
 from streamtag.catalog.file_task import OnProgress, TaskResult
 from streamtag.catalog.files import AudioFile
-from streamtag.catalog.result import FileResult
 from streamtag.catalog.runner import Results, collect, largest_first
 from streamtag.errors import DeviceError, StreamtagError
 from streamtag.text import describe_os_error
@@ -41,7 +37,6 @@ ENVIRONMENT = {  # read when Ray is imported: no usage reports, and few messages
     "RAY_ENABLE_AUTO_CONNECT": "0",  # else what still runs during the shutdown would start another Ray
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DATA_LOG_LEVEL": "ERROR",
 }
 LOCAL_ENVIRONMENT = {  # of a Ray of this machine only
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too: it listens to 127.0.0.1 only
@@ -76,7 +71,7 @@ class Cluster(Closing):
 
     def run(self, files: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
         """Yield the results; None regularly. Raises DeviceError if the cluster fails."""
-        shards = [serialize_shard(shard) for shard in make_shards(files, self._actors)]
+        shards = make_shards(files, self._actors)
         self._thread = threading.Thread(target=self._work, args=(shards,), name="streamtag-ray", daemon=True)
         self._thread.start()
         for item in collect(self._results, 1):
@@ -91,13 +86,12 @@ class Cluster(Closing):
         if self._thread is not None:
             self._thread.join(timeout=JOIN_TIMEOUT_S)
 
-    def _work(self, shards: Sequence[str]) -> None:
+    def _work(self, shards: Sequence[Sequence[AudioFile]]) -> None:
         end: Exception | None = None
         try:
-            for batch in _run_actors(shards, self._job, self._actors):
-                for line, frames in zip(batch["results"], batch["frames"], strict=True):
-                    result = FileResult.from_json(str(line))
-                    self._results.put((result, _frames(result, bytes(frames)) if self._job.keep_frames else None))
+            for results in _run_actors(shards, self._job, self._actors):
+                for result in results:
+                    self._results.put(result)
         except Exception as error:
             end = None if self._is_closed else DeviceError(f"ray: {_reason(error)}")
         self._results.put(end)
@@ -159,23 +153,18 @@ def _silent_stderr() -> Iterator[None]:
         os.close(null)
 
 
-def _run_actors(shards: Sequence[str], job: Job, actors: int) -> Iterator[dict[str, Any]]:
-    """Return what the actors answer."""
-    import ray.data
+def _run_actors(shards: Sequence[Sequence[AudioFile]], job: Job, actors: int) -> Iterator[list[TaskResult]]:
+    """Yield what the actors answer, in any order."""
+    import ray
+    from ray.util import ActorPool
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    items = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
-    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(AttemptCounter).remote()
     on_gpu = job.device == "cuda"
-    answers = items.map_batches(
-        Actor,
-        fn_constructor_args=(job, attempts),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(shards))),
-        num_cpus=None if on_gpu else 1,
-        num_gpus=1 if on_gpu else None,
-    )
-    return iter(answers.iter_batches(batch_size=None, prefetch_batches=0))
+    lasting: dict[str, Any] = {"max_restarts": -1, "max_task_retries": -1}
+    device: dict[str, Any] = {"num_cpus": 0, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
+    attempts = ray.remote(AttemptCounter).options(num_cpus=0, **lasting).remote()
+    actor = ray.remote(Actor).options(**lasting, **device)
+    pool = ActorPool([actor.remote(job, attempts) for _ in range(min(actors, len(shards)))])
+    yield from pool.map_unordered(lambda each, shard: each.tag.remote(shard), list(shards))
 
 
 def make_shards(files: Sequence[AudioFile], actors: int) -> list[list[AudioFile]]:
@@ -183,10 +172,6 @@ def make_shards(files: Sequence[AudioFile], actors: int) -> list[list[AudioFile]
     count = min(len(files), max(MIN_SHARDS_PER_ACTOR * actors, -(-len(files) // MAX_SHARD_FILES)))
     ordered = largest_first(files)
     return [ordered[first::count] for first in range(count)]
-
-
-def _frames(result: FileResult, data: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(data, np.float32).reshape(result.frames, -1 if result.frames else 0)
 
 
 def _reason(error: Exception) -> str:

@@ -9,13 +9,12 @@ import time
 from collections.abc import Generator
 from http.client import BAD_REQUEST
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from streamtag.audio.source import SourceNotice
+from streamtag.audio.source import Closing, SourceNotice
 from streamtag.audio.threaded import FIRST_DELAY_S, ThreadedIterator, next_delay
 from streamtag.client.address import ServerAddress
 from streamtag.client.retry import permanent_error, transient_error
@@ -37,7 +36,7 @@ LOG.addHandler(logging.NullHandler())
 Items = Generator[Message | SourceNotice, None, None]
 
 
-class SubscriberClient:
+class SubscriberClient(Closing):
     """A context manager that connects in a thread of its own, and again whenever the connection breaks.
 
     `read` raises what can only be a mistake, such as a wrong token or another kind of server. A temporary problem is
@@ -74,9 +73,7 @@ class SubscriberClient:
         self._items = ThreadedIterator(self._run(), MAX_QUEUED, "streamtag-subscriber", JOIN_TIMEOUT_S)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._stop_requested.set()
         self._items.close()  # a thread that still waits for an answer ends by itself
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from threading import Lock
 
@@ -97,7 +98,7 @@ class IngestBuffer:
         """Append bytes and return True, or False if the producer should pause until there is room.
 
         recorded: when the last of them was recorded; None: now."""
-        with self._lock:
+        with self._changing(now):
             if self._input_ended or self.state is RunState.ENDED:
                 return True
             if self._queue.bytes > HARD_LIMIT_FACTOR * self._max_bytes + MAX_MESSAGE_BYTES:
@@ -108,28 +109,22 @@ class IngestBuffer:
             if self._queue.bytes >= self._max_bytes and not self._is_overdue(now):
                 self._is_paused = True
                 self._realtime.pause()
-            has_room, became_ready = not self._is_paused, self._wake()
-        self._notify(became_ready, now)
-        return has_room
+            return not self._is_paused
 
     def skip(self, samples: int, now: float) -> None:
         """Append a gap: this many samples, more than 0, never arrive."""
-        with self._lock:
+        with self._changing(now):
             self._position += samples
             repeated = min(samples, self._overlap)
             self._overlap -= repeated
             if samples > repeated:
                 self._queue.append(MissingAudio(samples - repeated))
             self._decoder = PcmDecoder(self._format)  # what was pending belongs to the gap
-            became_ready = self._wake()
-        self._notify(became_ready, now)
 
     def reset_context(self, now: float) -> None:
         """Append a reset of the network's context."""
-        with self._lock:
+        with self._changing(now):
             self._queue.append(ContextReset())
-            became_ready = self._wake()
-        self._notify(became_ready, now)
 
     def resume(self, format: PcmFormat, position: int | None, gone_s: float, now: float) -> None:
         """Continue the stream from another connection, which was missing for gone_s seconds.
@@ -137,7 +132,7 @@ class IngestBuffer:
         position: the producer's count of its first sample; None: it does not count, and audio of the time that it was
         missing is lost.
         """
-        with self._lock:
+        with self._changing(now):
             expected = self._position + self._overlap
             if format != self._format:
                 change = FormatChange(self._format, format)
@@ -150,22 +145,25 @@ class IngestBuffer:
             self._decoder, self._overlap = PcmDecoder(format), max(0, expected - self._position)
             self._realtime = RealtimeDetector(self._config.max_lead_s, self._config.buffer_s, now, gone_s)
             self._is_paused = False
-            became_ready = self._wake()
-        self._notify(became_ready, now)
 
     def request_worker(self, now: float) -> None:
         """Make the stream ready, whatever waits."""
-        with self._lock:
+        with self._changing(now):
             self._is_requested = True
-            became_ready = self._wake()
-        self._notify(became_ready, now)
 
     def end_input(self, now: float) -> None:
         """Accept nothing more."""
-        with self._lock:
+        with self._changing(now):
             self._input_ended = True
-            became_ready = self._wake()
-        self._notify(became_ready, now)
+
+    @contextmanager
+    def _changing(self, now: float) -> Iterator[None]:
+        """Hold the lock, and afterwards report if the stream has become ready."""
+        with self._lock:
+            yield
+            on_ready = self._on_ready if self._wake() else None
+        if on_ready is not None:
+            on_ready(now)
 
     # --- for the worker that has the stream ----------------------------------------------------------------------
 
@@ -240,11 +238,6 @@ class IngestBuffer:
 
     def _byte_limit(self, format: PcmFormat) -> int:
         return min(MAX_BYTES, round(self._config.buffer_s * format.rate) * format.sample_bytes)
-
-    def _notify(self, became_ready: bool, now: float) -> None:
-        on_ready = self._on_ready
-        if became_ready and on_ready is not None:
-            on_ready(now)
 
 
 class RealtimeDetector:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from threading import Condition, Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamtag.audio.pcm import PcmFormat
+from streamtag.audio.source import Closing
 from streamtag.inference.events import EventDetectorBank
 from streamtag.scheduler.capacity import CapacityMeasurement, LoadMonitor, SyntheticStreams
 from streamtag.scheduler.config import SchedulerConfig
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 CLOSING_RETRY_S = 10.0
 
 
-class Scheduler:
+class Scheduler(Closing):
     """A context manager: entering starts the workers; leaving ends all streams, publishes their `end` messages, and
     ends the workers. It admits a safe number of streams at first, and measures beside them how many it can admit.
 
@@ -145,9 +145,7 @@ class Scheduler:
         self._workers.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         with self._lock:
             self._is_closing = True
             streams = list(self._registry)

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
+from streamtag.audio.source import Closing
 from streamtag.errors import OutputError
 from streamtag.protocol.messages import Hello, Message
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
@@ -79,7 +79,7 @@ class Inbox:
             self._loop.call_soon_threadsafe(self._event.set)
 
 
-class ServerThread:
+class ServerThread(Closing):
     """A context manager that serves once, from a thread of its own; every other thread may publish.
 
     with ServerThread(ServerConfig.parse("8765"), hello) as server:
@@ -154,9 +154,7 @@ class ServerThread:
         self._address = started.result()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Subscribers get what waits for them, for two seconds at most, and are closed with 1001."""
         self._inbox.close()
         if self._thread is not None:

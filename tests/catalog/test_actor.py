@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from streamtag.api import Tagger
 from streamtag.catalog.actor import (
     CRASHES_READER,
     AttemptCounter,
-    deserialize_shard,
-    serialize_shard,
     tag_with_retry,
 )
 from streamtag.catalog.cluster import MAX_SHARD_FILES, MIN_SHARDS_PER_ACTOR, make_shards
@@ -67,13 +64,6 @@ def test_a_shard_whose_actor_was_killed_is_tagged_again(sounds: Path, tagger: Ta
     results = list(tag_with_retry(shard, batch, "m", attempts.begin, attempts.end))
     assert sorted(result.abspath for result, _ in results) == sorted(file.abspath for file in shard)
     assert not any(result.error for result, _ in results)
-
-
-def test_any_file_name_survives_serialization() -> None:
-    names = ["/a.wav", os.fsdecode(b"/caf\xe9\n.wav"), "/音楽.wav", '/"quote".wav']
-    files = [AudioFile("as written", name, 3, 4, (5, 6)) for name in names]
-    back = deserialize_shard(serialize_shard(files))
-    assert [(file.abspath, file.size, file.mtime_ns) for file in back] == [(name, 3, 4) for name in names]
 
 
 @pytest.mark.parametrize(("count", "actors"), [(1, 2), (7, 2), (100, 2), (1000, 3), (5000, 1)])

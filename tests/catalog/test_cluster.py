@@ -119,8 +119,8 @@ def _orphans() -> set[str]:
 
 
 def _workers(pid: int) -> list[int]:
-    """Return the processes in which Ray Data's actors run."""
-    return [child for child in _children(pid) if b"MapWorker" in _read(f"/proc/{child}/cmdline")]
+    """Return the processes in which actors run."""
+    return [child for child in _children(pid) if b"ray::Actor" in _read(f"/proc/{child}/cmdline")]
 
 
 def _children(pid: int) -> list[int]:

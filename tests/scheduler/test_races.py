@@ -255,5 +255,5 @@ def test_the_switch_interval_is_restored_after_the_last_of_several_schedulers(mo
         second.__enter__()
         assert sys.getswitchinterval() == pytest.approx(min(before, 0.001))
     assert sys.getswitchinterval() == pytest.approx(min(before, 0.001))  # the second still works
-    second.__exit__(None, None, None)
+    second.close()
     assert sys.getswitchinterval() == before

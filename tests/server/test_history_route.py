@@ -237,6 +237,6 @@ def test_a_server_that_ends_does_not_wait_for_a_question(
     thread = threading.Thread(target=ask_in_vain)
     thread.start()
     wait_until(lambda: any(each.name.startswith("asyncio_") for each in threading.enumerate()))
-    server.__exit__(None, None, None)
+    server.close()
     thread.join(30)
     assert not thread.is_alive()

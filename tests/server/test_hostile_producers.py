@@ -55,7 +55,7 @@ def test_any_bytes_leave_other_connections_alone(
     assert read(other) == make_frame(0, "other")
     assert server.producers <= 2
     other.close()
-    server.__exit__(None, None, None)
+    server.close()
 
 
 # binary, its first, last and middle fragments, pings, pongs
@@ -91,7 +91,7 @@ def test_audio_in_any_fragments_arrives_whole_up_to_the_first_violation(
     assert is_closed(sock)
     wait_until(lambda: scheduler.handles["mic"].is_disconnected)
     assert bytes(scheduler.handles["mic"].audio) == expected
-    server.__exit__(None, None, None)
+    server.close()
 
 
 @pytest.mark.parametrize("what", [b"\x82\xff" + struct.pack("!Q", 1 << 62) + bytes(4), masked(0x82, b"12")])

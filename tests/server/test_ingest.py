@@ -219,7 +219,7 @@ def test_a_closing_server_sends_producers_their_end(
     client, other = connect(server, "/ingest/mic"), connect(server, "/ingest/without")
     server.detach()
     scheduler.end("mic")
-    server.__exit__(None, None, None)
+    server.close()
     assert [message.type for message in read_all(client)] == ["hello", "ready", "end"]
     assert client.close_code == 1000
     assert [message.type for message in read_all(other)] == ["hello", "ready"]

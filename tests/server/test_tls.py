@@ -41,7 +41,7 @@ def test_page_and_streams_are_served_over_tls(
     assert "connect-src 'self' wss://127.0.0.1:" in (answer.getheader("Content-Security-Policy") or "")
     browser.close()
     server.publish(Error("last words"))
-    server.__exit__(None, None, None)
+    server.close()
     assert read_all(client) == [Error("last words")]
     assert client.close_code == 1001
 
