@@ -72,20 +72,6 @@ def test_other_paths_are_added_to_the_table(catalog: Catalog, folders: Path, nam
     assert out.read_bytes() == content
 
 
-def test_rows_of_changed_files_are_renewed_and_those_of_other_folders_are_not(
-    catalog: Catalog, collection: Path, folders: Path
-) -> None:
-    out = folders / "tags.parquet"
-    catalog(folders / "one", folders / "two", "--out", out)
-    before = pd.read_parquet(out)
-    for path in (folders / "one" / "a.wav", folders / "two" / "c.wav"):
-        shutil.copyfile(collection / "a.wav", path)
-    assert summary(catalog(folders / "one", "--out", out)) == "renewed 1, unchanged 1, kept 2 from other folders"
-    after = pd.read_parquet(out)
-    assert (before["seconds"] != after["seconds"]).tolist() == [True, False, False, False]
-    pd.testing.assert_frame_equal(before.drop(0), after.drop(0))
-
-
 def test_a_moved_file_is_new_under_its_new_name_and_its_old_row_stays_until_it_is_pruned(
     catalog: Catalog, folders: Path
 ) -> None:

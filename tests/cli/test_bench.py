@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -28,8 +28,6 @@ from streamtag.model import Scattering, ScatteringSpec
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.load import CHUNK, DEADLINE_S, LoadSchedule, Trial, TrialRecorder, feed
 from streamtag.scheduler.trial import RESOLUTION, scheduler_trial, search
-from tests.benchmarks.catalog import compare, write_mono
-from tests.benchmarks.peers import peers_trial
 from tests.benchmarks.sockets import socket_trial
 
 if TYPE_CHECKING:
@@ -241,17 +239,3 @@ def test_a_real_server_is_measured_by_producers_in_another_process(model: Path) 
     check(trial, 5)
     assert trial.figures["server_mib"] > 50
     assert 5 < trial.figures["kbit_a_second_out_a_stream"] < 150  # 50 tags and, in this model, as many concepts
-
-
-@pytest.mark.slow
-def test_processes_of_listen_are_measured(model: Path) -> None:
-    check(peers_trial(model, "cpu", SCHEDULE, 2), 2)
-
-
-@pytest.mark.slow
-def test_catalog_and_file_are_compared_on_the_same_sound(model: Path) -> None:
-    options = ["--model", str(model), "--device", "cpu"]
-    figures: dict[str, Any] = compare(write_mono, 10.0, options, files=3, repeats=1)
-    assert figures["minutes_of_sound"] == pytest.approx(0.5, rel=0.02)
-    assert figures["ratio"] == pytest.approx(figures["file_s"] / figures["catalog_s"])
-    assert figures["catalog_after_start_up"].endswith("times real time")

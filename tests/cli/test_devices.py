@@ -22,11 +22,13 @@ def test_every_input_has_a_line_with_its_figures() -> None:
     lines = shown(
         InputDevice(0, "HDA Intel PCH: ALC257 Analog (hw:0,0)", "ALSA", 44100, 2, False),
         InputDevice(11, "[red]Mic[/] of 東京", "JACK Audio Connection Kit", 192000, 32, True),
+        InputDevice(None, "Monitor of Output", "PulseAudio", 48000, 2, False),
     )
     assert lines[0].split() == ["index", "rate", "channels", "host", "API", "name"]
     assert lines[1].split()[:5] == ["0", "44100", "Hz", "2", "ALSA"]
     assert lines[1].endswith("  HDA Intel PCH: ALC257 Analog (hw:0,0)")
     assert lines[2].split()[:5] == ["default", "11", "192000", "Hz", "32"]
+    assert lines[3].split() == ["system", "-", "48000", "Hz", "2", "PulseAudio", "Monitor", "of", "Output"]
     assert lines[2].endswith("JACK Audio Connection Kit  [red]Mic[/] of 東京")  # a name is text, not markup
     assert lines[1].index("ALSA") == lines[2].index("JACK") == lines[0].index("host API")
 

@@ -59,23 +59,6 @@ def test_the_verdict_is_a_line_and_the_table_of_a_single_input_follows(streamtag
     assert streamtag("file", one, "--summary", "--threshold", "0.9999").out == "a.wav  0:02  nothing certain\n"
 
 
-@pytest.mark.parametrize("arguments", [("--table", "--summary"), ("--json", "--table"), ("--json", "--summary")])
-def test_contradicting_outputs_are_wrong_usage(
-    streamtag: Run, make_sound: MakeSound, arguments: tuple[str, ...]
-) -> None:
-    answer = streamtag("file", make_sound(), *arguments)
-    assert (answer.code, answer.out) == (2, "")
-    assert "--table" in answer.err
-
-
-def test_tags_and_threshold_choose_and_mark(streamtag: Run, make_sound: MakeSound) -> None:
-    path = make_sound()
-    low = streamtag("file", path, "--tags", "Guitar, male vocal", "--threshold", "0.0001")
-    high = streamtag("file", path, "--tags", "Guitar, male vocal", "--threshold", "0.9999")
-    assert _marks(low) == {"guitar": True, "male vocal": True}
-    assert _marks(high) == {"guitar": False, "male vocal": False}
-
-
 def test_concepts_are_shown_unless_tags_are_chosen(
     streamtag: Run, make_sound: MakeSound, tmp_path: Path, concept_model: Path
 ) -> None:

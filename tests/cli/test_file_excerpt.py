@@ -51,20 +51,3 @@ def test_a_start_behind_the_end_does_not_stop_the_others(streamtag: Run, make_so
     assert answer.code == 1
     assert answer.err == f"streamtag: {short}: is 0:02 long: it has nothing from 0:05 on\n"
     assert json.loads(answer.lines[-1])["seconds"] == 3
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("--start", "soon"), "'soon' is not a time: give seconds, M:SS or H:MM:SS"),
-        (("--start", "1:75"), "60 seconds are a minute"),
-        (("--duration", "0"), "--duration 0: must be longer than 0"),
-        (("--duration", "-3"), "is not a time"),
-    ],
-)
-def test_what_is_not_a_time_is_wrong_usage(
-    streamtag: Run, make_sound: MakeSound, arguments: tuple[str, str], reason: str
-) -> None:
-    answer = streamtag("file", make_sound(), *arguments)
-    assert answer.code == 2
-    assert reason in " ".join(answer.err.split())

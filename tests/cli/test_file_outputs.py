@@ -25,19 +25,6 @@ def test_each_input_has_segments_of_its_own(streamtag: Run, make_sound: MakeSoun
     assert [(each[0]["startTime"], each[-1]["endTime"]) for each in chapters] == [(1, 5), (1, 4)]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("--segments", "s.csv"), "s.csv: cannot write segments: the name must end in one of .json, .txt, .vtt"),
-        (("--force",), "--force goes with --write-tags"),
-    ],
-)
-def test_wrong_usage(streamtag: Run, make_sound: MakeSound, arguments: tuple[str, ...], reason: str) -> None:
-    answer = streamtag("file", make_sound(), *arguments)
-    assert answer.code == 2
-    assert reason in answer.err
-
-
 @pytest.fixture
 def genre_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every stream techno for all of its length."""

@@ -6,14 +6,11 @@ import csv
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -135,38 +132,6 @@ def test_a_range_without_anything_is_no_error(show: Run, sample: Path, tmp_path:
     assert answer.err.endswith(": it is empty\n")
 
 
-@pytest.fixture
-def busy(sample: Path, tmp_path: Path) -> Iterator[Path]:
-    """Return a history to which a thread adds as fast as it can."""
-    path, stop, error = tmp_path / "busy.sqlite", Event(), list[Exception]()
-    path.write_bytes(sample.read_bytes())
-
-    def write() -> None:
-        insert = "INSERT INTO presence (session_id, concept_id, on_ms, off_ms, peak, mean)"
-        try:
-            with closing(open_for_writing(path)) as connection:
-                while not stop.is_set():
-                    connection.execute(f"{insert} VALUES (1, 1, ?, ?, 128, 128)", (1000 * DAY_S, 1001 * DAY_S))
-        except sqlite3.Error as reason:
-            error.append(reason)
-
-    thread = Thread(target=write)
-    thread.start()
-    yield path
-    stop.set()
-    thread.join()
-    assert error == []
-
-
-def test_a_writer_goes_on_meanwhile(show: Run, busy: Path) -> None:
-    counts = []
-    for _ in range(5):
-        body = json.loads(show(busy, "--since", "2026-11-26", "--stream", "club", "--json").out)
-        counts.append({each["concept"]: each["times"] for each in body["streams"][0]["concepts"]}["guitar"])
-    assert counts == sorted(counts)
-    assert counts[-1] > counts[0]
-
-
 def _other(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE songs (name TEXT)")
@@ -218,26 +183,3 @@ def test_wrong_usage(show: Run, sample: Path, arguments: tuple[str, ...], reason
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"streamtag history: {reason}")
     assert answer.err.endswith("\ntry: streamtag history --help\n")
-
-
-@pytest.mark.parametrize("option", ["--json", "--plot", "--out"])
-def test_a_damaged_history_is_one_line(show: Run, tmp_path: Path, option: str) -> None:
-    random, whole, path = np.random.default_rng(4), tmp_path / "whole", tmp_path / "h"
-    write_sample(whole, 0.2, ("a", "b"))
-    codes = []
-    result = {"--json": [], "--plot": [tmp_path / "day.svg"], "--out": [tmp_path / "t.csv"]}[option]
-    for places in (0, 3, 20, 100):
-        content = bytearray(whole.read_bytes())
-        if places == 0:
-            del content[int(random.integers(len(content))) :]
-        for place in random.integers(100, len(content) - 100, places).tolist():
-            content[place : place + 8] = random.bytes(8)
-        path.write_bytes(content)
-        answer = show(path, "--since", "2026-11-26", option, *result)
-        codes.append(answer.code)
-        assert answer.code in (0, 1)
-        if answer.code:
-            assert (answer.out, answer.err.count("\n")) == ("", 1)
-            assert answer.err.startswith(f"streamtag: {path}: ")
-            assert answer.err.removesuffix("\n").isprintable()
-    assert 1 in codes

@@ -6,14 +6,13 @@ import io
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from websockets.sync.client import connect
 
 from streamtag.cli.options import Verbosity
 from streamtag.cli.runtime import Reporter, start_server
-from streamtag.errors import OutputError, SourceError
+from streamtag.errors import SourceError
 from streamtag.protocol.messages import Error, Hello
 from streamtag.server.config import ServerConfig
 from tests.cli.conftest import MakeSound, Run
@@ -44,18 +43,6 @@ def test_errors_of_the_command_reach_subscribers() -> None:
             reporter.error(SourceError("a.mp3: no such file"))
             assert subscriber.recv(timeout=20) == Error("a.mp3: no such file").to_json()
     assert reporter.has_failed
-
-
-def test_a_taken_port_is_answered_with_a_free_one() -> None:
-    reporter = Reporter(io.StringIO())
-    with ExitStack() as resources:
-        port = urlsplit(start_server(ServerConfig(port=0), HELLO, reporter, resources).address).port
-        assert port is not None
-        with pytest.raises(OutputError, match=r": Address already in use; port \d+ is free$") as taken:
-            start_server(ServerConfig(port=port), HELLO, reporter, resources)
-        free = int(str(taken.value).split()[-3])
-        assert free > port
-        assert str(free) in start_server(ServerConfig(port=free), HELLO, reporter, resources).address
 
 
 @pytest.mark.parametrize(

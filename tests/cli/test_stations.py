@@ -125,11 +125,6 @@ def test_nothing_is_left_of_inputs_that_do_not_exist(streamtag: Run) -> None:
     assert sorted(line.split(": ")[1] for line in answer.err.splitlines()) == ["Nothing", "Nowhere"]
 
 
-def test_only_the_audio_of_one_source_is_saved(streamtag: Run) -> None:
-    answer = streamtag("listen", "--from", URL, "--from", OTHER, "--save-audio", "a.wav")
-    assert (answer.code, "--save-audio writes the audio of one source" in answer.err) == (2, True)
-
-
 def test_a_station_that_breaks_off_comes_back_with_a_gap_and_ctrl_c_ends_all(model: Path, radio: Radio) -> None:
     sources = ["--from", radio.address("one"), "--from", radio.address("two"), "--from", radio.address("missing")]
     command = [*COMMAND, "listen", *sources, "--json", "--model", str(model), "--device", "cpu"]

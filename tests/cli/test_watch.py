@@ -130,14 +130,6 @@ def test_a_signal_ends_it_cleanly(start: Start) -> None:
     assert "watched for 0:0" in err
 
 
-def test_a_signal_ends_it_while_there_is_no_server(start: Start) -> None:
-    process = start("127.0.0.1:9")
-    assert "no connection (Connection refused): trying again" in pipe(process.stderr).readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 130
-
-
 def test_a_closed_pipe_ends_it_quietly(start: Start) -> None:
     with on_air("mic") as server:
         process = start(server.address, "--json")

@@ -43,6 +43,20 @@ LIBRARY_WORDS = re.compile(
         ("file x --device abacus", " file: --device abacus: must be auto, cpu or cuda", HELP),
         ("file x --plot x.gif", " file: x.gif: cannot draw: the name must end in one of .png, .svg, .pdf", HELP),
         ("file x --table --summary", " file: --table and --summary exclude each other", HELP),
+        ("file x --json --table", " file: --json prints messages only: leave out --table and --summary", HELP),
+        ("file x --start soon", " file: --start 'soon' is not a time: give seconds, M:SS or H:MM:SS", HELP),
+        (
+            "file x --start 1:75",
+            " file: --start '1:75' is not a time: 60 seconds are a minute, and 60 minutes an hour",
+            HELP,
+        ),
+        ("file x --duration 0", " file: --duration 0: must be longer than 0", HELP),
+        ("file x --force", " file: --force goes with --write-tags", HELP),
+        (
+            "file x --segments s.csv",
+            " file: s.csv: cannot write segments: the name must end in one of .json, .txt, .vtt",
+            HELP,
+        ),
         ("file x --tls-key k", " file: --max-clients, --allow-origin and --tls-... go with --serve", HELP),
         (
             "file x --serve host",
@@ -53,6 +67,11 @@ LIBRARY_WORDS = re.compile(
         (
             "listen --from - --system",
             " listen: --system is the only source: leave out --from, and all but one --input",
+            HELP,
+        ),
+        (
+            "listen --from http://h/a --from rtsp://h/b --save-audio a.wav",
+            " listen: --save-audio writes the audio of one source",
             HELP,
         ),
         ("listen --for 0", " listen: --for 0: must be a number of seconds above 0", HELP),

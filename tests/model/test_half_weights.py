@@ -130,14 +130,3 @@ def test_a_single_product_is_in_half_precision_only_if_that_changes_no_weight() 
     assert product is not None
     x = torch.randn(3, 11)
     torch.testing.assert_close(product(x), nn.functional.linear(x, weight.half().float(), bias), atol=2e-6, rtol=0)
-
-
-@pytest.mark.parametrize("streams", [1, 17, 64])
-def test_packed_for_a_cpu_a_frame_is_the_same_in_batches_of_any_size(gru: StackedGRU, streams: int) -> None:
-    torch.manual_seed(0)
-    x, state = torch.randn(streams, 1, 11), torch.randn(streams, 3, 32)
-    expected, _ = gru.gru(x, state.transpose(0, 1).contiguous())
-    with torch.inference_mode():
-        y, new_state = gru.packed("float32").step(x, state)
-    torch.testing.assert_close(y, expected, atol=3e-6, rtol=0)
-    assert torch.equal(new_state[:, -1], y[:, -1])

@@ -16,8 +16,7 @@ import streamtag
 from streamtag.errors import SpecError
 from streamtag.model import BatchedTagger, NetworkSpec, StackedGRU, TaggerNetwork
 from streamtag.model.recurrent import ROW_MULTIPLE
-from streamtag.model.scattering import Scattering
-from tests.model.conftest import make_tagger, stack
+from tests.model.conftest import stack
 
 HOP = 4096
 
@@ -138,16 +137,6 @@ def test_batches_of_every_size_take_little_memory(precision: str) -> None:
         assert growth_mib(1) > 40
 
 
-def test_a_pool_computes_what_the_network_does(scattering: Scattering) -> None:
-    """With the reset gate inside the product, and in a batch."""
-    network = make_tagger(scattering, stack("GRU", reset_after=False))
-    audio = (0.1 * np.random.default_rng(0).standard_normal((3, 6 * HOP))).astype(np.float32)
-    audio[:, : HOP // 2] = 0.0  # the silence that every row begins with
-    found = probabilities(network, audio, "float32")
-    whole, _ = network.step(torch.from_numpy(audio[:, HOP // 2 :]), network.initial_state(3))
-    np.testing.assert_allclose(found[1:], whole.numpy().transpose(1, 0, 2), atol=1e-5)
-
-
 def test_without_onednn_the_network_itself_steps(gru: StackedGRU, monkeypatch: pytest.MonkeyPatch) -> None:
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     assert (gru.packed("float32") is not gru) == available
@@ -164,15 +153,6 @@ def test_bfloat16_changes_the_shipped_models_probabilities_little(shipped: Tagge
     assert difference.max() < 1e-2
     without_memory = probabilities(shipped, audio, "bfloat16", reset_context=True)  # control: another answer
     assert np.abs(without_memory - exact).mean() > 20 * difference.mean()
-
-
-def test_bfloat16_batches_equal_single_streams_up_to_rounding(shipped: TaggerNetwork, song: Tensor) -> None:
-    audio = song.numpy()[: 4 * 8 * HOP].reshape(4, -1)
-    batch = probabilities(shipped, audio, "bfloat16")
-    single = np.concatenate([probabilities(shipped, row[None], "bfloat16") for row in audio], 1)
-    assert np.abs(single - batch).mean() < 1e-4
-    assert np.abs(single - batch).max() < 5e-3
-    assert np.abs(np.diff(batch, axis=1)).mean() > 1e-2, "the streams differ"
 
 
 def test_a_saved_row_continues_in_another_precision(tagger: TaggerNetwork) -> None:

@@ -24,12 +24,6 @@ def numbered(start: int, samples: int, format: PcmFormat) -> bytes:
     return np.repeat(np.arange(start, start + samples) % 32768, format.channels).astype("<i2").tobytes()
 
 
-def read_numbers(buffer: IngestBuffer, samples: int = 1000) -> list[int]:
-    block = buffer.read(samples)
-    assert isinstance(block, PcmBlock)
-    return [int(number) for number in np.frombuffer(block.data, "<i2")[:: block.format.channels]]
-
-
 def test_an_idle_stream_gets_ready_once_when_there_is_enough() -> None:
     ready: list[float] = []
     buffer = IngestBuffer(MONO, CONFIG, 0.0, on_ready=ready.append)
@@ -67,18 +61,6 @@ def test_a_stream_that_has_ended_stays_so() -> None:
     assert buffer.release(1, 1.0) is None
     buffer.request_worker(1.0)
     assert (ready, buffer.waiting_s, buffer.state) == ([], 0.0, RunState.ENDED)
-
-
-def test_a_sample_that_is_cut_waits_for_its_rest() -> None:
-    buffer = IngestBuffer(STEREO, CONFIG, 0.0)
-    data = numbered(0, 50, STEREO)
-    for byte in data[:-1]:
-        buffer.push(bytes([byte]), 0.0)
-    assert buffer.position == 49
-    assert read_numbers(buffer) == list(range(49))
-    buffer.push(data[-1:], 0.0)
-    assert read_numbers(buffer) == [49]
-    assert buffer.read(1000) is None
 
 
 def test_a_part_of_a_message_was_recorded_before_its_end() -> None:

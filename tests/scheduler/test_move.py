@@ -108,17 +108,6 @@ def test_a_stream_can_move_again_and_again(model: Path) -> None:
     assert_equal_frames(frames + here.log.frames("mic"), reference_frames(here.tagger, format, data))
 
 
-def test_the_stream_that_was_exported_continues(model: Path) -> None:
-    data = music(3, FORMATS[2], 1)
-    harness = Harness(model, echo=False)
-    producer = harness.open("mic", FORMATS[2])
-    for start in range(0, len(data), 20_000):
-        producer.push(data[start : start + 20_000])
-        exported(harness, "mic")
-    harness.end("mic", producer)
-    assert_equal_frames(harness.log.frames("mic"), reference_frames(harness.tagger, FORMATS[2], data))
-
-
 def test_a_stream_can_move_while_it_is_disconnected_or_new(model: Path) -> None:
     harness, there = Harness(model, echo=False), Harness(model, echo=False)
     producer = harness.open("mic")

@@ -62,46 +62,6 @@ def test_a_gap_is_as_long_as_the_producer_says(model: Path, cut: int, lost: int,
     assert harness.log.ends("mic")[0].seconds == len(sound) / RATE
 
 
-@pytest.mark.parametrize("again", [0, 1, 999, 15_000])
-def test_audio_that_is_sent_again_is_processed_once(model: Path, again: int) -> None:
-    sound = noise(40_000)
-    harness = Harness(model)
-    interrupted(harness, sound, 15_000, 15_000 - again, 15_000 - again, gone_s=1)
-    assert not harness.log.gaps("mic")
-    frames = harness.log.frames("mic")
-    assert [frame.frame for frame in frames] == list(range(10))
-    assert all(shows(frame, sound) for frame in frames)
-    assert harness.log.ends("mic")[0].seconds == 2.5
-
-
-def test_a_producer_may_disconnect_again_while_it_sends_audio_again(model: Path) -> None:
-    sound = noise(40_000)
-    data = sound.astype("<f4").tobytes()
-    harness = Harness(model)
-    first = harness.open("mic")
-    first.push(data[: 4 * 20_000])
-    first.disconnect()
-    second = harness.open("mic", position=10_000)
-    assert second.position == 10_000
-    second.push(data[4 * 10_000 : 4 * 12_000])
-    assert second.position == 12_000
-    second.disconnect()
-    third = harness.open("mic", position=11_000)
-    third.push(data[4 * 11_000 :])
-    harness.end("mic", third)
-    assert not harness.log.gaps("mic")
-    assert [f.frame for f in harness.log.frames("mic")] == list(range(10))
-    assert all(shows(frame, sound) for frame in harness.log.frames("mic"))
-
-
-def test_without_a_count_the_gap_is_the_time_it_was_disconnected(model: Path) -> None:
-    harness = Harness(model)
-    interrupted(harness, noise(40_000), 16_000, None, 16_000, gone_s=2.5)
-    (gap,) = harness.log.gaps("mic")
-    assert (gap.start, gap.lost_s) == (1.0, 2.5)
-    assert harness.log.ends("mic")[0].seconds == 5.0
-
-
 def test_a_producer_is_told_its_position(model: Path) -> None:
     harness = Harness(model)
     producer = harness.open("mic", position=777)

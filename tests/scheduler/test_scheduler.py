@@ -217,17 +217,6 @@ def test_only_frames_of_live_streams_have_a_latency(model: Path) -> None:
     assert {frame.latency_s for frame in harness.log.frames("file")} == {None}
 
 
-def test_samples_that_are_not_finite_count_as_silence(model: Path, tagger: Tagger) -> None:
-    sound = np.frombuffer(music(2, PLAIN), "<f4").copy()
-    damaged = sound.copy()
-    sound[5000:5003], damaged[5000:5003] = 0, [np.nan, np.inf, -np.inf]
-    harness = Harness(model, echo=False, slots=1)
-    producer = harness.open("mic")
-    producer.push(damaged.tobytes())
-    harness.end("mic", producer)
-    assert_equal_frames(harness.log.frames("mic"), reference_frames(tagger, PLAIN, sound.tobytes()))
-
-
 def test_nothing_is_accepted_after_the_end(model: Path) -> None:
     harness = Harness(model)
     producer = harness.open("mic")

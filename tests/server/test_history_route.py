@@ -127,12 +127,7 @@ def test_it_is_no_websocket(server: ServerThread, connect: Connect) -> None:
     ("query", "text"),
     [
         ("from=5&to=5", "from comes before to"),
-        ("from=nan&to=5", "Unix times"),
-        ("from=1&to=inf", "Unix times"),
         ("from=soon", "from is a number of seconds"),
-        ("from=0&to=99999999999", "at most 31 days apart"),
-        ("from=0&to=100&resolution=0", "resolution is a number of seconds from 1 on"),
-        ("from=0&to=100&resolution=1e-9", "resolution is a number of seconds from 1 on"),
         ("from=0&to=100000&resolution=1", "100000 bins: 1500 are allowed"),
         ("limit=5", "'limit' is unknown here"),
         ("&".join(f"stream={number}" for number in range(500)), "cannot be read"),

@@ -210,13 +210,6 @@ def test_pages_opened_from_files_may_be_allowed(start: Start, connect: Connect, 
     assert read(connect(server, additional_headers={"Origin": origin})) == GREETING
 
 
-def test_dns_rebinding_does_not_allow_a_page_to_subscribe(start: Start, connect: Connect) -> None:
-    server = start()
-    site = f"evil.example:{_port(server)}"  # DNS rebinding: to the browser, both are one site
-    headers = {"Host": site, "Origin": f"http://{site}"}
-    assert shake_hands(connect, server, additional_headers=headers)[0] in (400, 403)
-
-
 @pytest.mark.parametrize(
     ("path", "headers", "welcome"),
     [

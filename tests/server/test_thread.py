@@ -109,17 +109,6 @@ def test_hello_names_the_running_streams_the_one_that_was_asked_for_first(
     assert (len(asked), asked[0], asked[1]) == (MAX_HELLO_STREAMS, "a", "stream 99")
 
 
-def test_parameters_filter_the_messages(start: Start, connect: Connect) -> None:
-    server = start()
-    client = connect(server, "/?top=2&tags=TAG%2003,tag%2001,tag%2005&min=0.05")
-    read(client)
-    server.publish(Event("mic", "tag 02", "on", 0.1))
-    server.publish(make_frame(0))
-    frame = read(client)
-    assert isinstance(frame, Frame)
-    assert dict(frame.tags) == {"tag 05": 0.35, "tag 03": 0.21}
-
-
 def test_a_late_subscriber_gets_the_latest_frame_of_hundreds_of_streams(
     start_ingest: Start, scheduler: FakeScheduler, connect: Connect
 ) -> None:
@@ -231,14 +220,6 @@ def test_no_connection_that_comes_while_the_server_closes_is_left_open(turns: in
 
     asyncio.run(serve())
     gc.collect()  # warns of an open socket, which is an error here
-
-
-def test_an_address_is_free_again_at_once(connect: Connect) -> None:
-    port = 0
-    for _ in range(3):
-        with ServerThread(ServerConfig(port=port), HELLO) as server:
-            assert read(connect(server)) == GREETING
-            port = int(server.address.rstrip("/").rpartition(":")[2])
 
 
 def test_a_message_without_json_is_left_out(start: Start, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

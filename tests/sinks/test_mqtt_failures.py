@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from streamtag.errors import OutputError
 from tests.sinks.conftest import Notices, Open, event
 from tests.sinks.mosquitto import WAIT_S, free_port
 
@@ -101,9 +99,3 @@ def test_events_beyond_the_bound_are_counted(open_sink: Open, notices: Notices) 
     sink.close()
     sink.close()
     assert notices.texts == ["no connection (connection refused): trying again", "5 events not published"]
-
-
-def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch, open_sink: Open) -> None:
-    monkeypatch.setitem(sys.modules, "aiomqtt", None)
-    with pytest.raises(OutputError, match=r"pip install 'streamtag\[mqtt\]'"):
-        open_sink("mqtt://127.0.0.1")

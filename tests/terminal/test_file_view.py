@@ -37,18 +37,6 @@ def test_progress_is_position_speed_and_remaining_time(progress: Progress, figur
     assert str(progress) == figures
 
 
-def test_the_view_names_the_stream_its_progress_and_the_strongest_tags(
-    frames: list[Frame], selection: Selection
-) -> None:
-    lines = _drawn(Screen(), selection, StreamInfo("song [live].mp3", 1, 3, duration_s=20.48), frames)
-    assert lines[0].split() == ["song", "[live].mp3", "2", "of", "3"]
-    assert "0:10 / 0:20" in lines[1]
-    assert "left" in lines[1]
-    assert [line[:8] for line in lines[3:6]] == ["* guitar", "  drums ", "* harp  "]  # at the end there are no drums
-    assert " 0.60 " in lines[3]
-    assert max(map(len, lines)) < 80  # a terminal writes ^C behind the last line
-
-
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (20, 5), (200, 60)])
 def test_it_fits_the_terminal(frames: list[Frame], width: int, height: int, selection: Selection) -> None:
     many = Selection.of(selection.tags, selection.thresholds, top=6)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.source import AudioChunk, SourceNotice
-from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.live_panel import (
@@ -70,18 +69,6 @@ def value_of(lines: list[str], tag: str) -> float:
 
 def marked(lines: list[str]) -> list[str]:
     return [line[2:].split()[0] for line in lines if line.startswith("* ")]
-
-
-def test_frames_become_bars_ordered_by_strength(shown: Shown) -> None:
-    assert "waiting" in shown.lines()[0]
-    shown.panel.begin(StreamInfo("mic"), Timeline("mic", TAGS))
-    for number in range(8):
-        shown.write(frame(number))
-        lines = shown.lines(0.256)
-    assert lines[0].startswith("mic")
-    assert "waiting" not in lines[0]
-    assert [line[:8] for line in lines if "0." in line][:3] == ["* guitar", "* drums ", "  piano "]
-    assert value_of(lines, "guitar") == pytest.approx(0.9, abs=0.01)
 
 
 def test_bars_fall_when_no_frames_come(shown: Shown) -> None:

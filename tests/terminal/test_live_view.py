@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from streamtag.audio.level_meter import Level, Reading
-from streamtag.protocol.messages import Concept
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.bars import BarValues
 from streamtag.terminal.live_view import ViewModel, draw
@@ -39,22 +38,6 @@ MODEL = ViewModel(
 
 def _drawn(model: ViewModel = MODEL, width: int = 80, height: int = 24, glyphs: Glyphs = UNICODE) -> list[str]:
     return [line.plain for line in draw(model, SELECTION, glyphs, width, height)]
-
-
-def test_a_large_terminal_shows_everything() -> None:
-    lines = _drawn()
-    assert lines[0].split() == ["mic", "USB", "Audio,", "48000", "Hz,", "2", "channels", "1:12"]
-    assert lines[1].startswith("level █")
-    assert lines[1].rstrip().endswith("-18 dBFS")
-    assert [line[:8] for line in lines[3:8]] == ["* guitar", "* drums ", "  piano ", "  male v", "  slow  "]
-    assert "0.90" in lines[3]
-    assert lines[3].endswith("▆▇▇██")
-    assert len(lines[3]) == 80
-    text = "\n".join(lines[9:])
-    for expected in ("latency 0.41 s, p95 0.44 s", "0.052 x real time", "1 gap, 0.3 s lost", "2 xruns"):
-        assert expected in text
-    for expected in (*MODEL.facts, MODEL.keys):
-        assert expected in text
 
 
 @pytest.mark.parametrize(
@@ -132,24 +115,3 @@ def test_anything_can_be_drawn_at_any_size(model: ViewModel, width: int, height:
     lines = _drawn(model, width, height, glyphs)
     assert 0 < len(lines) <= height
     assert max(map(cell_len, lines)) <= width
-
-
-CONCEPTS = (
-    Concept("rock", "genre", ("a",), 0.5),
-    Concept("guitar", "instrument", ("b",), 0.5),
-    Concept("drums", "instrument", ("c",), None),
-)
-
-
-def test_concepts_are_grouped_by_category_and_the_whole_width_is_used() -> None:
-    selection = Selection.of(("a", "b", "c"), (0.5,) * 3, CONCEPTS)
-    groups = ((4, 5), (3,))
-    values = BarValues(np.full(6, 0.4), np.arange(6) == 4, np.zeros((60, 6)), np.zeros((60, 6), bool), groups)
-    model = replace(MODEL, values=values)
-    lines = [line.plain for line in draw(model, selection, UNICODE, 150, 24)]
-    assert lines[3].startswith("instruments  * guitar")
-    assert lines[4].startswith("               drums")
-    assert lines[5].startswith("genre          rock")
-    assert {len(line) for line in lines[3:6]} == {150}
-    narrow = [line.plain for line in draw(model, selection, UNICODE, 60, 24)]
-    assert narrow[3].startswith("* guitar")

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.presence import present_seconds, selected_present
 from streamtag.inference.timeline import StreamInfo, Timeline
-from streamtag.protocol.messages import Concept, End
+from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.summary import MIN_ROWS, SummaryTable, make_rows, results_console
 from streamtag.terminal.summary_table import LEGEND, Row, table_lines, time_axis
@@ -88,27 +88,6 @@ def test_without_the_table_there_is_only_the_line(
 ) -> None:
     text = _printed(Pipe(), make_timeline(probs, seconds=72.6), selection, table=False)
     assert text == "song.mp3  1:13  guitar, harp\n"  # the drums were on for 5.6 s
-
-
-def test_rows_are_grouped_by_category_and_marked_by_the_events_of_concepts() -> None:
-    concepts = [
-        Concept("rock", "genre", ("r",), 0.3),
-        Concept("voice", "voice", ("v",), 0.4),
-        Concept("drums", "instrument", ("d",), 0.2),
-        Concept("harp", "instrument", ("h",), None),
-    ]
-    selection = Selection.of(("r", "v", "d", "h"), (0.5,) * 4, concepts)
-    timeline = Timeline("mic", selection.labels)
-    for number in range(40):
-        values = np.array([0, 0, 0, 0, 0.3, 0.1, 0.2, 0.9], np.float32)
-        timeline.add(TagFrame(number, number * 0.256, number * 0.256 + 0.512, values[:4], concept_probs=values[4:]))
-    timeline.seconds = 10.0
-    timeline.present_s[4:] = [4.0, 1.0, 2.5, 0.0]
-    lines = _printed(Pipe(), timeline, selection).splitlines()
-    assert lines[0] == "mic  0:10  drums; rock"
-    cells = [line.split() for line in lines[2:6]]
-    assert [line[:2] for line in cells[:2]] == [["instruments", "harp"], ["*", "drums"]]
-    assert [line[:3] for line in cells[2:]] == [["genre", "*", "rock"], ["voice", "voice", "10%"]]
 
 
 def test_the_number_of_rows_depends_on_what_was_on_the_room_and_top() -> None:

@@ -12,6 +12,7 @@ import pytest
 from streamtag.model.batched import torch_threads
 from tests.conftest import FillOnce
 from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
+from trainer import cli
 from trainer.data.dataset import read_dataset
 from trainer.data.manifest import Manifest
 from trainer.features.audio import encode
@@ -21,6 +22,7 @@ from trainer.train.config import TrainConfig
 
 TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
 RATE = 16000
+Command = Callable[..., tuple[int, str, str]]
 
 
 def sound(rng: np.random.Generator, high: bool, noisy: bool, seconds: float = 3.0) -> np.ndarray:
@@ -43,6 +45,26 @@ def one_thread() -> Iterator[None]:
     """Small products are fastest, and repeatable, on one thread; commands set another number."""
     with torch_threads(1):
         yield
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """(words) -> exit code, standard output and standard error of a command of the trainer, in this process."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["trainer", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        code = left.value.code
+        return (code if isinstance(code, int) else 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their plots, each of which takes 0.3 s: `tests.trainer.report` looks at these."""
+    monkeypatch.setattr("trainer.report.document.png", lambda _: b"")
 
 
 @pytest.fixture(scope="session")
@@ -102,5 +124,5 @@ def small() -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
-    """A miniature MagnaTagATune of about 200 clips of 1 s. Not to be written to."""
-    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune", seconds=1.0)
+    """A miniature MagnaTagATune of about 200 clips of 0.3 s. Not to be written to."""
+    return write_set(tmp_path_factory.mktemp("dataset") / "magnatagatune", seconds=0.3)

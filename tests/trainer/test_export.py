@@ -116,7 +116,8 @@ def test_every_system_is_trained_exported_and_run(
     if name in MINIATURES:
         monkeypatch.setitem(SYSTEMS, name, replace(MINIATURES[name], name=name))
     config = replace(small, epochs=1, system=name, carry=0.0, cut=0.0, **settings)
-    if config.plan.front != "scattering":
+    if config.plan.front != "scattering":  # fewer clips, whose features have to be computed
+        manifest = manifest.without({clip.clip_id for n, clip in enumerate(manifest.clips) if n % 8 > 2})
         cache = Cache(tmp_path / "cache", manifest, config.plan.front, seed=1)
         list(prepare(cache, passes=0, workers=0))
     for _ in Run(tmp_path / "run", config, load_data(cache, config, 0, lambda: None)).epochs():

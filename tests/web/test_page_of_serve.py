@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from streamtag.api import load
-from tests.conftest import Need
-from tests.web.conftest import Open, running_browser
+from tests.web.conftest import Open
 from tests.web.sound import make_sound, write_wav
 
 pytestmark = pytest.mark.slow
@@ -29,14 +28,6 @@ Tags = NDArray[np.floating]
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("played") / "evening ride.wav", make_sound(5, SECONDS, RATE), RATE)
-
-
-@pytest.fixture(scope="module")
-def browser(need: Need, played: Path) -> Iterator[Browser]:
-    """Its microphone hears what is played, over and over."""
-    flags = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={played}")
-    with running_browser(need, "--use-fake-ui-for-media-stream", *flags) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -96,32 +87,3 @@ def test_a_file_is_tagged_like_streamtag_file(
     best = sorted(alone.summary.items(), key=lambda item: -item[1])[0]
     expect(source(page).locator(".words")).to_contain_text(best[0])
     assert [line for line in lines if line["type"] in ("gap", "error")] == []
-
-
-WATCH_THE_SOCKETS = """
-  const Real = WebSocket; window.sockets = [];
-  WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this) } }"""
-
-
-def test_the_microphone_is_tagged_live_and_a_short_disconnection_leaves_no_gap(
-    address: str, open_page: Open, tmp_path: Path
-) -> None:
-    opened = open_page(address, lambda page: page.add_init_script(WATCH_THE_SOCKETS))
-    page = opened.page
-    page.get_by_role("button", name="Tag my microphone").click()
-    expect(page.locator("#state")).to_have_text("live", timeout=30_000)
-    expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+ / \d+ ms$"))
-    expect(source(page).locator(".words")).to_have_text(re.compile("^0:0[4-9]"))
-    page.evaluate("sockets.findLast(socket => socket.url.includes('/ingest/')).close()")
-    expect(source(page)).to_have_attribute("data-phase", "away")
-    expect(source(page)).to_have_attribute("data-phase", "live")
-    page.wait_for_timeout(1500)
-    page.get_by_role("button", name="Stop: mic").click()
-    expect(source(page).locator(".words")).to_contain_text("stopped after 0:0")
-    expect(page.locator("#state")).to_have_text("ended")
-    lines = saved(page, tmp_path / "session.jsonl")
-    numbers = [line["frame"] for line in lines if line["type"] == "frame" and line["stream"] == "mic"]
-    assert len(numbers) >= 12
-    assert numbers == list(range(len(numbers)))
-    assert [line for line in lines if line["type"] in ("gap", "error")] == []
-    opened.ignore_complaints()

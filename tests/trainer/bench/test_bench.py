@@ -22,7 +22,7 @@ def test_operations_of_a_gru_are_two_a_weight_and_frame() -> None:
 
 def test_operations_of_a_convolution_by_hand() -> None:
     system = SYSTEMS["Scat-4L-CNN"]
-    frames, inputs = 114, 374
+    frames, inputs = 38, 120
     first = 2 * frames * inputs * 9 * 128  # 3 x 3 kernels, 128 channels, one input
     second = 2 * -(-frames // 3) * -(-inputs // 2) * 9 * 128 * 384
     total = roofline.operations(system, inputs, 50, frames)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamtag.errors import ManifestError, SourceError, SpecError
+from tests.trainer.conftest import Command
 from tests.trainer.fake_host import FakeHost
 from tests.trainer.synthetic_magnatagatune import SyntheticSet, publish
 from trainer.data import download
@@ -30,9 +31,10 @@ def host(dataset: SyntheticSet, tmp_path: Path) -> Iterator[FakeHost]:
         yield opened
 
 
-def run(host: FakeHost, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "trainer", "download", str(root), "--base-url", host.url, *options]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def fetch(host: FakeHost, run: Command) -> Command:
+    """fetch(folder, *options) -> exit code, standard output and standard error of `download` from the host."""
+    return lambda root, *options: run("download", root, "--base-url", host.url, *options)
 
 
 def ignore(name: str, done: int, total: int | None) -> None:
@@ -43,28 +45,28 @@ def mp3s(root: Path) -> dict[str, bytes]:
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in root.glob("?/*.mp3")}
 
 
-def test_the_whole_set_is_downloaded_and_readable(dataset: SyntheticSet, host: FakeHost, tmp_path: Path) -> None:
+def test_the_whole_set_is_downloaded_and_readable(
+    dataset: SyntheticSet, host: FakeHost, fetch: Command, tmp_path: Path
+) -> None:
     root = tmp_path / "in"
-    done = run(host, root, "--accept-changes")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning:") == 2  # the miniature has other md5s than the real set
-    assert done.stdout == ""
+    code, out, err = fetch(root, "--accept-changes")
+    assert (code, out) == (0, ""), err
+    assert err.count("warning:") == 2  # the miniature has other md5s than the real set
     assert mp3s(root) == mp3s(dataset.root)
     assert read_dataset(root).clips[0].clip_id == dataset.clips[0].clip_id
     for part in PARTS:
         (root / part).unlink()
-    again = run(host, root, "--accept-changes")
-    assert again.returncode == 0, again.stderr
+    assert fetch(root, "--accept-changes")[0] == 0
     assert all(host.requests[part] == [0] for part in PARTS)  # the MP3s are there: nothing is fetched again
     (root / dataset.clips[0].path).unlink()
-    assert run(host, root, "--accept-changes").returncode == 0
+    assert fetch(root, "--accept-changes")[0] == 0
     assert mp3s(root) == mp3s(dataset.root)
 
 
-def test_other_md5s_stop_it_before_anything_is_unpacked(host: FakeHost, tmp_path: Path) -> None:
-    done = run(host, tmp_path / "in")
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("trainer: ")]
+def test_other_md5s_stop_it_before_anything_is_unpacked(fetch: Command, tmp_path: Path) -> None:
+    code, _, err = fetch(tmp_path / "in")
+    assert code == 1
+    (line,) = [line for line in err.splitlines() if line.startswith("trainer: ")]
     assert "annotations_final.csv: md5 " in line
     assert TABLES[0].md5 is not None
     assert f"not {TABLES[0].md5}" in line
@@ -73,7 +75,9 @@ def test_other_md5s_stop_it_before_anything_is_unpacked(host: FakeHost, tmp_path
 
 
 @pytest.mark.slow
-def test_a_killed_download_keeps_what_has_arrived(dataset: SyntheticSet, host: FakeHost, tmp_path: Path) -> None:
+def test_a_killed_download_keeps_what_has_arrived(
+    dataset: SyntheticSet, host: FakeHost, fetch: Command, tmp_path: Path
+) -> None:
     root = tmp_path / "in"
     size = (host.folder / PARTS[1]).stat().st_size
     host.break_off[PARTS[1]] = size // 2
@@ -88,7 +92,7 @@ def test_a_killed_download_keeps_what_has_arrived(dataset: SyntheticSet, host: F
     assert running.wait() == -signal.SIGKILL
     host.break_off.clear()
     host.tricks.clear()
-    assert run(host, root, "--accept-changes").returncode == 0
+    assert fetch(root, "--accept-changes")[0] == 0
     assert mp3s(root) == mp3s(dataset.root)
     assert host.sent[PARTS[1]] == size
     assert all((root / name).read_bytes() == (host.folder / name).read_bytes() for name in PARTS)

@@ -152,22 +152,3 @@ def test_thinned_frames_keep_the_whole_mean_and_the_end() -> None:
 def test_there_is_at_least_one_point(length: int) -> None:
     found = collect([np.linspace(0, 1, length, dtype=np.float32)[:, None]], 0.016, 0.016, 0.256)
     assert found.last()[0, 0] == (1.0 if length > 1 else 0.0)
-
-
-def test_nothing_is_predicted_before_the_look_ahead_and_later_frames_do_not_change_it() -> None:
-    def clip(*values: float) -> Predictions:
-        return collect([np.array(values, np.float32)[:, None]], hop_s=0.25, lookahead_s=0.375, every_s=0.25)
-
-    found, other = clip(0.0, 0.5, 1.0), clip(0.0, 0.5, 0.2)
-    assert found.after(0.37) is None
-    first, second = found.after(0.375), found.after(0.7)
-    assert first is not None
-    assert second is not None
-    assert first[0][0, 0] == 0.0
-    assert [float(part[0, 0]) for part in second] == pytest.approx([0.25, 0.5])
-    for seconds in (0.375, 0.7):
-        before, same = found.after(seconds), other.after(seconds)
-        assert before is not None
-        assert same is not None
-        assert np.array_equal(before[0], same[0])
-    assert not np.array_equal(found.mean(), other.mean())

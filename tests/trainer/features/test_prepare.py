@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.trainer.synthetic_magnatagatune import SyntheticSet
+from tests.trainer.synthetic_magnatagatune import SyntheticSet, write_set
 from trainer.cli import app
 from trainer.data.dataset import read_dataset
 from trainer.features.cache import Cache
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> SyntheticSet:
+    """Its clips are long enough to be cut short."""
+    return write_set(tmp_path / "magnatagatune", seconds=1.0)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,8 @@ import torch
 
 import streamtag
 from streamtag.model.model_file import load_tagger, save_tagger
-from trainer import cli, export
+from tests.trainer.conftest import Command
+from trainer import export
 from trainer.data.manifest import Manifest
 from trainer.features.cache import Cache
 from trainer.human.folds import artist_folds, artists_of
@@ -25,22 +25,6 @@ from trainer.run import DataSource
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import load_data
 from trainer.train.loop import Run
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """(words) -> exit code, standard output, standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["trainer", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        code = left.value.code
-        return (code if isinstance(code, int) else 0), *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +65,10 @@ def test_a_track_is_heard_as_the_product_hears_its_file(model: Path, track_folde
 
 
 def test_models_are_scored_beside_each_other(
-    runs: list[Path], model: Path, track_folder: Path, tmp_path: Path, call: Call
+    runs: list[Path], model: Path, track_folder: Path, tmp_path: Path, run: Command
 ) -> None:
     out = tmp_path / "figures.json"
-    code, table, _ = call("human", runs[0], model, "--tracks", track_folder, "--out", out, "--threads", 1)
+    code, table, _ = run("human", runs[0], model, "--tracks", track_folder, "--out", out, "--threads", 1)
     assert code == 0
     assert "high tone" in table
     by_run, by_file = json.loads(out.read_text())["models"]
@@ -95,33 +79,33 @@ def test_models_are_scored_beside_each_other(
 
 
 def test_folds_are_written_and_scored_out_of_fold(
-    runs: list[Path], track_folder: Path, tmp_path: Path, call: Call
+    runs: list[Path], track_folder: Path, tmp_path: Path, run: Command
 ) -> None:
-    code, printed, _ = call("folds", "--tracks", track_folder, "--out", tmp_path, "--folds", 3)
+    code, printed, _ = run("folds", "--tracks", track_folder, "--out", tmp_path, "--folds", 3)
     assert code == 0
     assert printed.count("8 of them with human tags") == 3
     lists = [(tmp_path / f"fold-{fold}.txt").read_text().splitlines() for fold in (1, 2, 3)]
     assert sorted(chain.from_iterable(lists)) == sorted(f"artist {n}" for n in range(12))
     words = ("--tracks", track_folder, "--folds", "--threads", 1)
-    code, printed, _ = call("human", *runs, *words, "--json")
+    code, printed, _ = run("human", *runs, *words, "--json")
     assert code == 0
     (found,) = json.loads(printed)
     assert (found["tracks"], found["folds"], found["left_out_checked"]) == (24, ["run-0", "run-1", "run-2"], True)
-    together = json.loads(call("human", runs[0], "--tracks", track_folder, "--threads", 1, "--json")[1])[0]
+    together = json.loads(run("human", runs[0], "--tracks", track_folder, "--threads", 1, "--json")[1])[0]
     assert found["tags"] == together["tags"], "the folds' models are one and the same here"
     assert found["heard"] == together["heard"]
-    code, _, err = call("human", runs[1], runs[0], runs[2], *words)
+    code, _, err = run("human", runs[1], runs[0], runs[2], *words)
     assert code == 1
     assert "run-1: learned from 4 artists that it must not know" in err, "the runs are in the wrong order"
 
 
 def test_people_calibrate_the_concepts_of_an_exported_model(
-    runs: list[Path], tree: Path, track_folder: Path, tmp_path: Path, call: Call
+    runs: list[Path], tree: Path, track_folder: Path, tmp_path: Path, run: Command
 ) -> None:
     file = tmp_path / "model.safetensors"
     words = ("export", runs[0], file, "--data", tree, "--tracks", track_folder)
     folds = [word for run in runs for word in ("--fold", run)]
-    code, printed, err = call(*words, *folds)
+    code, printed, err = run(*words, *folds)
     assert (code, err.count("Traceback")) == (0, 0), err
     assert "concepts" in printed
     network = load_tagger(file)
@@ -130,6 +114,6 @@ def test_people_calibrate_the_concepts_of_an_exported_model(
     card = network.card["per_concept"]["high tone"]
     assert (card["against"], card["human_positives"]) == ("people", 12)
     assert network.card["human_tags_out_of_fold"]["tracks"] == 24
-    code, _, err = call(*words)
+    code, _, err = run(*words)
     assert code == 2
     assert "--tracks needs one --fold RUN for each fold" in err
