@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from ipaddress import ip_address
 from math import ceil, floor
 
@@ -70,6 +71,13 @@ def unique(names: Iterable[str], pattern: str = "{} ({})") -> list[str]:
         used.add(candidate)
         result.append(candidate)
     return result
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one, in any case; None if none is like it."""
+    by_key = {each.casefold(): each for each in known}
+    near = get_close_matches(name.casefold(), by_key, n=1)
+    return by_key[near[0]] if near else None
 
 
 def describe_os_error(error: Exception) -> str:

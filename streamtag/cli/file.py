@@ -148,6 +148,9 @@ def file(
         from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
         from streamtag.sinks.base import CallbackSink, SinkGroup, StreamFiles
+        from streamtag.sinks.csv import CsvFile
+        from streamtag.sinks.jsonl import JsonLines, write_line
+        from streamtag.sinks.labels import check_segments_format, label_track, segment_file
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
         if plot is not None:
@@ -155,8 +158,6 @@ def file(
 
             check_format(plot)
         if segments is not None:
-            from streamtag.sinks.labels import check_segments_format, segment_file
-
             check_segments_format(segments)
         if write_tags:
             from streamtag.sinks.genre_tags import GenreCollector, check_mutagen
@@ -180,29 +181,21 @@ def file(
         tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
         with ExitStack() as resources:
             sinks: list[Sink] = []  # the view comes first: it erases itself before a result is printed
-            if sys.stderr.isatty() and reporter.may_draw(json):
-                from rich.console import Console
-
+            if (console := reporter.view_console(json)) is not None:
                 from streamtag.terminal.file_view import FileProgressView
 
-                view = FileProgressView(Console(stderr=True, highlight=False), selection)
+                view = FileProgressView(console, selection)
                 resources.callback(view.close)
                 sinks.append(view)
             if json:
-                from streamtag.sinks.jsonl import JsonLines, write_line
-
                 sinks.append(JsonLines(sys.stdout, selection))
             else:
                 from streamtag.terminal.summary import SummaryTable
 
                 sinks.append(SummaryTable(sys.stdout, selection, table=table or (len(paths) == 1 and not summary)))
             if csv is not None:
-                from streamtag.sinks.csv import CsvFile
-
                 sinks.append(resources.enter_context(CsvFile(csv, selection, confirm)))
             if label_paths:
-                from streamtag.sinks.labels import label_track
-
                 sinks.append(StreamFiles(label_paths, selection, label_track, confirm))
             if segment_paths:
                 sinks.append(StreamFiles(segment_paths, selection, segment_file, confirm))

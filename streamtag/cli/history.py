@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import time
@@ -17,7 +16,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
-from streamtag.text import printable
+from streamtag.text import closest, printable
 
 EPILOG = f"""\b
 Examples:
@@ -145,7 +144,7 @@ def _chosen(names: Sequence[str] | None, known: Sequence[str], kind: str) -> lis
     by_key = {name.casefold(): name for name in known}
     for name in names:
         if name not in known and name.casefold() not in by_key:
-            near = difflib.get_close_matches(name.casefold(), by_key, n=1)
-            hint = f" (did you mean {by_key[near[0]]!r}?)" if near else ""
+            near = closest(name, known)
+            hint = "" if near is None else f" (did you mean {near!r}?)"
             raise UsageError(f"{name}: not a {kind} of this history{hint}")
     return [name if name in known else by_key[name.casefold()] for name in names]

@@ -22,7 +22,6 @@ from streamtag.terminal.live_panel import LivePanel, StatusInfo
 from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
 from streamtag.terminal.stream_view import MeterSink
 from streamtag.terminal.summary import SummaryTable, VerdictLines
-from streamtag.terminal.widgets import can_draw
 
 KEYS = "q quit   r reset   space freeze"
 
@@ -88,8 +87,7 @@ class LiveOutputs:
 
     def _view_console(self, json: bool) -> Console | None:
         """Return the terminal for a view, if there is one that nothing else is written to."""
-        console = Console(stderr=True, highlight=False)
-        return console if can_draw(console) and self.reporter.may_draw(json) and not _stdout_is_a_pipe() else None
+        return None if _stdout_is_a_pipe() else self.reporter.view_console(json)
 
 
 def _stdout_is_a_pipe() -> bool:

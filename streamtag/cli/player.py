@@ -82,13 +82,13 @@ def summary(player: Player, recording: Recording, was_interrupted: bool) -> str:
     return ", ".join(parts)
 
 
-def progress_line() -> Progress:
+def progress_line(console: Console) -> Progress:
     """Return a line for the terminal that erases itself at the end."""
     return Progress(
         TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-        console=Console(stderr=True, highlight=False),
+        console=console,
         refresh_per_second=REDRAWS,
         transient=True,
         expand=True,

@@ -6,7 +6,6 @@ command line itself. They end with exit code 2, all other errors of users with 1
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import sys
@@ -20,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from streamtag.errors import SpecError, StreamtagError
+from streamtag.text import closest
 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
@@ -112,8 +112,8 @@ class CommandGroup(TyperGroup):
 
     def unknown_command(self, args: list[str]) -> UsageError:
         """Return what is reported if the first argument is no command."""
-        near = difflib.get_close_matches(args[0], self.commands, n=1)
-        return UsageError(f"{args[0]}: no such command{f'; did you mean {near[0]}?' if near else ''}")
+        near = closest(args[0], self.commands)
+        return UsageError(f"{args[0]}: no such command{f'; did you mean {near}?' if near else ''}")
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
@@ -177,8 +177,8 @@ def _describe(error: Any, ctx: Any) -> str:
         known = {name: param for param in ctx.command.get_params(ctx) for name in param.opts}
         if option not in known:
             by_word = {name.lstrip("-"): name for name in known}
-            near = difflib.get_close_matches(option.lstrip("-"), by_word, n=1)
-            return f"{option}: no such option{f'; did you mean {by_word[near[0]]}?' if near else ''}"
+            near = closest(option.lstrip("-"), by_word)
+            return f"{option}: no such option{f'; did you mean {by_word[near]}?' if near else ''}"
         if getattr(known[option], "is_flag", False):
             return f"{option} takes no value"
         return f"{option} needs a value: {_name(known[option])}"

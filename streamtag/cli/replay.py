@@ -78,8 +78,8 @@ def replay(
                     return not guard.stop_requested
 
                 progress, task = None, TaskID(0)
-                if sys.stderr.isatty() and reporter.may_draw(json):
-                    progress = resources.enter_context(progress_line())
+                if (console := reporter.view_console(json)) is not None:
+                    progress = resources.enter_context(progress_line(console))
                     task = progress.add_task(printable(path.name), total=1.0, figures="")
                 try:
                     player.play(loop, should_continue)

@@ -22,6 +22,8 @@ from streamtag.errors import SpecError, StreamtagError
 from streamtag.text import is_loopback, plural, usable_cores
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from streamtag.api import Tagger
     from streamtag.audio.source import SourceNotice
     from streamtag.protocol.messages import Hello, Message
@@ -90,6 +92,17 @@ class Reporter:
     def may_draw(self, json: bool) -> bool:
         """Return False if there is to be no view, or if it and the messages would share one terminal."""
         return self.verbosity >= Verbosity.normal and not (json and sys.stdout.isatty())
+
+    def view_console(self, json: bool) -> Console | None:
+        """Return the terminal for a view, or None if there is none or it may not draw."""
+        if not (self.may_draw(json) and sys.stderr.isatty()):
+            return None
+        from rich.console import Console
+
+        from streamtag.terminal.widgets import can_draw
+
+        console = Console(stderr=True, highlight=False)
+        return console if can_draw(console) else None
 
     def _show(self, text: str) -> None:
         if self.view is not None and self.view.is_shown:

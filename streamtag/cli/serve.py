@@ -141,7 +141,6 @@ def serve(
         outputs.check([record])
 
         import torch  # after this check, which needs no slow import
-        from rich.console import Console
 
         from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, ConsoleQueue, open_table, write_queued
         from streamtag.inference.batch import SessionPool
@@ -153,7 +152,6 @@ def serve(
         from streamtag.sinks.background import BackgroundSink
         from streamtag.sinks.base import SinkGroup
         from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
-        from streamtag.terminal.widgets import can_draw
 
         tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
         if tagger.device == "cpu":
@@ -204,8 +202,8 @@ def serve(
                 server.attach(scheduler)
                 _announce(config, ingest, server, scheduler, reporter)
                 with ExitStack() as view:
-                    console, table = Console(stderr=True, highlight=False), None
-                    if can_draw(console) and reporter.may_draw(json):
+                    table = None
+                    if (console := reporter.view_console(json)) is not None:
                         table = view.enter_context(open_table(console, server, scheduler, selection))
                         sinks.append(table)
                         reporter.view = table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,9 +15,13 @@ from streamtag.text import describe_os_error
 
 
 class SafeTextStream(io.TextIOWrapper):
-    """Writes to the buffer of another text stream. Raises BrokenPipeError once and discards everything after that."""
+    """Writes to the buffer of another text stream. Raises BrokenPipeError once and discards everything after that.
 
-    def __init__(self, stream: io.TextIOWrapper) -> None:
+    With `report` it raises OutputError once and discards what follows, so that reporting the error does not fail again.
+    Otherwise it ignores failures: a server keeps running when the disk with its log is full.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, *, report: bool) -> None:
         super().__init__(
             stream.buffer,
             encoding=stream.encoding,
@@ -26,6 +29,7 @@ class SafeTextStream(io.TextIOWrapper):
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )
+        self._report = report
         self._before = stream  # keep it, or its buffer would be closed with it
 
     def write(self, text: str) -> int:
@@ -60,48 +64,31 @@ class SafeTextStream(io.TextIOWrapper):
             self.discard()
             raise
         except OSError as error:
-            self.on_error(error)
-
-    @abstractmethod
-    def on_error(self, error: OSError) -> None:
-        """Handle a failed write."""
-
-
-class StandardOutput(SafeTextStream):
-    """Raises OutputError once and discards what follows, so that reporting the error does not fail again."""
-
-    def on_error(self, error: OSError) -> None:
-        self.discard()
-        raise OutputError(f"standard output: cannot write: {describe_os_error(error)}") from None
-
-
-class StandardError(SafeTextStream):
-    """Ignores failures: a server keeps running when the disk with its log is full."""
-
-    def on_error(self, error: OSError) -> None:
-        pass
+            if self._report:
+                self.discard()
+                raise OutputError(f"standard output: cannot write: {describe_os_error(error)}") from None
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Make sys.stdout a StandardOutput and sys.stderr a StandardError while entered, even where they were closed."""
+    """Make sys.stdout and sys.stderr safe while entered, even where they were closed; only stdout reports failures."""
     before = sys.stdout, sys.stderr
     with ExitStack() as resources:
-        sys.stdout = _replace(before[0] or resources.enter_context(_closed_pipe()), StandardOutput, resources)
-        sys.stderr = _replace(before[1] or resources.enter_context(_null()), StandardError, resources)
+        sys.stdout = _replace(before[0] or resources.enter_context(_closed_pipe()), resources, report=True)
+        sys.stderr = _replace(before[1] or resources.enter_context(_null()), resources, report=False)
         try:
             yield
         finally:
             sys.stdout, sys.stderr = before
 
 
-def _replace(stream: TextIO, kind: type[SafeTextStream], resources: ExitStack) -> TextIO:
+def _replace(stream: TextIO, resources: ExitStack, *, report: bool) -> TextIO:
     """Return a replacement, or the stream itself if it is not a file of this interpreter, as in tests."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     with suppress(OSError):
         stream.flush()
-    replacement = kind(stream)
+    replacement = SafeTextStream(stream, report=report)
     resources.callback(replacement.restore)
     return replacement
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,7 +58,7 @@ def watch(
 
     def work(reporter: Reporter, guard: SignalGuard) -> None:
         from streamtag.audio.source import SourceNotice
-        from streamtag.cli.watch_view import HISTORY_S, Totals, missing_stream, open_output, panel_console
+        from streamtag.cli.watch_view import HISTORY_S, Totals, missing_stream, open_output
         from streamtag.client.address import ServerAddress
         from streamtag.client.subscriber import SubscriberClient
         from streamtag.protocol.messages import Error, Hello, History
@@ -68,7 +69,8 @@ def watch(
         address, totals, start = ServerAddress.parse(url), Totals(), time.monotonic()
         deadline = start + (seconds or float("inf"))
         known: object = None  # the tags and concepts that the view was opened for
-        view, panel, console = None, None, panel_console(reporter, json)
+        console = reporter.view_console(json) if sys.stdout.isatty() and not json else None
+        view, panel = None, None
         # States that are published have to be known from the start: any history says what is present
         is_stored, is_published = outputs.history is not None, outputs.broker is not None
         history_s = HISTORY_S if console is not None or is_stored else int(is_published)

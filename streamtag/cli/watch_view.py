@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from streamtag.cli.runtime import Reporter
 from streamtag.client.address import ServerAddress
 from streamtag.protocol.messages import Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
@@ -16,18 +15,10 @@ from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
 from streamtag.terminal.lines import NamedLines, PlainLines
 from streamtag.terminal.live_panel import WatchPanel
-from streamtag.terminal.widgets import can_draw
 from streamtag.text import plural, printable
 
 MAX_NAMES = 8  # of streams in a notice
 HISTORY_S = 40  # that a panel asks for: it shows the last half minute
-
-
-def panel_console(reporter: Reporter, json: bool) -> Console | None:
-    """Return where a panel is drawn, or None if lines or messages are written instead."""
-    console = Console(stderr=True, highlight=False)
-    is_drawn = not json and sys.stdout.isatty() and reporter.may_draw(json) and can_draw(console)
-    return console if is_drawn else None
 
 
 def open_output(

@@ -13,7 +13,6 @@ names leaves nothing out.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import Concept, End, Event, Frame, History, Message
+from streamtag.text import closest
 
 ALL = "all"
 
@@ -250,6 +250,6 @@ def _index(name: str, known: Sequence[str], kind: str) -> int:
     key = name.casefold()
     if key in folded:
         return folded.index(key)
-    near = difflib.get_close_matches(key, folded, n=1)
-    hint = f" (did you mean {known[folded.index(near[0])]!r}?)" if near else ""
+    near = closest(name, known)
+    hint = "" if near is None else f" (did you mean {near!r}?)"
     raise SpecError(f"{name}: not a {kind} of this model{hint}; `streamtag model` lists them")

@@ -8,17 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Sink
 from streamtag.terminal.bars import bar_lines
 from streamtag.terminal.stream_view import StreamView
-from streamtag.terminal.widgets import DIM_STYLE, glyphs_for, open_live
+from streamtag.terminal.widgets import DIM_STYLE, LiveView, glyphs_for
 from streamtag.text import format_length, format_time
 
 REDRAWS_PER_S = 8
@@ -63,15 +61,14 @@ class Progress:
         return text
 
 
-class FileProgressView(Sink):
+class FileProgressView(LiveView):
     """A sink that draws on a terminal while a stream is processed, and erases itself at the end."""
 
     def __init__(self, console: Console, selection: Selection, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
+        super().__init__(console, REDRAWS_PER_S)
         self._selection = selection
         self._clock = clock
         self._glyphs = glyphs_for(console.encoding)
-        self._live: Live | None = None
         self._stream = StreamInfo("")
         self._view = StreamView(selection, HOLD_S)
         self._started_at = self._drawn_at = 0.0
@@ -82,7 +79,7 @@ class FileProgressView(Sink):
         self._view = StreamView(self._selection, HOLD_S)
         self._started_at = self._drawn_at = self._clock()
         self._position = stream.start_s
-        self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=False)
+        self.show()
 
     def write(self, message: Message) -> None:
         if isinstance(message, Frame):
@@ -91,16 +88,9 @@ class FileProgressView(Sink):
         elif isinstance(message, Event):
             self._view.add_event(message)
         elif isinstance(message, End):
-            self.close()
-
-    def close(self) -> None:
-        """Erase the view, if there is one."""
-        if self._live is not None:
-            live, self._live = self._live, None
-            live.stop()
+            self.hide()
 
     def render(self) -> RenderableType:
-        """Return the view as it is now."""
         now = self._clock()
         self._view.advance(now - self._drawn_at)
         self._drawn_at = now

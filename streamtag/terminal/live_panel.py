@@ -11,7 +11,6 @@ from threading import RLock
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from streamtag.audio.level_meter import Meter
@@ -20,12 +19,11 @@ from streamtag.inference.presence import end_verdict
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Sink
 from streamtag.terminal.keys import Keys
 from streamtag.terminal.live_view import ViewModel, draw
 from streamtag.terminal.stream_view import StreamView
 from streamtag.terminal.summary import ended_line, verdict_line
-from streamtag.terminal.widgets import glyphs_for, open_live
+from streamtag.terminal.widgets import LiveView, glyphs_for
 from streamtag.text import printable
 
 REDRAWS_PER_S = 5
@@ -48,7 +46,7 @@ class StatusInfo:
     keys: str = ""
 
 
-class LivePanel(Sink):
+class LivePanel(LiveView):
     """A sink that shows one of the streams that it gets. While entered it covers the terminal. Thread-safe.
 
     `hide` and `show` uncover the terminal for a while, as when the program is stopped.
@@ -63,41 +61,19 @@ class LivePanel(Sink):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """meter: that of the only stream, if the audio is measured here too; None: messages are all there is."""
-        self._console = console
+        super().__init__(console, REDRAWS_PER_S, screen=True)
         self._selection = selection
         self._status = status
         self._meter = meter
         self._clock = clock
         self._lock = RLock()
         self._glyphs = glyphs_for(console.encoding)
-        self._live: Live | None = None
         self._streams: dict[str, StreamView] = {}  # the latest to get a frame is the last
         self._chosen: str | None = None
         self._drawn_at = clock()
         self._notice: tuple[SourceNotice, float] | None = None
         self._ends_with_frame = False  # the problem that is shown
         self._frozen: ViewModel | None = None
-
-    def __enter__(self) -> Self:
-        self.show()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hide()
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether it covers the terminal now."""
-        return self._live is not None
-
-    def show(self) -> None:
-        if self._live is None:
-            self._live = open_live(self._console, self.render, REDRAWS_PER_S, screen=True)
-
-    def hide(self) -> None:
-        if self._live is not None:
-            live, self._live = self._live, None
-            live.stop()
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         with self._lock:
@@ -124,9 +100,6 @@ class LivePanel(Sink):
             elif isinstance(message, Error):
                 self._show_error(message)
 
-    def close(self) -> None:
-        self.hide()
-
     def notify(self, notice: SourceNotice) -> None:
         """Show a notice: a problem until the next notice, anything else for a while."""
         with self._lock:
@@ -148,7 +121,6 @@ class LivePanel(Sink):
                 self._frozen = None
 
     def render(self) -> RenderableType:
-        """Return the view as it is now."""
         width, height = self._console.size
         with self._lock:
             model = self._model()

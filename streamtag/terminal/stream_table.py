@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from streamtag.audio.source import SourceNotice
 from streamtag.protocol.messages import End, Event, Frame, Message
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.base import Sink
 from streamtag.terminal.stream_view import PresentNow
+from streamtag.terminal.widgets import LiveView
 from streamtag.text import format_time
 
 REDRAW_INTERVAL_S = 0.5
@@ -46,7 +44,7 @@ class TableSnapshot:
     warning: str = ""
 
 
-class StreamsTable(Sink):
+class StreamsTable(LiveView):
     """A sink that keeps a table of streams below the lines of notices. Used by one thread.
 
     `draw` is called often, and draws at most twice a second while the table is entered.
@@ -59,33 +57,12 @@ class StreamsTable(Sink):
         selection: Selection,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console
+        super().__init__(console, None)
         self._snapshot = snapshot
         self._selection = selection
         self._clock = clock
         self._newest: dict[str, _Newest] = {}
         self._drawn_at = float("-inf")
-        self._live = Live(
-            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-        )
-
-    def __enter__(self) -> Self:
-        self.show()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hide()
-
-    @property
-    def is_shown(self) -> bool:
-        return self._live.is_started
-
-    def show(self) -> None:
-        self._live.start()
-
-    def hide(self) -> None:
-        """Erase the table; the lines stay."""
-        self._live.stop()
 
     def notify(self, notice: SourceNotice) -> None:
         """Print a line above the table."""
@@ -106,10 +83,9 @@ class StreamsTable(Sink):
         now = self._clock()
         if now - self._drawn_at >= REDRAW_INTERVAL_S:
             self._drawn_at = now
-            self._live.update(self.render(), refresh=True)
+            self.redraw()
 
     def render(self) -> RenderableType:
-        """Return the table as it is now."""
         snapshot = self._snapshot()
         shown = snapshot.rows[: max(1, self._console.height - OTHER_LINES)]
         table = Table(box=None, pad_edge=False, expand=True, show_header=bool(shown), header_style="dim")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from streamtag.sinks.base import Sink
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -53,22 +56,66 @@ def can_draw(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-def open_live(console: Console, render: Callable[[], RenderableType], redraws_per_s: float, *, screen: bool) -> Live:
-    """Start drawing. screen: on the terminal's second screen, which stays right when the window is resized."""
-    from rich.live import Live  # late: results without a view do without it
+class LiveView(Sink):
+    """A sink that draws itself on the terminal while it is shown. Implement `render`."""
 
-    # Results go to standard output by other ways: nothing may be caught and drawn here.
-    live = Live(
-        console=console,
-        screen=screen,
-        refresh_per_second=redraws_per_s,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        get_renderable=render,
-    )
-    live.start(refresh=screen)
-    return live
+    def __init__(self, console: Console, redraws_per_s: float | None, *, screen: bool = False) -> None:
+        """redraws_per_s: from a thread of its own; None: only when `redraw` is called.
+
+        screen: on the terminal's second screen, which stays right when the window is resized.
+        """
+        self._console = console
+        self._redraws_per_s = redraws_per_s
+        self._screen = screen
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        self.show()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.hide()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is on the terminal now."""
+        return self._live is not None
+
+    def show(self) -> None:
+        """Start drawing."""
+        if self._live is None:
+            from rich.live import Live  # late: results without a view do without it
+
+            # Results go to standard output by other ways: nothing may be caught and drawn here.
+            self._live = Live(
+                console=self._console,
+                screen=self._screen,
+                auto_refresh=self._redraws_per_s is not None,
+                refresh_per_second=self._redraws_per_s or 1,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                get_renderable=self.render,
+            )
+            self._live.start(refresh=self._screen)
+
+    def hide(self) -> None:
+        """Erase the view, if it is shown."""
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+    def close(self) -> None:
+        self.hide()
+
+    def redraw(self) -> None:
+        """Draw the view as it is now."""
+        if self._live is not None:
+            self._live.refresh()
+
+    @abstractmethod
+    def render(self) -> RenderableType:
+        """Return the view as it is now."""
 
 
 def bar(value: float, threshold: float, width: int, is_on: bool, glyphs: Glyphs = UNICODE) -> Text:
