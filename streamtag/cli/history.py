@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,14 @@ from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
 from streamtag.text import closest, printable
+
+if TYPE_CHECKING:
+    from streamtag.history.reader import Presence
+
+TABLE_FORMATS = (".csv", ".jsonl", ".parquet")
+COLUMNS = ("stream", "concept", "category", "on_at", "off_at", "seconds", "session")
+NAMES = ("stream", "concept", "category", "session")  # the columns that are stored as they are
+BLOCK_ROWS = 5_000  # that are written at a time
 
 EPILOG = f"""\b
 Examples:
@@ -87,9 +96,7 @@ def history(
         with ExitStack() as resources:
             consumers = []
             if out is not None:
-                from streamtag.cli.history_rows import open_presence_table
-
-                consumers.append(resources.enter_context(open_presence_table(out)).write)
+                consumers.append(resources.enter_context(_open_table(out)))
             if plot is not None:
                 from streamtag.sinks.history_plot import draw_history
 
@@ -124,13 +131,43 @@ def history(
 def _check_formats(out: Path | None, plot: Path | None) -> None:
     if out is not None:
         from streamtag.catalog.table_formats import check_format
-        from streamtag.cli.history_rows import FORMATS
 
-        check_format(out, FORMATS)
+        check_format(out, TABLE_FORMATS)
     if plot is not None:
         from streamtag.sinks.plot import check_format as check_picture
 
         check_picture(plot)
+
+
+@contextmanager
+def _open_table(path: Path) -> Iterator[Callable[[Presence], None]]:
+    """Open a table with a row for every time that a concept was present, and yield what adds one; complete at the end.
+
+    Raises OutputError, as what is yielded does.
+    """
+    import numpy as np
+
+    from streamtag.catalog.table_formats import Block, open_table
+
+    rows: list[Presence] = []
+
+    def write() -> None:
+        values: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in NAMES}
+        for name in ("on_at", "off_at"):
+            values[name] = [datetime.fromtimestamp(round(getattr(row, name), 3), UTC) for row in rows]
+        values["seconds"] = [round(row.off_at - row.on_at, 3) for row in rows]
+        figures = np.array([(row.peak, row.mean) for row in rows], np.float32).reshape(-1, 2)
+        table.write(Block(values, figures))
+        rows.clear()
+
+    def add(presence: Presence) -> None:
+        rows.append(presence)
+        if len(rows) >= BLOCK_ROWS:
+            write()
+
+    with open_table(path, COLUMNS, ("peak", "mean")) as table:
+        yield add
+        write()
 
 
 def _note(text: str) -> None:

@@ -17,7 +17,7 @@ from streamtag.protocol.selection import Selection
 from streamtag.sinks.background import BackgroundSink
 from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
-from streamtag.terminal.lines import NamedLines, PlainLines
+from streamtag.terminal.lines import PlainLines
 from streamtag.terminal.live_panel import LivePanel, StatusInfo
 from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
 from streamtag.terminal.stream_view import MeterSink
@@ -82,8 +82,7 @@ class LiveOutputs:
         summary = VerdictLines(sys.stdout, selection, names) if names else SummaryTable(sys.stdout, selection)
         if (self.panel is not None or self.table is not None) and sys.stdout.isatty():
             return BackgroundSink([summary])
-        lines = NamedLines if names else PlainLines
-        return BackgroundSink([lines(sys.stdout, selection), summary])
+        return BackgroundSink([PlainLines(sys.stdout, selection, named=bool(names)), summary])
 
     def _view_console(self, json: bool) -> Console | None:
         """Return the terminal for a view, if there is one that nothing else is written to."""

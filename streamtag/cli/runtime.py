@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from streamtag import __version__
 from streamtag.cli.options import Verbosity, names_in
@@ -30,18 +30,11 @@ if TYPE_CHECKING:
     from streamtag.protocol.selection import Selection
     from streamtag.server.config import ServerConfig
     from streamtag.server.thread import ServerThread
+    from streamtag.terminal.live_panel import LivePanel
+    from streamtag.terminal.stream_table import StreamsTable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REPEAT_S = 0.3  # `timeout` sends its signal twice, to the program and to its group: that is one request
-
-
-class NoticeView(Protocol):
-    """A view on the terminal that shows notices while it covers other lines."""
-
-    @property
-    def is_shown(self) -> bool: ...
-
-    def notify(self, notice: SourceNotice) -> None: ...
 
 
 class Reporter:
@@ -52,7 +45,7 @@ class Reporter:
 
     def __init__(self, file: TextIO, verbosity: Verbosity = Verbosity.normal) -> None:
         self.has_failed = False
-        self.view: NoticeView | None = None
+        self.view: LivePanel | StreamsTable | None = None
         self.verbosity = verbosity
         self.publish_to: list[Callable[[Message], None]] = []
         self._file = file
@@ -142,9 +135,7 @@ class SignalGuard:
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

@@ -61,6 +61,7 @@ class Station:
     """One source and its stream. Its thread reads the source; others may read the attributes.
 
     gaps, lost_s: audio that is missing, counted by those who read the messages. has_failed: it cannot be used at all.
+    stop_requested: set by the owner.
     """
 
     def __init__(self, input: LiveInput, name: str, publish: Callable[[Message], None], notify: Callable[[str], None]):
@@ -70,18 +71,10 @@ class Station:
         self.gaps, self.lost_s = 0, 0.0
         self.has_failed = False
         self._input, self._publish, self._notify = input, publish, notify
-        self._stop_requested, self._is_writable = Event(), Event()
+        self.stop_requested, self._is_writable = Event(), Event()
         self._meter = Meter()
         self._producer: ProducerHandle | None = None
         self._thread: Thread | None = None
-
-    @property
-    def has_finished(self) -> bool:
-        return self.state is SourceState.ended
-
-    @property
-    def is_sound_input(self) -> bool:
-        return self._input.where is None
 
     @property
     def label(self) -> tuple[str, str]:
@@ -100,9 +93,6 @@ class Station:
 
     def add_gap(self, gap: Gap) -> None:
         self.gaps, self.lost_s = self.gaps + 1, self.lost_s + gap.lost_s
-
-    def request_stop(self) -> None:
-        self._stop_requested.set()
 
     def join(self, timeout_s: float) -> None:
         if self._thread is not None:
@@ -124,7 +114,7 @@ class Station:
         self.state = SourceState.connected
         self._is_writable.clear()
         if not self.producer.push(samples.tobytes(), captured_at):
-            while not (self._is_writable.wait(POLL_INTERVAL_S) or self._stop_requested.is_set()):
+            while not (self._is_writable.wait(POLL_INTERVAL_S) or self.stop_requested.is_set()):
                 pass
 
     def insert_gap(self, samples: int) -> None:
@@ -145,7 +135,7 @@ class Station:
             with closing(self._input.open(system=system, is_persistent=True)) as source:
                 runner = LiveRunner(source, self, self._meter, limits, self._on_notice)
                 first = AudioChunk(NO_SAMPLES, time.monotonic())
-                runner.run(first, lambda: not self._stop_requested.is_set(), lambda: None, {})
+                runner.run(first, lambda: not self.stop_requested.is_set(), lambda: None, {})
         except SourceError as error:
             self._fail(str(error))
         except Exception as error:  # a defect: the others continue
@@ -171,14 +161,11 @@ class Stations:
         """inputs: with a name each."""
         self._tagger, self._selection, self._limits = tagger, selection, limits
         self._queue = ConsoleQueue(max(1024, MAX_QUEUED_PER_STREAM * len(inputs)))
+        self._has_sound_input = any(each.where is None for each in inputs)
         stations = [Station(each, each.stream_name, self._put, self._queue.notify) for each in inputs]
         self._stations = {station.name: station for station in stations}
         self._scheduler: Scheduler | None = None
         self._ended: dict[str, End] = {}
-
-    @property
-    def _failed(self) -> set[str]:
-        return {station.name for station in self._stations.values() if station.has_failed}
 
     @property
     def names(self) -> list[str]:
@@ -215,7 +202,7 @@ class Stations:
                 keys = None if table is None else shown.enter_context(Keys(shown.enter_context(table)))
                 self._start(self._scheduler)
                 try:
-                    while not (guard.stop_requested or group.has_failed or self._have_finished):
+                    while not (guard.stop_requested or group.has_failed or self._have_ended()):
                         self._write(group, outputs, POLL_INTERVAL_S)
                         if table is not None:
                             table.draw()
@@ -226,21 +213,20 @@ class Stations:
             self._write(group, outputs, 0)
         group.raise_failure()
 
-    @property
-    def _have_finished(self) -> bool:
-        return all(station.has_finished for station in self._stations.values())
+    def _have_ended(self) -> bool:
+        return all(station.state is SourceState.ended for station in self._stations.values())
 
     def _start(self, scheduler: Scheduler) -> None:
         system = PortAudio()
         for station in self._stations.values():
             station.start(scheduler, system, self._limits)
-        if any(station.is_sound_input for station in self._stations.values()):
+        if self._has_sound_input:
             with suppress(SourceError):  # which they report
                 sound_library()  # it turns standard error off while it starts: wait, so that no line is lost
 
     def _stop(self) -> None:
         for station in self._stations.values():
-            station.request_stop()
+            station.stop_requested.set()
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         for station in self._stations.values():
             station.join(max(0.0, deadline - time.monotonic()))
@@ -253,13 +239,14 @@ class Stations:
         notices, messages = self._queue.read(timeout_s)
         for notice in notices:
             outputs.reporter.note(notice)
+        failed = {name for name, station in self._stations.items() if station.has_failed}
         for message in messages:
             sinks.publish(message)
             if isinstance(message, Gap):
                 self._stations[message.stream].add_gap(message)
             if isinstance(message, End):
                 self._ended[message.stream] = message
-            elif isinstance(message, Error) and message.stream in self._failed:
+            elif isinstance(message, Error) and message.stream in failed:
                 outputs.reporter.fail(f"{message.stream}: {message.message}")
             elif (text := notice_of(message)) is not None:
                 outputs.reporter.note(text)

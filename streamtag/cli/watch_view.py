@@ -13,7 +13,7 @@ from streamtag.protocol.messages import Frame, Gap, Hello, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
-from streamtag.terminal.lines import NamedLines, PlainLines
+from streamtag.terminal.lines import PlainLines
 from streamtag.terminal.live_panel import WatchPanel
 from streamtag.text import plural, printable
 
@@ -35,8 +35,7 @@ def open_output(
     if console is not None:
         panel = opened.enter_context(WatchPanel(console, selection, greeting, address.label))
         return panel, panel
-    lines = NamedLines if address.stream is None else PlainLines
-    return lines(sys.stdout, selection), None
+    return PlainLines(sys.stdout, selection, named=address.stream is None), None
 
 
 def missing_stream(address: ServerAddress, greeting: Hello) -> str | None:

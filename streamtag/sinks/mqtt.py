@@ -23,11 +23,9 @@ from streamtag.errors import OutputError
 from streamtag.protocol.messages import Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import Sink
-from streamtag.sinks.mqtt_address import MqttAddress
+from streamtag.sinks.mqtt_address import MqttAddress, Problem, UnrequestedMessageError
 from streamtag.sinks.mqtt_discovery import Discovery
-from streamtag.sinks.mqtt_outbox import MAX_EVENTS, Outbox, Publication
-from streamtag.sinks.mqtt_problem import Problem, UnrequestedMessageError
-from streamtag.sinks.mqtt_states import OFFLINE, ONLINE, MqttStates
+from streamtag.sinks.mqtt_states import MAX_EVENTS, OFFLINE, ONLINE, MqttStates, Outbox, Publication
 from streamtag.text import plural
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""The address of an MQTT broker, and how names of streams and concepts become levels of its topics."""
+"""The address of an MQTT broker, the levels of its topics, and why it cannot be used, in words."""
 
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -10,7 +11,7 @@ from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
 from streamtag.errors import SpecError
-from streamtag.text import join_address, printable, unique
+from streamtag.text import describe_os_error, join_address, one_line, printable, unique
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 TOPIC = "streamtag"
@@ -18,6 +19,7 @@ EXAMPLE = "write mqtt://USER@HOST/TOPIC, or mqtts:// for TLS"
 MAX_TOPIC_BYTES = 1024  # MQTT allows 65,535 for a topic with all its levels
 MAX_LEVEL_CHARS = 128
 HASH_CHARS = 8  # of a name that is longer
+MAX_REASON_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,51 @@ class MqttAddress:
             raise SpecError(f"--mqtt {_hidden(text)}: a password needs a user: {EXAMPLE}")
         is_secure = parts.scheme == "mqtts"
         return cls(parts.hostname, port or PORTS[parts.scheme], topic, is_secure, username, password or None)
+
+
+class UnrequestedMessageError(Exception):
+    """The broker sends messages although nothing was subscribed to."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """text: what is wrong. is_refusal: the broker is there and refuses, so that somebody has to change something."""
+
+    text: str
+    is_refusal: bool = False
+
+    @classmethod
+    def of(cls, error: Exception, address: MqttAddress) -> Self:
+        """Return what an attempt to connect, or a connection, has failed with."""
+        from aiomqtt.exceptions import MqttCodeError, MqttConnectError
+
+        # aiomqtt raises its own error in place of the system's, and leaves that as the context
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        if isinstance(cause, UnrequestedMessageError):
+            return cls("the broker sends messages that nobody asked for", True)
+        if isinstance(cause, MqttConnectError):
+            reason = str(cause.rc).lower()
+            if address.username is None:
+                return cls(f"the broker refuses a connection without user and password ({reason})", True)
+            hint = "" if address.password else "; STREAMTAG_MQTT_PASSWORD is not set"
+            return cls(f"the broker refuses user {printable(address.username)!r} ({reason}{hint})", True)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cls(f"its certificate is not trusted ({cause.verify_message}); --mqtt-ca F.pem names one", True)
+        if isinstance(cause, ssl.SSLError):
+            return cls(f"no TLS there ({(cause.reason or 'closed').lower()}); is it an mqtt:// address?", True)
+        if isinstance(cause, TimeoutError) or str(cause) == "Operation timed out":
+            return cls("no answer")
+        if isinstance(cause, ConnectionResetError) and address.is_secure:
+            return cls("it hangs up before it answers; is it an mqtt:// address?", True)
+        if isinstance(cause, OSError | UnicodeError):
+            return cls(f"no connection ({_short(describe_os_error(cause))})")
+        if isinstance(cause, MqttCodeError) or str(cause).startswith("Disconnected"):
+            return cls("the connection broke off")
+        return cls(f"no connection ({_short(str(cause)) or type(cause).__name__})")
+
+
+def _short(text: str) -> str:
+    return printable(one_line(text))[:MAX_REASON_CHARS]
 
 
 def stream_level(name: str) -> str:

@@ -1,8 +1,8 @@
-"""Lines with bars: a concept or tag each, with its category, its mark, a bar, the number, and its last seconds."""
+"""Bars of concepts or tags: within each category the strongest first, with calm transitions, and each as a line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,85 @@ from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from streamtag.inference.presence import category_rank
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.ranking import Groups, visible_rows
 from streamtag.terminal.widgets import DIM_STYLE, Glyphs, bar, category_title, new_titles, sparkline
 
 MIN_CATEGORY_WIDTH, MIN_HISTORY_WIDTH = 64, 44  # of the terminal, from which on these are shown
 GAP = "  "
+HOLD_S = 1.0  # for so long a label must have been the stronger one before it moves above another
+MARGIN = 0.02  # of probability, by which it must be the stronger one
+
+Groups = tuple[tuple[int, ...], ...]  # columns by category, each in its order
+
+
+class Ranking:
+    """The order of the chosen labels by category. With --top there is one group of all, from which the first are shown.
+
+    A label rises above those that it has been stronger than for hold_s without a break. The others keep their order.
+    """
+
+    def __init__(self, selection: Selection, hold_s: float = HOLD_S) -> None:
+        self._hold_s = hold_s
+        categories = sorted({selection.categories[n] for n in selection.chosen}, key=category_rank)
+        members = [[n for n in selection.chosen if selection.categories[n] == category] for category in categories]
+        self._members = [list(selection.chosen)] if selection.top else members
+        self._orders = [list(range(len(group))) for group in self._members]
+        self._ahead_s = [np.zeros((len(group), len(group))) for group in self._members]  # [i, j]: i before j
+
+    def sort(self, values: NDArray[np.floating]) -> None:
+        """Sort at once by the values [P + K], highest first."""
+        for place, group in enumerate(self._members):
+            self._orders[place] = np.argsort(-values[group], kind="stable").tolist()
+            self._ahead_s[place][:] = 0
+
+    def advance(self, values: NDArray[np.floating], elapsed_s: float) -> None:
+        """Move labels that have been the stronger ones for long enough; elapsed_s: since the last call."""
+        for place, (group, ahead_s) in enumerate(zip(self._members, self._ahead_s, strict=True)):
+            own = values[group]
+            ahead_s += elapsed_s
+            ahead_s[own[:, np.newaxis] <= own + MARGIN] = 0
+            order: list[int] = []
+            for label in self._orders[place]:
+                weaker = np.flatnonzero(ahead_s[label, order] >= self._hold_s)
+                order.insert(int(weaker[0]) if len(weaker) else len(order), label)
+            self._orders[place] = order
+
+    @property
+    def groups(self) -> Groups:
+        """The columns of each category in their order."""
+        pairs = zip(self._members, self._orders, strict=True)
+        return tuple(tuple(group[label] for label in order) for group, order in pairs)
+
+
+def visible_rows(groups: Groups, on: NDArray[np.bool_], selection: Selection, rows: int) -> list[int]:
+    """Return the columns that at most so many rows show, by category: those that are on, then the first.
+
+    Each category always has the same number of rows, so that its place does not depend on the sound. on [P + K].
+    """
+    if selection.top:
+        columns = list(groups[0][: min(rows, selection.top)])
+        return sorted(columns, key=lambda column: category_rank(selection.categories[column]))
+    counts = allot_rows([len(group) for group in groups], rows)
+    result: list[int] = []
+    for group, count in zip(groups, counts, strict=True):
+        shown = sorted(group, key=lambda column: not on[column])[:count]
+        result += [column for column in group if column in shown]
+    return result
+
+
+def allot_rows(sizes: Sequence[int], rows: int) -> list[int]:
+    """Return how many of the rows each category of these sizes gets: by the square root of its size, none too many.
+
+    Row after row goes to the category with the highest quotient of that and its next number (D'Hondt's method).
+    """
+    counts = [0] * len(sizes)
+    for _ in range(min(rows, sum(sizes))):
+        quotients = [
+            size**0.5 / (count + 1) if count < size else 0.0 for size, count in zip(sizes, counts, strict=True)
+        ]
+        counts[int(np.argmax(quotients))] += 1
+    return counts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections import deque
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Protocol, Self, TextIO
 
 if sys.platform == "win32":
@@ -70,9 +70,7 @@ class Keys:
             self._terminal = _Terminal(file.fileno())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         terminal, self._terminal = self._terminal, None
         if terminal is not None:
             terminal.close()

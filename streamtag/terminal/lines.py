@@ -41,8 +41,10 @@ class PlainLines(Sink):
     Events, gaps, errors and the end have lines of their own. Each line is flushed.
     """
 
-    def __init__(self, file: TextIO, selection: Selection) -> None:
+    def __init__(self, file: TextIO, selection: Selection, *, named: bool = False) -> None:
+        """named: each line begins with its stream's name, as there are several at a time."""
         self._file = file
+        self._is_named = named
         self._selection = selection
         self._seconds: dict[str, SecondMean] = {}
 
@@ -62,13 +64,12 @@ class PlainLines(Sink):
             self._print_second(message.stream)
             verdict = format_verdict(end_verdict(message, self._selection))
             text = f"end, {plural(message.frames, 'frame')}: {verdict}"
-            self._print_line(f"{self.prefix(message.stream)}{format_length(message.seconds)}  {text}")
+            self._print_line(f"{self._prefix(message.stream)}{format_length(message.seconds)}  {text}")
         elif isinstance(message, Error):
             self._print_line(f"{f'{message.stream}: ' if message.stream else ''}{message.message}")
 
-    def prefix(self, stream: str) -> str:  # noqa: ARG002
-        """Return what every line of a stream begins with."""
-        return ""
+    def _prefix(self, stream: str) -> str:
+        return f"{stream}  " if self._is_named else ""
 
     def _add_frame(self, frame: Frame) -> None:
         number = max(0, floor((frame.start + frame.end) / 2))
@@ -90,15 +91,8 @@ class PlainLines(Sink):
             self._print(stream, second.number, "  ".join(tags))
 
     def _print(self, stream: str, seconds: float, text: str) -> None:
-        self._print_line(f"{self.prefix(stream)}{format_time(seconds)}  {text}")
+        self._print_line(f"{self._prefix(stream)}{format_time(seconds)}  {text}")
 
     def _print_line(self, line: str) -> None:
         self._file.write(f"{printable(line)}\n")
         self._file.flush()
-
-
-class NamedLines(PlainLines):
-    """The same for several streams at a time: each line begins with its stream's name."""
-
-    def prefix(self, stream: str) -> str:
-        return f"{stream}  "

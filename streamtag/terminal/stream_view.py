@@ -12,8 +12,7 @@ from streamtag.inference.events import EventDetector
 from streamtag.protocol.messages import Event, Frame, Gap, History, Message
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import Sink
-from streamtag.terminal.bars import BarValues
-from streamtag.terminal.ranking import HOLD_S, Ranking
+from streamtag.terminal.bars import HOLD_S, BarValues, Ranking
 from streamtag.terminal.widgets import CourseCells, Smoother
 
 

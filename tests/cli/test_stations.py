@@ -18,7 +18,7 @@ from streamtag.audio.devices import SoundSystem
 from streamtag.cli.live_inputs import LiveInput, live_inputs
 from streamtag.cli.live_runner import Limits
 from streamtag.cli.program import UsageError
-from streamtag.cli.stations import Station
+from streamtag.cli.stations import SourceState, Station
 from streamtag.protocol.messages import Error, Message
 from streamtag.scheduler.scheduler import Scheduler
 from tests.audio.radio import Radio
@@ -191,5 +191,5 @@ def test_a_source_with_a_defect_fails_alone_and_is_reported() -> None:
     station.start(cast(Scheduler, scheduler), cast(SoundSystem, None), Limits())
     station.join(10)
     assert scheduler.has_ended.is_set()
-    assert (station.has_failed, station.has_finished) == (True, True)
+    assert (station.has_failed, station.state) == (True, SourceState.ended)
     assert messages == [Error("the source cannot go on: RuntimeError('a defect')", "one")]

@@ -12,8 +12,7 @@ from streamtag.errors import SpecError
 from streamtag.protocol.messages import Concept, End, Event, Frame, Gap, History
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.mqtt_discovery import Discovery
-from streamtag.sinks.mqtt_outbox import Outbox, Publication
-from streamtag.sinks.mqtt_states import MAX_ENDED_STREAMS, MqttStates
+from streamtag.sinks.mqtt_states import MAX_ENDED_STREAMS, MqttStates, Outbox, Publication
 
 CONCEPTS = (
     Concept("guitar", "instrument", ("guitar",), 0.5),

@@ -6,7 +6,7 @@ import io
 
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.lines import MAX_LABELS, NamedLines, PlainLines
+from streamtag.terminal.lines import MAX_LABELS, PlainLines
 
 NAMES = ("guitar", "slow", "drums", "male vocal", "piano", "harp")
 PROBS = (0.9, 0.1, 0.6, 0.2, 0.3, 0.05)
@@ -91,7 +91,7 @@ def test_events_of_other_tags_are_left_out() -> None:
 
 def test_each_stream_of_a_server_has_its_own_lines() -> None:
     file = Flushed()
-    lines = NamedLines(file, Selection.of(NAMES, (0.5,) * 6, top=1))
+    lines = PlainLines(file, Selection.of(NAMES, (0.5,) * 6, top=1), named=True)
     for number in range(6):
         lines.write(_frame(number, "a"))
         lines.write(_frame(number, "b", 0.5))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamtag.protocol.messages import Concept
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.ranking import MARGIN, Ranking, allot_rows, visible_rows
+from streamtag.terminal.bars import MARGIN, Ranking, allot_rows, visible_rows
 from streamtag.terminal.widgets import Smoother
 
 TAGS = ("a", "b", "c", "d")
