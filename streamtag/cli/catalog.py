@@ -124,7 +124,7 @@ def catalog(
         ),
     ] = False,
     model: options.Model = None,
-    device: options.ComputeDevice = options.Device.auto,
+    device: options.ComputeDevice = "auto",
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag a whole collection: many files at once, into a table for DuckDB, pandas or a spreadsheet.
@@ -163,7 +163,7 @@ def catalog(
         from streamtag.model.model_file import fingerprint
 
         start = time.monotonic()
-        tagger = load(model, "cpu" if ray else device.value)
+        tagger = load(model, "cpu" if ray else device)
         report_model(tagger, time.monotonic() - start, reporter)
         model_print = fingerprint(tagger.path)[:FINGERPRINT_DIGITS]
         keep_frames = frames is not None
@@ -173,7 +173,7 @@ def catalog(
                 from streamtag.catalog.actor import Job
                 from streamtag.catalog.cluster import Cluster
 
-                job = Job(load, tagger.path.resolve(), model_print, device.value, keep_frames)
+                job = Job(load, tagger.path.resolve(), model_print, device, keep_frames)
                 return Cluster(None if ray == THIS_MACHINE else ray, actors, job, on_progress)
             from streamtag.catalog.file_task import TaskConfig
             from streamtag.catalog.runner import MAX_OPEN_FILES, ThreadedRunner, default_threads

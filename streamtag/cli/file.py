@@ -126,7 +126,7 @@ def file(
     realtime: Annotated[bool, option("--realtime", Section.input, "Read no faster than the sound would play.")] = False,
     server: ServerConfig | None = None,
     model: options.Model = None,
-    device: options.ComputeDevice = options.Device.auto,
+    device: options.ComputeDevice = "auto",
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag sounds: files, folders, URLs, standard input.
@@ -178,7 +178,7 @@ def file(
         def confirm(path: Path) -> None:
             reporter.note(f"wrote {path}")
 
-        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
+        tagger, selection, greeting = load_model(model, device, tags, concepts, top, threshold, reporter)
         with ExitStack() as resources:
             sinks: list[Sink] = []  # the view comes first: it erases itself before a result is printed
             if (console := reporter.view_console(json)) is not None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
@@ -35,11 +34,6 @@ Keys: q quits; with one source, r resets the network's context, space freezes th
 
 {EXIT_CODES}
 """
-
-
-class SampleFormat(StrEnum):
-    s16le = "s16le"
-    f32le = "f32le"
 
 
 @as_command("listen", EPILOG)
@@ -83,7 +77,7 @@ def listen(
         option("--rate HZ", Section.input, "Sample rate of raw PCM on standard input.", min=1000, max=384_000),
     ] = None,
     format: Annotated[
-        SampleFormat | None,
+        Literal["s16le", "f32le"] | None,
         option("--format s16le|f32le", Section.input, "Of raw PCM: 16-bit integers or 32-bit floats."),
     ] = None,
     channels: Annotated[
@@ -115,7 +109,7 @@ def listen(
         ),
     ] = None,
     model: options.Model = None,
-    device: options.ComputeDevice = options.Device.auto,
+    device: options.ComputeDevice = "auto",
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag a microphone, what this machine plays, or a live stream, until it is stopped.
@@ -128,7 +122,7 @@ def listen(
     from streamtag.cli.live_inputs import live_inputs
     from streamtag.sinks.osc import OscSink, OscTarget
 
-    pcm = None if rate is None or format is None else PcmFormat(rate, format.value, channels or 1)
+    pcm = None if rate is None or format is None else PcmFormat(rate, format, channels or 1)
     inputs = live_inputs(source or [], input or [], channel, system, pcm, name)
     if (rate, format, channels) != (None, None, None) and not any(each.where == "-" for each in inputs):
         raise UsageError("--rate, --format and --channels describe raw PCM on standard input: add --from -")
@@ -153,7 +147,7 @@ def listen(
         from streamtag.sinks.jsonl import MessageRecorder, write_line
         from streamtag.sinks.wav import WavFile
 
-        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
+        tagger, selection, greeting = load_model(model, device, tags, concepts, top, threshold, reporter)
         if tagger.device == "cpu":
             torch.set_num_threads(1)  # a hop is too little work for two threads, which would busily wait
         with ExitStack() as resources:

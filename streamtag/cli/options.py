@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -16,17 +16,6 @@ from streamtag.text import parse_time
 
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(StrEnum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 class Verbosity(IntEnum):
@@ -112,10 +101,11 @@ Model = Annotated[
     Path | None, option("--model PATH", Section.model, "Model file (.safetensors); by default the included one.")
 ]
 ComputeDevice = Annotated[
-    Device, option("--device auto|cpu|cuda", Section.model, "Where to compute; auto uses a CUDA GPU if present.")
+    Literal["auto", "cpu", "cuda"],
+    option("--device auto|cpu|cuda", Section.model, "Where to compute; auto uses a CUDA GPU if present."),
 ]
 PrecisionOption = Annotated[
-    Precision,
+    Literal["float32", "bfloat16"],
     option(
         "--precision float32|bfloat16",
         Section.model,

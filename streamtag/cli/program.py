@@ -206,10 +206,11 @@ def _process_value(param: Any, ctx: Any, value: Any) -> Any:
 
 def _convert(param: Any, text: str) -> Any:
     """Return what was typed for one value as its type. Raises UsageError."""
-    kind, parser = param.type_descriptor.annotation, param.type_descriptor.parameter_info.parser
+    descriptor = param.type_descriptor
+    convert = descriptor.parameter_info.parser or next(iter(get_args(descriptor.annotation)), descriptor.annotation)
     names = param.opts[:1] if param.param_type_name == "option" else []
     try:
-        value = (parser or next(iter(get_args(kind)), kind))(text)
+        value = (text if text in descriptor.choices else None) if descriptor.choices else convert(text)
     except SpecError as error:  # of a parser
         raise UsageError(" ".join([*names, str(error)])) from None
     except ValueError:
@@ -234,7 +235,7 @@ def _value_name(param: Any) -> str:
     if param.metavar:
         return str(param.metavar)
     if choices := getattr(descriptor, "choices", None):
-        return "|".join(str(choice.value) for choice in choices)
+        return "|".join(map(str, choices))
     if getattr(descriptor, "is_path", False):
         return "PATH"
     return NUMBERS.get(getattr(descriptor, "annotation", None), ("", "TEXT"))[1]
@@ -244,7 +245,7 @@ def _kind(param: Any) -> str:
     """Return which values an option or argument takes."""
     descriptor = getattr(param, "type_descriptor", None)
     if choices := getattr(descriptor, "choices", None):
-        *most, last = [str(choice.value) for choice in choices]
+        *most, last = map(str, choices)
         return f"{', '.join(most)} or {last}" if most else last
     noun = NUMBERS.get(getattr(descriptor, "annotation", None), ("something else", ""))[0]
     low, high = getattr(param, "min", None), getattr(param, "max", None)

@@ -112,7 +112,7 @@ def serve(
     workers: Annotated[
         int | None, option("--workers N", Section.model, "Worker processes; by default one per core.", min=1, max=256)
     ] = None,
-    precision: options.PrecisionOption = options.Precision.float32,
+    precision: options.PrecisionOption = "float32",
     json: options.JsonLines = False,
     top: Annotated[
         int | None,
@@ -126,7 +126,7 @@ def serve(
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
     model: options.Model = None,
-    device: options.ComputeDevice = options.Device.auto,
+    device: options.ComputeDevice = "auto",
     verbosity: options.Verbosity = options.Verbosity.normal,
 ) -> int:
     """Tag many live streams at once: producers send audio over WebSockets, subscribers read the tags of any or all.
@@ -153,7 +153,7 @@ def serve(
         from streamtag.sinks.base import SinkGroup
         from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
 
-        tagger, selection, greeting = load_model(model, device.value, tags, concepts, top, threshold, reporter)
+        tagger, selection, greeting = load_model(model, device, tags, concepts, top, threshold, reporter)
         if tagger.device == "cpu":
             torch.set_num_threads(1)  # per worker; two in one operation would busily wait for each other
         plan = ParallelismPlan.of(tagger.device, workers)
@@ -185,9 +185,7 @@ def serve(
                 server.publish_all(messages)
                 queue.put_all(messages)
 
-            pool = resources.enter_context(
-                SessionPool(tagger, slots, precision.value, plan.processes, wait_for_start=False)
-            )
+            pool = resources.enter_context(SessionPool(tagger, slots, precision, plan.processes, wait_for_start=False))
             if tagger.device != "cpu":
                 pool.warm_up(limits.batch)  # capturing a GPU's work beside live streams would make them late
             scheduler = Scheduler(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -25,40 +24,20 @@ OTHER_LINES = 5  # of the terminal: a view that is taller than the terminal coul
 MARGIN = 5  # characters; a terminal writes ^C behind the last line, which must not wrap then
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The state of a stream: position_s of audio after elapsed_s of work. duration_s: None if unknown."""
+def format_progress(position_s: float, elapsed_s: float, duration_s: float | None) -> str:
+    """Return the position of a stream, its speed, and how long the rest takes at that speed.
 
-    position_s: float
-    elapsed_s: float
-    duration_s: float | None
-
-    @property
-    def fraction(self) -> float | None:
-        """Share that is done, or None."""
-        return min(1.0, self.position_s / self.duration_s) if self.duration_s else None
-
-    @property
-    def speed(self) -> float:
-        """Times real time."""
-        return self.position_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Time that the rest takes at the speed so far, or None."""
-        if self.duration_s is None or self.speed <= 0:
-            return None
-        return max(0.0, self.duration_s - self.position_s) / self.speed
-
-    def __str__(self) -> str:
-        text = format_time(self.position_s)
-        if self.duration_s is not None:
-            text += f" / {format_length(max(self.duration_s, self.position_s))}"
-        if self.position_s > 0:
-            text += f"  {self.speed:.{0 if self.speed >= 10 else 1}f} x real time"
-            if self.remaining_s is not None:
-                text += f"  {format_time(math.ceil(self.remaining_s))} left"
-        return text
+    elapsed_s: of work so far. duration_s: None if unknown.
+    """
+    text = format_time(position_s)
+    if duration_s is not None:
+        text += f" / {format_length(max(duration_s, position_s))}"
+    if position_s > 0 and elapsed_s > 0:
+        speed = position_s / elapsed_s
+        text += f"  {speed:.{0 if speed >= 10 else 1}f} x real time"
+        if duration_s is not None:
+            text += f"  {format_time(math.ceil(max(0.0, duration_s - position_s) / speed))} left"
+    return text
 
 
 class FileProgressView(LiveView):
@@ -98,10 +77,9 @@ class FileProgressView(LiveView):
         duration = self._stream.duration_s
         position = max(0.0, self._position - self._stream.start_s)
         position = position if duration is None else min(position, duration)
-        progress = Progress(position, now - self._started_at, duration)
         room = max(1, self._console.height - OTHER_LINES)
         bars = bar_lines(self._view.values, self._selection, self._glyphs, width, room)
-        return Group(self._title(width), self._progress_line(progress, width), Text(), *bars)
+        return Group(self._title(width), self._progress_line(position, now - self._started_at, width), Text(), *bars)
 
     def _title(self, width: int) -> Table:
         line = Table.grid(expand=False)
@@ -111,10 +89,12 @@ class FileProgressView(LiveView):
         line.add_row(Text(self._stream.name, "bold"), Text(place, DIM_STYLE))
         return line
 
-    def _progress_line(self, progress: Progress, width: int) -> Text:
-        if progress.fraction is None:
-            return Text(str(progress), no_wrap=True)
-        room = max(8, width - len(str(progress)) - 2)
-        done = round(progress.fraction * room)
+    def _progress_line(self, position_s: float, elapsed_s: float, width: int) -> Text:
+        duration_s = self._stream.duration_s
+        progress = format_progress(position_s, elapsed_s, duration_s)
+        if not duration_s:
+            return Text(progress, no_wrap=True)
+        room = max(8, width - len(progress) - 2)
+        done = round(min(1.0, position_s / duration_s) * room)
         parts = [(self._glyphs.done * done, "magenta"), (self._glyphs.remaining * (room - done), DIM_STYLE)]
         return Text.assemble(*parts, f"  {progress}", no_wrap=True)

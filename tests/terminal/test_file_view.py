@@ -9,7 +9,7 @@ import pytest
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Frame
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.file_view import FileProgressView, Progress
+from streamtag.terminal.file_view import FileProgressView, format_progress
 from tests.terminal.conftest import Screen
 
 
@@ -26,15 +26,17 @@ def _drawn(screen: Screen, selection: Selection, stream: StreamInfo, frames: lis
 @pytest.mark.parametrize(
     ("progress", "figures"),
     [
-        (Progress(83, 0.8, 232), "1:23 / 3:52  104 x real time  0:02 left"),
-        (Progress(10, 10, 20), "0:10 / 0:20  1.0 x real time  0:10 left"),
-        (Progress(83, 0.8, None), "1:23  104 x real time"),
-        (Progress(0, 0, 60), "0:00 / 1:00"),
-        (Progress(61, 1, 60), "1:01 / 1:01  61 x real time  0:00 left"),
+        ((83, 0.8, 232), "1:23 / 3:52  104 x real time  0:02 left"),
+        ((10, 10, 20), "0:10 / 0:20  1.0 x real time  0:10 left"),
+        ((83, 0.8, None), "1:23  104 x real time"),
+        ((0, 0, 60), "0:00 / 1:00"),
+        ((61, 1, 60), "1:01 / 1:01  61 x real time  0:00 left"),
     ],
 )
-def test_progress_is_position_speed_and_remaining_time(progress: Progress, figures: str) -> None:
-    assert str(progress) == figures
+def test_progress_is_position_speed_and_remaining_time(
+    progress: tuple[float, float, float | None], figures: str
+) -> None:
+    assert format_progress(*progress) == figures
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (20, 5), (200, 60)])

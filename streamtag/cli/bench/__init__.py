@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,12 +12,6 @@ from streamtag.cli.options import option
 from streamtag.cli.program import Section
 
 
-class Benchmark(StrEnum):
-    all = "all"
-    live = "live"
-    streams = "streams"
-
-
 @as_command(
     "bench",
     "\b\nExamples:\n  streamtag bench\n  streamtag bench live --seconds 120\n  streamtag bench streams\n"
@@ -26,13 +19,13 @@ class Benchmark(StrEnum):
 )
 def bench(
     what: Annotated[
-        Benchmark,
+        Literal["all", "live", "streams"],
         typer.Argument(
             metavar="all|live|streams",
             help="all: front end, hop and file; live: latency and cost of a stream with subscribers; "
             "streams: how many live streams this machine can process.",
         ),
-    ] = Benchmark.all,
+    ] = "all",
     as_json: options.JsonObject = False,
     seconds: Annotated[
         float | None,
@@ -45,19 +38,19 @@ def bench(
         ),
     ] = None,
     model: options.Model = None,
-    device: options.ComputeDevice = options.Device.auto,
-    precision: options.PrecisionOption = options.Precision.float32,
+    device: options.ComputeDevice = "auto",
+    precision: options.PrecisionOption = "float32",
 ) -> int:
     """Measure this machine: the front end against kymatio, a hop and a whole file; or a live stream in real time;
     or how many live streams it can process (several minutes)."""
-    if what is Benchmark.live:
+    if what == "live":
         from streamtag.cli.bench import live
 
-        return live.run(as_json, model, device.value, seconds or 60.0)
-    if what is Benchmark.streams:
+        return live.run(as_json, model, device, seconds or 60.0)
+    if what == "streams":
         from streamtag.cli.bench import capacity
 
-        return capacity.run(as_json, model, device.value, seconds or 10.0, precision.value)
+        return capacity.run(as_json, model, device, seconds or 10.0, precision)
     from streamtag.cli.bench import offline
 
-    return offline.run(as_json, model, device.value)
+    return offline.run(as_json, model, device)
