@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -21,7 +21,6 @@ from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.timeline import MAX_LIVE_ROWS, StreamInfo
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SinkGroup
-from streamtag.terminal.keys import Keys
 
 if TYPE_CHECKING:
     from streamtag.api import Tagger
@@ -75,22 +74,13 @@ class LiveRunner:
         self._started_at = time.monotonic()
         self._was_silent = False  # for longer than the limit
 
-    def run(
-        self,
-        first: CaptureEvent,
-        should_continue: Callable[[], bool],
-        read_key: Callable[[], str | None],
-        actions: Mapping[str, Callable[[], None]],
-    ) -> None:
+    def run(self, first: CaptureEvent, should_continue: Callable[[], bool]) -> None:
         """Run until the source ends, the limit is reached or should_continue() is false; does not end the pipeline.
 
-        first: what was read from the source already. actions: by the key that read_key() returns.
+        first: what was read from the source already.
         """
         event: CaptureEvent | None = first
         while event is not None and self._process(event) and should_continue():
-            key = read_key()
-            if key is not None and key in actions:
-                actions[key]()
             event = self._source.read(POLL_INTERVAL_S)
 
     def reset_context(self) -> None:
@@ -164,22 +154,21 @@ def run_stream(
         if not guard.stop_requested:
             outputs.reporter.error(SourceError(f"{audio.name}: there was no sound"))
         return
-    sinks, quit_requested = SinkGroup(outputs.sinks), Event()
+    sinks, panel = SinkGroup(outputs.sinks), outputs.panel
     thresholds = selection.concept_thresholds
     pipeline = StreamPipeline(name, Session(tagger), sinks.publish, thresholds, MAX_LIVE_ROWS)
     sinks.begin(StreamInfo(name, source=audio.description), pipeline.timeline)
     runner = LiveRunner(audio, pipeline, outputs.meter, limits, outputs.reporter.notify)
 
+    if panel is not None:
+        panel.actions["r"] = runner.reset_context
+
     def should_continue() -> bool:
-        return not (guard.stop_requested or quit_requested.is_set() or sinks.has_failed)
+        return not (guard.stop_requested or sinks.has_failed or (panel is not None and panel.stop_requested()))
 
     try:
-        if outputs.panel is None:
-            runner.run(first, should_continue, lambda: None, {})
-        else:
-            actions = {"q": quit_requested.set, "r": runner.reset_context, " ": outputs.panel.toggle_freeze}
-            with outputs.panel, Keys(outputs.panel) as keys:
-                runner.run(first, should_continue, keys.read, actions)
+        with panel or nullcontext():
+            runner.run(first, should_continue)
     finally:
         pipeline.end()
     sinks.raise_failure()

@@ -135,7 +135,7 @@ class Station:
             with closing(self._input.open(system=system, is_persistent=True)) as source:
                 runner = LiveRunner(source, self, self._meter, limits, self._on_notice)
                 first = AudioChunk(NO_SAMPLES, time.monotonic())
-                runner.run(first, lambda: not self.stop_requested.is_set(), lambda: None, {})
+                runner.run(first, lambda: not self.stop_requested.is_set())
         except SourceError as error:
             self._fail(str(error))
         except Exception as error:  # a defect: the others continue

@@ -49,7 +49,8 @@ class StatusInfo:
 class LivePanel(LiveView):
     """A sink that shows one of the streams that it gets. While entered it covers the terminal. Thread-safe.
 
-    `hide` and `show` uncover the terminal for a while, as when the program is stopped.
+    `hide` and `show` uncover the terminal for a while, as when the program is stopped. actions: what keys do, while it
+    is entered and the main thread calls `stop_requested` often.
     """
 
     def __init__(
@@ -67,6 +68,10 @@ class LivePanel(LiveView):
         self._meter = meter
         self._clock = clock
         self._lock = RLock()
+        self.actions: dict[str, Callable[[], None]] = {"q": self._quit, " ": self.toggle_freeze}
+        self._keys = Keys(self)
+        self._has_quit = False
+        self._entered = ExitStack()
         self._glyphs = glyphs_for(console.encoding)
         self._streams: dict[str, StreamView] = {}  # the latest to get a frame is the last
         self._chosen: str | None = None
@@ -74,6 +79,22 @@ class LivePanel(LiveView):
         self._notice: tuple[SourceNotice, float] | None = None
         self._ends_with_frame = False  # the problem that is shown
         self._frozen: ViewModel | None = None
+
+    def __enter__(self) -> Self:
+        self._entered.callback(self.hide)
+        self.show()
+        self._entered.enter_context(self._keys)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.close()
+
+    def stop_requested(self) -> bool:
+        """Handle the keys that were pressed, and return whether the user has quit."""
+        while (key := self._keys.read()) is not None:
+            if key in self.actions:
+                self.actions[key]()
+        return self._has_quit
 
     def begin(self, stream: StreamInfo, timeline: Timeline) -> None:  # noqa: ARG002
         with self._lock:
@@ -127,6 +148,9 @@ class LivePanel(LiveView):
             if self._frozen is not None:
                 model = replace(self._frozen, is_frozen=True, notice=model.notice, is_problem=model.is_problem)
         return Group(*draw(model, self._selection, self._glyphs, width, height))
+
+    def _quit(self) -> None:
+        self._has_quit = True
 
     def _show_error(self, error: Error) -> None:
         """Show a stream's problem until its frames come again, since no message says that it is over."""
@@ -183,26 +207,18 @@ class LivePanel(LiveView):
 
 
 class WatchPanel(LivePanel):
-    """The live view of a server's messages, with its keys. The main thread calls `stop_requested` often."""
+    """The live view of a server's messages."""
 
     def __init__(self, console: Console, selection: Selection, hello: Hello, label: str) -> None:
         """label: of the server."""
         facts = (f"model {hello.model}", hello.server)
         super().__init__(console, selection, StatusInfo(lambda: label, lambda: facts, WATCH_KEYS))
-        self._keys = Keys(self)
-        self._has_quit = False
+        self.actions["n"] = self.next_stream
         self._ended: deque[Text] = deque(maxlen=MAX_ENDED)
-        self._entered = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._entered.callback(self.hide)
-        super().__enter__()
-        self._entered.enter_context(self._keys)
-        return self
 
     def __exit__(self, *error: object) -> None:
         """Uncover the terminal, and print what was present in the streams that have ended meanwhile."""
-        self._entered.close()
+        super().__exit__(*error)
         for line in self._ended:
             self._console.print(line, soft_wrap=True)
         self._ended.clear()
@@ -212,14 +228,3 @@ class WatchPanel(LivePanel):
         if isinstance(message, End):
             verdict = end_verdict(message, self._selection)
             self._ended.append(verdict_line(printable(message.stream), message.seconds, verdict))
-
-    def stop_requested(self) -> bool:
-        """Handle the keys that were pressed, and return whether the user has quit."""
-        while (key := self._keys.read()) is not None:
-            if key == "q":
-                self._has_quit = True
-            elif key == "n":
-                self.next_stream()
-            elif key == " ":
-                self.toggle_freeze()
-        return self._has_quit

@@ -82,15 +82,21 @@ def listen(tagger: Tagger) -> Listen:
     def run(
         source: Scripted | FakeMicrophone,
         limits: Limits | None = None,
-        keys_pressed: Iterable[str | None] = (),
+        resets_after: Iterable[bool] = (),
         should_continue: Callable[[], bool] = lambda: True,
     ) -> tuple[RecordingSink, Meter, list[str]]:
-        recorded, meter, notices, keys = RecordingSink(), Meter(lambda: 0.0), [], iter(keys_pressed)
+        recorded, meter, notices, resets = RecordingSink(), Meter(lambda: 0.0), [], iter(resets_after)
         sinks = SinkGroup([MeterSink(meter), recorded])
         pipeline = StreamPipeline("mic", Session(tagger), sinks.publish, max_rows=64)
         runner = LiveRunner(source, pipeline, meter, limits or Limits(), lambda notice: notices.append(notice.text))
         first = AudioChunk(np.zeros(0, np.float32), time.monotonic())
-        runner.run(first, should_continue, lambda: next(keys, None), {"r": runner.reset_context})
+
+        def keep_running() -> bool:
+            if next(resets, False):
+                runner.reset_context()
+            return should_continue()
+
+        runner.run(first, keep_running)
         pipeline.end()
         return recorded, meter, notices
 
@@ -169,11 +175,10 @@ def test_a_problem_of_the_source_is_an_error_message_and_a_notice(listen: Listen
     assert error == {"type": "error", "message": "the microphone is gone: trying again", "stream": "mic"}
 
 
-def test_the_key_r_resets_the_context(tagger: Tagger, listen: Listen) -> None:
+def test_the_context_is_reset_at_once(tagger: Tagger, listen: Listen) -> None:
     samples = noise(4)
-    keys = [*[None] * 150, "r"]
-    recorded, _, notices = listen(Scripted(chunks(samples)), keys_pressed=keys)
-    same, _, nothing = listen(Scripted(chunks(samples)), keys_pressed=[*[None] * 150, "x"])
+    recorded, _, notices = listen(Scripted(chunks(samples)), resets_after=[*[False] * 150, True])
+    same, _, nothing = listen(Scripted(chunks(samples)))
     assert notices == ["the network's context was reset"]
     assert nothing == []
     assert [frame.frame for frame in recorded.frames] == [frame.frame for frame in same.frames]

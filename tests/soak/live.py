@@ -95,7 +95,7 @@ def run(tagger: Tagger, seconds: float, *more: Sink) -> dict[str, Any]:
         source = (audio for _ in range(round(seconds / 20.0)))
         with FakeMicrophone(source, SPEED, faults, "soak") as capture:
             runner = LiveRunner(capture, pipeline, meter, Limits(), lambda _: None)
-            runner.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True, lambda: None, {})
+            runner.run(AudioChunk(np.zeros(0, np.float32), 0.0), lambda: True)
             pipeline.end()
             sinks.raise_failure()
             xruns = capture.xruns

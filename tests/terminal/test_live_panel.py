@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 
@@ -240,6 +241,19 @@ def test_it_redraws_by_itself() -> None:
     shown = Shown(status=StatusInfo(facts=lambda: (drawn.release() or "",)))  # type: ignore[func-returns-value]
     with shown.panel:
         assert all(drawn.acquire(timeout=10) for _ in range(4))
+
+
+def test_a_key_does_what_its_action_says(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed, (master, slave) = [], os.openpty()
+    with os.fdopen(slave) as terminal, os.fdopen(master, "wb", buffering=0) as keyboard:
+        monkeypatch.setattr("sys.stdin", terminal)
+        panel = LivePanel(shown.screen.console, SELECTION, StatusInfo())
+        panel.actions["r"] = lambda: pressed.append("r")
+        with panel:
+            keyboard.write(b"xr")
+            assert (panel.stop_requested(), pressed) == (False, ["r"])
+            keyboard.write(b"q")
+            assert panel.stop_requested()
 
 
 def test_a_subscribers_panel_shows_the_server_and_runs_until_a_key_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def live(
         resources.callback(source.close)
         runner = LiveRunner(source, pipeline, Meter(), Limits(seconds), lambda _: None)
         cpu_s, wall_s = time.process_time(), time.monotonic()
-        runner.run(AudioChunk(NO_SAMPLES, 0.0), lambda: True, lambda: None, {})
+        runner.run(AudioChunk(NO_SAMPLES, 0.0), lambda: True)
         cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
         connected = server.subscribers
         time.sleep(1.0)  # for the last frames to arrive
