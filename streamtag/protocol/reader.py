@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from functools import cache, partial
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from streamtag.errors import ProtocolError
 from streamtag.protocol.messages import (
@@ -49,7 +51,7 @@ def decode(line: str | bytes) -> dict[str, Any]:
 
 def read_message(values: Mapping[str, Any]) -> Message | None:
     """Return the message with these fields, as `parse` does. Raises ProtocolError."""
-    reader = _READERS.get(values["type"])
+    reader = _MESSAGES.get(values["type"])
     if reader is None:
         return None
     try:
@@ -58,71 +60,33 @@ def read_message(values: Mapping[str, Any]) -> Message | None:
         raise ProtocolError(f"not a {values['type']} message: {type(error).__name__} {error}") from None
 
 
+def _read(kind: Any, values: Any) -> Any:
+    """Return the message, or concept, of this class: each field is read by its type, those with a default may lack."""
+    values = _is(values, dict)
+    return kind(**{name: read(values[name]) for name, read, is_needed in _fields(kind) if is_needed or name in values})
+
+
+@cache
+def _fields(kind: Any) -> list[tuple[str, Callable[[Any], Any], bool]]:
+    """Return the name of each field, how it is read, and whether it has no default."""
+    types = get_type_hints(kind)
+    return [
+        (each.name, _READERS[types[each.name]], each.default is MISSING and each.default_factory is MISSING)
+        for each in fields(kind)
+    ]
+
+
 def _hello(values: Mapping[str, Any]) -> Hello:
     if values["protocol"] != PROTOCOL:
         raise ProtocolError(f"the other side speaks protocol {values['protocol']!r}, this one protocol {PROTOCOL}")
-    tags = tuple(_text(tag) for tag in _each(values["tags"]))
-    thresholds = tuple(_number(value) for value in _each(values.get("thresholds", [0.5] * len(tags))))
-    if len(thresholds) != len(tags):
+    hello: Hello = _read(Hello, {"thresholds": [0.5] * len(_list(values["tags"])), **values})
+    if len(hello.thresholds) != len(hello.tags):
         raise ValueError("as many thresholds as tags are needed")
-    streams = values.get("streams")
-    return Hello(
-        server=_text(values["server"]),
-        model=_text(values["model"]),
-        tags=tags,
-        sample_rate=_whole(values["sample_rate"]),
-        hop_s=_number(values["hop_s"]),
-        window_s=_number(values["window_s"]),
-        lookahead_s=_number(values["lookahead_s"]),
-        thresholds=thresholds,
-        concepts=tuple(_concept(value) for value in _each(values.get("concepts", []))),
-        streams=None if streams is None else tuple(_text(stream) for stream in _each(streams)),
-    )
-
-
-def _concept(values: Any) -> Concept:
-    values, threshold = _is(values, dict), values["threshold"]
-    return Concept(
-        name=_text(values["name"]),
-        category=_text(values["category"]),
-        tags=tuple(_text(tag) for tag in _each(values["tags"])),
-        threshold=None if threshold is None else _number(threshold),
-    )
-
-
-def _frame(values: Mapping[str, Any]) -> Frame:
-    latency = values.get("latency_s")
-    return Frame(
-        stream=_text(values["stream"]),
-        frame=_whole(values["frame"]),
-        start=_number(values["start"]),
-        end=_number(values["end"]),
-        tags=_numbers(values["tags"]),
-        latency_s=None if latency is None else _number(latency),
-        dropped=_whole(values.get("dropped", 0)),
-        concepts=_numbers(values.get("concepts", {})),
-    )
-
-
-def _event(values: Mapping[str, Any]) -> Event:
-    if values["state"] not in ("on", "off"):
-        raise ValueError("state is on or off")
-    concept = values.get("concept")
-    return Event(
-        stream=_text(values["stream"]),
-        tag=_text(values["tag"]),
-        state=values["state"],
-        time=_number(values["time"]),
-        concept=None if concept is None else _text(concept),
-    )
-
-
-def _gap(values: Mapping[str, Any]) -> Gap:
-    return Gap(_text(values["stream"]), _number(values["start"]), _number(values["lost_s"]))
+    return hello
 
 
 def _history(values: Mapping[str, Any]) -> History:
-    stream, times = _text(values["stream"]), tuple(_number(time) for time in _each(values["times"]))
+    stream, times = _text(values["stream"]), _READERS[tuple[float, ...]](values["times"])
     if any(later < earlier for earlier, later in pairwise(times)):
         raise ValueError("times ascend")
     return History(
@@ -130,38 +94,10 @@ def _history(values: Mapping[str, Any]) -> History:
         times,
         tags=_probabilities(values["tags"], len(times)),
         concepts=_probabilities(values["concepts"], len(times)),
-        present=tuple(_text(name) for name in _each(values["present"])),
-        events=tuple(_event({**_is(event, dict), "stream": stream}) for event in _each(values["events"])),
-        gaps=tuple(_gap({**_is(gap, dict), "stream": stream}) for gap in _each(values["gaps"])),
+        present=_READERS[tuple[str, ...]](values["present"]),
+        events=tuple(_read(Event, {**_is(event, dict), "stream": stream}) for event in _list(values["events"])),
+        gaps=tuple(_read(Gap, {**_is(gap, dict), "stream": stream}) for gap in _list(values["gaps"])),
     )
-
-
-def _end(values: Mapping[str, Any]) -> End:
-    frames, summary = _whole(values["frames"]), _numbers(values["summary"])
-    concepts = _numbers(values.get("concepts", {}))
-    present_s = _numbers(values.get("present_s", {}))
-    return End(_text(values["stream"]), _number(values["seconds"]), frames, summary, concepts, present_s)
-
-
-def _error(values: Mapping[str, Any]) -> Error:
-    stream = values.get("stream")
-    return Error(_text(values["message"]), None if stream is None else _text(stream))
-
-
-def _ready(values: Mapping[str, Any]) -> Ready:
-    return Ready(_text(values["stream"]), _whole(values["position"]))
-
-
-_READERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
-    "hello": _hello,
-    "frame": _frame,
-    "event": _event,
-    "gap": _gap,
-    "history": _history,
-    "end": _end,
-    "error": _error,
-    "ready": _ready,
-}
 
 
 def _is(value: Any, kind: type[Value]) -> Value:
@@ -185,8 +121,22 @@ def _number(value: Any) -> float:
     return number
 
 
-def _each(value: Any) -> list[Any]:
+def _list(value: Any) -> list[Any]:
     return _is(value, list)
+
+
+def _state(value: Any) -> Any:
+    if value not in ("on", "off"):
+        raise ValueError("state is on or off")
+    return value
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _tuple_of(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: tuple(map(read, _list(value)))
 
 
 def _numbers(value: Any) -> dict[str, float]:
@@ -195,10 +145,30 @@ def _numbers(value: Any) -> dict[str, float]:
 
 def _probabilities(value: Any, count: int) -> dict[str, tuple[float, ...]]:
     """Return `count` probabilities of each name."""
-    columns = {_text(name): tuple(map(_number, _each(column))) for name, column in _is(value, dict).items()}
+    columns = {_text(name): tuple(map(_number, _list(column))) for name, column in _is(value, dict).items()}
     for name, column in columns.items():
         if len(column) != count:
             raise ValueError(f"{len(column)} values of {name!r} for {count} times")
         if count and not (min(column) >= 0 and max(column) <= 1):
             raise ValueError(f"{name!r} has a value that is no probability")
     return columns
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {  # by the type of a field
+    str: _text,
+    int: _whole,
+    float: _number,
+    Literal["on", "off"]: _state,
+    str | None: _optional(_text),
+    float | None: _optional(_number),
+    tuple[str, ...]: _tuple_of(_text),
+    tuple[str, ...] | None: _optional(_tuple_of(_text)),
+    tuple[float, ...]: _tuple_of(_number),
+    tuple[Concept, ...]: _tuple_of(partial(_read, Concept)),
+    Mapping[str, float]: _numbers,
+}
+_MESSAGES: dict[str, Callable[[Mapping[str, Any]], Message]] = {
+    **{kind.type: partial(_read, kind) for kind in (Frame, Event, Gap, End, Error, Ready)},
+    Hello.type: _hello,
+    History.type: _history,
+}
