@@ -174,32 +174,6 @@ class TestTag:
             tagger.tag("")
 
 
-LONG = """
-import resource, struct, sys, wave
-import streamtag
-model, path, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with wave.open(path, "wb") as file:
-    file.setparams((1, 2, 16000, 0, "NONE", "not compressed"))
-    for i in range(seconds):
-        file.writeframes(struct.pack("<h", 1000 + i) * 16000)
-result = streamtag.load(model, "cpu").tag(path)
-assert result.seconds == seconds
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
-def test_memory_does_not_grow_with_the_length(model: Path, tmp_path: Path) -> None:
-    def peak_mib(seconds: int) -> float:
-        command = [sys.executable, "-c", LONG, str(model), str(tmp_path / "a.wav"), str(seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return int(done.stdout) / 1024
-
-    short, long = peak_mib(60), peak_mib(600)
-    assert long - short < 25, f"{short:.0f} MiB for a minute, {long:.0f} MiB for ten"  # its samples alone: 35 MiB
-
-
 class TestExamples:
     def test_a_file(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -162,25 +161,3 @@ def test_a_paused_reader_of_standard_output_stops_neither_inference_nor_subscrib
     assert not [message for message in received if message["type"] == "gap"]
     del received[0]["streams"]  # of the server
     assert received == printed  # the same messages
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
-def test_listening_continues_when_the_disk_of_the_recording_is_full(model: Path, tmp_path: Path) -> None:
-    record = tmp_path / "r.jsonl"
-    with _start_listening(model, "--record", record) as process:
-        pipe(process.stdin).write(noise(3).tobytes())
-        pipe(process.stdin).flush()
-        first = [pipe(process.stdout).readline() for _ in range(8)]
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (record.stat().st_size, resource.RLIM_INFINITY))
-        pipe(process.stdin).write(noise(3).tobytes())
-        pipe(process.stdin).close()
-        printed = messages(b"".join([*first, pipe(process.stdout).read()]).decode())
-        errors = pipe(process.stderr).read()
-    recorded = [json.loads(line) for line in record.read_text().splitlines()]  # whole lines
-    assert process.wait(60) == 0
-    assert printed[-1]["frames"] == len(probs(printed)) == 24
-    assert 0 < len(recorded) < len(printed)
-    lines = errors.decode().splitlines()
-    assert sum("r.jsonl: cannot write" in line for line in lines) == 1
-    assert f"r.jsonl: {len(printed) - len(recorded)} messages could not be recorded" in lines[-1]

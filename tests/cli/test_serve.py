@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from streamtag.api import Tagger
@@ -119,38 +118,6 @@ def test_a_stream_moves_to_another_server_without_a_break(servers: tuple[Serve, 
     assert not [message for message in received if isinstance(message, Gap)]
     assert numbers_of(received) == list(range(len(expected)))
     assert np.abs(probs_of(received) - expected).max() < CLOSE
-
-
-@pytest.mark.slow
-def test_names_places_and_passwords_are_checked_and_notices_say_who_comes_and_goes(start: Start) -> None:
-    server = start("--max-streams", "2", "--ingest-token", "write", "--token", "read")
-    with pytest.raises(InvalidStatus) as refused:
-        server.connect("/ingest/mic?token=read")
-    assert refused.value.response.status_code == 401
-    one, two = server.connect("/ingest/one?token=write&rate=8000"), server.connect("/ingest/two?token=write")
-    begin(one)
-    begin(two)
-    with pytest.raises(InvalidStatus) as taken:
-        server.connect("/ingest/one?token=write")
-    assert taken.value.response.status_code == 409
-    with pytest.raises(InvalidStatus) as busy:
-        server.connect("/ingest/three?token=write")
-    answer = busy.value.response
-    assert answer.status_code == 503
-    assert answer.body.decode().startswith("busy: there is room for 2 streams")
-    assert int(answer.headers["Retry-After"]) >= 1
-    health = json.loads(server.get("/health"))
-    assert (health["capacity"], health["room"], health["running"]) == (2, 0, 2)
-    one.send(END)
-    assert isinstance(read_all(one)[-1], End)
-    assert begin(server.connect("/ingest/three?token=write")) == 0
-    code, out, err = server.stop()
-    assert (code, out) == (130, "")
-    notices = err.splitlines()
-    assert notices[2] == "streamtag: room for 2 live streams"
-    assert "streamtag: one: sound from 127.0.0.1, 8000 Hz s16le" in notices
-    assert "streamtag: one: ended after 0:00, 0 frames" in notices
-    assert "streamtag: ending 2 streams" in notices
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from streamtag.audio.pcm import PcmFormat
 from streamtag.inference.batch import SessionPool
-from streamtag.protocol.messages import Event, Frame
+from streamtag.protocol.messages import Event
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.registry import NameTaken, UnknownStream
 from streamtag.scheduler.scheduler import Scheduler
@@ -86,36 +86,6 @@ def test_without_its_state_it_would_be_another_stream(model: Path) -> None:
     fresh = reference_frames(tagger, PLAIN, data[4 * 8 * 4096 :])
     differences = [np.abs(a.probs - b.probs).max() for a, b in zip(fresh[:3], expected[8:], strict=False)]
     assert min(differences) > 10 * TOLERANCE
-
-
-def test_a_stream_can_move_again_and_again(model: Path) -> None:
-    format = FORMATS[1]
-    data, size = music(6, format, 2), format.sample_bytes
-    here, there = Harness(model, echo=False), Harness(model, echo=False)
-    producer, at, frames = here.open("mic", format), 0, list[Frame]()
-    for _ in range(12):
-        producer.push(data[at * size : (at + 20_000) * size])
-        here.run_all()
-        state = exported(here, "mic")
-        frames += here.log.frames("mic")
-        here.end("mic", producer)
-        here.log.messages.clear()
-        here, there = there, here
-        at = imported(here, "mic", state)
-        producer = here.open("mic", format, at)
-    producer.push(data[at * size :])
-    here.end("mic", producer)
-    assert_equal_frames(frames + here.log.frames("mic"), reference_frames(here.tagger, format, data))
-
-
-def test_a_stream_can_move_while_it_is_disconnected_or_new(model: Path) -> None:
-    harness, there = Harness(model, echo=False), Harness(model, echo=False)
-    producer = harness.open("mic")
-    assert imported(there, "new", exported(harness, "mic")) == 0
-    producer.push(music(1, PLAIN))
-    producer.disconnect()
-    harness.run_all()
-    assert imported(there, "disconnected", exported(harness, "mic")) > 0
 
 
 @pytest.mark.parametrize("is_in_gap", [True, False])

@@ -150,6 +150,7 @@ def test_the_scheduler_is_closed_while_all_producers_push(model: Path) -> None:
         assert not thread.is_alive()
     assert not failures
     assert all(handle.has_ended for handle in handles)
+    assert not any(thread.name.startswith("streamtag-worker") for thread in threading.enumerate())
     for n, sound in enumerate(sounds):
         (end,) = log.ends(str(n))
         assert log.of(str(n))[-1] is end

@@ -228,23 +228,6 @@ def test_nothing_is_accepted_after_the_end(model: Path) -> None:
     assert harness.log.ends("mic")[0].seconds == 1.0
 
 
-def test_closing_a_scheduler_ends_all_its_streams(tagger: Tagger) -> None:
-    log, signals = MessageLog(), [Signal() for _ in range(5)]
-    config = SchedulerConfig(workers=2, max_streams=5)
-    with Scheduler(SessionPool(tagger, 5), log, config) as scheduler:
-        producers = [scheduler.open(str(n), PLAIN, None, signal) for n, signal in enumerate(signals)]
-        for n, producer in enumerate(producers):
-            producer.push(music(0.3 * n, PLAIN, n))
-        producers[4].disconnect()
-    for n, producer in enumerate(producers):
-        assert producer.has_ended
-        assert isinstance(log.of(str(n))[-1], End)
-        assert_equal_frames(log.frames(str(n)), reference_frames(tagger, PLAIN, music(0.3 * n, PLAIN, n)))
-    for signal in signals[:4]:
-        signal.wait()
-    assert not any(thread.name.startswith("streamtag-worker") for thread in threading.enumerate())
-
-
 @pytest.mark.parametrize("lost", [3000, 20_000, 200_000])
 def test_a_producer_reports_gaps_and_resets_in_their_places(model: Path, lost: int) -> None:
     """As a session would have them; the control without the reset differs."""

@@ -60,19 +60,6 @@ def test_each_message_is_a_line_that_is_flushed(frames: list[Frame], selection: 
     assert (end["frames"], end["seconds"], end["summary"]) == (2, 0.4, {"guitar": 0.21, "harp": 0.12})
 
 
-def test_top_and_tags_filter_frames_summaries_and_events(frames: list[Frame], selection: Selection) -> None:
-    file = io.StringIO()
-    chosen = Selection.of(selection.tags, (0.5,) * 6, names=["guitar", "drums", "harp"], top=2)
-    lines = JsonLines(file, chosen)
-    lines.write(frames[-1])
-    lines.write(Event("song.mp3", "slow", "on", 1.0))
-    lines.write(Event("song.mp3", "harp", "on", 1.0))
-    lines.write(End("song.mp3", 10.0, 40, {"harp": 0.1, "guitar": 0.5, "slow": 0.9, "drums": 0.4}))
-    frame, event, end = _parsed(file.getvalue())
-    assert (list(frame["tags"]), event["tag"]) == (["guitar", "harp"], "harp")
-    assert list(end["summary"]) == ["guitar", "drums"]
-
-
 def test_every_message_is_recorded_with_its_time(tmp_path: Path, frames: list[Frame]) -> None:
     path, clock = tmp_path / "r.jsonl", count(100.0, 0.25)
     with MessageRecorder(path, HELLO, pytest.fail, clock=lambda: next(clock)) as record:

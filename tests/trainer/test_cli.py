@@ -36,6 +36,7 @@ def test_from_a_folder_to_a_packed_file_to_a_run(tree: Path, cache: Cache, tmp_p
     assert (code, "only scattering features can be packed" in err) == (2, True)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_from_a_folder_to_a_model(tree: Path, cache: Cache, tmp_path: Path, run: Command) -> None:
     features, out, model = cache.root, tmp_path / "run", tmp_path / "model.safetensors"
     card = tmp_path / "card.json"
@@ -52,9 +53,13 @@ def test_from_a_folder_to_a_model(tree: Path, cache: Cache, tmp_path: Path, run:
     code, table, _ = run("export", out, model, "--card", card)
     assert code == 0
     assert "high tone" in table
-    code, result, _ = run("evaluate", model, tree, "--json", "--minutes", 2, "--draws", 50)
+    code, result, _ = run(
+        "evaluate", model, tree, "--json", "--minutes", 2, "--draws", 50, "--out", tmp_path / "figures"
+    )
     assert code == 0
     figures = json.loads(result)
+    assert run("report", tmp_path / "figures", "--out", tmp_path / "report")[0] == 0
+    assert "do not compare with published ones" in (tmp_path / "report" / "report.md").read_text()
     assert figures["tags"]["high tone"]["roc_auc"] > 0.8
     assert set(figures["parts"]) == {"all", "even", "odd"}
     tagger = load_tagger(model)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from streamtag.protocol.messages import Concept, End, Event
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, TAGS, Open, make_frame, present, reload
+from tests.web.conftest import HELLO, TAGS, make_frame, present, reload
 from tests.web.test_bars import names, row
 
 CONCEPTS = (
@@ -69,13 +69,3 @@ def test_a_button_shows_all_tags_and_is_remembered(page: Page, server: ServerThr
     expect(button).to_have_attribute("aria-pressed", "false")
     expect(page.locator("#label-kind")).to_have_text("concept")
     assert set(names(page)) == {concept.name for concept in CONCEPTS}
-
-
-def test_a_server_without_concepts_shows_tags(start: Callable[..., ServerThread], open_page: Open) -> None:
-    older = start()
-    older.publish(make_frame(0, guitar=0.9))
-    page = open_page(older.address).page
-    expect(page.locator("#frames")).to_have_text("1")
-    expect(page.locator("#kind")).to_be_hidden()
-    expect(page.locator("#label-kind")).to_have_text("tag")
-    assert names(page)[0] == "guitar"
