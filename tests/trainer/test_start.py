@@ -10,9 +10,7 @@ import torch
 
 from streamtag.api import SHIPPED_MODEL
 from streamtag.errors import ManifestError, ModelFileError
-from streamtag.model.model_file import load_tagger, save_tagger
-from trainer import export
-from trainer.data.manifest import Manifest
+from streamtag.model.model_file import load_tagger
 from trainer.features.cache import Cache
 from trainer.run import BEST, load_run, save_run
 from trainer.start import load_start
@@ -58,16 +56,6 @@ def test_the_normalization_of_the_weights_is_kept(run: Path, cache: Cache, small
     fitted = load_data(cache, config, 0, lambda: None)
     assert not torch.allclose(fitted.normalize.mean, data.normalize.mean)
     assert data.offsets == pytest.approx(fitted.offsets / 2), "a decibel is half as many deviations"
-
-
-def test_a_model_file_starts_a_run(
-    run: Path, cache: Cache, manifest: Manifest, small: TrainConfig, tmp_path: Path
-) -> None:
-    save_tagger(export.build(run, manifest, {}), tmp_path / "model.safetensors")
-    start, origin = load_start(str(tmp_path / "model.safetensors"), small, manifest.tags), load_run(run)
-    features = torch.from_numpy(cache.read(0, manifest.clips[0].clip_id))[None]
-    torch.testing.assert_close(start.predict_frames(features), origin.predict_frames(features), atol=5e-3, rtol=0)
-    torch.testing.assert_close(start.normalize.mean, origin.normalize.mean)
 
 
 def test_the_shipped_model_starts_a_run() -> None:
