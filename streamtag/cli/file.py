@@ -15,6 +15,7 @@ from streamtag.cli.message_outputs import MessageOutputs, with_outputs
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
 from streamtag.cli.runtime import Reporter, SignalGuard, load_model, run_command, start_server
+from streamtag.text import parse_time
 
 if TYPE_CHECKING:
     from streamtag.server.config import ServerConfig
@@ -116,7 +117,7 @@ def file(
             Section.input,
             "Begin at this time of each input: seconds, M:SS or H:MM:SS. All times in the results count from the start"
             " of the file.",
-            parser=options.parse_start,
+            parser=parse_time,
         ),
     ] = None,
     duration: Annotated[

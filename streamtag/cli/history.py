@@ -17,6 +17,7 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
+from streamtag.cli.runtime import Reporter
 from streamtag.text import closest, printable
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def history(
     from streamtag.history.totals import summarize
     from streamtag.sinks.atomic_file import AtomicFile, check_targets
 
-    now = time.time()
+    now, note = time.time(), Reporter(sys.stderr).note
     start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
     _check_formats(out, plot)
     check_targets([target for target in (out, plot) if target is not None], [str(path)])
@@ -106,15 +107,15 @@ def history(
             totals = summarize(reader, from_at, to_at, streams, chosen, consumers)
     label = printable(str(path))
     if start is None and end is None and to_at < now:
-        _note(f"{label}: nothing in the last 24 hours; this is the day before {format_moment(to_at)}")
+        note(f"{label}: nothing in the last 24 hours; this is the day before {format_moment(to_at)}")
     if not known:
-        _note(f"{label}: it is empty")
+        note(f"{label}: it is empty")
     elif not totals:
         text = f"{label}: nothing was heard from {format_moment(from_at)} to {format_moment(to_at)}"
-        _note(f"{text}; it goes from {format_moment(oldest_at)} to {format_moment(newest_at)}")
+        note(f"{text}; it goes from {format_moment(oldest_at)} to {format_moment(newest_at)}")
     for written in (out, plot):
         if written is not None:
-            _note(f"wrote {written}")
+            note(f"wrote {written}")
     if as_json:
         body = {"from": round(from_at, 3), "to": round(to_at, 3), "streams": [total.to_dict() for total in totals]}
         print(json.dumps(body, ensure_ascii=False, indent=2, allow_nan=False))
@@ -168,10 +169,6 @@ def _open_table(path: Path) -> Iterator[Callable[[Presence], None]]:
     with open_table(path, COLUMNS, ("peak", "mean")) as table:
         yield add
         write()
-
-
-def _note(text: str) -> None:
-    print(f"streamtag: {text}", file=sys.stderr)
 
 
 def _chosen(names: Sequence[str] | None, known: Sequence[str], kind: str) -> list[str] | None:

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
@@ -19,7 +19,7 @@ from streamtag.sinks.base import Sink
 from streamtag.sinks.jsonl import JsonLines
 from streamtag.terminal.lines import PlainLines
 from streamtag.terminal.live_panel import LivePanel, StatusInfo
-from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
+from streamtag.terminal.stream_table import StreamsTable, TableSnapshot
 from streamtag.terminal.stream_view import MeterSink
 from streamtag.terminal.summary import SummaryTable, VerdictLines
 
@@ -54,21 +54,20 @@ class LiveOutputs:
     def open_table(
         self,
         names: Sequence[str],
-        streams: Callable[[], tuple[str, list[StreamRow]]],
+        streams: Callable[[], TableSnapshot],
         selection: Selection,
         status: list[Callable[[], str]],
         json: bool,
     ) -> None:
         """Draw the table of several streams where `open_view` would draw that of one.
 
-        names: of the streams. streams: returns a summary, and the rows."""
+        names: of the streams. streams: returns what is shown, but for the status."""
         if (console := self._view_console(json)) is None:
             self.reporter.note(f"listening to {', '.join(names)}")
             return
 
         def snapshot() -> TableSnapshot:
-            summary, rows = streams()
-            return TableSnapshot(summary, "  ".join(text() for text in status), rows)
+            return replace(streams(), load="  ".join(text() for text in status))
 
         self.reporter.view = self.table = StreamsTable(console, snapshot, selection)
         self.sinks.append(self.table)

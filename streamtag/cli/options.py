@@ -46,17 +46,10 @@ def check_seconds(parameter: typer.CallbackParam, value: float | None) -> float 
     return value
 
 
-def parse_start(value: str) -> float:
-    try:
-        return parse_time(value)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
 def parse_duration(value: str) -> float:
-    seconds = parse_start(value)
+    seconds = parse_time(value)
     if not seconds:
-        raise UsageError(f"{value}: must be longer than 0")
+        raise ValueError(f"{value}: must be longer than 0")
     return seconds
 
 

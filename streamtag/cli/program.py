@@ -211,9 +211,9 @@ def _convert(param: Any, text: str) -> Any:
     names = param.opts[:1] if param.param_type_name == "option" else []
     try:
         value = (text if text in descriptor.choices else None) if descriptor.choices else convert(text)
-    except SpecError as error:  # of a parser
-        raise UsageError(" ".join([*names, str(error)])) from None
-    except ValueError:
+    except ValueError as error:
+        if descriptor.parameter_info.parser is not None:
+            raise UsageError(" ".join([*names, str(error)])) from None
         value = None
     low, high = param.min, param.max
     if value is None or (low is not None and not value >= low) or (high is not None and not value <= high):

@@ -142,7 +142,7 @@ def serve(
 
         import torch  # after this check, which needs no slow import
 
-        from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, ConsoleQueue, open_table, write_queued
+        from streamtag.cli.serve_output import MAX_QUEUED_PER_STREAM, ConsoleQueue, table_snapshot, write_queued
         from streamtag.inference.batch import SessionPool
         from streamtag.model.model_file import fingerprint
         from streamtag.scheduler.config import SchedulerConfig
@@ -152,6 +152,7 @@ def serve(
         from streamtag.sinks.background import BackgroundSink
         from streamtag.sinks.base import SinkGroup
         from streamtag.sinks.jsonl import JsonLines, MessageRecorder, write_line
+        from streamtag.terminal.stream_table import StreamsTable, TableSnapshot
 
         tagger, selection, greeting = load_model(model, device, tags, concepts, top, threshold, reporter)
         if tagger.device == "cpu":
@@ -196,13 +197,17 @@ def serve(
                 observer=server.observer(),
                 thresholds=selection.concept_thresholds,
             )
+
+            def snapshot() -> TableSnapshot:
+                return table_snapshot(server.address, scheduler.stats, scheduler.streams, server.subscribers)
+
             with scheduler:
                 server.attach(scheduler)
                 _announce(config, ingest, server, scheduler, reporter)
                 with ExitStack() as view:
                     table = None
                     if (console := reporter.view_console(json)) is not None:
-                        table = view.enter_context(open_table(console, server, scheduler, selection))
+                        table = view.enter_context(StreamsTable(console, snapshot, selection))
                         sinks.append(table)
                         reporter.view = table
                     group, is_measuring = SinkGroup(sinks), scheduler.stats.is_measuring

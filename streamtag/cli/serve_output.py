@@ -7,19 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from streamtag.protocol.messages import End, Error, Gap, Message
 from streamtag.protocol.queues import DropOldestQueue, EncodedMessage
-from streamtag.protocol.selection import Selection
 from streamtag.sinks.base import SinkGroup
-from streamtag.terminal.stream_table import StreamRow, StreamsTable, TableSnapshot
+from streamtag.terminal.stream_table import StreamRow, TableSnapshot
 from streamtag.text import format_length, format_time, plural
 
 if TYPE_CHECKING:
-    from streamtag.scheduler.scheduler import Scheduler
     from streamtag.scheduler.stats import SchedulerStats, StreamStats
-    from streamtag.server.thread import ServerThread
 
 MAX_NOTICES = 1000  # that wait
 MAX_QUEUED_PER_STREAM = 64  # messages that wait to be written; the end of a stream can switch off every tag
@@ -55,15 +50,6 @@ class ConsoleQueue:
             notices = list(self._notices)
             self._notices.clear()
         return notices, messages
-
-
-def open_table(console: Console, server: ServerThread, scheduler: Scheduler, selection: Selection) -> StreamsTable:
-    """Return a table of the streams, to be entered."""
-
-    def snapshot() -> TableSnapshot:
-        return table_snapshot(server.address, scheduler.stats, scheduler.streams, server.subscribers)
-
-    return StreamsTable(console, snapshot, selection)
 
 
 def table_snapshot(

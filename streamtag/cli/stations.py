@@ -32,7 +32,7 @@ from streamtag.scheduler.producer_handle import ProducerHandle
 from streamtag.scheduler.scheduler import Scheduler
 from streamtag.sinks.base import SinkGroup
 from streamtag.terminal.keys import Keys
-from streamtag.terminal.stream_table import StreamRow
+from streamtag.terminal.stream_table import StreamRow, TableSnapshot
 from streamtag.text import plural, usable_cores
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Stations:
     def names(self) -> list[str]:
         return list(self._stations)
 
-    def snapshot(self) -> tuple[str, list[StreamRow]]:
+    def snapshot(self) -> TableSnapshot:
         """Return what a table shows: a summary, and a row for each source."""
         stats = {} if self._scheduler is None else {stream.name: stream for stream in self._scheduler.streams}
         rows = []
@@ -183,7 +183,7 @@ class Stations:
             state, style = station.label
             rows.append(StreamRow(station.name, seconds, lag_s, state, style))
         connected = sum(station.state is SourceState.connected for station in self._stations.values())
-        return f"{plural(len(rows), 'stream')}, {connected} connected", rows
+        return TableSnapshot(f"{plural(len(rows), 'stream')}, {connected} connected", "", rows)
 
     def run(self, outputs: LiveOutputs, guard: SignalGuard) -> None:
         """Tag them until all have ended, the user stops them or an output fails. Raises what the output raised."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from streamtag.errors import SpecError
@@ -16,19 +17,17 @@ from streamtag.protocol.messages import JSON
 from streamtag.sinks.mqtt_address import identifier
 
 
+@dataclass(frozen=True)
 class Discovery:
     """prefix: of the topics, in Home Assistant's settings `homeassistant`. model, version: shown with the device."""
 
-    def __init__(self, prefix: str, model: str, version: str) -> None:
-        """Raises SpecError if the prefix is no topic."""
-        check_prefix(prefix)
-        self._prefix = prefix
-        self._model = model
-        self._version = version
+    prefix: str
+    model: str
+    version: str
 
     def topic(self, base: str, stream: str) -> str:
         """Return the topic of a stream's configuration. base: the topic that all streams are below."""
-        return f"{self._prefix}/device/{identifier(base, stream)}/config"
+        return f"{self.prefix}/device/{identifier(base, stream)}/config"
 
     def config(self, base: str, stream: str, topic: str, levels: Mapping[str, str]) -> tuple[str, str]:
         """Return where the configuration of a stream is published, and its JSON.
@@ -58,10 +57,10 @@ class Discovery:
                 "identifiers": [own],
                 "name": stream,
                 "manufacturer": "streamtag",
-                "model": self._model,
-                "sw_version": self._version,
+                "model": self.model,
+                "sw_version": self.version,
             },
-            "origin": {"name": "streamtag", "sw_version": self._version},
+            "origin": {"name": "streamtag", "sw_version": self.version},
             "availability": [{"topic": f"{base}/status"}, {"topic": f"{topic}/status"}],
             "availability_mode": "all",
             "qos": 1,

@@ -36,16 +36,14 @@ class WavFile(Closing):
         except OSError as error:
             raise cannot_write(path, error) from None
         self._is_closed = False
-        self._container: OutputContainer | None = None
-        self._stream: AudioStream | None = None
+        self._output: tuple[OutputContainer, AudioStream] | None = None  # None until the rate is known
         self._rate = 0
         self._resampler: Resampler | None = None
         self._written = 0  # samples
 
     def write(self, samples: NDArray[np.float32], rate: int) -> None:
         """Write samples [n] at `rate` Hz. Raises OutputError."""
-        if self._stream is None:
-            self._open(rate)
+        self._open(rate)
         if self._resampler is not None and self._resampler.rate != rate:
             self._encode(self._resampler.flush())
             self._resampler = None
@@ -59,36 +57,35 @@ class WavFile(Closing):
             return
         self._is_closed = True
         try:
-            if self._stream is None:
-                self._open(SAMPLE_RATE)
+            container, stream = self._open(SAMPLE_RATE)
             if self._resampler is not None:
                 self._encode(self._resampler.flush())
-            assert self._stream is not None
-            assert self._container is not None
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+            container.mux(stream.encode(None))
+            container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise cannot_write(self._path, error) from None
 
-    def _open(self, rate: int) -> None:
-        try:
-            self._container = av.open(f"file:{self._path.absolute()}", "w", format="wav", options=OPTIONS)
-            stream = self._container.add_stream(CODEC, rate=rate, layout="mono")
-            self._container.start_encoding()  # writes the header, even if no audio follows
-        except (av.error.FFmpegError, OSError) as error:
-            raise cannot_write(self._path, error) from None
-        assert isinstance(stream, AudioStream)
-        self._stream, self._rate = stream, rate
+    def _open(self, rate: int) -> tuple[OutputContainer, AudioStream]:
+        """Return the file and its stream, opened at this rate if they are not open yet. Raises OutputError."""
+        if self._output is None:
+            try:
+                container = av.open(f"file:{self._path.absolute()}", "w", format="wav", options=OPTIONS)
+                stream = container.add_stream(CODEC, rate=rate, layout="mono")
+                container.start_encoding()  # writes the header, even if no audio follows
+            except (av.error.FFmpegError, OSError) as error:
+                raise cannot_write(self._path, error) from None
+            assert isinstance(stream, AudioStream)
+            self._output, self._rate = (container, stream), rate
+        return self._output
 
     def _encode(self, samples: NDArray[np.float32]) -> None:
         if not len(samples):
             return
-        assert self._stream is not None
-        assert self._container is not None
+        container, stream = self._open(self._rate)
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[np.newaxis]), format="flt", layout="mono")
         frame.sample_rate, frame.pts = self._rate, self._written
         self._written += len(samples)
         try:
-            self._container.mux(self._stream.encode(frame))
+            container.mux(stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
             raise cannot_write(self._path, error) from None

@@ -11,7 +11,7 @@ import pytest
 from streamtag.errors import SpecError
 from streamtag.protocol.messages import Concept, End, Event, Frame, Gap, History
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.mqtt_discovery import Discovery
+from streamtag.sinks.mqtt_discovery import Discovery, check_prefix
 from streamtag.sinks.mqtt_states import MAX_ENDED_STREAMS, MqttStates, Outbox, Publication
 
 CONCEPTS = (
@@ -244,4 +244,4 @@ def test_discovery_has_what_home_assistant_requires() -> None:
 @pytest.mark.parametrize("prefix", ["", "a/", "a/+", "#", "a b"])
 def test_a_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
     with pytest.raises(SpecError, match="--mqtt-discovery"):
-        Discovery(prefix, "small", "streamtag 1.0")
+        check_prefix(prefix)
