@@ -34,7 +34,7 @@ def run(data: TrainingData, small: TrainConfig, tmp_path_factory: pytest.TempPat
     folders = {}
     for name in STREAMING:
         folders[name] = tmp_path_factory.mktemp("runs") / name
-        for _ in Run(folders[name], replace(small, system=name, epochs=2, carry=0.0), data).epochs():
+        for _ in Run(folders[name], replace(small, system=name, epochs=6, carry=0.0), data).epochs():
             pass
     return folders
 
