@@ -2,8 +2,9 @@
 `model` and `devices`). It imports numpy, rich, av and torch only when the command runs, so that --help is quick.
 
 The work is in `file_runner`, `live_runner`, `live_outputs`, `serve_output`, `watch_view`, `player` and `bench`.
-`options` holds what commands share on the command line; `runtime` runs a command: errors, signals, `--serve`;
-`standard_streams` makes full, closed and unread outputs harmless. This is the top layer. Start in `app`, then `file`.
+`options` and `message_outputs` hold what commands share on the command line; `runtime` runs a command: errors, notices,
+signals, `--serve`; `standard_streams` makes full, closed and unread outputs harmless. This is the top layer. Start in
+`app`, then `file`.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Reporter:
     def detail(self, text: str) -> None:
         """Report what --verbose asks for."""
         if self.verbosity >= Verbosity.verbose:
-            self._show(text)
+            self._show(text, is_problem=False)
 
     def may_draw(self, json: bool) -> bool:
         """Return False if there is to be no view, or if it and the messages would share one terminal."""
@@ -97,11 +97,11 @@ class Reporter:
         console = Console(stderr=True, highlight=False)
         return console if can_draw(console) else None
 
-    def _show(self, text: str) -> None:
+    def _show(self, text: str, *, is_problem: bool = True) -> None:
         if self.view is not None and self.view.is_shown:
             from streamtag.audio.source import SourceNotice
 
-            self.view.notify(SourceNotice(text))
+            self.view.notify(SourceNotice(text, is_problem))
         else:
             print(f"streamtag: {text}", file=self._file, flush=True)
 

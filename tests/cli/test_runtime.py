@@ -6,15 +6,19 @@ import io
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from websockets.sync.client import connect
 
+from streamtag.audio.source import SourceNotice
 from streamtag.cli.options import Verbosity
 from streamtag.cli.runtime import Reporter, start_server
 from streamtag.errors import SourceError
 from streamtag.protocol.messages import Error, Hello
 from streamtag.server.config import ServerConfig
+from streamtag.terminal.live_panel import LivePanel
 from tests.cli.conftest import MakeSound, Run
 
 HELLO = Hello("streamtag", "small", ("guitar",), 16000, 0.256, 0.512, 0.384, (0.5,))
@@ -57,6 +61,24 @@ def test_what_is_printed(verbosity: Verbosity, printed: str) -> None:
     reporter.detail("detail")
     assert lines.getvalue().split() == [word for name in printed.split() for word in ("streamtag:", name)]
     assert reporter.may_draw(json=False) == (verbosity is not Verbosity.quiet)
+
+
+def test_reports_go_to_the_view_while_it_is_shown() -> None:
+    file, shown = io.StringIO(), list[SourceNotice]()
+    view = SimpleNamespace(is_shown=True, notify=shown.append)
+    reporter = Reporter(file, Verbosity.verbose)
+    reporter.view = cast(LivePanel, view)
+    back = SourceNotice("the microphone is back", is_problem=False)
+    reporter.notify(back)
+    reporter.note("a gap")
+    reporter.fail("no sound")
+    reporter.detail("a detail")
+    assert shown == [back, SourceNotice("a gap"), SourceNotice("no sound"), SourceNotice("a detail", is_problem=False)]
+    assert reporter.has_failed
+    assert file.getvalue() == ""
+    view.is_shown = False
+    reporter.notify(back)
+    assert (file.getvalue(), len(shown)) == ("streamtag: the microphone is back\n", 4)
 
 
 def test_quiet_and_verbose_commands(streamtag: Run, make_sound: MakeSound, tmp_path: Path) -> None:
