@@ -12,10 +12,9 @@ from rich.text import Text
 
 from streamtag.inference.presence import category_rank
 from streamtag.protocol.selection import Selection
-from streamtag.terminal.widgets import DIM_STYLE, Glyphs, bar, category_title, new_titles, sparkline
+from streamtag.terminal.widgets import DIM_STYLE, GAP, Glyphs, bar, category_title, new_titles, sparkline
 
 MIN_CATEGORY_WIDTH, MIN_HISTORY_WIDTH = 64, 44  # of the terminal, from which on these are shown
-GAP = "  "
 HOLD_S = 1.0  # for so long a label must have been the stronger one before it moves above another
 MARGIN = 0.02  # of probability, by which it must be the stronger one
 

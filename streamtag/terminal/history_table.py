@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
 from streamtag.history.times import format_moment, on_one_day
 from streamtag.history.totals import ConceptTotal, StreamTotal
-from streamtag.terminal.widgets import DIM_STYLE, new_titles
+from streamtag.terminal.widgets import DIM_STYLE, GAP, new_titles, table_line
 from streamtag.text import format_length, plural, printable
 
 MAX_NAME = 24  # characters of a concept
-GAP = "  "
 OPTIONAL = ("times", "first", "last", "")  # columns in the order in which they make room; the last is the category
 
 
@@ -39,9 +38,9 @@ def history_lines(
 
 
 def _table(concepts: Sequence[ConceptTotal], width: int, pattern: str, zone: tzinfo | None) -> Iterator[Text]:
-    categories = [concept.category for concept in concepts]
+    categories, count = [concept.category for concept in concepts], len(concepts)
     columns = {
-        "": new_titles(categories) if any(categories) else [""] * len(concepts),
+        "": new_titles(categories) if any(categories) else [""] * count,
         "concept": [concept.concept for concept in concepts],
         "present": [format_length(concept.seconds) for concept in concepts],
         "share": [f"{concept.share:.0%}" for concept in concepts],
@@ -54,12 +53,8 @@ def _table(concepts: Sequence[ConceptTotal], width: int, pattern: str, zone: tzi
     for name in OPTIONAL:
         if sum(widths.values()) + len(GAP) * (len(widths) - 1) > width or not widths[name]:
             del widths[name]
-    for row in range(-1, len(concepts)):
-        line = Text(style=DIM_STYLE if row < 0 else "")
-        for name, cells in widths.items():
-            text = name if row < 0 else columns[name][row]
-            is_word = name in ("", "concept")
-            line.append(set_cell_size(text, cells) if is_word else text.rjust(cells), DIM_STYLE if not name else "")
-            line.append(GAP)
+    heading = {name: name for name in columns}
+    for number, cells in enumerate([heading, *({name: columns[name][n] for name in columns} for n in range(count))]):
+        line = table_line(cells, widths, "" if number else DIM_STYLE)
         line.rstrip()
         yield line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from streamtag.inference.timeline import interval_means
-from streamtag.terminal.widgets import DIM_STYLE, Glyphs, new_titles, sparkline
+from streamtag.terminal.widgets import DIM_STYLE, GAP, Glyphs, new_titles, sparkline, table_line
 from streamtag.text import format_time, time_step
 
 MIN_CELLS, ROOMY_CELLS = 12, 30  # of a course: with fewer there is none; with more there is room for the peak
-MAX_NAME = 24  # characters
-GAP = "  "
+MIN_NAME, MAX_NAME = 4, 24  # characters
 PRESENT_STYLE = "bold green"
 LEGEND = "* present: on for at least a quarter of the time"
 
@@ -51,20 +50,45 @@ def table_lines(rows: Sequence[Row], start: float, end: float, kind: str, width:
 
     start, end: of the stream, in seconds. kind: `concept` or `tag`.
     """
-    categories = [row.category for row in rows]
-    titles = new_titles(categories) if any(categories) else [""] * len(rows)
-    layout = _Layout.fit(rows, kind, max(map(cell_len, titles)), width)
-    yield layout.line("", " ", kind, layout.headings, Text("over time"), DIM_STYLE)
-    for row, title in zip(rows, titles, strict=True):
-        means = interval_means(row.over_time, layout.cells)
-        is_on = interval_means(row.is_on, layout.cells) >= 0.5
-        course = sparkline(means, is_on, row.threshold, glyphs, DIM_STYLE)
-        style = PRESENT_STYLE if row.is_present else ""
-        yield layout.line(title, "*" if row.is_present else " ", row.name, row.figures, course, style)
-    if layout.cells:
-        cells = min(layout.cells, len(rows[0].over_time)) if rows else 0
-        yield layout.line("", " ", "", {}, Text(time_axis(start, end, cells)), DIM_STYLE)
+    categories, figures = [row.category for row in rows], [row.figures for row in rows]
+    columns = {
+        "": new_titles(categories) if any(categories) else [""] * len(rows),
+        kind: [f"{'*' if row.is_present else ' '} {row.name}" for row in rows],
+        **{heading: [each[heading] for each in figures] for heading in figures[0]},
+    }
+    widths, cells = _fit(columns, kind, width)
+
+    def line(texts: Mapping[str, str], course: Text, style: str) -> Text:
+        result = table_line(texts, widths, style)
+        if cells:
+            result.append_text(course)
+        result.rstrip()
+        return result
+
+    yield line({heading: heading for heading in columns} | {kind: f"  {kind}"}, Text("over time", DIM_STYLE), DIM_STYLE)
+    for number, row in enumerate(rows):
+        is_on = interval_means(row.is_on, cells) >= 0.5
+        course = sparkline(interval_means(row.over_time, cells), is_on, row.threshold, glyphs, DIM_STYLE)
+        texts = {heading: column[number] for heading, column in columns.items()}
+        yield line(texts, course, PRESENT_STYLE if row.is_present else "")
+    if cells:
+        yield line({}, Text(time_axis(start, end, min(cells, len(rows[0].over_time))), DIM_STYLE), DIM_STYLE)
     yield Text(set_cell_size(LEGEND, min(width, len(LEGEND))), DIM_STYLE)
+
+
+def _fit(columns: Mapping[str, Sequence[str]], kind: str, width: int) -> tuple[dict[str, int], int]:
+    """Return the widths of the columns for which there is room, and the cells of the course: 0 if there is none."""
+    widths = {heading: max(map(cell_len, [heading, *texts])) for heading, texts in columns.items()}
+    widths[kind] = min(len("* ") + MAX_NAME, max(len("* ") + len(kind), widths[kind]))
+    for left_out, enough in (((), ROOMY_CELLS), (("max", "at"), MIN_CELLS), (("max", "at", ""), MIN_CELLS)):
+        fitting = {heading: size for heading, size in widths.items() if size and heading not in left_out}
+        cells = width - sum(fitting.values()) - len(GAP) * len(fitting)
+        if cells >= enough:
+            return fitting, cells
+    few = {heading: widths[heading] for heading in ("on", "mean")}
+    room = width - sum(few.values()) - len(GAP) * len(few)
+    name = max(len("* ") + MIN_NAME, min(widths[kind], room))
+    return {kind: name, **(few if name <= room else {})}, 0
 
 
 def time_axis(start: float, end: float, cells: int) -> str:
@@ -81,51 +105,3 @@ def time_axis(start: float, end: float, cells: int) -> str:
         if place + len(label) <= cells:
             text = text.ljust(place) + label
     return text
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Widths of the columns in cells. cells: of the course; 0 for none. widths: of the figures, by heading."""
-
-    category: int
-    name: int
-    widths: dict[str, int]
-    cells: int
-
-    @classmethod
-    def fit(cls, rows: Sequence[Row], kind: str, category: int, width: int) -> _Layout:
-        """Return the layout with the most columns for which there is room."""
-        name = min(MAX_NAME, max(len(kind), *(cell_len(row.name) for row in rows)))
-        full = {heading: max(len(heading), *(len(row.figures[heading]) for row in rows)) for heading in rows[0].figures}
-        few = {heading: full[heading] for heading in ("on", "mean")}
-        for titles, figures, enough in ((category, full, ROOMY_CELLS), (category, few, MIN_CELLS), (0, few, MIN_CELLS)):
-            layout = cls(titles, name, figures, 0)
-            cells = width - layout.width - len(GAP)
-            if cells >= enough:
-                return cls(titles, name, figures, cells)
-        name = max(4, min(name, width - len("* ") - sum(few.values()) - 2 * len(GAP)))
-        return cls(0, name, few if name + 2 + sum(few.values()) + 2 * len(GAP) <= width else {}, 0)
-
-    @property
-    def width(self) -> int:
-        """Cells before the course."""
-        figures = sum(self.widths.values()) + len(GAP) * len(self.widths)
-        return (self.category + len(GAP) if self.category else 0) + len("* ") + self.name + figures
-
-    @property
-    def headings(self) -> dict[str, str]:
-        return {heading: heading for heading in self.widths}
-
-    def line(self, title: str, mark: str, name: str, figures: dict[str, str], course: Text, style: str) -> Text:
-        """Return a line; style: of all but the title and the course."""
-        text = Text()
-        if self.category:
-            text.append(set_cell_size(title, self.category) + GAP, DIM_STYLE)
-        text.append(f"{mark} {set_cell_size(name, self.name)}", style)
-        for heading, width in self.widths.items():
-            text.append(GAP + figures.get(heading, "").rjust(width), style)
-        if self.cells:
-            text.append(GAP)
-            text.append_text(course)
-        text.rstrip()
-        return text

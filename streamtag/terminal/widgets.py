@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import set_cell_size
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 BAR_TIME_S, ORDER_TIME_S = 0.25, 0.5  # time constants: bars follow the sound, their order stays readable
 ON_STYLE, OFF_STYLE, DIM_STYLE = "green", "cyan", "bright_black"
+GAP = "  "  # between columns
 COURSE_CELLS = 60
 FRAMES_PER_CELL = 2  # with a hop of 0.256 s the course covers the last 31 s
 
@@ -139,6 +141,20 @@ def new_titles(categories: Sequence[str]) -> list[str]:
     """Return the title of each category where a new one begins, and an empty text for each that goes on."""
     before = [None, *categories]
     return ["" if each == last else category_title(each) for each, last in zip(categories, before, strict=False)]
+
+
+def table_line(cells: Mapping[str, str], widths: Mapping[str, int], style: str = "") -> Text:
+    """Return cells side by side, each in the width of its column, by name: names at the left, figures at the right.
+
+    The column without a name is that of categories. style: of the others.
+    """
+    line = Text()
+    for name, width in widths.items():
+        cell = cells.get(name, "")
+        text = set_cell_size(cell, width) if name in ("", "concept", "tag") else cell.rjust(width)
+        line.append(text, style if name else DIM_STYLE)
+        line.append(GAP)
+    return line
 
 
 def sparkline(
