@@ -121,7 +121,9 @@ class Session:
 
     def add_frame(self, frame: Frame, time_s: float) -> None:
         """time_s: its centre, in stream time."""
-        self._values = values = self._probabilities(frame)
+        labels = self.model.labels
+        values = np.clip(frame.values_of(labels, len(self.model.tags), 0.0), 0.0, 1.0)
+        self._values = values
         number = int(self.at(time_s) // MINUTE_S)
         if self.minute is None or number > self.minute.number:
             self._complete_minute()
@@ -198,13 +200,6 @@ class Session:
     def _value(self, concept: str) -> float:
         column = self.model.columns.get(concept)
         return 0.0 if column is None else float(self._values[column])
-
-    def _probabilities(self, frame: Frame) -> NDArray[np.float64]:
-        """Return those of the model's labels [L]; what a subscriber's filter left out counts as 0."""
-        if frame.labels == self.model.labels:
-            return np.clip(frame.rounded, 0.0, 1.0)
-        tags = [frame.tags.get(tag, 0.0) for tag in self.model.tags]
-        return np.clip([*tags, *(frame.concepts.get(each.name, 0.0) for each in self.model.concepts)], 0.0, 1.0)
 
 
 Row = Session | Presence | LostAudio | Minute

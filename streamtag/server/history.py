@@ -6,15 +6,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.protocol.messages import DECIMALS, End, Event, Frame, Gap, Hello, History, Message
+from streamtag.protocol.messages import DECIMALS, Event, Frame, Gap, Hello, History
 
 KEPT_S = 120.0  # of a stream
-MAX_HISTORIES = 4096  # streams; about 160 kB each with 86 tags and concepts
+MAX_HISTORIES = 4096  # streams that have one; about 160 kB each with 86 tags and concepts
 MAX_VALUES = 120_000  # probabilities in one message: at 7 characters each it is shorter than protocol.reader allows
 MAX_GREETING_VALUES = 2 * MAX_VALUES  # in the histories of all streams together that one subscriber gets
 MAX_EVENTS = 512  # of a stream; also gaps
@@ -24,21 +23,24 @@ UNKNOWN = -1.0  # in place of a probability that a frame lacks, as in a recordin
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of the probabilities of a frame [L]: tags, then concepts."""
+    """names: of the probabilities of a frame [L], of which the first `tags` are tags, the others concepts.
 
-    tags: tuple[str, ...]
-    concepts: tuple[str, ...]
+    max_frames: of a stream that are kept.
+    """
 
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        return (*self.tags, *self.concepts)
+    names: tuple[str, ...]
+    tags: int
+    max_frames: int
 
-    def values_of(self, frame: Frame) -> NDArray[np.float64]:
-        """Return its probabilities [L]. Costs nothing if it has all of them, in this order."""
-        if frame.labels == self.names:
-            return frame.rounded
-        tags = (frame.tags.get(name, UNKNOWN) for name in self.tags)
-        return np.array([*tags, *(frame.concepts.get(name, UNKNOWN) for name in self.concepts)])
+    @classmethod
+    def of(cls, hello: Hello) -> Labels:
+        names = (*hello.tags, *(concept.name for concept in hello.concepts))
+        max_frames = min(int(KEPT_S / max(hello.hop_s, MIN_HOP_S)), MAX_VALUES // max(1, len(names)))
+        return cls(names, len(hello.tags), max_frames)
+
+    def share(self, streams: int) -> int:
+        """Return how many frames of each of so many streams a subscriber gets: the more there are, the fewer."""
+        return min(self.max_frames, MAX_GREETING_VALUES // max(1, streams * len(self.names)))
 
 
 @dataclass(frozen=True)
@@ -63,21 +65,20 @@ class HistoryExcerpt:
             tuple(column) if known else None
             for column, known in zip(rounded.T.tolist(), is_known.tolist(), strict=True)
         ]
-        tags = _named(self.labels.tags, columns)
-        concepts = _named(self.labels.concepts, columns[len(self.labels.tags) :])
+        count = self.labels.tags
+        tags, concepts = _named(self.labels.names[:count], columns), _named(self.labels.names[count:], columns[count:])
         return History(self.stream, tuple(self.times.tolist()), tags, concepts, self.present, self.events, self.gaps)
 
 
 class StreamHistory:
     """The past of one stream: rings of frames, events and gaps."""
 
-    def __init__(self, labels: Labels, max_frames: int) -> None:
-        """max_frames: before the latest one."""
+    def __init__(self, labels: Labels) -> None:
         self._labels = labels
         self._newest = -math.inf
         self._count = 0  # frames so far
-        self._times = np.empty(max_frames + 1)
-        self._values = np.empty((max_frames + 1, len(labels.names)), np.float32)
+        self._times = np.empty(labels.max_frames + 1)  # and the latest one
+        self._values = np.empty((len(self._times), len(labels.names)), np.float32)
         self._present: dict[str, None] = {}
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._gaps: deque[Gap] = deque(maxlen=MAX_EVENTS)
@@ -91,7 +92,7 @@ class StreamHistory:
         self._newest, place = time, self._count % len(self._times)
         self._times[place] = time
         with np.errstate(over="ignore"):  # any value may be in a damaged recording
-            self._values[place] = self._labels.values_of(frame)
+            self._values[place] = frame.values_of(self._labels.names, self._labels.tags, UNKNOWN)
         self._count += 1
 
     def add_event(self, event: Event) -> None:
@@ -122,43 +123,6 @@ class StreamHistory:
             tuple(events[max(0, len(events) - limit) :]),
             tuple(gaps[max(0, len(gaps) - limit) :]),
         )
-
-
-class StreamHistories:
-    """The past of every running stream, forgotten when it ends. At most MAX_HISTORIES streams have one."""
-
-    def __init__(self, hello: Hello, kept_s: float = KEPT_S, max_streams: int = MAX_HISTORIES) -> None:
-        self._labels = Labels(hello.tags, tuple(concept.name for concept in hello.concepts))
-        self._max_frames = min(int(kept_s / max(hello.hop_s, MIN_HOP_S)), MAX_VALUES // max(1, len(self._labels.names)))
-        self._max_streams = max_streams
-        self._streams: dict[str, StreamHistory] = {}
-
-    def add(self, message: Message) -> None:
-        """Keep a message of a stream."""
-        if isinstance(message, Frame):
-            history = self._streams.get(message.stream)
-            if history is None:
-                if len(self._streams) >= self._max_streams:
-                    return
-                history = self._streams[message.stream] = StreamHistory(self._labels, self._max_frames)
-            history.add_frame(message)
-        elif isinstance(message, End):
-            self.forget(message.stream)
-        elif isinstance(message, Event | Gap) and (history := self._streams.get(message.stream)) is not None:
-            if isinstance(message, Event):
-                history.add_event(message)
-            else:
-                history.add_gap(message)
-
-    def forget(self, stream: str) -> None:
-        self._streams.pop(stream, None)
-
-    def excerpts(self, streams: Sequence[str], seconds: float) -> dict[str, HistoryExcerpt]:
-        """Return the past of those of these streams that have one; the more there are, the shorter each."""
-        found = [stream for stream in streams if stream in self._streams]
-        share = MAX_GREETING_VALUES // max(1, len(found) * len(self._labels.names))
-        limit = min(self._max_frames, share)
-        return {stream: self._streams[stream].excerpt(stream, seconds, limit) for stream in found}
 
 
 def _named(names: Sequence[str], columns: Sequence[tuple[float, ...] | None]) -> dict[str, tuple[float, ...]]:

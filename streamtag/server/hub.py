@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Protocol
 
-from streamtag.protocol.messages import MAX_HELLO_STREAMS, End, Frame, Gap, Hello
+from streamtag.protocol.messages import MAX_HELLO_STREAMS, End, Event, Frame, Gap, Hello
 from streamtag.protocol.queues import EncodedMessage
 from streamtag.protocol.selection import NO_FILTER
-from streamtag.server.history import HistoryExcerpt, StreamHistories
+from streamtag.server.history import MAX_HISTORIES, HistoryExcerpt, Labels, StreamHistory
 from streamtag.server.metrics import Metrics
 
 MAX_STREAMS = 256  # that are remembered; the one without messages for longest is forgotten first
@@ -28,26 +28,29 @@ class MessageListener(Protocol):
 class StreamSnapshot:
     """What a late subscriber learns about a stream. frame_time: when its last frame came, on time.monotonic().
 
-    gap: the last one, while frames from before it may still come.
+    gap: the last one, while frames from before it may still come. history: its past while it runs.
     """
 
     frame: EncodedMessage | None = None
     gap: Gap | None = None
     end: End | None = None
     frame_time: float | None = None
+    history: StreamHistory | None = None
 
 
 class Hub:
     """Belongs to the event loop. Listeners are found by stream: a message costs nothing for those of other streams."""
 
-    def __init__(self, hello: Hello, metrics: Metrics, max_streams: int = MAX_STREAMS) -> None:
-        """max_streams: streams that are remembered."""
+    def __init__(
+        self, hello: Hello, metrics: Metrics, max_streams: int = MAX_STREAMS, max_histories: int = MAX_HISTORIES
+    ) -> None:
+        """max_streams: streams that are remembered. max_histories: while more run, new ones have no past."""
         self.hello = hello
         self._metrics = metrics
         self._max_streams = max_streams
         self._streams: OrderedDict[str, StreamSnapshot] = OrderedDict()  # the one with the latest message is the last
         self._ended: OrderedDict[str, None] = OrderedDict()  # of these, those that ended, the latest last
-        self._histories = StreamHistories(hello)
+        self._labels, self._max_histories = Labels.of(hello), max_histories
         self._listeners: dict[str | None, dict[MessageListener, None]] = {}  # by their stream; None: all streams
         self._subscribers = 0
 
@@ -67,7 +70,9 @@ class Hub:
         name: str | None = getattr(message, "stream", None)
         if name is None:
             if isinstance(message, Hello):
-                self.hello, self._histories = message, StreamHistories(message)
+                self.hello, self._labels = message, Labels.of(message)
+                for snapshot in self._streams.values():
+                    snapshot.history = None
             names = list(self._listeners)
         else:
             self._remember(name, encoded)
@@ -113,13 +118,14 @@ class Hub:
             snapshots = dict(self._streams)
         else:
             snapshots = {stream: self._streams[stream]} if stream in self._streams else {}
-        excerpts = self._histories.excerpts(list(snapshots), history_s) if history_s else {}
+        histories = {name: each.history for name, each in snapshots.items() if each.history and history_s}
+        limit = self._labels.share(len(histories))
         for name, snapshot in snapshots.items():
-            if name in excerpts:
-                yield excerpts[name]
+            if name in histories:
+                yield histories[name].excerpt(name, history_s, limit)
             if snapshot.frame is not None:
                 yield snapshot.frame
-            if snapshot.gap is not None and name not in excerpts:  # which have it
+            if snapshot.gap is not None and name not in histories:  # which have it
                 yield EncodedMessage(snapshot.gap)
             if snapshot.end is not None:
                 yield EncodedMessage(snapshot.end)
@@ -132,7 +138,6 @@ class Hub:
 
     def _remember(self, name: str, encoded: EncodedMessage) -> None:
         message = encoded.message
-        self._histories.add(message)
         snapshot = self._streams.get(name)
         if snapshot is None:
             snapshot = self._streams[name] = StreamSnapshot()
@@ -144,12 +149,21 @@ class Hub:
             if snapshot.end is not None:
                 snapshot.end = None
                 del self._ended[name]
+            if snapshot.history is None and len(self._streams) - len(self._ended) <= self._max_histories:
+                snapshot.history = StreamHistory(self._labels)
+            if snapshot.history is not None:
+                snapshot.history.add_frame(message)
             if snapshot.gap is not None and (message.start + message.end) / 2 >= snapshot.gap.start:
                 snapshot.gap = None
         elif isinstance(message, Gap):
             snapshot.gap = message
+            if snapshot.history is not None:
+                snapshot.history.add_gap(message)
+        elif isinstance(message, Event):
+            if snapshot.history is not None:
+                snapshot.history.add_event(message)
         elif isinstance(message, End):
-            snapshot.end = message
+            snapshot.end, snapshot.history = message, None
             self._ended[name] = None
             self._ended.move_to_end(name)
             if len(self._ended) > MAX_ENDED_STREAMS:
@@ -157,4 +171,3 @@ class Hub:
         if len(self._streams) > self._max_streams:
             forgotten = self._streams.popitem(last=False)[0]
             self._ended.pop(forgotten, None)
-            self._histories.forget(forgotten)
