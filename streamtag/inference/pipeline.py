@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.inference.events import EventDetector, TagEvent
+from streamtag.inference.events import EventDetectorBank, TagEvent
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.presence import positive
 from streamtag.inference.timeline import Timeline
@@ -33,13 +33,10 @@ class StreamPipeline:
     ) -> None:
         """thresholds: of the concepts, instead of the model's. max_rows: of the timeline (None: one row per frame,
         without limit)."""
-        concepts = tuple(concept.name for concept in session.concepts)
-        levels = [concept.threshold for concept in session.concepts] if thresholds is None else thresholds
-        self.timeline = Timeline(name, (*session.tags, *concepts), max_rows, session.start_s)
-        self._name, self._tags, self._concepts = name, session.tags, concepts
-        self._session = session
-        self._detector = EventDetector(concepts, levels)
-        self._publish = publish
+        self._bank = EventDetectorBank.of(session.tags, session.concepts, 1, thresholds)
+        self._row = self._bank.add()
+        self.timeline = Timeline(name, (*self._bank.tags, *self._bank.concepts), max_rows, session.start_s)
+        self._name, self._session, self._publish = name, session, publish
 
     @property
     def seconds(self) -> float:
@@ -75,28 +72,36 @@ class StreamPipeline:
     def end(self) -> None:
         """Publish the remaining frames, "off" for all concepts that are on, and the end."""
         self._publish_frames(self._session.flush())
-        timeline, seconds = self.timeline, self._session.seconds
-        timeline.seconds = seconds
-        present_s = self._detector.present_s(timeline.end_s)
-        timeline.present_s[len(self._tags) :] = present_s
-        self._publish_events(self._detector.close(timeline.end_s))
-        tags: dict[str, float] = {}
-        concepts: dict[str, float] = {}
-        if len(timeline):
-            means, count = timeline.means.tolist(), len(self._tags)
-            tags = dict(zip(self._tags, means[:count], strict=True))
-            concepts = dict(zip(self._concepts, means[count:], strict=True))
-        self._publish(End(self._name, seconds, len(timeline), tags, concepts, positive(self._concepts, present_s)))
+        timeline = self.timeline
+        timeline.seconds = self.seconds
+        timeline.present_s[len(self._bank.tags) :] = self._bank.present_s(self._row, timeline.end_s)
+        for message in end_messages(self._name, self._bank, self._row, self.seconds, timeline.end_s):
+            self._publish(message)
 
     def _publish_frames(self, frames: Sequence[TagFrame]) -> None:
         for frame in frames:
             self.timeline.add(frame)
-            tags = dict(zip(self._tags, frame.probs.tolist(), strict=True))
-            concepts = dict(zip(self._concepts, frame.concept_probs.tolist(), strict=True))
-            number, start, end, latency_s = frame.index, frame.start, frame.end, frame.latency_s
-            self._publish(Frame(self._name, number, start, end, tags, latency_s, concepts=concepts))
-            self._publish_events(self._detector.update(frame.concept_probs, frame.time))
+            (events,) = self._bank.feed_frames([self._row], [frame])
+            for message in frame_messages(self._name, frame, events, self._bank, frame.latency_s):
+                self._publish(message)
 
-    def _publish_events(self, events: Sequence[TagEvent]) -> None:
-        for event in events:
-            self._publish(Event(self._name, *event, concept=event.tag))
+
+def frame_messages(
+    stream: str, frame: TagFrame, events: Sequence[TagEvent], bank: EventDetectorBank, latency_s: float | None
+) -> list[Message]:
+    """Return a frame as a message, and after it the events that the bank found in it."""
+    tags = dict(zip(bank.tags, frame.probs.tolist(), strict=True))
+    concepts = dict(zip(bank.concepts, frame.concept_probs.tolist(), strict=True))
+    message = Frame(stream, frame.index, frame.start, frame.end, tags, latency_s, concepts=concepts)
+    return [message, *_event_messages(stream, events)]
+
+
+def end_messages(stream: str, bank: EventDetectorBank, row: int, seconds: float, end_s: float) -> list[Message]:
+    """Return "off" for all concepts that are on, and the end of a stream of so many seconds. end_s: its time."""
+    present_s = positive(bank.concepts, bank.present_s(row, end_s))
+    end = End(stream, seconds, bank.frames(row), *bank.summaries(row), present_s)
+    return [*_event_messages(stream, bank.close(row, end_s)), end]
+
+
+def _event_messages(stream: str, events: Sequence[TagEvent]) -> list[Event]:
+    return [Event(stream, *event, concept=event.tag) for event in events]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamtag.inference.events import EventDetectorBank, TagEvent
+from streamtag.inference.events import EventDetectorBank
 from streamtag.inference.frame import TagFrame
-from streamtag.inference.presence import positive
-from streamtag.protocol.messages import End, Error, Event, Frame, Message
+from streamtag.inference.pipeline import end_messages, frame_messages
+from streamtag.protocol.messages import End, Error, Message
 from streamtag.scheduler.ingest_resampler import IngestResampler
 from streamtag.scheduler.registry import UnknownStream
 from streamtag.scheduler.stream import ScheduledStream
@@ -141,13 +141,9 @@ class BatchProcessor:
     def _add_frames(self, frames: Sequence[tuple[ScheduledStream, TagFrame]], messages: list[Message]) -> None:
         """Append the messages of these frames, at most one per stream."""
         events = self._bank.feed_frames([stream.row for stream, _ in frames], [frame for _, frame in frames])
-        now, bank = self._clock(), self._bank
+        now = self._clock()
         for (stream, frame), changes in zip(frames, events, strict=True):
-            tags = dict(zip(bank.tags, frame.probs.tolist(), strict=True))
-            concepts = dict(zip(bank.concepts, frame.concept_probs.tolist(), strict=True))
-            number, start, end, latency_s = frame.index, frame.start, frame.end, stream.latency_s(frame.time, now)
-            messages.append(Frame(stream.name, number, start, end, tags, latency_s, concepts=concepts))
-            messages += _event_messages(stream, changes)
+            messages += frame_messages(stream.name, frame, changes, self._bank, stream.latency_s(frame.time, now))
 
     def _end(self, stream: ScheduledStream, messages: list[Message]) -> None:
         """Append the stream's `end`, and give its place back."""
@@ -155,12 +151,9 @@ class BatchProcessor:
         if not stream.has_session:
             messages.append(End(stream.name, stream.seconds, 0, {}))
             return
-        bank, row = self._bank, stream.row
         stream.remove_session()
-        messages += _event_messages(stream, bank.close(row, stream.seconds))
-        present_s = positive(bank.concepts, bank.present_s(row, stream.seconds))
-        messages.append(End(stream.name, stream.seconds, bank.frames(row), *bank.summaries(row), present_s))
-        bank.remove(row)
+        messages += end_messages(stream.name, self._bank, stream.row, stream.seconds, stream.seconds)
+        self._bank.remove(stream.row)
 
     def _fail(self, stream: ScheduledStream, error: Exception, messages: list[Message], result: StepResult) -> None:
         messages.append(_error_message(stream, error))
@@ -174,10 +167,6 @@ class BatchProcessor:
         except Exception:
             log.exception("messages could not be published")
         messages.clear()
-
-
-def _event_messages(stream: ScheduledStream, events: Sequence[TagEvent]) -> list[Event]:
-    return [Event(stream.name, *event, concept=event.tag) for event in events]
 
 
 def _error_message(stream: ScheduledStream, error: Exception) -> Error:
