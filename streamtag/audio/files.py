@@ -105,13 +105,9 @@ def target_paths(target: Path, streams: Sequence[str]) -> list[Path]:
     """Return where each stream's own result goes: `target` itself for one stream, `F-<stem>.labels` for several."""
     if len(streams) == 1:
         return [target]
-    stems = unique(Path(name).stem or name for name in map(_safe, streams))
+    names = [re.sub(r"[/\\]", "_", name) for name in streams]  # a URL's may contain separators
+    stems = unique(Path(name).stem or name for name in names)
     return [target.with_name(f"{target.stem}-{stem}{target.suffix}") for stem in stems]
-
-
-def _safe(name: str) -> str:
-    """Return a stream's name without path separators, which the name of a URL may contain."""
-    return name.translate(str.maketrans("/\\", "__"))
 
 
 def find_files(arguments: Sequence[str], on_unreadable: OnUnreadable | None = None) -> list[str]:

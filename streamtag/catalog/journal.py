@@ -11,7 +11,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -59,8 +59,8 @@ class Entry(NamedTuple):
 class Journal(Closing):
     """Owned by one thread of one process: a second run is refused during the first.
 
-    Memory holds a few numbers per file; results are read when they are requested. folders: the working folders of all
-    runs, this one's too.
+    Memory holds a few numbers per file; results are read when they are requested. entries: by path from the root.
+    folders: the working folders of all runs, this one's too.
     """
 
     def __init__(self, path: Path, replace: bool = False) -> None:
@@ -82,13 +82,8 @@ class Journal(Closing):
             self._database.commit()
             self.folders = tuple(os.fsdecode(folder) for (folder,) in self._execute("SELECT path FROM folder"))
             rows = self._execute("SELECT path, model, frames_id IS NOT NULL FROM result")
-            self._entries = {os.fsdecode(place): Entry(sys.intern(model), bool(has)) for place, model, has in rows}
+            self.entries = {os.fsdecode(place): Entry(sys.intern(model), bool(has)) for place, model, has in rows}
             self._resources = resources.pop_all()
-
-    @property
-    def entries(self) -> Mapping[str, Entry]:
-        """The results by path from the root."""
-        return self._entries
 
     def read(self, abspath: str) -> FileResult:
         """Return the result of a file that is among `entries`. Raises OutputError."""
@@ -98,7 +93,7 @@ class Journal(Closing):
 
     def find(self, file: AudioFile, model: str) -> FileResult | None:
         """Return the result of the file; None if there is none, the file has changed, or the model has."""
-        if file.abspath not in self._entries:
+        if file.abspath not in self.entries:
             return None
         result = self.read(file.abspath)
         return result if result.is_valid_for(file, model) else None
@@ -118,7 +113,7 @@ class Journal(Closing):
             self._execute("DELETE FROM result WHERE path = ?", path)
             values = path, result.model, result.to_json(), result.frames_id
             self._execute("INSERT INTO result VALUES (?, ?, ?, ?)", *values)
-        self._entries[result.abspath] = Entry(sys.intern(result.model), result.frames_id is not None)
+        self.entries[result.abspath] = Entry(sys.intern(result.model), result.frames_id is not None)
         if time.monotonic() - self._committed_at > COMMIT_INTERVAL_S:
             self.commit()
         return result
@@ -134,7 +129,7 @@ class Journal(Closing):
         with self._report_errors():
             for abspath in abspaths:
                 self._execute("DELETE FROM result WHERE path = ?", os.fsencode(abspath))
-                self._entries.pop(abspath, None)
+                self.entries.pop(abspath, None)
         self.commit()
 
     def frames(self, result: FileResult, tags: int, rows: int = FRAMES_PER_READ) -> Iterator[NDArray[np.float32]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from streamtag.audio.source import Closing
@@ -84,8 +84,8 @@ class ThreadedRunner(Closing):
         from streamtag.model.batched import torch_threads  # late: torch
 
         self._one_thread.enter_context(torch_threads(1))  # several would only disturb each other
-        waiting: queue.SimpleQueue[AudioFile] = queue.SimpleQueue()
-        for file in largest_first(files):
+        waiting: queue.SimpleQueue[AudioFile | None] = queue.SimpleQueue()
+        for file in (*largest_first(files), *[None] * len(self._batches)):  # each thread ends at its None
             waiting.put(file)
         for number, batch in enumerate(self._batches):
             thread = threading.Thread(target=self._work, args=(batch, waiting), name=f"streamtag-catalog-{number}")
@@ -100,22 +100,16 @@ class ThreadedRunner(Closing):
             thread.join()
         self._one_thread.close()
 
-    def _work(self, batch: FileBatch, files: queue.SimpleQueue[AudioFile]) -> None:
+    def _work(self, batch: FileBatch, files: queue.SimpleQueue[AudioFile | None]) -> None:
         end: Exception | None = None
         try:
-            for result in batch.run(_take_all(files)):
+            for result in batch.run(iter(files.get, None)):
                 self._results.put(result)
                 if self._stop.is_set():
                     return
         except Exception as error:  # raised again by run
             end = error
         self._results.put(end)
-
-
-def _take_all(files: queue.SimpleQueue[AudioFile]) -> Iterator[AudioFile]:
-    with suppress(queue.Empty):
-        while True:
-            yield files.get_nowait()
 
 
 def collect(results: Results, producers: int) -> Iterator[TaskResult | None]:

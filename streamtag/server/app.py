@@ -35,6 +35,7 @@ MAX_PORTS_TRIED = 100  # to find one that is free
 DRAIN_TIMEOUT_S = 2.0  # how long closing waits for subscribers that are behind
 RETRY_AFTER_S = 5  # when a subscriber that found no place may ask again
 FRAMES_PER_STREAM = 4  # that wait for a subscriber of all streams: those of a second
+REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what to open where the socket listens on all addresses
 REMEMBERED_PER_STREAM = 2  # streams that the hub remembers for each that may run
 
 
@@ -83,7 +84,7 @@ class WebSocketApp:
             address = join_address(config.host, config.port)
             raise OutputError(f"{address}: cannot be served: {_describe(error)}{_advice(error, config)}") from None
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{config.scheme}://{join_address(_reachable(host), port)}/"
+        return f"{config.scheme}://{join_address(REACHABLE.get(host, host), port)}/"
 
     def publish(self, encoded: EncodedMessage) -> None:
         """Offer a message to all subscribers. One that has no JSON is a defect: it is logged and left out."""
@@ -169,11 +170,6 @@ class WebSocketApp:
         return refuse(error)
 
 
-def _reachable(host: str) -> str:
-    """Return an address to open where the socket listens on all addresses of the machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
 def _describe(error: OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
@@ -184,11 +180,8 @@ def _advice(error: OSError | UnicodeError, config: ServerConfig) -> str:
     """Return what to do if only the port is taken; the port is tried, not guessed."""
     if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
         return ""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     for port in range(config.port + 1, min(config.port + MAX_PORTS_TRIED, 65536)):
-        with suppress(OSError), socket.create_server((config.host, port), family=_family(config.host)):
+        with suppress(OSError), socket.create_server((config.host, port), family=family):
             return f"; port {port} is free"
     return ""
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
