@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamtag.audio.devices import InputDevice, PortAudio, SoundSystem, find_input
 from streamtag.audio.gap_detector import GapDetector
 from streamtag.audio.level_meter import SilenceMonitor
-from streamtag.audio.live_source import ReconnectingSource
+from streamtag.audio.reconnecting import ReconnectingSource
 from streamtag.audio.resample import MAX_TAP_SILENCE_S, SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block, Ring
 from streamtag.audio.source import AudioGap, CaptureEvent
@@ -134,7 +134,7 @@ class DeviceStream:
 
 
 class Microphone(ReconnectingSource[DeviceStream]):
-    """An AudioSource. It never ends by itself.
+    """It never ends by itself.
 
     The device runs at its own rate and in its own thread, which only fills a ring. When it is gone, another thread
     looks for it, since PortAudio may be stuck for a while with a device that is half there.

@@ -7,11 +7,10 @@ from collections.abc import Generator
 from typing import BinaryIO
 
 from streamtag.audio.container import standard_input
-from streamtag.audio.live_source import LiveSource
 from streamtag.audio.pcm import PcmDecoder, PcmFormat
 from streamtag.audio.resample import AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
-from streamtag.audio.source import CaptureEvent, SourceNotice
+from streamtag.audio.source import AudioSource, CaptureEvent, SourceNotice
 from streamtag.audio.threaded import ThreadedIterator
 from streamtag.errors import SourceError
 from streamtag.text import plural
@@ -21,8 +20,8 @@ MAX_WAITING_READS = 64  # then the writer of the pipe waits, and nothing is lost
 MAX_JOINED_READS = 10  # that become one chunk
 
 
-class PcmPipe(LiveSource):
-    """An AudioSource that ends where its input does."""
+class PcmPipe(AudioSource):
+    """A source that ends where its input does."""
 
     def __init__(self, format: PcmFormat, tap: AudioTap | None = None, file: BinaryIO | None = None) -> None:
         """file: unbuffered; None: standard input. Raises SourceError if there is none, or it is a terminal."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from streamtag.audio.decoder import Source, open_source
 from streamtag.audio.files import Address
-from streamtag.audio.live_source import ReconnectingSource
 from streamtag.audio.prefetch import PrefetchReader
+from streamtag.audio.reconnecting import ReconnectingSource
 from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
 from streamtag.audio.source import CaptureEvent, SourceNotice
@@ -24,7 +24,7 @@ MAX_MISSING_S = 1.0  # so close to the length that was announced, a sound is com
 
 
 class UrlStream(ReconnectingSource[PrefetchReader]):
-    """An AudioSource. An address that breaks off or ends is opened again, for ever, once it has worked: always, if it
+    """An address that breaks off or ends is opened again, for ever, once it has worked: always, if it
     is persistent.
 
     It ends where standard input does, and where an address does that announced its length and kept to it.

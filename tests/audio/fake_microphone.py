@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.audio.live_source import LiveSource
 from streamtag.audio.resample import SAMPLE_RATE, CaptureResampler
 from streamtag.audio.ring import Block
-from streamtag.audio.source import CaptureEvent
+from streamtag.audio.source import AudioSource, CaptureEvent
 
 BLOCK_S = 0.01  # of sound in a block in real time
 FAST_BLOCK_S = 1.0  # at any other speed
@@ -27,7 +26,7 @@ class Fault:
     lost_s: float
 
 
-class FakeMicrophone(LiveSource):
+class FakeMicrophone(AudioSource):
     """Mono at 16 kHz; it ends where its sound does."""
 
     def __init__(

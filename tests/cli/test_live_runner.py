@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamtag.api import Tagger
 from streamtag.audio.level_meter import Meter
-from streamtag.audio.source import AudioChunk, AudioGap, CaptureEvent, SourceNotice
+from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.pipeline import StreamPipeline
@@ -48,22 +47,17 @@ class RecordingSink(Sink):
         return text
 
 
-class Scripted:
+class Scripted(AudioSource):
     """A source of these events, followed by its end or by nothing."""
 
-    name, description, xruns, latency_s = "mic", "a list", 0, 0.0
-
     def __init__(self, events: Iterable[CaptureEvent], ends: bool = True) -> None:
-        self._pieces = deque(events)
-        self._ends = ends
+        super().__init__("mic", "a list")
+        self._queue.extend(events)
+        self._has_ended = ends
 
-    def read(self, timeout_s: float) -> CaptureEvent | None:
-        if self._pieces:
-            return self._pieces.popleft()
-        if self._ends:
-            return None
+    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
         time.sleep(timeout_s)
-        return AudioChunk(np.zeros(0, np.float32), time.monotonic())
+        return []
 
     def close(self) -> None:
         pass

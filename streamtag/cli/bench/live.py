@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from streamtag.api import Tagger, load
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
-from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource
+from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource, CaptureEvent
 from streamtag.cli.bench.figures import Figures, run_sections
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
@@ -40,30 +40,25 @@ WARM_UP_S = 3.0  # not counted
 MAX_ROWS = 1024  # of the timeline
 
 
-class PacedSource:
-    """An AudioSource that plays music from memory in real time, in blocks of 10 ms."""
-
-    name = "bench"
-    description = "sound from memory, 16000 Hz, in real time"
-    xruns = 0
-    latency_s = 0.0
+class PacedSource(AudioSource):
+    """Plays music from memory in real time, in blocks of 10 ms."""
 
     def __init__(self, seconds: float) -> None:
+        super().__init__("bench", "sound from memory, 16000 Hz, in real time")
         self._piece = music(PIECE_S)
         self._length = round(seconds * SAMPLE_RATE)
         self._position = 0
         self._start_time = time.monotonic()
 
-    def read(self, timeout_s: float) -> AudioChunk | None:
-        """Return all whole blocks that are due, an empty chunk if none is within timeout_s, or None at the end."""
-        if self._position >= self._length:
-            return None
+    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
+        """Return all whole blocks that are due."""
+        self._has_ended = self._position >= self._length
         early_s = self._start_time + (self._position + BLOCK) / SAMPLE_RATE - time.monotonic()
         time.sleep(max(0.0, min(early_s, timeout_s)))
         due = int((time.monotonic() - self._start_time) * SAMPLE_RATE) // BLOCK * BLOCK
         start, self._position = self._position, max(self._position, min(due, self._length))
         samples = self._piece.take(np.arange(start, self._position), mode="wrap")
-        return AudioChunk(samples, self._start_time + self._position / SAMPLE_RATE)
+        return [AudioChunk(samples, self._start_time + self._position / SAMPLE_RATE)] if len(samples) else []
 
     def close(self) -> None:
         pass

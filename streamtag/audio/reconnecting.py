@@ -1,48 +1,15 @@
-"""The read loop that all live sources share, and reconnection for those whose input may vanish."""
+"""Reconnection for live sources whose input may vanish."""
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections import deque
 from typing import Generic
 
-from streamtag.audio.source import NO_SAMPLES, AudioChunk, CaptureEvent, Closing, SourceNotice
+from streamtag.audio.source import AudioSource, CaptureEvent, SourceNotice
 from streamtag.audio.threaded import FIRST_DELAY_S, BackoffRetry, T, next_delay
 
 
-class LiveSource(Closing):
-    """Base of an AudioSource: owns the events that were not read yet, the timeout and the end."""
-
-    def __init__(self, name: str, description: str) -> None:
-        self.name = name
-        self.description = description
-        self.latency_s = 0.0
-        self._has_ended = False
-        self._queue: deque[CaptureEvent] = deque()
-
-    @property
-    def xruns(self) -> int:
-        return 0
-
-    def read(self, timeout_s: float) -> CaptureEvent | None:
-        """Return the next event, an empty AudioChunk after timeout_s without one, or None at the end."""
-        deadline = time.monotonic() + timeout_s
-        while not self._queue:
-            if self._has_ended:
-                return None
-            remaining = deadline - time.monotonic()
-            self._queue.extend(self._poll(max(0.0, remaining)))
-            if remaining <= 0 and not self._queue and not self._has_ended:
-                return AudioChunk(NO_SAMPLES, time.monotonic())
-        return self._queue.popleft()
-
-    @abstractmethod
-    def _poll(self, timeout_s: float) -> list[CaptureEvent]:
-        """Return the events that there are now; wait for them no longer than timeout_s. Raises SourceError."""
-
-
-class ReconnectingSource(LiveSource, Generic[T]):
+class ReconnectingSource(AudioSource, Generic[T]):
     """Base of a source that reads from a connection (T) and, when that is lost, looks for another one.
 
     The loss is reported once, and so is the recovery, however many attempts lie between them.
