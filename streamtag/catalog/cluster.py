@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import queue
 import secrets
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from streamtag.audio.source import Closing
+from streamtag.audio.threaded import ThreadedIterator
 from streamtag.catalog.actor import Actor, AttemptCounter, Job
 from streamtag.catalog.file_task import OnProgress, TaskResult
 from streamtag.catalog.files import AudioFile
-from streamtag.catalog.runner import Results, collect, largest_first
+from streamtag.catalog.runner import POLL_INTERVAL_S, largest_first
 from streamtag.errors import DeviceError, StreamtagError
 from streamtag.text import describe_os_error
 
 MAX_SHARD_FILES = 128  # what the death of an actor costs
+MAX_WAITING_SHARDS = 64  # whose results wait for the journal
 MIN_SHARDS_PER_ACTOR = 4  # if there are enough files: faster actors get more of them
 CONNECT_TIMEOUT_S = 5.0
 JOIN_TIMEOUT_S = 5.0
@@ -56,9 +56,7 @@ class Cluster(Closing):
         if importlib.util.find_spec("ray") is None:
             raise DeviceError("--ray needs Ray: pip install 'streamtag[ray]'")
         self._on_progress = on_progress
-        self._results: Results = queue.SimpleQueue()
-        self._is_closed = False
-        self._thread: threading.Thread | None = None
+        self._answers: ThreadedIterator[list[TaskResult]] | None = None
         with ExitStack() as resources:
             available = _connect(address, actors, resources)
             on_gpu = job.device == "cuda" or (job.device == "auto" and available.get("GPU", 0.0) >= 1)
@@ -71,30 +69,23 @@ class Cluster(Closing):
 
     def run(self, files: Sequence[AudioFile]) -> Iterator[TaskResult | None]:
         """Yield the results; None regularly. Raises DeviceError if the cluster fails."""
-        shards = make_shards(files, self._actors)
-        self._thread = threading.Thread(target=self._work, args=(shards,), name="streamtag-ray", daemon=True)
-        self._thread.start()
-        for item in collect(self._results, 1):
-            if item is not None:
+        actors = _run_actors(make_shards(files, self._actors), self._job, self._actors)
+        answers = self._answers = ThreadedIterator(actors, MAX_WAITING_SHARDS, "streamtag-ray", JOIN_TIMEOUT_S)
+        while not answers.has_ended:
+            shard = answers.get(POLL_INTERVAL_S)
+            if shard is None:
+                yield None
+            for item in shard or ():
                 self._on_progress(item[0].seconds, item[0].size)
-            yield item
+                yield item
+        if answers.error is not None:
+            raise DeviceError(f"ray: {_reason(answers.error)}")
 
     def close(self) -> None:
         """End the actors, and the cluster if it is its own."""
-        self._is_closed = True
         self._resources.close()
-        if self._thread is not None:
-            self._thread.join(timeout=JOIN_TIMEOUT_S)
-
-    def _work(self, shards: Sequence[Sequence[AudioFile]]) -> None:
-        end: Exception | None = None
-        try:
-            for results in _run_actors(shards, self._job, self._actors):
-                for result in results:
-                    self._results.put(result)
-        except Exception as error:
-            end = None if self._is_closed else DeviceError(f"ray: {_reason(error)}")
-        self._results.put(end)
+        if self._answers is not None:
+            self._answers.close()
 
 
 def _connect(address: str | None, cores: int | None, resources: ExitStack) -> dict[str, float]:
@@ -153,7 +144,9 @@ def _silent_stderr() -> Iterator[None]:
         os.close(null)
 
 
-def _run_actors(shards: Sequence[Sequence[AudioFile]], job: Job, actors: int) -> Iterator[list[TaskResult]]:
+def _run_actors(
+    shards: Sequence[Sequence[AudioFile]], job: Job, actors: int
+) -> Generator[list[TaskResult], None, None]:
     """Yield what the actors answer, in any order."""
     import ray
     from ray.util import ActorPool

@@ -21,8 +21,6 @@ MAX_OPEN_FILES = 32  # per thread: a hop then costs little more than in a batch 
 MAX_GPU_THREADS = 8  # that decode for one GPU
 POLL_INTERVAL_S = 0.2
 
-Results = queue.SimpleQueue[TaskResult | Exception | None]  # None: a producer has ended
-
 
 class Runner(Protocol):
     """Tags files: threads of this process, or actors of a cluster."""
@@ -74,7 +72,9 @@ class ThreadedRunner(Closing):
     def __init__(self, pool: SessionPool, threads: int, config: TaskConfig) -> None:
         """pool: with MAX_OPEN_FILES slots per thread."""
         self._batches = [FileBatch(pool, MAX_OPEN_FILES, config) for _ in range(threads)]
-        self._results: Results = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[TaskResult | Exception | None] = (
+            queue.SimpleQueue()
+        )  # None: a thread has ended
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._one_thread = ExitStack()
@@ -91,7 +91,19 @@ class ThreadedRunner(Closing):
             thread = threading.Thread(target=self._work, args=(batch, waiting), name=f"streamtag-catalog-{number}")
             self._threads.append(thread)
             thread.start()
-        yield from collect(self._results, len(self._threads))
+        running = len(self._threads)
+        while running:
+            try:
+                item = self._results.get(timeout=POLL_INTERVAL_S)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
 
     def close(self) -> None:
         """End the threads, each after its step. Files that are not finished are lost."""
@@ -110,22 +122,6 @@ class ThreadedRunner(Closing):
         except Exception as error:  # raised again by run
             end = error
         self._results.put(end)
-
-
-def collect(results: Results, producers: int) -> Iterator[TaskResult | None]:
-    """Yield results until every producer has ended, and None regularly. Raises the first error among them."""
-    while producers:
-        try:
-            item = results.get(timeout=POLL_INTERVAL_S)
-        except queue.Empty:
-            yield None
-            continue
-        if isinstance(item, Exception):
-            raise item
-        if item is None:
-            producers -= 1
-        else:
-            yield item
 
 
 def default_threads(device: str) -> int:

@@ -143,6 +143,12 @@ def count_results(out: Path) -> int:
     return 0
 
 
+def wait_for_commit(out: Path, before: int, process: subprocess.Popen[str]) -> None:
+    """Wait until more results than before are certain: what is seen may not be complete until the next commit."""
+    begun = before + wait_for(lambda: max(0, count_results(out) - before), process)
+    wait_for(lambda: count_results(out) > begun, process)
+
+
 def assert_tables_equal(one: Path, other: Path, names: Iterable[str], tags: Sequence[str], atol: float = 1e-5) -> None:
     """Compare the Parquet tables of these names in two folders; atol: of the probabilities, which batches round."""
     for name in names:

@@ -23,6 +23,7 @@ from tests.catalog.conftest import (
     count_results,
     journal_path,
     wait_for,
+    wait_for_commit,
 )
 from tests.conftest import LimitFileSize
 
@@ -95,7 +96,7 @@ def test_a_run_that_is_killed_repeatedly_comes_to_the_same_tables(
     counts = [0]
     for _ in range(2):
         process = start(many, "--out", out, "--threads", "1", *more)
-        wait_for(lambda: count_results(out) > counts[-1], process)
+        wait_for_commit(out, counts[-1], process)
         process.kill()
         process.communicate()
         assert not out.exists()
