@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import partial, wraps
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from streamtag import __version__
-from streamtag.cli.program import PLAIN, Command, CommandGroup, UsageError, command_line, guarded, run
+from streamtag.cli.program import PLAIN, Command, CommandGroup, UsageError, guarded, run
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 a failure, described in one line on standard error; 2 wrong usage;"
@@ -56,7 +57,7 @@ class LazyCommands(CommandGroup):
     def unknown_command(self, args: list[str]) -> UsageError:
         """Suggest `streamtag file` for what is a file; a file's name never means a command of a later version."""
         if is_source(args[0]):
-            return UsageError(f"{args[0]}: not a command", hint=command_line("streamtag", "file", *args))
+            return UsageError(f"{args[0]}: not a command", hint=shlex.join(["streamtag", "file", *args]))
         return super().unknown_command(args)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamtag.audio.files import STANDARD_INPUT, Address
 from streamtag.audio.pcm import PcmFormat
-from streamtag.cli.program import UsageError, command_line
+from streamtag.cli.program import UsageError
 from streamtag.errors import SourceError
 from streamtag.text import printable, unique
 
@@ -114,5 +115,5 @@ def _address_input(value: str, pcm: PcmFormat | None) -> LiveInput:
     except SourceError as error:
         raise UsageError(f"--from {error}") from None
     if address.kind == "file":
-        raise UsageError(f"--from {where}: a file, not an address", hint=command_line("streamtag", "file", where))
+        raise UsageError(f"--from {where}: a file, not an address", hint=shlex.join(["streamtag", "file", where]))
     return LiveInput(where=where, pcm=pcm if address.kind == "pipe" else None, name=name and printable(name.strip()))

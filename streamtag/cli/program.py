@@ -7,7 +7,6 @@ command line itself. They end with exit code 2, all other errors of users with 1
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -153,11 +152,6 @@ def guarded(name: str, work: Callable[[], int]) -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     return code
-
-
-def command_line(*words: str) -> str:
-    """Return words as a shell takes them."""
-    return shlex.join(words)
 
 
 @contextmanager

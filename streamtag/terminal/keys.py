@@ -10,7 +10,10 @@ import sys
 from collections import deque
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from streamtag.terminal.widgets import LiveView
 
 if sys.platform == "win32":
     import msvcrt
@@ -37,14 +40,6 @@ def can_read_keys(file: TextIO | None) -> bool:
     return fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
 
 
-class Suspendable(Protocol):
-    """A view on the terminal that must disappear while the program is stopped (Ctrl-Z)."""
-
-    def hide(self) -> None: ...
-
-    def show(self) -> None: ...
-
-
 class Keys:
     """Single keys without echo, while entered; none where there is no terminal to read them from.
 
@@ -52,8 +47,11 @@ class Keys:
     thread, which must read often: Ctrl-Z is also handled there.
     """
 
-    def __init__(self, view: Suspendable | None = None, file: TextIO | None = None) -> None:
-        """file: None for standard input or, if that carries audio, the terminal that standard error goes to."""
+    def __init__(self, view: LiveView | None = None, file: TextIO | None = None) -> None:
+        """view: hidden while the program is stopped (Ctrl-Z).
+
+        file: None for standard input or, if that carries audio, the terminal that standard error goes to.
+        """
         self._view = view
         self._files = (sys.stdin, sys.stderr) if file is None else (file,)
         self._pending: deque[str] = deque(maxlen=MAX_PENDING)
@@ -92,7 +90,7 @@ if sys.platform == "win32":
         def __init__(self, descriptor: int) -> None:
             pass
 
-        def handle_job_control(self, view: Suspendable | None) -> None:
+        def handle_job_control(self, view: LiveView | None) -> None:
             pass
 
         def read(self) -> str:
@@ -130,7 +128,7 @@ else:
         def _on_continue(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
             self._is_cbreak = False  # the shell has set its own modes meanwhile
 
-        def handle_job_control(self, view: Suspendable | None) -> None:
+        def handle_job_control(self, view: LiveView | None) -> None:
             """Stop the program if Ctrl-Z was pressed, and set the terminal's modes again when it continues."""
             if self._stop_requested:
                 self._stop_requested = False
@@ -146,7 +144,7 @@ else:
                 if view is not None:
                     view.show()
 
-        def _hide(self, view: Suspendable | None) -> None:
+        def _hide(self, view: LiveView | None) -> None:
             if not self._is_hidden and view is not None:
                 view.hide()
             self._is_hidden = True

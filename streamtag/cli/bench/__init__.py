@@ -43,14 +43,19 @@ def bench(
 ) -> int:
     """Measure this machine: the front end against kymatio, a hop and a whole file; or a live stream in real time;
     or how many live streams it can process (several minutes)."""
+    from streamtag.api import load
+
+    tagger = load(model, device)
     if what == "live":
         from streamtag.cli.bench import live
 
-        return live.run(as_json, model, device, seconds or 60.0)
-    if what == "streams":
+        live.run(tagger, as_json, seconds or 60.0)
+    elif what == "streams":
         from streamtag.cli.bench import capacity
 
-        return capacity.run(as_json, model, device, seconds or 10.0, precision)
-    from streamtag.cli.bench import offline
+        capacity.run(tagger, as_json, seconds or 10.0, precision)
+    else:
+        from streamtag.cli.bench import offline
 
-    return offline.run(as_json, model, device)
+        offline.run(tagger, as_json)
+    return 0

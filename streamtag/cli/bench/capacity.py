@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from streamtag.api import load
+from streamtag.api import Tagger
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.bench.figures import Figures, print_progress, run_sections
 from streamtag.cli.serve import GPU_BATCH, ParallelismPlan
@@ -21,9 +20,8 @@ MAX_STREAMS = 1 << 16
 BATCH = 64  # streams of a step at most, without a GPU
 
 
-def run(as_json: bool, model: Path | None, device: str, seconds: float, precision: str) -> int:
-    """Search, print what was found and return the exit code. seconds: measured in each trial."""
-    tagger = load(model, device)
+def run(tagger: Tagger, as_json: bool, seconds: float, precision: str) -> None:
+    """Search, and print what was found. seconds: measured in each trial."""
     plan = ParallelismPlan.of(tagger.device)
     schedule = LoadSchedule(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
     config = SchedulerConfig(workers=plan.threads, batch=BATCH if tagger.device == "cpu" else GPU_BATCH)
@@ -39,4 +37,3 @@ def run(as_json: bool, model: Path | None, device: str, seconds: float, precisio
     with torch_threads(1):
         workers = {"worker_processes": plan.processes or 0, "engine_threads": plan.threads}
         run_sections(sections, as_json, tagger.device, cores=usable_cores(), precision=precision, **workers)
-    return 0

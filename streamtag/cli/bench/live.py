@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
-from streamtag.api import Tagger, load
+from streamtag.api import Tagger
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource, CaptureEvent
@@ -64,13 +63,11 @@ class PacedSource(AudioSource):
         pass
 
 
-def run(as_json: bool, model: Path | None, device: str, seconds: float) -> int:
-    """Measure so many seconds of sound, print the figures and return the exit code."""
-    tagger = load(model, device)
+def run(tagger: Tagger, as_json: bool, seconds: float) -> None:
+    """Measure so many seconds of sound and print the figures."""
     sections = {f"live, {SUBSCRIBERS} subscribers": partial(live, tagger, partial(PacedSource, seconds), seconds)}
     with torch_threads(1):
         run_sections(sections, as_json, tagger.device)
-    return 0
 
 
 def live(

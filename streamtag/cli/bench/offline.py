@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamtag.api import Tagger, load
+from streamtag.api import Tagger
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.cli.bench.figures import Figures, run_sections, write_mp3
 from streamtag.inference.session import Session
@@ -29,16 +29,14 @@ from streamtag.scheduler.load import music
 CLIP_S = 29.0
 
 
-def run(as_json: bool, model: Path | None, device: str) -> int:
-    """Measure everything, print it and return the exit code."""
-    tagger = load(model, device)
+def run(tagger: Tagger, as_json: bool) -> None:
+    """Measure everything and print it."""
     sections: dict[str, Callable[[], Figures]] = {
         "front end, whole clips": lambda: front_end(tagger.network.front_end),
         "a hop through the whole network": lambda: hops(tagger),
         "a four-minute MP3": lambda: whole_file(tagger),
     }
     run_sections(sections, as_json, tagger.device)
-    return 0
 
 
 def front_end(scattering: FrontEnd[Any], clips: int = 4, clip_s: float = CLIP_S) -> Figures:
