@@ -17,7 +17,6 @@ from streamtag.cli import options
 from streamtag.cli.app import EXIT_CODES, as_command
 from streamtag.cli.options import option
 from streamtag.cli.program import Section, UsageError
-from streamtag.cli.runtime import Reporter
 from streamtag.text import closest, printable
 
 if TYPE_CHECKING:
@@ -78,6 +77,7 @@ def history(
     ] = None,
 ) -> int:
     """Show for how long each concept was present in each stream between two times."""
+    from streamtag.cli.runtime import Reporter
     from streamtag.history.reader import HistoryReader
     from streamtag.history.times import choose_range, format_moment, parse_moment
     from streamtag.history.totals import summarize
