@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, noises
 
+pytestmark = pytest.mark.slow  # on the CPU, tests of model, inference and trainer show the same
 STREAMS = 3
 
 

@@ -15,6 +15,7 @@ from streamtag.model import BatchedTagger
 from streamtag.model.cuda_graphs import CudaGraphs
 from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, agree, noise
 
+pytestmark = pytest.mark.slow  # on the CPU, tests of model, inference and trainer show the same
 SLOTS = 8
 
 

@@ -16,6 +16,7 @@ from trainer.train.config import TrainConfig
 from trainer.train.loop import Run
 from trainer.train.recipes import recipe
 
+pytestmark = pytest.mark.slow  # on the CPU, tests of model, inference and trainer show the same
 SAMPLES = 40 * 4096
 # Nothing at random that depends on the device: neither noise nor dropout between the layers
 CONFIG = replace(recipe("best", "Scat-2L-64H-GRU"), epochs=2, noise=0.0, dropout=0.0, batch=16, frames=20)

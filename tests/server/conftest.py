@@ -64,7 +64,7 @@ def connect() -> Iterator[Connect]:
 
         def connect(server: ServerThread, path: str = "/", **settings: Any) -> ClientConnection:
             url = server.address.replace("http", "ws", 1).rstrip("/") + path
-            defaults = {"compression": None, "proxy": None, "ping_interval": None, "close_timeout": 1}
+            defaults = {"compression": None, "proxy": None, "ping_interval": None, "close_timeout": 0.2}
             client: ClientConnection = connect_client(url, **{**defaults, **settings})
             return clients.enter_context(client)
 

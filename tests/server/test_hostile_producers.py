@@ -189,7 +189,7 @@ def test_a_producer_that_never_reads_loses_messages_and_may_go_on_sending(
 def test_an_ended_producer_that_does_not_read_is_closed_soon(
     start_ingest: Start, scheduler: FakeScheduler, open_socket: OpenSocket
 ) -> None:
-    server = start_ingest(queue_length=10, stall_timeout_s=0.3)
+    server = start_ingest(queue_length=10, stall_timeout_s=0.3, close_timeout_s=0.3)
     sock = open_socket(server, "/ingest/deaf", receive_buffer=4096)
     for number in range(100):
         scheduler.publish([make_frame(number, "deaf")])
