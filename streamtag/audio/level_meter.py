@@ -58,7 +58,10 @@ class Reading:
 
 
 class Meter:
-    """The measurements of one stream. The thread that owns the stream adds to them; any thread may read them."""
+    """The measurements of one stream. The thread that owns the stream adds to them; any thread may read them.
+
+    silence_s: how long the stream has been below SILENT_DB, s of the stream. A gap is no silence: it starts again.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -68,16 +71,11 @@ class Meter:
         self._power: float | None = None
         self._newest_at = self._clipped_at = -np.inf
         self._peak = (MIN_DB, -np.inf)  # dBFS, and when it was reached
-        self._silence_s = self._lost_s = self._newest_end = 0.0
+        self.silence_s = self._lost_s = self._newest_end = 0.0
         self._samples = 0
         self._work_s = self._worked_on_s = 0.0
         self._latencies: deque[tuple[float, float]] = deque(maxlen=MAX_LATENCIES)
         self._gaps = self._xruns = self._dropped = 0
-
-    @property
-    def silence_s(self) -> float:
-        """How long the stream has been below SILENT_DB, s of the stream. A gap is no silence: it starts again."""
-        return self._silence_s
 
     def add_chunk(self, chunk: AudioChunk) -> None:
         """Add the next audio of the stream."""
@@ -100,7 +98,7 @@ class Meter:
         with self._lock:
             self._gaps += 1
             self._lost_s += seconds
-            self._silence_s, self._filled = 0.0, 0
+            self.silence_s, self._filled = 0.0, 0
 
     def add_work(self, seconds: float, samples: int) -> None:
         """So much time was spent on so many samples of audio."""
@@ -148,7 +146,7 @@ class Meter:
             rms_db=_decibels(self._power * exp(-stale_s / RISE_TIME_S)),
             peak_db=self._peak_now(now),
             clipped=now - self._clipped_at < CLIP_DISPLAY_S,
-            silence_s=self._silence_s,
+            silence_s=self.silence_s,
         )
 
     def _peak_now(self, now: float) -> float:
@@ -169,7 +167,7 @@ class Meter:
 
     def _add_power(self, power: float) -> None:
         seconds, power = BLOCK / SAMPLE_RATE, power if isfinite(power) else 0.0
-        self._silence_s = self._silence_s + seconds if _decibels(power) < SILENT_DB else 0.0
+        self.silence_s = self.silence_s + seconds if _decibels(power) < SILENT_DB else 0.0
         decay = 0.0 if self._power is None else exp(-seconds / RISE_TIME_S)
         self._power = decay * (self._power or 0.0) + (1 - decay) * power
 

@@ -31,6 +31,9 @@ class IngestBuffer:
 
     Its lock guards the queue and the change from IDLE to READY, and is held for microseconds. All other changes of
     `state` are made by the owner of the stream: a worker, or the scheduler. A new buffer is RUNNING.
+
+    format: of the bytes that arrive now. position: the producer's count of the sample that arrives next. input_ended:
+    nothing more arrives.
     """
 
     def __init__(
@@ -47,22 +50,17 @@ class IngestBuffer:
         self._lock = Lock()
         self._config = config
         self._on_ready = on_ready
-        self._format = format
+        self.format = format
         self._max_bytes = self._byte_limit(format)
         self._realtime = RealtimeDetector(config.max_lead_s, config.buffer_s, now)
         self._queue = PcmQueue(position)
         self._decoder = PcmDecoder(format)
-        self._position = position
+        self.position = position
         self._overlap = 0  # samples that the producer sends again
         self._needed = 0  # samples that make an idle stream ready
         self._is_requested = False
         self._is_paused = False
-        self._input_ended = False
-
-    @property
-    def format(self) -> PcmFormat:
-        """The format of the bytes that arrive now."""
-        return self._format
+        self.input_ended = False
 
     @property
     def is_live(self) -> bool:
@@ -70,36 +68,26 @@ class IngestBuffer:
         return self._realtime.is_live
 
     @property
-    def position(self) -> int:
-        """The producer's count of the sample that arrives next."""
-        return self._position
-
-    @property
     def read_position(self) -> int:
         """The producer's count of the sample that is read next. Only for the worker."""
         return self._queue.position
 
     @property
-    def input_ended(self) -> bool:
-        """Nothing more arrives."""
-        return self._input_ended
-
-    @property
     def is_exhausted(self) -> bool:
         """Nothing more arrives, and nothing waits."""
-        return self._input_ended and not self._queue
+        return self.input_ended and not self._queue
 
     @property
     def waiting_s(self) -> float:
         """Audio that waits, in seconds."""
-        return self._queue.samples / self._format.rate
+        return self._queue.samples / self.format.rate
 
     def push(self, data: bytes, now: float, recorded: float | None = None) -> bool:
         """Append bytes and return True, or False if the producer should pause until there is room.
 
         recorded: when the last of them was recorded; None: now."""
         with self._changing(now):
-            if self._input_ended or self.state is RunState.ENDED:
+            if self.input_ended or self.state is RunState.ENDED:
                 return True
             if self._queue.bytes > HARD_LIMIT_FACTOR * self._max_bytes + MAX_MESSAGE_BYTES:
                 self._queue.drop_oldest(self._max_bytes)
@@ -114,12 +102,12 @@ class IngestBuffer:
     def skip(self, samples: int, now: float) -> None:
         """Append a gap: this many samples, more than 0, never arrive."""
         with self._changing(now):
-            self._position += samples
+            self.position += samples
             repeated = min(samples, self._overlap)
             self._overlap -= repeated
             if samples > repeated:
                 self._queue.append(MissingAudio(samples - repeated))
-            self._decoder = PcmDecoder(self._format)  # what was pending belongs to the gap
+            self._decoder = PcmDecoder(self.format)  # what was pending belongs to the gap
 
     def reset_context(self, now: float) -> None:
         """Append a reset of the network's context."""
@@ -133,16 +121,16 @@ class IngestBuffer:
         missing is lost.
         """
         with self._changing(now):
-            expected = self._position + self._overlap
-            if format != self._format:
-                change = FormatChange(self._format, format)
+            expected = self.position + self._overlap
+            if format != self.format:
+                change = FormatChange(self.format, format)
                 expected = change.convert(expected)
                 self._queue.append(change)
-                self._format, self._max_bytes = format, self._byte_limit(format)
-            self._position = expected + round(gone_s * format.rate) if position is None else position
-            if self._position > expected:
-                self._queue.append(MissingAudio(self._position - expected))
-            self._decoder, self._overlap = PcmDecoder(format), max(0, expected - self._position)
+                self.format, self._max_bytes = format, self._byte_limit(format)
+            self.position = expected + round(gone_s * format.rate) if position is None else position
+            if self.position > expected:
+                self._queue.append(MissingAudio(self.position - expected))
+            self._decoder, self._overlap = PcmDecoder(format), max(0, expected - self.position)
             self._realtime = RealtimeDetector(self._config.max_lead_s, self._config.buffer_s, now, gone_s)
             self._is_paused = False
 
@@ -154,7 +142,7 @@ class IngestBuffer:
     def end_input(self, now: float) -> None:
         """Accept nothing more."""
         with self._changing(now):
-            self._input_ended = True
+            self.input_ended = True
 
     @contextmanager
     def _changing(self, now: float) -> Iterator[None]:
@@ -187,7 +175,7 @@ class IngestBuffer:
             if self.state is RunState.ENDED:
                 return None
             arrival = self._queue.arrival_of(samples) if samples else now
-            has_work = self._is_requested or self._input_ended or self._is_paused or self._queue.markers
+            has_work = self._is_requested or self.input_ended or self._is_paused or self._queue.markers
             if arrival is None and not has_work:
                 self._needed, self.state = samples, RunState.IDLE
                 return None
@@ -211,22 +199,22 @@ class IngestBuffer:
     # --- with the lock held --------------------------------------------------------------------------------------
 
     def _append(self, data: bytes, now: float, recorded: float) -> None:
-        size = self._format.sample_bytes
+        size = self.format.sample_bytes
         whole = self._decoder.align(data)
         count = len(whole) // size
-        self._position += count
-        self._realtime.add(count / self._format.rate, now)
+        self.position += count
+        self._realtime.add(count / self.format.rate, now)
         if repeated := min(count, self._overlap):
             self._overlap -= repeated
             count, whole = count - repeated, whole[repeated * size :]
         if count:
-            self._queue.append(PcmBlock(whole, count, self._format, now, recorded))
+            self._queue.append(PcmBlock(whole, count, self.format, now, recorded))
 
     def _wake(self) -> bool:
         if self.state is not RunState.IDLE:
             return False
         has_enough = self._queue.markers or self._queue.samples >= self._needed
-        if not (has_enough or self._is_requested or self._input_ended or self._is_paused):
+        if not (has_enough or self._is_requested or self.input_ended or self._is_paused):
             return False
         self._is_requested, self.state = False, RunState.READY
         return True

@@ -59,7 +59,8 @@ class ScheduledStream:
         self.shed_s = 0.0
         self.row = -1  # of the event detector bank
         self.is_closed = False  # its `end` is published, or about to be
-        self._session: PooledSession | None = None
+        self.session: PooledSession  # while has_session
+        self.has_session = False
         self._resampler: IngestResampler | None = None
         self._config, self._spec = config, spec
         self._format = format  # of the first samples
@@ -73,18 +74,9 @@ class ScheduledStream:
         return self.buffer.state is RunState.ENDED
 
     @property
-    def session(self) -> PooledSession:
-        assert self._session is not None
-        return self._session
-
-    @property
     def resampler(self) -> IngestResampler:
         assert self._resampler is not None
         return self._resampler
-
-    @property
-    def has_session(self) -> bool:
-        return self._session is not None
 
     @property
     def is_urgent(self) -> bool:
@@ -119,13 +111,13 @@ class ScheduledStream:
 
     def begin(self, session: PooledSession, row: int, resampler: IngestResampler | None = None) -> None:
         """Take a place in the pool and the bank. resampler: of an imported stream; None: the stream is new."""
-        self._session, self.row = session, row
+        self.session, self.has_session, self.row = session, True, row
         self._resampler = resampler or IngestResampler(self._format)
 
     def remove_session(self) -> None:
         """Give the place in the pool back."""
         self.session.remove()
-        self._session = None
+        self.has_session = False
 
     def prepare(self, now: float, messages: list[Message]) -> float:
         """Feed the session until it has a hop ready or nothing waits. Append gaps to `messages` and return how many

@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._protocol = ServerProtocol(max_size=config.max_message_bytes, logger=log)
         self._transport: asyncio.Transport  # from connection_made on
         self._is_connected = False
-        self._handler: Handler | None = None
+        self.handler: Handler | None = None
         self._head = bytearray()
         self._has_request = False
         self._last_sign_of_life = self._loop.time()
@@ -106,10 +106,6 @@ class Connection(asyncio.Protocol):
         """Bytes that were sent and that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
 
-    @property
-    def handler(self) -> Handler | None:
-        return self._handler
-
     def respond(self, response: Response) -> None:
         """Answer the request and close the connection."""
         if self._protocol.state is State.CONNECTING and not self._is_closing:
@@ -122,7 +118,7 @@ class Connection(asyncio.Protocol):
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self.respond(response)
             return
-        handler = self._handler = handler_factory()
+        handler = self.handler = handler_factory()
         self._protocol.send_response(response)
         self._flush()
         self._protocol = ServerProtocol(state=State.OPEN, max_size=handler.max_message_bytes, logger=self._log)
@@ -173,17 +169,17 @@ class Connection(asyncio.Protocol):
         self._cancel_timer()
         self._on_disconnect(self)
         self._is_closing = True
-        if self._handler is not None:
-            self._handler.on_close()
+        if self.handler is not None:
+            self.handler.on_close()
 
     def data_received(self, data: bytes) -> None:
         self._last_sign_of_life = self._loop.time()
-        if self._handler is None:
+        if self.handler is None:
             if self._has_request:
                 return  # a body, or what comes while the answer is awaited
             data = self._receive_head(data)
-        if data and self._handler is not None:
-            self._receive_frames(self._handler, data)
+        if data and self.handler is not None:
+            self._receive_frames(self.handler, data)
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()
@@ -197,18 +193,18 @@ class Connection(asyncio.Protocol):
         self.is_writable = False
         if not self._is_connected:
             return
-        if self._handler is None or not self._handler.reads_while_blocked:
+        if self.handler is None or not self.handler.reads_while_blocked:
             self._transport.pause_reading()
-        if self._handler is not None:
-            self._handler.on_blocked()
+        if self.handler is not None:
+            self.handler.on_blocked()
 
     def resume_writing(self) -> None:
         self.is_writable = True
         self._last_sign_of_life = self._loop.time()
-        if self._is_connected and (self._handler is None or not self._handler.reads_while_blocked):
+        if self._is_connected and (self.handler is None or not self.handler.reads_while_blocked):
             self._transport.resume_reading()
-        if self._handler is not None:
-            self._handler.on_writable()
+        if self.handler is not None:
+            self.handler.on_writable()
 
     # --- internal ----------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,8 @@ class ServerThread(Closing):
 
     with ServerThread(ServerConfig.parse("8765"), hello) as server:
         server.publish(frame)
+
+    address: of the page, "http://127.0.0.1:8765/"; subscribers replace http by ws.
     """
 
     def __init__(
@@ -102,12 +104,7 @@ class ServerThread(Closing):
         length = max(MIN_INBOX_LENGTH, INBOX_PER_STREAM * (ingest.max_streams if ingest else 0))
         self._inbox = Inbox(length, self._app.metrics.dropped.inc)
         self._thread: threading.Thread | None = None
-        self._address = ""
-
-    @property
-    def address(self) -> str:
-        """The address of the page, "http://127.0.0.1:8765/"; subscribers replace http by ws."""
-        return self._address
+        self.address = ""
 
     @property
     def subscribers(self) -> int:
@@ -151,7 +148,7 @@ class ServerThread(Closing):
         arguments = (_tls_context(self._config), started)
         self._thread = threading.Thread(target=self._run, args=arguments, name="streamtag-serve", daemon=True)
         self._thread.start()
-        self._address = started.result()
+        self.address = started.result()
         return self
 
     def close(self) -> None:
