@@ -70,19 +70,6 @@ def test_a_clean_end_says_so(mosquitto: tuple[Broker, Subscribe], open_sink: Ope
     assert notices.texts == []
 
 
-def test_events_come_in_order(mosquitto: tuple[Broker, Subscribe], open_sink: Open) -> None:
-    broker, subscribe = mosquitto
-    broker.start()
-    reader = subscribe()
-    sink = open_sink(broker.url)
-    for number in range(500):
-        sink.write(event(number))
-        sink.write(event(number, "other"))
-    got = reader.wait_for(lambda received: len(times(received)) == len(times(received, "other")) == 500)
-    assert times(got) == times(got, "other") == list(range(500))
-    assert latest(got)["home/mic/guitar/state"] == "OFF"
-
-
 def test_no_event_is_lost_when_the_broker_restarts(
     mosquitto: tuple[Broker, Subscribe], open_sink: Open, notices: Notices
 ) -> None:
