@@ -148,18 +148,19 @@ def file(
         from streamtag.audio.files import Address, stream_names, target_paths
         from streamtag.cli.file_runner import FileRunner, find_sources, report_genres
         from streamtag.inference.timeline import StreamInfo
+        from streamtag.sinks.atomic_file import check_suffix
         from streamtag.sinks.base import CallbackSink, SinkGroup, StreamFiles
         from streamtag.sinks.csv import CsvFile
         from streamtag.sinks.jsonl import JsonLines, write_line
-        from streamtag.sinks.labels import check_segments_format, label_track, segment_file
+        from streamtag.sinks.labels import SEGMENT_FORMATS, label_track, segment_file
 
         # Mistakes in the arguments are reported before the model is loaded, which takes seconds.
         if plot is not None:
-            from streamtag.sinks.plot import check_format, tagogram
+            from streamtag.sinks.plot import SUFFIXES, tagogram
 
-            check_format(plot)
+            check_suffix(plot, SUFFIXES, "draw")
         if segments is not None:
-            check_segments_format(segments)
+            check_suffix(segments, SEGMENT_FORMATS, "write segments")
         if write_tags:
             from streamtag.sinks.genre_tags import GenreCollector, check_mutagen
 

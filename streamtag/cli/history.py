@@ -81,11 +81,18 @@ def history(
     from streamtag.history.reader import HistoryReader
     from streamtag.history.times import choose_range, format_moment, parse_moment
     from streamtag.history.totals import summarize
-    from streamtag.sinks.atomic_file import AtomicFile, check_targets
+    from streamtag.sinks.atomic_file import AtomicFile, check_suffix, check_targets
 
     now, note = time.time(), Reporter(sys.stderr).note
     start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
-    _check_formats(out, plot)
+    if out is not None:
+        from streamtag.catalog.table_formats import check_format
+
+        check_format(out, TABLE_FORMATS)
+    if plot is not None:
+        from streamtag.sinks.plot import SUFFIXES
+
+        check_suffix(plot, SUFFIXES, "draw")
     check_targets([target for target in (out, plot) if target is not None], [str(path)])
     with HistoryReader(path) as reader:
         known = reader.streams()
@@ -127,17 +134,6 @@ def history(
         for line in history_lines(totals, from_at, to_at, console.width):
             console.print(line, soft_wrap=True)
     return 0
-
-
-def _check_formats(out: Path | None, plot: Path | None) -> None:
-    if out is not None:
-        from streamtag.catalog.table_formats import check_format
-
-        check_format(out, TABLE_FORMATS)
-    if plot is not None:
-        from streamtag.sinks.plot import check_format as check_picture
-
-        check_picture(plot)
 
 
 @contextmanager

@@ -100,6 +100,12 @@ def check_targets(targets: Iterable[Path], inputs: Sequence[str]) -> None:
         seen.add(identity)
 
 
+def check_suffix(path: Path, suffixes: Iterable[str], purpose: str) -> None:
+    """Raise SpecError unless the name ends in one of the suffixes, in any case. purpose: such as `draw`."""
+    if path.suffix.lower() not in suffixes:
+        raise SpecError(f"{path}: cannot {purpose}: the name must end in one of {', '.join(suffixes)}")
+
+
 def _identity(path: Path) -> tuple[int, int] | Path:
     """Return the same value for all names of a file, hard links included; the full path if it does not exist."""
     path = path.resolve()

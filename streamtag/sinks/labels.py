@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from streamtag.errors import SpecError
 from streamtag.inference.change_points import find_change_points
 from streamtag.inference.presence import format_verdict, group_names, on_over_time, present_columns
 from streamtag.inference.timeline import Timeline
@@ -64,15 +63,9 @@ def label_track(timeline: Timeline, selection: Selection, path: Path) -> bytes: 
     return format_labels(find_labels(timeline, selection)).encode()
 
 
-def check_segments_format(path: Path) -> None:
-    """Raise SpecError unless the path ends in .json, .txt or .vtt."""
-    if path.suffix.lower() not in FORMATS:
-        raise SpecError(f"{path}: cannot write segments: the name must end in one of {', '.join(FORMATS)}")
-
-
 def segment_file(timeline: Timeline, selection: Selection, path: Path) -> bytes:
-    """Return the segments of a complete timeline in the form of the path's suffix, one of FORMATS."""
-    return FORMATS[path.suffix.lower()](find_segments(timeline, selection)).encode()
+    """Return the segments of a complete timeline in the form of the path's suffix, one of SEGMENT_FORMATS."""
+    return SEGMENT_FORMATS[path.suffix.lower()](find_segments(timeline, selection)).encode()
 
 
 def find_segments(timeline: Timeline, selection: Selection) -> list[Label]:
@@ -134,4 +127,8 @@ def _vtt_time(seconds: float) -> str:
     return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
 
 
-FORMATS: dict[str, Callable[[Sequence[Label]], str]] = {".json": to_chapters, ".txt": format_labels, ".vtt": to_webvtt}
+SEGMENT_FORMATS: dict[str, Callable[[Sequence[Label]], str]] = {
+    ".json": to_chapters,
+    ".txt": format_labels,
+    ".vtt": to_webvtt,
+}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.errors import SpecError
 from streamtag.inference.presence import format_verdict, group_names, present_seconds, selected_present
 from streamtag.inference.timeline import Timeline, interval_means
 from streamtag.protocol.selection import Selection
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 20  # without --top
 MAX_COLUMNS = 1200  # about one per pixel
-FORMATS = ("png", "svg", "pdf")
+SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH, ROW_HEIGHT, DPI = 16.0, 0.345, 100  # inches, dots per inch: twenty rows make 1600 x 900 pixels
 LEFT, RIGHT, TOP, BOTTOM = 1.7, 0.45, 1.3, 0.8  # margins in inches
 BACKGROUND, FOREGROUND, FAINT, PRESENT = "#0d0d14", "#e8e6e3", "#8b8894", "#7ce0c3"
@@ -33,15 +32,8 @@ COLOURS = "inferno"  # perceptually uniform
 GAMMA, SCALE_TICKS = 0.6, (0, 0.1, 0.25, 0.5, 1)  # lifts the small probabilities of rare tags out of the dark
 
 
-def check_format(path: Path) -> None:
-    """Raise SpecError unless the path ends in .png, .svg or .pdf."""
-    if path.suffix[1:].lower() not in FORMATS:
-        kinds = ", ".join(f".{name}" for name in FORMATS)
-        raise SpecError(f"{path}: cannot draw: the name must end in one of {kinds}")
-
-
 def tagogram(timeline: Timeline, selection: Selection, path: Path) -> bytes:
-    """Return the picture of a complete timeline in the format of the path's suffix, one of FORMATS."""
+    """Return the picture of a complete timeline in the format of the path's suffix, one of SUFFIXES."""
     return draw(timeline, find_labels(timeline, selection), selection, path.suffix[1:].lower())
 
 

@@ -16,13 +16,14 @@ from streamtag.errors import SpecError
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End
 from streamtag.protocol.selection import Selection
+from streamtag.sinks.atomic_file import check_suffix
 from streamtag.sinks.base import StreamFiles
 from streamtag.sinks.labels import Label, find_labels
 from streamtag.sinks.plot import (
     BACKGROUND,
     MAX_COLUMNS,
     PRESENT,
-    check_format,
+    SUFFIXES,
     draw,
     figure,
     resample_columns,
@@ -114,7 +115,7 @@ def test_the_suffix_determines_the_format_and_labels_are_those_of_the_label_trac
 @pytest.mark.parametrize("name", ["tags", "tags.txt", "tags.mp3"])
 def test_other_suffixes_are_refused_at_once(name: str) -> None:
     with pytest.raises(SpecError, match=r"must end in one of \.png, \.svg, \.pdf$"):
-        check_format(Path(name))
+        check_suffix(Path(name), SUFFIXES, "draw")
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 29, 232, 3600, 86_400, 400_000])

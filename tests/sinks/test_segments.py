@@ -13,7 +13,8 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import Concept
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.labels import check_segments_format, segment_file
+from streamtag.sinks.atomic_file import check_suffix
+from streamtag.sinks.labels import SEGMENT_FORMATS, segment_file
 
 HOP_S = 0.256
 CONCEPTS = (
@@ -71,4 +72,4 @@ def test_a_stream_without_frames_has_no_segments() -> None:
 @pytest.mark.parametrize("name", ["segments", "segments.csv"])
 def test_other_suffixes_are_refused_at_once(name: str) -> None:
     with pytest.raises(SpecError, match=r"must end in one of \.json, \.txt, \.vtt$"):
-        check_segments_format(Path(name))
+        check_suffix(Path(name), SEGMENT_FORMATS, "write segments")
