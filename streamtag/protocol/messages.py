@@ -213,10 +213,7 @@ class History(Message):
         return f'{head[:-1]},"tags":{_columns_json(self.tags)},"concepts":{_columns_json(self.concepts)},{tail[1:]}'
 
     def _body(self) -> dict[str, Any]:
-        tags, concepts = (
-            {name: np.round(column, DECIMALS).tolist() for name, column in columns.items()}
-            for columns in (self.tags, self.concepts)
-        )
+        tags, concepts = _rounded(self.tags), _rounded(self.concepts)
         return {**self._head(), "tags": tags, "concepts": concepts, **self._tail()}
 
     def _head(self) -> dict[str, Any]:
@@ -281,8 +278,9 @@ class Ready(Message):
         return {"stream": self.stream, "position": self.position}
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    rounded = np.fromiter(values.values(), np.float64, len(values)).round(DECIMALS)
+def _rounded(values: Mapping[str, float | Sequence[float]]) -> dict[str, Any]:
+    """Return probabilities, or columns of them, by name, rounded to DECIMALS."""
+    rounded = np.array(list(values.values()), np.float64).round(DECIMALS)
     return dict(zip(values, rounded.tolist(), strict=True))
 
 

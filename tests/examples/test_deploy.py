@@ -116,7 +116,7 @@ def test_the_services_find_each_other_and_their_files() -> None:
     assert ROOT / build["dockerfile"] == DEPLOY / "Containerfile"
     assert set(build["args"]) == {rest.partition("=")[0] for word, rest in container() if word == "ARG"}
     values = parse(streamtag["command"])
-    assert re.search(r"@(\w+)/", values["mqtt_url"])[1] in services  # type: ignore[index]
+    assert re.search(r"@(\w+)/", values["mqtt"])[1] in services  # type: ignore[index]
     metrics = yaml.safe_load((DEPLOY / "prometheus.yml").read_text("utf-8"))
     (job,) = metrics["scrape_configs"]
     assert job["static_configs"][0]["targets"] == [f"{streamtag['hostname']}:{values['serve'].rpartition(':')[2]}"]
