@@ -131,10 +131,7 @@ class Frame(Message):
         return np.fromiter(values, np.float64, len(self.labels)).round(DECIMALS)  # 4 times as fast as rounding each
 
     def values_of(self, labels: tuple[str, ...], tags: int, missing: float) -> NDArray[np.float64]:
-        """Return the probabilities of these labels [L], of which the first `tags` are tags, rounded to DECIMALS.
-
-        missing: for those that it lacks. Costs nothing if it has exactly these.
-        """
+        """Return the probabilities of these labels [L], first so many tags; `missing` where it has none."""
         if self.labels == labels:
             return self.rounded
         concepts = (self.concepts.get(name, missing) for name in labels[tags:])
