@@ -155,6 +155,8 @@ class Journal(Closing):
             code = getattr(error, "sqlite_errorcode", None)
             if code == sqlite3.SQLITE_BUSY:
                 raise OutputError(f"{self.path}: another run is writing this catalogue") from None
+            if code == sqlite3.SQLITE_CORRUPT:
+                raise OutputError(f"{self.path}: is damaged; delete it to begin anew") from None
             reason = NO_SPACE if code == sqlite3.SQLITE_FULL else one_line(error)
             raise OutputError(f"{self.path}: cannot write: {reason}") from None
 

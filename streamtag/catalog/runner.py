@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from streamtag.audio.source import Closing
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_OPEN_FILES = 32  # per thread: a hop then costs little more than in a batch of any size
 MAX_GPU_THREADS = 8  # that decode for one GPU
+MAX_PENDING_RESULTS = 64  # that wait for the journal
 POLL_INTERVAL_S = 0.2
 
 
@@ -69,12 +70,13 @@ class FileBatch:
 class ThreadedRunner(Closing):
     """Tags files, the largest first, so that no long one is left alone at the end. Used once."""
 
-    def __init__(self, pool: SessionPool, threads: int, config: TaskConfig) -> None:
-        """pool: with MAX_OPEN_FILES slots per thread."""
+    def __init__(
+        self, pool: SessionPool, threads: int, config: TaskConfig, max_results: int = MAX_PENDING_RESULTS
+    ) -> None:
+        """pool: with MAX_OPEN_FILES slots per thread. max_results: that wait until `run` yields them."""
         self._batches = [FileBatch(pool, MAX_OPEN_FILES, config) for _ in range(threads)]
-        self._results: queue.SimpleQueue[TaskResult | Exception | None] = (
-            queue.SimpleQueue()
-        )  # None: a thread has ended
+        # None: a thread has ended
+        self._results: queue.Queue[TaskResult | Exception | None] = queue.Queue(max_results)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._one_thread = ExitStack()
@@ -109,7 +111,9 @@ class ThreadedRunner(Closing):
         """End the threads, each after its step. Files that are not finished are lost."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                with suppress(queue.Empty):  # it may wait for a place
+                    self._results.get(timeout=POLL_INTERVAL_S)
         self._one_thread.close()
 
     def _work(self, batch: FileBatch, files: queue.SimpleQueue[AudioFile | None]) -> None:

@@ -121,7 +121,7 @@ def test_a_damaged_journal_is_an_error(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = bytes(len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(OutputError, match="malformed"):
+    with pytest.raises(OutputError, match="is damaged"):
         Journal(path)
 
 

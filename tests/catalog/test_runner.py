@@ -90,9 +90,12 @@ def test_files_that_fail_free_their_places_for_the_others(tmp_path: Path, sounds
     assert errors == {"mono.mp3": None, "short.wav": None, "stereo.mp3": None}
 
 
-def test_closing_a_runner_early_ends_its_threads(dozen: tuple[AudioFile, ...], tagger: Tagger) -> None:
+@pytest.mark.parametrize("max_results", [1, 64])
+def test_closing_a_runner_early_ends_its_threads(
+    max_results: int, dozen: tuple[AudioFile, ...], tagger: Tagger
+) -> None:
     before = threading.active_count()
-    with ThreadedRunner(SessionPool(tagger, slots=64), 2, CONFIG) as runner:
+    with ThreadedRunner(SessionPool(tagger, slots=64), 2, CONFIG, max_results) as runner:
         assert next(item for item in runner.run(dozen) if item is not None)[0].error is None
     assert threading.active_count() == before
 
