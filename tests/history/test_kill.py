@@ -31,10 +31,10 @@ def _kill_a_writer(path: Path, after_s: float) -> int:
             time.sleep(after_s)
             killed_at = time.monotonic()
             process.send_signal(signal.SIGKILL)
-            lines = [first, *rest.result().splitlines()]
+            lines = [first, *rest.result().splitlines(keepends=True)]
         assert process.stderr is not None
         assert process.stderr.read() == ""
-    published = [line.split() for line in lines if line.count(" ") == 1]
+    published = [line.split() for line in lines if line.endswith("\n")]  # the kill may cut off the last one
     return max([int(number) for at, number in published if float(at) < killed_at - MAY_BE_LOST_S], default=-1)
 
 
