@@ -150,7 +150,6 @@ def file(
         from streamtag.inference.timeline import StreamInfo
         from streamtag.sinks.atomic_file import check_suffix
         from streamtag.sinks.base import CallbackSink, SinkGroup, StreamFiles
-        from streamtag.sinks.csv import CsvFile
         from streamtag.sinks.jsonl import JsonLines, write_line
         from streamtag.sinks.labels import SEGMENT_FORMATS, label_track, segment_file
 
@@ -196,6 +195,8 @@ def file(
 
                 sinks.append(SummaryTable(sys.stdout, selection, table=table or (len(paths) == 1 and not summary)))
             if csv is not None:
+                from streamtag.sinks.csv import CsvFile
+
                 sinks.append(resources.enter_context(CsvFile(csv, selection, confirm)))
             if label_paths:
                 sinks.append(StreamFiles(label_paths, selection, label_track, confirm))
