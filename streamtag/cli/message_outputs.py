@@ -100,7 +100,7 @@ class MessageOutputs:
         """Return a sink that never blocks and never fails, or none without --history. Raises OutputError.
 
         report: called from any thread with one line for people. hello: None if the messages begin with one. model: the
-        file with the weights. source_of: the source of a stream by its name, where `begin` does not tell.
+        file with the weights. source_of: the source of a stream by its name, where `begin` does not name it.
         max_messages: that wait for the disk.
         """
         if self.history is None:

@@ -51,7 +51,7 @@ class Recorder(Closing):
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """report: called with one line for people. fingerprint: of the weights. source_of: the source of a stream
-        by its name, where `begin` does not tell; None: unknown.
+        by its name, where `begin` does not name it; None: unknown.
 
         keep_days: what is older is deleted (None: never). clock: Unix time. timer: seconds that never jump.
         max_waiting: complete rows that are kept while they cannot be stored; of more the oldest are given up.

@@ -8,9 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtag.audio.microphone import MicrophoneLimits
 from streamtag.audio.source import AudioChunk, AudioGap, AudioSource, CaptureEvent, SourceNotice
 
 TIMEOUT_S = 30.0
+RATE = 48000
+QUICK = MicrophoneLimits(
+    start_timeout_s=0.3, block_timeout_s=0.2, digital_silence_s=0.3, first_retry_s=0.02, max_tap_silence_s=0.25
+)
 
 
 def read_until(source: AudioSource, enough: Callable[[list[CaptureEvent]], object]) -> list[CaptureEvent]:

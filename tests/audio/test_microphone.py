@@ -5,24 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.audio.devices import Callback, InputDevice, OpenInput, PortAudio
+from streamtag.audio.devices import Callback, InputDevice, OpenInput
 from streamtag.audio.microphone import Microphone, MicrophoneLimits
 from streamtag.audio.source import AudioChunk, AudioGap, SourceNotice
 from streamtag.errors import SourceError, SpecError
-from tests.audio.capture import gaps_of, has_recovered, noise, notices_of, read_until, samples_of
-
-RATE = 48000
-QUICK = MicrophoneLimits(
-    start_timeout_s=0.3, block_timeout_s=0.2, digital_silence_s=0.3, first_retry_s=0.02, max_tap_silence_s=0.25
-)
+from tests.audio.capture import QUICK, RATE, gaps_of, has_recovered, noise, notices_of, read_until, samples_of
 
 
 class FakeInput:
@@ -268,49 +260,3 @@ def test_the_tap_gets_zeros_for_a_gap_up_to_a_limit(system: FakeSystem) -> None:
     assert len(tapped) == round((0.2 + 0.25 + 0.2) * RATE)
     assert not tapped[round(0.2 * RATE) : round(0.45 * RATE)].any()
     assert tapped[: round(0.2 * RATE)].any()
-
-
-class FakeLibrary:
-    """The module sounddevice with two inputs."""
-
-    PortAudioError = RuntimeError
-    default = SimpleNamespace(device=(0, 0))
-
-    def __init__(self) -> None:
-        self.streams: list[Any] = []
-        self.refreshed = 0
-
-    def query_hostapis(self) -> list[dict[str, Any]]:
-        return [{"name": "ALSA", "default_input_device": 0}]
-
-    def query_devices(self) -> list[dict[str, Any]]:
-        common = {"hostapi": 0, "default_samplerate": RATE, "max_input_channels": 1}
-        return [{"name": name, **common} for name in ("USB", "Line")]
-
-    def InputStream(self, **_: Any) -> Any:  # noqa: N802  (its name)
-        stream = MagicMock(active=True, latency=0.01)
-        self.streams.append(stream)
-        return stream
-
-    def _terminate(self) -> None:
-        assert all(stream.close.called for stream in self.streams)
-
-    def _initialize(self) -> None:
-        self.refreshed += 1
-
-
-def test_microphones_that_share_a_sound_system_leave_each_other_alone() -> None:
-    """Devices are looked for again only when no other one is open."""
-    library = FakeLibrary()
-    shared = PortAudio(library)
-    with Microphone("USB", system=shared, limits=QUICK) as usb, Microphone("Line", system=shared, limits=QUICK) as line:
-        first = library.streams[0]
-        first.active = False
-        assert [notice.is_problem for notice in notices_of(read_until(usb, notices_of))] == [True]
-        read_until(usb, lambda _: len(library.streams) == 3)  # found where it was
-        assert (first.close.called, library.refreshed) == (True, 0)
-        assert not library.streams[1].close.called
-        line.close()
-        library.streams[2].active = False
-        read_until(usb, lambda _: len(library.streams) == 4)
-        assert library.refreshed == 1
