@@ -16,6 +16,7 @@ LAYERS = (  # a package imports itself and those before it
     "errors",
     "spec",
     "text",
+    "database",
     "protocol",
     "model",
     "audio",

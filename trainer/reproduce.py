@@ -13,6 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache as cached
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -151,21 +153,30 @@ def run_tasks(
             return
         cache = Cache(config.cache, config.data, task.config.plan.front, config.cache_seed)
         on_stage(f"{task.name}: reading")
-        data = load_data(cache, task.config, config.passes, lambda: None)
-        config.source(task).write(task.folder)
-        run = Run(task.folder, task.config, data, config.device)
-        for epoch in run.epochs():
-            yield TaskUpdate(task, epoch)
-            if is_spent() and not run.has_finished:
-                yield TaskUpdate(task)
-                return
+        data = cached(partial(load_data, cache, task.config, config.passes, lambda: None))
+        if task.result() is None:
+            learned = data()
+            config.source(task).write(task.folder)
+            run = Run(task.folder, task.config, learned, config.device)
+            for epoch in run.epochs():
+                yield TaskUpdate(task, epoch)
+                if is_spent() and not run.has_finished:
+                    yield TaskUpdate(task)
+                    return
         yield TaskUpdate(task, result=_evaluate(task, cache, data, config, on_stage))
 
 
 def _evaluate(
-    task: Task, cache: Cache, data: TrainingData, config: ReproduceConfig, on_stage: Callable[[str], None]
+    task: Task,
+    cache: Cache,
+    load: Callable[[], TrainingData],
+    config: ReproduceConfig,
+    on_stage: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return all figures of a trained task. Those that it has are kept, others are written as soon as they exist."""
+    """Return all figures of a trained task. Those that it has are kept, others are written as soon as they exist.
+
+    load: what it learned from, which only the cost needs.
+    """
     result, missing = task.result() or {}, config.missing(task)
 
     def add(part: dict[str, Any]) -> None:
@@ -180,7 +191,7 @@ def _evaluate(
     tagger = _as_file(build(task.folder, cache.manifest, {}))
     if COST in missing:
         on_stage(f"{task.name}: cost")
-        training_s, memory = cost.training_cost(task.config, data, config.device)
+        training_s, memory = cost.training_cost(task.config, load(), config.device)
         add({COST: {"training_s": training_s, "training_bytes": memory, "stream_s": cost.stream_s(tagger)}})
     if HUMAN in missing and config.tracks:
         on_stage(f"{task.name}: hearing {len(config.tracks)} tracks with human tags")

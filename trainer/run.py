@@ -20,8 +20,7 @@ from streamtag.model import make_front_end
 from streamtag.model.front_end import FrontEnd
 from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import FrameNetwork
-from trainer.features.frontends import frontend
-from trainer.features.normalization import normalizer
+from trainer.features.frontends import frontend, normalizer
 from trainer.files import first_difference, read_json, report_write_errors, write_json
 from trainer.systems import RecurrentState, System
 from trainer.systems.stacks import to_stack

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from streamtag.audio.source import Closing
 from streamtag.catalog.files import AudioFile
 from streamtag.catalog.result import FileResult
+from streamtag.database import ForeignFileError, stored_version
 from streamtag.errors import OutputError
 from streamtag.text import one_line
 
@@ -164,30 +165,22 @@ class Journal(Closing):
 def _open(path: Path) -> sqlite3.Connection:
     """Return the file, locked until it is closed. Raises OutputError if it is another one, and sqlite3.Error."""
     database = sqlite3.connect(path, timeout=0)
-
-    def number(pragma: str) -> int:
-        return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
-
     try:
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("BEGIN EXCLUSIVE")
-        database.commit()
-        if not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        version = stored_version(database, APPLICATION_ID, lock=True)
+        if version not in (0, VERSION):
+            raise ForeignFileError("another version")
+        if version == 0:
             database.executescript(SCHEMA)
-        if (number("application_id"), number("user_version")) != (APPLICATION_ID, VERSION):
-            raise _other_kind(path)
-        if 2 * number("freelist_count") > number("page_count"):
+        (unused,), (pages,) = (database.execute(f"PRAGMA {name}_count").fetchone() for name in ("freelist", "page"))
+        if 2 * unused > pages:
             database.execute("VACUUM")
-    except BaseException as error:
+    except ForeignFileError:
         database.close()
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-            raise _other_kind(path) from None
+        raise OutputError(
+            f"{path}: not a catalogue's journal, or one of another version of streamtag: --replace begins anew,"
+            " another --out leaves it"
+        ) from None
+    except BaseException:
+        database.close()
         raise
     return database
-
-
-def _other_kind(path: Path) -> OutputError:
-    return OutputError(
-        f"{path}: not a catalogue's journal, or one of another version of streamtag: --replace begins anew,"
-        " another --out leaves it"
-    )

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from streamtag.audio.source import Closing
+from streamtag.database import reason_of
 from streamtag.errors import SourceError
-from streamtag.history.schema import open_for_reading, reason_of
+from streamtag.history.schema import open_for_reading
 from streamtag.text import printable
 
 PAGE_ROWS = 5_000

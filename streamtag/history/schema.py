@@ -27,16 +27,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
+from streamtag.database import ForeignFileError, reason_of, stored_version
 from streamtag.errors import OutputError, SourceError, StreamtagError
-from streamtag.text import one_line, printable
+from streamtag.text import printable
 
 APPLICATION_ID = 0x73747468  # "stth"; `file` and SQLite's tools show it
 BUSY_TIMEOUT_S = 1.0  # how long a statement waits for a lock
 MAX_WAL_BYTES = 8 << 20  # of the write-ahead log after a checkpoint; it grows while somebody reads
-MAX_REASON = 120  # characters
 MIGRATIONS = (  # each leads from the version of its index to the next one; no semicolon inside of a statement
     """
     CREATE TABLE model (
@@ -152,27 +151,15 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 
 def _version(connection: sqlite3.Connection, path: Path, kind: type[StreamtagError], newest: int) -> int:
     """Return the version of the tables, 0 for an empty file. Raises an error of this kind for what is no history."""
+    label = printable(str(path))
     try:
-        with closing(connection.cursor()) as cursor:
-            # what is written last comes first: another program may be creating the file now
-            (tables,) = cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            (version,) = cursor.execute("PRAGMA user_version").fetchone()
-            (application,) = cursor.execute("PRAGMA application_id").fetchone()
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where even the reason is damaged
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        is_other = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
-        text = "not a history, but another file" if is_other else f"a damaged database: {reason_of(error)}"
-        raise kind(f"{printable(str(path))}: {text}") from None
-    if application != APPLICATION_ID and (application or version or tables):
-        raise kind(f"{printable(str(path))}: not a history, but the database of another program")
+        version = stored_version(connection, APPLICATION_ID)
+    except ForeignFileError as error:
+        raise kind(f"{label}: not a history, but {error}") from None
+    except sqlite3.OperationalError:
+        raise
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise kind(f"{label}: a damaged database: {reason_of(error)}") from None
     if version > newest:
-        raise kind(f"{printable(str(path))}: a history of a newer streamtag (version {version}, known: {newest})")
-    return int(version)
-
-
-def reason_of(error: Exception) -> str:
-    """Return the reason of SQLite in one short line, without the damaged text that it quotes."""
-    if isinstance(error, UnicodeDecodeError):  # of the reason itself
-        return "broken text"
-    return printable(one_line(error).partition(" with text ")[0])[:MAX_REASON]
+        raise kind(f"{label}: a history of a newer streamtag (version {version}, known: {newest})")
+    return version

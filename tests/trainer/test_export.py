@@ -21,7 +21,7 @@ from trainer.evaluate.evaluated_model import decodable, open_model
 from trainer.evaluate.figures import Options, evaluate
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
-from trainer.features.normalization import normalizer
+from trainer.features.frontends import normalizer
 from trainer.run import TrainedSystem, load_run
 from trainer.start import load_start
 from trainer.systems import SYSTEMS

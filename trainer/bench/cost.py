@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import tempfile
 import time
 from pathlib import Path
@@ -13,13 +11,12 @@ import torch
 
 from streamtag.model import TaggerNetwork
 from streamtag.model.batched import BatchedTagger, torch_threads
+from trainer.bench.measure import peak_bytes, reset_peak
 from trainer.bench.training import time_steps
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import TrainingData
 from trainer.train.loop import Run
 
-PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # see proc(5)
 STEPS = 2  # that are timed
 WARM_UP_S = 30.0  # after which windows of 29 s are full
 MEASURED_S = 10.0
@@ -29,14 +26,13 @@ def training_cost(config: TrainConfig, data: TrainingData, device: torch.device)
     """Return the seconds that all steps of a training take, and its memory in bytes beside the data.
 
     Trains for some steps and drops the result, so that neither other load at the time of the training nor an
-    interruption counts. The memory is that of weights, moments and what a step keeps for its gradients; None: the
-    system does not tell (on a CPU only Linux does).
+    interruption counts. The memory is that of weights, moments and what a step keeps for its gradients, or None.
     """
-    before = _reset_peak(device)
+    before = reset_peak(device)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run", config, data, device)
         step_s, _ = time_steps(run, STEPS)
-        seconds, after = step_s * run.batches.steps() * config.epochs, _peak(device)
+        seconds, after = step_s * run.batches.steps() * config.epochs, peak_bytes(device)
     return seconds, None if before is None or after is None else max(0, after - before)
 
 
@@ -55,27 +51,3 @@ def stream_s(tagger: TaggerNetwork) -> float:
     with torch_threads(1):
         run(WARM_UP_S)
         return run(MEASURED_S)
-
-
-def _reset_peak(device: torch.device) -> int | None:
-    """Begin to measure the peak of the memory, and return what is used now."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    try:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before and would be used again is not counted otherwise
-        RESET.write_text(RESET_PEAK)
-    except (OSError, AttributeError, TypeError):  # not glibc, not Linux, Windows
-        return None
-    return _peak(device)
-
-
-def _peak(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    try:
-        lines = PEAK.read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)

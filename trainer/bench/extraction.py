@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamtag.model.batched import torch_threads
 from streamtag.text import usable_cores
-from trainer.bench.clock import medians
+from trainer.bench.measure import medians
 from trainer.data.manifest import Clip, Manifest
 from trainer.features.audio import decode, encode
 from trainer.features.cache import Cache

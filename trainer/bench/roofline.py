@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainer.bench.clock import medians
+from trainer.bench.measure import medians
 from trainer.systems import System
 
 MATRIX_SIDE = 2048

@@ -20,11 +20,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainer.bench import roofline
-from trainer.bench.clock import synchronize
+from trainer.bench.measure import peak_bytes, reset_peak, synchronize
 from trainer.bench.roofline import Roof
 from trainer.data.magnatagatune import TAGGED, TAGS
-from trainer.features.frontends import frontend, level_offsets
-from trainer.features.normalization import fit, normalizer
+from trainer.features.frontends import fit, frontend, level_offsets, normalizer
 from trainer.systems import named
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import FeatureDataset, Row, TrainingData
@@ -65,15 +64,14 @@ def training(
     system: str, name: str, share: float, steps: int, device: str, samples: int = CLIP_SAMPLES, roof: Roof | None = None
 ) -> Figures:
     """Measure steps of one system by a recipe: clips per second, the share of time for the data, and the roof."""
-    plan = named(system)
+    plan, place = named(system), torch.device(device)
     config = replace(recipe(name, system), epochs=1)
     data = random_data(config, share, samples)
     with tempfile.TemporaryDirectory() as folder:
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+        reset_peak(place)
         run = Run(Path(folder) / "run", config, data, device)
         taken, waited = time_steps(run, steps)
-        resident = run.batches.is_resident
+        resident, peak = run.batches.is_resident, peak_bytes(place)
     front = frontend(plan.front)
     clips_per_step = config.batch * config.frames / front.frame_count(samples)
     operations = roofline.TRAINING_FACTOR * roofline.operations(plan, front.size, TAGS, config.frames) * config.batch
@@ -91,7 +89,7 @@ def training(
         "share_of_roof": roof.seconds(operations, size) / taken,
     }  # fmt: skip
     if device == "cuda":
-        figures |= {"gpu_mib": torch.cuda.max_memory_allocated() / 2**20, "features_resident": resident}
+        figures |= {"gpu_mib": (peak or 0) / 2**20, "features_resident": resident}
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Frontends by name: the features that a system reads instead of samples.
+"""Frontends by name: the features that a system reads instead of samples, and their normalization.
 
     scattering   374 paths, a frame per 4096 samples, from streamtag.model
     mel          logarithm of the amplitude in 96 mel bands, n_fft 512, a frame per 256 samples (Song et al. 2018)
@@ -15,6 +15,7 @@ and it has the frames whose centres lie inside it. So a batch may be padded with
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from streamtag.errors import SpecError
 from streamtag.model import make_front_end
 from streamtag.model.filterbank import FilterBank
+from streamtag.model.normalization import Normalization, Normalizer, Standardization
 from streamtag.model.spectrogram import mel_edges
 from streamtag.spec import CqtSpec, FrontEndSpec, MelSpec, NormalizationSpec, ScatteringSpec
 from trainer.data.manifest import Array
@@ -126,6 +128,22 @@ def frontend(name: str) -> Frontend:
     if name not in FRONTENDS:
         raise SpecError(f"no front end {name!r}, only: {', '.join(FRONTENDS)}")
     return FRONTENDS[name]
+
+
+def normalizer(front: str, spec: NormalizationSpec) -> Normalizer:
+    """Return the unfitted normalization of a frontend. Spectrograms are logarithms already and ignore `compression`."""
+    chosen = frontend(front)
+    return Normalization(spec, chosen.spec) if front == "scattering" else Standardization(chosen.size)  # type: ignore[arg-type]
+
+
+def fit(normalize: Normalizer, clips: Iterable[Array]) -> None:
+    """Set the mean and standard deviation to those of all frames of the clips [F, P]."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for frames in clips:
+        raw = normalize.raw(torch.from_numpy(frames)).double()
+        count, total, squares = count + len(raw), total + raw.sum(0), squares + (raw**2).sum(0)
+    mean = total / count
+    normalize.fit(mean.float(), (squares / count - mean**2).clamp(min=0.0).sqrt().float())
 
 
 def level_offsets(front: Frontend, std: Array, normalization: NormalizationSpec) -> Array:

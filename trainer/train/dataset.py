@@ -19,8 +19,7 @@ from trainer.evaluate.predictions import EARLY_S, frames_after
 from trainer.features.augmentation import AudioAugmentation
 from trainer.features.cache import Pass
 from trainer.features.frame_store import Half
-from trainer.features.frontends import Frontend, level_offsets
-from trainer.features.normalization import fit, normalizer
+from trainer.features.frontends import Frontend, fit, level_offsets, normalizer
 from trainer.run import TrainedSystem
 from trainer.train.config import TrainConfig
 

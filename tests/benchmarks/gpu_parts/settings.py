@@ -54,7 +54,7 @@ def noise(rows: int, samples: int) -> NDArray[np.float32]:
 
 def seconds_each(work: Callable[[], object], repeats: int) -> list[float]:
     """Return how long each run of the work takes until the device has done it, after one that is not counted."""
-    from trainer.bench.clock import synchronize
+    from trainer.bench.measure import synchronize
 
     taken = []
     for _ in range(repeats + 1):

@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamtag.spec import CqtSpec, MelSpec, NormalizationSpec
-from trainer.features.frontends import FRONTENDS, frontend, level_offsets
-from trainer.features.normalization import fit, normalizer
+from trainer.features.frontends import FRONTENDS, fit, frontend, level_offsets, normalizer
 
 SECONDS_29 = 464_000  # samples: what the paper trims its clips to
 

@@ -11,8 +11,7 @@ import pytest
 from streamtag.errors import SpecError
 from streamtag.model.normalization import Normalizer
 from trainer.evaluate import metrics
-from trainer.features.frontends import frontend
-from trainer.features.normalization import fit, normalizer
+from trainer.features.frontends import fit, frontend, normalizer
 from trainer.systems import SYSTEMS, named
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import FeatureDataset, Row, TrainingData
