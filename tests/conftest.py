@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from streamtag.api import Tagger
     from streamtag.inference.frame import TagFrame
     from streamtag.inference.timeline import Timeline
     from streamtag.protocol.messages import Frame
@@ -72,6 +73,14 @@ def need() -> Need:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file: everything of the real thing, but one small GRU layer that was never trained."""
     return _save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
+
+
+@pytest.fixture(scope="session")
+def tagger(model: Path) -> Tagger:
+    """That model, on the CPU."""
+    from streamtag.api import load
+
+    return load(model, "cpu")
 
 
 @pytest.fixture(scope="session")

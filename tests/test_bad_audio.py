@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.api import Result, Tagger, load
+from streamtag.api import Result, Tagger
 from streamtag.errors import SourceError
 from streamtag.spec import ScatteringSpec
+from tests.conftest import Encode
 
 HOP = ScatteringSpec().hop
 # Samples that differ by rounding alone differ in the empty bands above the music, and this network listens to those.
 ROUNDED = 0.05
 FORMAT_CODES = {"u": 1, "i": 1, "f": 3}
-
-
-@pytest.fixture(scope="module")
-def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
 
 
 def wav(path: Path, samples: NDArray[np.generic], rate: int = 16000) -> Path:
@@ -42,21 +38,6 @@ def wav(path: Path, samples: NDArray[np.generic], rate: int = 16000) -> Path:
         + struct.pack("<I", len(data))
         + data
     )
-    return path
-
-
-def mp3(path: Path, samples: NDArray[np.float32], rate: int = 16000) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libmp3lame", rate=rate, layout="mono")
-        assert isinstance(stream, av.AudioStream)
-        stream.codec_context.format = av.AudioFormat("fltp")
-        size = 1152 if rate >= 32000 else 576
-        for start in range(0, len(samples), size):
-            block = np.ascontiguousarray(samples[None, start : start + size])
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
     return path
 
 
@@ -96,8 +77,8 @@ class TestUnusualButRight:
         result = checked(tagger.tag(wav(tmp_path / "a.wav", music(1)[:samples])), samples / 16000)
         assert len(result.times) == 1
 
-    def test_a_tenth_of_a_second_of_mp3(self, tagger: Tagger, tmp_path: Path) -> None:
-        checked(tagger.tag(mp3(tmp_path / "a.mp3", music(0.1, 44100), 44100)), 0.1)
+    def test_a_tenth_of_a_second_of_mp3(self, tagger: Tagger, tmp_path: Path, encode: Encode) -> None:
+        checked(tagger.tag(encode(tmp_path / "a.mp3", music(0.1, 44100), 44100, "libmp3lame")), 0.1)
 
     def test_silence(self, tagger: Tagger, tmp_path: Path) -> None:
         checked(tagger.tag(wav(tmp_path / "a.wav", np.zeros(48000, np.float32))), 3)
@@ -135,15 +116,15 @@ class TestDamaged:
         checked(tagger.tag(wav(tmp_path / "a.wav", samples, 44100)), 32000 / 44100)
 
     @pytest.mark.parametrize("kept", [0.1, 0.97])
-    def test_truncated_mp3(self, tagger: Tagger, tmp_path: Path, kept: float) -> None:
-        path = mp3(tmp_path / "a.mp3", music(8))
+    def test_truncated_mp3(self, tagger: Tagger, tmp_path: Path, encode: Encode, kept: float) -> None:
+        path = encode(tmp_path / "a.mp3", music(8), 16000, "libmp3lame")
         data = path.read_bytes()
         path.write_bytes(data[: round(kept * len(data))])
         checked(tagger.tag(path), 8 * kept, within=0.4)
 
     @pytest.mark.parametrize("seed", range(2))
-    def test_bit_flipped_mp3(self, tagger: Tagger, tmp_path: Path, seed: int) -> None:
-        path = mp3(tmp_path / "a.mp3", music(8))
+    def test_bit_flipped_mp3(self, tagger: Tagger, tmp_path: Path, encode: Encode, seed: int) -> None:
+        path = encode(tmp_path / "a.mp3", music(8), 16000, "libmp3lame")
         data = bytearray(path.read_bytes())
         random = np.random.default_rng(seed)
         for place in random.integers(len(data) // 10, len(data), 60):

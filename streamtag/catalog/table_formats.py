@@ -77,8 +77,8 @@ class Table(ABC):
     @abstractmethod
     def _append(self, block: Block) -> None: ...
 
-    @abstractmethod
-    def _finish(self) -> None: ...
+    def _finish(self) -> None:
+        self._file.file.flush()
 
     def _report_errors(self, work: Callable[[], None]) -> None:
         try:
@@ -103,9 +103,6 @@ class CsvTable(Table):
             for row, probs in zip(values, block.probs.tolist(), strict=True)
         )
 
-    def _finish(self) -> None:
-        self._file.file.flush()
-
 
 def _text(value: Any) -> str:
     if value is None:
@@ -129,9 +126,6 @@ class JsonLinesTable(Table):
             known = [None if p != p else round(p, CSV_DECIMALS) for p in probs]
             fields = dict(zip(self._names, [*row, *known], strict=True))
             self._file.file.write(json.dumps(fields, ensure_ascii=False, default=_unix_time) + "\n")
-
-    def _finish(self) -> None:
-        self._file.file.flush()
 
 
 def _unix_time(value: datetime) -> float:

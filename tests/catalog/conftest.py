@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import wave
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
-from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.scheduler.load import music
 from tests.conftest import Encode
+from tests.wav import write_wav
 
 RATE = 16000
 DEADLINE_S = 120.0
@@ -44,11 +42,6 @@ class Answer:
 
 Catalog = Callable[..., Answer]
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(scope="module")
-def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
 
 
 @pytest.fixture
@@ -85,8 +78,8 @@ def sounds(tmp_path_factory: pytest.TempPathFactory, encode: Encode) -> Path:
     """Four files, two of them MP3s, in two folders, and one that is no sound by its name."""
     root = tmp_path_factory.mktemp("sounds")
     (root / "b").mkdir()
-    write_wav(root / "a.wav", music(7.0, seed=1))
-    write_wav(root / "b" / "short.wav", music(0.4, seed=2))
+    write_wav(root / "a.wav", music(7.0, seed=1), RATE)
+    write_wav(root / "b" / "short.wav", music(0.4, seed=2), RATE)
     encode(root / "b" / "mono.mp3", music(9.0, seed=3), RATE, "libmp3lame")
     encode(root / "b" / "stereo.mp3", music(6.0, seed=4), 44100, "libmp3lame", "stereo")
     (root / "b" / "cover.jpg").write_bytes(b"\xff\xd8\xff")
@@ -105,7 +98,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("many")
     piece = music(112.0, seed=5)
     for number in range(100):
-        write_wav(root / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE])
+        write_wav(root / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE], RATE)
     return root
 
 
@@ -157,12 +150,3 @@ def assert_tables_equal(one: Path, other: Path, names: Iterable[str], tags: Sequ
         others = [column for column in first.columns if column not in probabilities and column != "top"]
         pd.testing.assert_frame_equal(first[others], second[others])
         np.testing.assert_allclose(first[probabilities].to_numpy(), second[probabilities].to_numpy(), atol=atol, rtol=0)
-
-
-def write_wav(path: Path, samples: NDArray[np.float32]) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((samples * 30000).astype("<i2").tobytes())
-    return path

@@ -17,7 +17,8 @@ from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.runner import FileBatch, ThreadedRunner
 from streamtag.inference.batch import SessionPool
-from tests.catalog.conftest import RATE, write_wav
+from tests.catalog.conftest import RATE
+from tests.wav import write_wav
 
 CONFIG = TaskConfig("m", True, lambda *_: None)
 
@@ -34,7 +35,7 @@ def dozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[AudioFile, ...]:
     """Twelve files of 4 s."""
     folder = tmp_path_factory.mktemp("dozen")
     for number in range(12):
-        write_wav(folder / f"{number}.wav", np.random.default_rng(number).random(4 * RATE, dtype=np.float32))
+        write_wav(folder / f"{number}.wav", np.random.default_rng(number).random(4 * RATE, dtype=np.float32), RATE)
     return Collection.find([str(folder)]).files
 
 

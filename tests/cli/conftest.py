@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamtag.api import Tagger, load
 from streamtag.cli import main
 from streamtag.model.batched import torch_threads
-from tests.catalog.conftest import RATE, Answer, write_wav
+from tests.catalog.conftest import RATE, Answer
 from tests.cli.serve_process import Serve, Start, started
 from tests.conftest import Encode
+from tests.wav import write_wav
 
 MakeSound = Callable[..., Path]
 
@@ -78,7 +78,7 @@ def make_sound(tmp_path: Path, encode: Encode) -> MakeSound:
         if path.suffix == ".mp3":
             encode(path, song(seconds, seed), RATE, "libmp3lame")
             return path
-        return write_wav(path, song(seconds, seed))
+        return write_wav(path, song(seconds, seed), RATE)
 
     return make
 
@@ -88,11 +88,6 @@ def one() -> Iterator[None]:
     """As `listen` and its bench have it: two threads that wait for each other fall behind on a busy machine."""
     with torch_threads(1):
         yield
-
-
-@pytest.fixture(scope="module")
-def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
 
 
 @pytest.fixture

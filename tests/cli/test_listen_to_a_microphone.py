@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
 from tests.cli.conftest import COMMAND, ENVIRONMENT, pipe
 from tests.conftest import Encode, Tone
+from tests.wav import write_wav
 
 if TYPE_CHECKING:
     from tests.audio.virtual_microphone import VirtualMicrophone
@@ -73,9 +73,7 @@ def test_the_frames_are_those_of_the_saved_audio(virtual_microphone: VirtualMicr
     """The example song's beginning, played into the microphone of a started program."""
     sound, rate = samples(SONG)
     original, saved = tmp_path / "original.wav", tmp_path / "capture.wav"
-    with wave.open(str(original), "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes((sound[: round((SECONDS + 5) * rate)].clip(-1, 1) * 32767).astype("<i2").tobytes())
+    write_wav(original, sound[: round((SECONDS + 5) * rate)].clip(-1, 1), rate)
     with started(virtual_microphone, "--json", "--for", str(SECONDS), "--save-audio", saved) as process:
         first = [pipe(process.stdout).readline() for _ in range(2)]  # hello, and the first frame
         with virtual_microphone.playing(original):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,22 +20,16 @@ from tests.cli.serve_process import END, WAIT_S, Serve, Start, as_pcm, begin, to
 from tests.cli.serve_process import started as servers
 from tests.examples.conftest import read_line, run, started
 from tests.server.support import read, read_all
+from tests.wav import write_wav
 
 TAGS = ("guitar", "female vocal", "harp", "drums")
 HELLO = Hello("streamtag 0.1.0", "small", TAGS, 16000, 0.256, 0.512, 0.384, (0.5,) * 4)
 PROBS = dict(zip(TAGS, (0.25, 0.9, 0.015, 0.5), strict=True))
 
 
-def song(path: Path, seconds: float, rate: int) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(as_pcm(tones(seconds, rate)))
-    return path
-
-
 @pytest.fixture
 def long_song(tmp_path: Path) -> Path:
-    return song(tmp_path / "a long song.wav", 60, 16000)
+    return write_wav(tmp_path / "a long song.wav", tones(60), 16000)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +46,7 @@ def server(start: Start) -> Serve:
 
 
 def test_the_producer_sends_a_file_and_prints_its_tags(server: Serve, tmp_path: Path) -> None:
-    path = song(tmp_path / "a song.wav", 3, 44100)
+    path = write_wav(tmp_path / "a song.wav", tones(3, 44100), 44100)
     watcher = server.connect("/streams/a%20song.wav?top=3")
     done = run("producer.py", path, f"{server.address}/ingest/a%20song.wav")
     assert (done.returncode, done.stderr) == (0, "")

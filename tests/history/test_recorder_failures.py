@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,27 +112,21 @@ def test_a_damaged_file_is_reported_and_left_alone_until_somebody_removes_it(tmp
     assert recording.rows("SELECT frames, has_ended FROM session") == [(6, 1)]
 
 
-def test_a_deleted_file_is_created_anew(recording: Recording) -> None:
-    recording.play(BEFORE)
-    recording.wait(1.0)
-    recording.path.unlink()
-    recording.play(MEANWHILE)
-    recording.wait(1.0)
-    assert recording.rows("SELECT frames FROM session") == [(4,)]
-    assert recording.rows("SELECT off_s FROM heard ORDER BY on_s") == [(1.28,), (None,)]
-    assert recording.reports == []
-
-
-def test_a_row_that_somebody_deleted_is_stored_again(recording: Recording) -> None:
-    recording.play(BEFORE)
-    recording.wait(1.0)
-    with sqlite3.connect(recording.path) as other:
+def _delete_rows(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
         other.executescript("DELETE FROM session; DELETE FROM presence; DELETE FROM stream")
-    other.close()
+
+
+@pytest.mark.parametrize("delete", [Path.unlink, _delete_rows])
+def test_what_somebody_deleted_is_stored_again(recording: Recording, delete: Callable[[Path], None]) -> None:
+    recording.play(BEFORE)
+    recording.wait(1.0)
+    delete(recording.path)
     recording.play(MEANWHILE)
     recording.wait(1.0)
     assert recording.rows("SELECT name, frames FROM session JOIN stream ON stream_id = stream.id") == [("radio", 4)]
     assert recording.rows("SELECT off_s FROM heard ORDER BY on_s") == [(1.28,), (None,)]
+    assert recording.reports == []
 
 
 def test_rows_beyond_what_memory_may_hold_are_given_up_and_counted(

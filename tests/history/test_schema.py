@@ -92,9 +92,3 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="another program"):
         open_for_reading(path)
     assert path.read_bytes() == content
-
-
-@pytest.mark.parametrize(("name", "reason"), [("", "is a folder"), ("missing.sqlite", "no such file")])
-def test_what_is_no_file_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
-    with pytest.raises(SourceError, match=reason):
-        open_for_reading(tmp_path / name)

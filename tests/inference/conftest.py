@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from streamtag.api import Tagger, load
 from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
 
 HOP = 4096
 Audio = NDArray[np.float32]
-
-
-@pytest.fixture(scope="session")
-def tagger(model: Path) -> Tagger:
-    return load(model, "cpu")
 
 
 def noise(samples: int, seed: int = 0) -> Audio:

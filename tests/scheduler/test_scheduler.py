@@ -32,7 +32,6 @@ from tests.scheduler.harness import (
     assert_equal_frames,
     exported,
     imported,
-    load_tagger,
     music,
     reference_frames,
 )
@@ -47,11 +46,6 @@ FORMATS = [
     PcmFormat(44101, "f32le", 1),
     PcmFormat(16000, "s16le", 1),
 ]
-
-
-@pytest.fixture(scope="module")
-def tagger(model: Path) -> Tagger:
-    return load_tagger(model)
 
 
 def push_all(producer: ProducerHandle, signal: Signal, data: bytes, seed: int) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamtag.errors import SpecError
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.timeline import Timeline
 from streamtag.protocol.messages import Concept
 from streamtag.protocol.selection import Selection
-from streamtag.sinks.atomic_file import check_suffix
-from streamtag.sinks.labels import SEGMENT_FORMATS, segment_file
+from streamtag.sinks.labels import segment_file
 
 HOP_S = 0.256
 CONCEPTS = (
@@ -67,9 +65,3 @@ def test_a_stream_without_frames_has_no_segments() -> None:
     selection = Selection.of(TAGS, (0.5,) * 4, CONCEPTS)
     contents = segment_file(Timeline("song.mp3", selection.labels), selection, Path("a.json"))
     assert json.loads(contents)["chapters"] == []
-
-
-@pytest.mark.parametrize("name", ["segments", "segments.csv"])
-def test_other_suffixes_are_refused_at_once(name: str) -> None:
-    with pytest.raises(SpecError, match=r"must end in one of \.json, \.txt, \.vtt$"):
-        check_suffix(Path(name), SEGMENT_FORMATS, "write segments")

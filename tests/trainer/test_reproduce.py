@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamtag.errors import OutputError, SpecError
+from streamtag.errors import ManifestError, OutputError, SpecError
 from trainer import reproduce
 from trainer.data.manifest import Manifest
 from trainer.evaluate.figures import Options
 from trainer.features.cache import Cache
+from trainer.human.tracks import read_tracks
+from trainer.report import sections
 from trainer.run import DataSource
 from trainer.systems import TABLE_2
 
@@ -47,20 +49,6 @@ def test_every_system_and_seed_has_a_folder_and_a_result(tmp_path: Path, config:
     row = next(line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if NAMES[1] in line[:20])
     assert row
     assert list(reproduce.run_tasks(tasks, config)) == [], "what is done is not done again"
-
-
-@pytest.mark.slow
-def test_after_a_stop_it_ends_like_an_undisturbed_one(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
-    whole, stopped = (make_tasks(tmp_path / name)[:2] for name in ("whole", "stopped"))
-    list(reproduce.run_tasks(whole, config))
-    for _ in itertools.islice(reproduce.run_tasks(stopped, config), 2):
-        pass  # stopped after two of three epochs
-    assert stopped[0].epochs >= 1
-    assert stopped[0].result() is None
-    list(reproduce.run_tasks(stopped, config))
-    for one, other in zip(whole, stopped, strict=True):
-        results = [{**(task.result() or {}), "cost": None} for task in (one, other)]  # seconds are never the same
-        assert results[0] == results[1]
 
 
 def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, config: reproduce.ReproduceConfig) -> None:
@@ -117,3 +105,39 @@ def test_the_whole_table_is_the_default_of_the_paper(tmp_path: Path) -> None:
         reproduce.make_tasks(tmp_path, TABLE_2, (1,), "mine", [])
     with pytest.raises(SpecError, match="not in the table"):
         reproduce.make_tasks(tmp_path, ["Scat-5L"], (1,), "paper", [])
+
+
+def test_figures_that_a_finished_system_lacks_are_added(
+    tmp_path: Path, config: reproduce.ReproduceConfig, track_folder: Path
+) -> None:
+    tasks = make_tasks(tmp_path)[:1]
+    list(reproduce.run_tasks(tasks, config))
+    before = tasks[0].result()
+    assert before is not None
+    assert before["cost"]["stream_s"] > 0
+    assert "human" not in before
+    scored = replace(config, tracks=read_tracks(track_folder).tagged())
+    updates = list(reproduce.run_tasks(tasks, scored))
+    assert [each.epoch for each in updates] == [None], "nothing is trained again"
+    after = tasks[0].result()
+    assert after is not None
+    assert after["human"]["tracks"] == 24
+    assert {name: after[name] for name in before} == before
+    (row,) = sections.reproduction_rows(reproduce.write_report(tasks, tmp_path))
+    own = dict(zip(sections.REPRODUCTION_HEADER, row, strict=True))
+    assert row[0] == NAMES[0]
+    assert own["human"] == f"{after['human']['roc_auc']:.3f}"
+    assert own["3 s"] == f"{after['human']['heard']['roc_auc'][1]:.3f}"
+    assert sections.DASH not in row[3:7]
+    assert "24 tracks by 12 artists" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_tracks_of_artists_that_are_learned_are_refused(
+    tmp_path: Path, config: reproduce.ReproduceConfig, track_folder: Path
+) -> None:
+    tracks = read_tracks(track_folder).tagged()
+    learned = next(clip.artist for clip in config.data.clips if clip.split == "train")
+    mixed = replace(tracks, tracks=(replace(tracks.tracks[0], artist=learned), *tracks.tracks[1:]))
+    with pytest.raises(ManifestError, match=r"1 artists of .+ are in its training split"):
+        next(reproduce.run_tasks(make_tasks(tmp_path)[:1], replace(config, tracks=mixed)))
+    assert not (tmp_path / NAMES[0]).exists()

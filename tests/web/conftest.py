@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
@@ -15,6 +16,9 @@ from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.conftest import Need
 from tests.web.ingest_stub import IngestStub
+
+if TYPE_CHECKING:
+    from tests.web.scenes import Stage
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
@@ -190,6 +194,16 @@ def open_page(browser: Browser) -> Iterator[Open]:
         yield open_page
         complaints = [complaint for each in opened for complaint in each.ignore_complaints()]
     assert complaints == []
+
+
+@pytest.fixture
+def stage(
+    start: Callable[..., ServerThread], start_stub: Callable[..., IngestStub], open_page: Open, tmp_path: Path
+) -> Stage:
+    """Shows the page in each of its states."""
+    from tests.web.scenes import Stage
+
+    return Stage(start, start_stub, open_page, tmp_path)
 
 
 @pytest.fixture

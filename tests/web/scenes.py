@@ -12,9 +12,10 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 
 from streamtag.protocol.messages import Concept, End, Event, Frame, Gap
 from streamtag.server.thread import ServerThread
+from tests.wav import write_wav
 from tests.web.conftest import HELLO, Open, make_frame
 from tests.web.ingest_stub import HOP, IngestStub
-from tests.web.sound import make_sound, write_wav
+from tests.web.sound import make_sound
 from tests.web.stored import HOUR_S, NOW, ZONE, write_history
 
 CONCEPTS = (

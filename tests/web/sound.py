@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import wave
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate
@@ -24,16 +21,6 @@ def make_sound(seed: int, seconds: float, rate: int = 44100) -> Sound:
     noise = np.fft.irfft(spectrum, count)
     sound: Sound = 0.3 * loudness * np.sin(2 * np.pi * np.cumsum(pitch) / rate) + 0.1 * noise / np.abs(noise).max()
     return sound
-
-
-def write_wav(path: Path, channels: Sound, rate: int = 44100) -> Path:
-    """channels: [n] or [n, c]."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1 if channels.ndim == 1 else channels.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((channels * 32767).astype("<i2").tobytes())
-    return path
 
 
 def correlation(part: Sound, whole: Sound) -> float:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
-from streamtag.server.thread import ServerThread
 from tests.conftest import Need
-from tests.web.conftest import Open
-from tests.web.ingest_stub import IngestStub
 from tests.web.scenes import SCENES, Stage
 
 pytestmark = pytest.mark.slow
@@ -34,13 +29,6 @@ def axe(need: Need, tmp_path_factory: pytest.TempPathFactory) -> str:
     fetched = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     need("axe", fetched.returncode == 0, f"cannot fetch axe-core: {fetched.stderr[-200:]}")
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def stage(
-    start: Callable[..., ServerThread], start_stub: Callable[..., IngestStub], open_page: Open, tmp_path: Path
-) -> Stage:
-    return Stage(start, start_stub, open_page, tmp_path)
 
 
 def violations(page: Page, axe: str) -> list[str]:

@@ -11,9 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.conftest import Need
+from tests.wav import write_wav
 from tests.web.conftest import Open, running_browser
 from tests.web.ingest_stub import IngestStub
-from tests.web.sound import Sound, correlation, make_sound, write_wav
+from tests.web.sound import Sound, correlation, make_sound
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 
 from streamtag.api import load
+from tests.wav import write_wav
 from tests.web.conftest import Open
-from tests.web.sound import make_sound, write_wav
+from tests.web.sound import make_sound
 
 pytestmark = pytest.mark.slow
 

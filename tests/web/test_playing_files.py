@@ -10,9 +10,10 @@ import pytest
 from playwright.sync_api import FloatRect, Page, expect
 
 from streamtag.protocol.messages import Event, Frame
+from tests.wav import write_wav
 from tests.web.conftest import Open, make_frame, present, wait_until
 from tests.web.ingest_stub import HOP, IngestStub
-from tests.web.sound import make_sound, write_wav
+from tests.web.sound import make_sound
 
 pytestmark = pytest.mark.slow
 

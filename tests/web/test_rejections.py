@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FileChooser, Locator, Page, expect
 
+from tests.wav import write_wav
 from tests.web.conftest import Open, make_frame, wait_until
 from tests.web.ingest_stub import IngestStub
-from tests.web.sound import make_sound, write_wav
+from tests.web.sound import make_sound
 
 pytestmark = pytest.mark.slow
 

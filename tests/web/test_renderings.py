@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
-from streamtag.server.thread import ServerThread
 from tests.renderings import check_rendering, is_rewriting, picture_folder
-from tests.web.conftest import Open, settle
-from tests.web.ingest_stub import IngestStub
+from tests.web.conftest import settle
 from tests.web.scenes import SCENES, Stage
 
 pytestmark = pytest.mark.slow
@@ -33,13 +30,6 @@ PARTS = (
 TEXT_WIDTH = """() => { const pen = document.createElement("canvas").getContext("2d");
   pen.font = `16px ${getComputedStyle(document.body).fontFamily}`;
   return Math.round(pen.measureText("No two fonts are as wide as each other 0123456789").width) }"""
-
-
-@pytest.fixture
-def stage(
-    start: Callable[..., ServerThread], start_stub: Callable[..., IngestStub], open_page: Open, tmp_path: Path
-) -> Stage:
-    return Stage(start, start_stub, open_page, tmp_path)
 
 
 def boxes(page: Page) -> str:

@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from streamtag.server.thread import ServerThread
+from tests.wav import write_wav
 from tests.web.conftest import Open, make_frame, wait_until
 from tests.web.ingest_stub import IngestStub
-from tests.web.sound import correlation, make_sound, write_wav
+from tests.web.sound import correlation, make_sound
 
 pytestmark = pytest.mark.slow
 

@@ -108,11 +108,6 @@ def _measure_transform(sounds: torch.Tensor) -> Figures:
     return {**figures, "kymatio_clips_per_s": len(sounds) / taken[1], "times_kymatio": taken[1] / taken[0]}
 
 
-def has_kymatio() -> bool:
-    """Return whether kymatio can be imported."""
-    return _kymatio(2**14) is not None
-
-
 def _kymatio(samples: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
