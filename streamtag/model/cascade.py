@@ -70,7 +70,8 @@ class Cascade(nn.Module):
         rows: dict[int, list[int]] = {}  # by size
         for n1 in local:
             rows.setdefault(geometry.size(geometry.sizes1, geometry.width1 * bank.first[n1].sigma), []).append(n1)
-        self._first = [
+        self.external = len(external), external_size
+        self.first = [
             WaveletModulus([_first_crop(bank.first[n1], geometry, m) for n1 in group], weights(m))
             for m, group in rows.items()
         ]
@@ -88,24 +89,24 @@ class Cascade(nn.Module):
             nyquist = self.spectra[n1].size // 2
             low = math.floor(centre * geometry.span) - size // 2
             cuts.setdefault(size, []).append((n1, n2, min(max(low, 1 - nyquist), nyquist + 1 - size)))
-        self._second = [
+        self.second = [
             WaveletModulus([self._second_crop(n1, bank.second[n2], low, m) for n1, n2, low in cut], weights(m))
             for m, cut in cuts.items()
         ]
-        self.parts = nn.ModuleList([*self._first, *self._second])
+        self.parts = nn.ModuleList([*self.first, *self.second])
         self.paths: list[tuple[int, ...]] = [(n1,) for group in rows.values() for n1 in group]
         self.paths += [(n1, n2) for cut in cuts.values() for n1, n2, _ in cut]
 
-    def forward(self, spectrum: Tensor, external: Sequence[Tensor] = ()) -> tuple[list[Tensor], Tensor]:
-        """Return sums [C, B, K] of all sizes, K paths in all, and the pool [B, points] of the first order's spectra.
+    def forward(self, spectrum: Tensor, external: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+        """Return sums [B, paths, C], and the pool [B, points] of the first order's spectra.
 
         spectrum [B, bins] of the windows; external: envelopes [B, K, external_size].
         """
-        first = [modulus.forward(spectrum) for modulus in self._first]  # calling a module takes 7 us more
+        first = [modulus.forward(spectrum) for modulus in self.first]  # calling a module takes 7 us more
         envelopes = [*(rows for rows, _ in first), *external]
         pool = torch.cat([torch.fft.rfft(rows).flatten(1) for rows in envelopes], dim=1)
-        second = [modulus.forward(pool) for modulus in self._second]
-        return [sums for _, sums in first + second], pool
+        second = [modulus.forward(pool) for modulus in self.second]
+        return torch.cat([sums for _, sums in first + second], dim=-1).permute(1, 2, 0), pool
 
     def _second_crop(self, n1: int, psi: Wavelet, low: int, size: int) -> Crop:
         """Return ψ2 from bin `low`, which may be negative, of an envelope's spectrum."""

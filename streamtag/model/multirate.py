@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.model.cascade import Cascade, Geometry
+from streamtag.model.cascade_kernel import CascadeKernel
 from streamtag.model.filterbank import low_pass_response
 from streamtag.model.layout import AUDIO_RATE, BAND_RATE, BandLengths, Layout, lengths_in_points
 from streamtag.model.wavelet_modulus import LowPass, Spectrum
@@ -58,16 +59,24 @@ class HighRateBranch(nn.Module):
         spectra = [self.cascade.spectra[n] for n in short]
         gains = np.stack([response * (size / spectrum.size) for spectrum in spectra])
         self.bands = LowPass(size, spectra, gains)
+        self._kernel = CascadeKernel.build(self.cascade, of_spectrum=[self.audio], of_pool=[self.bands])
 
     def forward(self, windows: Tensor) -> HighRateOutput:
         streams, hops, _ = windows.shape
         rows = windows.reshape(streams * hops, self.block)
         spectrum = torch.fft.rfft(rows)
-        sums, pool = self.cascade.forward(spectrum)
-        joined = torch.cat([torch.mm(self.phi, rows.t())[..., None], *sums], dim=-1).permute(1, 2, 0)
-        audio = self.audio.forward(spectrum)[:, 0, self.margin // AUDIO_RATE :]
-        bands = self.bands.forward(pool)[..., self.margin // BAND_RATE :]
-        return HighRateOutput(*(x.view(streams, hops, *x.shape[1:]) for x in (joined, bands, audio)))
+        if self._kernel and spectrum.is_cpu:
+            sums, (audio, bands) = self._kernel.run(spectrum)
+        else:
+            sums, pool = self.cascade.forward(spectrum)
+            audio, bands = self.audio.forward(spectrum), self.bands.forward(pool)
+        mean = torch.mm(self.phi, rows.t()).t()[:, None]
+        results = (
+            torch.cat([mean, sums], dim=1),
+            bands[..., self.margin // BAND_RATE :],
+            audio[:, 0, self.margin // AUDIO_RATE :],
+        )
+        return HighRateOutput(*(x.view(streams, hops, *x.shape[1:]) for x in results))
 
 
 class LowRateBranch(nn.Module):
@@ -84,10 +93,13 @@ class LowRateBranch(nn.Module):
         geometry = Geometry(self.span, self.span // AUDIO_RATE, *points, *LOW_RATE_WIDTHS)
         weights, size = layout.span_weights(frames), self.span // BAND_RATE
         self.cascade = Cascade(layout.bank, geometry, layout.long, layout.short, size, layout.long_pairs, weights)
+        self._kernel = CascadeKernel.build(self.cascade)
         self.paths = self.cascade.paths
 
     def forward(self, bands: Tensor, audio: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(audio.flatten(0, 1), n=self.span // AUDIO_RATE)
-        sums, _ = self.cascade.forward(spectrum, [bands.flatten(0, 1)])
-        joined = torch.cat(sums, dim=-1).movedim(0, 1)
-        return joined.reshape(len(audio), -1, joined.shape[-1])
+        if self._kernel and spectrum.is_cpu:
+            sums, _ = self._kernel.run(spectrum, bands.flatten(0, 1))
+        else:
+            sums, _ = self.cascade.forward(spectrum, [bands.flatten(0, 1)])
+        return sums.transpose(1, 2).reshape(len(audio), -1, sums.shape[1])

@@ -2,8 +2,6 @@
 
 A pool [B, points] contains the spectra of real rows, each from frequency zero to Nyquist. A crop may begin below zero
 or end above Nyquist: what is there is the conjugate of what the row does have.
-
-On a CPU NumPy gathers the crops and takes the magnitudes, in less than half of PyTorch's time.
 """
 
 from __future__ import annotations
@@ -56,26 +54,21 @@ class Crops(nn.Module):
 
     def __init__(self, crops: Sequence[Crop]) -> None:
         super().__init__()
-        response = without_tails(np.stack([crop.response for crop in crops]))
-        bins = [crop.low + np.arange(response.shape[-1]) for crop in crops]
+        self.crops = tuple(crops)
+        self.responses = without_tails(np.stack([crop.response for crop in crops]))
+        bins = [crop.low + np.arange(self.responses.shape[-1]) for crop in crops]
         found = [crop.spectrum.find(row) for crop, row in zip(crops, bins, strict=True)]
         points, mirrored = (np.stack(part) for part in zip(*found, strict=True))
         # one factor for each part of a complex number, since complex factors are slower
-        factors = np.stack([response, np.where(mirrored, -response, response)], axis=-1).astype(np.float32)
-        self._points, self._factors = points, factors.reshape(len(points), -1)  # on a CPU
+        factors = np.stack([self.responses, np.where(mirrored, -1, 1) * self.responses], axis=-1)
         self.register_buffer("points", torch.from_numpy(points), persistent=False)
-        self.register_buffer("factors", torch.from_numpy(factors), persistent=False)
+        self.register_buffer("factors", torch.tensor(factors, dtype=torch.float32), persistent=False)
 
     def take(self, pool: Tensor) -> Tensor:
         """Return the crops of a pool."""
-        if not pool.is_cpu:
-            crops = pool[:, self.points]
-            torch.view_as_real(crops).mul_(self.factors)
-            return crops
-        gathered = pool.numpy().take(self._points, axis=1, mode="clip")  # "clip" avoids a check: none is outside
-        parts = gathered.view(np.float32)
-        np.multiply(parts, self._factors, out=parts)
-        return torch.from_numpy(gathered)
+        crops = pool[:, self.points]
+        torch.view_as_real(crops).mul_(self.factors)
+        return crops
 
 
 class WaveletModulus(Crops):
@@ -92,7 +85,7 @@ class WaveletModulus(Crops):
         self.register_buffer("weights", torch.tensor(weights.T, dtype=torch.float32).contiguous(), persistent=False)
 
     def forward(self, pool: Tensor) -> tuple[Tensor, Tensor]:
-        envelopes = _magnitudes(torch.fft.ifft(self.take(pool)))
+        envelopes = torch.fft.ifft(self.take(pool)).abs()
         streams, bands, size = envelopes.shape
         sums = torch.mm(self.weights, envelopes.view(-1, size).t())
         return envelopes, sums.view(-1, streams, bands)
@@ -111,11 +104,6 @@ class LowPass(Crops):
     def forward(self, pool: Tensor) -> Tensor:
         low: Tensor = torch.fft.irfft(self.take(pool), n=self.size)
         return low
-
-
-def _magnitudes(values: Tensor) -> Tensor:
-    """Return the absolute values of complex numbers."""
-    return torch.from_numpy(np.abs(values.numpy())) if values.is_cpu else values.abs()
 
 
 def without_tails(values: Floats) -> Floats:

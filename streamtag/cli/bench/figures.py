@@ -15,6 +15,7 @@ import soxr
 import torch
 
 from streamtag.audio.resample import SAMPLE_RATE
+from streamtag.model.cascade_kernel import COMPILED
 from streamtag.scheduler.load import music
 
 Figures = dict[str, Any]
@@ -38,6 +39,7 @@ def run_sections(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "device": device,
+        "front_end": "compiled" if COMPILED else "PyTorch: it was installed without a C compiler",
         "load_average": round(os.getloadavg()[0], 2),
     }
     if as_json:
