@@ -9,7 +9,10 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 STOP_TIMEOUT_S = 10.0
+SETTLED = 0.4  # share of a run after which memory should not grow any more
 
 
 def cpu_s(pid: int) -> float:
@@ -60,6 +63,12 @@ def stop(process: subprocess.Popen[str]) -> None:
             process.kill()
     with suppress(ValueError, OSError):  # the rest of its output
         process.communicate(timeout=STOP_TIMEOUT_S)
+
+
+def mib_per_hour(readings: list[tuple[float, float]]) -> float:
+    """Return the slope of a line through the readings (s, MiB) of the settled part."""
+    seconds, mib = np.array(readings[int(SETTLED * len(readings)) :]).T
+    return float(3600 * np.polyfit(seconds, mib, 1)[0])
 
 
 def _stat(path: Path) -> list[str]:

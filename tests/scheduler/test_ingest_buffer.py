@@ -16,7 +16,7 @@ from streamtag.scheduler.ingest_buffer import IngestBuffer, RealtimeDetector, Ru
 from streamtag.scheduler.pcm_queue import FormatChange, MissingAudio, PcmBlock
 
 CONFIG = SchedulerConfig()
-MONO, STEREO = PcmFormat(16000, "s16le", 1), PcmFormat(48000, "s16le", 2)
+MONO = PcmFormat(16000, "s16le", 1)
 
 
 def numbered(start: int, samples: int, format: PcmFormat) -> bytes:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from streamtag.audio.pcm import PcmFormat
 from streamtag.errors import SpecError
@@ -19,47 +17,13 @@ from tests.scheduler.harness import (
     PLAIN,
     RATE,
     Harness,
-    Sound,
     assert_equal_frames,
     music,
     noise,
     reference_frames,
     resampled,
     shows,
-    unexplained,
 )
-
-
-def interrupted(harness: Harness, sound: Sound, cut: int, position: int | None, resume: int, gone_s: float) -> None:
-    """Disconnect after `cut` samples and half of one more, return, and continue with the sample `resume`."""
-    data = sound.astype("<f4").tobytes()
-    producer = harness.open("mic")
-    producer.push(data[: 4 * cut + 2])
-    harness.run_all()
-    producer.disconnect()
-    harness.clock.now += gone_s
-    harness.run_all()
-    returned = harness.open("mic", position=position)
-    returned.push(data[4 * resume :])
-    harness.end("mic", returned)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cut=st.integers(0, 30_000), lost=st.integers(1, 60_000), gone_s=st.floats(0, 9))
-def test_a_gap_is_as_long_as_the_producer_says(model: Path, cut: int, lost: int, gone_s: float) -> None:
-    """Its own count decides, not the clock; and all audio is where it was."""
-    sound = noise(120_000)
-    harness = Harness(model)
-    interrupted(harness, sound, cut, cut + lost, cut + lost, gone_s)
-    (gap,) = harness.log.gaps("mic")
-    assert (gap.start, gap.lost_s) == (cut / RATE, lost / RATE)
-    silenced = sound.copy()
-    silenced[cut : cut + lost] = 0
-    frames = harness.log.frames("mic")
-    assert all(shows(frame, silenced) for frame in frames)
-    assert not any(gap.start <= (f.start + f.end) / 2 < gap.start + gap.lost_s for f in frames)
-    assert unexplained(frames, [gap], len(sound) / RATE) == []
-    assert harness.log.ends("mic")[0].seconds == len(sound) / RATE
 
 
 def test_a_producer_is_told_its_position(model: Path) -> None:

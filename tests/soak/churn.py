@@ -20,10 +20,9 @@ from typing import Any
 from streamtag.api import load
 from streamtag.errors import StreamtagError
 from streamtag.model.batched import torch_threads
-from tests.benchmarks.process import program_cpu_s, program_mib, stop
+from tests.benchmarks.process import mib_per_hour, program_cpu_s, program_mib, stop
 from tests.benchmarks.sockets import Serving, serving
 from tests.soak.clients import RefusedError, never_read, send_bad_requests
-from tests.soak.memory import mib_per_hour
 from tests.soak.scenarios import visit
 from tests.soak.stream_record import StreamRecord, excerpts
 

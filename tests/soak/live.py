@@ -36,8 +36,7 @@ from streamtag.server.thread import ServerThread
 from streamtag.sinks.base import CallbackSink, Sink, SinkGroup
 from streamtag.terminal.stream_view import MeterSink
 from tests.audio.fake_microphone import FakeMicrophone, Fault
-from tests.benchmarks.process import resident_mib
-from tests.soak.memory import mib_per_hour
+from tests.benchmarks.process import mib_per_hour, resident_mib
 from tests.soak.stream_record import LostAudio, SentAudio, Signal, StreamRecord
 
 RATE = 16000

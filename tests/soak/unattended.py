@@ -28,10 +28,9 @@ from streamtag.audio.decoder import open_source
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.history.schema import open_for_reading
 from streamtag.scheduler.load import music
-from tests.benchmarks.process import program_cpu_s, program_mib, resident_mib, stop
+from tests.benchmarks.process import mib_per_hour, program_cpu_s, program_mib, resident_mib, stop
 from tests.benchmarks.sockets import serving
 from tests.sinks.mosquitto import Broker
-from tests.soak.memory import mib_per_hour
 
 READING_INTERVAL_S = 60.0  # of a stream
 POLL_INTERVAL_S = 0.5

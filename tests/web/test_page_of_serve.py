@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 
-from streamtag.api import load
+from streamtag.api import Tagger
+from tests.cli.serve_process import started
 from tests.wav import write_wav
 from tests.web.conftest import Open
 from tests.web.sound import make_sound
@@ -34,14 +32,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(model: Path) -> Iterator[str]:
     """The page's address of a server with the small model."""
-    command = [sys.executable, "-m", "streamtag.cli", "serve", "127.0.0.1:0", "--model", str(model)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        found = filter(None, (re.search(r"serving on (http://\S+)", line) for line in process.stderr))
-        try:
-            yield next(found)[1]
-        finally:
-            process.kill()
+    with started(model) as start:
+        yield start().address.replace("ws", "http", 1)
 
 
 def source(page: Page) -> Locator:
@@ -69,14 +61,13 @@ def agreement(one: Tags, other: Tags) -> float:
 
 
 def test_a_file_is_tagged_like_streamtag_file(
-    address: str, open_page: Open, played: Path, model: Path, tmp_path: Path
+    address: str, open_page: Open, played: Path, tagger: Tagger, tmp_path: Path
 ) -> None:
     page = open_page(address).page
     page.locator("#files").set_input_files(played)
     expect(source(page).locator(".words")).to_contain_text("tagged in", timeout=60_000)
     lines = saved(page, tmp_path / "session.jsonl")
     received = frames(lines, "evening ride.wav")
-    tagger = load(model, "cpu")
     alone = tagger.tag(played)
     assert received.shape == alone.probs.shape
     assert agreement(received, alone.probs) > 0.99
