@@ -1,4 +1,4 @@
-"""Files written completely or not at all, JSON read with checks, and settings compared by name."""
+"""Files written completely or not at all, JSON read with checks, settings compared by name, and folders locked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from streamtag.errors import OutputError, StreamtagError
+from streamtag.errors import ManifestError, OutputError, StreamtagError
 from streamtag.text import describe_os_error
 
 
@@ -63,6 +63,27 @@ def read_json(path: Path, raised: type[StreamtagError]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise raised(f"{path}: not a JSON object")
     return found
+
+
+def keep_settings(file: Path, settings: dict[str, Any]) -> None:
+    """Write what a folder's contents are made with, or compare. Raises ManifestError if they were made with another."""
+    if not file.exists():
+        with report_write_errors(file):
+            write_json(file, settings)
+    elif difference := first_difference(read_json(file, ManifestError), settings):
+        raise ManifestError(f"{file.parent}: made with {difference}: remove it or name another folder")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder. Raises OutputError if one is writing already."""
+    from filelock import FileLock, Timeout  # late: reading needs no lock
+
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise OutputError(f"{folder}: another process is writing to it") from error
 
 
 def first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str | None:

@@ -12,8 +12,6 @@ a line with the reason and no frames; the cache's manifest leaves it out.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.errors import ManifestError, OutputError
+from streamtag.errors import ManifestError
 from trainer.data.manifest import TRAIN, Manifest
 from trainer.features import augmentation
 from trainer.features.augmentation import AudioAugmentation
 from trainer.features.fingerprint import renewed
 from trainer.features.frame_store import FrameStore, Half
 from trainer.features.frontends import frontend
-from trainer.files import first_difference, read_json, report_write_errors, write_json
+from trainer.files import keep_settings
 
 MAX_PASSES = 99  # augmented ones
 
@@ -80,15 +78,8 @@ class Cache:
             len(manifest.clips),
             zlib.crc32(names.encode()),
         )
-        self._open(self.folder / "settings.json")
+        keep_settings(self.folder / "settings.json", asdict(self.settings))
         self.refresh()
-
-    def _open(self, file: Path) -> None:
-        if not file.exists():
-            with report_write_errors(file):
-                write_json(file, asdict(self.settings))
-        elif difference := first_difference(read_json(file, ManifestError), asdict(self.settings)):
-            raise ManifestError(f"{self.folder}: made with {difference}: remove it or name another folder")
 
     def refresh(self) -> None:
         """Read again what is on the disk."""
@@ -176,14 +167,3 @@ class Cache:
     def _advice(self) -> str:
         front = "" if self.front.name == "scattering" else f" --front {self.front.name}"
         return f"run `python -m trainer prepare {self.full_manifest.root}{front}` first"
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing. Raises OutputError if one is writing already."""
-        from filelock import FileLock, Timeout  # late: reading needs no lock
-
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise OutputError(f"{self.folder}: another process is writing to it") from error

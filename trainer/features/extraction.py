@@ -29,7 +29,7 @@ from trainer.features.cache import Cache
 from trainer.features.fingerprint import fingerprint
 from trainer.features.frame_store import Entry, Half
 from trainer.features.frontends import Frontend, frontend
-from trainer.files import check_free_space
+from trainer.files import check_free_space, locked
 from trainer.processes import run_jobs
 
 GPU_BLOCK_CLIPS = 32
@@ -76,7 +76,7 @@ def prepare(cache: Cache, passes: int, workers: int, device: str = "cpu") -> Gen
     """
     place = _open_device(device)
     block = 1 if place.type == "cpu" else GPU_BLOCK_CLIPS
-    with cache.locked(), ExitStack() as opened:
+    with locked(cache.folder), ExitStack() as opened:
         cache.refresh()
         _cut_changed(cache, block)
         kept = [kept_entries(cache, number, block) for number in range(passes + 1)]

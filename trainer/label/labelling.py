@@ -25,15 +25,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
-from streamtag.errors import ManifestError, OutputError, SourceError
+from streamtag.errors import ManifestError, SourceError
 from trainer.data.manifest import TRAIN
 from trainer.features import augmentation
 from trainer.features.audio import Samples, decode, duration, encode
 from trainer.features.augmentation import AudioAugmentation, Rng
 from trainer.features.frame_store import Entry, FrameStore, Half
-from trainer.files import first_difference, read_json, replacing, report_write_errors, write_atomically, write_json
+from trainer.files import keep_settings, locked, replacing, report_write_errors, write_atomically
 from trainer.label.recordings import Recording
 from trainer.label.teachers import SAMPLE_RATE, Teacher, load_teachers, weights_digest
 from trainer.processes import run_jobs
@@ -108,21 +107,9 @@ def label(plan: LabelPlan, workers: int) -> Generator[tuple[int, int], None, Non
         raise ManifestError(f"{plan.teachers_file}: {', '.join(plan.teachers)} predict different tags")
     with report_write_errors(plan.out):
         (plan.out / "audio").mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(plan.out / ".lock", timeout=0):
-            _check_settings(plan)
-            yield from _label(plan, teachers, workers)
-    except Timeout as error:
-        raise OutputError(f"{plan.out}: another process is writing to it") from error
-
-
-def _check_settings(plan: LabelPlan) -> None:
-    file = plan.out / SETTINGS
-    if not file.exists():
-        with report_write_errors(file):
-            write_json(file, plan.settings())
-    elif difference := first_difference(read_json(file, ManifestError), plan.settings()):
-        raise ManifestError(f"{plan.out}: made with {difference}: remove it or name another folder")
+    with locked(plan.out):
+        keep_settings(plan.out / SETTINGS, plan.settings())
+        yield from _label(plan, teachers, workers)
 
 
 def _label(plan: LabelPlan, teachers: Sequence[Teacher], workers: int) -> Iterator[tuple[int, int]]:
