@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,15 @@ def check_free_space(path: Path, folder: Path, size: float, qualifier: str = "")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write an object as JSON, and make its folder. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write an object as JSON, and make its folder. Raises OutputError."""
+    write_lines(path, [json.dumps(value, indent=1)])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text, and make their folder. Raises OutputError."""
+    with report_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def read_json(path: Path, raised: type[StreamtagError]) -> dict[str, Any]:
@@ -68,8 +74,7 @@ def read_json(path: Path, raised: type[StreamtagError]) -> dict[str, Any]:
 def keep_settings(file: Path, settings: dict[str, Any]) -> None:
     """Write what a folder's contents are made with, or compare. Raises ManifestError if they were made with another."""
     if not file.exists():
-        with report_write_errors(file):
-            write_json(file, settings)
+        write_json(file, settings)
     elif difference := first_difference(read_json(file, ManifestError), settings):
         raise ManifestError(f"{file.parent}: made with {difference}: remove it or name another folder")
 

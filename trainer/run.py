@@ -21,7 +21,7 @@ from streamtag.model.front_end import FrontEnd
 from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import FrameNetwork
 from trainer.features.frontends import frontend, normalizer
-from trainer.files import first_difference, read_json, report_write_errors, write_json
+from trainer.files import first_difference, read_json, write_json
 from trainer.systems import RecurrentState, System
 from trainer.systems.stacks import to_stack
 from trainer.train.checkpoint import load, matching, save
@@ -50,8 +50,7 @@ class DataSource:
 
     def write(self, folder: Path) -> None:
         """Write RUN/data.json. Raises OutputError if that fails."""
-        with report_write_errors(folder / SOURCE):
-            write_json(folder / SOURCE, asdict(self))
+        write_json(folder / SOURCE, asdict(self))
 
     def check(self, folder: Path) -> None:
         """Raise OutputError if the run in `folder` was begun with something else. The data set may have moved."""

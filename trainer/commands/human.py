@@ -47,7 +47,7 @@ def command(
     import torch
 
     from trainer.commands.tables import print_human
-    from trainer.files import report_write_errors, write_json
+    from trainer.files import write_json
     from trainer.human.tracks import read_tracks
     from trainer.train.device import open_device
 
@@ -59,8 +59,7 @@ def command(
     else:
         results = list(_each(models, folder.tagged(), place, draws))
     if out:
-        with report_write_errors(out):
-            write_json(out, {"models": results})
+        write_json(out, {"models": results})
     print(json.dumps(results, indent=1)) if as_json else print_human(results)
 
 
@@ -71,7 +70,7 @@ def write_folds(
     seed: FoldSeed = 1,
 ) -> None:
     """Divide the artists of tracks into folds, and write for each the artists that its model must leave out."""
-    from trainer.files import report_write_errors, write_atomically
+    from trainer.files import write_lines
     from trainer.human.folds import artist_folds, artists_of
     from trainer.human.tracks import read_tracks
 
@@ -80,9 +79,7 @@ def write_folds(
     for fold in range(count):
         names = artists_of(fold_of, fold)
         file = out / f"fold-{fold + 1}.txt"
-        with report_write_errors(file):
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, "".join(f"{name}\n" for name in names).encode())
+        write_lines(file, names)
         own = [track for track in folder.tracks if fold_of[track.artist] == fold]
         tagged = sum(track.clips > 0 for track in own)
         print(f"{file}: {len(names)} artists, {len(own)} tracks, {tagged} of them with human tags")

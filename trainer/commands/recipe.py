@@ -9,7 +9,6 @@ OUT/model.safetensors    the final model with its card
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +70,7 @@ def command(
     """
     from streamtag.errors import SpecError
     from trainer.commands import export, human, label, prepare, train
+    from trainer.files import write_json, write_lines
     from trainer.human.folds import artist_folds
     from trainer.human.tracks import read_tracks
 
@@ -85,7 +85,7 @@ def command(
     prepare.command(labelled, passes=0, workers=workers)
     human.write_folds(tracks, artists, folds)
     everybody = artists / "all.txt"
-    _write_lines(everybody, sorted(artist_folds(read_tracks(tracks), folds)))
+    write_lines(everybody, sorted(artist_folds(read_tracks(tracks), folds)))
 
     def run(stage: str, start: str | None, leave_out: Path | None, settings: Sequence[str]) -> Path:
         folder = out / "runs" / stage
@@ -111,16 +111,9 @@ def command(
     if not scores.exists():
         human.command(fold_runs, tracks, folds=True, out=scores, draws=draws, device=device, threads=threads)
     card = out / "card.json"
-    _write_lines(card, [json.dumps(_card(name, recipe, teachers, folders), indent=1)])
+    write_json(card, _card(name, recipe, teachers, folders))
     model = out / "model.safetensors"
     export.command(final, model, folder=labelled, card=card, split=SPLIT, tracks=tracks, fold=fold_runs)
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    from trainer.files import report_write_errors, write_atomically
-
-    with report_write_errors(path):
-        write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from trainer.features import augmentation
 from trainer.features.audio import Samples, decode, duration, encode
 from trainer.features.augmentation import AudioAugmentation, Rng
 from trainer.features.frame_store import Entry, FrameStore, Half
-from trainer.files import keep_settings, locked, replacing, report_write_errors, write_atomically
+from trainer.files import keep_settings, locked, replacing, report_write_errors, write_atomically, write_lines
 from trainer.label.recordings import Recording
 from trainer.label.teachers import SAMPLE_RATE, Teacher, load_teachers, weights_digest
 from trainer.processes import run_jobs
@@ -241,5 +241,5 @@ def write_dataset(plan: LabelPlan, teachers: Sequence[Teacher], jobs: Sequence[L
     with report_write_errors(plan.out):
         with replacing(plan.out / "targets.npz") as part_file, part_file.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        write_atomically(plan.out / "tags.txt", ("\n".join(teachers[0].tags) + "\n").encode())
+        write_lines(plan.out / "tags.txt", teachers[0].tags)
         write_atomically(plan.out / "clips.csv", table.getvalue().encode())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from trainer.files import report_write_errors, write_atomically
+from trainer.files import report_write_errors, write_lines
 
 LOG = "log.csv"
 
@@ -44,7 +44,7 @@ class TrainingLog:
             text = self._path.read_text() if self._path.exists() else ",".join(COLUMNS)
             kept = text.splitlines()[: epoch.epoch]
             line = ",".join(f"{getattr(epoch, c):.6g}" for c in COLUMNS)
-            write_atomically(self._path, "".join(f"{row}\n" for row in (*kept, line)).encode())
+            write_lines(self._path, (*kept, line))
         if self._events is not None:
             for name in COLUMNS[1:]:
                 self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from streamtag.model import where
 from trainer.evaluate import metrics
-from trainer.files import report_write_errors, write_json
+from trainer.files import write_json
 from trainer.run import CHECKPOINT, SETTINGS, TrainedSystem, check_settings, save_run
 from trainer.systems import Dropout
 from trainer.train.batches import Batch, Batches
@@ -71,8 +71,7 @@ class Run:
         self.optimizer = self._make_optimizer()
         self.epoch, self.step, self.best, self.best_epoch = 0, 0, -1.0, 0
         if not check_settings(folder, config) and self.group.is_first:
-            with report_write_errors(folder / SETTINGS):
-                write_json(folder / SETTINGS, config.to_dict())
+            write_json(folder / SETTINGS, config.to_dict())
         self.group.wait()  # until the settings are written
         if (folder / CHECKPOINT).exists():
             self._resume()
