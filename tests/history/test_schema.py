@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -71,24 +72,25 @@ def test_programs_that_create_a_history_at_the_same_time_all_succeed(tmp_path: P
         path.unlink()
 
 
-@pytest.mark.parametrize("content", [b"just text, long enough to be read as a header of a database" * 20, b"ID3\x03"])
-def test_another_file_is_not_a_history(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "h.sqlite"
-    path.write_bytes(content)
-    with pytest.raises(OutputError, match="not a history"):
-        open_for_writing(path)
-    with pytest.raises(SourceError, match="not a history"):
-        open_for_reading(path)
-    assert path.read_bytes() == content
-
-
-def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "h.sqlite"
+def _write_database(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE session (id INTEGER)")
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda path: path.write_bytes(b"just text, long enough to be read as a header" * 20), "another file"),
+        (lambda path: path.write_bytes(b"ID3\x03"), "another file"),
+        (_write_database, "the database of another program"),
+    ],
+)
+def test_what_is_no_history_is_left_alone(tmp_path: Path, write: Callable[[Path], object], reason: str) -> None:
+    path = tmp_path / "h.sqlite"
+    write(path)
     content = path.read_bytes()
-    with pytest.raises(OutputError, match="another program"):
+    with pytest.raises(OutputError, match=f"not a history, but {reason}"):
         open_for_writing(path)
-    with pytest.raises(SourceError, match="another program"):
+    with pytest.raises(SourceError, match=f"not a history, but {reason}"):
         open_for_reading(path)
     assert path.read_bytes() == content
