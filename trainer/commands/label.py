@@ -23,7 +23,7 @@ def command(
     crops: Annotated[int, typer.Option(min=1, help="of one recording in one pass, at most")] = 4,
     kind: Annotated[list[str] | None, typer.Option(help="change only this kind; repeatable")] = None,
     seed: options.Seed = 1,
-    workers: Annotated[int, typer.Option(min=0, help="processes; default: one a core")] = options.CORES,
+    workers: options.Workers = options.CORES,
 ) -> None:
     """Label recordings with public taggers, unchanged and changed; goes on where it was stopped.
 

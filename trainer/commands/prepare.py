@@ -24,7 +24,7 @@ def command(
     ] = None,
     passes: Annotated[int, typer.Option(min=0, max=99, help="augmented passes over the training clips")] = 0,
     seed: options.Seed = 1,
-    workers: Annotated[int, typer.Option(min=0, help="processes; default: one a core")] = options.CORES,
+    workers: options.Workers = options.CORES,
     device: Annotated[str, typer.Option(help="cpu, or cuda for the transform; the processes decode")] = "cpu",
     packed: Annotated[
         Path | None,
