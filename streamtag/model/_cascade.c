@@ -1,28 +1,25 @@
-/* Two orders of wavelet moduli over windows of a signal: streamtag.model.cascade in compiled code, for a CPU.
+/* Two orders of wavelet moduli over windows of a signal, for a CPU: streamtag.model.cascade in compiled code, and the
+   step of streamtag.model.scattering. All arrays are C-contiguous and float32, or pairs of it if complex; functions
+   work without the interpreter's lock. The arrays are trusted to fit each other: only streamtag.model.cascade_kernel
+   calls this.
 
-   run(stages, spectrum, given, sums, rows, sizes, windows, threads) takes B windows through the stages in turn, without
-   the interpreter's lock. The arrays are C-contiguous and float32, or pairs of it if complex:
+   A branch is a tuple (stages, window, mean, pool points, paths, columns C, points of rows):
 
-     spectrum  [B, bins] complex   the windows' spectra
-     given     [B, bands, size]    envelopes that are inputs
-     sums      [B, paths, C]       written: envelopes times the C columns of weights
-     rows      [B, points]         written: low-passed rows
-     sizes     (bins, points of the pool, paths, C, points of `rows`), per window
+     window  (size, radices, factors, untangling factors, turns): the transform of the window's samples as 8 rows
+     mean    [C, samples]: weights of the samples, for path 0; empty: there is no such path
 
    The pool holds the spectra of a window's envelopes, each from frequency zero to Nyquist. A stage is a tuple
    (kind, from_pool, size, bands, crops, responses, weights, path, output, transform, real):
 
      kind       0: envelopes and their sums; 1: the same, and the envelopes' spectra; 2: spectra of the rows that are
                 given; 3: real rows
-     from_pool  1: crops of the pool; 0: crops of `spectrum`
+     from_pool  1: crops of the pool; 0: crops of the window's spectrum
      crops      int32 [bands, 3]: where the spectrum of a real row starts, the size of that row, and the crop's lowest
                 bin; bins below zero or above Nyquist are conjugates
      responses  [bands, size] and 8 more: real factors of the crops
      weights    [C, size]; path: the first of the stage's paths
-     output     where the spectra go in the pool, or the rows in `rows`
-     transform  (radices, factors) of `size` points; real: (radices, factors, untangling factors) of size / 2 points
-
-   The arrays are trusted to fit each other: only streamtag.model.cascade_kernel calls this. */
+     output     where the spectra go in the pool, or the rows among a window's rows
+     transform  (radices, factors) of `size` points; real: (radices, factors, untangling factors) of size / 2 points */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
@@ -35,7 +32,8 @@
 #define LANES 8
 #define WINDOWS_AT_ONCE 4 /* their pools stay in a core's cache */
 #define COLUMNS_AT_ONCE 6
-#define MAX_STAGES 32
+#define MAX_STAGES 24
+#define MAX_VIEWS (2 * (8 * MAX_STAGES + 8) + 16)
 #define MAX_THREADS 64
 #define INLINE static inline __attribute__((always_inline))
 
@@ -65,6 +63,12 @@ typedef struct {
 } RealTransform;
 
 typedef struct {
+    int size;
+    RealTransform lanes; /* of every eighth sample */
+    const float *turns;  /* exp(-2 pi i j k / size): real and imaginary parts for row j and bin k */
+} WindowTransform;
+
+typedef struct {
     int start, size, low;
 } Crop;
 
@@ -79,13 +83,24 @@ typedef struct {
 } Stage;
 
 typedef struct {
-    const complex_t *spectrum;
+    Stage stages[MAX_STAGES];
+    int stage_count, pool_points, paths, columns, row_points, largest;
+    WindowTransform window;
+    const float *mean;
+} Branch;
+
+/* At most WINDOWS_AT_ONCE windows, and what is computed for them: see `run`. */
+typedef struct {
+    const float *audio[WINDOWS_AT_ONCE];
+    int count, samples;
     const float *given;
     float *sums, *rows;
-    complex_t *pool;
-    Py_ssize_t spectrum_points, pool_points, paths, row_points;
-    int columns;
-} Arrays;
+} Windows;
+
+typedef struct {
+    vec *x, *y; /* rows of complex points */
+    complex_t *spectra, *pool;
+} Scratch;
 
 #define NAME(x) x##_base
 #include "_cascade_passes.h"
@@ -101,114 +116,63 @@ typedef struct {
 #pragma GCC pop_options
 #endif
 
-/* The buffers that a call holds, so that all are released however it ends. */
-typedef struct {
-    Py_buffer views[8 * MAX_STAGES + 4];
-    int count;
-} Views;
+static void cascade(const Branch *branch, const Windows *windows, const Scratch *scratch) {
+#ifdef HAS_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        cascade_avx2(branch, windows, scratch);
+        return;
+    }
+#endif
+    cascade_base(branch, windows, scratch);
+}
 
-static void *view(Views *views, PyObject *object, int flags) {
-    Py_buffer *const next = &views->views[views->count];
-    if (PyObject_GetBuffer(object, next, flags | PyBUF_C_CONTIGUOUS) < 0)
+/* Return memory for windows of the branches and `extra` floats, which follow it, or NULL. The caller frees `x`. */
+static float *allocate(const Branch *const *branches, int count, size_t extra, Scratch *scratch) {
+    size_t row = 0, bins = 0, pool = 0;
+    for (int n = 0; n < count; n++) {
+        const Branch *const b = branches[n];
+        const size_t points = b->window.size / LANES > b->largest ? (size_t)b->window.size / LANES : (size_t)b->largest;
+        const size_t needed = 2 * (points + LANES); /* one point more, and the rest of a vector of points */
+        row = needed > row ? needed : row;
+        bins = (size_t)b->window.size / 2 + 1 > bins ? (size_t)b->window.size / 2 + 1 : bins;
+        pool = (size_t)b->pool_points > pool ? (size_t)b->pool_points : pool;
+    }
+    const size_t spectra = WINDOWS_AT_ONCE * bins, pools = WINDOWS_AT_ONCE * pool;
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, 2 * row * sizeof(vec) + (spectra + pools) * sizeof(complex_t) + extra * sizeof(float)))
         return NULL;
-    views->count++;
-    return next->buf;
+    scratch->x = memory;
+    scratch->y = scratch->x + row;
+    scratch->spectra = (complex_t *)(scratch->y + row);
+    scratch->pool = scratch->spectra + spectra;
+    return (float *)(scratch->pool + pools);
 }
 
-static int parse_transform(Views *views, PyObject *radices, PyObject *factors, int size, Transform *transform) {
-    transform->size = size;
-    transform->radices = view(views, radices, PyBUF_SIMPLE);
-    transform->passes = transform->radices ? (int)views->views[views->count - 1].len : 0;
-    transform->factors = view(views, factors, PyBUF_SIMPLE);
-    return transform->radices && transform->factors;
-}
-
-/* Return the stage's size, or 0 with an exception set. */
-static int parse_stage(Views *views, PyObject *object, Stage *stage) {
-    PyObject *crops, *responses, *weights, *radices, *factors, *half_radices, *half_factors, *untangle;
-    int size;
-    if (!PyArg_ParseTuple(object, "iiiiOOOii(OO)(OOO)", &stage->kind, &stage->from_pool, &size, &stage->bands, &crops,
-                          &responses, &weights, &stage->path, &stage->output, &radices, &factors, &half_radices,
-                          &half_factors, &untangle))
-        return 0;
-    stage->crops = view(views, crops, PyBUF_SIMPLE);
-    stage->responses = view(views, responses, PyBUF_SIMPLE);
-    stage->weights = view(views, weights, PyBUF_SIMPLE);
-    stage->real.untangle = view(views, untangle, PyBUF_SIMPLE);
-    const int parsed = stage->crops && stage->responses && stage->weights && stage->real.untangle &&
-                       parse_transform(views, radices, factors, size, &stage->transform) &&
-                       parse_transform(views, half_radices, half_factors, size / 2, &stage->real.half);
-    return parsed ? size : 0;
-}
-
-/* Return the largest size of a stage, or 0 with an exception set. */
-static int parse(Views *views, PyObject *args, Stage *stages, int *count, Arrays *a, int *windows, int *threads) {
-    PyObject *list, *spectrum, *given, *sums, *rows;
-    int largest = 0;
-    if (!PyArg_ParseTuple(args, "O!OOOO(nnnin)ii", &PyTuple_Type, &list, &spectrum, &given, &sums, &rows,
-                          &a->spectrum_points, &a->pool_points, &a->paths, &a->columns, &a->row_points, windows, threads))
-        return 0;
-    a->spectrum = view(views, spectrum, PyBUF_SIMPLE);
-    a->given = view(views, given, PyBUF_SIMPLE);
-    a->sums = view(views, sums, PyBUF_WRITABLE);
-    a->rows = view(views, rows, PyBUF_WRITABLE);
-    if (!a->spectrum || !a->given || !a->sums || !a->rows)
-        return 0;
-    *count = (int)PyTuple_Size(list);
-    if (*count > MAX_STAGES) {
-        PyErr_SetString(PyExc_ValueError, "too many stages");
-        return 0;
-    }
-    for (int n = 0; n < *count; n++) {
-        const int size = parse_stage(views, PyTuple_GetItem(list, n), &stages[n]);
-        if (!size)
-            return 0;
-        largest = size > largest ? size : largest;
-    }
-    return largest;
-}
-
-/* Some of the windows, and whether there was enough memory for them. */
-typedef struct {
-    const Stage *stages;
-    Arrays arrays;
-    int count, begin, end, largest, enough;
+/* Part of the work of a call, and whether there was enough memory for it. */
+typedef struct Part {
+    int (*work)(const struct Part *);
+    const void *job;
+    int begin, end, enough;
 } Part;
 
-static void *take(void *argument) {
-    Part *const part = argument;
-    /* two rows of complex points, each with space for one more and for the rest of a vector; then the pools */
-    const size_t row = 2 * ((size_t)part->largest + LANES), pools = WINDOWS_AT_ONCE * (size_t)part->arrays.pool_points;
-    void *memory = NULL;
-    part->enough = posix_memalign(&memory, 64, 2 * row * sizeof(vec) + pools * sizeof(complex_t)) == 0;
-    if (!part->enough)
-        return NULL;
-    vec *const x = memory, *const y = x + row;
-    part->arrays.pool = (complex_t *)(y + row);
-#ifdef HAS_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        cascade_avx2(part->stages, part->count, &part->arrays, part->begin, part->end, x, y);
-    else
-#endif
-        cascade_base(part->stages, part->count, &part->arrays, part->begin, part->end, x, y);
-    free(memory);
+static void *work(void *part) {
+    ((Part *)part)->enough = ((Part *)part)->work(part);
     return NULL;
 }
 
-/* Share the windows among threads; one that does not start leaves its part to this one. Return whether there was enough
-   memory. */
-static int take_all(const Part *whole, int threads) {
+/* Share `count` items of a job among threads; one that does not start leaves its part to this one. Return whether there
+   was enough memory. */
+static int share(int (*function)(const Part *), const void *job, int count, int threads) {
     Part parts[MAX_THREADS];
     pthread_t ids[MAX_THREADS];
     int started[MAX_THREADS], enough = 1;
-    threads = threads > MAX_THREADS ? MAX_THREADS : threads;
+    threads = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
     for (int n = threads - 1; n >= 0; n--) {
-        parts[n] = *whole;
-        parts[n].begin = (int)((long long)whole->end * n / threads);
-        parts[n].end = (int)((long long)whole->end * (n + 1) / threads);
-        started[n] = n > 0 && pthread_create(&ids[n], NULL, take, &parts[n]) == 0;
+        parts[n] = (Part){function, job, (int)((long long)count * n / threads),
+                          (int)((long long)count * (n + 1) / threads), 0};
+        started[n] = n > 0 && pthread_create(&ids[n], NULL, work, &parts[n]) == 0;
         if (!started[n])
-            take(&parts[n]);
+            work(&parts[n]);
     }
     for (int n = 0; n < threads; n++) {
         if (started[n])
@@ -218,30 +182,280 @@ static int take_all(const Part *whole, int threads) {
     return enough;
 }
 
-static PyObject *run(PyObject *module, PyObject *args) {
-    (void)module;
-    Views views = {.count = 0};
-    Stage stages[MAX_STAGES];
-    Part whole = {.stages = stages, .begin = 0};
-    int threads;
-    whole.largest = parse(&views, args, stages, &whole.count, &whole.arrays, &whole.end, &threads);
-    if (whole.largest) {
-        int enough;
-        Py_BEGIN_ALLOW_THREADS
-        enough = take_all(&whole, threads < 1 ? 1 : threads);
-        Py_END_ALLOW_THREADS
-        if (!enough)
-            PyErr_NoMemory();
+/* The buffers that a call holds, so that all are released however it ends. */
+typedef struct {
+    Py_buffer views[MAX_VIEWS];
+    int count;
+} Views;
+
+static void *view(Views *views, PyObject *object, int flags) {
+    if (PyErr_Occurred())
+        return NULL;
+    if (views->count == MAX_VIEWS) {
+        PyErr_SetString(PyExc_ValueError, "too many arrays");
+        return NULL;
     }
-    for (int n = 0; n < views.count; n++)
-        PyBuffer_Release(&views.views[n]);
+    Py_buffer *const next = &views->views[views->count];
+    if (PyObject_GetBuffer(object, next, flags | PyBUF_C_CONTIGUOUS) < 0)
+        return NULL;
+    views->count++;
+    return next->buf;
+}
+
+/* Release all buffers. Return None, or NULL if an exception is set. */
+static PyObject *finish(Views *views) {
+    for (int n = 0; n < views->count; n++)
+        PyBuffer_Release(&views->views[n]);
     if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
 }
 
+/* All functions that parse return whether no exception is set. */
+static int parse_transform(Views *views, PyObject *radices, PyObject *factors, int size, Transform *transform) {
+    transform->size = size;
+    transform->radices = view(views, radices, PyBUF_SIMPLE);
+    transform->passes = transform->radices ? (int)views->views[views->count - 1].len : 0;
+    transform->factors = view(views, factors, PyBUF_SIMPLE);
+    return !PyErr_Occurred();
+}
+
+static int parse_stage(Views *views, PyObject *object, Stage *stage, int *size) {
+    PyObject *crops, *responses, *weights, *radices, *factors, *half_radices, *half_factors, *untangle;
+    if (!PyArg_ParseTuple(object, "iiiiOOOii(OO)(OOO)", &stage->kind, &stage->from_pool, size, &stage->bands, &crops,
+                          &responses, &weights, &stage->path, &stage->output, &radices, &factors, &half_radices,
+                          &half_factors, &untangle))
+        return 0;
+    stage->crops = view(views, crops, PyBUF_SIMPLE);
+    stage->responses = view(views, responses, PyBUF_SIMPLE);
+    stage->weights = view(views, weights, PyBUF_SIMPLE);
+    stage->real.untangle = view(views, untangle, PyBUF_SIMPLE);
+    return parse_transform(views, radices, factors, *size, &stage->transform) &&
+           parse_transform(views, half_radices, half_factors, *size / 2, &stage->real.half);
+}
+
+static int parse_branch(Views *views, PyObject *object, Branch *branch) {
+    PyObject *stages, *mean, *radices, *factors, *untangle, *turns;
+    WindowTransform *const window = &branch->window;
+    if (!PyArg_ParseTuple(object, "O!(iOOOO)Oiiii", &PyTuple_Type, &stages, &window->size, &radices, &factors, &untangle,
+                          &turns, &mean, &branch->pool_points, &branch->paths, &branch->columns, &branch->row_points))
+        return 0;
+    window->lanes.untangle = view(views, untangle, PyBUF_SIMPLE);
+    window->turns = view(views, turns, PyBUF_SIMPLE);
+    branch->mean = view(views, mean, PyBUF_SIMPLE);
+    if (!parse_transform(views, radices, factors, window->size / (2 * LANES), &window->lanes.half))
+        return 0;
+    if (views->views[views->count - 3].len == 0)
+        branch->mean = NULL;
+    branch->stage_count = (int)PyTuple_Size(stages);
+    if (branch->stage_count > MAX_STAGES)
+        PyErr_SetString(PyExc_ValueError, "too many stages");
+    branch->largest = 0;
+    for (int n = 0; n < branch->stage_count && !PyErr_Occurred(); n++) {
+        int size = 0;
+        if (parse_stage(views, PyTuple_GetItem(stages, n), &branch->stages[n], &size))
+            branch->largest = size > branch->largest ? size : branch->largest;
+    }
+    return !PyErr_Occurred();
+}
+
+/* run(branch, audio, given, sums, rows, windows B, samples, given points, threads):
+
+     audio  [B, samples], silent after that
+     given  [B, bands, size]   envelopes that are inputs
+     sums   [B, paths, C]      written: envelopes times weights
+     rows   [B, points]        written: low-passed rows */
+typedef struct {
+    Branch branch;
+    const float *audio, *given;
+    float *sums, *rows;
+    int windows, samples, given_points;
+} Run;
+
+static int run_part(const Part *part) {
+    const Run *const r = part->job;
+    const Branch *const b = &r->branch;
+    Scratch scratch;
+    if (!allocate(&b, 1, 0, &scratch))
+        return 0;
+    for (int start = part->begin; start < part->end; start += WINDOWS_AT_ONCE) {
+        Windows w = {.count = part->end - start, .samples = r->samples};
+        w.count = w.count > WINDOWS_AT_ONCE ? WINDOWS_AT_ONCE : w.count;
+        for (int n = 0; n < w.count; n++)
+            w.audio[n] = r->audio + (size_t)(start + n) * r->samples;
+        w.given = r->given + (size_t)start * r->given_points;
+        w.sums = r->sums + (size_t)start * b->paths * b->columns;
+        w.rows = r->rows + (size_t)start * b->row_points;
+        cascade(b, &w, &scratch);
+    }
+    free(scratch.x);
+    return 1;
+}
+
+static PyObject *run(PyObject *module, PyObject *args) {
+    (void)module;
+    Views views = {.count = 0};
+    Run r;
+    PyObject *branch, *audio, *given, *sums, *rows;
+    int threads, enough = 1;
+    if (PyArg_ParseTuple(args, "OOOOOiiii", &branch, &audio, &given, &sums, &rows, &r.windows, &r.samples,
+                         &r.given_points, &threads)) {
+        r.audio = view(&views, audio, PyBUF_SIMPLE);
+        r.given = view(&views, given, PyBUF_SIMPLE);
+        r.sums = view(&views, sums, PyBUF_WRITABLE);
+        r.rows = view(&views, rows, PyBUF_WRITABLE);
+        if (!PyErr_Occurred() && parse_branch(&views, branch, &r.branch)) {
+            Py_BEGIN_ALLOW_THREADS
+            enough = share(run_part, &r, r.windows, threads);
+            Py_END_ALLOW_THREADS
+        }
+    }
+    if (!enough)
+        PyErr_NoMemory();
+    return finish(&views);
+}
+
+/* step((high, low), plan, audio, sums, bands, past, frames, streams N, hops F, samples, threads): the frames that F
+   hops of N streams complete, and their states. The high branch has the rows of the audio, then those of K bands.
+
+     plan    (columns, fade, order, hop, K, audio margin, audio hop, band margin, band hop): `columns` of the sums that
+             make up a frame, from the newest hop on; fade [audio margin + audio hop]; order: int32 [P], of each path of
+             a frame among those of both branches
+     audio   [N, samples]: window n of a stream begins n hops after its first sample
+     sums    [N, H, paths, C], bands [N, K, H * band hop], past [N, H * audio hop]: of the last H hops, overwritten
+     frames  [N, F, P], written */
+typedef struct {
+    Branch high, low;
+    const unsigned char *columns;
+    const float *fade, *audio;
+    const int *order;
+    float *sums, *bands, *past, *frames;
+    int history, path_count, hop, band_count, audio_margin, audio_hop, band_margin, band_hop;
+    int streams, hops, samples;
+} Step;
+
+/* Append `count` values to a row of `size` and drop as many. */
+static void append(float *row, int size, const float *values, int count) {
+    memmove(row, row + count, sizeof(float) * (size_t)(size - count));
+    memcpy(row + size - count, values, sizeof(float) * (size_t)count);
+}
+
+/* Write what the low branch needs for the frame of a window of a stream, and the high branch's part of the frame; take
+   over the results of that window into the stream's state. */
+static void complete(const Step *s, int stream, const float *new_sums, const float *rows, float *given, float *audio,
+                     float *frame) {
+    const int paths = s->high.paths, columns = s->high.columns, history = s->history;
+    const size_t hop_sums = (size_t)paths * columns;
+    float *const sums = s->sums + stream * history * hop_sums;
+    for (int p = 0; p < paths; p++) {
+        float total = new_sums[(size_t)p * columns + s->columns[0]];
+        for (int back = 1; back <= history; back++)
+            total += sums[(history - back) * hop_sums + (size_t)p * columns + s->columns[back]];
+        frame[p] = total;
+    }
+    append(sums, (int)(history * hop_sums), new_sums, (int)hop_sums);
+
+    /* audio that fades out, since an abrupt end would excite the lowest bands */
+    const int kept = history * s->audio_hop, fading = s->audio_margin + s->audio_hop;
+    float *const past = s->past + (size_t)stream * kept;
+    const float *const fresh = rows + s->audio_margin;
+    memcpy(audio, past, sizeof(float) * (size_t)kept);
+    for (int i = 0; i < fading; i++)
+        audio[kept + i] = fresh[i] * s->fade[i];
+    append(past, kept, fresh, s->audio_hop);
+
+    /* envelopes: unknown ones mirror the known ones, so that ψ2 meets no step */
+    const int band_kept = history * s->band_hop, known = s->band_hop + s->band_margin, points = known + s->band_margin;
+    const int span = s->low.window.size * s->band_hop / s->audio_hop, missing = span - band_kept - known;
+    for (int k = 0; k < s->band_count; k++) {
+        const float *const row = rows + s->audio_hop + 2 * s->audio_margin + k * points + s->band_margin;
+        float *const kept_row = s->bands + ((size_t)stream * s->band_count + k) * band_kept, *const out = given + k * span;
+        memcpy(out, kept_row, sizeof(float) * (size_t)band_kept);
+        memcpy(out + band_kept, row, sizeof(float) * (size_t)known);
+        for (int i = 0; i < missing; i++)
+            out[band_kept + known + i] = row[known - 1 - i];
+        append(kept_row, band_kept, row, s->band_hop);
+    }
+}
+
+static int step_part(const Part *part) {
+    const Step *const s = part->job;
+    const Branch *const branches[] = {&s->high, &s->low};
+    const int span = s->low.window.size * s->band_hop / s->audio_hop;
+    const int low_samples = s->history * s->audio_hop + s->audio_margin + s->audio_hop;
+    const size_t sums_size = (size_t)s->high.paths * s->high.columns, given_size = (size_t)s->band_count * span;
+    const size_t frame_size = (size_t)s->high.paths + s->low.paths;
+    Scratch scratch;
+    float *const memory = allocate(branches, 2,
+                                   WINDOWS_AT_ONCE * (sums_size + s->high.row_points + given_size + low_samples +
+                                                      s->high.paths + s->low.paths + frame_size),
+                                   &scratch);
+    if (!memory)
+        return 0;
+    float *const sums = memory, *const rows = sums + WINDOWS_AT_ONCE * sums_size;
+    float *const given = rows + WINDOWS_AT_ONCE * (size_t)s->high.row_points;
+    float *const audio = given + WINDOWS_AT_ONCE * given_size;
+    float *const frames = audio + WINDOWS_AT_ONCE * (size_t)low_samples;
+    float *const low_sums = frames + WINDOWS_AT_ONCE * frame_size;
+    const int end = part->end * s->hops;
+    for (int start = part->begin * s->hops; start < end; start += WINDOWS_AT_ONCE) {
+        const int count = end - start < WINDOWS_AT_ONCE ? end - start : WINDOWS_AT_ONCE;
+        Windows high = {.count = count, .samples = s->hop + s->hop / 4, .sums = sums, .rows = rows};
+        Windows low = {.count = count, .samples = low_samples, .given = given, .sums = low_sums};
+        for (int n = 0; n < count; n++) {
+            const int stream = (start + n) / s->hops, hop = (start + n) % s->hops;
+            high.audio[n] = s->audio + (size_t)stream * s->samples + (size_t)hop * s->hop;
+            low.audio[n] = audio + (size_t)n * low_samples;
+        }
+        cascade(&s->high, &high, &scratch);
+        for (int n = 0; n < count; n++)
+            complete(s, (start + n) / s->hops, sums + n * sums_size, rows + n * (size_t)s->high.row_points,
+                     given + n * given_size, audio + (size_t)n * low_samples, frames + n * frame_size);
+        cascade(&s->low, &low, &scratch);
+        for (int n = 0; n < count; n++) {
+            float *const frame = frames + n * frame_size, *const out = s->frames + (size_t)(start + n) * s->path_count;
+            memcpy(frame + s->high.paths, low_sums + (size_t)n * s->low.paths, sizeof(float) * (size_t)s->low.paths);
+            for (int p = 0; p < s->path_count; p++)
+                out[p] = frame[s->order[p]];
+        }
+    }
+    free(scratch.x);
+    return 1;
+}
+
+static PyObject *step(PyObject *module, PyObject *args) {
+    (void)module;
+    Views views = {.count = 0};
+    Step s;
+    PyObject *high, *low, *columns, *fade, *order, *audio, *sums, *bands, *past, *frames;
+    int threads, enough = 1;
+    if (PyArg_ParseTuple(args, "(OO)(OOOiiiiii)OOOOOiiii", &high, &low, &columns, &fade, &order, &s.hop, &s.band_count,
+                         &s.audio_margin, &s.audio_hop, &s.band_margin, &s.band_hop, &audio, &sums, &bands, &past,
+                         &frames, &s.streams, &s.hops, &s.samples, &threads)) {
+        s.order = view(&views, order, PyBUF_SIMPLE);
+        s.path_count = s.order ? (int)(views.views[views.count - 1].len / (Py_ssize_t)sizeof(int)) : 0;
+        s.columns = view(&views, columns, PyBUF_SIMPLE);
+        s.history = s.columns ? (int)views.views[views.count - 1].len - 1 : 0;
+        s.fade = view(&views, fade, PyBUF_SIMPLE);
+        s.audio = view(&views, audio, PyBUF_SIMPLE);
+        s.sums = view(&views, sums, PyBUF_WRITABLE);
+        s.bands = view(&views, bands, PyBUF_WRITABLE);
+        s.past = view(&views, past, PyBUF_WRITABLE);
+        s.frames = view(&views, frames, PyBUF_WRITABLE);
+        if (!PyErr_Occurred() && parse_branch(&views, high, &s.high) && parse_branch(&views, low, &s.low)) {
+            Py_BEGIN_ALLOW_THREADS
+            enough = share(step_part, &s, s.streams, threads);
+            Py_END_ALLOW_THREADS
+        }
+    }
+    if (!enough)
+        PyErr_NoMemory();
+    return finish(&views);
+}
+
 static PyMethodDef methods[] = {
-    {"run", run, METH_VARARGS, "Take windows through the stages of a cascade."},
+    {"run", run, METH_VARARGS, "Take windows through a branch."},
+    {"step", step, METH_VARARGS, "Compute the frames of a few hops of streams."},
     {NULL, NULL, 0, NULL},
 };
 static PyModuleDef_Slot slots[] = {{0, NULL}};

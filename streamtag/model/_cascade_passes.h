@@ -133,29 +133,101 @@ INLINE void NAME(store)(void *out, int count, const vec *values) {
         memcpy(out, values, sizeof(float) * (size_t)count);
 }
 
-/* Write the spectra of LANES real rows of 2 x half points, `lanes` of them in use, to out[lane]. A complex point
-   consists of two successive ones of the rows, which are overwritten. */
+/* Bin k of LANES real rows, from the spectrum x of their complex points; the result is two vectors. X = E + w O with
+   the spectra of the even points E and the odd ones O, and w = exp(-i pi k / half). */
+INLINE void NAME(untangle)(const RealTransform *t, const vec *x, int k, vec *bin) {
+    const vec *const one = x + 2 * k, *const other = x + 2 * (t->half.size - k);
+    const complex_t w = t->untangle[k];
+    const vec er = one[0] + other[0], ei = one[1] - other[1];
+    const vec or = one[1] + other[1], oi = other[0] - one[0];
+    bin[0] = (er + or * w.re - oi * w.im) * 0.5f;
+    bin[1] = (ei + or * w.im + oi * w.re) * 0.5f;
+}
+
+/* Transform real rows, whose successive points make up a complex one. Return the spectrum, with its first bin again at
+   its end. */
+INLINE vec *NAME(transform_real)(const RealTransform *t, vec *rows, vec *buffer) {
+    vec *const x = NAME(transform)(&t->half, rows, buffer);
+    x[2 * t->half.size] = x[0];
+    x[2 * t->half.size + 1] = x[1];
+    return x;
+}
+
+/* Write the spectra of LANES real rows of 2 x half points, `lanes` of them in use, to out[lane]. The rows are
+   overwritten. */
 static void NAME(spectra)(const RealTransform *t, vec *rows, vec *buffer, int lanes, complex_t *const *out) {
     const int half = t->half.size;
-    vec *const x = NAME(transform)(&t->half, rows, buffer);
-    x[2 * half] = x[0]; /* the spectrum of the complex points repeats itself */
-    x[2 * half + 1] = x[1];
+    const vec *const x = NAME(transform_real)(t, rows, buffer);
     for (int start = 0; start <= half; start += 4) {
         const int count = half + 1 - start < 4 ? half + 1 - start : 4;
         vec bins[8];
-        for (int i = 0; i < 4; i++) {
-            /* of the even points E and the odd ones O; X = E + w O with w = exp(-i pi k / half) */
-            const int k = start + (i < count ? i : 0);
-            const vec *const one = x + 2 * k, *const other = x + 2 * (half - k);
-            const complex_t w = t->untangle[k];
-            const vec er = one[0] + other[0], ei = one[1] - other[1];
-            const vec or = one[1] + other[1], oi = other[0] - one[0];
-            bins[2 * i] = (er + or * w.re - oi * w.im) * 0.5f;
-            bins[2 * i + 1] = (ei + or * w.im + oi * w.re) * 0.5f;
-        }
+        for (int i = 0; i < 4; i++)
+            NAME(untangle)(t, x, start + (i < count ? i : 0), bins + 2 * i);
         NAME(transpose)(bins);
         for (int lane = 0; lane < lanes; lane++)
             NAME(store)(out[lane] + start, 2 * count, &bins[lane]);
+    }
+}
+
+/* Replace a[0..3] by their transform. */
+INLINE void NAME(four)(vec *re, vec *im, int step) {
+    const vec ar = re[0] + re[2 * step], ai = im[0] + im[2 * step], br = re[0] - re[2 * step], bi = im[0] - im[2 * step];
+    const vec cr = re[step] + re[3 * step], ci = im[step] + im[3 * step];
+    const vec dr = re[step] - re[3 * step], di = im[step] - im[3 * step];
+    re[0] = ar + cr, im[0] = ai + ci;
+    re[step] = br + di, im[step] = bi - dr;
+    re[2 * step] = ar - cr, im[2 * step] = ai - ci;
+    re[3 * step] = br - di, im[3 * step] = bi + dr;
+}
+
+/* Write the spectrum of one row of `count` samples, silent after that, from frequency zero to Nyquist: every eighth sample
+   makes up a row of its own, and transforms of eight values join their spectra. */
+static void NAME(window_spectrum)(const WindowTransform *t, const float *samples, int count, vec *x, vec *y,
+                                  complex_t *out) {
+    const int half = t->lanes.half.size, size = 2 * half, stride = (half / LANES + 1) * LANES;
+    for (int n = 0; n < size; n++) {
+        const int left = count - n * LANES;
+        if (left >= LANES)
+            x[n] = *(const loose_vec *)(samples + n * LANES);
+        else {
+            vec rest = {0};
+            for (int i = 0; i < left; i++)
+                rest[i] = samples[n * LANES + i];
+            x[n] = rest;
+        }
+    }
+    const vec *const spectra = NAME(transform_real)(&t->lanes, x, y);
+    for (int start = 0; start <= half; start += LANES) {
+        const int used = half + 1 - start < LANES ? half + 1 - start : LANES;
+        vec re[LANES], im[LANES];
+        for (int i = 0; i < LANES; i++) {
+            vec bin[2];
+            NAME(untangle)(&t->lanes, spectra, start + (i < used ? i : 0), bin);
+            re[i] = bin[0];
+            im[i] = bin[1];
+        }
+        NAME(transpose)(re);
+        NAME(transpose)(im);
+        for (int j = 1; j < LANES; j++) {
+            const vec c = *(const loose_vec *)(t->turns + j * stride + start);
+            const vec d = *(const loose_vec *)(t->turns + (LANES + j) * stride + start);
+            const vec u = re[j], v = im[j];
+            re[j] = u * c - v * d;
+            im[j] = u * d + v * c;
+        }
+        NAME(four)(re, im, 2);
+        NAME(four)(re + 1, im + 1, 2);
+        const float root = 0.70710678118654752440f;
+        const float c[4] = {1, root, 0, -root}, d[4] = {0, -root, -1, -root}; /* exp(-2 pi i k / 8) */
+        for (int k = 0; k < 4; k++) {
+            const vec ur = re[2 * k], ui = im[2 * k];
+            const vec vr = re[2 * k + 1] * c[k] - im[2 * k + 1] * d[k], vi = re[2 * k + 1] * d[k] + im[2 * k + 1] * c[k];
+            const vec first_re = ur + vr, first_im = ui + vi, second_re = ur - vr, second_im = ui - vi;
+            for (int i = 0; i < used; i++) { /* bins above Nyquist are conjugates of those below */
+                out[size * k + start + i] = (complex_t){first_re[i], first_im[i]};
+                out[size * (4 - k) - start - i] = (complex_t){second_re[i], -second_im[i]};
+            }
+        }
     }
 }
 
@@ -241,9 +313,10 @@ INLINE void NAME(magnitudes)(int size, vec *points) {
         values[i] = sqrtf(values[i]);
 }
 
-/* Take the windows [begin, end) through a stage that crops spectra. */
-static void NAME(crops)(const Stage *stage, const Arrays *a, int begin, int end, vec *x, vec *y) {
-    const int size = stage->transform.size, windows = end - begin, rows = windows * stage->bands;
+/* Take a few windows through a stage that crops spectra. */
+static void NAME(crops)(const Branch *b, const Stage *stage, const Windows *w, const Scratch *scratch) {
+    const int size = stage->transform.size, rows = w->count * stage->bands;
+    vec *const x = scratch->x, *const y = scratch->y;
     for (int row = 0; row < rows; row += LANES) {
         const int lanes = rows - row < LANES ? rows - row : LANES;
         const complex_t *source[LANES];
@@ -251,13 +324,13 @@ static void NAME(crops)(const Stage *stage, const Arrays *a, int begin, int end,
         float *sums[LANES], *real[LANES];
         int bands[LANES];
         for (int lane = 0; lane < LANES; lane++) {
-            const int n = row + (lane < lanes ? lane : 0), band = bands[lane] = n / windows;
-            const size_t window = begin + n % windows;
-            complex_t *const pool = a->pool + (n % windows) * a->pool_points;
-            source[lane] = stage->from_pool ? pool : a->spectrum + window * a->spectrum_points;
+            /* lanes of one band read the same responses */
+            const int n = row + (lane < lanes ? lane : 0), window = n % w->count, band = bands[lane] = n / w->count;
+            complex_t *const pool = scratch->pool + window * (size_t)b->pool_points;
+            source[lane] = stage->from_pool ? pool : scratch->spectra + window * (size_t)(b->window.size / 2 + 1);
             spectra[lane] = pool + stage->output + band * (size / 2 + 1);
-            sums[lane] = a->sums + (window * a->paths + stage->path + band) * a->columns;
-            real[lane] = a->rows + window * a->row_points + stage->output + band * size;
+            sums[lane] = w->sums + ((size_t)window * b->paths + stage->path + band) * b->columns;
+            real[lane] = w->rows + (size_t)window * b->row_points + stage->output + band * size;
         }
         NAME(crop)(stage, source, bands, x);
         vec *const points = NAME(transform)(&stage->transform, x, y);
@@ -266,8 +339,8 @@ static void NAME(crops)(const Stage *stage, const Arrays *a, int begin, int end,
             continue;
         }
         NAME(magnitudes)(size, points);
-        for (int column = 0; column < a->columns; column += COLUMNS_AT_ONCE) {
-            const int count = a->columns - column < COLUMNS_AT_ONCE ? a->columns - column : COLUMNS_AT_ONCE;
+        for (int column = 0; column < b->columns; column += COLUMNS_AT_ONCE) {
+            const int count = b->columns - column < COLUMNS_AT_ONCE ? b->columns - column : COLUMNS_AT_ONCE;
             NAME(weigh)(size, count, points, stage->weights + column * size, lanes, sums);
             for (int lane = 0; lane < LANES; lane++)
                 sums[lane] += count;
@@ -277,17 +350,18 @@ static void NAME(crops)(const Stage *stage, const Arrays *a, int begin, int end,
     }
 }
 
-/* Write the spectra of the rows that are given, for the windows [begin, end). */
-static void NAME(given)(const Stage *stage, const Arrays *a, int begin, int end, vec *x, vec *y) {
-    const int size = 2 * stage->real.half.size, bands = stage->bands, rows = (end - begin) * bands;
+/* Write the spectra of the rows that are given with a few windows. */
+static void NAME(given)(const Branch *b, const Stage *stage, const Windows *w, const Scratch *scratch) {
+    const int size = 2 * stage->real.half.size, rows = w->count * stage->bands;
+    vec *const x = scratch->x;
     for (int row = 0; row < rows; row += LANES) {
         const int lanes = rows - row < LANES ? rows - row : LANES;
         const float *source[LANES];
         complex_t *spectra[LANES];
         for (int lane = 0; lane < LANES; lane++) {
-            const int n = row + (lane < lanes ? lane : 0), window = n / bands, band = n % bands;
-            source[lane] = a->given + ((size_t)(begin + window) * bands + band) * size;
-            spectra[lane] = a->pool + window * a->pool_points + stage->output + band * (size / 2 + 1);
+            const int n = row + (lane < lanes ? lane : 0), window = n / stage->bands, band = n % stage->bands;
+            source[lane] = w->given + (size_t)n * size;
+            spectra[lane] = scratch->pool + window * (size_t)b->pool_points + stage->output + band * (size / 2 + 1);
         }
         for (int start = 0; start < size; start += LANES) {
             const int count = size - start < LANES ? size - start : LANES;
@@ -301,16 +375,31 @@ static void NAME(given)(const Stage *stage, const Arrays *a, int begin, int end,
             for (int i = 0; i < count; i++)
                 x[start + i] = points[i];
         }
-        NAME(spectra)(&stage->real, x, y, lanes, spectra);
+        NAME(spectra)(&stage->real, x, scratch->y, lanes, spectra);
     }
 }
 
-static void NAME(cascade)(const Stage *stages, int count, const Arrays *a, int begin, int end, vec *x, vec *y) {
-    for (int window = begin; window < end; window += WINDOWS_AT_ONCE) {
-        const int stop = window + WINDOWS_AT_ONCE < end ? window + WINDOWS_AT_ONCE : end;
-        for (const Stage *stage = stages; stage < stages + count; stage++)
-            (stage->kind == GIVEN ? NAME(given) : NAME(crops))(stage, a, window, stop, x, y);
+/* Take a few windows through a branch. */
+static void NAME(cascade)(const Branch *b, const Windows *w, const Scratch *scratch) {
+    for (int n = 0; n < w->count; n++) {
+        NAME(window_spectrum)(&b->window, w->audio[n], w->samples, scratch->x, scratch->y,
+                              scratch->spectra + n * (size_t)(b->window.size / 2 + 1));
+        for (int column = 0; b->mean && column < b->columns; column++) {
+            const float *const weights = b->mean + column * (size_t)w->samples;
+            vec sums = {0};
+            int i = 0;
+            for (; i + LANES <= w->samples; i += LANES)
+                sums += *(const loose_vec *)(w->audio[n] + i) * *(const loose_vec *)(weights + i);
+            float sum = 0;
+            for (; i < w->samples; i++)
+                sum += w->audio[n][i] * weights[i];
+            for (int lane = 0; lane < LANES; lane++)
+                sum += sums[lane];
+            w->sums[(size_t)n * b->paths * b->columns + column] = sum;
+        }
     }
+    for (const Stage *stage = b->stages; stage < b->stages + b->stage_count; stage++)
+        (stage->kind == GIVEN ? NAME(given) : NAME(crops))(b, stage, w, scratch);
 }
 
 #undef LOAD

@@ -59,23 +59,19 @@ class HighRateBranch(nn.Module):
         spectra = [self.cascade.spectra[n] for n in short]
         gains = np.stack([response * (size / spectrum.size) for spectrum in spectra])
         self.bands = LowPass(size, spectra, gains)
-        self._kernel = CascadeKernel.build(self.cascade, of_spectrum=[self.audio], of_pool=[self.bands])
+        self.kernel = CascadeKernel.build(self.cascade, self.phi.numpy(), [self.audio], [self.bands])
 
     def forward(self, windows: Tensor) -> HighRateOutput:
         streams, hops, _ = windows.shape
         rows = windows.reshape(streams * hops, self.block)
-        spectrum = torch.fft.rfft(rows)
-        if self._kernel and spectrum.is_cpu:
-            sums, (audio, bands) = self._kernel.run(spectrum)
+        if self.kernel and rows.is_cpu:
+            sums, (audio, bands) = self.kernel.run(rows)
         else:
+            spectrum = torch.fft.rfft(rows)
             sums, pool = self.cascade.forward(spectrum)
+            sums = torch.cat([torch.mm(self.phi, rows.t()).t()[:, None], sums], dim=1)
             audio, bands = self.audio.forward(spectrum), self.bands.forward(pool)
-        mean = torch.mm(self.phi, rows.t()).t()[:, None]
-        results = (
-            torch.cat([mean, sums], dim=1),
-            bands[..., self.margin // BAND_RATE :],
-            audio[:, 0, self.margin // AUDIO_RATE :],
-        )
+        results = sums, bands[..., self.margin // BAND_RATE :], audio[:, 0, self.margin // AUDIO_RATE :]
         return HighRateOutput(*(x.view(streams, hops, *x.shape[1:]) for x in results))
 
 
@@ -93,13 +89,13 @@ class LowRateBranch(nn.Module):
         geometry = Geometry(self.span, self.span // AUDIO_RATE, *points, *LOW_RATE_WIDTHS)
         weights, size = layout.span_weights(frames), self.span // BAND_RATE
         self.cascade = Cascade(layout.bank, geometry, layout.long, layout.short, size, layout.long_pairs, weights)
-        self._kernel = CascadeKernel.build(self.cascade)
+        self.kernel = CascadeKernel.build(self.cascade)
         self.paths = self.cascade.paths
 
     def forward(self, bands: Tensor, audio: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft(audio.flatten(0, 1), n=self.span // AUDIO_RATE)
-        if self._kernel and spectrum.is_cpu:
-            sums, _ = self._kernel.run(spectrum, bands.flatten(0, 1))
+        rows = audio.flatten(0, 1)
+        if self.kernel and rows.is_cpu:
+            sums, _ = self.kernel.run(rows, bands.flatten(0, 1))
         else:
-            sums, _ = self.cascade.forward(spectrum, [bands.flatten(0, 1)])
+            sums, _ = self.cascade.forward(torch.fft.rfft(rows, n=self.span // AUDIO_RATE), [bands.flatten(0, 1)])
         return sums.transpose(1, 2).reshape(len(audio), -1, sums.shape[1])

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from streamtag.model.cascade_kernel import StepKernel
 from streamtag.model.filterbank import FilterBank, fade_out
 from streamtag.model.front_end import FrontEnd, FrontEndState
 from streamtag.model.layout import AUDIO_RATE, BAND_RATE, HOPS_AFTER, HOPS_BEFORE, BandLengths, Layout
@@ -97,6 +98,19 @@ class Scattering(FrontEnd[ScatteringState]):
         end = fade_out(layout.margin // 2 // AUDIO_RATE)
         fade[-len(end) :] = end
         self.register_buffer("fade", torch.tensor(fade, dtype=torch.float32), persistent=False)
+        self._kernel = self._step_kernel()
+
+    def _step_kernel(self) -> StepKernel | None:
+        """Return `step` in compiled code; None if this installation has none."""
+        high, low, layout = self.online.high.kernel, self.online.low.kernel, self._layout
+        if high is None or low is None:
+            return None
+        bands = len(self.online.high.cascade.spectra)
+        order, margin, hop = self.online.order.numpy().astype(np.int32), layout.margin, layout.hop
+        points = margin // AUDIO_RATE, hop // AUDIO_RATE, margin // BAND_RATE, hop // BAND_RATE
+        return StepKernel(
+            (high.branch, low.branch), (bytes(ONLINE_COLUMNS), self.fade.numpy(), order, hop, bands, *points)
+        )
 
     @property
     def offline(self) -> Transform:
@@ -124,21 +138,27 @@ class Scattering(FrontEnd[ScatteringState]):
     @torch.no_grad()
     def step(self, audio: Tensor, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
         audio = torch.cat([state.recent, audio], dim=-1)
-        used = max(0, audio.shape[-1] - self.tail) // self.spec.hop * self.spec.hop
-        state, was_warm = dataclasses.replace(state, recent=audio[:, used:].clone()), state.warm
+        count = max(0, audio.shape[-1] - self.tail) // self.spec.hop
+        rest, was_warm = audio[:, count * self.spec.hop :].clone(), state.warm
+        if count == 0:
+            return audio.new_empty(len(audio), 0, self.path_count), dataclasses.replace(state, recent=rest)
+        if self._kernel and audio.is_cpu:
+            frames, *leaves = self._kernel.run(audio, count, state.sums, state.bands, state.audio)
+            state = self._advance(state, count, *leaves)
+        else:
+            frames, state = self._step(audio, state)
+        return frames if was_warm else frames[:, 1:], dataclasses.replace(state, recent=rest)
+
+    def _step(self, audio: Tensor, state: ScatteringState) -> tuple[Tensor, ScatteringState]:
+        """Return what StepKernel does, and the state without the rest of the audio, in PyTorch."""
         frames = []
         for windows in self._split_windows(audio, 1):
-            hops = self.online.high.forward(windows)
-            sums, bands, low_audio = self._append(state, hops)
-            low = self.online.low.forward(
-                self._extend_bands(bands, hops.bands), self._extend_audio(low_audio, hops.audio)
-            )
+            count, hops = windows.shape[1], self.online.high.forward(windows)
+            sums, bands, past = self._append(state, hops)
+            low = self.online.low.forward(self._extend_bands(bands, hops.bands), self._extend_audio(past, hops.audio))
             frames.append(self.online.join(_overlap_add(sums, ONLINE_COLUMNS), low))
-            state = self._advance(state, windows.shape[1], sums, bands, low_audio)
-        if not frames:
-            return audio.new_empty(audio.shape[0], 0, self.path_count), state
-        result = torch.cat(frames, dim=1) if len(frames) > 1 else frames[0]
-        return result if was_warm else result[:, 1:], state
+            state = self._advance(state, count, *self._last(count, sums, bands, past))
+        return torch.cat(frames, dim=1), state
 
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:
@@ -159,7 +179,7 @@ class Scattering(FrontEnd[ScatteringState]):
                 _sliding_windows(low_audio, hop // AUDIO_RATE, span, OFFLINE_FRAMES),
             )
             frames.append(self.offline.join(_overlap_add(sums, OFFLINE_COLUMNS), low))
-            state = self._advance(state, windows.shape[1], sums, bands, low_audio)
+            state = self._advance(state, windows.shape[1], *self._last(windows.shape[1], sums, bands, low_audio))
         first = 1 + HOPS_AFTER
         return torch.cat(frames, dim=1)[:, first : first + count]
 
@@ -183,18 +203,17 @@ class Scattering(FrontEnd[ScatteringState]):
             torch.cat([state.audio, audio], dim=-1),
         )
 
+    def _last(self, count: int, sums: Tensor, bands: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what remains of the kept and the new hops `count` hops later."""
+        hop = self.spec.hop
+        rows = bands[..., count * hop // BAND_RATE :], audio[..., count * hop // AUDIO_RATE :]
+        return sums[:, count:].clone(), rows[0].clone(), rows[1].clone()
+
     def _advance(
         self, state: ScatteringState, count: int, sums: Tensor, bands: Tensor, audio: Tensor
     ) -> ScatteringState:
         """Return the state `count` hops later."""
-        return dataclasses.replace(
-            state,
-            sums=sums[:, count:].clone(),
-            bands=bands[..., count * self.spec.hop // BAND_RATE :].clone(),
-            audio=audio[..., count * self.spec.hop // AUDIO_RATE :].clone(),
-            index=state.index + count,
-            warm=True,
-        )
+        return dataclasses.replace(state, sums=sums, bands=bands, audio=audio, index=state.index + count, warm=True)
 
     def _extend_bands(self, bands: Tensor, hops: Tensor) -> Tensor:
         """Return [N, F, K, span/32]: unknown envelopes mirror the known ones, so that ψ2 meets no step."""
