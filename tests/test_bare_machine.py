@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("streamtag.model", "streamtag.inference", "streamtag.scheduler", "trainer.train", "trainer.systems")
 MODULES = (
     *("trainer.run", "trainer.targets", "trainer.data.manifest", "trainer.features.frontends"),
-    *("trainer.features.cache", "trainer.features.normalization", "trainer.evaluate.metrics", "trainer.bench.training"),
+    *("trainer.features.cache", "trainer.features.frontends", "trainer.evaluate.metrics", "trainer.bench.training"),
     *(f"tests.benchmarks.gpu_parts.{name}" for name in ("checks", "front_end", "streams", "training")),
     *("tests.benchmarks.gpu", "tests.device.conftest"),
 )
