@@ -35,14 +35,14 @@ SPIN = "import os, sys\nos.sched_setaffinity(0, [int(sys.argv[1])])\nwhile True:
 
 
 def compare(tagger: Tagger, song: Path, folder: Path) -> Figures:
-    """Measure `Tagger.tag` and the FCN on one core, in CPU time, and `Tagger.tag` on all cores, in wall time."""
+    """Measure `Tagger.tag` and the FCN on one core, and `Tagger.tag` on all cores."""
     (fcn,) = load_teachers(write_teachers(folder / "teachers.safetensors"), ("mtat-fcn",))
     with open_source(str(song)) as source:
         audio = torch.from_numpy(np.concatenate(list(source)))
     seconds = len(audio) / SAMPLE_RATE
-    with torch_threads(1):
-        own_s, fcn_s = interleaved([lambda: tagger.tag(song), lambda: fcn.predict(audio)], time.process_time)
-    (all_s,) = interleaved([lambda: tagger.tag(song)], time.perf_counter)
+    with torch_threads(1), one_core():
+        own_s, fcn_s = interleaved([lambda: tagger.tag(song), lambda: fcn.predict(audio)])
+    (all_s,) = interleaved([lambda: tagger.tag(song)])
     return {
         "one_core_times_real_time": seconds / own_s,
         "fcn_times_real_time": seconds / fcn_s,
@@ -71,9 +71,9 @@ def beside_a_busy_process(model: Path, song: Path, folder: Path) -> Figures:
     for name, command in commands.items():
         idle, busy = [], []
         for _ in range(REPEATS):
-            idle += interleaved([command], time.perf_counter, repeats=1)
+            idle += interleaved([command], repeats=1)
             with busy_core():
-                busy += interleaved([command], time.perf_counter, repeats=1)
+                busy += interleaved([command], repeats=1)
         figures[f"{name}_idle_s"], figures[f"{name}_busy_s"] = statistics.median(idle), statistics.median(busy)
         figures[f"{name}_percent_kept"] = 100 * statistics.median(idle) / statistics.median(busy)
     return figures
@@ -90,16 +90,25 @@ def busy_core() -> Iterator[None]:
         process.wait()
 
 
-def interleaved(
-    functions: list[Callable[[], object]], clock: Callable[[], float], repeats: int = REPEATS
-) -> list[float]:
-    """Return the median seconds of each function, on that clock."""
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this thread, and those that it starts, on one core: CPU time would count what threads take from each other."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [max(cores)])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def interleaved(functions: list[Callable[[], object]], repeats: int = REPEATS) -> list[float]:
+    """Return the median seconds of each function."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, taken in zip(functions, times, strict=True):
-            began = clock()
+            began = time.perf_counter()
             function()
-            taken.append(clock() - began)
+            taken.append(time.perf_counter() - began)
     return [statistics.median(taken) for taken in times]
 
 
