@@ -21,9 +21,7 @@
      output     where the spectra go in the pool, or the rows among a window's rows
      transform  (radices, factors) of `size` points; real: (radices, factors, untangling factors) of size / 2 points */
 
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030b0000
-#include <Python.h>
+#include "_buffers.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -33,7 +31,6 @@
 #define WINDOWS_AT_ONCE 4 /* their pools stay in a core's cache */
 #define COLUMNS_AT_ONCE 6
 #define MAX_STAGES 24
-#define MAX_VIEWS (2 * (8 * MAX_STAGES + 8) + 16)
 #define MAX_THREADS 64
 #define INLINE static inline __attribute__((always_inline))
 
@@ -182,40 +179,11 @@ static int share(int (*function)(const Part *), const void *job, int count, int 
     return enough;
 }
 
-/* The buffers that a call holds, so that all are released however it ends. */
-typedef struct {
-    Py_buffer views[MAX_VIEWS];
-    int count;
-} Views;
-
-static void *view(Views *views, PyObject *object, int flags) {
-    if (PyErr_Occurred())
-        return NULL;
-    if (views->count == MAX_VIEWS) {
-        PyErr_SetString(PyExc_ValueError, "too many arrays");
-        return NULL;
-    }
-    Py_buffer *const next = &views->views[views->count];
-    if (PyObject_GetBuffer(object, next, flags | PyBUF_C_CONTIGUOUS) < 0)
-        return NULL;
-    views->count++;
-    return next->buf;
-}
-
-/* Release all buffers. Return None, or NULL if an exception is set. */
-static PyObject *finish(Views *views) {
-    for (int n = 0; n < views->count; n++)
-        PyBuffer_Release(&views->views[n]);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 /* All functions that parse return whether no exception is set. */
 static int parse_transform(Views *views, PyObject *radices, PyObject *factors, int size, Transform *transform) {
     transform->size = size;
     transform->radices = view(views, radices, PyBUF_SIMPLE);
-    transform->passes = transform->radices ? (int)views->views[views->count - 1].len : 0;
+    transform->passes = (int)length(views);
     transform->factors = view(views, factors, PyBUF_SIMPLE);
     return !PyErr_Occurred();
 }
@@ -243,10 +211,10 @@ static int parse_branch(Views *views, PyObject *object, Branch *branch) {
     window->lanes.untangle = view(views, untangle, PyBUF_SIMPLE);
     window->turns = view(views, turns, PyBUF_SIMPLE);
     branch->mean = view(views, mean, PyBUF_SIMPLE);
+    if (!length(views))
+        branch->mean = NULL;
     if (!parse_transform(views, radices, factors, window->size / (2 * LANES), &window->lanes.half))
         return 0;
-    if (views->views[views->count - 3].len == 0)
-        branch->mean = NULL;
     branch->stage_count = (int)PyTuple_Size(stages);
     if (branch->stage_count > MAX_STAGES)
         PyErr_SetString(PyExc_ValueError, "too many stages");
@@ -433,9 +401,9 @@ static PyObject *step(PyObject *module, PyObject *args) {
                          &s.audio_margin, &s.audio_hop, &s.band_margin, &s.band_hop, &audio, &sums, &bands, &past,
                          &frames, &s.streams, &s.hops, &s.samples, &threads)) {
         s.order = view(&views, order, PyBUF_SIMPLE);
-        s.path_count = s.order ? (int)(views.views[views.count - 1].len / (Py_ssize_t)sizeof(int)) : 0;
+        s.path_count = (int)(length(&views) / (Py_ssize_t)sizeof(int));
         s.columns = view(&views, columns, PyBUF_SIMPLE);
-        s.history = s.columns ? (int)views.views[views.count - 1].len - 1 : 0;
+        s.history = (int)length(&views) - 1;
         s.fade = view(&views, fade, PyBUF_SIMPLE);
         s.audio = view(&views, audio, PyBUF_SIMPLE);
         s.sums = view(&views, sums, PyBUF_WRITABLE);

@@ -48,7 +48,7 @@ class BatchedTagger:
         if a GPU has not enough memory.
         """
         self._network = network
-        # of several frames a hop torch's own layers compute the products with half the memory traffic (HalfWeights)
+        # many streams with several frames a hop are faster with torch's own layers
         is_packed = network.spec.frames_per_hop == 1 or precision != "float32" or network.head.weight.is_cuda
         self._recurrent: FrameStack[Any] = network.recurrent.packed(precision) if is_packed else network.recurrent
         self._device = network.head.weight.device

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from streamtag.model.half_weights import HalfWeights
 from streamtag.model.recurrent import (
     FrameNetwork,
     FrameStack,
@@ -17,6 +16,7 @@ from streamtag.model.recurrent import (
     of_all_frames,
     packed_product,
 )
+from streamtag.model.recurrent_kernel import LSTM, MAX_STREAMS, NORMALIZED_LSTM, KernelCache, RecurrentKernel
 from streamtag.spec import NetworkSpec
 
 STEPS = 114  # frames since a stream began that have statistics of their own: those of a clip in the paper
@@ -30,7 +30,7 @@ class StackedLSTM(FrameNetwork[Tensor]):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
         self.lstm = nn.LSTM(spec.inputs, spec.hidden, spec.layers, batch_first=True)
-        self._half_weights = HalfWeights()
+        self._kernels = KernelCache()
 
     def initial_state(self, streams: int) -> Tensor:
         return next(self.parameters()).new_zeros(streams, self.spec.layers, 2, self.spec.hidden)
@@ -40,11 +40,10 @@ class StackedLSTM(FrameNetwork[Tensor]):
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
         if x.is_cuda:  # as in StackedGRU
             return self._by_frame(x, state)
+        if kernel := self._kernels.find(self.lstm, x, self._kernel):
+            return kernel.step(x, state)
         hidden, cell = state.permute(2, 1, 0, 3).contiguous()
-        if halved := self._half_weights.run(self.lstm, x, hidden, cell):
-            y, hidden, cell = halved
-        else:
-            y, (hidden, cell) = self.lstm(x, (hidden, cell))
+        y, (hidden, cell) = self.lstm(x, (hidden, cell))
         return y, torch.stack([hidden, cell]).permute(2, 1, 0, 3).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,17 +52,22 @@ class StackedLSTM(FrameNetwork[Tensor]):
 
     def packed(self, precision: str) -> FrameStack[Tensor]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedLSTM(self._products(product))
+        return self if product is None else _PackedLSTM(self._products(product), self._kernel(precision))
+
+    def _kernel(self, precision: str = "float32") -> RecurrentKernel | None:
+        return RecurrentKernel.build(LSTM, self.lstm.all_weights) if precision == "float32" else None
 
     def _products(self, product: Callable[[Tensor, Tensor], Product]) -> list[tuple[Product, Product]]:
         return [(product(w_ih, b_ih), product(w_hh, b_hh)) for w_ih, w_hh, b_ih, b_hh in self.lstm.all_weights]
 
 
 class _PackedLSTM:
-    def __init__(self, products: Sequence[tuple[Product, Product]]) -> None:
-        self._products = products
+    def __init__(self, products: Sequence[tuple[Product, Product]], kernel: RecurrentKernel | None) -> None:
+        self._products, self._kernel = products, kernel
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self._kernel and len(x) <= MAX_STREAMS:
+            return self._kernel.step(x, state)
         return _lstm_frames(self._products, x, state)
 
 
@@ -107,6 +111,10 @@ class BNLSTMLayer(nn.Module):
         self.gain_x, self.gain_h, self.offset = (nn.Parameter(torch.empty(STEPS, 4 * hidden)) for _ in range(3))
         self.gain_c, self.offset_c = (nn.Parameter(torch.empty(STEPS, hidden)) for _ in range(2))
 
+    def normalization(self) -> Tensor:
+        """Return all gains and offsets by age [STEPS, 14 hidden], as RecurrentKernel expects them."""
+        return torch.cat([self.gain_x, self.gain_h, self.offset, self.gain_c, self.offset_c], dim=1)
+
 
 class StackedBNLSTM(FrameNetwork[BNLSTMState]):
     """LSTM layers with batch normalization, x [N, F, inputs] -> [N, F, hidden]."""
@@ -118,6 +126,7 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
         sizes = [spec.inputs, *[spec.hidden] * (spec.layers - 1)]
         self.layers: list[BNLSTMLayer]
         self.layers = nn.ModuleList(BNLSTMLayer(size, spec.hidden) for size in sizes)  # type: ignore[assignment]
+        self._kernels = KernelCache()
 
     def initial_state(self, streams: int) -> BNLSTMState:
         weight = next(self.parameters())
@@ -127,6 +136,8 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
     def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
+        if kernel := self._kernels.find(self, x, self._kernel):
+            return _kernel_step(kernel, x, state)
         return self._frames(x, state, [(linear(each.weight_ih), linear(each.weight_hh)) for each in self.layers])
 
     def frame(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
@@ -135,7 +146,14 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
 
     def packed(self, precision: str) -> FrameStack[BNLSTMState]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedBNLSTM(self, product)
+        return self if product is None else _PackedBNLSTM(self, product, self._kernel(precision))
+
+    def _kernel(self, precision: str = "float32") -> RecurrentKernel | None:
+        if precision != "float32":
+            return None
+        none = self.layers[0].offset.new_zeros(4 * self.spec.hidden)
+        weights = [(each.weight_ih, each.weight_hh, none, none) for each in self.layers]
+        return RecurrentKernel.build(NORMALIZED_LSTM, weights, [each.normalization() for each in self.layers])
 
     def _frames(
         self, x: Tensor, state: BNLSTMState, products: Sequence[tuple[Product, Product]]
@@ -155,8 +173,10 @@ class StackedBNLSTM(FrameNetwork[BNLSTMState]):
 
 
 class _PackedBNLSTM:
-    def __init__(self, stack: StackedBNLSTM, product: Callable[[Tensor, Tensor], Product]) -> None:
-        self._stack = stack
+    def __init__(
+        self, stack: StackedBNLSTM, product: Callable[[Tensor, Tensor], Product], kernel: RecurrentKernel | None
+    ) -> None:
+        self._stack, self._kernel = stack, kernel
 
         def without_bias(weight: Tensor) -> Product:
             return product(weight, weight.new_zeros(len(weight)))
@@ -164,7 +184,15 @@ class _PackedBNLSTM:
         self._products = [(without_bias(each.weight_ih), without_bias(each.weight_hh)) for each in stack.layers]
 
     def step(self, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+        if self._kernel and len(x) <= MAX_STREAMS:
+            return _kernel_step(self._kernel, x, state)
         return self._stack._frames(x, state, self._products)
+
+
+def _kernel_step(kernel: RecurrentKernel, x: Tensor, state: BNLSTMState) -> tuple[Tensor, BNLSTMState]:
+    age = _valid(state.age)
+    y, cells = kernel.step(x, state.cells, age)
+    return y, BNLSTMState(cells, _valid(age + x.shape[1]))
 
 
 def _valid(age: Tensor) -> Tensor:

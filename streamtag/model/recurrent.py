@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from streamtag.errors import SpecError
-from streamtag.model.half_weights import HalfLinear, HalfWeights, half_linear
+from streamtag.model.half_weights import half_linear
+from streamtag.model.recurrent_kernel import (
+    GRU_RESET_AFTER,
+    GRU_RESET_BEFORE,
+    MAX_STREAMS,
+    KernelCache,
+    RecurrentKernel,
+)
 from streamtag.model.streaming import State, leaves
 from streamtag.spec import NetworkSpec, StackSpec
 
@@ -84,7 +91,7 @@ class StackedGRU(FrameNetwork[Tensor]):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
         self.gru = nn.GRU(spec.inputs, spec.hidden, spec.layers, batch_first=True)
-        self._half_weights = HalfWeights()
+        self._kernels = KernelCache()
 
     def initial_state(self, streams: int) -> Tensor:
         weight = next(self.gru.parameters())
@@ -93,13 +100,14 @@ class StackedGRU(FrameNetwork[Tensor]):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         if 0 in x.shape[:2]:
             return x.new_empty(*x.shape[:2], self.spec.hidden), state
+        if kernel := self._kernels.find(self.gru, x, self._kernel):
+            return kernel.step(x, state)
         if not self.spec.reset_after:
-            layers = self._half_weights.packed(self.gru, x, lambda: self._layers(HalfLinear)) or self._layers(linear)
-            return _gru_frames(layers, x, state)
+            return _gru_frames(self._layers(linear), x, state)
         if x.is_cuda:  # cuDNN's GRU rounds to TF32 unless a setting of the whole process forbids it: errors of 1e-3
             return self._by_frame(x, state)
         hidden = state.transpose(0, 1).contiguous()
-        y, hidden = self._half_weights.run(self.gru, x, hidden) or self.gru(x, hidden)
+        y, hidden = self.gru(x, hidden)
         return y, hidden.transpose(0, 1).contiguous()
 
     def frame(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,7 +123,11 @@ class StackedGRU(FrameNetwork[Tensor]):
 
     def packed(self, precision: str) -> FrameStack[Tensor]:
         product = packed_product(precision, next(self.parameters()).device)
-        return self if product is None else _PackedGRU(self._layers(product))
+        return self if product is None else _PackedGRU(self._layers(product), self._kernel(precision))
+
+    def _kernel(self, precision: str = "float32") -> RecurrentKernel | None:
+        kind = GRU_RESET_AFTER if self.spec.reset_after else GRU_RESET_BEFORE
+        return RecurrentKernel.build(kind, self.gru.all_weights) if precision == "float32" else None
 
     def _layers(self, product: Callable[[Tensor, Tensor], Product]) -> list[tuple[Product, CellStep]]:
         """Return the product of the input and the cell of each layer."""
@@ -195,10 +207,12 @@ class BFloat16Linear(PackedLinear):
 class _PackedGRU:
     """A GRU by any kind of product. State, gates and biases are float32, so that small changes of the state remain."""
 
-    def __init__(self, layers: Sequence[tuple[Product, CellStep]]) -> None:
-        self._layers = layers
+    def __init__(self, layers: Sequence[tuple[Product, CellStep]], kernel: RecurrentKernel | None) -> None:
+        self._layers, self._kernel = layers, kernel
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self._kernel and len(x) <= MAX_STREAMS:
+            return self._kernel.step(x, state)
         return _gru_frames(self._layers, x, state)
 
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from streamtag.model.lstm import StackedLSTM
 from streamtag.model.recurrent import FrameNetwork, FrameStack, StackedGRU, check_precision
+from streamtag.model.recurrent_kernel import MAX_STREAMS
 from streamtag.model.streaming import State
 from streamtag.spec import TransposedSpec, WindowedSpec
 
-MAX_BATCH = 16  # windows at once: as many streams as HalfWeights takes
+MAX_BATCH = MAX_STREAMS  # windows at once
 
 
 class WindowedNetwork(FrameNetwork[State]):

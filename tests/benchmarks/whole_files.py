@@ -92,7 +92,7 @@ def busy_core() -> Iterator[None]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this thread, and those that it starts, on one core: CPU time would count what threads take from each other."""
+    """Keep this thread, and those that it starts, on one core: CPU time would count how they slow each other down."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [max(cores)])
     try:

@@ -49,13 +49,13 @@ def gru() -> StackedGRU:
     return StackedGRU(NetworkSpec(inputs=374, hidden=32, layers=3, outputs=5)).eval().requires_grad_(False)
 
 
-def stack(kind: str, inputs: int = 374, reset_after: bool = True) -> FrameNetwork[Any]:
+def stack(kind: str, inputs: int = 374, reset_after: bool = True, hidden: int = 32) -> FrameNetwork[Any]:
     """Return a network of two layers with random weights, and with random statistics if it has some.
 
     kind: a cell, or one of WINDOWED, whose hops have a frame for scattering's number of inputs and 16 for others.
     """
     torch.manual_seed(6)
-    sizes: dict[str, Any] = {"inputs": inputs, "hidden": 32, "outputs": 5}
+    sizes: dict[str, Any] = {"inputs": inputs, "hidden": hidden, "outputs": 5}
     hop = 1 if inputs == 374 else 16
     window: dict[str, Any] = {"frames": 9 * hop + 2, "hop": hop, "stride": 4 * hop}
     spec: StackSpec
