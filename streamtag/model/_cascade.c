@@ -103,14 +103,22 @@ typedef struct {
 #include "_cascade_passes.h"
 #undef NAME
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__)
 #define HAS_AVX2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+#endif
 #define NAME(x) x##_avx2
 #include "_cascade_passes.h"
 #undef NAME
+#ifdef __clang__
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #endif
 
 static void cascade(const Branch *branch, const Windows *windows, const Scratch *scratch) {
