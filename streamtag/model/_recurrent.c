@@ -38,8 +38,6 @@ typedef struct {
     float *state, *y;
 } Stack;
 
-static int is_lstm(const Stack *s) { return s->kind >= LSTM; }
-
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAS_F16C
 #include <immintrin.h>
@@ -49,6 +47,8 @@ static int is_lstm(const Stack *s) { return s->kind >= LSTM; }
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 #endif
+
+static int is_lstm(const Stack *s) { return s->kind >= LSTM; }
 
 #define INLINE static inline __attribute__((always_inline))
 #define LOAD(p) _mm256_loadu_ps(p)
