@@ -164,23 +164,25 @@ class EventDetectorBank:
         rows [M]; probs [M, P]; concept_probs [M, K]; times [M]: the frames' centres in seconds. The smoothing is
         exponential in time, not in frames, so that a gap has its true length.
         """
+        # of one stream, a view: copies take most of the time
+        at = slice(int(rows[0]), int(rows[0]) + 1) if len(rows) == 1 else rows
         keep = np.zeros((len(times), 1))
         if self._spec.smoothing_s:
-            keep[:, 0] = np.exp(-np.maximum(0.0, times - self._times[rows]) / self._spec.smoothing_s)
-            keep[self._frames[rows] == 0] = 0
-        smooth = keep * self._smooth[rows] + (1 - keep) * concept_probs
-        on, since = self._on[rows], self._since[rows]
+            keep[:, 0] = np.exp(-np.maximum(0.0, times - self._times[at]) / self._spec.smoothing_s)
+            keep[self._frames[at] == 0] = 0
+        smooth = keep * self._smooth[at] + (1 - keep) * concept_probs
+        on, since = self._on[at], self._since[at]
         changed = np.where(on, smooth < self._off_below, smooth > self._on_above)
-        self._smooth[rows], self._times[rows] = smooth, times
-        self._sums[rows] += np.concatenate((probs, concept_probs), axis=1)
-        self._frames[rows] += 1
+        self._smooth[at], self._times[at] = smooth, times
+        self._sums[at] += np.concatenate((probs, concept_probs), axis=1)
+        self._frames[at] += 1
         if not changed.any():
             return [[] for _ in rows]
         lasted = times[:, None] - since
         changed &= lasted >= self._spec.hold_s
-        self._present[rows] += np.where(changed & on, lasted, 0.0)
-        on ^= changed
-        self._on[rows], self._since[rows] = on, np.where(changed, times[:, None], since)
+        self._present[at] += np.where(changed & on, lasted, 0.0)
+        on = on ^ changed
+        self._on[at], self._since[at] = on, np.where(changed, times[:, None], since)
         events: list[list[TagEvent]] = [[] for _ in rows]
         for n, column in zip(*(axis.tolist() for axis in np.nonzero(changed)), strict=True):
             state: Literal["on", "off"] = "on" if on[n, column] else "off"
