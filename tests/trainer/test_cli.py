@@ -62,6 +62,7 @@ def test_from_a_folder_to_a_model(tree: Path, cache: Cache, tmp_path: Path, run:
     assert "do not compare with published ones" in (tmp_path / "report" / "report.md").read_text()
     assert figures["tags"]["high tone"]["roc_auc"] > 0.8
     assert set(figures["parts"]) == {"all", "even", "odd"}
+    assert [figures["streaming"][change]["clips"] for change in ("song_change", "cross_fade")] == [32, 32]
     tagger = load_tagger(model)
     assert tagger.tags == ("high tone", "noisy", "coin")
     assert len(set(tagger.thresholds)) > 1

@@ -19,6 +19,7 @@ from trainer import export
 from trainer.data.manifest import Manifest
 from trainer.evaluate.evaluated_model import decodable, open_model
 from trainer.evaluate.figures import Options, evaluate
+from trainer.evaluate.song_change import predict_across
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
 from trainer.features.frontends import normalizer
@@ -121,6 +122,9 @@ def test_every_system_is_trained_exported_and_run(
     if config.plan.reads_frames:
         scores = [model.collect(model.predict(clips)).mean() for model in (evaluated, of_run)]
         np.testing.assert_allclose(scores[0], scores[1], atol=0.05)  # half precision and a finite look-ahead
+        across = [model.collect(predict_across(model, clips, clips[::-1])) for model in (evaluated, of_run)]
+        np.testing.assert_allclose(across[0].mean(), across[1].mean(), atol=0.05)
+        assert abs(across[0].input_s[-1] - across[1].input_s[-1]) < 0.5, "both begin with the cross-fade"
     first = load_run(tmp_path / "run").to("cpu")
     features = torch.from_numpy(cache.read(0, manifest.clips[0].clip_id))[None]
     if config.plan.cell != "BN-LSTM":  # whose statistics are folded in

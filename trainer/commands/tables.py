@@ -36,6 +36,9 @@ def print_result(result: dict[str, Any]) -> None:
         console.print(_mapping_table("by kind", "clips", result["parts"]))
     if "heard" in result["streaming"]:
         console.print(_streaming(result["streaming"]))
+        console.print(_song_changes(result["streaming"]))
+        if why := result["streaming"]["cross_fade"].get("missing"):
+            console.print(f"no cross-fade: {why}")
     ordered = dict(sorted(result["tags"].items(), key=lambda item: -item[1]["positives"]))
     plain = {tag: {k: v for k, v in row.items() if not k.endswith("_interval")} for tag, row in ordered.items()}
     console.print(_mapping_table("by tag", "tag", plain))
@@ -121,14 +124,26 @@ def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[Sequence[str]]:
 
 
 def _streaming(streaming: Mapping[str, Any]) -> Table:
-    found, change = streaming["heard"], streaming["song_change"]
+    found = streaming["heard"]
     rows = [(f"after {s:g} s", _cell(value)) for s, value in zip(found["seconds"], found["mean"], strict=True)]
-    rows.append((f"seconds to {change['share']:.0%} after a song change", _cell(change["arrived_s"])))
-    rows.append((f"seconds to {change['share']:.0%} from silence", _cell(change["fresh_arrived_s"])))
     if endless := streaming.get("endless"):
         rows.append((f"in minute {endless['minutes'][-1]} of an endless stream", _cell(endless["roc_auc"][-1])))
         rows.append(("the same clips from silence", _cell(endless["fresh"])))
     return _table("as it is heard", ("", "ROC-AUC"), rows)
+
+
+def _song_changes(streaming: Mapping[str, Any]) -> Table:
+    from trainer.report.streaming import changes, old_left, seconds  # slow, as above
+
+    rows = [
+        (
+            name, change["clips"], *(seconds(change[key]) for key in ("arrived_s", "fresh_arrived_s")),
+            *(old_left(change, key) for key in ("old_half_s", "old_gone_s")),
+        )
+        for name, change in changes(streaming).items()
+    ]  # fmt: skip
+    head = ("", "clips", f"{streaming['song_change']['share']:.0%} of it", "from silence", "old one half gone", "gone")
+    return _table("after a change of song", head, rows)
 
 
 def _mapping_table(title: str, head: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -21,7 +21,7 @@ from trainer.data.manifest import TRAIN, Array, Manifest
 from trainer.evaluate import stream_inference
 from trainer.evaluate.predictions import Predictions, collect
 from trainer.evaluate.stream_inference import Indices, ReadFeatures, StreamingSystem
-from trainer.features.audio import decode
+from trainer.features.audio import Samples, decode
 from trainer.features.cache import Cache
 from trainer.run import TrainedSystem, load_run
 
@@ -29,12 +29,25 @@ INTERVAL_S = 0.256  # at which predictions are kept: that of scattering frames
 
 
 @dataclass(frozen=True)
+class ClipSound:
+    """The sound behind a model's features.
+
+    `read` returns the samples [T] of a clip, as far as its features go, and raises SourceError if it cannot.
+    `transform` returns the features [F, P] of any samples.
+    """
+
+    sample_rate: int
+    read: Callable[[int], Samples]
+    transform: Callable[[Samples], Array]
+
+
+@dataclass(frozen=True)
 class EvaluatedModel:
     """One system on one data set.
 
     `info` has its name, parameters and so on. `predict` yields the probabilities [F, C] of clips, each from the initial
-    state. `system` and `read` are set for systems that stream. `lookahead_s` is from a frame's time to the end of the
-    audio that it needs.
+    state. `system` and `read` are set for systems that stream, `sound` where they can also read changed sound.
+    `lookahead_s` is from a frame's time to the end of the audio that it needs.
     """
 
     info: dict[str, Any]
@@ -43,6 +56,7 @@ class EvaluatedModel:
     lookahead_s: float
     system: StreamingSystem | None = None
     read: ReadFeatures | None = None
+    sound: ClipSound | None = None
 
     def collect(self, clips: Iterator[Array]) -> Predictions:
         """Collect predictions [F, C] of clips."""
@@ -81,11 +95,16 @@ def decodable(manifest: Manifest) -> Manifest:
 
 
 def from_streaming(
-    system: StreamingSystem, read: ReadFeatures, info: dict[str, Any], hop_s: float, lookahead_s: float
+    system: StreamingSystem,
+    read: ReadFeatures,
+    info: dict[str, Any],
+    hop_s: float,
+    lookahead_s: float,
+    sound: ClipSound | None = None,
 ) -> EvaluatedModel:
     """Return a model that streams, on features."""
     predict = partial(stream_inference.predict_fresh, system, read)
-    return EvaluatedModel(info, predict, hop_s, lookahead_s, system, read)
+    return EvaluatedModel(info, predict, hop_s, lookahead_s, system, read, sound)
 
 
 class TaggerSteps:
@@ -114,18 +133,24 @@ def from_tagger(tagger: TaggerNetwork, manifest: Manifest, name: str) -> Evaluat
     device = tagger.head.weight.device
     cached: dict[int, Array] = {}
 
+    def transform(samples: Samples) -> Array:
+        with torch.inference_mode():
+            front = tagger.front_end
+            first, state = front.step(torch.from_numpy(samples)[None].to(device), front.initial_state(1))
+            return torch.cat([first, front.flush(state)[0]], dim=1)[0].cpu().numpy()
+
+    sound = ClipSound(
+        tagger.spec.sample_rate, lambda clip: decode(manifest.clips[clip].path, tagger.spec.sample_rate), transform
+    )
+
     def read(clip: int) -> Array:
         if clip not in cached:  # each is read several times
-            samples = decode(manifest.clips[clip].path, tagger.spec.sample_rate)
-            with torch.inference_mode():
-                front = tagger.front_end
-                first, state = front.step(torch.from_numpy(samples)[None].to(device), front.initial_state(1))
-                cached[clip] = torch.cat([first, front.flush(state)[0]], dim=1)[0].cpu().numpy()
+            cached[clip] = transform(sound.read(clip))
         return cached[clip]
 
     parameters = sum(weight.numel() for module in (tagger.recurrent, tagger.head) for weight in module.parameters())
     info = {"name": name, "kind": "model file", "parameters": parameters, "heard": "sound files"}
-    return from_streaming(TaggerSteps(tagger), read, info, tagger.spec.hop_s, tagger.latency_s)
+    return from_streaming(TaggerSteps(tagger), read, info, tagger.spec.hop_s, tagger.latency_s, sound)
 
 
 def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> EvaluatedModel:
@@ -150,8 +175,16 @@ def from_run(trained: TrainedSystem, cache: Cache, folder: Path, name: str) -> E
     def read(clip: int) -> Array:
         return cache.read(0, cache.manifest.clips[clip].clip_id)[: trained.config.max_frames]
 
+    def read_sound(clip: int) -> Samples:
+        frames = trained.config.max_frames
+        samples = decode(cache.manifest.clips[clip].path, front.sample_rate)
+        return samples[: frames * front.spec.step] if frames else samples
+
     if system.reads_frames:
-        return from_streaming(trained, read, info, front.hop_s, front.lookahead_s)
+        sound = ClipSound(
+            front.sample_rate, read_sound, lambda samples: front.compute(torch.from_numpy(samples)[None])[0].numpy()
+        )
+        return from_streaming(trained, read, info, front.hop_s, front.lookahead_s, sound)
     return EvaluatedModel(info, partial(_predict_whole, trained, read), front.hop_s, front.lookahead_s)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.errors import ManifestError
+from streamtag.errors import ManifestError, SourceError
 from trainer.data import magnatagatune
 from trainer.data.manifest import TEST, VALID, Array, Manifest
-from trainer.evaluate import bootstrap, metrics, pooling, streaming
+from trainer.evaluate import bootstrap, metrics, pooling, song_change, streaming
 from trainer.evaluate.calibration import calibration
 from trainer.evaluate.confusion import confusion
 from trainer.evaluate.evaluated_model import EvaluatedModel
@@ -108,7 +108,7 @@ def evaluate(
     result["calibration"] = _calibration(chosen, targets, manifest.tags)
     result["confusion"] = _confusion(chosen, targets, manifest.tags)
     artists = [manifest.clips[i].artist for i in clips]
-    result["streaming"] = _streaming(model, clips, artists, targets, min_clips, predictions, options, on_stage)
+    result["streaming"] = _streaming(model, clips, artists, all_targets, min_clips, predictions, options, on_stage)
     return result, predictions
 
 
@@ -227,27 +227,39 @@ def _streaming(
     options: Options,
     on_stage: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return the scores by seconds, after a change of song, and of an endless stream; none for whole-clip systems."""
+    """Return the scores by seconds, after a change of song, and of an endless stream; none for whole-clip systems.
+
+    `targets` [all, C] are of all clips in the data set.
+    """
     if model.system is None or model.read is None:
         return {"missing": "it hears whole clips"}
     on_stage("by seconds heard")
-    by_time = streaming.scores_by_time(fresh, targets, min_clips)
+    by_time = streaming.scores_by_time(fresh, targets[clips], min_clips)
     on_stage("after another song")
-    before = streaming.draw_previous(clips, artists, options.seed)
-    carried = model.collect(predict_after(model.system, model.read, clips, before))
-    change = streaming.song_change(carried, fresh, targets, min_clips)
+    before = song_change.draw_previous(clips, artists, options.seed)
+    cut = model.collect(predict_after(model.system, model.read, clips, before))
     result: dict[str, Any] = {
         "lookahead_s": round(model.lookahead_s, 4),
         "heard": {"seconds": list(by_time.seconds), "mean": numbers(by_time.mean), "last": numbers(by_time.last)},
-        "song_change": {
-            "share": streaming.SHARE, "arrived_s": number(change.settled_s),
-            "fresh_arrived_s": number(change.fresh_settled_s), "heard_s": numbers(change.input_s),
-            "carried": numbers(change.carried), "fresh": numbers(change.fresh),
-        },
-    }  # fmt: skip
+        "song_change": _song_change(song_change.song_change(cut, fresh, targets[clips], targets[before], min_clips)),
+    }
+    rows = song_change.draw_fades(len(clips), options.seed)
+    try:
+        across = model.collect(
+            song_change.predict_across(
+                model, clips[rows], before[rows], lambda made: on_stage(f"cross-fade {made} of {len(rows)}")
+            )
+        )
+    except SourceError as error:
+        result["cross_fade"] = {"missing": f"sound is missing: {error}"}
+    else:
+        faded = song_change.song_change(
+            across, fresh.select(rows), targets[clips[rows]], targets[before[rows]], min_clips
+        )
+        result["cross_fade"] = {"fade_s": song_change.FADE_S, **_song_change(faded)}
     if options.minutes:
         found = streaming.endless(
-            model, clips, targets, min_clips, fresh, options.minutes, options.streams, options.seed,
+            model, clips, targets[clips], min_clips, fresh, options.minutes, options.streams, options.seed,
             lambda minute: on_stage(f"endless stream, minute {minute:.0f} of {options.minutes[-1]}"),
         )  # fmt: skip
         result["endless"] = {
@@ -255,6 +267,17 @@ def _streaming(
             "fresh": number(found.fresh),
         }  # fmt: skip
     return result
+
+
+def _song_change(change: song_change.SongChange) -> dict[str, Any]:
+    return {
+        "clips": change.clips, "share": song_change.SHARE, "arrived_s": number(change.settled_s),
+        "fresh_arrived_s": number(change.fresh_settled_s),
+        "old_half_s": number(change.old_below_s(song_change.HALF)),
+        "old_gone_s": number(change.old_below_s(song_change.GONE_SHARE)), "heard_s": numbers(change.input_s),
+        "carried": numbers(change.carried), "fresh": numbers(change.fresh),
+        "old_carried": numbers(change.old_carried), "old_fresh": numbers(change.old_fresh),
+    }  # fmt: skip
 
 
 def number(value: float) -> float | None:

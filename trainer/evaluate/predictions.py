@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ class Predictions:
     def count(self) -> NDArray[np.int64]:
         """Return the number of points [n] of each clip."""
         return np.asarray(np.isfinite(self.frames[:, :, 0]).sum(axis=1))
+
+    def select(self, clips: NDArray[np.int64]) -> Predictions:
+        """Return those of some of the clips."""
+        return replace(self, frames=self.frames[clips], means=self.means[clips])
 
     def last(self) -> Array:
         """Return the last probabilities [n, C]."""

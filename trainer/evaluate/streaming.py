@@ -1,4 +1,4 @@
-"""Scores of streams: by the seconds of audio so far, after a change of song, and after an hour.
+"""Scores of streams: by the seconds of audio so far, and after an hour.
 
 All are computed from frames of whole clips, one clip after another; frames whose windows would span two clips are those
 of each clip alone.
@@ -20,10 +20,7 @@ from trainer.evaluate.stream_inference import Indices, advance, predict_within
 
 SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 29.0)
 MINUTES = (2, 5, 15, 30, 60)
-SHARE = 0.95  # of the final score, at which a score counts as settled
-FINAL_S = 5.0  # at the end of a clip, over which the final score is averaged
 STREAMS = 64  # that play for an hour
-MAX_DRAWS = 20  # of a song by another artist
 
 Floats = NDArray[np.float64]
 
@@ -35,24 +32,6 @@ class ScoresByTime:
     seconds: tuple[float, ...]
     mean: Floats
     last: Floats
-
-
-@dataclass(frozen=True)
-class SongChange:
-    """ROC-AUC of the last frame by the time since a song began [F], after another song and from the initial state."""
-
-    input_s: Floats
-    carried: Floats
-    fresh: Floats
-
-    @property
-    def settled_s(self) -> float:
-        """Return when the score after another song reaches 95 % of its final value."""
-        return settling_time(self.input_s, self.carried)
-
-    @property
-    def fresh_settled_s(self) -> float:
-        return settling_time(self.input_s, self.fresh)
 
 
 @dataclass(frozen=True)
@@ -75,35 +54,6 @@ def scores_by_time(
         if so_far is not None:
             scores[:, index] = [metrics.macro_roc_auc(part, targets, min_clips) for part in so_far]
     return ScoresByTime(tuple(seconds), scores[0], scores[1])
-
-
-def song_change(carried: Predictions, fresh: Predictions, targets: Array, min_clips: int) -> SongChange:
-    """Compare predictions of the same clips [n] after another song and from the initial state, for targets [n, C]."""
-    curves = [_curve(part, targets, min_clips) for part in (carried, fresh)]
-    return SongChange(carried.input_s, *curves)
-
-
-def _curve(predictions: Predictions, targets: Array, min_clips: int) -> Floats:
-    points = (predictions.after(float(moment)) for moment in predictions.input_s)
-    return np.array([metrics.macro_roc_auc(point[1], targets, min_clips) for point in points if point is not None])
-
-
-def settling_time(input_s: Floats, scores: Floats) -> float:
-    """Return the seconds until the score reaches 95 % of its mean over the last 5 s."""
-    final = scores[input_s > input_s[-1] - FINAL_S].mean()
-    return float(input_s[np.argmax(scores >= SHARE * final)])
-
-
-def draw_previous(clips: Indices, artists: Sequence[str], seed: int) -> Indices:
-    """Return a random other clip for each of the clips [n], by another artist [n] if one is found."""
-    rng = np.random.default_rng(seed)
-    chosen = np.roll(np.arange(len(clips)), 1)
-    for index in range(len(clips)):
-        for candidate in rng.integers(len(clips), size=MAX_DRAWS):
-            if candidate != index and (artists[candidate] != artists[index] or not artists[index]):
-                chosen[index] = candidate
-                break
-    return clips[chosen]
 
 
 def endless(

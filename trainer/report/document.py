@@ -20,6 +20,7 @@ from streamtag.errors import ManifestError
 from trainer.files import report_write_errors, write_atomically
 from trainer.report import plots, published, sections
 from trainer.report.plots import Result, Results, png
+from trainer.report.streaming import streaming
 
 FIGURES = "figures.json"
 STYLE = """
@@ -85,9 +86,9 @@ def _parts(results: Results, title: str, pictures: Sequence[str] | dict[str, Any
     yield sections.others()
     if _streams(results):
         yield "## As it is heard"
-        yield sections.streaming(results)
+        yield streaming(_streams(results))
         yield picture("heard.png", "score by the seconds heard")
-        yield picture("song-change.png", "score after a change of song")
+        yield picture("song-change.png", "scores after a change of song, against the new and the old song's tags")
         yield picture("endless.png", "score by the minute of an endless stream")
     yield f"## Tags of {_best(results)['name']}" if len(results) > 1 else "## Tags"
     yield picture("tags.png", "scores by tag")

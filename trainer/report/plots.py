@@ -54,18 +54,40 @@ def by_seconds_heard(results: Results) -> Figure:
 
 
 def after_a_song_change(results: Results) -> Figure:
-    """Plot the last frame's score by the time since a song began, after another song and from the initial state."""
-    figure, axes = _axes("seconds since the song began", "macro ROC-AUC of the last frame")
-    for style, result in _styles(results):
-        found = result["streaming"]["song_change"]
-        axes.plot(found["heard_s"], _floats(found["carried"]), label=result["name"], **style)
-        axes.plot(found["heard_s"], _floats(found["fresh"]), **{**style, "lw": 1.2, "alpha": 0.55})
-        if found["arrived_s"] is not None:
-            axes.axvline(found["arrived_s"], color=style["color"], lw=0.8, ls=":")
-    title = "after another song; thin: from silence; dotted: reaches 95 % of its final value"
-    axes.set_title(title, loc="left", color=FAINT, size=10)
-    axes.set_xlim(left=0)
-    _legend(axes, results)
+    """Plot the last frame's score by the time since a change of song, after another song and from the initial state.
+
+    Above against the new song's tags, below against the old one's; hard cuts are on the left, and cross-fades on the
+    right if there are any.
+    """
+    kinds = {"hard cut": "song_change", "cross-fade": "cross_fade"}
+    changes = {
+        title: [(style, r["name"], r["streaming"][kind]) for style, r in _styles(results)
+                if "carried" in r["streaming"].get(kind, {})]
+        for title, kind in kinds.items()
+    }  # fmt: skip
+    changes = {title: found for title, found in changes.items() if found}
+    figure = Figure(figsize=(WIDTH, 6.4))
+    panels = figure.subplots(2, len(changes), sharex=True, sharey="row", squeeze=False)
+    for (title, found), (above, below) in zip(changes.items(), panels.T, strict=True):
+        for style, name, change in found:
+            for axes, prefix, marks in (
+                (above, "", ("arrived_s",)), (below, "old_", ("old_half_s", "old_gone_s"))
+            ):  # fmt: skip
+                if f"{prefix}carried" not in change:  # figures of an earlier version
+                    continue
+                axes.plot(change["heard_s"], _floats(change[f"{prefix}carried"]), label=name, **style)
+                axes.plot(change["heard_s"], _floats(change[f"{prefix}fresh"]), **{**style, "lw": 1.2, "alpha": 0.55})
+                for moment in filter(None, map(change.get, marks)):
+                    axes.axvline(moment, color=style["color"], lw=0.8, ls=":")
+        above.set_title(title, loc="left")
+        below.set_xlabel("seconds since the change")
+        below.set_xlim(left=0)
+    panels[0, 0].set_ylabel("ROC-AUC, new song's tags")
+    panels[1, 0].set_ylabel("ROC-AUC, old song's tags")
+    _legend(panels[0, -1], results)
+    title = "after another song; thin: from silence; dotted: 95 % of the final value; half and 5 % of the old song left"
+    figure.suptitle(title, x=0.01, ha="left", color=FAINT, size=10)
+    figure.tight_layout()
     return figure
 
 

@@ -190,46 +190,6 @@ def comparable(results: Results) -> str:
     )
 
 
-def streaming(results: Results) -> str:
-    """Return the scores by seconds of audio, after a change of song, and in an endless stream."""
-    streams = [result for result in results if "heard" in result["streaming"]]
-    moments = streams[0]["streaming"]["heard"]["seconds"]
-    rows = [
-        (str(result["name"]), *(score(value) for value in result["streaming"]["heard"]["mean"])) for result in streams
-    ]
-    by_time = table(("ROC-AUC after", *(f"{moment:g} s" for moment in moments)), rows)
-    lookahead = streams[0]["streaming"]["lookahead_s"]
-    remark = (
-        f"Seconds are sound that has arrived: a frame is out {1000 * lookahead:.0f} ms after its centre, which counts. "
-        f"The clip's score is the mean of the frames so far. {published.STREAMING}"
-    )
-    return f"{by_time}\n\n{remark}\n\n{_stream_table(streams)}"
-
-
-def _stream_table(streams: Results) -> str:
-    minutes: list[int] = next(
-        (r["streaming"]["endless"]["minutes"] for r in streams if "endless" in r["streaming"]), []
-    )
-    share = streams[0]["streaming"]["song_change"]["share"]
-    rows = []
-    for result in streams:
-        change, endless = result["streaming"]["song_change"], result["streaming"].get("endless", {})
-        ours = dict(zip(endless.get("minutes", ()), endless.get("roc_auc", ()), strict=True))
-        rows.append(
-            (
-                str(result["name"]), seconds(change["arrived_s"]), seconds(change["fresh_arrived_s"]),
-                score(endless.get("fresh")), *(score(ours.get(minute)) for minute in minutes),
-            )
-        )  # fmt: skip
-    header = ("", f"{share:.0%} after a song change", f"{share:.0%} from silence", "ROC-AUC from silence",
-            *(f"in minute {minute}" for minute in minutes))  # fmt: skip
-    remark = (
-        f"{share:.0%}: seconds until the last frame's ROC-AUC reaches that share of its mean over the final 5 s. "
-        "In a minute: every clip of the split heard once, as the next one of an endless stream of other clips."
-    )
-    return f"{table(header, rows)}\n\n{remark}"
-
-
 def tags(result: Result) -> str:
     header = ("tag", "positives", "ROC-AUC", "PR-AUC", "calibration error")
     rows = sorted(result["tags"].items(), key=lambda item: -item[1]["positives"])
@@ -284,10 +244,6 @@ def score(value: float | None, interval: Sequence[float | None] | None = None) -
         return f"{value:.3f}"
     low, high = interval
     return f"{value:.3f} ({low:.3f}{DASH}{high:.3f})"
-
-
-def seconds(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f} s"
 
 
 def duration(value: float) -> str:

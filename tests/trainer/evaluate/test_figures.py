@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamtag.errors import ManifestError
+from streamtag.errors import ManifestError, SourceError
 from tests.trainer import synthetic_model
 from trainer.data import magnatagatune
 from trainer.data.manifest import Manifest
-from trainer.evaluate.evaluated_model import EvaluatedModel
+from trainer.evaluate.evaluated_model import ClipSound, EvaluatedModel
 from trainer.evaluate.figures import Options, comparable, evaluate
 
 TAGS = ("a", "b", "c")
@@ -102,6 +103,17 @@ def test_whole_clip_systems_have_no_streaming_figures(data: Manifest) -> None:
     assert found["scores"]["mean"]["roc_auc"] == 1.0
     assert found["streaming"] == {"missing": "it hears whole clips"}
     assert "more than one frame" in found["scores"]["learned"]["missing"]
+
+
+def test_without_its_sound_a_model_has_no_cross_fade(data: Manifest, good: dict[str, Any]) -> None:
+    def read(clip: int) -> np.ndarray:
+        raise SourceError(f"{clip}.mp3: no audio in it")
+
+    model = synthetic_model.evaluated_model(data, 0.9, "x")
+    lost = replace(model, sound=ClipSound(16000, read, lambda samples: samples))
+    found = evaluate(lost, data, "test", SHORT)[0]["streaming"]
+    assert re.fullmatch(r"sound is missing: \d+\.mp3: no audio in it", found["cross_fade"]["missing"])
+    assert found["song_change"] == good["streaming"]["song_change"], "that needs none"
 
 
 def test_kinds_are_parts_of_the_whole(data: Manifest) -> None:

@@ -55,29 +55,6 @@ def test_scores_rise_with_the_amount_of_audio(sounds: np.ndarray, targets: np.nd
     assert found.mean[1] == found.last[1]
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.8])
-def test_settling_after_a_song_change_takes_as_long_as_the_memory(
-    keep: float, sounds: np.ndarray, targets: np.ndarray
-) -> None:
-    system = LeakyIntegrator(keep)
-    before = streaming.draw_previous(ALL, [""] * CLIPS, seed=1)
-    carried = collected(list(stream_inference.predict_after(system, sounds.__getitem__, ALL, before)))
-    found = streaming.song_change(carried, fresh_predictions(system, sounds), targets, 1)
-    if keep == 0.0:
-        assert np.array_equal(found.carried, found.fresh), "without a memory the song before has no effect"
-    else:
-        assert found.carried[0] < found.fresh[0] - 0.05
-        assert found.fresh_settled_s < found.settled_s < 0.5 + 20 * HOP_S
-        assert found.carried[-1] == pytest.approx(found.fresh[-1], abs=0.01)
-
-
-def test_settling_time_is_when_the_score_approaches_its_end() -> None:
-    times = np.arange(1.0, 9.0)
-    rising = np.array([0.5, 0.6, 0.9, 0.94, 0.96, 1.0, 1.0, 1.0])  # 0.98 on the mean of the last five seconds
-    assert streaming.settling_time(times, rising) == 4.0
-    assert streaming.settling_time(times, rising[::-1]) == 1.0
-
-
 @pytest.mark.parametrize("forgets", [True, False])
 def test_an_hour_only_hurts_a_system_that_never_forgets(forgets: bool, sounds: np.ndarray, targets: np.ndarray) -> None:
     system = LeakyIntegrator(0.8) if forgets else Accumulator(0.0)
@@ -90,15 +67,6 @@ def test_an_hour_only_hurts_a_system_that_never_forgets(forgets: bool, sounds: n
     else:
         assert found.carried[0] < found.fresh - 0.03
         assert found.carried[1] < found.carried[0] - 0.1
-
-
-def test_the_previous_song_is_by_another_artist() -> None:
-    artists = [str(index % 3) for index in range(30)]
-    before = streaming.draw_previous(np.arange(30), artists, seed=3)
-    assert all(artists[a] != artists[b] for a, b in enumerate(before))
-    unknown = streaming.draw_previous(np.arange(30), [""] * 30, seed=3)
-    assert (unknown != np.arange(30)).all()
-    assert not np.array_equal(unknown, streaming.draw_previous(np.arange(30), [""] * 30, seed=4))
 
 
 def test_clips_of_different_lengths_do_not_affect_each_other() -> None:

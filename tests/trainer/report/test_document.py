@@ -27,6 +27,8 @@ def results(data: Manifest) -> list[dict[str, Any]]:
         synthetic_model.result(data, keep, name, minutes=(2, 5), streams=8)
         for keep, name in ((0.9, "Scat-5L-512H-GRU"), (0.5, "Scat-2L-32H-GRU"))
     ]
+    faded = {"fade_s": 4.0, "old_half_s": 7.25, "old_gone_s": None}
+    found[0]["streaming"]["cross_fade"] = {**found[0]["streaming"]["song_change"], **faded}
     found[0]["course"] = {"epoch": [1, 2], "loss": [0.7, 0.5], "roc_auc": [0.6, 0.8]}
     return found
 
@@ -45,8 +47,12 @@ def test_both_pages_hold_the_figures(written: Path, results: list[dict[str, Any]
         mean = result["scores"]["mean"]
         assert f"{mean['roc_auc']:.3f} ({mean['roc_auc_interval'][0]:.3f}" in row
         assert f"{mean['roc_auc']:.3f} (" in web
-    for words in ("split **test**, 40 clips", "in minute 5", "95% after a song change", "Tags taken for each other"):
+    for words in ("split **test**, 40 clips", "in minute 5", "95% of the new song", "Tags taken for each other"):
         assert words in page
+    change = results[1]["streaming"]["song_change"]
+    assert f"hard cut | 40 | {change['arrived_s']:.1f} s |" in page
+    assert re.search(r"\| Scat-5L-512H-GRU, cross-fade of 4 s \| 40 \|.*\| 7\.2 s \| > 29\.3 s \|", page)
+    assert "No cross-fade for Scat-2L-32H-GRU: sound is missing: the model was given features alone." in page
     assert "<title>Two systems &amp; a half</title>" in web
     assert "split <strong>test</strong>" in web
 
