@@ -39,9 +39,10 @@ def song_changes(results: Results) -> Iterator[str]:
     yield table(("", "clips", f"{share:.0%} of the new song", "from silence", "old song half gone", "gone"), rows)
     yield (
         f"{share:.0%}: seconds from the change until the last frame's ROC-AUC reaches that share of its mean over the"
-        " final 5 s. Old song: at the change its ROC-AUC against the tags of the song before exceeds that from"
-        " silence; half of that is gone, and all but 5 % for good. A hard cut is one of features; a cross-fade is one"
-        " of sound, of equal power, and counts from its start."
+        " final 5 s. Old song: from the change on, its ROC-AUC against the tags of the song before exceeds that from"
+        " silence, which knows nothing of it; seconds until that excess stays below half and below 5 % of its first"
+        " value. A hard cut is one of features; a cross-fade is one of sound, of equal power, and counts from its"
+        " start."
     )
     for result in results:
         if why := result["streaming"].get("cross_fade", {}).get("missing"):
