@@ -19,8 +19,7 @@ from streamtag.model.recurrent import FrameStack
 from streamtag.model.states import Arrays, StreamStates
 from streamtag.model.streaming import where
 
-CPU_BATCH = 16  # streams whose front end is computed together on a CPU: the intermediate tensors fit its caches
-MALLOC_PROBE_BYTES = 31 << 20  # larger than any tensor of such a batch, and just below glibc's limit of 32 MiB
+MALLOC_PROBE_BYTES = 31 << 20  # larger than most tensors of a batch, and just below glibc's limit of 32 MiB
 
 
 class BatchedTagger:
@@ -88,9 +87,7 @@ class BatchedTagger:
             with self._lock, report_device_errors():
                 return self._batcher(audio, rows)
         indices, samples = torch.from_numpy(rows).to(self._device), torch.from_numpy(audio).to(self._device)
-        parts = zip(torch.split(samples, CPU_BATCH), torch.split(indices, CPU_BATCH), strict=True)
-        frames, index = (torch.cat(part) for part in zip(*(self._front_end(*part) for part in parts), strict=True))
-        return self._tag(frames, index, indices).numpy()
+        return self.step_tensors(samples, indices).numpy()
 
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Restart the rows as new streams."""
@@ -129,7 +126,9 @@ class BatchedTagger:
         numbers = first_frames(index, frames.shape[1], network.spec)
         for x in network.normalization(frames).split(network.group, dim=1):
             y, new_hidden = self._recurrent.step(x, hidden)
-            hidden = where(numbers < 0, hidden, new_hidden)
+            begins = numbers < 0
+            # a GPU must not wait for the answer
+            hidden = new_hidden if begins.is_cpu and not bool(begins.any()) else where(begins, hidden, new_hidden)
             numbers = numbers + network.group
         self._states.hidden.scatter(rows, hidden)
         return torch.sigmoid(network.head(y[:, -1]))
