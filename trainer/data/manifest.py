@@ -15,6 +15,7 @@ from streamtag.errors import ManifestError
 Array = NDArray[np.float32]
 
 TRAIN, VALID, TEST = "train", "valid", "test"  # the splits that commands use by name
+REAL = "real"  # the kind of recordings of real music; scores of streams leave out others beside them
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamtag.errors import ManifestError, SourceError
 from trainer.data import magnatagatune
-from trainer.data.manifest import TEST, VALID, Array, Manifest
+from trainer.data.manifest import REAL, TEST, VALID, Array, Manifest
 from trainer.evaluate import bootstrap, metrics, pooling, song_change, streaming
 from trainer.evaluate.calibration import calibration
 from trainer.evaluate.confusion import confusion
@@ -107,8 +107,10 @@ def evaluate(
     result["tags"] = _by_tag(chosen, targets, manifest.tags, min_clips, bounds[options.pooling])
     result["calibration"] = _calibration(chosen, targets, manifest.tags)
     result["confusion"] = _confusion(chosen, targets, manifest.tags)
-    artists = [manifest.clips[i].artist for i in clips]
-    result["streaming"] = _streaming(model, clips, artists, all_targets, min_clips, predictions, options, on_stage)
+    real = np.flatnonzero([kind == REAL for kind in kinds])
+    rows = real if len(real) else np.arange(len(clips))  # rendered clips are never averaged in
+    artists, heard = [manifest.clips[i].artist for i in clips[rows]], predictions.select(rows)
+    result["streaming"] = _streaming(model, clips[rows], artists, all_targets, min_clips, heard, options, on_stage)
     return result, predictions
 
 
@@ -239,6 +241,7 @@ def _streaming(
     before = song_change.draw_previous(clips, artists, options.seed)
     cut = model.collect(predict_after(model.system, model.read, clips, before))
     result: dict[str, Any] = {
+        "clips": len(clips),
         "lookahead_s": round(model.lookahead_s, 4),
         "heard": {"seconds": list(by_time.seconds), "mean": numbers(by_time.mean), "last": numbers(by_time.last)},
         "song_change": _song_change(song_change.song_change(cut, fresh, targets[clips], targets[before], min_clips)),

@@ -19,7 +19,7 @@ from trainer.evaluate.predictions import Predictions
 from trainer.evaluate.stream_inference import Indices, predict_fresh
 from trainer.features.audio import Samples
 
-SHARE = 0.95  # of the final score, at which a score counts as settled
+CHANCE, SHARE = 0.5, 0.95  # a score counts as settled at this share of its final gain above chance
 FINAL_S = 5.0  # at the end of a clip, over which the final score is averaged
 HALF, GONE_SHARE = 0.5, 0.05  # of what is known of the old song at the change: its tags are half gone, and gone
 FADE_S = 4.0
@@ -47,7 +47,7 @@ class SongChange:
 
     @property
     def settled_s(self) -> float:
-        """Return when the score after another song reaches 95 % of its final value."""
+        """Return when the score after another song reaches 95 % of its final gain above chance."""
         return settling_time(self.input_s, self.carried)
 
     @property
@@ -80,9 +80,9 @@ def _curve(predictions: Predictions, input_s: Floats, targets: Array, min_clips:
 
 
 def settling_time(input_s: Floats, scores: Floats) -> float:
-    """Return the seconds until the score reaches 95 % of its mean over the last 5 s."""
+    """Return the seconds until the score's gain above chance reaches 95 % of its mean over the last 5 s."""
     final = scores[input_s > input_s[-1] - FINAL_S].mean()
-    return float(input_s[np.argmax(scores >= SHARE * final)])
+    return float(input_s[np.argmax(scores >= CHANCE + SHARE * (final - CHANCE))])
 
 
 def fading_time(input_s: Floats, excess: Floats, share: float) -> float:

@@ -13,9 +13,8 @@ from streamtag.errors import ManifestError
 from trainer.data import magnatagatune, tables
 from trainer.data.clip_folder import AUDIO_SUFFIXES
 from trainer.data.dataset import read_dataset
-from trainer.data.manifest import TRAIN
+from trainer.data.manifest import REAL, TRAIN
 
-REAL = "real"
 SUFFIXES = (*AUDIO_SUFFIXES, ".oga")
 
 

@@ -85,7 +85,7 @@ def after_a_song_change(results: Results) -> Figure:
     panels[0, 0].set_ylabel("ROC-AUC, new song's tags")
     panels[1, 0].set_ylabel("ROC-AUC, old song's tags")
     _legend(panels[0, -1], results)
-    title = "after another song; thin: from silence; dotted: 95 % of the final value; half and 5 % of the old song left"
+    title = "after another song; thin: from silence; dotted: 95 % of the final gain; half and 5 % of the old song left"
     figure.suptitle(title, x=0.01, ha="left", color=FAINT, size=10)
     figure.tight_layout()
     return figure

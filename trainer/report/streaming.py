@@ -17,10 +17,11 @@ def streaming(results: Results) -> str:
         (str(result["name"]), *(score(value) for value in result["streaming"]["heard"]["mean"])) for result in results
     ]
     by_time = table(("ROC-AUC after", *(f"{moment:g} s" for moment in moments)), rows)
-    lookahead = results[0]["streaming"]["lookahead_s"]
+    first = results[0]["streaming"]
+    lookahead, clips = first["lookahead_s"], first.get("clips", results[0]["clips"])
     remark = (
         f"Seconds are sound that has arrived: a frame is out {1000 * lookahead:.0f} ms after its centre, which counts. "
-        f"The clip's score is the mean of the frames so far. {published.STREAMING}"
+        f"The clip's score is the mean of the frames so far. Clips: {thousands(clips)}. {published.STREAMING}"
     )
     return "\n\n".join((by_time, remark, *song_changes(results), *_endless(results)))
 
@@ -38,9 +39,9 @@ def song_changes(results: Results) -> Iterator[str]:
     ]  # fmt: skip
     yield table(("", "clips", f"{share:.0%} of the new song", "from silence", "old song half gone", "gone"), rows)
     yield (
-        f"{share:.0%}: seconds from the change until the last frame's ROC-AUC reaches that share of its mean over the"
-        " final 5 s. Old song: from the change on, its ROC-AUC against the tags of the song before exceeds that from"
-        " silence, which knows nothing of it; seconds until that excess stays below half and below 5 % of its first"
+        f"{share:.0%}: seconds from the change until the last frame's ROC-AUC has that share of its gain above 0.5"
+        " over the final 5 s. Old song: from the change on, its ROC-AUC against the tags of the song before exceeds that"
+        " from silence, which knows nothing of it; seconds until that excess stays below half and below 5 % of its first"
         " value. A hard cut is one of features; a cross-fade is one of sound, of equal power, and counts from its"
         " start."
     )

@@ -122,8 +122,8 @@ def test_a_model_of_features_alone_has_no_cross_fade() -> None:
 
 def test_settling_time_is_when_the_score_approaches_its_end() -> None:
     times = np.arange(1.0, 9.0)
-    rising = np.array([0.5, 0.6, 0.9, 0.94, 0.96, 1.0, 1.0, 1.0])  # 0.98 on the mean of the last five seconds
-    assert song_change.settling_time(times, rising) == 4.0
+    rising = np.array([0.5, 0.6, 0.9, 0.955, 0.96, 1.0, 1.0, 1.0])  # 0.98 on the mean of the last five seconds
+    assert song_change.settling_time(times, rising) == 5.0, "0.955 has 95 % of the score, not of its gain above 0.5"
     assert song_change.settling_time(times, rising[::-1]) == 1.0
 
 
