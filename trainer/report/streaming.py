@@ -40,9 +40,9 @@ def song_changes(results: Results) -> Iterator[str]:
     yield table(("", "clips", f"{share:.0%} of the new song", "from silence", "old song half gone", "gone"), rows)
     yield (
         f"{share:.0%}: seconds from the change until the last frame's ROC-AUC has that share of its gain above 0.5"
-        " over the final 5 s. Old song: from the change on, its ROC-AUC against the tags of the song before exceeds that"
-        " from silence, which knows nothing of it; seconds until that excess stays below half and below 5 % of its first"
-        " value. A hard cut is one of features; a cross-fade is one of sound, of equal power, and counts from its"
+        " over the final 5 s. Old song: from the change on, its ROC-AUC against the tags of the song before exceeds"
+        " that from silence, which knows nothing of it; seconds until that excess stays below half and below 5 % of its"
+        " first value. A hard cut is one of features; a cross-fade is one of sound, of equal power, and counts from its"
         " start."
     )
     for result in results:
