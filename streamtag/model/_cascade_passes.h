@@ -253,15 +253,33 @@ INLINE void NAME(bins)(const complex_t *spectrum, int size, int first, int count
 }
 
 /* Write the crops of LANES rows as points for an inverse transform: their parts are exchanged. */
-INLINE void NAME(crop)(const Stage *stage, const complex_t *const *source, const int *bands, vec *x) {
+static void NAME(crop)(const Stage *stage, const complex_t *const *source, const int *bands, vec *x) {
     const int size = stage->transform.size;
+    const complex_t *spectra[LANES], *from[LANES];
+    const float *responses[LANES];
+    int sizes[LANES], lows[LANES], first = 0, last = size - 4; /* where four bins are successive ones for all lanes */
+    for (int lane = 0; lane < LANES; lane++) {
+        const Crop *const crop = stage->crops + bands[lane];
+        spectra[lane] = source[lane] + crop->start;
+        from[lane] = spectra[lane] + crop->low;
+        responses[lane] = stage->responses + (size_t)bands[lane] * size;
+        sizes[lane] = crop->size;
+        lows[lane] = crop->low;
+        const int end = crop->size / 2 - 3 - crop->low;
+        first = -crop->low > first ? -crop->low : first;
+        last = end < last ? end : last;
+    }
     for (int start = 0; start < size; start += 4) {
-        const int count = size - start < 4 ? size - start : 4;
-        vec points[8];
+        vec points[LANES];
+        if (start >= first && start <= last)
+            for (int lane = 0; lane < LANES; lane++)
+                points[lane] = *(const loose_vec *)(from[lane] + start);
+        else
+            for (int lane = 0; lane < LANES; lane++)
+                NAME(bins)(spectra[lane], sizes[lane], lows[lane] + start, size - start < 4 ? size - start : 4,
+                           &points[lane]);
         for (int lane = 0; lane < LANES; lane++) {
-            const Crop *const crop = stage->crops + bands[lane];
-            const vec four = *(const loose_vec *)(stage->responses + (size_t)bands[lane] * size + start);
-            NAME(bins)(source[lane] + crop->start, crop->size, crop->low + start, count, &points[lane]);
+            const vec four = *(const loose_vec *)(responses[lane] + start);
             points[lane] *= SHUFFLE(four, four, 0, 0, 1, 1, 2, 2, 3, 3);
         }
         NAME(transpose)(points);
