@@ -324,11 +324,11 @@ static void NAME(real_rows)(int size, vec *points, int lanes, float *const *out)
 
 /* Replace LANES complex rows by their magnitudes. */
 INLINE void NAME(magnitudes)(int size, vec *points) {
-    for (int i = 0; i < size; i++)
-        points[i] = points[2 * i] * points[2 * i] + points[2 * i + 1] * points[2 * i + 1];
-    float *const values = (float *)points;
-    for (int i = 0; i < size * LANES; i++)
-        values[i] = sqrtf(values[i]);
+    for (int i = 0; i < size; i++) {
+        const vec power = points[2 * i] * points[2 * i] + points[2 * i + 1] * points[2 * i + 1];
+        for (int lane = 0; lane < LANES; lane++)
+            points[i][lane] = sqrtf(power[lane]);
+    }
 }
 
 /* Take a few windows through a stage that crops spectra. */
