@@ -92,7 +92,9 @@ class KernelCache:
 
         That is so for many streams, where gradients are needed, on other devices, and for the first frames.
         """
-        if not SUPPORTED or x.shape[0] > MAX_STREAMS or torch.is_grad_enabled() or not x.is_cpu:
+        if not SUPPORTED or x.shape[0] > MAX_STREAMS or torch.is_grad_enabled():
+            return None
+        if not x.is_cpu or x.dtype != torch.float32:  # the compiled code reads float32
             return None
         if self._frames_left > 0:
             self._frames_left -= x.shape[1]

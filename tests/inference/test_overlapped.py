@@ -15,6 +15,7 @@ from streamtag.api import Tagger
 from streamtag.inference.overlapped import MAX_BLOCKS_AHEAD, OverlappedSession, open_file_session
 from streamtag.inference.session import Session
 from streamtag.model import TaggerNetwork
+from streamtag.model.batched import torch_threads
 from streamtag.spec import Cell
 from tests.inference.conftest import HOP, agree, noise
 from tests.model.conftest import by_time
@@ -24,10 +25,8 @@ LENGTH = 40 * HOP + 1234
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 @settings(max_examples=15, deadline=None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from streamtag.model import Scattering, ScatteringSpec, cascade_kernel
+from streamtag.model.batched import torch_threads
 from tests.conftest import Need
 
 HOP = 4096
@@ -23,10 +24,8 @@ def _compiled(need: Need) -> None:
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 def without_kernel(spec: ScatteringSpec) -> Scattering:
