@@ -38,7 +38,7 @@ class DataSource:
     """The contents of RUN/data.json: the data set, which features of its cache the run learns from, and its start.
 
     `start` is the run's folder or model file whose weights and normalization it began with, if any. It learned nothing
-    from the artists in `left_out`.
+    from the artists in `left_out`, and from human tags only if it names the folder of their `tracks`.
     """
 
     data: str
@@ -47,6 +47,7 @@ class DataSource:
     passes: int
     start: str | None = None
     left_out: list[str] = field(default_factory=list)
+    tracks: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write RUN/data.json. Raises OutputError if that fails."""
@@ -56,7 +57,8 @@ class DataSource:
         """Raise OutputError if the run in `folder` was begun with something else. The data set may have moved."""
         if (folder / SOURCE).exists():
             found = read_json(folder / SOURCE, OutputError)
-            if difference := first_difference({"left_out": [], **found, "data": self.data}, asdict(self)):
+            found = {"left_out": [], "tracks": None, **found, "data": self.data}
+            if difference := first_difference(found, asdict(self)):
                 raise OutputError(f"{folder}: was begun with {difference}: name another folder")
 
 

@@ -59,7 +59,7 @@ def test_gradients(tagger: DeviceTagger, tmp_path: Path, cell: str, precision: s
     theirs = open_run(tmp_path / "theirs", exact, "cpu")
     batch, other = first_batches(theirs)[:2]
     expected = gradients(theirs, batch)
-    moved = Batch(*(getattr(batch, name).to(tagger.device) for name in ("x", "y", "weight", "fresh")))
+    moved = replace(batch, **{name: getattr(batch, name).to(tagger.device) for name in ("x", "y", "weight", "fresh")})
     found = gradients(ours, moved)
     assert float((found - expected).norm() / expected.norm()) < tolerance
     third = gradients(open_run(tmp_path / "other", exact, "cpu"), other)

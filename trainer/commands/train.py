@@ -40,6 +40,10 @@ def command(
     leave_out: Annotated[
         Path | None, typer.Option(help="file with one artist a line: learn nothing from them (see `folds`)")
     ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(help="tracks with human tags, as `human` takes them: learn from these, too (--set human_loss=1)"),
+    ] = None,
 ) -> None:
     """Train on the features, validating after every epoch. DIR may be a file of `prepare --pack`.
 
@@ -53,6 +57,7 @@ def command(
     from trainer.data.manifest import TRAIN
     from trainer.features.cache import Cache
     from trainer.human.folds import check_left_out, read_artists
+    from trainer.human.tracks import read_tracks
     from trainer.run import SOURCE, DataSource
     from trainer.start import SHIPPED, load_start
     from trainer.train.config import with_settings
@@ -81,7 +86,8 @@ def command(
         check_left_out(Path(start), left_out)
     begin = load_start(start, config, store.manifest.tags) if start else None
     origin = str(Path(start).resolve()) if start and start != SHIPPED else start
-    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin, left_out)
+    people = str(tracks.resolve()) if tracks else None
+    source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin, left_out, people)
     progress = progress_bar()
     with distributed_group(place) as group:
         source.check(out)
@@ -91,8 +97,9 @@ def command(
         with progress:
             if group.is_first and (note := fallback_note(config.precision, place)):
                 progress.console.print(note)
+            human = read_tracks(tracks) if tracks else None
             task = progress.add_task("reading", total=len(store.manifest.split(TRAIN)), visible=begin is None)
-            data = load_data(store, config, passes, lambda: progress.advance(task), begin, left_out)
+            data = load_data(store, config, passes, lambda: progress.advance(task), begin, left_out, human)
             for line in _describe_left_out(left_out, store.manifest):
                 progress.console.print(line)
             best_epoch, best = _train(Run(out, config, data, place, begin, group), progress)

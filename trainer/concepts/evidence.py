@@ -83,7 +83,19 @@ def from_teachers(
 
 
 def from_people(predictions: Predictions, folder: TrackFolder, concepts: Sequence[ConceptSpec]) -> Evidence:
-    """Return the evidence of predictions for tracks, all of which have human tags. Concepts without any count 0."""
+    """Return the evidence of predictions for tracks, all of which have human tags."""
+    present, weights = track_labels(folder, concepts)
+    frames = tuple(row[:count] for row, count in zip(predictions.frames, predictions.count, strict=True))
+    labels = tuple(np.repeat(row[None], len(part), axis=0) for row, part in zip(present, frames, strict=True))
+    hop_s = float(predictions.input_s[1] - predictions.input_s[0])
+    return Evidence(frames, labels, weights, tuple(folder.artists), hop_s)
+
+
+def track_labels(folder: TrackFolder, concepts: Sequence[ConceptSpec]) -> tuple[Array, Array]:
+    """Return which concepts are present in each track, 0 or 1 [n, K], and how much each of these labels counts [n, K].
+
+    All tracks have human tags. Concepts that no human tag is about count 0.
+    """
     present = np.zeros((len(folder), len(concepts)), np.float32)
     known = np.zeros(len(concepts), np.float32)
     for k, concept in enumerate(concepts):
@@ -91,11 +103,7 @@ def from_people(predictions: Predictions, folder: TrackFolder, concepts: Sequenc
             present[:, k], known[k] = (folder.counts[:, columns] > 0).any(axis=1), 1.0
     clips = np.array([track.clips for track in folder.tracks])
     absence = 1 - (1 - RECALL) ** clips[:, None]
-    weights = np.where(present > 0, 1.0, absence) * known
-    frames = tuple(row[:count] for row, count in zip(predictions.frames, predictions.count, strict=True))
-    labels = tuple(np.repeat(row[None], len(part), axis=0) for row, part in zip(present, frames, strict=True))
-    hop_s = float(predictions.input_s[1] - predictions.input_s[0])
-    return Evidence(frames, labels, weights.astype(np.float32), tuple(folder.artists), hop_s)
+    return present, (np.where(present > 0, 1.0, absence) * known).astype(np.float32)
 
 
 def smoothed(clips: Sequence[Array], hop_s: float) -> list[Array]:

@@ -56,8 +56,8 @@ def _read_clips(root: Path) -> tuple[Clip, ...]:
         if not row["split"]:
             raise ManifestError(f"{path}: clip {name} has no split")
         sound = find_sound(root, name, row.get("path"))
-        artists = row.get("artist", "").strip(), row.get("mixed_artist", "").strip()
-        clips.append(Clip(name, row["split"], row.get("kind") or "all", sound, *artists))
+        optional = (row.get(column, "").strip() for column in ("artist", "mixed_artist", "recording"))
+        clips.append(Clip(name, row["split"], row.get("kind") or "all", sound, *optional))
     _check_artists(path, clips)
     return tuple(clips)
 

@@ -20,7 +20,10 @@ REAL = "real"  # the kind of recordings of real music; scores of streams leave o
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip. `path` is its sound file; `artist` is empty if unknown, `mixed_artist` if no other clip is mixed in."""
+    """One clip. `path` is its sound file; `artist` is empty if unknown, `mixed_artist` if no other clip is mixed in.
+
+    `recording` is what `label` cut it from, empty for other clips.
+    """
 
     clip_id: str
     split: str
@@ -28,6 +31,7 @@ class Clip:
     path: Path
     artist: str = ""
     mixed_artist: str = ""
+    recording: str = ""
 
     def is_by(self, artists: Container[str]) -> bool:
         """Return whether any of its music is by one of the artists."""

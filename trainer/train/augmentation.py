@@ -18,11 +18,15 @@ MAX_TIME_MASK_DIVISOR, MAX_PATH_MASK_DIVISOR = 10, 12  # a mask hides less than 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Normalized features `x` [N, F, P], targets `y` [N, F, C] and `weight` [N, F]."""
+    """Normalized features `x` [N, F, P], targets `y` [N, F, C] and `weight` [N, F].
+
+    `human` [N, K] is how much each human label of a sequence counts.
+    """
 
     x: Tensor
     y: Tensor
     weight: Tensor
+    human: Tensor
 
 
 class FeatureAugmentation:
@@ -59,7 +63,9 @@ class FeatureAugmentation:
         share = torch.where(mixed, cut(shares), torch.ones((), device=device))
         other = mixup_partners(len(x)).to(device)
         weight = torch.where(mixed[:, :, 0], torch.minimum(plain.weight, plain.weight[other]), plain.weight)
-        return Sequences(share * x + (1 - share) * x[other], share * plain.y + (1 - share) * plain.y[other], weight)
+        human = plain.human * ~mixed[:, :, 0]  # people have not listened to mixtures
+        y = share * plain.y + (1 - share) * plain.y[other]
+        return Sequences(share * x + (1 - share) * x[other], y, weight, human)
 
 
 def mixup_partners(slots: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,15 +16,16 @@ from streamtag.model.normalization import Normalizer
 from streamtag.model.streaming import leaves
 from trainer.train.augmentation import FeatureAugmentation, Sequences
 from trainer.train.config import TrainConfig
-from trainer.train.dataset import TrainingData
+from trainer.train.dataset import Segment, TrainingData
 from trainer.train.distributed import Group
 from trainer.train.frame_loader import FrameLoader
+from trainer.train.human_labels import SlotLabels
 from trainer.train.sampler import SequenceSampler, StepPlan
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The slots of this process: features `x` [N, F, P], targets `y` [N, F, C], `weight` [N, F].
+    """The slots of this process: features `x` [N, F, P], targets `y` [N, F, C], `weight` [N, F], and what people said.
 
     `fresh` [N]: the slot starts from the initial state.
     """
@@ -33,6 +34,7 @@ class Batch:
     y: Tensor
     weight: Tensor
     fresh: Tensor
+    human: SlotLabels
 
 
 class Batches:
@@ -44,6 +46,7 @@ class Batches:
         self._config, self._normalize, self._device = config, normalize, device
         self._sampler = SequenceSampler(data.training, config, data.hop_s)
         self._loader = FrameLoader(data.training, device)
+        self._concepts = data.members.shape[1]
         self._augmentation = FeatureAugmentation(config, torch.from_numpy(data.offsets).to(device))
         slots = self._sampler.slots
         if slots % group.size or (group.size > 1 and slots // group.size % 2):
@@ -76,10 +79,23 @@ class Batches:
             values = targets if len(targets) == 1 else targets[segment.start : segment.start + segment.count]
             y[segment.slot, segment.position : segment.position + segment.count] = values
         weight = torch.from_numpy(plan.weight[part]).to(self._device)
-        plain = Sequences(self._normalize(x) * mask, torch.from_numpy(y).to(self._device).float(), weight)
+        human = self._human_labels(own, part.stop - part.start)
+        targets_y = torch.from_numpy(y).to(self._device).float()
+        plain = Sequences(self._normalize(x) * mask, targets_y, weight, human.weights)
         changed = self._augmentation.apply(plain, slots, part, plan.seed)
         fresh = torch.from_numpy(plan.fresh[part]).to(self._device)
-        return Batch(changed.x, changed.y, changed.weight, fresh)
+        return Batch(changed.x, changed.y, changed.weight, fresh, replace(human, weights=changed.human))
+
+    def _human_labels(self, segments: Sequence[Segment], slots: int) -> SlotLabels:
+        """Return the labels of the longest segment that people annotated in each slot."""
+        present, weights = np.zeros((2, slots, self._concepts), dtype=np.float32)
+        frames = np.zeros((slots, self._config.frames), dtype=np.float32)
+        for segment in sorted(segments, key=lambda segment: segment.count):
+            if segment.row.human:
+                present[segment.slot], weights[segment.slot] = segment.row.human.present, segment.row.human.weights
+                frames[segment.slot] = 0.0
+                frames[segment.slot, segment.position : segment.position + segment.count] = 1.0
+        return SlotLabels(*(torch.from_numpy(values).to(self._device) for values in (present, weights, frames)))
 
 
 def _prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

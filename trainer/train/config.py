@@ -34,7 +34,8 @@ from trainer.systems import System, named
 SCHEDULES = ("cosine", "exponential")
 PRECISIONS = ("bfloat16", "float32")
 INITIALIZATIONS = ("ours", "tensorflow")
-ADDED = ("divide_s1", "reset_after", "initialization", "trim_s", "pooling")  # since the first runs: their defaults
+# since the first runs, which had their defaults
+ADDED = ("divide_s1", "reset_after", "initialization", "trim_s", "pooling", "human_loss")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class TrainConfig:
     ramp_s: float = 3.0  # at the start of a clip, where frames count less ...
     ramp_from: float = 0.2  # ... starting at this weight
     clip_loss: float = 0.5  # weight of the loss of the clip's score: the plain mean over the frames, or the last one
+    human_loss: float = 0.0  # weight of the loss of clips against human tags: see train.human_labels
     pooling: str = "mean"  # of frames to a clip's score: mean, last, or learned, which is the mean while training
     # the sequences (see train.sampler)
     frames: int = 114  # of a segment, through which gradients flow back
@@ -96,7 +98,8 @@ class TrainConfig:
         for name in ("rate", "clip_norm", "last_rate", "beta_2"):
             self._check(getattr(self, name) > 0.0, f"{name} must be above 0")
         self._check(max(self.last_rate, self.beta_2 + 1e-9) <= 1.0, "last_rate must not exceed 1, beta_2 be below it")
-        for name in ("weight_decay", "lag_s", "ramp_s", "clip_loss", "gain_db", "tilt_db", "noise", "trim_s"):
+        losses = ("clip_loss", "human_loss")
+        for name in ("weight_decay", "lag_s", "ramp_s", *losses, "gain_db", "tilt_db", "noise", "trim_s"):
             self._check(getattr(self, name) >= 0, f"{name} must not be negative")
         for name in ("time_masks", "path_masks"):
             value = getattr(self, name)

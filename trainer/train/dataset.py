@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtag.errors import ManifestError
+from streamtag.errors import ManifestError, SpecError
 from streamtag.model.normalization import Normalizer
 from trainer import targets
 from trainer.data.manifest import TRAIN, VALID, Array, Manifest
@@ -20,8 +21,10 @@ from trainer.features.augmentation import AudioAugmentation
 from trainer.features.cache import Pass
 from trainer.features.frame_store import Half
 from trainer.features.frontends import Frontend, fit, level_offsets, normalizer
+from trainer.human.tracks import TrackFolder
 from trainer.run import TrainedSystem
 from trainer.train.config import TrainConfig
+from trainer.train.human_labels import NO_LABELS, ClipLabels, read_labels
 
 
 class FeatureSource(Protocol):
@@ -43,12 +46,16 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True, eq=False)  # rows are compared by identity
 class Row:
-    """One clip in one pass: `frames` rows of a source, from `first` on. `y` is [frames, C], or [1, C] if constant."""
+    """One clip in one pass: `frames` rows of a source, from `first` on. `y` is [frames, C], or [1, C] if constant.
+
+    `human` is what people said about it, if they did.
+    """
 
     source: int
     first: int
     frames: int
     y: Half
+    human: ClipLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class TrainingData:
     `targets` [n, C] are those of the validation clips; a tag is scored if `min_clips` of them have it and as many have
     not. `normalize` is fitted to the unchanged training clips, or that of the weights the run begins with.
     `offsets` [2, P]: what a decibel of loudness, and of tilt per octave, adds to the features.
+    `members` [C, K]: 1 where a tag belongs to a concept with human labels; K is 0 without them.
     """
 
     training: FeatureDataset
@@ -97,6 +105,7 @@ class TrainingData:
     lookahead_s: float
     normalize: Normalizer
     offsets: Array
+    members: Array = field(default_factory=lambda: NO_LABELS.members)
 
     @property
     def early_frames(self) -> int:
@@ -111,23 +120,33 @@ def load_data(
     on_clip: Callable[[], None],
     start: TrainedSystem | None = None,
     left_out: Collection[str] = (),
+    tracks: TrackFolder | None = None,
 ) -> TrainingData:
     """Read the cache with `passes` augmented passes; `on_clip` is called for each training clip.
 
     The normalization is that of `start`, if given: its weights know no other. Nothing is learned from the artists in
-    `left_out`, whose clips are neither trained with, nor mixed into others, nor validated with.
-    Raises ManifestError if clips or frames are missing, or no validation score can be computed.
+    `left_out`, whose clips are neither trained with, nor mixed into others, nor validated with. The human tags of
+    `tracks` label the training clips that were cut from them.
+    Raises ManifestError if clips or frames are missing, no validation score can be computed, or no clip is labelled;
+    SpecError if there are tracks but no `human_loss`, or the other way round.
     """
     manifest = cache.manifest
+    if (tracks is None) != (config.human_loss == 0):
+        raise SpecError("human tags need both --tracks and a human_loss above 0")
+    human = read_labels(tracks, manifest.clips, manifest.tags) if tracks else NO_LABELS
+    if tracks and not human.by_clip:
+        raise ManifestError(f"{manifest.root}: no clip was cut from a track of {tracks.root} with human tags")
     training = _clips_of(manifest, TRAIN, left_out)
     validation = _clips_of(manifest, VALID, left_out, config.valid_kind)
     valid_targets, min_clips = _validation_targets(manifest, validation)
-    dataset = load_dataset(cache, training, range(passes + 1), config, left_out)
+    dataset = load_dataset(cache, training, range(passes + 1), config, left_out, human.by_clip)
     valid = load_dataset(cache, validation, (0,), config)
     normalize = start.normalize if start else _fitted(cache, training, config, on_clip)
     offsets = level_offsets(cache.front, normalize.std.numpy(), config.normalization)
     hop_s, lookahead_s = cache.front.hop_s, cache.front.lookahead_s
-    return TrainingData(dataset, valid, manifest.tags, valid_targets, min_clips, hop_s, lookahead_s, normalize, offsets)
+    return TrainingData(
+        dataset, valid, manifest.tags, valid_targets, min_clips, hop_s, lookahead_s, normalize, offsets, human.members
+    )
 
 
 def _validation_targets(manifest: Manifest, clips: NDArray[np.int64]) -> tuple[Array, int]:
@@ -178,8 +197,11 @@ def load_dataset(
     passes: Sequence[int],
     config: TrainConfig,
     left_out: Collection[str] = (),
+    human: Mapping[str, ClipLabels] = MappingProxyType({}),
 ) -> FeatureDataset:
     """Return clips of the cache's manifest, without passes that mix in a clip of an artist in `left_out`.
+
+    `human` has the labels of clips that people annotated; a mixture with another clip has none.
 
     Raises ManifestError if a clip has no frames.
     """
@@ -188,7 +210,7 @@ def load_dataset(
     sources = tuple(cache.frames(number).values for number in passes)
     rows = tuple(
         tuple(
-            _row(cache, int(i), source, number, config)
+            _row(cache, int(i), source, number, config, human)
             for source, number in enumerate(passes)
             if not banned or cache.augmentation(number, manifest.clips[i].clip_id).partner not in banned
         )
@@ -197,7 +219,9 @@ def load_dataset(
     return FeatureDataset(sources, cache.front.scale, rows)
 
 
-def _row(cache: FeatureSource, index: int, source: int, number: int, config: TrainConfig) -> Row:
+def _row(
+    cache: FeatureSource, index: int, source: int, number: int, config: TrainConfig, human: Mapping[str, ClipLabels]
+) -> Row:
     manifest = cache.manifest
     clip_id = manifest.clips[index].clip_id
     spans = cache.frames(number).spans
@@ -211,4 +235,4 @@ def _row(cache: FeatureSource, index: int, source: int, number: int, config: Tra
     varying = count if manifest.windows and config.modulation else 1  # constant targets are stored once
     hop_s = cache.front.hop_s
     y = targets.frame_targets(manifest, index, change, partner, varying, hop_s, config.modulation, config.lag_s)
-    return Row(source, first, count, y.astype(np.float16))
+    return Row(source, first, count, y.astype(np.float16), None if change.partner else human.get(clip_id))

@@ -29,6 +29,7 @@ from trainer.train.dataset import TrainingData
 from trainer.train.device import allow_rounded_products, product_dtype
 from trainer.train.distributed import Group
 from trainer.train.frame_loader import FrameLoader
+from trainer.train.human_labels import human_loss
 from trainer.train.initialization import initialize
 from trainer.train.log import Epoch, TrainingLog
 from trainer.train.validation import predict, with_weights
@@ -65,6 +66,7 @@ class Run:
             self.network.load_state_dict(start.network.state_dict())
         self.network.to(self.device)
         self.normalize = data.normalize.to(self.device)
+        self.members = torch.from_numpy(data.members).to(self.device)
         self.batches = Batches(data, config, self.normalize, self.device, self.group)
         self._valid = FrameLoader(data.valid, self.device)
         self.average = {name: weight.detach().clone() for name, weight in self.network.state_dict().items()}
@@ -138,6 +140,8 @@ class Run:
             logits, state = self.model(batch.x, state)
         total = self.group.sum(batch.weight.sum()) / self.group.size
         loss = loss_of(logits, batch.y, batch.weight, self.config.clip_loss, total, self.config.pooling)
+        if self.config.human_loss:
+            loss = loss + self.config.human_loss * human_loss(logits.float(), batch.human, self.members)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)

@@ -15,17 +15,19 @@ PLAIN = TrainConfig(
     mixup=0.0, gain_db=0.0, tilt_db=0.0, noise=0.0, time_masks=0, path_masks=0, input_dropout=0.0
 )  # fmt: skip
 SLOTS, FRAMES, WIDTH = 6, 40, 36
+NO_ONE = torch.zeros(400, 0)  # has labelled these sequences
 OFFSETS = torch.stack([torch.ones(WIDTH), torch.linspace(-1, 1, WIDTH)])
 
 
 def sequences(slots: int = SLOTS) -> Sequences:
     torch.manual_seed(1)
-    return Sequences(torch.randn(slots, FRAMES, WIDTH), torch.rand(slots, FRAMES, 3), torch.rand(slots, FRAMES))
+    x, y, weight = torch.randn(slots, FRAMES, WIDTH), torch.rand(slots, FRAMES, 3), torch.rand(slots, FRAMES)
+    return Sequences(x, y, weight, torch.rand(slots, 2))
 
 
 def changed(config: TrainConfig, seed: int = 1, part: slice = slice(0, SLOTS)) -> Sequences:
     own = sequences()
-    cut = Sequences(own.x[part], own.y[part], own.weight[part])
+    cut = Sequences(own.x[part], own.y[part], own.weight[part], own.human[part])
     return FeatureAugmentation(config, OFFSETS).apply(cut, SLOTS, part, seed)
 
 
@@ -59,7 +61,7 @@ def test_loudness_and_tilt_move_whole_sequences_along_their_offsets() -> None:
 
 def test_masks_hide_stretches_of_time_and_of_features() -> None:
     def hidden(config: TrainConfig) -> Tensor:
-        own = Sequences(torch.ones(400, FRAMES, WIDTH), torch.zeros(400, FRAMES, 1), torch.ones(400, FRAMES))
+        own = Sequences(torch.ones(400, FRAMES, WIDTH), torch.zeros(400, FRAMES, 1), torch.ones(400, FRAMES), NO_ONE)
         return FeatureAugmentation(config, OFFSETS).apply(own, 400, slice(0, 400), 1).x == 0
 
     in_time, in_paths = hidden(replace(PLAIN, time_masks=1)), hidden(replace(PLAIN, path_masks=1))
@@ -76,7 +78,7 @@ def test_masks_hide_stretches_of_time_and_of_features() -> None:
 
 
 def test_dropped_features_keep_the_mean() -> None:
-    own = Sequences(torch.ones(400, 2, WIDTH), torch.zeros(400, 2, 1), torch.ones(400, 2))
+    own = Sequences(torch.ones(400, 2, WIDTH), torch.zeros(400, 2, 1), torch.ones(400, 2), NO_ONE)
     x = FeatureAugmentation(replace(PLAIN, input_dropout=0.25), OFFSETS).apply(own, 400, slice(0, 400), 1).x
     assert float(x.mean()) == pytest.approx(1.0, abs=0.02)
     assert float((x == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
@@ -97,6 +99,8 @@ def test_blends_mix_features_and_targets_alike() -> None:
         torch.testing.assert_close(found.x[slot], share * plain.x[slot] + (1 - share) * plain.x[slot ^ 1])
         torch.testing.assert_close(found.y[slot], share * plain.y[slot] + (1 - share) * plain.y[slot ^ 1])
         assert torch.equal(found.weight[slot], torch.minimum(plain.weight[slot], plain.weight[slot ^ 1]))
+    assert not found.human.any(), "people have not listened to mixtures"
+    assert torch.equal(changed(PLAIN).human, plain.human)
 
 
 def test_how_many_processes_share_a_step_changes_nothing() -> None:
@@ -104,5 +108,5 @@ def test_how_many_processes_share_a_step_changes_nothing() -> None:
     whole = changed(config)
     for part in (slice(0, 2), slice(2, 6)):
         some = changed(config, part=part)
-        for name in ("x", "y", "weight"):
+        for name in ("x", "y", "weight", "human"):
             torch.testing.assert_close(getattr(some, name), getattr(whole, name)[part], atol=1e-6, rtol=0)
