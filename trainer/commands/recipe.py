@@ -26,8 +26,8 @@ class ModelRecipe:
     """How a model is made. `base` and `tuning` are settings of the two stages, as `train --set` takes them.
 
     The base model learns from everything but the artists of the tracks with human tags. So one base serves the models
-    of all folds, which continue with it and learn from all artists but their fold's, and the final one, which leaves
-    out nobody.
+    of all folds, which continue with it and learn from all artists but their fold's, and from the human tags of their
+    tracks, and the final one, which leaves out nobody.
     """
 
     system: str
@@ -87,7 +87,7 @@ def command(
     everybody = artists / "all.txt"
     write_lines(everybody, sorted(artist_folds(read_tracks(tracks), folds)))
 
-    def run(stage: str, start: str | None, leave_out: Path | None, settings: Sequence[str]) -> Path:
+    def run(stage: str, settings: Sequence[str], leave_out: Path | None, start: Path | None = None) -> Path:
         folder = out / "runs" / stage
         print(f"{stage}:")
         train.command(
@@ -98,15 +98,16 @@ def command(
             passes=0,
             device=device,
             threads=threads,
-            start=start,
+            start=str(start) if start else None,
             leave_out=leave_out,
+            tracks=tracks if start else None,
         )
         return folder
 
-    base = run("base", None, everybody, recipe.base)
+    base = run("base", recipe.base, everybody)
     numbers = range(1, folds + 1)
-    fold_runs = [run(f"fold-{n}", str(base), artists / f"fold-{n}.txt", recipe.tuning) for n in numbers]
-    final = run("final", str(base), None, recipe.tuning)
+    fold_runs = [run(f"fold-{n}", recipe.tuning, artists / f"fold-{n}.txt", base) for n in numbers]
+    final = run("final", recipe.tuning, None, base)
     scores = out / "human.json"
     if not scores.exists():
         human.command(fold_runs, tracks, folds=True, out=scores, draws=draws, device=device, threads=threads)
