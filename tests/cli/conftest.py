@@ -133,6 +133,13 @@ def read_lines(process: subprocess.Popen[str], count: int) -> list[str]:
     return [pipe(process.stdout).readline().rstrip("\n") for _ in range(count)]
 
 
+def read_rest(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for its end; return what no test has read of its output and errors. `communicate` would lose some of it."""
+    rest = pipe(process.stdout).read(), pipe(process.stderr).read()
+    process.wait(TIMEOUT_S)
+    return rest
+
+
 @pytest.fixture
 def start(model: Path) -> Iterator[Start]:
     """start(*options) runs a `streamtag serve` with the small model until the test ends."""

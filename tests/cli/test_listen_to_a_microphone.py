@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
-from tests.cli.conftest import COMMAND, ENVIRONMENT, TIMEOUT_S, StartProgram, pipe, read_lines
+from tests.cli.conftest import COMMAND, ENVIRONMENT, StartProgram, pipe, read_lines, read_rest
 from tests.conftest import Encode, Tone
 from tests.wav import write_wav
 
@@ -71,7 +71,7 @@ def test_the_frames_are_those_of_the_saved_audio(
     process = listen(virtual_microphone, "--json", "--for", str(SECONDS), "--save-audio", saved)
     first = read_lines(process, 2)  # hello, and the first frame
     with virtual_microphone.playing(original):
-        out, errors = process.communicate(timeout=TIMEOUT_S)
+        out, errors = read_rest(process)
     assert process.returncode == 0, errors
     messages: Messages = [json.loads(line) for line in [*first, *out.splitlines()]]
     live, offline = probs(messages), probs(tagged(saved))
@@ -113,7 +113,7 @@ def test_two_microphones_lose_their_sound_server_beside_a_station_that_plays_on(
         until_all_have("gap", "default", "pulse")
         until_all_have("frame", *found)
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=TIMEOUT_S)
+        out, errors = read_rest(process)
     assert process.returncode == 130, errors
     assert set(found["radio"]) == {"frame"}
     ended = [message["stream"] for message in map(json.loads, out.splitlines()) if message["type"] == "end"]

@@ -19,7 +19,7 @@ from streamtag.cli.player import Player
 from streamtag.protocol.messages import End, Frame, Hello, Message
 from streamtag.protocol.reader import parse
 from streamtag.sinks.recording import Recording
-from tests.cli.conftest import StartProgram, pipe
+from tests.cli.conftest import StartProgram, pipe, read_rest
 
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1))
 OTHER = Hello("streamtag 0.1.0", "other", ("drums",), 16000, 0.256, 0.512, 0.384, (0.3,))
@@ -110,7 +110,7 @@ def test_subscribers_get_it_and_a_signal_ends_it(program: StartProgram, tmp_path
         got: list[Any] = [parse(subscriber.recv(10)) for _ in range(9)]
         numbers = [frame.frame for frame in got[1:]]  # the first is the latest one before it came
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = read_rest(process)
     assert numbers == [(numbers[0] + k) % 4 for k in range(8)]
     assert (process.returncode, out) == (143, "")
     assert "played until it was interrupted" in err

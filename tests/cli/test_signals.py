@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamtag.cli.runtime import SignalGuard
-from tests.cli.conftest import MakeSound, StartProgram, pipe, rows, send
+from tests.cli.conftest import MakeSound, StartProgram, pipe, read_lines, read_rest, rows, send
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -22,9 +22,9 @@ def test_a_signal_ends_the_stream_with_its_summary(
     table = tmp_path / "t.csv"
     path = make_sound(seconds=60)
     process = program("file", path, path, "--json", "--realtime", "--csv", table, "--model", model)
-    lines = [pipe(process.stdout).readline() for _ in range(4)]  # hello, and three frames or events
+    lines = read_lines(process, 4)  # hello, and three frames or events
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = read_rest(process)
     messages = [json.loads(line) for line in [*lines, *out.splitlines()]]
     assert process.returncode == 143
     assert messages[-1]["type"] == "end"

@@ -22,7 +22,7 @@ from streamtag.protocol.messages import Error, Message
 from streamtag.scheduler.scheduler import Scheduler
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
-from tests.cli.conftest import Run, StartProgram, pipe
+from tests.cli.conftest import Run, StartProgram, pipe, read_rest
 from tests.conftest import Encode, Tone
 
 SOUND_S = 5.0
@@ -133,7 +133,7 @@ def test_a_station_that_breaks_off_comes_back_with_a_gap_and_ctrl_c_ends_all(
     until("two", "gap")
     until("two", "frame")
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate()
+    out, errors = read_rest(process)
     found += [json.loads(line) for line in out.splitlines()]
     assert process.returncode == 130
     assert "Traceback" not in errors

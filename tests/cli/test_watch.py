@@ -14,7 +14,7 @@ from streamtag.client.address import ServerAddress
 from streamtag.protocol.messages import End, Error, Event, Gap, Hello, Message
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from tests.cli.conftest import TIMEOUT_S, Run, StartProgram, pipe, read_lines
+from tests.cli.conftest import TIMEOUT_S, Run, StartProgram, pipe, read_lines, read_rest
 from tests.cli.watch_server import HELLO, make_frame, on_air
 
 
@@ -33,7 +33,7 @@ def test_json_lines_are_the_messages_of_the_server_until_a_signal(program: Start
             server.publish(message)
         assert read_lines(process, len(messages)) == [message.to_json() for message in messages]
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=TIMEOUT_S)
+        out, err = read_rest(process)
     assert (process.returncode, out, err.count("\n"), "watched for 0:0" in err) == (143, "", 1, True)
 
 
@@ -128,5 +128,5 @@ def test_it_continues_when_the_server_returns_even_with_another_model(program: S
         lines = iter(lambda: read_lines(process, 1)[0], "")
         assert any("piano 0.90" in line for line in lines)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=TIMEOUT_S)
+        _, err = read_rest(process)
     assert ": connected\n" in err
