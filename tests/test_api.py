@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,66 +19,32 @@ from streamtag.model import ConceptMap
 from tests.conftest import CONCEPTS, Encode
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+SECONDS = 24.0
 
 
 def noise(seconds: float) -> NDArray[np.float32]:
-    """Return noise that swells every second."""
     samples = np.random.default_rng(0).standard_normal(round(seconds * 16000))
     return (0.2 * samples * np.sin(np.arange(len(samples)) * np.pi / 16000)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory, encode: Encode) -> Path:
-    """40 seconds of lossless audio: longer than the largest chunk."""
-    return encode(tmp_path_factory.mktemp("song") / "song.wav", noise(40), 16000, "pcm_f32le")
+    """Lossless audio that is longer than several of the largest chunks."""
+    return encode(tmp_path_factory.mktemp("song") / "song.wav", noise(SECONDS), 16000, "pcm_f32le")
 
 
-class TestImport:
-    def run(self, code: str) -> str:
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+@pytest.mark.parametrize("name", streamtag.__all__)
+def test_every_name_exists(name: str) -> None:
+    assert getattr(streamtag, name) is not None
+    assert name in dir(streamtag)
 
-    def test_it_imports_nothing_heavy(self) -> None:
-        heavy = {"torch", "av", "soxr", "numpy", "scipy", "kymatio", "matplotlib", "rich"}
-        loaded = self.run(f"import sys, streamtag; print(sorted({heavy} & set(sys.modules)), streamtag.__version__)")
-        assert loaded == f"[] {streamtag.__version__}"
 
-    def test_sources_and_events_need_no_torch(self) -> None:
-        code = (
-            "import sys, streamtag.inference.events, streamtag.audio.files, streamtag.audio.resample\n"
-            "import streamtag.audio.prefetch, streamtag.audio.decoder\n"
-            "print('torch' in sys.modules)"
-        )
-        assert self.run(code) == "False"
-
-    def test_tagging_loads_torch_but_no_computing_of_filters_plotting_or_training(
-        self, model: Path, song: Path
-    ) -> None:
-        """Also the negative control of both tests above."""
-        code = (
-            f"import sys, streamtag; load = streamtag.load; print('torch' in sys.modules)\n"
-            f"load({str(model)!r}, 'cpu').tag({str(song)!r})\n"
-            "print(sorted({'matplotlib', 'scipy', 'kymatio', 'rich', 'typer', 'trainer'} & set(sys.modules)))"
-        )
-        assert self.run(code) == "True\n[]"
-
-    @pytest.mark.parametrize("name", streamtag.__all__)
-    def test_every_name_exists(self, name: str) -> None:
-        assert getattr(streamtag, name) is not None
-        assert name in dir(streamtag)
-
-    def test_other_names_do_not_exist(self) -> None:
-        with pytest.raises(AttributeError, match="no attribute 'lode'"):
-            _ = streamtag.lode
+def test_other_names_do_not_exist() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = streamtag.lode
 
 
 class TestLoad:
-    def test_the_description_of_the_model(self, tagger: streamtag.Tagger, model: Path) -> None:
-        assert (len(tagger.tags), tagger.tags[-1]) == (50, "male vocal")
-        assert tagger.thresholds == (0.5,) * 50
-        assert tagger.card["name"] == "small"
-        assert tagger.device == "cpu"
-        assert tagger.path == model
-
     def test_concepts(self, tagger: streamtag.Tagger, concept_model: Path) -> None:
         """A model file without them has one per tag."""
         assert streamtag.load(concept_model, "cpu").concepts == CONCEPTS
@@ -108,10 +73,10 @@ class TestTag:
     def test_the_result(self, tagger: streamtag.Tagger, song: Path) -> None:
         result = tagger.tag(song)
         assert result.tags == list(tagger.tags)
-        assert result.seconds == 40
-        assert result.probs.shape == (len(result.times), 50) == (157, 50)
+        assert result.seconds == SECONDS
+        assert result.probs.shape == (len(result.times), 50) == (94, 50)
         assert result.probs.dtype == np.float32
-        assert result.times == pytest.approx(np.arange(157) * 0.256)
+        assert result.times == pytest.approx(np.arange(94) * 0.256)
         assert list(result.summary) == list(tagger.tags)
         assert list(result.summary.values()) == pytest.approx(result.probs.mean(axis=0))
         assert result.warnings == ()
@@ -120,7 +85,7 @@ class TestTag:
     def test_concepts_stand_beside_the_tags(self, concept_model: Path, song: Path) -> None:
         result = streamtag.load(concept_model, "cpu").tag(song)
         assert result.concepts == [concept.name for concept in CONCEPTS]
-        assert result.concept_probs.shape == (157, 3)
+        assert result.concept_probs.shape == (94, 3)
         assert result.concept_probs == pytest.approx(ConceptMap(result.tags, CONCEPTS)(result.probs))
         assert result.concept_summary == pytest.approx(
             dict(zip(result.concepts, result.concept_probs.mean(axis=0).tolist(), strict=True))
@@ -131,24 +96,24 @@ class TestTag:
         detector = EventDetector(result.concepts, [concept.threshold for concept in CONCEPTS])
         for probs, time in zip(result.concept_probs, result.times.tolist(), strict=True):
             detector.update(probs, time)
-        seconds = dict(zip(result.concepts, detector.present_s(40.0).tolist(), strict=True))
+        seconds = dict(zip(result.concepts, detector.present_s(SECONDS).tolist(), strict=True))
         assert any(seconds.values())
         assert result.present_s == {name: length for name, length in seconds.items() if length > 0}
-        found = {concept.category: set[str]() for concept in CONCEPTS if seconds[concept.name] >= 10}
+        found = {concept.category: set[str]() for concept in CONCEPTS if seconds[concept.name] >= SECONDS / 4}
         for concept in CONCEPTS:
-            if seconds[concept.name] >= 10:
+            if seconds[concept.name] >= SECONDS / 4:
                 found[concept.category].add(concept.name)
         assert {category: set(names) for category, names in result.present.items()} == found
 
     def test_a_file_gives_the_frames_of_a_session(self, tagger: streamtag.Tagger, song: Path) -> None:
         session = streamtag.Session(tagger)
-        samples = noise(40)
+        samples = noise(SECONDS)
         frames = [f for start in range(0, len(samples), 5000) for f in session.feed(samples[start : start + 5000])]
         frames += session.flush()
         np.testing.assert_allclose(tagger.tag(song).probs, np.array([f.probs for f in frames]), atol=1e-5)
 
     def test_a_file_gives_the_frames_of_the_offline_network(self, tagger: streamtag.Tagger, song: Path) -> None:
-        offline = tagger.network(torch.from_numpy(noise(40))[None])[0].numpy()
+        offline = tagger.network(torch.from_numpy(noise(SECONDS))[None])[0].numpy()
         np.testing.assert_allclose(tagger.tag(song).probs, offline, atol=0.02)
 
     def test_a_missing_file(self, tagger: streamtag.Tagger) -> None:

@@ -19,7 +19,6 @@ from streamtag.text import (
     plural,
     printable,
     unique,
-    usable_cores,
 )
 
 
@@ -92,7 +91,3 @@ def test_names_are_unique_even_where_they_look_numbered(names: list[str]) -> Non
 def test_the_systems_reason_stands_alone() -> None:
     assert describe_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "file")) == "no space left on device"
     assert describe_os_error(OSError("Broken by hand")) == "broken by hand"
-
-
-def test_there_is_a_core() -> None:
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

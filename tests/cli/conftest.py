@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, AnyStr
+from typing import IO, Any, AnyStr
 
 import numpy as np
 import pytest
@@ -27,6 +30,10 @@ MakeSound = Callable[..., Path]
 Run = Callable[..., Answer]
 COMMAND = [sys.executable, "-m", "streamtag.cli"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+TIMEOUT_S = 120.0
+StartProgram = Callable[..., subprocess.Popen[str]]
 
 
 def pipe(stream: IO[AnyStr] | None) -> IO[AnyStr]:
@@ -88,6 +95,49 @@ def one() -> Iterator[None]:
     """As `listen` and its bench have it: two threads that wait for each other fall behind on a busy machine."""
     with torch_threads(1):
         yield
+
+
+@pytest.fixture
+def program() -> Iterator[StartProgram]:
+    """program(*arguments) -> a process of the command line with three pipes, killed after the test or two minutes."""
+    with ExitStack() as stack:
+
+        def program(*arguments: str | Path, **others: Any) -> subprocess.Popen[str]:
+            settings = {**dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE), "env": ENVIRONMENT, **others}
+            process = subprocess.Popen([*COMMAND, *map(str, arguments)], text=True, **settings)
+            watchdog = threading.Timer(TIMEOUT_S, process.kill)  # so that no test waits for a line for ever
+            watchdog.start()
+
+            def close() -> None:
+                watchdog.cancel()
+                process.kill()
+                process.wait()
+                for stream in (process.stdin, process.stdout, process.stderr):
+                    if stream is not None:
+                        with suppress(BrokenPipeError):  # of what was not sent
+                            stream.close()
+
+            stack.callback(close)
+            return process
+
+        yield program
+
+
+def send(process: subprocess.Popen[str], data: bytes) -> None:
+    stdin = pipe(process.stdin)
+    stdin.buffer.write(data)  # type: ignore[attr-defined]
+    stdin.flush()
+
+
+def read_lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    return [pipe(process.stdout).readline().rstrip("\n") for _ in range(count)]
+
+
+def read_rest(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for its end; return what no test has read of its output and errors. `communicate` would lose some of it."""
+    rest = pipe(process.stdout).read(), pipe(process.stderr).read()
+    process.wait(TIMEOUT_S)
+    return rest
 
 
 @pytest.fixture

@@ -58,7 +58,6 @@ class Serve:
             return body
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
-        """Stop it and return its exit code, standard output and standard error."""
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=WAIT_S)
         return self.process.returncode, out, "".join(self.stderr_lines) + err
@@ -149,6 +148,5 @@ def probs_of(messages: Sequence[Message]) -> NDArray[np.float64]:
 
 
 def session_probs(tagger: Tagger, audio: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the probabilities [frames, tags] of a single session."""
     session = Session(tagger)
     return np.array([frame.probs for frame in [*session.feed(audio), *session.flush()]], np.float64)

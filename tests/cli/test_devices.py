@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from streamtag.audio.devices import InputDevice
-from streamtag.cli.info import HINTS, print_inputs
+from streamtag.cli.info import print_inputs
 from streamtag.terminal.summary import results_console
 
 
@@ -33,10 +33,6 @@ def test_every_input_has_a_line_with_its_figures() -> None:
     assert lines[1].index("ALSA") == lines[2].index("JACK") == lines[0].index("host API")
 
 
-def test_a_machine_without_inputs_says_so() -> None:
-    assert shown()[0] == "This machine has no sound input."
-
-
 @pytest.mark.parametrize(("platform", "word"), [("linux", "--system"), ("darwin", "BlackHole"), ("win32", "--system")])
 def test_it_tells_how_the_machines_own_sound_is_heard(
     platform: str, word: str, monkeypatch: pytest.MonkeyPatch
@@ -44,4 +40,4 @@ def test_it_tells_how_the_machines_own_sound_is_heard(
     monkeypatch.setattr(sys, "platform", platform)
     assert word in " ".join(shown())
     monkeypatch.setattr(sys, "platform", "plan9")
-    assert not any(hint in " ".join(shown()) for hint in HINTS.values())
+    assert shown() == ["This machine has no sound input."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,25 +18,43 @@ def _one_clear_line(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("source", "reason"),
+    ("arguments", "reason"),
     [
-        ("missing.wav", "no such file"),
-        ("*.flac", "no audio file fits this pattern"),
-        ("empty folder", "no audio files in this folder"),
-        ("ftp://example.org/a.mp3", "only http:// and https:// addresses can be opened"),
-        ("", "is empty"),
-        ("http://127.0.0.1:9/a.mp3", "cannot be reached"),
+        (["file", "missing.wav"], "missing.wav: no such file"),
+        (["file", "ftp://example.org/a.mp3"], "only http:// and https:// addresses can be opened"),
+        (["file", "http://127.0.0.1:9/a.mp3"], "cannot be reached"),
+        (
+            ["file", "song.wav", "--history", "no/folder/h.sqlite"],
+            "no/folder/h.sqlite: cannot write: there is no folder",
+        ),
+        (["file", "song.wav", "--history", "song.db"], "song.db: not a history, but another file"),
+        (["history", "song.wav", "--json", "--out", "t.csv"], "song.wav: not a history, but another file"),
+        (["listen", "--from", "http://127.0.0.1:9/radio"], "cannot be reached"),
+        (["listen", "--from", "-"], "standard input: is empty"),
+        (["listen", "--from", "-", "--rate", "16000", "--format", "s16le"], "standard input: is empty"),
+        (["listen", "--from", "-", "--record", "no/folder/r.jsonl"], "there is no folder"),
+        (["listen", "--from", "-", "--save-audio", "no/folder/a.wav"], "there is no folder"),
+        (["listen", "--from", "-", "--mqtt", "mqtts://u:secret@h", "--mqtt-ca", "no.pem"], "no.pem: No such file"),
+        (["serve", "nowhere.invalid:8765"], "nowhere.invalid:8765: cannot be served: "),
+        (["serve", "0", "--record", "no/folder/r.jsonl"], "there is no folder"),
+        (["replay", "missing.jsonl", "--json"], "missing.jsonl: no such file"),
     ],
 )
-def test_a_source_that_is_not_there(
-    streamtag: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
+def test_what_cannot_work(
+    streamtag: Run,
+    make_sound: MakeSound,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    reason: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty folder").mkdir()
-    answer = streamtag("file", source)
-    assert answer.code == 1
-    assert reason in _one_clear_line(answer.err)
-    assert answer.out == ""
+    make_sound("song.wav", 1)
+    make_sound("song.db.wav", 1).rename("song.db")
+    answer = streamtag(*arguments, stdin=b"", small=arguments[0] not in ("history", "replay"))
+    assert (answer.code, "secret" in answer.err, Path("t.csv").exists()) == (1, False, False)
+    *_, line = answer.err.splitlines(keepends=True)  # after what is listened to
+    assert reason in _one_clear_line(line)
 
 
 @pytest.mark.parametrize("name", ["text.safetensors", "no.safetensors", "."])
@@ -49,33 +68,12 @@ def test_a_model_file_that_is_no_model(streamtag: Run, make_sound: MakeSound, tm
         assert answer.out == ""
 
 
-@pytest.mark.parametrize(
-    ("option", "target", "reason"),
-    [
-        ("--csv", "no folder/t.csv", "cannot write"),
-        ("--labels", ".", "cannot write"),
-        ("--plot", "no folder/t.png", "cannot write"),
-    ],
-)
-def test_a_result_that_cannot_be_written_is_found_before_the_work(
-    streamtag: Run,
-    make_sound: MakeSound,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    option: str,
-    target: str,
-    reason: str,
+@pytest.mark.parametrize("option", ["--csv", "--labels", "--plot"])
+def test_a_result_that_cannot_be_written_is_found_before_the_model_is_loaded(
+    streamtag: Run, make_sound: MakeSound, option: str
 ) -> None:
-    def too_late(*_: object) -> None:
-        raise AssertionError("the model was loaded first")
-
-    monkeypatch.setattr("streamtag.api.load", too_late)
-    path = make_sound("song.wav", 1)
-    before = path.read_bytes()
-    answer = streamtag("file", path, option, tmp_path / target)
-    assert answer.code == 1
-    assert reason in _one_clear_line(answer.err)
-    assert path.read_bytes() == before
+    answer = streamtag("file", make_sound(seconds=1), option, "no folder/t.png", "--model", "no model", small=False)
+    assert (answer.code, "t.png: cannot write" in _one_clear_line(answer.err)) == (1, True)
 
 
 def test_names_that_are_no_utf8(streamtag: Run, tmp_path: Path) -> None:
@@ -85,3 +83,19 @@ def test_names_that_are_no_utf8(streamtag: Run, tmp_path: Path) -> None:
         answer = streamtag("file", path, *options)
         assert answer.code == 1
         assert "so?ng.wav" in _one_clear_line(answer.err)
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        *((f"{command} --mqtt mqtt://h/", "aiomqtt", "mqtt") for command in ("file x", "listen", "serve 0", "watch 1")),
+        ("file x --write-tags", "mutagen", "tags"),
+    ],
+)
+def test_a_package_is_asked_for_before_anything_is_loaded(
+    streamtag: Run, monkeypatch: pytest.MonkeyPatch, command: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    answer = streamtag(*command.split(), small=False)
+    assert answer.code == 1
+    assert _one_clear_line(answer.err).endswith(f" needs the package {module}: pip install 'streamtag[{extra}]'")

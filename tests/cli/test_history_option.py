@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from streamtag.history.reader import HistoryReader, StoredSession
-from streamtag.history.schema import open_for_writing
 from streamtag.model.model_file import fingerprint
+from streamtag.protocol.messages import End
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from tests.cli.conftest import MakeSound, Run
@@ -67,13 +67,6 @@ def test_every_event_of_files_is_stored(streamtag: Run, make_sound: MakeSound, t
         ("a.wav", str(sounds[0]), 20.0, True),
         ("b.wav", str(sounds[1]), 9.0, True),
     ]
-    ends = {line["stream"]: line for line in lines if line["type"] == "end"}
-    ((frames, means),) = _rows(path, "SELECT sum(frames), max(means) FROM minute WHERE session_id = 2")
-    assert frames == ends["b.wav"]["frames"]
-    labels = [*ends["b.wav"]["summary"].values(), *ends["b.wav"]["concepts"].values()]
-    assert len(means) == len(labels)
-    if len(_rows(path, "SELECT * FROM minute WHERE session_id = 2")) == 1:  # unless a minute of the clock began
-        assert list(means) == pytest.approx([255 * value for value in labels], abs=0.51)
     assert _rows(path, "SELECT fingerprint FROM model") == [(fingerprint(model),)]
 
 
@@ -87,9 +80,12 @@ def test_a_live_stream_is_stored(streamtag: Run, tmp_path: Path) -> None:
     assert _stored(path) == _expected(json.loads(line) for line in answer.lines)
 
 
-def test_all_producers_of_a_server_are_stored_and_shown(start: Start, tmp_path: Path) -> None:
-    path = tmp_path / "h.sqlite"
-    server = start("--json", "--threshold", "0.05", "--history", str(path))
+def test_all_streams_of_a_server_are_stored_shown_and_recorded_until_a_signal_ends_them(
+    start: Start, tmp_path: Path
+) -> None:
+    path, record = tmp_path / "h.sqlite", tmp_path / "all.jsonl"
+    server = start("--json", "--threshold", "0.05", "--history", str(path), "--record", str(record))
+    subscriber = server.connect("/")
     clients = [server.connect(f"/ingest/stream-{index}") for index in range(3)]
     for client in clients:
         begin(client)
@@ -103,10 +99,20 @@ def test_all_producers_of_a_server_are_stored_and_shown(start: Start, tmp_path: 
 
     wait_until(lambda: {"stream-0", "stream-1"} <= shown())
     assert json.loads(server.get("/health"))["history"] is True
-    code, out, err = server.stop()
-    assert code == 130, err
-    assert "database" not in err
-    assert _stored(path) == _expected(json.loads(line) for line in out.splitlines()) != []
+    code, out, err = server.stop(signal.SIGTERM)
+    assert code == 143, err
+    assert isinstance(read_all(clients[2])[-1], End)
+    assert clients[2].close_code == 1000
+    streams = {f"stream-{index}" for index in range(3)}
+    assert {message.stream for message in read_all(subscriber) if isinstance(message, End)} == streams
+    assert subscriber.close_code == 1001
+    assert {line.split(": ")[1] for line in err.splitlines() if "ended after 0:04" in line} == streams
+    assert "streamtag: ending 1 stream\n" in err
+    assert "Traceback" not in err
+    printed = [json.loads(line) for line in out.splitlines()]
+    recorded = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    assert [{**line, "at": 0} for line in recorded] == [{**line, "at": 0} for line in printed]
+    assert _stored(path) == _expected(printed) != []
     assert {(each.source, each.has_ended) for each in _sessions(path)} == {("ws client", True)}
     assert _rows(path, "PRAGMA integrity_check") == [("ok",)]
 
@@ -140,37 +146,3 @@ def test_what_a_subscriber_sees_is_stored_from_the_past_on(streamtag: Run, tmp_p
     (session,) = _sessions(path)
     assert (session.source, session.has_ended) == (server.address.replace("http", "ws") + "streams/radio", True)
     assert _rows(path, "SELECT name FROM concept ORDER BY name") == [("guitar",), ("voice",)]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "reason"),
-    [
-        (("--keep", "3"), 2, "--keep goes with --history"),
-        (("--history", "h.sqlite", "--keep", "0"), 2, "--keep 0: must be a number of days above 0, at most 36500"),
-        (("--history", "no/folder/h.sqlite"), 1, "no/folder/h.sqlite: cannot write: there is no folder"),
-        (("--history", "song.wav"), 2, "song.wav: is one of the inputs; results are not written over it"),
-        (("--history", "other.wav"), 1, "other.wav: not a history, but another file"),
-        (("--history", "other.sqlite"), 1, "other.sqlite: not a history, but the database of another program"),
-        (("--history", "newer.sqlite"), 1, "newer.sqlite: a history of a newer streamtag"),
-    ],
-)
-def test_what_cannot_be_a_history_is_one_clear_line(
-    streamtag: Run,
-    make_sound: MakeSound,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    code: int,
-    reason: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    make_sound("song.wav", 2)
-    make_sound("other.wav", 2)
-    with closing(sqlite3.connect("other.sqlite")) as other, other:
-        other.execute("CREATE TABLE recordings (x)")
-    with closing(open_for_writing(Path("newer.sqlite"))) as newer:
-        newer.execute("PRAGMA user_version = 99")
-    answer = streamtag("file", "song.wav", *arguments)
-    assert answer.code == code
-    assert reason in answer.err
-    assert answer.err.count("\n") == (2 if code == 2 else 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
-from tests.cli.conftest import COMMAND, ENVIRONMENT, MakeSound, Run, pipe
+from tests.cli.conftest import TIMEOUT_S, MakeSound, Run, StartProgram, pipe, read_lines, send
 
 RATE = 16000
 RAW = ("--rate", "16000", "--format", "f32le")
@@ -36,7 +35,6 @@ def messages(output: str) -> list[dict[str, Any]]:
 
 
 def probs(found: list[dict[str, Any]]) -> NDArray[np.float64]:
-    """[F, tags] of all frames."""
     return np.array([list(message["tags"].values()) for message in found if message["type"] == "frame"])
 
 
@@ -87,76 +85,33 @@ def test_for_limits_the_stream_and_record_keeps_its_messages(listen: Run, tmp_pa
     assert times == sorted(times)
 
 
-def check_one_line(code: int, expected: int, out: str, errors: str, words: str) -> None:
-    assert (code, out) == (expected, "")
-    assert words in " ".join(errors.split())
-    assert "Traceback" not in errors
-    assert len(errors.splitlines()) <= 2  # the source and the error, or the error and a hint
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["--from", "-", "--channel", "2"], 2, "--channel goes with one sound input"),
-        (["--rate", "16000"], 2, "add --from -"),
-        (["--from", "-", "--rate", "16000"], 2, "both --rate and --format"),
-        (["--from", "-", "--channels", "2"], 2, "--channels goes with"),
-        (["--max-clients", "3"], 2, "go with --serve"),
-        (["--serve", "elsewhere"], 2, "not an address to serve"),
-        (["--osc", "9000"], 2, "HOST:PORT"),
-        (["--from", "ftp://example.org/a.mp3"], 2, "only http"),
-        (["--from", "-", "--record", "/nowhere/r.jsonl"], 1, "no folder"),
-        (["--from", "http://127.0.0.1:9/radio"], 1, "cannot be reached"),
-    ],
-)
-def test_a_mistake_is_reported_in_one_line(streamtag: Run, arguments: list[str], code: int, words: str) -> None:
-    answer = streamtag("listen", *arguments)
-    check_one_line(answer.code, code, answer.out, answer.err, words)
-
-
-@pytest.mark.parametrize("options", [[], ["--rate", "16000", "--format", "s16le"]])
-def test_empty_standard_input_is_an_error(listen: Run, options: list[str]) -> None:
-    answer = listen(*options)
-    check_one_line(answer.code, 1, answer.out, answer.err, "standard input: is empty")
-
-
-def _start_listening(model: Path, *options: str | Path) -> subprocess.Popen[bytes]:
-    raw = ["--from", "-", "--rate", "16000", "--format", "f32le", "--json", "--model", str(model)]
-    return subprocess.Popen(
-        [*COMMAND, "listen", *raw, *map(str, options)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-    )
-
-
-def test_a_signal_ends_the_stream_with_its_summary(model: Path) -> None:
-    with _start_listening(model) as process:
-        pipe(process.stdin).write(noise(2).tobytes())
-        pipe(process.stdin).flush()
-        lines = [pipe(process.stdout).readline() for _ in range(4)]  # standard input stays open
-        process.send_signal(signal.SIGTERM)
-        printed = messages(b"".join([*lines, pipe(process.stdout).read()]).decode())
-        errors = pipe(process.stderr).read()
-        assert process.wait(60) == 143
+def test_a_signal_ends_the_stream_with_its_summary(program: StartProgram, model: Path) -> None:
+    process = program("listen", "--from", "-", *RAW, "--json", "--model", model)
+    send(process, noise(2).tobytes())
+    lines = read_lines(process, 4)  # standard input stays open
+    process.send_signal(signal.SIGTERM)
+    printed = messages("\n".join([*lines, pipe(process.stdout).read()]))
+    errors = pipe(process.stderr).read()
+    assert process.wait(TIMEOUT_S) == 143
     assert printed[-1]["type"] == "end"
     assert printed[-1]["frames"] == len(probs(printed))
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow
-def test_a_paused_reader_of_standard_output_stops_neither_inference_nor_subscribers(model: Path) -> None:
-    with _start_listening(model, "--serve", "0", "--token", "secret") as process:
-        address = pipe(process.stderr).readline().decode().split()[-1].replace("http", "ws", 1)
-        with connect(f"{address}streams/stdin?token=secret", compression=None, max_queue=None) as subscriber:
-            pipe(process.stdin).write(noise(40).tobytes())  # much more output than a pipe holds
-            pipe(process.stdin).close()
-            received: list[dict[str, Any]] = []
-            while not received or received[-1]["type"] != "end":
-                received.append(json.loads(subscriber.recv(timeout=60)))
-        printed = messages(pipe(process.stdout).read().decode())
-        assert process.wait(60) == 0
+def test_a_paused_reader_of_standard_output_stops_neither_inference_nor_subscribers(
+    program: StartProgram, model: Path
+) -> None:
+    process = program("listen", "--from", "-", *RAW, "--json", "--model", model, "--serve", "0", "--token", "secret")
+    address = pipe(process.stderr).readline().split()[-1].replace("http", "ws", 1)
+    with connect(f"{address}streams/stdin?token=secret", compression=None, max_queue=None) as subscriber:
+        send(process, noise(40).tobytes())  # much more output than a pipe holds
+        pipe(process.stdin).close()
+        received: list[dict[str, Any]] = []
+        while not received or received[-1]["type"] != "end":
+            received.append(json.loads(subscriber.recv(timeout=TIMEOUT_S)))
+    printed = messages(pipe(process.stdout).read())
+    assert process.wait(TIMEOUT_S) == 0
     assert received[-1]["frames"] == 157
     assert not [message for message in received if message["type"] == "gap"]
     del received[0]["streams"]  # of the server

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
-from tests.cli.conftest import COMMAND, ENVIRONMENT, pipe
+from tests.cli.conftest import COMMAND, ENVIRONMENT, StartProgram, pipe, read_lines, read_rest
 from tests.conftest import Encode, Tone
 from tests.wav import write_wav
 
@@ -28,11 +27,11 @@ SONG = Path(__file__).resolve().parents[2] / "examples" / "evening_ride.mp3"
 SECONDS = 10.0
 HOP_S = 0.256
 Messages = list[dict[str, Any]]
+Listen = Callable[..., "subprocess.Popen[str]"]
 pytestmark = pytest.mark.slow
 
 
 def tagged(path: Path) -> Messages:
-    """`streamtag file` on it, with the shipped model."""
     command = [*COMMAND, "file", str(path), "--json"]
     done = subprocess.run(command, capture_output=True, check=True, timeout=120, env=ENVIRONMENT)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -48,7 +47,6 @@ def probs(found: Messages) -> NDArray[np.float64]:
 
 
 def samples(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Mono [n], and its rate."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler("flt", "mono")
@@ -56,28 +54,24 @@ def samples(path: Path) -> tuple[NDArray[np.float32], int]:
     return np.concatenate(parts), stream.rate
 
 
-@contextmanager
-def started(microphone: VirtualMicrophone, *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**microphone.env, "OMP_NUM_THREADS": "1"}
-    command = [*COMMAND, "listen", *map(str, arguments)]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+@pytest.fixture
+def listen(program: StartProgram) -> Listen:
+    return lambda microphone, *arguments: program(
+        "listen", *arguments, stdin=subprocess.DEVNULL, env={**microphone.env, "OMP_NUM_THREADS": "1"}
+    )
 
 
-def test_the_frames_are_those_of_the_saved_audio(virtual_microphone: VirtualMicrophone, tmp_path: Path) -> None:
+def test_the_frames_are_those_of_the_saved_audio(
+    listen: Listen, virtual_microphone: VirtualMicrophone, tmp_path: Path
+) -> None:
     """The example song's beginning, played into the microphone of a started program."""
     sound, rate = samples(SONG)
     original, saved = tmp_path / "original.wav", tmp_path / "capture.wav"
     write_wav(original, sound[: round((SECONDS + 5) * rate)].clip(-1, 1), rate)
-    with started(virtual_microphone, "--json", "--for", str(SECONDS), "--save-audio", saved) as process:
-        first = [pipe(process.stdout).readline() for _ in range(2)]  # hello, and the first frame
-        with virtual_microphone.playing(original):
-            out, errors = process.communicate(timeout=120)
+    process = listen(virtual_microphone, "--json", "--for", str(SECONDS), "--save-audio", saved)
+    first = read_lines(process, 2)  # hello, and the first frame
+    with virtual_microphone.playing(original):
+        out, errors = read_rest(process)
     assert process.returncode == 0, errors
     messages: Messages = [json.loads(line) for line in [*first, *out.splitlines()]]
     live, offline = probs(messages), probs(tagged(saved))
@@ -94,35 +88,34 @@ def test_the_frames_are_those_of_the_saved_audio(virtual_microphone: VirtualMicr
 
 
 def test_two_microphones_lose_their_sound_server_beside_a_station_that_plays_on(
-    own_microphone: VirtualMicrophone, model: Path, tmp_path: Path, encode: Encode, tone: Tone
+    listen: Listen, own_microphone: VirtualMicrophone, model: Path, tmp_path: Path, encode: Encode, tone: Tone
 ) -> None:
     sound = encode(tmp_path / "part.aac", tone(5, 44100), 44100, "aac").read_bytes()
     with running(Radio(sound, len(sound) / 5)) as radio:
         sources = ["--input", "default", "--input", "pulse", "--from", radio.address("radio")]
-        with started(own_microphone, "--json", "--model", model, *sources) as process:
-            assert process.stdout is not None
-            found: dict[str, list[str]] = {"default": [], "pulse": [], "radio": []}
+        process = listen(own_microphone, "--json", "--model", model, *sources)
+        found: dict[str, list[str]] = {"default": [], "pulse": [], "radio": []}
 
-            def until_all_have(kind: str, *streams: str) -> None:
-                missing = set(streams)
-                while missing:
-                    message = json.loads(pipe(process.stdout).readline())
-                    if message["type"] not in ("hello", "event"):
-                        found[message["stream"]].append(message["type"])
-                    if message["type"] == kind:
-                        missing.discard(message["stream"])
+        def until_all_have(kind: str, *streams: str) -> None:
+            missing = set(streams)
+            while missing:
+                message = json.loads(pipe(process.stdout).readline())
+                if message["type"] not in ("hello", "event"):
+                    found[message["stream"]].append(message["type"])
+                if message["type"] == kind:
+                    missing.discard(message["stream"])
 
-            until_all_have("frame", *found)
-            own_microphone.stop()
-            until_all_have("error", "default", "pulse")
-            until_all_have("frame", "radio")
-            own_microphone.start()
-            until_all_have("gap", "default", "pulse")
-            until_all_have("frame", *found)
-            process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=60)
+        until_all_have("frame", *found)
+        own_microphone.stop()
+        until_all_have("error", "default", "pulse")
+        until_all_have("frame", "radio")
+        own_microphone.start()
+        until_all_have("gap", "default", "pulse")
+        until_all_have("frame", *found)
+        process.send_signal(signal.SIGINT)
+        out, errors = read_rest(process)
     assert process.returncode == 130, errors
     assert set(found["radio"]) == {"frame"}
     ended = [message["stream"] for message in map(json.loads, out.splitlines()) if message["type"] == "end"]
     assert sorted(ended) == ["default", "pulse", "radio"]
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors

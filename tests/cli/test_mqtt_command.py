@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from streamtag.protocol.messages import Concept, Event, Frame, Hello
 from streamtag.protocol.reader import parse
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from tests.cli.conftest import COMMAND, ENVIRONMENT, MakeSound, Run, pipe, song
+from tests.cli.conftest import MakeSound, Run, StartProgram, send, song
 from tests.cli.serve_process import END, Start, as_pcm, begin, push
 from tests.conftest import Need
 from tests.server.support import read_all
@@ -56,14 +55,6 @@ def test_listen_publishes_the_events_that_it_prints(streamtag: Run, mosquitto: t
     (config,) = [json.loads(payload) for topic, payload in state.items() if topic.startswith("ha/device/")]
     assert (config["device"]["name"], config["device"]["model"]) == ("Bar 1", "small")
     assert "secret" not in answer.out + answer.err
-
-
-def test_a_broker_that_is_not_there_costs_one_line(streamtag: Run) -> None:
-    answer = streamtag("listen", "--from", "-", *RAW, "--mqtt", "mqtt://127.0.0.1:1/", stdin=song(3).tobytes())
-    assert answer.code == 0
-    about = [line for line in answer.err.splitlines() if "mqtt" in line]
-    assert about[0] == "streamtag: mqtt://127.0.0.1:1: no connection (connection refused): trying again"
-    assert all(line.endswith("not published") for line in about[1:])
 
 
 def test_file_publishes_each_file_as_a_stream(
@@ -121,54 +112,12 @@ def test_watch_publishes_what_was_on_before_it_came(streamtag: Run, mosquitto: t
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_the_broker_says_offline_for_a_program_that_was_killed(
-    mosquitto: tuple[Broker, Subscriber], model: Path
+    program: StartProgram, mosquitto: tuple[Broker, Subscriber], model: Path
 ) -> None:
     broker, reader = mosquitto
-    process = subprocess.Popen(
-        [*COMMAND, "listen", "--from", "-", *RAW, "--model", str(model), "--mqtt", broker.url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-    )
-    stdin = pipe(process.stdin)
-    stdin.write(song(4).tobytes())
-    stdin.flush()
+    process = program("listen", "--from", "-", *RAW, "--model", model, "--mqtt", broker.url)
+    send(process, song(4).tobytes())
     reader.wait_for_payload("home/stdin/status", "online")
     reader.wait_for_payload("home/status", "online")
     process.kill()
-    process.wait(WAIT_S)
     reader.wait_for_payload("home/status", "offline")
-    stdin.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "text"),
-    [
-        (["--mqtt", "http://u:secret@h/"], 2, "mqtt://USER@HOST/TOPIC"),
-        (["--mqtt", "mqtt://u:secret@h/a/#"], 2, "no + or #"),
-        (["--mqtt", "mqtt://u:secret@h", "--mqtt-ca", "f.pem"], 2, "--mqtt-ca is for mqtts://"),
-        (["--mqtt", "mqtts://u:secret@h", "--mqtt-ca", "missing.pem"], 1, "missing.pem: No such file"),
-        (["--mqtt", "mqtt://u:secret@h", "--mqtt-discovery", "a/#"], 2, "homeassistant"),
-        (["--mqtt-discovery", "homeassistant"], 2, "go with --mqtt"),
-    ],
-)
-def test_what_cannot_work_is_one_line(streamtag: Run, options: list[str], code: int, text: str) -> None:
-    answer = streamtag("listen", "--from", "-", *RAW, *options, stdin=b"")
-    assert (answer.code, text in answer.err, answer.out) == (code, True, "")
-    assert "secret" not in answer.err
-
-
-def test_a_password_without_a_user_is_wrong_usage(streamtag: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STREAMTAG_MQTT_PASSWORD", "secret")
-    answer = streamtag("listen", "--from", "-", *RAW, "--mqtt", "mqtt://h/", stdin=b"")
-    assert (answer.code, "needs a user" in answer.err, "secret" in answer.err) == (2, True, False)
-
-
-@pytest.mark.parametrize("command", [["listen"], ["serve", "0"], ["file", "a.wav"], ["watch", "1"]])
-def test_the_package_is_asked_for_before_anything_is_loaded(
-    streamtag: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "aiomqtt", None)
-    answer = streamtag(*command, "--mqtt", "mqtt://h/", small=False)
-    line = "streamtag: MQTT needs the package aiomqtt: pip install 'streamtag[mqtt]'\n"
-    assert (answer.code, answer.err) == (1, line)

@@ -15,8 +15,9 @@ from websockets.sync.client import connect
 from streamtag.audio.source import SourceNotice
 from streamtag.cli.options import Verbosity
 from streamtag.cli.runtime import Reporter, start_server
+from streamtag.cli.serve_output import MAX_NOTICES, ConsoleQueue
 from streamtag.errors import SourceError
-from streamtag.protocol.messages import Error, Hello
+from streamtag.protocol.messages import Error, Gap, Hello
 from streamtag.server.config import ServerConfig
 from streamtag.terminal.live_panel import LivePanel
 from tests.cli.conftest import MakeSound, Run
@@ -49,18 +50,13 @@ def test_errors_of_the_command_reach_subscribers() -> None:
     assert reporter.has_failed
 
 
-@pytest.mark.parametrize(
-    ("verbosity", "printed"),
-    [(Verbosity.quiet, "error"), (Verbosity.normal, "error notice"), (Verbosity.verbose, "error notice detail")],
-)
-def test_what_is_printed(verbosity: Verbosity, printed: str) -> None:
-    lines = io.StringIO()
-    reporter = Reporter(lines, verbosity)
-    reporter.error(SourceError("error"))
-    reporter.note("notice")
-    reporter.detail("detail")
-    assert lines.getvalue().split() == [word for name in printed.split() for word in ("streamtag:", name)]
-    assert reporter.may_draw(json=False) == (verbosity is not Verbosity.quiet)
+def test_notices_of_a_server_come_with_its_messages_and_the_oldest_are_dropped_where_nobody_reads() -> None:
+    queue = ConsoleQueue(10)
+    queue.put_all([Gap("mic", 0.5, 0.1)])
+    for number in range(2 * MAX_NOTICES):
+        queue.notify(str(number))
+    assert queue.read(0) == ([str(number) for number in range(MAX_NOTICES, 2 * MAX_NOTICES)], [Gap("mic", 0.5, 0.1)])
+    assert queue.read(0) == ([], [])
 
 
 def test_reports_go_to_the_view_while_it_is_shown() -> None:

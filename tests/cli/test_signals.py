@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from streamtag.cli.runtime import SignalGuard
-from tests.cli.conftest import COMMAND, ENVIRONMENT, MakeSound, pipe, rows
+from tests.cli.conftest import MakeSound, StartProgram, pipe, read_lines, read_rest, rows, send
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
-def _started(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-
-
 @pytest.mark.slow
-def test_a_signal_ends_the_stream_with_its_summary(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
+def test_a_signal_ends_the_stream_with_its_summary(
+    program: StartProgram, make_sound: MakeSound, model: Path, tmp_path: Path
+) -> None:
     table = tmp_path / "t.csv"
     path = make_sound(seconds=60)
-    process = _started("file", path, path, "--json", "--realtime", "--csv", table, "--model", model)
-    lines = [pipe(process.stdout).readline() for _ in range(4)]  # hello, and three frames or events
+    process = program("file", path, path, "--json", "--realtime", "--csv", table, "--model", model)
+    lines = read_lines(process, 4)  # hello, and three frames or events
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = read_rest(process)
     messages = [json.loads(line) for line in [*lines, *out.splitlines()]]
     assert process.returncode == 143
     assert messages[-1]["type"] == "end"
@@ -47,29 +37,26 @@ def test_a_signal_ends_the_stream_with_its_summary(make_sound: MakeSound, model:
 
 
 @pytest.mark.slow
-def test_a_source_that_stalls_can_be_interrupted(make_sound: MakeSound, model: Path) -> None:
-    process = _started("file", "-", "--json", "--model", model)
-    stdin = pipe(process.stdin)
-    stdin.buffer.write(make_sound(seconds=10).read_bytes()[:160_000])  # type: ignore[attr-defined]
-    stdin.flush()
+def test_a_source_that_stalls_can_be_interrupted(program: StartProgram, make_sound: MakeSound, model: Path) -> None:
+    process = program("file", "-", "--json", "--model", model)
+    send(process, make_sound(seconds=10).read_bytes()[:160_000])
     first = [json.loads(pipe(process.stdout).readline()) for _ in range(2)]
     assert [message["type"] for message in first] == ["hello", "frame"]
     process.send_signal(signal.SIGINT)
     process.wait(30)  # although standard input is still open
     out, err = pipe(process.stdout).read(), pipe(process.stderr).read()
-    stdin.close()
     assert process.returncode == 130
     assert err == "streamtag: interrupted in stdin: these are the results so far\n"
     assert json.loads(out.splitlines()[-1])["type"] == "end"
-    for stream in (process.stdout, process.stderr):
-        pipe(stream).close()
 
 
 @pytest.mark.slow
-def test_a_closed_pipe_ends_the_program_quietly(make_sound: MakeSound, model: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_program_quietly(
+    program: StartProgram, make_sound: MakeSound, model: Path, tmp_path: Path
+) -> None:
     paths = [make_sound("a.wav", 5), make_sound("b.wav", 60), make_sound("c.wav", 5)]
     table = tmp_path / "t.csv"
-    process = _started("file", *paths, "--json", "--csv", table, "--model", model)
+    process = program("file", *paths, "--json", "--csv", table, "--model", model)
     assert all(pipe(process.stdout).readline() for _ in range(8))
     pipe(process.stdout).close()
     err = pipe(process.stderr).read()
@@ -78,8 +65,6 @@ def test_a_closed_pipe_ends_the_program_quietly(make_sound: MakeSound, model: Pa
     streams = {row["stream"] for row in rows(table)}
     assert "a.wav" in streams
     assert "c.wav" not in streams
-    for stream in (process.stdin, process.stderr):
-        pipe(stream).close()
 
 
 def test_the_first_signal_is_noted_and_the_second_interrupts() -> None:

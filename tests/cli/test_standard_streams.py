@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,9 @@ def test_a_full_disk_behind_standard_output_is_reported_in_one_line(
 
 
 @needs_full
-@pytest.mark.parametrize("unbuffered", [False, True])
-def test_a_full_disk_is_reported_by_commands_without_a_stream(unbuffered: bool) -> None:
-    for option in ("--help", "--version"):
-        assert _run(">/dev/full", option, unbuffered=unbuffered) == (1, "", FULL_DISK_ERROR)
+@pytest.mark.parametrize(("option", "unbuffered"), [("--help", False), ("--version", True)])
+def test_a_full_disk_is_reported_by_commands_without_a_stream(option: str, unbuffered: bool) -> None:
+    assert _run(">/dev/full", option, unbuffered=unbuffered) == (1, "", FULL_DISK_ERROR)
 
 
 @pytest.mark.slow
@@ -68,31 +68,9 @@ def test_a_closed_or_full_standard_error_does_not_affect_results(
     assert run == (1, expected, "")
 
 
-class Full(io.RawIOBase):
-    """Has room for so many bytes."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.taken = b""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        if len(data) > self.room:
-            raise OSError(28, "No space left on device")
-        self.room -= len(data)
-        self.taken += bytes(data)
-        return len(data)
-
-
-def _text(raw: Full) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")  # type: ignore[type-var]
-
-
 def test_both_streams_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = Full(100), Full(100)
-    before = tuple(_text(each) for each in raw)
+    raw = io.BytesIO(), io.BytesIO()
+    before = tuple(io.TextIOWrapper(each, encoding="utf-8") for each in raw)
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
         monkeypatch.setattr(sys, name, stream)
     print("first")
@@ -101,13 +79,15 @@ def test_both_streams_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
         print("an error", file=sys.stderr)
     assert (sys.stdout, sys.stderr) == before
     print("third", flush=True)
-    assert (raw[0].taken.decode(), raw[1].taken.decode()) == ("first\nsecond ♪\nthird\n", "an error\n")
+    assert [each.getvalue().decode() for each in raw] == ["first\nsecond ♪\nthird\n", "an error\n"]
 
 
+@needs_full
 def test_only_standard_output_raises_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, _text(Full(3)))
-    with standard_streams():
-        print("long", file=sys.stderr, flush=True)
-        with pytest.raises(OutputError, match=r"^standard output: cannot write: no space left on device$"):
-            print("long", flush=True)
+    with ExitStack() as files:
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, files.enter_context(FULL.open("w", encoding="utf-8")))
+        with standard_streams():
+            print("long", file=sys.stderr, flush=True)
+            with pytest.raises(OutputError, match=r"^standard output: cannot write: no space left on device$"):
+                print("long", flush=True)

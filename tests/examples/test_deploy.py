@@ -47,7 +47,6 @@ def compose() -> dict[str, Any]:
 
 
 def commands() -> dict[str, list[str]]:
-    """The arguments of streamtag in each of the files."""
     (start,) = [line.removeprefix("ExecStart=") for line in unit_lines() if line.startswith("ExecStart=")]
     image = dict(container())
     assert json.loads(image["ENTRYPOINT"]) == ["/opt/streamtag/bin/streamtag"]
@@ -70,11 +69,6 @@ def parse(arguments: list[str]) -> dict[str, Any]:
 def test_the_options_exist(place: str) -> None:
     values = parse(commands()[place])
     assert str(values.get("serve") or values.get("where")).endswith("8765")
-
-
-def test_an_option_that_does_not_exist_is_noticed() -> None:
-    with pytest.raises(Exception, match="no such option"):
-        parse([*commands()["unit"], "--no-such"])
 
 
 def test_the_image_runs_as_another_user_than_root_and_installs_the_torch_of_the_project() -> None:

@@ -16,10 +16,10 @@ from streamtag.protocol.selection import Selection
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
 from streamtag.sinks.osc import OscSink, OscTarget
-from tests.cli.serve_process import END, WAIT_S, Serve, Start, as_pcm, begin, tones, until_frame
+from tests.cli.serve_process import WAIT_S, Serve, Start, tones
 from tests.cli.serve_process import started as servers
 from tests.examples.conftest import read_line, run, started
-from tests.server.support import read, read_all
+from tests.server.support import read
 from tests.wav import write_wav
 
 TAGS = ("guitar", "female vocal", "harp", "drums")
@@ -34,14 +34,12 @@ def long_song(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def start(model: Path) -> Iterator[Start]:
-    """Return a function that starts `streamtag serve` with the small model."""
     with servers(model) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def server(start: Start) -> Serve:
-    """Return a server that all tests share."""
     return start()
 
 
@@ -62,24 +60,25 @@ def test_the_producer_sends_a_file_and_prints_its_tags(server: Serve, tmp_path: 
 
 @contextmanager
 def sending(path: Path, url: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the producer until its first frame has come back."""
     with started("producer.py", path, url) as process:
         assert read_line(process).startswith("frame     0.26 s  ")
         yield process
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Return the exit code and standard error."""
     assert process.stderr is not None
     error = process.stderr.read()
     return process.wait(WAIT_S), error
 
 
-def test_a_producer_whose_output_nobody_reads_says_so(server: Serve, long_song: Path) -> None:
-    with sending(long_song, f"{server.address}/ingest/a") as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert ended(process) == (1, "nobody reads standard output any more\n")
+def test_a_producer_that_is_interrupted_or_whose_output_nobody_reads_ends(server: Serve, long_song: Path) -> None:
+    with sending(long_song, f"{server.address}/ingest/a") as unread:
+        assert unread.stdout is not None
+        unread.stdout.close()
+        with sending(long_song, f"{server.address}/ingest/b") as interrupted:
+            interrupted.send_signal(signal.SIGINT)
+            assert ended(interrupted) == (130, "")
+        assert ended(unread) == (1, "nobody reads standard output any more\n")
 
 
 @pytest.mark.slow
@@ -89,12 +88,6 @@ def test_a_producer_whose_server_is_killed_says_so(start: Start, long_song: Path
     with sending(long_song, url) as process:
         killed.stop(signal.SIGKILL)
         assert ended(process) == (1, f"{url}: connection lost\n")
-
-
-def test_an_interrupted_producer_ends_quietly(server: Serve, long_song: Path) -> None:
-    with sending(long_song, f"{server.address}/ingest/b") as process:
-        process.send_signal(signal.SIGINT)
-        assert ended(process) == (130, "")
 
 
 @pytest.mark.parametrize(
@@ -111,31 +104,6 @@ def test_a_mistake_is_reported_in_one_line(example: str, arguments: list[str], m
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_a_moved_stream_continues_at_the_printed_position(start: Start, server: Serve) -> None:
-    first, second = server, start()
-    pcm = as_pcm(tones(6))
-    producer = first.connect("/ingest/mic")
-    begin(producer)
-    producer.send(pcm[: 2 * 48_000])
-    until_frame(producer, 10)
-    urls = [each.address.replace("ws", "http", 1) for each in (first, second)]
-    done = run("move_a_stream.py", "mic", *urls)
-    assert done.stderr == ""
-    moved = re.fullmatch(r"mic: \d+ KiB moved; it continues at (ws://\S+)\?position=(\d+)\n", done.stdout)
-    assert moved is not None
-    assert moved[1] == f"{second.address}/ingest/mic"
-    position = int(moved[2])
-    continued = second.connect(f"/ingest/mic?position={position}")
-    assert begin(continued) == position
-    continued.send(pcm[2 * position :])
-    continued.send(END)
-    frames = [message.to_dict()["frame"] for message in read_all(continued) if message.type == "frame"]
-    assert frames == list(range(11, 24))
-    again = run("move_a_stream.py", "nobody", *urls)
-    assert (again.returncode, again.stderr) == (1, "nobody: there is no stream of that name\n")
 
 
 def test_the_subscriber_prints_frames_and_events_until_the_server_ends() -> None:

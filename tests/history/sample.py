@@ -1,13 +1,8 @@
-"""A history of streams that nobody listened to: songs, gaps and sessions drawn at random, the same for the same seed.
-
-python -m tests.history.sample FILE --days 30 --streams 16
-"""
+"""A history of streams that nobody listened to: songs, gaps and sessions drawn at random from a seed."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -53,29 +48,24 @@ def write_sample(
     with closing(open_for_writing(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
-        tag_count, thresholds = _write_model(connection)
+        thresholds = _write_model(connection)
         audible = np.flatnonzero(~np.isnan(thresholds))
         presences: list[NDArray[Any]] = []
         times: list[NDArray[np.float64]] = []
-        minutes: list[tuple[int, int, int, bytes]] = []
         for number, name in enumerate(streams, 1):
             connection.execute("INSERT INTO stream VALUES (?, ?)", (number, name))
             for session in _write_sessions(connection, random, number, end_at - days * DAY_S, end_at, running):
                 presences.append(_draw_presences(random, session, audible))
                 times.append(session.at + presences[-1]["on_ms"] / 1000)
                 _write_gaps(connection, random, session)
-                minutes += _draw_minutes(random, session, tag_count + len(thresholds), tag_count, presences[-1])
         rows = np.concatenate(presences)[np.argsort(np.concatenate(times), kind="stable")]  # as a recorder writes them
         insert = "INSERT INTO presence (session_id, concept_id, on_ms, off_ms, peak, mean)"
         connection.executemany(f"{insert} VALUES (?, ?, ?, ?, ?, ?)", rows.tolist())  # SQLite has no NaN but NULL
-        connection.executemany(
-            "INSERT INTO minute (minute, session_id, frames, means) VALUES (?, ?, ?, ?)", sorted(minutes)
-        )
         connection.execute("COMMIT")
 
 
-def _write_model(connection: Connection) -> tuple[int, NDArray[np.float64]]:
-    """Write the shipped model and its concepts. Return the number of tags, and the threshold of each concept or NaN."""
+def _write_model(connection: Connection) -> NDArray[np.float64]:
+    """Write the shipped model and its concepts. Return the threshold of each concept, or NaN."""
     with safe_open(str(WEIGHTS), "numpy") as file:
         tags, concepts, card = (json.loads(file.metadata()[name]) for name in ("tags", "concepts", "card"))
     concepts = [{name: each[name] for name in ("name", "category", "tags", "threshold")} for each in concepts]
@@ -84,7 +74,7 @@ def _write_model(connection: Connection) -> tuple[int, NDArray[np.float64]]:
     )
     rows = [(number, each["name"], each["category"]) for number, each in enumerate(concepts, 1)]
     connection.executemany("INSERT INTO concept VALUES (?, ?, ?)", rows)
-    return len(tags), np.array([each["threshold"] for each in concepts], float)
+    return np.array([each["threshold"] for each in concepts], float)
 
 
 def _write_sessions(
@@ -136,31 +126,3 @@ def _write_gaps(connection: Connection, random: np.random.Generator, session: Se
     lost = random.uniform(*LOST_S, len(starts))
     rows = np.stack([np.full(len(starts), session.number), np.rint(1000 * starts), np.rint(1000 * lost)], axis=1)
     connection.executemany("INSERT INTO gap (session_id, start_ms, lost_ms) VALUES (?, ?, ?)", rows.tolist())
-
-
-def _draw_minutes(
-    random: np.random.Generator, session: Session, label_count: int, tag_count: int, presences: NDArray[Any]
-) -> list[tuple[int, int, int, bytes]]:
-    """Return minute, session, frames and means: small ones with noise, large ones where a concept was on."""
-    last_at = session.at + session.seconds
-    first, count = int(session.at // 60), int(last_at // 60) - int(session.at // 60) + 1
-    edges = np.zeros((count + 1, label_count), np.int16)
-    columns = tag_count + presences["concept"] - 1
-    on_at = session.at + presences["on_ms"] / 1000
-    np.add.at(edges, ((on_at // 60).astype(int) - first, columns), 1)
-    off_at = np.fmin(session.at + presences["off_ms"] / 1000, last_at)  # without NaN
-    np.add.at(edges, ((off_at // 60).astype(int) - first + 1, columns), -1)
-    is_on = edges.cumsum(axis=0)[:-1] > 0
-    means = random.integers(0, 60, is_on.shape, np.uint8) + is_on.astype(np.uint8) * np.uint8(120)
-    return [(first + n, session.number, round(60 / HOP_S), row.tobytes()) for n, row in enumerate(means)]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Write a history of streams that nobody listened to.")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--days", type=float, default=1)
-    parser.add_argument("--streams", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    names = [f"radio {number:02d}" for number in range(1, given.streams + 1)]
-    write_sample(given.file, given.days, names, end_at=time.time(), seed=given.seed)

@@ -79,7 +79,7 @@ def _kill_repeatedly(path: Path, times: list[float]) -> None:
 @pytest.mark.parametrize(("files", "kills"), [(5, 1), pytest.param(8, 6, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_costs_at_most_two_seconds(tmp_path: Path, files: int, kills: int) -> None:
     chance = random.Random(0)
-    times = [[chance.uniform(2.2, 5.0) for _ in range(kills)] for _ in range(files)]
+    times = [[chance.uniform(2.2, 3.7) for _ in range(kills)] for _ in range(files)]
     with ThreadPoolExecutor(files) as pool:
         paths = [tmp_path / f"{number}.sqlite" for number in range(files)]
         list(pool.map(_kill_repeatedly, paths, times))

@@ -77,6 +77,11 @@ def _write_database(path: Path) -> None:
         other.execute("CREATE TABLE session (id INTEGER)")
 
 
+def _cut(path: Path) -> None:
+    open_for_writing(path).close()
+    path.write_bytes(path.read_bytes()[:5000])
+
+
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
@@ -94,3 +99,19 @@ def test_what_is_no_history_is_left_alone(tmp_path: Path, write: Callable[[Path]
     with pytest.raises(SourceError, match=f"not a history, but {reason}"):
         open_for_reading(path)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda _: None, "no such file, not a history"),
+        (Path.mkdir, "is a folder, not a history"),
+        (Path.touch, "not a history"),
+        (_cut, "a damaged database: database disk image is malformed"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+    path = tmp_path / "h.sqlite"
+    make(path)
+    with pytest.raises(SourceError, match=f"^{path}: {reason}$"):
+        open_for_reading(path)

@@ -24,13 +24,9 @@ OLDEST_AT = NOW - 99 * DAY_S
         ("yesterday", "2026-03-28T00:00+01:00"),
         ("yesterday 18:30", "2026-03-28T18:30+01:00"),
         ("18:30", "2026-03-29T18:30+02:00"),
-        ("1:05", "2026-03-29T01:05+01:00"),
         ("2026-11-27", "2026-11-27T00:00+01:00"),
         (" 2026-07-27 18:30 ", "2026-07-27T18:30+02:00"),
-        ("2026-07-27T18:30:15", "2026-07-27T18:30:15+02:00"),
-        ("90m", "2026-03-29T10:30+02:00"),
         ("12h", "2026-03-28T23:00+01:00"),  # of the clock only eleven hours before noon
-        ("1d", "2026-03-28T11:00+01:00"),
         ("1.5h", "2026-03-29T10:30+02:00"),
         ("2:30", "2026-03-29T03:30+02:00"),  # there was no such time in that night
         ("2025-10-26 02:30", "2025-10-26T02:30+02:00"),  # there were two
@@ -67,7 +63,6 @@ def test_a_moment_before_unix_time_is_its_beginning() -> None:
         (None, None, NOW - 60, (NOW - DAY_S, NOW)),
         (None, None, NOW - 40 * DAY_S, (NOW - 41 * DAY_S, NOW - 40 * DAY_S)),  # all of it is old
         (None, None, NOW + 7200, (NOW - DAY_S, NOW + 7200)),  # files that play until then
-        (NOW - 10, None, NOW - 60, (NOW - 10, NOW)),
         (NOW - 10, None, NOW + 60, (NOW - 10, NOW + 60)),
         (None, NOW - 10, NOW, (NOW - 10 - DAY_S, NOW - 10)),
         (NOW - 20, NOW - 10, NOW, (NOW - 20, NOW - 10)),

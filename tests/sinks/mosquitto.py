@@ -108,7 +108,6 @@ class Subscriber:
         self._client.publish(topic, payload, qos=1).wait_for_publish(WAIT_S)
 
     def wait_for(self, condition: Callable[[list[Received]], object]) -> list[Received]:
-        """Return what was received once it meets the condition."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.received), WAIT_S), self.received
             return list(self.received)
@@ -123,7 +122,6 @@ class Subscriber:
 
 
 def latest(received: list[Received]) -> dict[str, str]:
-    """Return the last payload of each topic."""
     return {each.topic: each.payload for each in received}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,24 +39,18 @@ def test_one_row_per_frame_and_one_column_per_tag(
     np.testing.assert_allclose(values, probs, atol=5.1e-5)
 
 
-def test_the_columns_are_the_selected_tags_without_top(
-    tmp_path: Path, frames: list[Frame], selection: Selection
+@pytest.mark.parametrize(
+    ("choice", "columns"),
+    [({"names": ["harp", "slow"], "top": 1}, ["slow", "harp"]), ({"concept_names": ["calm"]}, ["slow", "piano"])],
+)
+def test_the_columns_are_the_tags_that_are_selected_without_top(
+    tmp_path: Path, frames: list[Frame], selection: Selection, choice: dict[str, Any], columns: list[str]
 ) -> None:
-    chosen = Selection.of(selection.tags, (0.5,) * 6, names=["harp", "slow"], top=1)
-    path = tmp_path / "tags.csv"
-    with CsvFile(path, chosen) as table:
-        table.write(frames[30])
-    assert list(_rows(path)[0].items())[4:] == [("slow", "0.0500"), ("harp", "0.3000")]
-
-
-def test_concepts_add_no_columns(tmp_path: Path, frames: list[Frame], selection: Selection) -> None:
     groups = (Concept("calm", "mood", ("slow", "piano"), 0.5), Concept("drums", "instrument", ("drums",), 0.5))
     path = tmp_path / "tags.csv"
-    for names, columns in ((None, list(selection.tags)), (["calm"], ["slow", "piano"])):
-        chosen = Selection.of(selection.tags, selection.tag_thresholds, groups, concept_names=names)
-        with CsvFile(path, chosen) as table:
-            table.write(replace(frames[30], concepts={"calm": 0.5, "drums": 0.1}))
-        assert list(_rows(path)[0])[4:] == columns
+    with CsvFile(path, Selection.of(selection.tags, (0.5,) * 6, groups, **choice)) as table:
+        table.write(replace(frames[30], concepts={"calm": 0.5, "drums": 0.1}))
+    assert list(_rows(path)[0])[4:] == columns
 
 
 @pytest.mark.parametrize(("error", "kept"), [(BrokenPipeError, True), (KeyboardInterrupt, False)])

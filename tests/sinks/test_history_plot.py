@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.dates import num2date
 
-from streamtag.errors import SpecError
 from streamtag.history.bins import ConceptBins, DayHistory, StreamBins, TimeBins
-from streamtag.sinks.history_plot import HEARD, MAX_PANELS, MAX_ROWS, draw_history, figure
+from streamtag.sinks.history_plot import HEARD, MAX_PANELS, MAX_ROWS, figure
 from streamtag.sinks.plot import BACKGROUND, PRESENT, render
-from tests.history.sample import DAY_S, END_AT, write_sample
+from tests.history.sample import DAY_S
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MIDNIGHT = datetime(2026, 3, 29, tzinfo=BERLIN)  # the clock goes from 2:00 to 3:00 in this night
@@ -79,15 +75,6 @@ def test_the_hours_are_those_of_the_zone() -> None:
     assert marks["06:00"].timestamp() - BINS.from_at == 5 * 3600
 
 
-def test_without_a_zone_the_hours_are_local() -> None:
-    picture = figure(_day(_stream("radio", DRUMS)))
-    picture.canvas.draw()
-    (axes,) = picture.axes
-    for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
-        if ":" in label.get_text():
-            assert label.get_text() == f"{num2date(tick).astimezone():%H:%M}"
-
-
 def test_what_has_no_room_is_counted() -> None:
     many = [_concept(f"c{number:02d}", "mood", number % 20 + 1) for number in range(MAX_ROWS + 4)]
     picture = figure(_day(*[_stream(f"s{n}", *many) for n in range(MAX_PANELS + 2)], left_out=3), zone=BERLIN)
@@ -103,14 +90,3 @@ def test_what_has_no_room_is_counted() -> None:
 @pytest.mark.parametrize("streams", [(), (_stream("silent\n東京"),), (replace(_stream("x", HARP), gaps=()),)])
 def test_any_history_can_be_drawn(streams: tuple[StreamBins, ...]) -> None:
     assert b"<svg" in render(lambda: figure(_day(*streams), zone=BERLIN), "svg")
-
-
-def test_a_file_is_drawn(tmp_path: Path) -> None:
-    path = tmp_path / "h.sqlite"
-    write_sample(path, 1, ("club", "radio"))
-    png = draw_history(path, (END_AT - DAY_S, END_AT), ["radio"], None, "png")
-    image = plt.imread(io.BytesIO(png))[:, :, :3]
-    assert image.shape[1] == 1600
-    assert (np.abs(image - to_rgb(HEARD)).max(axis=2) < 0.02).mean() > 0.1
-    with pytest.raises(SpecError, match="at most 31 days"):
-        draw_history(path, (END_AT - 32 * DAY_S, END_AT), None, None, "png")

@@ -42,14 +42,6 @@ def test_labels_are_sorted_by_their_start_and_end_with_the_stream(
     assert guitar_from == pytest.approx(HOP_S * np.argmax(probs[:, 0] > 0.5), abs=0.8)
 
 
-def test_other_tags_are_left_out(
-    tmp_path: Path, make_timeline: MakeTimeline, selection: Selection, probs: NDArray[np.float64]
-) -> None:
-    only = Selection.of(selection.tags, selection.thresholds, names=["piano", "drums"])
-    assert [name for _, _, name in _written(tmp_path / "a.txt", make_timeline(probs), only)] == ["drums"]
-    assert _written(tmp_path / "a.txt", make_timeline(np.zeros((40, 6))), selection) == []
-
-
 def test_labels_lie_within_the_stream(tmp_path: Path, make_timeline: MakeTimeline, selection: Selection) -> None:
     """The last frame's centre may lie behind the end of what was heard."""
     timeline = make_timeline(np.ones((2, 6)), seconds=0.1)
@@ -70,13 +62,3 @@ def test_labels_are_those_of_concepts_or_of_the_chosen_tags(tmp_path: Path) -> N
     assert 21 * HOP_S <= start <= 27 * HOP_S
     shown = Selection.of(("a", "b"), (0.5, 0.5), concepts, names=["all"])
     assert _written(tmp_path / "a.txt", timeline, shown) == [(0.0, 40 * HOP_S, "a")]
-
-
-def test_streams_do_not_mix(tmp_path: Path, make_timeline: MakeTimeline, selection: Selection) -> None:
-    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
-    track = StreamFiles(paths, selection, label_track)
-    for name, column in (("a", 5), ("b", 4)):
-        timeline = make_timeline(np.eye(6)[column] * np.ones((8, 6)), name=name, seconds=2.0)
-        track.begin(StreamInfo(name), timeline)
-        track.write(End(name, 2.0, 8, {}))
-    assert [path.read_text(encoding="utf-8").split("\t")[2] for path in paths.values()] == ["harp\n", "piano\n"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from streamtag.errors import SpecError
-from streamtag.protocol.messages import Concept, End, Event, Frame, Gap, History
+from streamtag.protocol.messages import Concept, End, Event, Frame, History
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.mqtt_discovery import Discovery, check_prefix
 from streamtag.sinks.mqtt_states import MAX_ENDED_STREAMS, MqttStates, Outbox, Publication
@@ -134,12 +134,6 @@ def test_a_history_says_what_is_present() -> None:
     states.add(History("mic", (1.0,), {}, {"guitar": (0.1,)}, present=("male vocals", "rare")))
     sent = flush(outbox)
     assert retained(sent) == {"home/mic/guitar/state": "OFF", "home/mic/male_vocals/state": "ON"}
-
-
-def test_gaps_and_other_messages_publish_nothing() -> None:
-    states, outbox = started()
-    states.add(Gap("mic", 1.0, 0.5))
-    assert not outbox.has_work()
 
 
 def test_going_offline_concerns_running_streams_and_the_program() -> None:

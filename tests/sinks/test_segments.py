@@ -59,9 +59,3 @@ def test_webvtt() -> None:
     assert cues[0].splitlines()[1] == "guitar &amp; &lt;b&gt;"
     assert cues[0].startswith("01:00:00.000 --> 01:00:39.")
     assert cues[2].splitlines()[0].endswith(" --> 01:02:00.000")
-
-
-def test_a_stream_without_frames_has_no_segments() -> None:
-    selection = Selection.of(TAGS, (0.5,) * 4, CONCEPTS)
-    contents = segment_file(Timeline("song.mp3", selection.labels), selection, Path("a.json"))
-    assert json.loads(contents)["chapters"] == []

@@ -33,11 +33,9 @@ class Screen:
 
     @property
     def output(self) -> str:
-        """All that was written, with control sequences."""
         return self.buffer.getvalue().decode()
 
     def text(self, view: View) -> str:
-        """Return what is drawn now, without colours."""
         width, height = self.console.size
         plain = Console(file=io.StringIO(), width=width, height=height, color_system=None)
         with plain.capture() as captured:

@@ -14,7 +14,6 @@ from tests.terminal.conftest import Screen
 
 
 def _drawn(screen: Screen, selection: Selection, stream: StreamInfo, frames: list[Frame]) -> list[str]:
-    """Return what is drawn 2 s after these frames."""
     with closing(FileProgressView(screen.console, selection, screen.clock)) as view:
         view.begin(stream, Timeline(stream.name, ()))
         for frame in frames:

@@ -82,7 +82,6 @@ class OnTerminal:
         return self.process.stdout.readline().decode().rstrip("\n")
 
     def quit(self) -> None:
-        """Press q, and check that it ends the program and that the modes are restored."""
         self.type(b"q")
         assert [self.line(), self.line()] == ["key 'q'", "over"]
         assert self.as_it_was
@@ -120,7 +119,6 @@ def start() -> Iterator[Start]:
 
 
 def _stopped(process: subprocess.Popen[bytes]) -> bool:
-    """Waits until it is, half a minute at most."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         pid, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamtag.audio.level_meter import Meter
-from streamtag.audio.source import AudioChunk, SourceNotice
+from streamtag.audio.source import SourceNotice
 from streamtag.protocol.messages import End, Error, Event, Frame, Gap, Hello, History, Message
 from streamtag.protocol.selection import Selection
 from streamtag.terminal.live_panel import (
@@ -48,7 +48,6 @@ class Shown:
             self.panel.write(message)
 
     def text(self, after: float = 0.2) -> str:
-        """Return what is drawn after this time."""
         self.screen.now += after
         return self.screen.text(self.panel)
 
@@ -190,32 +189,12 @@ def test_figures_come_from_the_messages(shown: Shown) -> None:
     assert "0 gaps" in text
 
 
-def test_figures_come_from_the_meter_and_facts_are_read_at_each_drawing() -> None:
-    meter, subscribers = Meter(lambda: 0.0), 0
-    meter.add_chunk(AudioChunk(np.full(32000, 0.1, np.float32), 0.0))
-    shown = Shown(status=StatusInfo(lambda: "USB", lambda: (f"{subscribers} subscribers",), "q quit"), meter=meter)
-    shown.write(frame(40))
-    assert "0 subscribers" in shown.text()
-    subscribers = 7
-    text = shown.text()
-    for expected in ("7 subscribers", "USB", "level", "0:02"):
-        assert expected in text
-
-
 def test_names_from_elsewhere_cannot_control_the_terminal() -> None:
     shown = Shown(status=StatusInfo(lambda: "\x1b[2Jsource", lambda: ("\x07fact",)))
     shown.write(frame(0, LOUD, "\x1b]0;title\x07\nname [bold]"))
     shown.panel.notify(SourceNotice("\x1b[31mnotice\r"))
     assert not set("\x1b\x07\r") & set(shown.text())
     assert "name [bold]" in shown.lines()[0]
-
-
-def test_a_terminal_of_ascii_gets_ascii() -> None:
-    shown = Shown("ascii")
-    shown.write(frame(0))
-    text = shown.text(1.0)
-    assert text.isascii()
-    assert "#" in text
 
 
 def test_it_uses_the_second_screen_while_shown_and_restores_the_first(shown: Shown) -> None:
@@ -254,16 +233,6 @@ def test_a_key_does_what_its_action_says(shown: Shown, monkeypatch: pytest.Monke
             assert (panel.stop_requested(), pressed) == (False, ["r"])
             keyboard.write(b"q")
             assert panel.stop_requested()
-
-
-def test_a_subscribers_panel_shows_the_server_and_runs_until_a_key_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", None)
-    screen = Screen()
-    with WatchPanel(screen.console, SELECTION, HELLO, "ws://h/") as panel:
-        text = screen.text(panel)
-        assert not panel.stop_requested()  # there is no terminal for keys
-    for expected in ("ws://h/", "waiting", "model small", "streamtag 0.1.0", "q quit"):
-        assert expected in text
 
 
 def test_what_was_present_in_streams_that_ended_is_printed_when_the_panel_closes(

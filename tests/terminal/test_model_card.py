@@ -39,7 +39,7 @@ def _printed(card: dict[str, Any]) -> str:
     return file.getvalue()
 
 
-def test_the_card_shows_provenance_and_scores() -> None:
+def test_the_card_shows_provenance_and_scores_and_every_tag() -> None:
     lines = [" ".join(line.split()) for line in _printed(CARD).splitlines()]
     assert lines[:2] == ["streamtag-small", "my/model.safetensors"]
     for line in ("A tagger for tests.", "CC BY-NC-SA 4.0", "clips 1,400", "hours 11.2", "soft labels"):
@@ -48,13 +48,9 @@ def test_the_card_shows_provenance_and_scores() -> None:
     assert "real 0.910 -" in lines
     assert "parameters 7,776,306" in lines
     assert lines[lines.index("something new") + 1] == "one, two"
-
-
-def test_every_tag_is_shown_with_its_threshold_and_scores() -> None:
-    lines = [line.split() for line in _printed(CARD).splitlines()]
-    assert ["tag", "threshold", "ROC-AUC", "PR-AUC", "positives"] in lines
-    assert ["guitar", "0.25", "0.950", "-", "12"] in lines
-    assert ["male", "vocal", "0.50", "-", "-", "-"] in lines
+    assert "tag threshold ROC-AUC PR-AUC positives" in lines
+    assert "guitar 0.25 0.950 - 12" in lines
+    assert "male vocal 0.50 - - -" in lines
 
 
 @pytest.mark.parametrize(

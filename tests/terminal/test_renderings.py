@@ -86,7 +86,6 @@ def song() -> NDArray[np.float64]:
 
 
 def messages(stream: str = "evening_ride.mp3", until: float = SECONDS) -> list[Frame | Event]:
-    """The frames and events of the song up to a time."""
     detector = EventDetector(NAMES, [concept.threshold for concept in CONCEPTS])
     result: list[Frame | Event] = []
     for number, row in enumerate(song()):
@@ -101,7 +100,6 @@ def messages(stream: str = "evening_ride.mp3", until: float = SECONDS) -> list[F
 
 
 def timeline(name: str) -> Timeline:
-    """The whole song."""
     result = Timeline(name, select().labels)
     detector = EventDetector(NAMES, [concept.threshold for concept in CONCEPTS])
     for number, row in enumerate(song().astype(np.float32)):
@@ -148,19 +146,6 @@ def test_the_summary_of_a_file(width: int, height: int) -> None:
     assert len(text.splitlines()) < height
     check("summary", width, height, text)
     check("summary_of_tags", width, height, printed(Screen(width, height), write, choice={"names": ["all"], "top": 8}))
-
-
-def test_the_verdicts_of_several_files(width: int, height: int) -> None:
-    def write(table: SummaryTable) -> None:
-        for name in ("evening_ride.mp3", "a live recording of an improvisation (take 2).flac", "silence.wav"):
-            stream = timeline(name)
-            if name == "silence.wav":
-                stream.present_s[:] = 0
-            table.begin(StreamInfo(name), stream)
-            table.write(End(name, SECONDS, len(stream), {}))
-
-    lines = printed(Screen(width, height), write, table=False)
-    check_rendering(FOLDER / f"verdicts-{width}x{height}.txt", lines)
 
 
 def test_the_progress_of_a_file(width: int, height: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from streamtag.audio.source import SourceNotice
 from streamtag.cli.serve_output import table_snapshot
-from streamtag.protocol.messages import Concept, End, Event, Frame
+from streamtag.protocol.messages import End, Event, Frame
 from streamtag.protocol.selection import Selection
 from streamtag.scheduler.stats import SchedulerStats, StreamStats
 from streamtag.terminal.stream_table import StreamsTable, TableSnapshot
@@ -53,26 +53,6 @@ def test_each_stream_has_its_length_lag_state_and_the_tags_that_are_present() ->
     assert "slow 0.50  guitar 0.20" in shown.text()
     shown.table.write(End("mic", 63.2, 200, {}))
     assert "slow" not in shown.text()
-
-
-def test_concepts_are_shown_unless_tags_are_chosen() -> None:
-    concepts = [Concept("strings", "instrument", ("guitar", "harp"), 0.3)]
-    frame = Frame("mic", 9, 2.0, 2.5, dict.fromkeys(TAGS, 0.2), concepts={"strings": 0.36})
-    for names, heading, cells in ((None, "concepts", "strings 0.36"), (["harp"], "tags", "harp 0.20")):
-        shown = Shown(selection=Selection.of(TAGS, (0.1,) * 4, concepts, names=names))
-        shown.table.write(frame)
-        lines = [" ".join(line.split()) for line in shown.text().splitlines()]
-        assert lines[1] == f"stream heard lag {heading} present"
-        assert lines[2] == f"mic 1:03 31 ms {cells}"
-
-
-def test_streams_that_do_not_fit_are_counted() -> None:
-    shown = Shown(height=12)
-    shown.snapshot = snapshot(*(replace(MIC, name=f"stream {number}") for number in range(50)))
-    text = shown.text()
-    assert "stream 6" in text
-    assert "stream 7" not in text
-    assert "and 43 more" in text
 
 
 def test_a_degraded_server_is_marked() -> None:

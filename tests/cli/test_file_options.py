@@ -1,10 +1,12 @@
-"""`streamtag file --start T --duration T`, and the same in Python: times count from the start of the file."""
+"""`streamtag file --write-tags`; --start and --duration, here and in Python: times count from the start of the file."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import mutagen
 import numpy as np
 import pytest
 
@@ -14,6 +16,37 @@ from streamtag.inference.session import Session
 from tests.cli.conftest import MakeSound, Run, rows
 
 HOP_S = 0.256
+
+
+@pytest.fixture
+def genre_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every stream techno for all of its length."""
+    verdict = {"genre": ("techno",)}
+    monkeypatch.setattr("streamtag.sinks.genre_tags.end_verdict", lambda *_: verdict)
+
+
+def genre_of(path: Path) -> list[str]:
+    file: Any = mutagen.File(path)
+    return [] if file.tags is None else list(file.tags.get("TCON", []))
+
+
+@pytest.mark.usefixtures("genre_model")
+def test_genres_are_written_into_the_files_and_kept_there(streamtag: Run, make_sound: MakeSound) -> None:
+    first, second = make_sound("a.mp3", 2), make_sound("b.wav", 2)
+    answer = streamtag("file", first, second, "--write-tags", "--summary")
+    assert answer.code == 0
+    assert answer.err.splitlines() == [f"streamtag: {path}: wrote the genre Techno" for path in (first, second)]
+    assert genre_of(first) == genre_of(second) == ["Techno"]
+    again = streamtag("file", first, "--write-tags", "--summary")
+    assert again.err == f"streamtag: {first}: has the genre Techno already\n"
+
+
+@pytest.mark.usefixtures("genre_model")
+def test_a_file_that_breaks_off_is_left_alone(streamtag: Run, make_sound: MakeSound) -> None:
+    path = make_sound("a.wav", 2)
+    before = path.read_bytes()
+    assert streamtag("file", path, "--write-tags", "--start", "9").code == 1
+    assert path.read_bytes() == before
 
 
 def test_times_of_a_part_are_those_of_the_file(streamtag: Run, make_sound: MakeSound, tmp_path: Path) -> None:

@@ -1,21 +1,18 @@
-"""`streamtag watch` as processes of their own, and a server for them."""
+"""A server for `streamtag watch`, whose streams go on."""
 
 from __future__ import annotations
 
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from streamtag.protocol.messages import Frame, Hello
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from tests.cli.conftest import COMMAND, pipe
+from tests.cli.conftest import TIMEOUT_S
 
-TIMEOUT_S = 60.0
 HELLO = Hello("streamtag 0.1.0", "small", ("guitar", "harp", "rock"), 16000, 0.256, 0.512, 0.384, (0.3, 0.1, 0.5))
-Start = Callable[..., subprocess.Popen[str]]
 
 
 def make_frame(number: int, stream: str, tags: tuple[str, ...] = HELLO.tags) -> Frame:
@@ -43,30 +40,3 @@ def on_air(*streams: str, port: int = 0, hello: Hello = HELLO, **settings: Any) 
         finally:
             over.set()
             player.join(TIMEOUT_S)
-
-
-@contextmanager
-def watching() -> Iterator[Start]:
-    """start(*arguments) -> `streamtag watch`, ended with the block."""
-    with ExitStack() as stack:
-
-        def start(*arguments: str, **others: Any) -> subprocess.Popen[str]:
-            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            process = subprocess.Popen([*COMMAND, "watch", *arguments], text=True, **{**pipes, **others})
-
-            watchdog = threading.Timer(TIMEOUT_S, process.kill)  # so that no test waits for a line for ever
-            watchdog.start()
-
-            def close() -> None:
-                watchdog.cancel()
-                process.kill()
-                process.communicate()
-
-            stack.callback(close)
-            return process
-
-        yield start
-
-
-def read_lines(process: subprocess.Popen[str], count: int) -> list[str]:
-    return [pipe(process.stdout).readline().rstrip("\n") for _ in range(count)]
