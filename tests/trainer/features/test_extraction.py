@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from streamtag.errors import OutputError
-from tests.conftest import LimitFileSize
+from tests.conftest import LimitFileSize, Need
+from tests.trainer.conftest import contents
 from trainer.data.manifest import Manifest
 from trainer.features import extraction
 from trainer.features.audio import encode
@@ -24,24 +25,16 @@ from trainer.features.cache import Cache
 from trainer.features.extraction import AugmentedPass, Job, prepare
 from trainer.features.frame_store import Entry
 
-Need = Callable[[str, bool, str], None]
-
-
-def contents(cache: Cache) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in cache.folder.iterdir() if path.name != ".lock"}
-
 
 def drain(progress: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return list(progress)[-1]
 
 
 def few(manifest: Manifest, clips: int = 4) -> Manifest:
-    """A manifest of the first clips only."""
     return replace(manifest, clips=manifest.clips[:clips])
 
 
 def with_sound(manifest: Manifest, number: int, path: Path) -> Manifest:
-    """The manifest with another sound for one clip."""
     clips = list(manifest.clips)
     clips[number] = replace(clips[number], path=path)
     return replace(manifest, clips=tuple(clips))
@@ -58,16 +51,6 @@ def test_an_interrupted_extraction_continues(manifest: Manifest, tmp_path: Path)
     assert drain(prepare(stopped, 1, 0)) == (4, 4)  # two clips were done
     assert contents(stopped) == contents(whole)
     assert drain(prepare(stopped, 1, 0)) == (0, 0)
-
-
-@pytest.mark.slow
-def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
-    part = few(manifest, 6)
-    one, two = Cache(tmp_path / "a", part, "scattering", 1), Cache(tmp_path / "b", part, "scattering", 1)
-    drain(prepare(one, 1, 0))
-    drain(prepare(two, 1, 2))
-    assert len(contents(two)) == 5
-    assert contents(one) == contents(two)
 
 
 @pytest.mark.slow
