@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from contextlib import nullcontext
+from unittest.mock import MagicMock, call
 
 import numpy as np
 import pytest
@@ -73,18 +73,6 @@ def test_a_size_is_captured_once_when_it_is_first_needed(tagger: TaggerNetwork) 
     assert batched.captured_sizes == [1, 4, 16]
 
 
-def test_streams_outside_a_batch_stay_unchanged(tagger: TaggerNetwork) -> None:
-    """Neither the warm-up nor the silence that fills a batch changes a stream."""
-    batched = BatchedTagger(tagger, SLOTS, capture=FakeCapture())
-    batched.step(audio(SLOTS, 0), np.arange(SLOTS))
-    before = [batched.save_row(row) for row in range(SLOTS)]
-    batched.step(audio(5, 1), rows(0, 2, 4, 6, 8))
-    after = [batched.save_row(row) for row in range(SLOTS)]
-    for row in range(SLOTS):
-        same = all(np.array_equal(before[row][name], after[row][name]) for name in before[row])
-        assert same == (row not in (0, 2, 4, 6, 8))
-
-
 def test_more_streams_than_the_largest_batch_keep_their_rows() -> None:
     """The work returns its input, so every row's own samples come back, with its number."""
     slots = 2 * MAX_BATCH + 100
@@ -146,48 +134,23 @@ def test_the_lock_is_held_only_where_work_is_captured(tagger: TaggerNetwork) -> 
 
 def test_a_graph_is_captured_on_a_second_stream_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The calls to CUDA, without a CUDA device."""
-    calls: list[str] = []
-
-    class Fake:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def __enter__(self) -> None:
-            calls.append(f"enter {self.name}")
-
-        def __exit__(self, *_: object) -> None:
-            calls.append(f"leave {self.name}")
-
-        def wait_stream(self, other: Fake) -> None:
-            calls.append(f"{self.name} waits for {other.name}")
-
-        def __getattr__(self, name: str) -> Callable[[], None]:
-            return lambda: calls.append(name)
-
-    def graph(_: object, pool: str, stream: Fake, capture_error_mode: str) -> Fake:
-        return Fake(f"graph in {pool} on {stream.name}, {capture_error_mode}")
-
-    fakes = {
-        "device": lambda _: nullcontext(),
-        "Stream": lambda: Fake("second"),
-        "current_stream": lambda: Fake("current"),
-        "stream": lambda stream: stream,
-        "Event": lambda blocking: Fake(f"event {blocking}"),
-        "graph_pool_handle": lambda: "memory",
-        "CUDAGraph": lambda: Fake("graph"),
-        "graph": graph,
-    }
-    for name, fake in fakes.items():
-        monkeypatch.setattr(torch.cuda, name, fake)
+    cuda = MagicMock()
+    for name in ("device", "Stream", "current_stream", "stream", "Event", "graph_pool_handle", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
     graphs = CudaGraphs(torch.device("cuda:0"))
-    replay = graphs.capture(lambda: calls.append("work"))
-    captured = "graph in memory on second, thread_local"
-    warm_up = ["work"] * WARM_UP_RUNS
-    assert calls == [
-        *("second waits for current", "enter second", *warm_up, "leave second", "current waits for second"),
-        *("enter current", f"enter {captured}", "work", f"leave {captured}", "leave current"),
+    cuda.reset_mock()
+    replay = graphs.capture(cuda.work)
+    order = [name for name, *_ in cuda.mock_calls if name.endswith(("wait_stream", "work", "__enter__", "__exit__"))]
+    assert [name for name in order if not name.startswith("device")] == [
+        *("Stream().wait_stream", "stream().__enter__", *["work"] * WARM_UP_RUNS, "stream().__exit__"),
+        *("current_stream().wait_stream", "stream().__enter__"),
+        *("graph().__enter__", "work", "graph().__exit__", "stream().__exit__"),
     ]
-    calls.clear()
+    second, current, memory = cuda.Stream(), cuda.current_stream(), cuda.graph_pool_handle()
+    assert cuda.stream.call_args_list == [call(second), call(current)]
+    cuda.graph.assert_called_once_with(cuda.CUDAGraph(), memory, second, capture_error_mode="thread_local")
+    cuda.reset_mock()
     replay()
     graphs.wait()
-    assert calls == ["replay", "record", "synchronize"]
+    order = [name for name, *_ in cuda.mock_calls if not name.startswith("device")]
+    assert order == ["CUDAGraph().replay", "Event().record", "Event().synchronize"]
