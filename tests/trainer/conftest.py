@@ -45,7 +45,6 @@ def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
 
 
 def contents(cache: Cache) -> dict[str, bytes]:
-    """Return the files of a cache."""
     return {path.name: path.read_bytes() for path in cache.folder.iterdir() if path.name != ".lock"}
 
 

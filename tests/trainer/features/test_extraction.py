@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,8 @@ import pytest
 import torch
 
 from streamtag.errors import OutputError
+from tests.benchmarks.process import children, is_running
+from tests.catalog.conftest import wait_for
 from tests.conftest import LimitFileSize, Need
 from tests.trainer.conftest import contents
 from trainer.data.manifest import Manifest
@@ -59,39 +59,19 @@ def test_a_killed_extraction_can_be_continued(
 ) -> None:
     need("proc", Path("/proc/self").exists(), "system has no /proc")
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "1", "--workers", "2"]
-    running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.DEVNULL, text=True)
     lines = tmp_path / "scattering" / "pass-00.csv"
-    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 10))
-    children = [pid for pid in processes() if parent(pid) == running.pid]
+    wait_for(lambda: lines.exists() and lines.read_bytes().count(b"\n") > 10, running)
+    workers = children(running.pid)
     running.kill()
     assert running.wait() == -signal.SIGKILL
-    assert len(children) >= 2
-    wait_until(lambda: not any(parent(pid) for pid in children))  # nobody is left behind
+    assert len(workers) >= 2
+    wait_for(lambda: not any(map(is_running, workers)), None)  # nobody is left behind
     resumed = Cache(tmp_path, manifest, "scattering", 1)
     done, total = drain(prepare(resumed, 1, 0))
     assert done == total
     assert 0 < total < len(manifest.clips) + len(resumed.training)
     assert contents(resumed) == contents(cache)
-
-
-def wait_until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def parent(pid: int) -> int:
-    """0 if the process has ended."""
-    try:
-        state, above = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-    except OSError:
-        return 0
-    return 0 if state == "Z" else int(above)
 
 
 def test_clips_that_do_not_decode_are_listed_and_left_out(manifest: Manifest, tmp_path: Path) -> None:
@@ -224,8 +204,8 @@ def test_interrupted_by_the_user_it_ends_at_once(tree: Path, tmp_path: Path) -> 
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "1"]
     running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "scattering" / "pass-00.csv"
-    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 3))
-    os.kill(running.pid, signal.SIGINT)
+    wait_for(lambda: lines.exists() and lines.read_bytes().count(b"\n") > 3, running)
+    running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in errors
