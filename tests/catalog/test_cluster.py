@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from streamtag.api import Tagger
-from tests.benchmarks.process import children, is_running
 from tests.catalog.conftest import (
     DEADLINE_S,
     Catalog,
@@ -22,7 +22,8 @@ from tests.catalog.conftest import (
     count_results,
     wait_for,
 )
-from tests.conftest import Need
+
+Need = Callable[[str, bool, str], None]
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_two_workers_one_of_them_killed_give_the_tables_of_one_process(
     others = [line for line in err.splitlines() if not line.startswith("streamtag: ")]
     assert all("(raylet)" in line for line in others)  # Ray itself reports the death at most
     assert_tables_equal(whole, folder, ("tags", "frames"), tagger.tags, atol=1e-5)  # batches of other files
-    wait_for(lambda: not any(map(is_running, family)), None)
+    wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()] or None, None)
     assert not list(Path(tempfile.gettempdir()).glob("st-ray-*"))
 
 
@@ -78,7 +79,7 @@ def test_ctrl_c_ends_ray_too_and_keeps_the_results(start: Start, many: Path, tmp
     assert 0 < rows < 100
     assert f"{100 - rows} left: the same command goes on" in err
     assert [line for line in err.splitlines() if not line.startswith("streamtag: ")] == []
-    wait_for(lambda: not any(map(is_running, family)), None)
+    wait_for(lambda: not [pid for pid in family if Path(f"/proc/{pid}/exe").exists()], None)
     assert _orphans() <= before
 
 
@@ -118,14 +119,20 @@ def _orphans() -> set[str]:
 
 
 def _workers(pid: int) -> list[int]:
+    """Return the processes in which actors run."""
     return [child for child in _children(pid) if b"ray::Actor" in _read(f"/proc/{child}/cmdline")]
 
 
 def _children(pid: int) -> list[int]:
     """Return all descendants of the process."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        fields = _read(f"{folder}/stat").rpartition(b")")[2].split()
+        if fields:
+            parents.setdefault(int(fields[1]), []).append(int(folder.name))
     family = [pid]
     for parent in family:  # grows meanwhile
-        family += children(parent)
+        family += parents.get(parent, [])
     return family[1:]
 
 
