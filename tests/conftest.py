@@ -194,7 +194,9 @@ def _virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
 
 
 class Encode(Protocol):
-    def __call__(self, path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = ...) -> Path: ...
+    def __call__(
+        self, path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = ..., **options: str
+    ) -> Path: ...
 
 
 class Tone(Protocol):
@@ -203,15 +205,21 @@ class Tone(Protocol):
     ) -> NDArray[np.float32]: ...
 
 
-def _encode(path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = "mono") -> Path:
-    """samples [n, channels], or [n] for all channels alike; the container follows from the suffix."""
+def _encode(
+    path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = "mono", **options: str
+) -> Path:
+    """samples [n, channels], or [n] for all channels alike; the container follows from the suffix.
+
+    options: of the codec; write_xing, of an MP3: whether it has a header.
+    """
     import av
     import numpy as np
 
     channels = av.AudioLayout(layout).nb_channels
     wide = np.broadcast_to(samples.reshape(len(samples), -1), (len(samples), channels)).astype(np.float32)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
+    of_container = {name: options.pop(name) for name in ("write_xing",) if name in options}
+    with av.open(str(path), "w", options=of_container) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout, options=options)
         assert isinstance(stream, av.AudioStream)
         context = stream.codec_context
         resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size or 4096)

@@ -20,9 +20,11 @@ BURST_S = 1.0  # of sound that a new listener gets at once
 
 class Radio(http.server.ThreadingHTTPServer):
     """Every path is a station. off: names that answer 404, and whose listeners are sent away. noisy: names that send
-    what is no sound. connections: how often each name was asked for."""
+    what is no sound. plays_once: all send the sound once and end. announces_length: they say so, as for a file.
+    connections: how often each name was asked for."""
 
     daemon_threads = True
+    plays_once = announces_length = False
 
     def __init__(self, sound: bytes, bytes_per_s: float, off: Collection[str] = (), noisy: Collection[str] = ()):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -44,7 +46,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
+        if radio.announces_length:
+            self.send_header("Content-Length", str(len(radio.sound)))
         self.end_headers()
+        if radio.plays_once:
+            self.wfile.write(radio.sound)
+            return
         if name in radio.noisy:
             self.wfile.write(b"<p>no sound</p>" * 1000)
             return

@@ -78,7 +78,6 @@ def test_channels_are_averaged(tmp_path: Path, encode: Encode, tone: Tone) -> No
 
 
 def test_no_sample_is_lost_where_rate_and_channels_change(tmp_path: Path, encode: Encode, tone: Tone) -> None:
-    """What the first resampler holds back must come before the second begins: no sample is lost."""
     first = encode(tmp_path / "1.aac", tone(1.024, 48000), 48000, "aac", "stereo")
     second = encode(tmp_path / "2.aac", tone(1.024, 16000), 16000, "aac")
     (tmp_path / "both.aac").write_bytes(first.read_bytes() + second.read_bytes())
@@ -252,7 +251,17 @@ def test_nothing_is_left_open_when_opening_fails(tmp_path: Path) -> None:
     assert len(list(descriptors.iterdir())) == before
 
 
-@pytest.mark.parametrize("settings", [{"open_timeout_s": 0}, {"read_timeout_s": -1}, {"chunk_s": 2}])
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(SpecError, match="SourceSpec"):
-        SourceSpec(**settings)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"open_timeout_s": 0}, "timeouts"),
+        ({"read_timeout_s": -1}, "timeouts"),
+        ({"chunk_s": 2}, "chunk_s"),
+        ({"start_s": -1}, "start_s"),
+        ({"start_s": float("nan")}, "start_s"),
+        ({"duration_s": 0}, "duration_s"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(SpecError, match=f"SourceSpec: {message}"):
+        SourceSpec(**setting)

@@ -1,32 +1,18 @@
-"""What this machine plays: the monitors of a sound library, and real ones of PulseAudio."""
+"""What this machine plays: the monitors of a sound library. Real ones: test_real_sound_system."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import soxr
 from numpy.typing import NDArray
 
 from streamtag.audio.devices import InputDevice, find_input
 from streamtag.audio.loopback import OutputMonitors
 from streamtag.errors import SourceError
-from tests.audio.test_real_microphone import locate
-from tests.cli.test_listen_to_a_microphone import samples
-from tests.conftest import Encode
-
-if TYPE_CHECKING:
-    from tests.audio.virtual_microphone import VirtualMicrophone
-
-Need = Callable[[str, bool, str], None]
 
 
 class FakeDevice:
@@ -129,112 +115,3 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(SourceError, match="the sound server does not run: no such file"):
         OutputMonitors()
-
-
-# --- a real sound server ------------------------------------------------------------------------------------------
-
-RECORDER = """
-import sys
-import numpy as np
-from streamtag.audio.loopback import OutputMonitors
-from streamtag.audio.microphone import Microphone
-from streamtag.audio.source import AudioChunk, SourceNotice
-wanted, chunks = float(sys.argv[2]), []
-with Microphone(system=OutputMonitors()) as microphone:
-    print(microphone.description, flush=True)
-    while sum(len(chunk.samples) for chunk in chunks) < wanted * 16000:
-        event = microphone.read(0.1)
-        if isinstance(event, SourceNotice) and event.text:
-            print(event.text, flush=True)
-        chunks += [event] if isinstance(event, AudioChunk) else []
-np.save(sys.argv[1], np.concatenate([chunk.samples for chunk in chunks]), allow_pickle=False)
-"""
-
-
-@pytest.fixture
-def soundcard(need: Need) -> None:
-    need("audio", importlib.util.find_spec("soundcard") is not None, "needs SoundCard: pip install 'streamtag[system]'")
-
-
-@pytest.fixture
-def noise(encode: Encode, tmp_path: Path) -> tuple[Path, NDArray[np.float32]]:
-    """A file of 60 s, nothing above 1 kHz: half a sample is little."""
-    slow = 0.2 * np.random.default_rng(8).standard_normal(60 * 2000)
-    sound = soxr.resample(slow.astype(np.float32), 2000, 16000)
-    return encode(tmp_path / "noise.wav", sound, 16000, "pcm_s16le"), sound
-
-
-def _environment(microphone: VirtualMicrophone) -> dict[str, str]:
-    """Return that of a program whose default input does not exist, so that only the output's monitor is heard."""
-    return {**microphone.env, "PULSE_SOURCE": "nowhere"}
-
-
-@pytest.mark.usefixtures("soundcard")
-def test_what_is_played_to_the_default_output_is_recorded(
-    virtual_microphone: VirtualMicrophone, noise: tuple[Path, NDArray[np.float32]], tmp_path: Path
-) -> None:
-    wav, sound = noise
-    target = tmp_path / "recorded.npy"
-    command = [sys.executable, "-c", RECORDER, str(target), "3"]
-    with virtual_microphone.playing(wav):
-        done = subprocess.run(
-            command, env=_environment(virtual_microphone), capture_output=True, text=True, timeout=60, check=True
-        )
-    assert done.stdout.startswith("Monitor of Null Output, 48000 Hz, 2 channels")
-    recorded = np.load(target, allow_pickle=False)
-    (first, likeness), (last, other) = (locate(recorded[at : at + 16000], sound) for at in (16000, 31000))
-    assert min(likeness, other) > 0.99
-    assert last - first == pytest.approx(15000 / 16000, abs=0.002)
-
-
-@pytest.mark.usefixtures("soundcard")
-def test_devices_lists_inputs_and_monitors(virtual_microphone: VirtualMicrophone) -> None:
-    command = [sys.executable, "-m", "streamtag.cli", "devices", "--json"]
-    done = subprocess.run(command, env=virtual_microphone.env, capture_output=True, text=True, timeout=60, check=True)
-    devices = json.loads(done.stdout)
-    (monitor,) = [device for device in devices if device["is_monitor"]]
-    assert (monitor["name"], monitor["index"], monitor["default"]) == ("Monitor of Null Output", None, False)
-    (default,) = [device for device in devices if device["default"]]
-    assert (default["name"], default["host_api"]) == ("default", "ALSA")
-    assert default["rate"] > 0
-    assert default["channels"] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("soundcard")
-def test_it_returns_after_a_restart_of_the_sound_server(own_microphone: VirtualMicrophone, tmp_path: Path) -> None:
-    target = tmp_path / "recorded.npy"
-    command = [sys.executable, "-c", RECORDER, str(target), "4"]
-    process = subprocess.Popen(command, env=_environment(own_microphone), stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("Monitor of")
-        own_microphone.stop()
-        assert "waiting for it to come back" in process.stdout.readline()
-        own_microphone.start()
-        assert "sound again from Monitor of Null Output" in process.stdout.readline()
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("soundcard")
-def test_listen_tags_what_the_machine_plays(
-    virtual_microphone: VirtualMicrophone, noise: tuple[Path, NDArray[np.float32]], tmp_path: Path, model: Path
-) -> None:
-    wav, sound = noise
-    saved = tmp_path / "saved.wav"
-    command = [sys.executable, "-m", "streamtag.cli", "listen", "--system", "--json", "--for", "3"]
-    command += ["--model", str(model), "--save-audio", str(saved)]
-    with virtual_microphone.playing(wav):
-        done = subprocess.run(
-            command, env=_environment(virtual_microphone), capture_output=True, text=True, timeout=120, check=True
-        )
-    messages: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {message["stream"] for message in messages[1:]} == {"system"}
-    assert sum(message["type"] == "frame" for message in messages) >= 10
-    heard, rate = samples(saved)
-    heard = soxr.resample(heard, rate, 16000)
-    assert locate(heard[16000:32000], sound)[1] > 0.99

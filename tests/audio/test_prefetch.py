@@ -86,7 +86,6 @@ def test_slices_grow_up_to_a_limit() -> None:
 
 
 def test_a_live_stream_comes_in_small_slices() -> None:
-    """However long it goes on, nobody waits for a slice to fill."""
     source = FakeSource([4000] * 20, ready=0)
     with reading(source) as reader:
         slices = iter(reader)

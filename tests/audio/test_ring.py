@@ -54,7 +54,6 @@ def test_a_ring_without_room_is_refused(shape: tuple[int, int, int]) -> None:
 def test_every_sample_is_read_once_in_its_place_or_reported_as_lost(
     slots: int, frames: int, steps: list[tuple[str, int]]
 ) -> None:
-    """Whatever the order of writes and reads: the blocks and the losses between them give back every position."""
     ring = Ring(slots, frames, 1)
     position = read = 0
     model: deque[int] = deque()  # lengths of waiting blocks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,119 +14,100 @@ from streamtag.audio.source import AudioGap, SourceNotice
 from streamtag.audio.url_stream import UrlStream
 from streamtag.errors import SourceError
 from tests.audio.capture import gaps_of, has_recovered, notices_of, read_all, read_until, samples_of
+from tests.audio.radio import Radio
 from tests.audio.rtsp_server import rtsp_server, running
 from tests.conftest import Encode, Tone
 
-
-class Station(http.server.ThreadingHTTPServer):
-    """Sends `sound` to every client, then closes. is_off: answers with 503. announces_length: as for a file."""
-
-    def __init__(self, sound: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.sound = sound
-        self.is_off = False
-        self.announces_length = False
-        self.connections = 0
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/evening.aac"
+NAME = "evening.aac"
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Station
-
-    def do_GET(self) -> None:
-        self.server.connections += 1
-        if self.server.is_off:
-            self.send_error(503)
-            return
-        self.send_response(200)
-        if self.server.announces_length:
-            self.send_header("Content-Length", str(len(self.server.sound)))
-        self.end_headers()
-        self.wfile.write(self.server.sound)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory, encode: Encode, tone: Tone) -> bytes:
+    return encode(tmp_path_factory.mktemp("sound") / "part.aac", tone(3, 44100), 44100, "aac").read_bytes()
 
 
 @pytest.fixture
-def station(tmp_path: Path, encode: Encode, tone: Tone) -> Iterator[Station]:
-    sound = encode(tmp_path / "part.aac", tone(3, 44100), 44100, "aac").read_bytes()
-    with running(Station(sound)) as server:
-        yield server
+def radio(sound: bytes) -> Iterator[Radio]:
+    with running(Radio(sound, 0)) as radio:
+        radio.plays_once = True
+        yield radio
 
 
-def test_it_plays(station: Station) -> None:
+@pytest.fixture
+def address(radio: Radio) -> str:
+    return radio.address(NAME)
+
+
+def test_it_plays(address: str) -> None:
     parts: list[NDArray[np.float32]] = []
-    with UrlStream(station.address, tap=lambda samples, rate: parts.append(samples[: rate * 99])) as stream:
+    with UrlStream(address, tap=lambda samples, rate: parts.append(samples[: rate * 99])) as stream:
         samples = samples_of(read_until(stream, lambda events: len(samples_of(events)) > 2.8 * 16000))
         assert stream.name == "evening.aac"
-        assert stream.description == f"{station.address}, aac, 44100 Hz, 1 channel"
+        assert stream.description == f"{address}, aac, 44100 Hz, 1 channel"
         assert (stream.latency_s, stream.xruns) == (0, 0)
     spectrum = np.abs(np.fft.rfft(samples[8000:40000] * np.hanning(32000)))
     assert np.argmax(spectrum) / 2 == pytest.approx(440, abs=1)
     np.testing.assert_array_equal(np.concatenate(parts)[: len(samples)], samples)
 
 
-def test_it_breaks_off_and_comes_back_with_a_gap_of_true_length(station: Station) -> None:
-    with UrlStream(station.address, first_delay_s=0.05) as stream:
+def test_it_breaks_off_and_comes_back_with_a_gap_of_true_length(radio: Radio, address: str) -> None:
+    with UrlStream(address, first_delay_s=0.05) as stream:
         (notice,) = notices_of(read_until(stream, notices_of))
-        station.is_off, gone = True, time.monotonic()
+        radio.off.add(NAME)
+        gone = time.monotonic()
         assert notice.is_problem
-        assert notice.text.startswith(f"{station.address}: ")
+        assert notice.text.startswith(f"{address}: ")
         assert notice.text.endswith("; connecting again")
-        before = station.connections
-        assert read_until(stream, lambda _: station.connections >= before + 2) == []  # no second notice
-        station.is_off = False
+        before = radio.connections[NAME]
+        assert read_until(stream, lambda _: radio.connections[NAME] >= before + 2) == []  # no second notice
+        radio.off.remove(NAME)
         events = read_until(stream, lambda events: len(samples_of(events)) > 16000)
-        assert notices_of(events) == [SourceNotice(f"{station.address}: connected again", is_problem=False)]
+        assert notices_of(events) == [SourceNotice(f"{address}: connected again", is_problem=False)]
         (lost,) = gaps_of(events)
         assert events[0] == AudioGap(lost)
         assert 0 < lost / 16000 < time.monotonic() - gone + 0.5
         assert stream.xruns == 1
 
 
-def test_connections_that_break_off_soon_are_opened_less_and_less_often(station: Station) -> None:
+def test_connections_that_break_off_soon_are_opened_less_and_less_often(radio: Radio, address: str) -> None:
     """After 0.2, 0.4, 0.8 s, although each of them succeeds."""
-    with UrlStream(station.address, first_delay_s=0.2) as stream:
+    with UrlStream(address, first_delay_s=0.2) as stream:
         read_until(stream, notices_of)
-        began, before = time.monotonic(), station.connections
-        read_until(stream, lambda _: station.connections >= before + 3)
+        began, before = time.monotonic(), radio.connections[NAME]
+        read_until(stream, lambda _: radio.connections[NAME] >= before + 3)
     assert time.monotonic() - began > 1.3
 
 
-def test_a_sound_that_was_sent_with_its_length_ends_when_it_ends(station: Station) -> None:
-    station.announces_length = True
-    with UrlStream(station.address) as stream:
+def test_a_sound_that_was_sent_with_its_length_ends_when_it_ends(radio: Radio, address: str) -> None:
+    radio.announces_length = True
+    with UrlStream(address) as stream:
         events = read_all(stream)
     assert len(samples_of(events)) / 16000 == pytest.approx(3, abs=0.2)
     assert notices_of(events) == []
-    assert station.connections < 4  # FFmpeg may ask for a part of it once more
+    assert radio.connections[NAME] < 4  # FFmpeg may ask for a part of it once more
 
 
 @pytest.mark.parametrize(
-    ("where", "reason"), [(None, "server returned 5XX"), ("http://nowhere.invalid/", "cannot be reached: no such host")]
+    ("where", "reason"), [(None, "server returned 404"), ("http://nowhere.invalid/", "cannot be reached: no such host")]
 )
-def test_what_never_worked_is_an_error_at_once(where: str | None, reason: str, station: Station) -> None:
-    station.is_off = True
-    with UrlStream(where or station.address) as stream:
+def test_what_never_worked_is_an_error_at_once(where: str | None, reason: str, radio: Radio, address: str) -> None:
+    radio.off.add(NAME)
+    with UrlStream(where or address) as stream:
         with pytest.raises(SourceError, match=f"(?i){reason}"):
             read_all(stream)
         assert stream.read(0) is None
 
 
-def test_what_never_worked_is_tried_again_if_it_is_persistent(station: Station) -> None:
-    station.is_off = True
-    with UrlStream(station.address, first_delay_s=0.02, is_persistent=True) as stream:
+def test_what_never_worked_is_tried_again_if_it_is_persistent(radio: Radio, address: str) -> None:
+    radio.off.add(NAME)
+    with UrlStream(address, first_delay_s=0.02, is_persistent=True) as stream:
         (notice,) = notices_of(read_until(stream, notices_of))
         assert notice.is_problem
-        assert "server returned 5xx" in notice.text
-        assert read_until(stream, lambda _: station.connections >= 4) == []  # no second notice
-        station.is_off = False
+        assert "server returned 404" in notice.text
+        assert read_until(stream, lambda _: radio.connections[NAME] >= 4) == []  # no second notice
+        radio.off.remove(NAME)
         events = read_until(stream, lambda events: len(samples_of(events)) > 16000)
-    assert notices_of(events) == [SourceNotice(f"{station.address}: connected again", is_problem=False)]
+    assert notices_of(events) == [SourceNotice(f"{address}: connected again", is_problem=False)]
     assert gaps_of(events) == []  # nothing was there that could be lost
 
 

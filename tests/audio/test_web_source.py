@@ -14,7 +14,7 @@ import pytest
 
 from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError
-from tests.audio.rtsp_server import rtsp_server, running
+from tests.audio.rtsp_server import RtspServer, rtsp_server, running
 from tests.conftest import Encode, Tone
 
 QUICK = SourceSpec(open_timeout_s=0.5, read_timeout_s=0.5)
@@ -39,20 +39,25 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def site(tmp_path: Path, encode: Encode, tone: Tone) -> Iterator[str]:
-    encode(tmp_path / "song.mp3", tone(2, 44100), 44100, "libmp3lame")
-    encode(tmp_path / "part.ts", tone(2, 44100), 44100, "aac")
-    (tmp_path / "text.mp3").write_text("no music\n" * 999)
-    for name, target in (
-        ("radio", "part.ts"),
-        ("hostile", f"file://{tmp_path}/part.ts"),
-        ("device", "/dev/zero"),
-    ):
+@pytest.fixture(scope="module")
+def rtsp() -> Iterator[RtspServer]:
+    with rtsp_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, encode: Encode, tone: Tone, rtsp: RtspServer) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("site")
+    encode(folder / "song.mp3", tone(2, 44100), 44100, "libmp3lame")
+    encode(folder / "part.ts", tone(2, 44100), 44100, "aac")
+    (folder / "text.mp3").write_text("no music\n" * 999)
+    local = f"file://{folder}/part.ts"
+    for name, target in (("radio", "part.ts"), ("hostile", local), ("device", "/dev/zero"), ("rtsp", rtsp.address)):
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n"
-        (tmp_path / f"{name}.m3u8").write_text(text)
-    (tmp_path / "hostile.ffconcat").write_text(f"ffconcat version 1.0\nfile 'file:{tmp_path}/part.ts'\n")
-    handler = functools.partial(Handler, directory=str(tmp_path))
+        (folder / f"{name}.m3u8").write_text(text)
+    for name, target in (("hostile", f"file:{folder}/part.ts"), ("rtsp", rtsp.address)):
+        (folder / f"{name}.ffconcat").write_text(f"ffconcat version 1.0\nfile '{target}'\n")
+    handler = functools.partial(Handler, directory=str(folder))
     with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
 
@@ -85,24 +90,14 @@ def test_a_file_a_redirection_and_a_playlist_are_read(site: str, page: str) -> N
         assert sum(len(chunk) for chunk in source) / 16000 == pytest.approx(2, abs=0.1)
 
 
-@pytest.mark.parametrize("page", ["away", "hostile.m3u8", "device.m3u8", "hostile.ffconcat"])
-def test_a_server_cannot_lead_to_local_files(site: str, page: str) -> None:
-    with (
-        pytest.raises(SourceError, match=f"^{site}/{page}: "),
-        open_source(f"{site}/{page}", QUICK) as source,
-    ):
+@pytest.mark.parametrize(
+    "page", ["away", "hostile.m3u8", "device.m3u8", "hostile.ffconcat", "rtsp.m3u8", "rtsp.ffconcat"]
+)
+def test_a_server_cannot_lead_to_local_files_or_other_protocols(site: str, page: str, rtsp: RtspServer) -> None:
+    refused = pytest.raises(SourceError, match=f"^{site}/{page}: ")
+    with refused, open_source(f"{site}/{page}", QUICK) as source:
         list(source)
-
-
-@pytest.mark.parametrize("name", ["list.m3u8", "list.ffconcat"])
-def test_a_web_server_cannot_lead_to_other_protocols(name: str, site: str, tmp_path: Path) -> None:
-    with rtsp_server() as server:
-        entry = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
-        entry = entry if name.endswith("m3u8") else "ffconcat version 1.0\nfile '{}'\n"
-        (tmp_path / name).write_text(entry.format(server.address))
-        with pytest.raises(SourceError), open_source(f"{site}/{name}", QUICK) as source:
-            list(source)
-        assert server.connections == 0
+    assert rtsp.connections == 0
 
 
 @pytest.mark.parametrize(("page", "reason"), [("text.mp3", "not audio"), ("missing.mp3", ".*404")])

@@ -80,7 +80,6 @@ class VirtualMicrophone:
 
     @contextmanager
     def playing(self, wav: Path) -> Iterator[None]:
-        """Play a file into the microphone meanwhile."""
         player = subprocess.Popen(["paplay", f"--device={SINK}", str(wav)], env=self.env)
         try:
             yield

@@ -43,6 +43,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def is_running(pid: int) -> bool:
+    """Return whether a process exists and is no zombie."""
+    try:
+        return _stat(Path(f"/proc/{pid}/stat"))[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def program_mib(pid: int) -> float:
     """Return the memory of a process and its children, in MiB: what each has alone, and once what they share."""
     return sum(map(resident_mib, [pid, *children(pid)])) + _shared_mib(pid)

@@ -26,8 +26,6 @@ class Crash(BaseException):
 
 
 class CrashingBatch(FileBatch):
-    """Crashes at one file."""
-
     def __init__(self, pool: SessionPool, abspath: str) -> None:
         super().__init__(pool, 4, TaskConfig("m", False, lambda *_: None))
         self._abspath = abspath

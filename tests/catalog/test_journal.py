@@ -76,6 +76,9 @@ def test_the_space_of_replaced_results_is_used_again_or_given_back(tmp_path: Pat
     with Journal(path) as journal:
         assert [number for number in range(400) if _holds(journal, number, 13)] == [*range(5)]
     assert path.stat().st_size < 0.3 * before
+    _fill(path, range(7, 8))
+    with Journal(path) as journal:
+        assert _holds(journal, 7)
 
 
 def test_frames_that_several_names_share_are_stored_once_and_go_with_the_last_name(tmp_path: Path) -> None:
@@ -130,38 +133,3 @@ def test_a_file_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path / "j", tmp_path / "missing" / "j"):
         with pytest.raises(OutputError, match="cannot write"):
             Journal(folder)
-
-
-def test_a_removed_result_stays_removed(tmp_path: Path) -> None:
-    _fill(tmp_path / "j", range(6))
-    with Journal(tmp_path / "j") as journal:
-        journal.remove(_file(number).abspath for number in range(5))
-        assert [number for number in range(6) if _holds(journal, number)] == [5]
-    with Journal(tmp_path / "j") as journal:
-        assert [number for number in range(6) if _holds(journal, number)] == [5]
-    _fill(tmp_path / "j", range(1))
-    with Journal(tmp_path / "j") as journal:
-        assert _holds(journal, 0)
-
-
-def test_names_in_no_encoding_survive(tmp_path: Path) -> None:
-    name = "/music/\udcff.wav"
-    file = AudioFile(name, name, 1, 1, (1, 1))
-    with Journal(tmp_path / "j") as journal:
-        journal.add(FileResult.of(file, MODEL), None)
-        journal.commit()
-    with Journal(tmp_path / "j") as journal:
-        assert journal.read(name).path == name
-        assert [*journal.entries] == [name]
-
-
-def test_the_working_folders_of_all_runs_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = [str(tmp_path), str(tmp_path.parent)]
-    for place in (*places, places[0]):
-        monkeypatch.chdir(place)
-        with Journal(tmp_path / "j") as journal:
-            assert place in journal.folders
-    monkeypatch.chdir("/")
-    Journal(tmp_path / "j").close()
-    with Journal(tmp_path / "j") as journal:
-        assert journal.folders == (*places, "/")

@@ -29,7 +29,6 @@ from tests.conftest import LimitFileSize
 
 
 def _known(out: Path) -> int:
-    """Return the number of results in a journal, after the run."""
     with closing(sqlite3.connect(journal_path(out))) as database:
         return int(database.execute("SELECT count(*) FROM result").fetchone()[0])
 

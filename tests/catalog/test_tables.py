@@ -18,7 +18,6 @@ from streamtag.catalog.tables import (
     blocks_of,
     file_block,
     label_columns,
-    shown_path,
     strongest_tags,
     verdict_of,
 )
@@ -55,15 +54,6 @@ def test_a_concept_that_was_on_for_long_enough_is_in_the_verdict() -> None:
     assert block.values["verdict"] == ["rock", "rock; no vocals"]
     none = file_block([FileResult("/a", "/a", 1, 1, "m")], REQUEST)
     assert (none.values["present"], none.values["verdict"]) == ([[]], [None])
-
-
-def test_a_path_is_shown_as_written_where_that_is_still_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = FileResult(str(tmp_path / "a.wav"), "./a.wav", 1, 1, "m")
-    monkeypatch.chdir(tmp_path)
-    assert shown_path(result, {}) == "./a.wav"
-    assert shown_path(result, {result.abspath: "a.wav"}) == "a.wav"
-    monkeypatch.chdir(tmp_path.parent)
-    assert shown_path(result, {}) == str(tmp_path / "a.wav")
 
 
 def test_the_strongest_tags_come_first_and_equal_ones_in_order() -> None:

@@ -1,4 +1,4 @@
-"""How the inputs are shown. On a real sound system: tests/audio/test_real_microphone.py."""
+"""How the inputs are shown. On a real sound system: tests/audio/test_real_sound_system.py."""
 
 from __future__ import annotations
 

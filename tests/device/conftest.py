@@ -6,24 +6,21 @@ GPU (`tests/benchmarks/gpu.py`). Each runs on the CPU, too: there a stand-in rep
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from streamtag.inference.frame import TagFrame
 from streamtag.model import TaggerNetwork, load_tagger
 from streamtag.model.cuda_graphs import GraphCapture
+from tests.conftest import Need
+from tests.inference.conftest import noise
 from tests.model.fake_capture import FakeCapture
 
 SHIPPED = Path(__file__).parents[2] / "streamtag" / "weights" / "streamtag.safetensors"
-HOP = 4096
 TOLERANCE = 1e-4  # between devices: of probabilities, and of features relative to their norm
-Need = Callable[[str, bool, str], None]
 
 
 @dataclass(frozen=True)
@@ -58,19 +55,6 @@ def tagger(request: pytest.FixtureRequest, need: Need) -> DeviceTagger:
     if request.param == "cuda":
         need("cuda", torch.cuda.is_available(), "machine has no GPU that this torch can use")
     return DeviceTagger(load_tagger(SHIPPED, request.param))
-
-
-def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return [samples] of noise whose level follows from the seed."""
-    rng = np.random.default_rng(seed)
-    return (0.1 * rng.standard_normal(samples) * rng.uniform(0.1, 2)).astype(np.float32)
-
-
-def agree(frames: list[TagFrame], expected: list[TagFrame], tolerance: float = TOLERANCE) -> None:
-    """Fail unless these are the same frames, with probabilities equal to the tolerance."""
-    assert [frame.index for frame in frames] == [frame.index for frame in expected]
-    for frame, other in zip(frames, expected, strict=True):
-        np.testing.assert_allclose(frame.probs, other.probs, atol=tolerance)
 
 
 def noises(streams: int, samples: int) -> torch.Tensor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, noises
+from streamtag.model import StreamingModule
+from tests.device.conftest import TOLERANCE, DeviceTagger, noises
+from tests.inference.conftest import HOP
 
 pytestmark = pytest.mark.slow  # on the CPU, tests of model, inference and trainer show the same
 STREAMS = 3
@@ -19,34 +23,26 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return float(difference.max())
 
 
-def steps(module: object, audio: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def steps(module: StreamingModule[Any], audio: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Return the outputs of steps over pieces of these sizes, and of the end."""
-    state, parts = module.initial_state(len(audio)), []  # type: ignore[attr-defined]
+    state, parts = module.initial_state(len(audio)), []
     for piece in torch.split(audio, list(sizes), dim=1):
-        y, state = module.step(piece, state)  # type: ignore[attr-defined]
+        y, state = module.step(piece, state)
         parts.append(y)
-    y, _ = module.flush(state)  # type: ignore[attr-defined]
+    y, _ = module.flush(state)
     return torch.cat([*parts, y], dim=1)
 
 
 @torch.inference_mode()
-def test_the_front_end_of_whole_signals(tagger: DeviceTagger, reference: DeviceTagger) -> None:
+def test_the_front_end(tagger: DeviceTagger, reference: DeviceTagger) -> None:
+    ours, theirs = tagger.network.front_end, reference.network.front_end
     audio = noises(STREAMS, 31 * HOP + 77)
-    expected = reference.network.front_end(audio)
-    assert distance(tagger.network.front_end(audio.to(tagger.device)), expected) < TOLERANCE
-    first, second = (
-        tagger.network.front_end(audio[[0, 1]].to(tagger.device))[..., part] for part in (slice(71), slice(71, None))
-    )
-    assert distance(first, expected[:2, :, :71]) < TOLERANCE
-    assert distance(second, expected[:2, :, 71:]) < TOLERANCE
+    found, expected = ours(audio.to(tagger.device)), theirs(audio)
+    for part in (slice(None), slice(71), slice(71, None)):
+        assert distance(found[..., part], expected[..., part]) < TOLERANCE
     assert distance(expected[[1, 2, 0]], expected) > 1e-2, "signals differ, so an exchange would be seen"
-
-
-@torch.inference_mode()
-def test_the_front_end_step_by_step(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     audio, sizes = noises(STREAMS, 9 * HOP), (100, 0, 2 * HOP, HOP - 1, 6 * HOP - 99)
-    expected = steps(reference.network.front_end, audio, sizes)
-    assert distance(steps(tagger.network.front_end, audio.to(tagger.device), sizes), expected) < TOLERANCE
+    assert distance(steps(ours, audio.to(tagger.device), sizes), steps(theirs, audio, sizes)) < TOLERANCE
 
 
 @torch.inference_mode()
@@ -68,16 +64,11 @@ def test_the_cells(tagger: DeviceTagger, reference: DeviceTagger) -> None:
 
 
 @torch.inference_mode()
-def test_the_network_of_whole_signals(tagger: DeviceTagger, reference: DeviceTagger) -> None:
+def test_the_network(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     audio = noises(STREAMS, 25 * HOP + 5)
     expected = reference.network(audio)
     torch.testing.assert_close(tagger.network(audio.to(tagger.device)).cpu(), expected, atol=TOLERANCE, rtol=0)
     assert float((expected[0] - expected[1]).abs().max()) > 1e-2
-
-
-@torch.inference_mode()
-def test_the_network_step_by_step(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     audio, sizes = noises(STREAMS, 12 * HOP), (5000, 3 * HOP, 9 * HOP - 5000)
-    expected = steps(reference.network, audio, sizes)
-    found = steps(tagger.network, audio.to(tagger.device), sizes)
+    found, expected = steps(tagger.network, audio.to(tagger.device), sizes), steps(reference.network, audio, sizes)
     torch.testing.assert_close(found.cpu(), expected, atol=TOLERANCE, rtol=0)

@@ -19,7 +19,8 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
 from streamtag.model import BatchedTagger, load_tagger
 from streamtag.model.cuda_graphs import Work
-from tests.device.conftest import HOP, SHIPPED, DeviceTagger, agree, noise
+from tests.device.conftest import SHIPPED, DeviceTagger
+from tests.inference.conftest import HOP, agree, noise
 from tests.model.fake_capture import FakeCapture
 
 ROOT = Path(__file__).parents[2]

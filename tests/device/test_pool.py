@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
 from streamtag.model import BatchedTagger
 from streamtag.model.cuda_graphs import CudaGraphs
-from tests.device.conftest import HOP, TOLERANCE, DeviceTagger, agree, noise
+from tests.device.conftest import TOLERANCE, DeviceTagger
+from tests.inference.conftest import HOP, agree, drain, noise
 
 pytestmark = pytest.mark.slow  # on the CPU, tests of model, inference and trainer show the same
 SLOTS = 8
@@ -23,12 +25,6 @@ def open_pool(tagger: DeviceTagger, slots: int = SLOTS, precision: str = "float3
     return SessionPool(tagger, slots, precision, capture=tagger.capture())
 
 
-def drain(pool: SessionPool, frames: dict[PooledSession, list[TagFrame]]) -> None:
-    while stepped := pool.step():
-        for session, new in stepped:
-            frames[session] += new
-
-
 def test_streams_that_join_and_leave(tagger: DeviceTagger, reference: DeviceTagger) -> None:
     """Batches of every size from 1 to the pool's; a stream that joins gets a slot that another has left."""
     pool, rng = open_pool(tagger), np.random.default_rng(1)
@@ -36,6 +32,11 @@ def test_streams_that_join_and_leave(tagger: DeviceTagger, reference: DeviceTagg
     frames: dict[PooledSession, list[TagFrame]] = {}
     expected: dict[PooledSession, list[TagFrame]] = {}
     ended = 0
+
+    def take(stepped: Iterable[tuple[PooledSession, list[TagFrame]]]) -> None:
+        for session, new in stepped:
+            frames[session] += new
+
     for turn in range(36):
         if len(pool) < SLOTS and rng.random() < 0.6:
             session = pool.add()
@@ -53,17 +54,16 @@ def test_streams_that_join_and_leave(tagger: DeviceTagger, reference: DeviceTagg
                 session.reset_context()
                 other.reset_context()
         chosen = [session for session in alone if rng.random() < 0.7]
-        for session, new in pool.step(chosen):
-            frames[session] += new
+        take(pool.step(chosen))
         if alone and rng.random() < 0.2:
             leaver = list(alone)[int(rng.integers(len(alone)))]
             leaver.flush()
             expected[leaver] += alone.pop(leaver).flush()
-            drain(pool, frames)
+            take(drain(pool).items())
             leaver.remove()
             agree(frames.pop(leaver), expected.pop(leaver))
             ended += 1
-    drain(pool, frames)
+    take(drain(pool).items())
     for session in alone:
         agree(frames[session], expected[session])
     assert ended > 3
@@ -117,9 +117,7 @@ def test_bfloat16_weights(tagger: DeviceTagger, reference: DeviceTagger) -> None
     pool, audio = open_pool(tagger, 1, "bfloat16"), noise(20 * HOP)
     session = pool.add()
     session.feed(audio)
-    frames: dict[PooledSession, list[TagFrame]] = {session: []}
-    drain(pool, frames)
-    agree(frames[session], Session(reference).feed(audio), 3e-2)
+    agree(drain(pool)[session], Session(reference).feed(audio), 3e-2)
 
 
 def test_several_threads_share_a_device(tagger: DeviceTagger, reference: DeviceTagger) -> None:
@@ -143,7 +141,8 @@ def test_several_threads_share_a_device(tagger: DeviceTagger, reference: DeviceT
         session.feed(audio[: HOP * 6])
         for stepped, new in pool.step(sessions[: n + 1]):
             frames[stepped] += new
-    drain(pool, frames)
+    for session, new in drain(pool).items():
+        frames[session] += new
     for thread in threads:
         thread.join()
     assert not errors

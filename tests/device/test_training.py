@@ -31,7 +31,6 @@ def first_batches(run: Run) -> list[Batch]:
 
 
 def gradients(run: Run, batch: Batch) -> Tensor:
-    """Return all gradients of a step, as one vector."""
     run.train_step(batch, None)
     found = [weight.grad.flatten().cpu() for weight in run.network.parameters() if weight.grad is not None]
     return torch.cat(found)

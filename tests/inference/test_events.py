@@ -72,6 +72,7 @@ def test_close_turns_tags_off_and_starts_a_new_stream() -> None:
     assert [e.tag for e in detector.feed(frame(0, 0.1, 0.9, 0.1))] == ["b"]
 
 
+@settings(deadline=None)
 @given(
     curve=st.lists(st.floats(0, 1, width=32), max_size=60),
     spec=st.builds(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +20,6 @@ from tests.inference.conftest import HOP, agree, noise
 from tests.model.conftest import by_time
 
 LENGTH = 40 * HOP + 1234
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    with torch_threads(2):
-        yield
 
 
 @settings(max_examples=15, deadline=None)
@@ -75,22 +68,13 @@ def test_the_front_end_is_only_a_few_blocks_ahead(tagger: Tagger) -> None:
     assert len(frames) >= 4 * (20 - MAX_BLOCKS_AHEAD) - 2
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_torch_gets_its_threads_back(tagger: Tagger) -> None:
-    with open_file_session(tagger) as session:
-        assert isinstance(session, OverlappedSession)
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 2
-
-
-def test_one_thread_allows_one_core(tagger: Tagger) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_threads_of_torch_allow_two_cores_and_it_gets_them_back(threads: int, tagger: Tagger) -> None:
+    with torch_threads(threads):
         with open_file_session(tagger) as session:
-            assert not isinstance(session, OverlappedSession)
-    finally:
-        torch.set_num_threads(before)
+            assert isinstance(session, OverlappedSession) == (threads == 2)
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == threads
 
 
 def test_an_error_in_the_thread_reaches_the_caller(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from streamtag.inference.batch import SessionPool
 from streamtag.inference.worker import available
 from streamtag.inference.worker_pool import CHANNELS, WorkerPool
 from streamtag.model.batched import BatchedTagger
+from tests.benchmarks.process import is_running
 
 HOP, ROWS = 4096, 70  # more than one step of a process has
 Audio = NDArray[np.float32]
@@ -45,14 +46,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
-
-
-def runs(pid: int) -> bool:
-    """Return whether the process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_any_process_steps_any_stream_as_a_single_process_does(tagger: Tagger, workers: WorkerPool) -> None:
@@ -132,7 +125,7 @@ def test_a_killed_process_is_replaced_once_and_fails_only_the_steps_that_it_held
         assert workers.cpu_s >= cpu_s > 0
     finally:
         workers.close()
-    assert not runs(new)
+    assert not is_running(new)
 
 
 @pytest.mark.slow
@@ -155,7 +148,7 @@ def test_a_process_that_cannot_be_replaced_is_out_of_service_until_it_can(
         assert wait_until(lambda: not fails(workers, 2))
     finally:
         workers.close()
-    assert not any(map(runs, workers.pids))
+    assert not any(map(is_running, workers.pids))
 
 
 def fails(workers: WorkerPool, row: int, reason: str = "") -> bool:
@@ -174,7 +167,7 @@ def test_a_pool_that_is_closed_while_a_process_is_replaced_leaves_none_behind(ta
     assert fails(workers, 0)
     workers.close()
     workers.close()
-    assert not any(map(runs, workers.pids))
+    assert not any(map(is_running, workers.pids))
     assert fails(workers, 0)
 
 
@@ -253,6 +246,6 @@ def test_processes_end_with_the_one_that_started_them(model: Path) -> None:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 2
-        assert all(map(runs, pids))
+        assert all(map(is_running, pids))
         parent.kill()
-    assert wait_until(lambda: not any(map(runs, pids)))
+    assert wait_until(lambda: not any(map(is_running, pids)))

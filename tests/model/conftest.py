@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from streamtag.audio.decoder import open_source
+from streamtag.errors import ModelFileError
 from streamtag.model import (
     NetworkSpec,
     Normalization,
@@ -21,6 +23,7 @@ from streamtag.model import (
     StackedGRU,
     Standardization,
     TaggerNetwork,
+    load_tagger,
     make_front_end,
 )
 from streamtag.model.front_end import FrontEnd
@@ -33,9 +36,16 @@ WINDOWED = ("CNN 1", "CNN 2", "transposed GRU", "transposed LSTM")  # the number
 
 
 def read_model(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return the metadata and tensors of a model file."""
     with safe_open(path, framework="pt") as file:
         return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def check_refused(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor], message: str) -> None:
+    """Fail unless a model file of this content is refused in one line, which this pattern matches."""
+    save_file(tensors, path, metadata)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_tagger(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="session")

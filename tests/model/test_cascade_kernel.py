@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -22,14 +21,7 @@ def _compiled(need: Need) -> None:
     need("compiler", cascade_kernel.COMPILED, "was installed without a compiler")
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    with torch_threads(2):
-        yield
-
-
 def without_kernel(spec: ScatteringSpec) -> Scattering:
-    """Return the scattering transform without compiled code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cascade_kernel, "COMPILED", False)
         scattering = Scattering(spec)
@@ -60,20 +52,20 @@ def test_frames_are_those_of_pytorch(streams: int) -> None:
         assert differ(ours, run(plain, audio.roll(1))) > 1e-3
 
 
-@pytest.mark.usefixtures("two_threads")
 def test_threads_change_nothing() -> None:
     scattering, audio = Scattering(ScatteringSpec()), noise(2, 40 * HOP)
-    two = scattering.forward(audio)
-    torch.set_num_threads(1)
-    assert torch.equal(scattering.forward(audio), two)
+    with torch_threads(2):
+        two = scattering.forward(audio)
+    with torch_threads(1):
+        assert torch.equal(scattering.forward(audio), two)
 
 
-@pytest.mark.usefixtures("two_threads")
 def test_a_stream_of_garbage_changes_no_other() -> None:
     scattering, audio = Scattering(ScatteringSpec()), noise(9, 6 * HOP)
-    clean = streamed(scattering, audio)
-    audio[4] = float("nan")
-    dirty = streamed(scattering, audio)
+    with torch_threads(2):
+        clean = streamed(scattering, audio)
+        audio[4] = float("nan")
+        dirty = streamed(scattering, audio)
     assert dirty[4].isnan().any()
     others = [n for n in range(9) if n != 4]
     assert torch.equal(dirty[others], clean[others])

@@ -1,38 +1,13 @@
-"""LSTMs frame by frame, packed for a CPU, and with the statistics of batch normalization."""
+"""LSTMs with the statistics of batch normalization; test_recurrent compares all cells frame by frame."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 import torch
 
 from streamtag.model.lstm import STEPS, BNLSTMState, StackedBNLSTM, StackedLSTM
-from streamtag.model.streaming import gather_rows, leaves
+from streamtag.model.streaming import gather_rows
 from streamtag.spec import NetworkSpec
 from tests.model.conftest import stack
-
-
-def used_state(cell: str, streams: int, frames: int) -> Any:
-    """Return the states of streams that have heard so many frames of noise."""
-    network = stack(cell)
-    return network.step(torch.randn(streams, frames, 374), network.initial_state(streams))[1]
-
-
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
-@pytest.mark.parametrize(("streams", "frames"), [(1, 1), (1, 5), (9, 1), (9, 5)])
-@pytest.mark.parametrize("cell", ["LSTM", "BN-LSTM"])
-def test_frames_equal_a_step(cell: str, streams: int, frames: int, precision: str, tolerance: float) -> None:
-    network, state = stack(cell), used_state(cell, streams, 3)
-    x = torch.randn(streams, frames, 374)
-    expected, expected_state = network.step(x, state)
-    for stage in (network.packed(precision), network):
-        y, new_state = stage.step(x, state)
-        torch.testing.assert_close(y, expected, atol=tolerance, rtol=0)
-        for found, wanted in zip(leaves(new_state).values(), leaves(expected_state).values(), strict=True):
-            torch.testing.assert_close(found, wanted, atol=tolerance, rtol=0)
-    other, _ = network.packed(precision).step(x, network.initial_state(streams))  # control: the state matters
-    assert (other - expected).abs().max() > tolerance
 
 
 def test_without_normalization_it_is_an_lstm() -> None:

@@ -19,7 +19,7 @@ from streamtag.model import (
     save_tagger,
 )
 from streamtag.model.model_file import deserialize, serialize
-from tests.model.conftest import read_model
+from tests.model.conftest import check_refused, read_model
 
 
 @pytest.fixture
@@ -39,9 +39,6 @@ def test_a_saved_model_gives_the_same_probabilities(tagger: TaggerNetwork, path:
     audio = music[None, :50000]
     assert float((loaded(audio) - tagger(audio)).abs().max()) < 2e-3, "half precision costs little"
     assert not any(p.requires_grad for p in loaded.parameters())
-
-
-def test_weights_are_saved_in_half_precision(path: Path) -> None:
     _, tensors = read_model(path)
     assert all(t.dtype == torch.float16 for name, t in tensors.items() if not name.startswith("normalization."))
 
@@ -54,9 +51,13 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"hello, I am a text file", b"\xff" * 4096, b"PK\x03\x04" + b"\0" * 100])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "x.safetensors").write_bytes(content)
+    other = tmp_path / "x.safetensors"
+    other.write_bytes(content)
     with pytest.raises(ModelFileError, match=r"x\.safetensors: not a model file"):
-        load_tagger(tmp_path / "x.safetensors")
+        load_tagger(other)
+    save_file({"a": torch.zeros(2)}, other)
+    with pytest.raises(ModelFileError, match="not a streamtag model"):
+        load_tagger(other)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
@@ -67,19 +68,11 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
         load_tagger(path)
 
 
-def test_another_safetensors_file_is_refused(tmp_path: Path) -> None:
-    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(ModelFileError, match="not a streamtag model"):
-        load_tagger(tmp_path / "other.safetensors")
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(path: Path, value: float) -> None:
     metadata, tensors = read_model(path)
     tensors["head.weight"][1, 2] = value
-    save_file(tensors, path, metadata)
-    with pytest.raises(ModelFileError, match=r"head\.weight holds values that are not finite"):
-        load_tagger(path)
+    check_refused(path, metadata, tensors, r"head\.weight holds values that are not finite")
 
 
 def _set(key: str, **changes: Any) -> Any:
@@ -117,12 +110,9 @@ DAMAGES = {
     "a tag twice": (_text("tags", '["a", "a", "b", "c", "d"]'), "do not fit"),
     "thresholds": (_text("thresholds", "[0.1, 0.2, 0.3, 0.4, NaN]"), "damaged model description"),
     "concepts no list": (_text("concepts", "{}"), "damaged model description: concepts must be a list"),
-    "concepts null": (_text("concepts", "null"), "damaged model description: concepts must be a list"),
     "a concept no object": (_text("concepts", "[7]"), "damaged model description: ConceptSpec"),
-    "no concepts": (_concepts(), "do not fit: concepts: there must be at least one"),
     "a concept twice": (_concepts({}, {}), "do not fit: concepts: .* no name twice"),
     "an unknown tag": (_concepts({"tags": ["tag 9"]}), "many: 'tag 9' is not a tag of the model"),
-    "a concept's scale": (_concepts({"scale": float("nan")}), "many: scale must be a finite number"),
     "a concept's threshold": (_concepts({"threshold": 1.5}), "many: threshold must lie between 0 and 1"),
     "card": (_text("card", "[]"), "damaged model description"),
     "no spec": (lambda metadata, _: metadata.pop("network"), "damaged model description"),
@@ -139,11 +129,10 @@ DAMAGES = {
 def test_contents_that_do_not_fit_the_settings_are_refused(path: Path, name: str) -> None:
     change, message = DAMAGES[name]
     metadata, tensors = read_model(path)
-    change(metadata, tensors)
     save_file(tensors, path, metadata)
-    with pytest.raises(ModelFileError, match=message) as caught:
-        load_tagger(path)
-    assert "\n" not in str(caught.value)
+    load_tagger(path)  # the control
+    change(metadata, tensors)
+    check_refused(path, metadata, tensors, message)
 
 
 def test_concepts_are_stored_and_a_file_without_them_has_one_per_tag(path: Path) -> None:
@@ -158,13 +147,6 @@ def test_concepts_are_stored_and_a_file_without_them_has_one_per_tag(path: Path)
     save_file(tensors, path, metadata)
     concepts = load_tagger(path).concepts
     assert [(concept.name, concept.tags) for concept in concepts] == [(f"tag {n}", (f"tag {n}",)) for n in range(5)]
-
-
-def test_an_untouched_copy_loads(path: Path) -> None:
-    """The negative control of the damages above."""
-    metadata, tensors = read_model(path)
-    save_file(tensors, path, metadata)
-    load_tagger(path)
 
 
 def test_what_cannot_be_saved(tagger: TaggerNetwork, tmp_path: Path, path: Path) -> None:

@@ -37,7 +37,6 @@ def halved(cell: str, hidden: int = 32) -> FrameNetwork[Any]:
 
 
 def both(layers: FrameNetwork[Any], x: Tensor, state: Any) -> tuple[tuple[Tensor, Any], tuple[Tensor, Any]]:
-    """Return the results of compiled code, and those of PyTorch."""
     with torch.inference_mode():
         compiled = layers.packed("float32").step(x, state)
     with torch.enable_grad():  # gradients may be needed

@@ -42,7 +42,7 @@ def test_each_frame_has_the_latest_evaluation(kind: str) -> None:
     """With every frame for a stride, then once a stride, over what there is of a window."""
     of, x = network(kind), torch.randn(2, 75, 374)
     y = of(x)
-    for frame in range(75):
+    for frame in (*range(12), *range(12, 75, 7)):
         end = frame + 1
         end = end if end < STRIDE else end // STRIDE * STRIDE
         torch.testing.assert_close(y[:, frame], last_window(of, x, end), atol=1e-5, rtol=0)

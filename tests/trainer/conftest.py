@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from trainer.features.audio import encode
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
 from trainer.train.config import TrainConfig
+from trainer.train.dataset import load_data
+from trainer.train.loop import Run
 
 TAGS = ("high tone", "noisy", "coin")  # the last one is chance: nothing in the sound tells
 RATE = 16000
@@ -39,6 +42,10 @@ def sound(rng: np.random.Generator, high: bool, noisy: bool, seconds: float = 3.
 def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+
+
+def contents(cache: Cache) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in cache.folder.iterdir() if path.name != ".lock"}
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +128,18 @@ def small() -> TrainConfig:
         system="Scat-2L-32H-GRU", epochs=20, batch=16, rate=0.01, warmup=4, frames=10, ema=0.9, dropout=0.1,
         ramp_s=0.5, noise=0.05, gain_db=2.0,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished_run(cache: Cache, small: TrainConfig, fill_once: FillOnce) -> Path:
+    """The folder of a run of eight epochs. Not to be written to."""
+
+    def fill(folder: Path) -> None:
+        config = replace(small, epochs=8)
+        with torch_threads(1):
+            list(Run(folder, config, load_data(cache, config, 0, lambda: None)).epochs())
+
+    return fill_once("finished run", fill)
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,31 @@
-"""A miniature MagnaTagATune in the very format that is published, with a rule in it that can be learned.
+"""A miniature MagnaTagATune in the very format that is published.
 
     DIR/annotations_final.csv   tab-separated, quoted: clip_id, 188 tags, mp3_path
     DIR/clip_info_final.csv     artist, album, track, title, times; also of clips that are not annotated
     DIR/0/ ... DIR/f/           MP3s, 16 kHz, mono, 32 kbit/s
 
-Fifty tags have the names of the real top 50 and follow from the sound: each says that one of four traits (high,
-noisy, trembling, whistling) is above its own level, and the levels make the first tag the most frequent one, the
-second the second, and so on. The other 138 tags are rare and chance. The columns stand in another order. Some clips
-have no tag at all, and the three clips that are broken in the real set are empty files, as they are there.
+Fifty tags have the names of the real top 50: the first is the most frequent one, the second the second, and so on. The
+other 138 tags are rare. The columns stand in another order. Some clips have no top tag, and the three clips that are
+broken in the real set are empty files, as they are there.
 """
 
 from __future__ import annotations
 
 import csv
+import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.features.audio import encode
 
 RATE = 16000
+SOUNDS = 8  # different ones; neighbours differ
 BIT_RATE = 32000
 FOLDERS = "0123456789abcdef"
-TRAITS = ("high", "noisy", "trembling", "whistling")
 TOP = (
     "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",
     "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing", "vocals", "no vocals",
@@ -42,8 +40,6 @@ INFO = (
     "clip_id", "track_number", "title", "artist", "album", "url", "segmentStart", "segmentEnd", "original_url",
     "mp3_path",
 )  # fmt: skip
-
-Traits = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -90,65 +86,38 @@ def write_set(root: Path, clips: int = 200, seconds: float = 3.0, seed: int = 5)
     rng = np.random.default_rng(seed)
     count = {folder: clips * (1 if folder < "c" else 4 if folder == "c" else 4 / 3) / 20 for folder in FOLDERS}
     folders = [folder for folder in FOLDERS for _ in range(max(1, round(count[folder])))]
-    traits = _traits(rng, len(folders))
-    tags = _tags(traits, rng)
-    made = tuple(
-        Clip(str(2 + 3 * number), folder, f"artist_{folder}{number % 2}", tags[number])
-        for number, folder in enumerate(folders)
+    tagged = tuple(
+        Clip(str(2 + 3 * number), folder, f"artist_{folder}{number % 2}", tags)
+        for number, (folder, tags) in enumerate(zip(folders, _tags(rng, len(folders)), strict=True))
     )
-    quiet = tuple(
-        Clip(str(90001 + i), FOLDERS[-1 - 3 * i], f"artist_{FOLDERS[-1 - 3 * i]}0", frozenset(RARE[:i]))
-        for i in range(3)
+    untagged = tuple(
+        Clip(str(90001 + i), folder, f"artist_{folder}0", frozenset(RARE[:i])) for i, folder in enumerate("fc9")
     )
     broken = tuple(Clip(name, folder, f"artist_{folder}1", frozenset(TOP[:3])) for name, folder in BROKEN.items())
-    tagged = tuple(clip for clip in made if clip.tags & set(TOP))
-    untagged = tuple(clip for clip in made if clip not in tagged)
-    dataset = SyntheticSet(root, tagged, untagged + quiet, broken)
+    dataset = SyntheticSet(root, tagged, untagged, broken)
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True)
-    sounding = zip((*made, *quiet), (*traits, *np.zeros((len(quiet), len(TRAITS)))), strict=True)
-    with ThreadPoolExecutor() as pool:
-        jobs = [
-            pool.submit(encode, sound(of_clip, rng, seconds), RATE, "mp3", BIT_RATE, root / clip.path)
-            for clip, of_clip in sounding
-        ]
-    for job in jobs:
-        job.result()
+    sounding = (*tagged, *untagged)
+    for number, clip in enumerate(sounding):
+        if number < SOUNDS:
+            noise = rng.normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+            encode(noise, RATE, "mp3", BIT_RATE, root / clip.path)
+        else:
+            shutil.copyfile(root / sounding[number % SOUNDS].path, root / clip.path)
     for clip in broken:
         (root / clip.path).write_bytes(b"")
     write_annotations(dataset, rng)
     return dataset
 
 
-def sound(traits: Traits, rng: np.random.Generator, seconds: float) -> NDArray[np.float32]:
-    """A tone that is as high, noisy, trembling and whistling as the traits (0 to 1) say, at a random level."""
-    high, noisy, trembling, whistling = traits
-    times = np.arange(round(seconds * RATE)) / RATE
-    hz = 110.0 * 2.0 ** (4.0 * high)
-    samples = np.sin(2 * np.pi * hz * times + rng.uniform(0, 2 * np.pi))
-    samples *= 1.0 - 0.98 * trembling * (0.5 + 0.5 * np.cos(2 * np.pi * 6.0 * times))
-    samples += 0.0003 * 10.0 ** (2.5 * noisy) * rng.standard_normal(len(times))
-    samples += 0.001 * 10.0 ** (2.5 * whistling) * np.sin(2 * np.pi * 4500.0 * times)
-    level = rng.uniform(0.2, 0.8) / np.abs(samples).max()
-    return np.asarray(samples * level, dtype=np.float32)
-
-
-def _traits(rng: np.random.Generator, clips: int) -> Traits:
-    """[clips, traits], each trait evenly spread over 0 to 1."""
-    spread = (np.arange(clips) + 0.5) / clips
-    return np.stack([rng.permutation(spread) for _ in TRAITS], axis=1)
-
-
-def _tags(traits: Traits, rng: np.random.Generator) -> list[frozenset[str]]:
-    """Tag k belongs to the clips whose trait k mod 4 is highest. A few clips, low in all traits, get none."""
-    tags: list[set[str]] = [set() for _ in traits]
-    shares = np.linspace(*SHARES, len(TOP))
-    for number, tag in enumerate(TOP):
-        values = traits[:, number % len(TRAITS)]
-        for clip in np.flatnonzero(values > 1 - shares[number]):
+def _tags(rng: np.random.Generator, clips: int) -> list[frozenset[str]]:
+    """Every clip has one of the top tags, as far as chance goes."""
+    tags: list[set[str]] = [set() for _ in range(clips)]
+    for tag, share in zip(TOP, np.linspace(*SHARES, len(TOP)), strict=True):
+        for clip in rng.permutation(clips)[: round(share * clips)]:
             tags[clip].add(tag)
     for tag in RARE:
-        tags[int(rng.integers(len(tags)))].add(tag)
+        tags[int(rng.integers(clips))].add(tag)
     return [frozenset(clip) for clip in tags]
 
 

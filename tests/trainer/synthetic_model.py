@@ -64,5 +64,4 @@ def evaluated_model(manifest: Manifest, keep: float, name: str) -> EvaluatedMode
 
 
 def result(manifest: Manifest, keep: float, name: str, **options: Any) -> dict[str, Any]:
-    """Return its figures on the test clips."""
     return evaluate(evaluated_model(manifest, keep, name), manifest, "test", Options(**{"draws": 50, **options}))[0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from streamtag.errors import SpecError
 from streamtag.model.model_file import load_tagger
 from tests.trainer.conftest import Command
 from trainer import cli
@@ -79,26 +79,6 @@ def test_from_a_folder_to_a_model(tree: Path, cache: Cache, tmp_path: Path, run:
     assert tagger.card["scores"]["all"]["roc_auc"] == pytest.approx(figures["parts"]["all"]["roc_auc"], abs=0.02)
 
 
-def test_mistakes_are_one_line(tmp_path: Path, tree: Path, run: Command) -> None:
-    nowhere = tmp_path / "nowhere"
-    for words, expected, message in (
-        (("prepare", nowhere), 1, "no such folder"),
-        (("train", tree, "--cache", tmp_path / "c", "--out", tmp_path / "r"), 1, "prepare"),
-        (("train", tree, "--out", tmp_path / "r", "--set", "hiden=3"), 2, "not NAME=VALUE"),
-        (("train", tree, "--out", tmp_path / "r", "--system", "Scat-5L-GRU"), 2, "python -m trainer systems"),
-        (("train", tree, "--out", tmp_path / "r", "--recipe", "good"), 2, "paper, best"),
-        (("train", tree, "--out", tmp_path / "r", "--device", "tpu"), 2, "auto, cpu, cuda"),
-        (("export", nowhere, tmp_path / "m"), 1, "data.json"),
-        (("evaluate", nowhere, tree), 1, "nowhere"),
-    ):
-        code, _, err = run(*words)
-        assert code == expected, words
-        lines = [line for line in err.splitlines() if line.startswith("trainer")]
-        assert len(lines) == 1
-        assert message in lines[0]
-        assert "Traceback" not in err
-
-
 def test_help_documents_the_format(run: Command) -> None:
     code, text, _ = run("--help")
     assert code == 0
@@ -119,9 +99,6 @@ def test_settings() -> None:
     config = with_settings(TrainConfig(noise=0.5), ["epochs=3", "rate=0.5", "compression=none"])
     assert config == TrainConfig(epochs=3, rate=0.5, compression="none", noise=0.5)
     assert with_settings(config, ["reset_after=false", "divide_s1=True"]).reset_after is False
-    for wrong in ("epochs", "epochs=many", "colour=1"):
-        with pytest.raises(SpecError, match="--set"):
-            with_settings(TrainConfig(), [wrong])
 
 
 def test_help_brings_nothing_slow() -> None:
@@ -143,33 +120,37 @@ def test_a_package_that_is_missing_is_one_line(
         cli.main()
     assert left.value.code == 1
     assert capsys.readouterr().err == "trainer: tensorboard is missing: pip install 'streamtag[train]'\n"
-    monkeypatch.setattr(
-        cli, "app", lambda *_, **__: without("trainer.nowhere")
-    )  # the control: a defect of ours is none of that
+    # the control: a defect of ours is none of that
+    monkeypatch.setattr(cli, "app", lambda *_, **__: without("trainer.nowhere"))
     with pytest.raises(ModuleNotFoundError):
         cli.main()
 
 
 @pytest.mark.parametrize(
-    ("words", "line", "hint"),
+    ("words", "code", "line"),
     [
-        ("trian x", "trainer: trian: no such command; did you mean train?", "python -m trainer --help"),
-        ("train", "trainer train: FOLDER is missing", "python -m trainer train --help"),
-        (
-            "train x --out y --set rate",
-            "trainer train: --set rate: not NAME=VALUE with",
-            "python -m trainer train --help",
-        ),
-        (
-            "train x --out y --seed q",
-            "trainer train: --seed q: must be a whole number",
-            "python -m trainer train --help",
-        ),
+        ("trian x", 2, "trainer: trian: no such command; did you mean train?"),
+        ("train", 2, "trainer train: FOLDER is missing"),
+        ("train x --out y --set rate", 2, "trainer train: --set rate: not NAME=VALUE with"),
+        ("train x --out y --set hiden=3", 2, "trainer train: --set hiden=3: not NAME=VALUE with"),
+        ("train x --out y --set epochs=many", 2, "trainer train: --set epochs=many: "),
+        ("train x --out y --seed q", 2, "trainer train: --seed q: must be a whole number"),
+        ("train x --out y --system Scat-5L-GRU", 2, ".*python -m trainer systems"),
+        ("train x --out y --recipe good", 2, ".*paper, best"),
+        ("train x --out y --device tpu", 2, ".*auto, cpu, cuda"),
+        ("prepare nowhere", 1, "trainer: nowhere: no such folder"),
+        ("train {tree} --cache c --out r", 1, "trainer: .*prepare"),
+        ("export nowhere m", 1, "trainer: .*data.json"),
+        ("evaluate nowhere {tree}", 1, "trainer: .*nowhere"),
     ],
 )
-def test_wrong_usage_is_one_line_and_a_hint(run: Command, words: str, line: str, hint: str) -> None:
-    code, out, err = run(*words.split())
-    assert (code, out) == (2, "")
-    first, second = err.splitlines()
-    assert first.startswith(line)
-    assert second == f"try: {hint}"
+def test_mistakes_are_one_line_and_wrong_usage_has_a_hint(
+    words: str, code: int, line: str, tree: Path, tmp_path: Path, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, out, err = run(*words.format(tree=tree).split())
+    assert (found, out) == (code, "")
+    first, *hint = [line for line in err.splitlines() if line.startswith(("trainer", "try", "Traceback"))]
+    assert re.match(line, first)
+    command = "" if words.startswith("trian") else f"{words.split()[0]} "
+    assert hint == ([f"try: python -m trainer {command}--help"] if code == 2 else [])

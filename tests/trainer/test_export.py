@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,44 +32,40 @@ from trainer.train.loop import Run
 
 
 @pytest.fixture(scope="module")
-def runs(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders `first`, `second` (begun with its weights) and `other` (of another network)."""
-    root, data = tmp_path_factory.mktemp("runs"), load_data(cache, small, 0, lambda: None)
-    short = replace(small, epochs=2)
-    for _ in Run(root / "first", short, data).epochs():
-        pass
-    for _ in Run(root / "second", replace(short, rate=2 * small.rate), data, start=load_run(root / "first")).epochs():
-        pass
-    for _ in Run(root / "other", replace(short, epochs=1, system="Scat-2L-33H-GRU"), data).epochs():
-        pass
-    return root
+def later_run(finished_run: Path, cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that began with the weights of `finished_run`."""
+    folder = tmp_path_factory.mktemp("runs") / "later"
+    config = replace(small, epochs=1, rate=2 * small.rate)
+    list(Run(folder, config, load_data(cache, config, 0, lambda: None), start=load_run(finished_run)).epochs())
+    return folder
 
 
-def test_later_runs_are_averaged_in(runs: Path, manifest: Manifest, small: TrainConfig) -> None:
-    tagger = export.build(runs / "first", manifest, {}, [runs / "second"])
-    best, _ = load(runs / "first" / "best.safetensors")
-    last, _ = load(runs / "second" / "checkpoint.safetensors")
+def test_later_runs_are_averaged_in(
+    finished_run: Path, later_run: Path, manifest: Manifest, small: TrainConfig
+) -> None:
+    tagger = export.build(finished_run, manifest, {}, [later_run])
+    best, _ = load(finished_run / "best.safetensors")
+    last, _ = load(later_run / "checkpoint.safetensors")
     expected = (best["network.head.weight"] + last["average.head.weight"]) / 2
     torch.testing.assert_close(tagger.head.weight, expected)
     assert not torch.allclose(best["network.head.weight"], expected, atol=1e-6), "the two do differ"
-    assert tagger.card["averaged_with"] == [{"rate": 2 * small.rate}]
+    assert tagger.card["averaged_with"] == [{"epochs": 1, "rate": 2 * small.rate}]
 
 
 def test_runs_of_other_tags_or_normalization_are_not_averaged_in(
-    runs: Path, manifest: Manifest, tmp_path: Path
+    finished_run: Path, later_run: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
-    shutil.copytree(runs / "second", tmp_path / "second")
-    tensors, meta = load(runs / "second" / "best.safetensors")
+    tensors, meta = load(later_run / "best.safetensors")
     mean = "normalization.mean"
     for changed, words, message in (
-        ({}, {"tags": meta["tags"][::-1]}, "its tags are not those of .*first"),
-        ({mean: tensors[mean] + 0.1}, {}, "its normalization is not that of .*first"),
-        ({}, {"config": {**meta["config"], "compression": "none"}}, "its normalization is not that of .*first"),
+        ({}, {"tags": meta["tags"][::-1]}, "its tags are not those of .*finished run"),
+        ({mean: tensors[mean] + 0.1}, {}, "its normalization is not that of .*finished run"),
+        ({}, {"config": {**meta["config"], "compression": "none"}}, "its normalization is not that of .*finished run"),
         ({}, {"config": {**meta["config"], "reset_after": False}}, "its weights are of another network"),
     ):
-        save({**tensors, **changed}, {**meta, **words}, tmp_path / "second" / "best.safetensors")
+        save({**tensors, **changed}, {**meta, **words}, tmp_path / "best.safetensors")
         with pytest.raises(ManifestError, match=message):
-            export.build(runs / "first", manifest, {}, [tmp_path / "second"])
+            export.build(finished_run, manifest, {}, [tmp_path])
 
 
 MINIATURES = {  # of systems that read whole clips
@@ -111,7 +106,8 @@ def test_every_system_is_trained_exported_and_run(
     for _ in Run(tmp_path / "run", config, load_data(cache, config, 0, lambda: None)).epochs():
         pass
     path = tmp_path / "model.safetensors"
-    save_tagger(export.build(tmp_path / "run", manifest, {}), path)
+    tagger = export.build(tmp_path / "run", manifest, {})
+    save_tagger(tagger, path)
     evaluated, _ = open_model(path, manifest, cache.root, 1, torch.device("cpu"))
     clips = manifest.split("valid")[:2]
     frames = list(evaluated.predict(clips))
@@ -127,6 +123,15 @@ def test_every_system_is_trained_exported_and_run(
         assert abs(across[0].input_s[-1] - across[1].input_s[-1]) < 0.5, "both begin with the cross-fade"
     first = load_run(tmp_path / "run").to("cpu")
     features = torch.from_numpy(cache.read(0, manifest.clips[0].clip_id))[None]
+    if config.plan.reads_frames:
+        whole = first.predict_frames(features)
+        y, state = first.step(features[:, :5], first.initial_state(1))
+        z, _ = first.step(features[:, 5:], state)
+        with torch.no_grad():
+            played = torch.sigmoid(tagger.head(tagger.recurrent(tagger.normalization(features))))
+        for other in (torch.cat([y, z], dim=1), played):
+            torch.testing.assert_close(other, whole, atol=1e-5, rtol=0)
+        assert not torch.allclose(first.step(features, state)[0], whole, atol=1e-4), "what was heard before matters"
     if config.plan.cell != "BN-LSTM":  # whose statistics are folded in
         start = load_start(str(path), config, manifest.tags)
         torch.testing.assert_close(start.predict_frames(features), first.predict_frames(features), atol=5e-3, rtol=0)
@@ -161,9 +166,11 @@ def test_a_model_file_computes_for_a_stream_what_the_run_computes_for_the_clip_s
     assert (y[:, -1] - y[:, hop + heard]).abs().max() > 1e-4
 
 
-def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
-    tagger = export.build(runs / "first", manifest, {"licence": "CC0-1.0"})
-    model, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+def test_its_card_has_thresholds_and_figures(
+    finished_run: Path, manifest: Manifest, cache: Cache, tmp_path: Path
+) -> None:
+    tagger = export.build(finished_run, manifest, {"licence": "CC0-1.0"})
+    model, _ = open_model(finished_run, manifest, cache.root, 1, torch.device("cpu"))
     result, predictions = evaluate(model, manifest, "valid", Options(draws=10, minutes=()))
     fits = export.fit(tagger, manifest, "valid", predictions)
     finished = export.finish(tagger, manifest, predictions.mean(), result, fits)
@@ -179,13 +186,12 @@ def test_its_card_has_thresholds_and_figures(runs: Path, manifest: Manifest, cac
     assert load_tagger(path).concepts == finished.concepts
 
 
-def test_rendered_clips_alone_do_not_calibrate_concepts(runs: Path, manifest: Manifest, cache: Cache) -> None:
-    clips = tuple(replace(clip, kind="rendered") for clip in manifest.clips)
-    rendered = replace(manifest, clips=clips)
-    model, _ = open_model(runs / "first", manifest, cache.root, 1, torch.device("cpu"))
+def test_rendered_clips_alone_do_not_calibrate_concepts(finished_run: Path, manifest: Manifest, cache: Cache) -> None:
+    rendered = replace(manifest, clips=tuple(replace(clip, kind="rendered") for clip in manifest.clips))
+    model, _ = open_model(finished_run, manifest, cache.root, 1, torch.device("cpu"))
     predictions = model.collect(model.predict(manifest.split("valid")))
     with pytest.raises(ManifestError, match="has rendered clips only"):
-        export.fit(export.build(runs / "first", manifest, {}), rendered, "valid", predictions)
+        export.fit(export.build(finished_run, manifest, {}), rendered, "valid", predictions)
 
 
 def test_a_clip_that_does_not_decode_is_left_out_with_a_note(manifest: Manifest, tmp_path: Path) -> None:

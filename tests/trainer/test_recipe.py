@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from streamtag.errors import ManifestError
 from streamtag.model.model_file import load_tagger
-from tests.trainer.conftest import RATE, sound, write_rows
 from tests.trainer.label.synthetic_teachers import TAGS, write_teachers
 from trainer.cli import app
-from trainer.features.audio import encode
 from trainer.files import read_json
 
-SETTINGS = ("epochs=1", "batch=4", "frames=57")
 TRACKS = 12
+SETTINGS = ("epochs=1", "batch=4", "frames=57")
 
 
-@pytest.fixture(scope="module")
-def tracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve tracks by six artists, half of them with a human tag."""
-    folder = tmp_path_factory.mktemp("data") / "tracks"
-    (folder / "audio").mkdir(parents=True)
-    rng = np.random.default_rng(5)
-    names = [f"track-{n}" for n in range(TRACKS)]
-    for n, name in enumerate(names):
-        encode(sound(rng, bool(n % 2), False, 6.0), RATE, "flac", 0, folder / "audio" / f"{name}.flac")
-    write_rows(
-        folder / "tracks.csv", [("track_id", "artist"), *((name, f"artist {n % 6}") for n, name in enumerate(names))]
-    )
-    rows = [(name, 3, n % 2, (n + 1) % 2) for n, name in enumerate(names)]
-    write_rows(folder / "human_tags.csv", [("track_id", "clips", "guitar", "piano"), *rows])
+@pytest.fixture
+def tracks(track_folder: Path, tmp_path: Path) -> Path:
+    """The first tracks, one by each artist, with human tags of the teachers' names."""
+    folder = tmp_path / "tracks"
+    shutil.copytree(track_folder, folder)
+    for table in (folder / "tracks.csv", folder / "human_tags.csv"):
+        lines = table.read_text().replace("high_tone,noisy", "guitar,piano").splitlines()
+        table.write_text("\n".join(lines[: 1 + TRACKS]))
     return folder
 
 
@@ -60,7 +52,7 @@ def test_one_command_makes_a_model_and_a_second_run_repeats_nothing(
         for name in ("base", "fold-1", "fold-2", "final")
     ]
     base, first, second, final = left_out
-    assert base == first | second == {f"artist {n}" for n in range(6)}
+    assert base == first | second == {f"artist {n}" for n in range(12)}
     assert not first & second
     assert not final
     files = [out / "human.json", *out.glob("runs/*/best.safetensors"), out / "labelled" / "labels.half"]

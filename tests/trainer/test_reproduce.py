@@ -65,29 +65,21 @@ def test_no_epoch_begins_when_the_time_is_up(tmp_path: Path, config: reproduce.R
     assert again[-1].result is not None
 
 
-def test_a_begun_run_of_other_settings_stops_all_before_hours_are_spent(
-    tmp_path: Path, config: reproduce.ReproduceConfig
-) -> None:
-    next(reproduce.run_tasks(make_tasks(tmp_path)[1:2], config))
-    begun = make_tasks(tmp_path, [*SMALL, "rate=0.02"])
-    with pytest.raises(OutputError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
-        list(reproduce.run_tasks(begun, config))
-    assert not (tmp_path / NAMES[0]).exists()
-
-
-def test_other_settings_or_passes_than_the_runs_have_are_refused_with_the_difference(
+def test_runs_of_other_settings_or_passes_stop_all_before_hours_are_spent_with_the_difference(
     tmp_path: Path, config: reproduce.ReproduceConfig
 ) -> None:
     quick = [*SMALL, "epochs=1"]
-    tasks = make_tasks(tmp_path, quick)[:2]
-    list(reproduce.run_tasks(tasks[:1], config))  # finished
+    (first, second), others = make_tasks(tmp_path, quick)[:2], make_tasks(tmp_path, [*quick, "rate=0.02"])
+    next(reproduce.run_tasks([second], config))  # begun
+    with pytest.raises(OutputError, match=r"Scat-1L-8H-LSTM.*holds a run with other settings .rate = 0.01, not 0.02"):
+        list(reproduce.run_tasks(others, config))
+    assert not (tmp_path / NAMES[0]).exists()
+    list(reproduce.run_tasks([first], config))  # finished
     with pytest.raises(OutputError, match=r"trained with rate = 0.01, not 0.02"):
-        make_tasks(tmp_path, [*quick, "rate=0.02"])[0].result()
-    with pytest.raises(OutputError, match=r"GRU.seed-1: was begun with passes = 0, not 1"):
-        list(reproduce.run_tasks(tasks, replace(config, passes=1)))
-    next(reproduce.run_tasks(tasks[1:], config))  # begun
-    with pytest.raises(OutputError, match=r"LSTM.seed-1: was begun with passes = 0, not 1"):
-        list(reproduce.run_tasks(tasks[1:], replace(config, passes=1)))
+        others[0].result()
+    for task, name in ((first, "GRU"), (second, "LSTM")):
+        with pytest.raises(OutputError, match=rf"{name}.seed-1: was begun with passes = 0, not 1"):
+            list(reproduce.run_tasks([task], replace(config, passes=1)))
 
 
 def test_train_can_go_on_with_its_runs(tmp_path: Path, config: reproduce.ReproduceConfig, manifest: Manifest) -> None:

@@ -20,20 +20,11 @@ from trainer.train.dataset import load_data
 from trainer.train.loop import Run
 
 
-@pytest.fixture(scope="module")
-def run(cache: Cache, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short run."""
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    for _ in Run(folder, replace(small, epochs=4), load_data(cache, small, 0, lambda: None)).epochs():
-        pass
-    return folder
-
-
 def test_a_run_goes_on_from_the_best_weights_of_another(
-    run: Path, cache: Cache, small: TrainConfig, tmp_path: Path
+    finished_run: Path, cache: Cache, small: TrainConfig, tmp_path: Path
 ) -> None:
     gentle = replace(small, epochs=1, rate=1e-9)
-    start = load_start(str(run), gentle, cache.manifest.tags)
+    start = load_start(str(finished_run), gentle, cache.manifest.tags)
     data = load_data(cache, gentle, 0, lambda: None, start)
     after = next(Run(tmp_path / "second", gentle, data, start=start).epochs())
     assert after.roc_auc == pytest.approx(start.best["roc_auc"], abs=1e-3)
@@ -41,9 +32,11 @@ def test_a_run_goes_on_from_the_best_weights_of_another(
     assert fresh.roc_auc < start.best["roc_auc"] - 0.01, "the best weights are better than fresh ones"
 
 
-def test_the_normalization_of_the_weights_is_kept(run: Path, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
+def test_the_normalization_of_the_weights_is_kept(
+    finished_run: Path, cache: Cache, small: TrainConfig, tmp_path: Path
+) -> None:
     """Other data than these have other constants: a shifted mean and twice the deviation."""
-    first = load_run(run)
+    first = load_run(finished_run)
     first.normalize.fit(first.normalize.mean + 1.0, 2.0 * first.normalize.std)
     save_run(tmp_path, first.network.state_dict(), first)
     config = replace(small, epochs=1)
@@ -68,19 +61,21 @@ def test_the_shipped_model_starts_a_run() -> None:
     assert not torch.allclose(start.predict_frames(2 * frames), expected, atol=1e-3)
 
 
-def test_a_start_that_does_not_fit_is_refused(run: Path, cache: Cache, small: TrainConfig, tmp_path: Path) -> None:
+def test_a_start_that_does_not_fit_is_refused(
+    finished_run: Path, cache: Cache, small: TrainConfig, tmp_path: Path
+) -> None:
     tags = cache.manifest.tags
-    for name in ("Scat-2L-33H-GRU", "Scat-2L-32H-LSTM", "Scat-3L-32H-GRU"):
-        with pytest.raises(ManifestError, match=f"another network: Scat-2L-32H-GRU, not {name}"):
-            load_start(str(run), replace(small, system=name), tags)
-    with pytest.raises(ManifestError, match="another compression: log, not none"):
-        load_start(str(run), replace(small, compression="none"), tags)
-    with pytest.raises(ManifestError, match="another reset_after: True, not False"):
-        load_start(str(run), replace(small, reset_after=False), tags)
-    with pytest.raises(ManifestError, match="another divide_s1: False, not True"):
-        load_start(str(run), replace(small, divide_s1=True), tags)
+    for config, message in (
+        (replace(small, system="Scat-2L-33H-GRU"), "another network: Scat-2L-32H-GRU, not Scat-2L-33H-GRU"),
+        (replace(small, system="Scat-2L-32H-LSTM"), "another network: Scat-2L-32H-GRU, not Scat-2L-32H-LSTM"),
+        (replace(small, compression="none"), "another compression: log, not none"),
+        (replace(small, reset_after=False), "another reset_after: True, not False"),
+        (replace(small, divide_s1=True), "another divide_s1: False, not True"),
+    ):
+        with pytest.raises(ManifestError, match=message):
+            load_start(str(finished_run), config, tags)
     with pytest.raises(ManifestError, match="its tags are not those"):
-        load_start(str(run), small, tags[::-1])
+        load_start(str(finished_run), small, tags[::-1])
     with pytest.raises(ManifestError, match="no training file"):
         load_start(str(tmp_path), small, tags)
     with pytest.raises(ModelFileError, match="no such model file"):

@@ -38,7 +38,7 @@ def fetch(host: FakeHost, run: Command) -> Command:
 
 
 def ignore(name: str, done: int, total: int | None) -> None:
-    """Reports to nobody."""
+    pass
 
 
 def mp3s(root: Path) -> dict[str, bytes]:
@@ -115,7 +115,6 @@ def test_a_user_who_ends_it_does_not_wait_for_a_silent_host(host: FakeHost, tmp_
 
 
 def test_files_are_downloaded_in_parallel(host: FakeHost, tmp_path: Path) -> None:
-    """One silent part does not keep the others from coming."""
     host.tricks[PARTS[0]].add("silent")
     with pytest.raises(SourceError, match=PARTS[0]):
         download.download_files(tmp_path / "in", host.url, (*TABLES, ARCHIVE), ignore, RetryPolicy(1.0, attempts=1))

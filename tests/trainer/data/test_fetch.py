@@ -22,7 +22,7 @@ POLICY = RetryPolicy(timeout_s=5.0, attempts=4, pause_s=0.01)
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[FakeHost]:
     (tmp_path / "host").mkdir()
-    (tmp_path / "host" / NAME).write_bytes(bytes(i * 7 % 251 for i in range(SIZE)))
+    (tmp_path / "host" / NAME).write_bytes((bytes(i * 7 % 251 for i in range(251)) * 4000)[:SIZE])
     with FakeHost(tmp_path / "host").open() as opened:
         yield opened
 

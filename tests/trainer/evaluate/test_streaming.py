@@ -19,8 +19,6 @@ ALL = np.arange(CLIPS)
 
 
 class Accumulator(LeakyIntegrator):
-    """Adds up all of its input."""
-
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         sums = state[:, None] + x.cumsum(1)
         return torch.sigmoid(sums / 40), sums[:, -1]

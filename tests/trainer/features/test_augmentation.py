@@ -116,17 +116,8 @@ def test_draws_are_seeded_and_differ() -> None:
         return augmentation.draw(augmentation.generator(seed, number, name), others)
 
     assert augmentation_of(1, 1, "a") == augmentation_of(1, 1, "a")
-    assert (
-        len(
-            {
-                augmentation_of(1, 1, "a"),
-                augmentation_of(2, 1, "a"),
-                augmentation_of(1, 2, "a"),
-                augmentation_of(1, 1, "b"),
-            }
-        )
-        == 4
-    )
+    differing = ((1, 1, "a"), (2, 1, "a"), (1, 2, "a"), (1, 1, "b"))
+    assert len({augmentation_of(*each) for each in differing}) == 4
 
 
 def test_every_drawn_recipe_gives_finite_sound_of_the_right_length() -> None:

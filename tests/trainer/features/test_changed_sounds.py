@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from streamtag.errors import ManifestError
+from tests.trainer.conftest import contents
 from trainer.data.manifest import Manifest
 from trainer.features.audio import encode
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
 
-CLIPS = 24
+CLIPS = 12
 
 
 @pytest.fixture
@@ -36,10 +37,6 @@ def prepared(folder: Path, manifest: Manifest) -> tuple[Cache, int]:
     cache = Cache(folder, manifest, "mel", 1)
     *_, (_, computed) = prepare(cache, 1, 0)
     return cache, computed
-
-
-def contents(cache: Cache) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in cache.folder.iterdir() if path.name != ".lock"}
 
 
 def replace_sound(path: Path) -> None:

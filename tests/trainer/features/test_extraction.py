@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,10 @@ import pytest
 import torch
 
 from streamtag.errors import OutputError
-from tests.conftest import LimitFileSize
+from tests.benchmarks.process import children, is_running
+from tests.catalog.conftest import wait_for
+from tests.conftest import LimitFileSize, Need
+from tests.trainer.conftest import contents
 from trainer.data.manifest import Manifest
 from trainer.features import extraction
 from trainer.features.audio import encode
@@ -24,24 +25,16 @@ from trainer.features.cache import Cache
 from trainer.features.extraction import AugmentedPass, Job, prepare
 from trainer.features.frame_store import Entry
 
-Need = Callable[[str, bool, str], None]
-
-
-def contents(cache: Cache) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in cache.folder.iterdir() if path.name != ".lock"}
-
 
 def drain(progress: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return list(progress)[-1]
 
 
 def few(manifest: Manifest, clips: int = 4) -> Manifest:
-    """A manifest of the first clips only."""
     return replace(manifest, clips=manifest.clips[:clips])
 
 
 def with_sound(manifest: Manifest, number: int, path: Path) -> Manifest:
-    """The manifest with another sound for one clip."""
     clips = list(manifest.clips)
     clips[number] = replace(clips[number], path=path)
     return replace(manifest, clips=tuple(clips))
@@ -61,54 +54,24 @@ def test_an_interrupted_extraction_continues(manifest: Manifest, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_processes_make_the_same(manifest: Manifest, tmp_path: Path) -> None:
-    part = few(manifest, 6)
-    one, two = Cache(tmp_path / "a", part, "scattering", 1), Cache(tmp_path / "b", part, "scattering", 1)
-    drain(prepare(one, 1, 0))
-    drain(prepare(two, 1, 2))
-    assert len(contents(two)) == 5
-    assert contents(one) == contents(two)
-
-
-@pytest.mark.slow
 def test_a_killed_extraction_can_be_continued(
     tree: Path, manifest: Manifest, cache: Cache, tmp_path: Path, need: Need
 ) -> None:
     need("proc", Path("/proc/self").exists(), "system has no /proc")
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "1", "--workers", "2"]
-    running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.DEVNULL, text=True)
     lines = tmp_path / "scattering" / "pass-00.csv"
-    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 10))
-    children = [pid for pid in processes() if parent(pid) == running.pid]
+    wait_for(lambda: lines.exists() and lines.read_bytes().count(b"\n") > 10, running)
+    workers = children(running.pid)
     running.kill()
     assert running.wait() == -signal.SIGKILL
-    assert len(children) >= 2
-    wait_until(lambda: not any(parent(pid) for pid in children))  # nobody is left behind
+    assert len(workers) >= 2
+    wait_for(lambda: not any(map(is_running, workers)), None)  # nobody is left behind
     resumed = Cache(tmp_path, manifest, "scattering", 1)
     done, total = drain(prepare(resumed, 1, 0))
     assert done == total
     assert 0 < total < len(manifest.clips) + len(resumed.training)
     assert contents(resumed) == contents(cache)
-
-
-def wait_until(ready: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def parent(pid: int) -> int:
-    """0 if the process has ended."""
-    try:
-        state, above = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-    except OSError:
-        return 0
-    return 0 if state == "Z" else int(above)
 
 
 def test_clips_that_do_not_decode_are_listed_and_left_out(manifest: Manifest, tmp_path: Path) -> None:
@@ -241,8 +204,8 @@ def test_interrupted_by_the_user_it_ends_at_once(tree: Path, tmp_path: Path) -> 
     words = ["prepare", str(tree), "--cache", str(tmp_path), "--passes", "9", "--workers", "1"]
     running = subprocess.Popen([sys.executable, "-m", "trainer", *words], stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "scattering" / "pass-00.csv"
-    wait_until(lambda: running.poll() is not None or (lines.exists() and lines.read_bytes().count(b"\n") > 3))
-    os.kill(running.pid, signal.SIGINT)
+    wait_for(lambda: lines.exists() and lines.read_bytes().count(b"\n") > 3, running)
+    running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in errors

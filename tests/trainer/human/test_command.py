@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,28 +16,20 @@ from streamtag.model.model_file import load_tagger, save_tagger
 from tests.trainer.conftest import Command
 from trainer import export
 from trainer.data.manifest import Manifest
-from trainer.features.cache import Cache
 from trainer.human.folds import artist_folds, artists_of
 from trainer.human.predictions import open_sound_model, predict_tracks
 from trainer.human.tracks import read_tracks
 from trainer.run import DataSource
-from trainer.train.config import TrainConfig
-from trainer.train.dataset import load_data
-from trainer.train.loop import Run
 
 
 @pytest.fixture(scope="module")
-def runs(cache: Cache, small: TrainConfig, track_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def runs(finished_run: Path, track_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three runs, one for each fold; they have the same weights."""
     root = tmp_path_factory.mktemp("runs")
-    torch.set_num_threads(1)
-    config = replace(small, epochs=8)
-    for _ in Run(root / "trained", config, load_data(cache, config, 0, lambda: None)).epochs():
-        pass
     folds = artist_folds(read_tracks(track_folder), 3)
     folders = [root / f"run-{fold}" for fold in range(3)]
     for fold, folder in enumerate(folders):
-        shutil.copytree(root / "trained", folder)
+        shutil.copytree(finished_run, folder)
         DataSource("data", "scattering", 1, 0, left_out=artists_of(folds, fold)).write(folder)
     return folders
 

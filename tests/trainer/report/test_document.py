@@ -102,6 +102,7 @@ def test_the_paper_stands_beside_ours(results: list[dict[str, Any]]) -> None:
     )
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_report_of_whole_clip_systems_has_no_streaming_section(results: list[dict[str, Any]], tmp_path: Path) -> None:
     whole = {**results[1], "streaming": {"missing": "it hears whole clips"}}
     whole["scores"] = {**whole["scores"], "learned": {"missing": "it needs more than one frame a clip"}}
@@ -111,6 +112,7 @@ def test_a_report_of_whole_clip_systems_has_no_streaming_section(results: list[d
     assert "No learned pooling where it needs more than one frame a clip." in page
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_missing_and_damaged_figures_are_refused(tmp_path: Path, results: list[dict[str, Any]]) -> None:
     with pytest.raises(ManifestError, match="no figures"):
         document.read(tmp_path)

@@ -88,17 +88,6 @@ def test_streams_of_a_batch_do_not_affect_each_other(name: str) -> None:
         torch.testing.assert_close(fresh[0], alone[0])
 
 
-@pytest.mark.parametrize("name", RECURRENT)
-def test_the_future_changes_nothing(name: str) -> None:
-    network = whole_network(name)
-    x = torch.randn(2, 20, 13)
-    other = torch.cat([x[:, :12], torch.randn(2, 8, 13)], dim=1)
-    with torch.no_grad():
-        a, b = network(x, start(network, 2))[0], network(other, start(network, 2))[0]
-    torch.testing.assert_close(a[:, :12], b[:, :12])
-    assert not torch.allclose(a[:, 12:], b[:, 12:])
-
-
 @pytest.mark.parametrize(
     ("name", "frames", "size"), [("Scat-4L-CNN", 114, 40), ("Mel-4L-CNN", 300, 96), ("CQT-5L-512H-LSTM", 300, 12)]
 )
