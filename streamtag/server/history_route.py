@@ -32,8 +32,8 @@ DECIMALS = 3  # of times [s]
 class HistoryRoute:
     """Answers from a history that may not be there yet. Belongs to the event loop; threads read the file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, query_timeout_s: float = QUERY_TIMEOUT_S) -> None:
+        self._path, self._query_timeout_s = path, query_timeout_s
         self._running = 0
         self._is_closing = threading.Event()
 
@@ -55,7 +55,7 @@ class HistoryRoute:
         return respond(HTTPStatus.OK, body, "application/json")
 
     def _read(self, stream: str | None, bins: TimeBins, now: float) -> str:
-        deadline = time.monotonic() + QUERY_TIMEOUT_S
+        deadline = time.monotonic() + self._query_timeout_s
 
         def should_stop() -> bool:
             return self._is_closing.is_set() or time.monotonic() > deadline

@@ -21,13 +21,13 @@ CONCEPTS = (
     Concept("any", "mood", ("guitar", "female vocal"), None),
 )
 
+HELLO_LINE = (
+    '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
+    '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
+    '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235]}'
+)
 LINES: list[tuple[Message, str]] = [
-    (
-        HELLO,
-        '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
-        '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
-        '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235]}',
-    ),
+    (HELLO, HELLO_LINE),
     (
         Frame("song.mp3", 12, 2.816, 3.328, {"guitar": 0.91, "female vocal": 0.123456}),
         '{"type":"frame","stream":"song.mp3","frame":12,"start":2.816,"end":3.328,'
@@ -44,18 +44,11 @@ LINES: list[tuple[Message, str]] = [
     ),
     (
         replace(HELLO, concepts=CONCEPTS),
-        '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
-        '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
-        '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235],'
-        '"concepts":[{"name":"female vocals","category":"voice","tags":["female vocal"],"threshold":0.4123},'
+        HELLO_LINE[:-1] + ',"concepts":'
+        '[{"name":"female vocals","category":"voice","tags":["female vocal"],"threshold":0.4123},'
         '{"name":"any","category":"mood","tags":["guitar","female vocal"],"threshold":null}]}',
     ),
-    (
-        replace(HELLO, streams=("hall 2", "mic")),
-        '{"type":"hello","protocol":1,"server":"streamtag 0.1.0","model":"small",'
-        '"tags":["guitar","female vocal"],"sample_rate":16000,"hop_s":0.256,'
-        '"window_s":0.512,"lookahead_s":0.384,"thresholds":[0.3,0.1235],"streams":["hall 2","mic"]}',
-    ),
+    (replace(HELLO, streams=("hall 2", "mic")), HELLO_LINE[:-1] + ',"streams":["hall 2","mic"]}'),
     (
         Frame("mic", 12, 2.816, 3.328, {"guitar": 0.91}, concepts={"any": 0.56789}),
         '{"type":"frame","stream":"mic","frame":12,"start":2.816,"end":3.328,'

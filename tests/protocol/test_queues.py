@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -28,34 +30,28 @@ def _pop_all(queue: DropOldestQueue) -> list[Message]:
     return messages
 
 
-def test_messages_come_out_in_the_order_in_which_they_were_put() -> None:
-    queue = DropOldestQueue(2)
-    messages = [_frame(0), _event(0.5), _frame(1), _event(0.7)]
-    assert all(queue.put(message) for message in messages)
-    assert [queue.pop() for _ in range(5)] == [*messages, None]  # the very same objects: their JSON is shared
-
-
-def test_a_full_queue_drops_the_oldest_frame_and_the_next_one_reports_it() -> None:
-    queue = DropOldestQueue(2)
-    assert queue.put(_frame(0, dropped=2))  # it has dropped frames to report itself
-    assert queue.put(_event(0.1))
-    assert queue.put(_frame(1))
-    assert not queue.put(_frame(2))
-    assert not queue.put(_frame(3))
-    event, *frames = _pop_all(queue)
-    assert event == Event("mic", "guitar", "on", 0.1)
-    assert [(frame.frame, frame.dropped) for frame in frames if isinstance(frame, Frame)] == [(2, 4), (3, 0)]
-
-
-def test_a_flood_of_events_displaces_no_frame_and_leaves_the_newest_events() -> None:
-    queue = DropOldestQueue(3)
-    for number in range(3):
-        queue.put(_frame(number))
-    for number in range(10):
-        queue.put(_event(number))
-    messages = _pop_all(queue)
-    assert [message.frame for message in messages if isinstance(message, Frame)] == [0, 1, 2]
-    assert [message.time for message in messages if isinstance(message, Event)] == [7, 8, 9]
+@given(st.integers(1, 6), st.lists(st.sampled_from(["frame", "event", "pop"]), max_size=80))
+def test_the_oldest_frames_and_events_are_dropped_and_the_next_frame_reports_it(
+    length: int, actions: list[str]
+) -> None:
+    """Frames displace frames, events displace events, and the rest stays in order."""
+    queue, expected, dropped = DropOldestQueue(length), deque[EncodedMessage](), 0
+    for number, action in enumerate(actions):
+        if action == "pop":
+            popped, awaited = queue.pop(), expected.popleft().message if expected else None
+            if isinstance(awaited, Frame):
+                awaited, dropped = replace(awaited, dropped=awaited.dropped + dropped), 0
+            assert (popped and popped.message) == awaited
+            continue
+        encoded = _frame(number, dropped=number % 3) if action == "frame" else _event(number)
+        others = [each for each in expected if type(each.message) is type(encoded.message)]
+        assert queue.put(encoded) == (len(others) < length)
+        expected.append(encoded)
+        if len(others) == length:
+            oldest = others[0]
+            expected.remove(oldest)
+            dropped += 1 + oldest.message.dropped if isinstance(oldest.message, Frame) else 0
+    assert len(queue) == len(expected)
 
 
 @pytest.mark.parametrize("kind", ["frame", "event"])
@@ -99,34 +95,10 @@ def test_dropped_frames_of_an_ended_stream_are_not_reported_by_its_successor() -
     assert frame.dropped == 0
 
 
-@given(st.integers(1, 8), st.lists(st.sampled_from(["frame", "event", "pop"]), max_size=80))
-def test_frames_and_reports_of_dropped_ones_add_up_whatever_is_put_and_popped(length: int, actions: list[str]) -> None:
-    queue, put, events, overflows = DropOldestQueue(length), 0, 0, 0
-    got: list[Message] = []
-    for number, action in enumerate(actions):
-        if action == "pop":
-            if (encoded := queue.pop()) is not None:
-                got.append(encoded.message)
-            continue
-        put += action == "frame"
-        events += action == "event"
-        overflows += not queue.put(_frame(put - 1) if action == "frame" else _event(number))
-        assert len(queue) <= 2 * length
-    got += _pop_all(queue)
-    queue.put(_frame(put))
-    got += _pop_all(queue)
-    frames = [message for message in got if isinstance(message, Frame)]
-    times = [message.time for message in got if isinstance(message, Event)]
-    assert times == sorted(times)
-    expected = -1
-    for frame in frames:
-        expected += 1 + frame.dropped
-        assert frame.frame == expected
-    assert sum(frame.dropped for frame in frames) + events - len(times) == overflows
-
-
 def test_json_is_made_once_for_all_readers_with_the_same_filter() -> None:
-    encoded = _frame(0)
+    queue = DropOldestQueue(1)
+    queue.put(encoded := _frame(0))
+    assert queue.pop() is encoded
     text = encoded.encode(MessageFilter(top=1))
     assert text is not None
     assert json.loads(text)["tags"] == {"guitar": 0.9}

@@ -130,7 +130,7 @@ def test_concepts_are_shown_unless_tags_are_chosen() -> None:
     assert (chosen.kind, chosen.names, chosen.sent_tags) == ("tag", ("slow", "drums"), ("slow", "drums"))
     assert [chosen.labels[column] for column in chosen.strongest(chosen.probs(BOTH))] == ["drums", "slow"]
     older = Selection.of(TAGS, THRESHOLDS)
-    assert (older.kind, older.names) == ("tag", TAGS)
+    assert (older.kind, older.names, older.thresholds) == ("tag", TAGS, THRESHOLDS)
     assert older.message_filter(Event("mic", "drums", "on", 1.0)) is not None
 
 
@@ -140,40 +140,26 @@ def test_a_threshold_of_the_user_gives_no_evidence() -> None:
     assert selection.tag_thresholds == (0.7,) * 4
 
 
-def test_an_unknown_concept_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"^string: not a concept of this model \(did you mean 'strings'\?\)"):
-        Selection.of(TAGS, THRESHOLDS, GROUPS, concept_names=["string"])
-    with pytest.raises(SpecError, match="not a concept of this model"):
-        Selection.of(TAGS, THRESHOLDS, concept_names=["all"])
-
-
-def test_equal_tags_keep_the_model_s_order() -> None:
+def test_of_equal_tags_the_model_s_first_are_the_strongest_and_the_user_s_number_replaces_the_default() -> None:
     assert Selection.of(TAGS, THRESHOLDS).strongest(np.full(4, 0.5)) == [0, 1, 2, 3]
-
-
-def test_the_user_s_number_of_tags_replaces_the_default() -> None:
     assert len(Selection.of(TAGS, THRESHOLDS).strongest(PROBS, 2)) == 2
     assert len(Selection.of(TAGS, THRESHOLDS, top=3).strongest(PROBS, 2)) == 3
 
 
-def test_one_threshold_replaces_the_model_s() -> None:
-    assert Selection.of(TAGS, THRESHOLDS).thresholds == THRESHOLDS
-    assert Selection.of(TAGS, THRESHOLDS, threshold=0.7).thresholds == (0.7,) * 4
-
-
-def test_an_unknown_tag_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(SpecError, match=r"^guitarr: not a tag of this model \(did you mean 'guitar'\?\)"):
-        Selection.of(TAGS, THRESHOLDS, names=["guitarr"])
-    with pytest.raises(SpecError, match=r"^xyzzy: not a tag of this model; "):
-        Selection.of(TAGS, THRESHOLDS, names=["xyzzy"])
-
-
-@pytest.mark.parametrize("settings", [{"names": [" "]}, {"top": 0}, {"threshold": 1.5}, {"threshold": float("nan")}])
-def test_a_selection_of_nothing_is_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(SpecError):
-        Selection.of(TAGS, THRESHOLDS, **settings)  # type: ignore[arg-type]
-
-
-def test_every_tag_needs_a_threshold() -> None:
-    with pytest.raises(SpecError, match="4 tags"):
-        Selection.of(TAGS, THRESHOLDS[:3])
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ({"names": ["guitarr"]}, r"^guitarr: not a tag of this model \(did you mean 'guitar'\?\)"),
+        ({"names": ["xyzzy"]}, r"^xyzzy: not a tag of this model; "),
+        ({"concept_names": ["string"]}, r"^string: not a concept of this model \(did you mean 'strings'\?\)"),
+        ({"concepts": (), "concept_names": ["all"]}, "not a concept of this model"),
+        ({"names": [" "]}, "no tags chosen"),
+        ({"top": 0}, "top"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"thresholds": THRESHOLDS[:3]}, "4 tags"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_with_the_nearest_name(chosen: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        Selection.of(**{"tags": TAGS, "thresholds": THRESHOLDS, "concepts": GROUPS, **chosen})

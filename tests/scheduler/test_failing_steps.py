@@ -10,8 +10,7 @@ from streamtag.protocol.messages import Frame
 from tests.scheduler.harness import PLAIN, EchoPool, FakeClock, Harness, music
 
 
-def test_a_defect_in_one_stream_ends_that_stream_and_no_other(model: Path) -> None:
-    harness = Harness(model)
+def test_a_defect_in_one_stream_ends_that_stream_and_no_other(harness: Harness) -> None:
     good, bad = harness.open("good"), harness.open("bad")
     good.push(music(0.7, PLAIN))
     harness.run_all()

@@ -106,12 +106,3 @@ def test_whole_hops_are_skipped(rate: int, fed: int, most: int) -> None:
     assert hops >= 1
     assert resampler.emitted == emitted + len(tail) + hops * HOP
     assert abs(resampler.emitted - (fed + whole) * 16000 / rate) <= 1.5
-
-
-def test_another_format_continues_where_the_first_ended() -> None:
-    first, second = noise(22_050, 1), noise(24_000, 2)
-    resampler = IngestResampler(PcmFormat(44100, "f32le"))
-    out = [resampler.feed(first.tobytes()), resampler.change_format(PcmFormat(48000, "f32le", 2))]
-    out += [resampler.feed(np.repeat(second, 2).tobytes()), resampler.flush()]
-    expected = np.concatenate([one_shot(first, 44100), one_shot(second, 48000)])
-    np.testing.assert_allclose(np.concatenate(out), expected, atol=1e-6)

@@ -203,9 +203,8 @@ def test_random_streams(model: Path) -> None:
     )
 
 
-def test_the_machine_would_notice_audio_of_another_stream(model: Path) -> None:
+def test_the_machine_would_notice_audio_of_another_stream(harness: Harness) -> None:
     """The negative control."""
-    harness = Harness(model)
     producer = harness.open("mic")
     producer.push(noise(20_000, 1).tobytes())
     harness.end("mic", producer)

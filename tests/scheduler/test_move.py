@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +9,14 @@ import numpy as np
 import pytest
 
 from streamtag.audio.pcm import PcmFormat
-from streamtag.inference.batch import SessionPool
 from streamtag.protocol.messages import Event
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.registry import NameTaken, UnknownStream
-from streamtag.scheduler.scheduler import Scheduler
 from streamtag.scheduler.stats import Busy
 from tests.scheduler.harness import (
     PLAIN,
-    TIMEOUT_S,
     TOLERANCE,
     Harness,
-    MessageLog,
-    Signal,
     assert_equal_frames,
     exported,
     exported_state,
@@ -118,8 +112,7 @@ def test_a_stream_that_lost_audio_can_move(model: Path, format: PcmFormat, is_in
     assert here.log.gaps("mic") == unmoved.log.gaps("mic")
 
 
-def test_an_export_does_not_wait_until_all_audio_is_processed(model: Path) -> None:
-    harness = Harness(model)
+def test_an_export_does_not_wait_until_all_audio_is_processed(harness: Harness) -> None:
     harness.open("file").push(noise(60 * 16000).tobytes())
     harness.run_one()
     future = harness.scheduler.export_state("file")
@@ -128,9 +121,8 @@ def test_an_export_does_not_wait_until_all_audio_is_processed(model: Path) -> No
     assert harness.scheduler.streams[0].waiting_s > 50
 
 
-def test_an_imported_stream_waits_for_its_producer_and_no_longer(model: Path) -> None:
-    harness = Harness(model)
-    imported(harness, "mic", exported_state(model, echo=True))
+def test_an_imported_stream_waits_for_its_producer_and_no_longer(harness: Harness, echo_state: bytes) -> None:
+    imported(harness, "mic", echo_state)
     assert [stream.is_disconnected for stream in harness.scheduler.streams] == [True]
     assert harness.scheduler.stats.disconnected == 1
     harness.clock.now += 10.1
@@ -139,8 +131,7 @@ def test_an_imported_stream_waits_for_its_producer_and_no_longer(model: Path) ->
     assert len(harness.log.ends("mic")) == 1
 
 
-def test_an_unknown_stream_has_no_state(model: Path) -> None:
-    harness = Harness(model)
+def test_an_unknown_stream_has_no_state(harness: Harness) -> None:
     with pytest.raises(UnknownStream, match="nobody"):
         harness.scheduler.export_state("nobody")
     producer = harness.open("mic")
@@ -154,28 +145,26 @@ def test_an_unknown_stream_has_no_state(model: Path) -> None:
         harness.scheduler.export_state("mic")
 
 
-def test_an_import_reserves_its_name_and_its_place(model: Path) -> None:
-    data = exported_state(model, echo=True)
+def test_an_import_reserves_its_name_and_its_place(model: Path, echo_state: bytes) -> None:
     harness = Harness(model, config=SchedulerConfig(batch_window_s=0, max_streams=2))
     producer = harness.open("mic")
     with pytest.raises(NameTaken):
-        harness.scheduler.import_state("mic", data)
-    first = harness.scheduler.import_state("other", data)
+        harness.scheduler.import_state("mic", echo_state)
+    first = harness.scheduler.import_state("other", echo_state)
     with pytest.raises(NameTaken):
-        harness.scheduler.import_state("other", data)
+        harness.scheduler.import_state("other", echo_state)
     with pytest.raises(Busy):
         harness.open("other")  # on its way here
     with pytest.raises(Busy):
-        harness.scheduler.import_state("third", data)
+        harness.scheduler.import_state("third", echo_state)
     harness.run_all()
     first.result(0)
     harness.end("mic", producer)
-    imported(harness, "third", data)
+    imported(harness, "third", echo_state)
 
 
-def test_imports_and_exports_can_be_cancelled(model: Path) -> None:
-    harness = Harness(model)
-    future = harness.scheduler.import_state("mic", exported_state(model, echo=True))
+def test_imports_and_exports_can_be_cancelled(harness: Harness, echo_state: bytes) -> None:
+    future = harness.scheduler.import_state("mic", echo_state)
     assert future.cancel()
     harness.run_all()
     assert harness.scheduler.stats.streams == len(harness.pool) == 0
@@ -189,35 +178,3 @@ def test_imports_and_exports_can_be_cancelled(model: Path) -> None:
 @pytest.mark.parametrize("format", [PLAIN, PcmFormat(384_000, "f32le", 8)], ids=str)
 def test_a_state_is_small(model: Path, format: PcmFormat) -> None:
     assert len(exported_state(model, format)) < 450_000
-
-
-def test_a_stream_moves_between_running_schedulers_while_its_producer_pushes(model: Path) -> None:
-    tagger, format = load_tagger(model), FORMATS[1]
-    data, size = music(8, format, 4), format.sample_bytes
-    logs, config = [MessageLog(), MessageLog()], SchedulerConfig(workers=2, max_streams=4)
-    here, there = (Scheduler(SessionPool(tagger, 4), log, config, "m") for log in logs)
-    with here, there:
-        signal, pushed = Signal(), threading.Event()
-        producer = here.open("mic", format, None, signal)
-
-        def push() -> None:
-            for at in range(0, len(data) // 2, 9999):
-                if not producer.push(data[at : at + 9999]):
-                    signal.wait()
-                if at > len(data) // 4:
-                    pushed.set()
-
-        pusher = threading.Thread(target=push)
-        pusher.start()
-        assert pushed.wait(TIMEOUT_S)
-        position = there.import_state("mic", here.export_state("mic").result(TIMEOUT_S)).result(TIMEOUT_S)
-        pusher.join(TIMEOUT_S)
-        moved = there.open("mic", format, position, signal)
-        for start in range(position * size, len(data), 50_000):
-            if not moved.push(data[start : start + 50_000]):
-                signal.wait()
-        moved.end()
-        signal.wait_for_end(moved)
-    after = logs[1].frames("mic")
-    before = [frame for frame in logs[0].frames("mic") if frame.frame < after[0].frame]
-    assert_equal_frames(before + after, reference_frames(tagger, format, data))

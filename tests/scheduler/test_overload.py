@@ -144,8 +144,7 @@ def test_a_stream_that_shed_audio_is_up_to_date_again(model: Path) -> None:
     assert 2.0 < stream.shed_s < 3.5
 
 
-def test_audio_that_arrives_late_but_at_once_is_not_shed(model: Path) -> None:
-    harness = Harness(model)
+def test_audio_that_arrives_late_but_at_once_is_not_shed(harness: Harness) -> None:
     producer, sound = harness.open("mic"), noise(10 * RATE)
     for start in range(0, 5 * RATE, CHUNK):
         harness.clock.now += 0.1
@@ -202,9 +201,8 @@ def test_a_live_stream_waits_for_one_step_of_files_at_most(model: Path) -> None:
     assert all(latency is not None and latency < most for latency in latencies)
 
 
-def test_a_producer_that_ignores_requests_to_pause_loses_its_oldest_audio(model: Path) -> None:
+def test_a_producer_that_ignores_requests_to_pause_loses_its_oldest_audio(harness: Harness) -> None:
     """However much it pushes, what waits is bounded."""
-    harness = Harness(model)
     producer, sound = harness.open("mic"), noise(60 * RATE)
     has_room = [producer.push(sound[start : start + RATE].tobytes()) for start in range(0, 60 * RATE, RATE)]
     assert has_room[:3] == [True] * 3
@@ -220,8 +218,7 @@ def test_a_producer_that_ignores_requests_to_pause_loses_its_oldest_audio(model:
     assert all(shows(frame, sound) for frame in late)
 
 
-def test_one_message_of_any_size_is_accepted_and_room_again_is_notified(model: Path) -> None:
-    harness = Harness(model)
+def test_one_message_of_any_size_is_accepted_and_room_again_is_notified(harness: Harness) -> None:
     producer, sound = harness.open("mic"), noise(10 * RATE)
     assert not producer.push(sound.tobytes())
     assert not producer.push(b"")
@@ -235,8 +232,7 @@ def test_one_message_of_any_size_is_accepted_and_room_again_is_notified(model: P
     assert len(harness.log.frames("mic")) == 40
 
 
-def test_the_largest_format_does_not_fill_the_memory(model: Path) -> None:
-    harness = Harness(model)
+def test_the_largest_format_does_not_fill_the_memory(harness: Harness) -> None:
     producer = harness.open("mic", PcmFormat(384_000, "f32le", 8))
     block = np.zeros(1 << 18, np.float32).tobytes()
     pushed = 1

@@ -13,53 +13,10 @@ from streamtag.inference.session import Session
 from streamtag.scheduler.config import SchedulerConfig
 from streamtag.scheduler.registry import NameTaken, UnknownStream
 from streamtag.scheduler.stats import Busy
-from tests.scheduler.harness import (
-    PLAIN,
-    RATE,
-    Harness,
-    assert_equal_frames,
-    music,
-    noise,
-    reference_frames,
-    resampled,
-    shows,
-)
+from tests.scheduler.harness import PLAIN, RATE, Harness, assert_equal_frames, music, noise, resampled, shows
 
 
-def test_a_producer_is_told_its_position(model: Path) -> None:
-    harness = Harness(model)
-    producer = harness.open("mic", position=777)
-    assert producer.position == 0  # a new stream begins at 0
-    producer.push(b"\x00" * 4001)
-    assert producer.position == 1000
-    producer.disconnect()
-    harness.clock.now += 0.5
-    returned = harness.open("mic")
-    assert returned.position == 9000
-    returned.push(b"\x00" * 400)
-    assert returned.position == 9100
-
-
-def test_the_hidden_state_continues(model: Path) -> None:
-    """The control is a stream that begins at the interruption."""
-    data = music(4, PLAIN, 1)
-    harness = Harness(model, echo=False)
-    first = harness.open("mic")
-    first.push(data[:100_000])
-    first.disconnect()
-    harness.clock.now += 9.9
-    harness.run_all()
-    returned = harness.open("mic", position=25_000)
-    returned.push(data[100_000:])
-    harness.end("mic", returned)
-    expected = reference_frames(harness.tagger, PLAIN, data)
-    assert_equal_frames(harness.log.frames("mic"), expected)
-    fresh = Session(harness.tagger).feed(resampled(PLAIN, data)[24_576:])
-    assert np.abs(fresh[2].probs - expected[8].probs).max() > 1e-3
-
-
-def test_a_stream_ends_if_its_producer_does_not_return_in_time(model: Path) -> None:
-    harness = Harness(model)
+def test_a_stream_ends_if_its_producer_does_not_return_in_time(harness: Harness) -> None:
     producer = harness.open("mic")
     producer.push(noise(16_000).tobytes())
     harness.run_all()
@@ -78,8 +35,7 @@ def test_a_stream_ends_if_its_producer_does_not_return_in_time(model: Path) -> N
     assert again.position == 0
 
 
-def test_the_time_to_return_begins_again_with_each_interruption(model: Path) -> None:
-    harness = Harness(model)
+def test_the_time_to_return_begins_again_with_each_interruption(harness: Harness) -> None:
     producer = harness.open("mic")
     for _ in range(4):
         producer.disconnect()
@@ -101,20 +57,14 @@ def test_without_grace_a_disconnected_stream_ends_at_once(model: Path) -> None:
         harness.scheduler.export_state("mic")
 
 
-def test_the_name_of_a_connected_producer_is_taken(model: Path) -> None:
-    harness = Harness(model)
+def test_a_name_is_taken_while_its_producer_is_connected_or_its_stream_is_about_to_end(harness: Harness) -> None:
     producer = harness.open("mic")
     with pytest.raises(NameTaken, match="mic"):
         harness.open("mic")
     producer.disconnect()
-    harness.open("mic", position=0)
+    producer = harness.open("mic", position=0)
     with pytest.raises(NameTaken):
         harness.open("mic")
-
-
-def test_a_stream_that_is_about_to_end_is_not_continued(model: Path) -> None:
-    harness = Harness(model)
-    producer = harness.open("mic")
     producer.push(noise(16_000).tobytes())
     producer.end()
     with pytest.raises(Busy) as caught:
@@ -161,15 +111,13 @@ def test_another_format_is_another_count_of_the_same_time(model: Path, other: Pc
 
 
 @pytest.mark.parametrize("position", [-1, 1 << 60])
-def test_impossible_positions_are_refused(model: Path, position: int) -> None:
-    harness = Harness(model)
+def test_impossible_positions_are_refused(harness: Harness, position: int) -> None:
     with pytest.raises(SpecError, match="position"):
         harness.open("mic", position=position)
     assert harness.scheduler.stats.streams == 0
 
 
-def test_a_gap_of_years_costs_nothing(model: Path) -> None:
-    harness = Harness(model)
+def test_a_gap_of_years_costs_nothing(harness: Harness) -> None:
     producer = harness.open("mic")
     producer.push(noise(5000).tobytes())
     producer.disconnect()

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 STATE = b"the state of a stream"
 
 
-def _ignore(messages: Sequence[Message]) -> None:
-    del messages
-
-
 class FakeHandle:
     """room: what push answers."""
 
@@ -49,10 +45,10 @@ class FakeHandle:
 
 
 class FakeScheduler:
-    """handles: by name, the last of each. publish: where messages go."""
+    """publish: where messages go. handles: by name, the last of each."""
 
-    def __init__(self, capacity: int = 100) -> None:
-        self.publish: Callable[[Sequence[Message]], None] = _ignore
+    def __init__(self, publish: Callable[[Sequence[Message]], None], capacity: int = 100) -> None:
+        self.publish = publish
         self.handles: dict[str, FakeHandle] = {}
         self.opened: list[FakeHandle] = []
         self.imported: dict[str, bytes] = {}

@@ -68,25 +68,6 @@ def test_settings_that_make_no_sense_are_refused(kind: type, settings: dict[str,
         kind(**settings)
 
 
-def test_allowed_origins_are_parsed() -> None:
-    config = ServerConfig(tls_cert=Path("cert.pem"), origins=("null", "https://Example.org/"), token="!~")
-    assert config.scheme == "https"
-    assert config.allowed_origins == {Origin("https", "example.org", 443)}
-    assert ServerConfig().scheme == "http"
-
-
-@pytest.mark.parametrize(
-    ("text", "origin"),
-    [
-        ("http://127.0.0.1:8765", Origin("http", "127.0.0.1", 8765)),
-        ("HTTPS://Example.ORG", Origin("https", "example.org", 443)),
-        ("http://[::1]", Origin("http", "::1", 80)),
-    ],
-)
-def test_an_origin_is_scheme_host_and_port(text: str, origin: Origin) -> None:
-    assert Origin.parse(text) == origin
-
-
 @given(st.text(max_size=40))
 def test_the_host_of_any_origin_is_safe_in_a_header(text: str) -> None:
     for candidate in (text, f"http://{text}", f"http://[{text}]:80"):

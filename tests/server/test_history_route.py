@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import sqlite3
 import threading
 import time
@@ -16,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamtag.history import bins as bins_module
 from streamtag.history.bins import TimeBins, read_bins
-from streamtag.server import history_route
-from streamtag.server.thread import ServerThread
+from streamtag.server.auth import HttpError
+from streamtag.server.history_route import HistoryRoute
+from streamtag.server.query import RequestTarget
 from tests.history.sample import END_AT, write_sample
-from tests.server.support import Connect, Start, http_get, read_counter, shake_hands, wait_until
+from tests.server.support import LocalServer, Start, wait_until
 
 HOUR = f"from={END_AT - 3600}&to={END_AT}&resolution=10"
 
@@ -34,27 +36,27 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(start: Start, sample: Path) -> ServerThread:
+def server(start: Start, sample: Path) -> LocalServer:
     return start(history=sample)
 
 
-def ask(server: ServerThread, query: str = HOUR) -> Any:
-    answer, body = http_get(server, f"/api/history?{query}")
+def ask(server: LocalServer, query: str = HOUR) -> Any:
+    answer, body = server.get(f"/api/history?{query}")
     assert answer.status == 200, body
     assert (answer.getheader("Content-Type"), answer.getheader("Cache-Control")) == ("application/json", "no-store")
     assert (answer.getheader("Content-Security-Policy") or "").startswith("default-src 'none'")
     return json.loads(body)
 
 
-def refusal(server: ServerThread, query: str) -> tuple[int, str]:
+def refusal(server: LocalServer, query: str) -> tuple[int, str]:
     """Return status and the one line of a refused request."""
-    answer, body = http_get(server, f"/api/history?{query}")
+    answer, body = server.get(f"/api/history?{query}")
     assert body.endswith("\n")
     assert body.count("\n") == 1
     return answer.status, body.rstrip("\n")
 
 
-def test_an_hour_of_all_streams(server: ServerThread, sample: Path) -> None:
+def test_an_hour_of_all_streams(server: LocalServer, sample: Path) -> None:
     found = ask(server)
     expected = read_bins(sample, TimeBins(END_AT - 3600, END_AT, 10))
     assert (found["from"], found["to"], found["resolution"], found["left_out"]) == (END_AT - 3600, END_AT, 10, 0)
@@ -72,7 +74,7 @@ def test_an_hour_of_all_streams(server: ServerThread, sample: Path) -> None:
             assert [value > 0 for value in row["present"]] == [value > 1e-6 for value in concept.present]
 
 
-def test_one_stream_by_name_and_the_last_day_by_default(server: ServerThread) -> None:
+def test_one_stream_by_name_and_the_last_day_by_default(server: LocalServer) -> None:
     assert [each["stream"] for each in ask(server, f"stream={quote('hall 2')}&{HOUR}")["streams"]] == ["hall 2"]
     assert ask(server, f"stream=nobody&{HOUR}")["streams"] == []
     found = ask(server, "")
@@ -82,15 +84,15 @@ def test_one_stream_by_name_and_the_last_day_by_default(server: ServerThread) ->
 
 def test_without_a_history_there_is_no_such_path(start: Start) -> None:
     server = start()
-    assert http_get(server, "/api/history")[0].status == 404
-    assert "history" not in json.loads(http_get(server, "/health")[1])
+    assert server.get("/api/history")[0].status == 404
+    assert "history" not in json.loads(server.get("/health")[1])
 
 
 def test_a_history_that_is_not_there_yet_is_empty(start: Start, sample: Path, tmp_path: Path) -> None:
     path = tmp_path / "later.db"
     server = start(history=path)
-    assert json.loads(http_get(server, "/health")[1])["history"] is True
-    assert "/api/history" in http_get(server, "/nothing")[1]
+    assert json.loads(server.get("/health")[1])["history"] is True
+    assert "/api/history" in server.get("/nothing")[1]
     found = ask(server)
     assert (found["streams"], found["first_at"], found["last_at"]) == ([], None, None)
     with closing(sqlite3.connect(sample)) as source, closing(sqlite3.connect(path)) as copy:
@@ -98,29 +100,26 @@ def test_a_history_that_is_not_there_yet_is_empty(start: Start, sample: Path, tm
     assert len(ask(server)["streams"]) == 2
 
 
-def test_the_token_and_the_origin_are_checked_as_elsewhere(start: Start, sample: Path) -> None:
+def test_the_token_the_origin_and_the_method_are_checked_as_elsewhere(start: Start, sample: Path) -> None:
     server = start(history=sample, token="s3cret")
     path = f"/api/history?{HOUR}"
-    assert http_get(server, path)[0].status == 401
-    assert http_get(server, f"{path}&token=s3cre")[0].status == 401
-    assert http_get(server, f"{path}&token=s3cret")[0].status == 200
+    assert [server.get(f"{path}{token}")[0].status for token in ("", "&token=s3cre", "&token=s3cret")] == [
+        401,
+        401,
+        200,
+    ]
     bearer = {"Authorization": "Bearer s3cret"}
-    assert http_get(server, path, headers=bearer)[0].status == 200
-    own = server.address.rstrip("/")
-    for origin, status in ((own, 200), ("https://evil.example", 403), ("null", 403)):
-        assert http_get(server, path, headers=bearer | {"Origin": origin})[0].status == status
-    assert http_get(server, path, headers=bearer | {"Host": "evil.example"})[0].status == 403
-    assert http_get(server, path, "POST", headers=bearer)[0].status == 405
-
-
-def test_head_has_no_body(server: ServerThread) -> None:
-    answer, body = http_get(server, f"/api/history?{HOUR}", "HEAD")
+    for name, value, status in (
+        ("Origin", server.address.rstrip("/"), 200),
+        ("Origin", "https://evil.example", 403),
+        ("Origin", "null", 403),
+        ("Host", "evil.example", 403),
+    ):
+        assert server.get(path, headers=bearer | {name: value})[0].status == status
+    assert server.get(path, "POST", headers=bearer)[0].status == 405
+    answer, body = server.get(path, "HEAD", headers=bearer)
     assert (answer.status, body) == (200, "")
     assert int(answer.getheader("Content-Length") or 0) > 1000
-
-
-def test_it_is_no_websocket(server: ServerThread, connect: Connect) -> None:
-    assert shake_hands(connect, server, "/api/history")[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_it_is_no_websocket(server: ServerThread, connect: Connect) -> None:
         ("stream=%ff", "cannot be read"),
     ],
 )
-def test_questions_without_sense_are_refused(server: ServerThread, query: str, text: str) -> None:
+def test_questions_without_sense_are_refused(server: LocalServer, query: str, text: str) -> None:
     status, said = refusal(server, query)
     assert status == 400
     assert text in said
@@ -151,10 +150,10 @@ pairs = st.lists(st.tuples(st.sampled_from(["stream", "from", "to", "resolution"
 
 
 @given(pairs)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_hostile_parameters_get_an_answer_or_a_refusal(server: ServerThread, pairs: list[tuple[str, str]]) -> None:
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hostile_parameters_get_an_answer_or_a_refusal(server: LocalServer, pairs: list[tuple[str, str]]) -> None:
     query = urlencode(pairs, errors="surrogatepass")
-    answer, body = http_get(server, f"/api/history?{query}")
+    answer, body = server.get(f"/api/history?{query}")
     assert answer.status in (200, 400)
     assert "Traceback" not in body
     if answer.status == 200:
@@ -178,60 +177,44 @@ def test_files_that_cannot_be_read_are_one_line_without_their_place(start: Start
     path.unlink()
     path.mkdir()
     assert refusal(server, HOUR) == (503, "the history cannot be read: is a folder, not a history")
-    assert read_counter(server, 'refused_connections_total{reason="history"}') == 3
+    assert server.counter('refused_connections_total{reason="history"}') == 3
 
 
-def test_two_questions_at_once_and_no_more(server: ServerThread, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered, leave = threading.Semaphore(0), threading.Event()
-
-    def wait(*arguments: Any) -> Any:
-        entered.release()
-        assert leave.wait(30)
-        return read_bins(*arguments)
-
-    monkeypatch.setattr(history_route, "read_bins", wait)
-    statuses: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: statuses.append(http_get(server, f"/api/history?{HOUR}")[0].status))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-        assert entered.acquire(timeout=30)
-    answer, _ = http_get(server, f"/api/history?{HOUR}")
-    assert (answer.status, answer.getheader("Retry-After")) == (503, "1")
-    assert http_get(server, "/health")[0].status == 200  # the event loop is free meanwhile
-    leave.set()
-    for thread in threads:
-        thread.join(30)
-    assert statuses == [200, 200]
-    ask(server)
+@pytest.fixture
+def endless(sample: Path, tmp_path: Path) -> Path:
+    """A history of endlessly many sessions."""
+    path = Path(shutil.copy(sample, tmp_path / "endless.db"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            DROP VIEW heard; DROP TABLE session;
+            CREATE VIEW session AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)
+            SELECT id, 1 AS stream_id, 1.0 AS start_at, 1e11 AS last_at FROM n;
+        """)
+    return path
 
 
-def test_a_question_that_takes_too_long_is_stopped(start: Start, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bins_module, "SESSIONS", ENDLESS)
-    monkeypatch.setattr(history_route, "QUERY_TIMEOUT_S", 0.2)
-    status, said = refusal(start(history=sample), HOUR)
-    assert (status, said) == (503, "reading takes too long: ask for less time, or for one stream")
-
-
-ENDLESS = "WITH RECURSIVE n(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n) SELECT 1, 1, 1, count(*) FROM n WHERE a < 0"
-
-
-def test_a_server_that_ends_does_not_wait_for_a_question(
-    start: Start, sample: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bins_module, "SESSIONS", ENDLESS)
-    monkeypatch.setattr(history_route, "QUERY_TIMEOUT_S", 600)
-    server = start(history=sample)
+def test_two_questions_at_once_and_no_more_and_a_server_that_ends_waits_for_none(start: Start, endless: Path) -> None:
+    server = start(history=endless)
 
     def ask_in_vain() -> None:
         with suppress(OSError, HTTPException):
-            http_get(server, f"/api/history?{HOUR}")
+            server.get("/api/history")
 
-    thread = threading.Thread(target=ask_in_vain)
-    thread.start()
-    wait_until(lambda: any(each.name.startswith("asyncio_") for each in threading.enumerate()))
+    threads = [threading.Thread(target=ask_in_vain) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: sum(each.name.startswith("asyncio_") for each in threading.enumerate()) == 2)
+    answer, text = server.get("/api/history")
+    assert (answer.status, answer.getheader("Retry-After")) == (503, "1")
+    assert text == "others are reading the history already\n"
+    assert server.get("/health")[0].status == 200  # the event loop is free meanwhile
     server.close()
-    thread.join(30)
-    assert not thread.is_alive()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_question_that_takes_too_long_is_stopped(endless: Path) -> None:
+    route = HistoryRoute(endless, query_timeout_s=0.1)
+    with pytest.raises(HttpError, match="reading takes too long: ask for less time, or for one stream"):
+        asyncio.run(route.answer(RequestTarget.parse("/api/history")))

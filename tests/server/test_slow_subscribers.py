@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import gc
 import itertools
-import socket
-import time
 import tracemalloc
-from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection
 
 from streamtag.protocol.messages import Event, Frame, Message
-from streamtag.server.config import ServerConfig
-from streamtag.server.thread import ServerThread
-from tests.server.support import (
-    HELLO,
-    Connect,
-    OpenSocket,
-    Start,
-    make_frame,
-    read,
-    read_all,
-    read_counter,
-    wait_until,
-)
+from tests.server.support import Start, make_frame, read, read_all, wait_until
 
 
-def _small(server: ServerThread) -> dict[str, Any]:
-    """Settings of a client whose kernel and library buffer little before it reads."""
-    host, port = server.address.removeprefix("http://").rstrip("/").split(":")
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect((host, int(port)))
-    return {"sock": sock, "max_queue": 1}
-
-
-def test_a_slow_reader_loses_the_oldest_frames_and_is_told_how_many(start: Start, connect: Connect) -> None:
+def test_a_slow_reader_loses_the_oldest_frames_and_is_told_how_many(start: Start) -> None:
     server = start(queue_length=20)
-    client = connect(server, **_small(server))
+    client = server.connect_slowly()
     read(client)
     events = [Event("mic", "tag 01", "on" if number % 2 else "off", number) for number in range(10)]
     for number in range(300):
         server.publish(make_frame(number))
         if number % 30 == 29:
             server.publish(events[number // 30])
-    wait_until(lambda: read_counter(server, "frames_total") == 300)
+    wait_until(lambda: server.counter("frames_total") == 300)
     got: list[Message] = []
     while not (got and isinstance(got[-1], Event) and got[-1] == events[-1]):
         got.append(read(client))
@@ -58,63 +33,50 @@ def test_a_slow_reader_loses_the_oldest_frames_and_is_told_how_many(start: Start
     assert frames[-1].frame == 300
     missed = [later.frame - former.frame - 1 for former, later in itertools.pairwise(frames)]
     assert [message.dropped for message in frames] == [0, *missed]
-    assert sum(missed) == read_counter(server, "messages_dropped_total") > 100
+    assert sum(missed) == server.counter("messages_dropped_total") > 100
 
 
-def test_a_subscriber_that_does_not_read_is_closed_with_try_again_later(start: Start, connect: Connect) -> None:
+def test_a_subscriber_that_does_not_read_is_closed_with_try_again_later_and_an_idle_one_stays(start: Start) -> None:
     server = start(stall_timeout_s=0.5)
-    client, other = connect(server, **_small(server)), connect(server, "/?top=1")
+    client, other = server.connect_slowly(), server.connect("/?top=1")
     assert read(client) == read(other)
+    idle = server.connect_slowly("/streams/elsewhere")
     for number in range(300):
         server.publish(make_frame(number))
         read(other)
-    wait_until(lambda: read_counter(server, "stalled_subscribers_total") == 1)
+    wait_until(lambda: server.counter("stalled_subscribers_total") == 1)
     assert 0 < len(read_all(client)) < 300
     assert client.close_code == 1013
     assert "too slow" in (client.close_reason or "")
-    wait_until(lambda: server.subscribers == 1)
-    server.publish(make_frame(300))
-    assert isinstance(read(other), Frame)
-
-
-def test_slow_and_idle_subscribers_stay_connected(start: Start, connect: Connect) -> None:
-    server = start(stall_timeout_s=0.5, queue_length=5)
-    client, idle = connect(server, **_small(server)), connect(server, "/streams/elsewhere", **_small(server))
-    read(client)
-    read(idle)
-    ends, number = time.monotonic() + 2, 0
-    while time.monotonic() < ends:  # four times as long as it takes to stall
-        server.publish(make_frame(number))
-        number += 1
-        if number % 20 == 0:
-            read(client)
-    assert read_counter(server, "messages_dropped_total") > 0
-    assert read_counter(server, "stalled_subscribers_total") == 0
-    assert server.subscribers == 2
+    wait_until(lambda: server.subscribers == 2)
+    for subscriber, stream in ((idle, "elsewhere"), (other, "mic")):
+        server.publish(make_frame(300, stream))
+        while read(subscriber).type != "frame":
+            pass
 
 
 @pytest.mark.slow
-def test_memory_stays_bounded(connect: Connect, open_socket: OpenSocket) -> None:
+def test_memory_stays_bounded(start: Start) -> None:
     """With one that does not read, one that does, and others that come and go, on streams that come and go."""
+    server = start(stall_timeout_s=600)
+    server.connect_slowly()
+    reader = server.connect("/?top=1")
+    read(reader)
 
-    def run(server: ServerThread, reader: ClientConnection, numbers: range) -> int:
+    def run(numbers: range) -> int:
         for number in numbers:
             server.publish(make_frame(number, f"stream {number // 5}"))
             read(reader)
             if number % 20 == 0:
-                open_socket(server, f"/?top={number % 50 + 1}").close()
+                server.open_socket(f"/?top={number % 50 + 1}").close()
         gc.collect()  # connections are cycles
         return tracemalloc.get_traced_memory()[0]
 
-    with ServerThread(ServerConfig(port=0, stall_timeout_s=600), HELLO) as server:
-        connect(server, **_small(server))
-        reader = connect(server, "/?top=1")
-        read(reader)
-        tracemalloc.start()
-        try:
-            run(server, reader, range(1500))  # all bounds are reached: of queues, and of streams that are known
-            before = run(server, reader, range(1500, 1600))
-            after = run(server, reader, range(1600, 3000))
-        finally:
-            tracemalloc.stop()
+    tracemalloc.start()
+    try:
+        run(range(1500))  # all bounds are reached: of queues, and of streams that are known
+        before = run(range(1500, 1600))
+        after = run(range(1600, 3000))
+    finally:
+        tracemalloc.stop()
     assert after - before < 250_000  # the frames alone would be many MB, for each who did not read them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    FloatRect,
+    Locator,
+    Page,
+    WebSocket,
+    WebSocketRoute,
+    expect,
+    sync_playwright,
+)
 
 from streamtag.protocol.messages import Frame, Hello
 from streamtag.server.config import ServerConfig
@@ -66,6 +77,8 @@ class Opened:
 
 
 Open = Callable[..., Opened]
+Start = Callable[..., ServerThread]
+StartStub = Callable[..., IngestStub]
 
 
 def make_frame(number: int, stream: str = "mic", **others: Any) -> Frame:
@@ -75,6 +88,11 @@ def make_frame(number: int, stream: str = "mic", **others: Any) -> Frame:
     assert set(told) <= set(TAGS)
     start = 0.256 * number - 0.256
     return Frame(stream, number, start, start + 0.512, {tag: told.get(tag, 0.02) for tag in TAGS}, **about)
+
+
+def mocked(handler: Callable[[WebSocketRoute], None]) -> Callable[[Page], None]:
+    """For open_page(before=): the page's sockets end here and not at the server."""
+    return lambda page: page.route_web_socket(re.compile("^ws:"), handler)
 
 
 def play(server: ServerThread, page: Page, first: int, count: int, **tags: float) -> None:
@@ -88,6 +106,28 @@ def play(server: ServerThread, page: Page, first: int, count: int, **tags: float
 def present(page: Page) -> Locator:
     """Return the names in the headline."""
     return page.locator("#present .one")
+
+
+def value_of(page: Page, tag: str) -> Locator:
+    """Return the number beside a tag's bar."""
+    return page.locator(f"#rows > li[data-tag='{tag}'] .value")
+
+
+def sources(page: Page) -> Locator:
+    """Return the rows of what the page sends."""
+    return page.locator("#source-list > li")
+
+
+def words(page: Page) -> Locator:
+    """Return what these rows say."""
+    return sources(page).locator(".words")
+
+
+def box(place: Locator) -> FloatRect:
+    """Return where something is that is shown."""
+    found = place.bounding_box()
+    assert found is not None
+    return found
 
 
 def wait_until(page: Page, is_true: Callable[[], bool]) -> None:
@@ -128,7 +168,7 @@ def browser(need: Need) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., ServerThread]]:
+def start() -> Iterator[Start]:
     """start(port=0, hello=HELLO, **ServeSpec's fields) -> a server that runs until the test ends."""
     with ExitStack() as stack:
 
@@ -139,7 +179,7 @@ def start() -> Iterator[Callable[..., ServerThread]]:
 
 
 @pytest.fixture
-def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., IngestStub]]:
+def start_stub(start: Start) -> Iterator[StartStub]:
     """start_stub(**its health's fields) -> a server that accepts audio, with the real page, until the test ends.
 
     hello, make_frame: what it says, and the frames that each stream gets.
@@ -155,7 +195,7 @@ def start_stub(start: Callable[..., ServerThread]) -> Iterator[Callable[..., Ing
 
 
 @pytest.fixture
-def stub(start_stub: Callable[..., IngestStub]) -> IngestStub:
+def stub(start_stub: StartStub) -> IngestStub:
     return start_stub()
 
 
@@ -165,7 +205,7 @@ def stub_page(stub: IngestStub, open_page: Open) -> Page:
 
 
 @pytest.fixture
-def server(start: Callable[..., ServerThread]) -> ServerThread:
+def server(start: Start) -> ServerThread:
     return start()
 
 
@@ -197,9 +237,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 
 @pytest.fixture
-def stage(
-    start: Callable[..., ServerThread], start_stub: Callable[..., IngestStub], open_page: Open, tmp_path: Path
-) -> Stage:
+def stage(start: Start, start_stub: StartStub, open_page: Open, tmp_path: Path) -> Stage:
     """Shows the page in each of its states."""
     from tests.web.scenes import Stage
 

@@ -11,10 +11,9 @@ from typing import Any
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from streamtag.protocol.messages import Concept, End, Event, Frame, Gap
-from streamtag.server.thread import ServerThread
 from tests.wav import write_wav
-from tests.web.conftest import HELLO, Open, make_frame
-from tests.web.ingest_stub import HOP, IngestStub
+from tests.web.conftest import HELLO, Open, Start, StartStub, make_frame
+from tests.web.ingest_stub import HOP
 from tests.web.sound import make_sound
 from tests.web.stored import HOUR_S, NOW, ZONE, write_history
 
@@ -56,8 +55,8 @@ def events(stream: str, turn: int = TURN) -> list[Event]:
 class Stage:
     """What a scene is set up with: fixtures of the tests."""
 
-    start: Callable[..., ServerThread]
-    start_stub: Callable[..., IngestStub]
+    start: Start
+    start_stub: StartStub
     open_page: Open
     folder: Path
 

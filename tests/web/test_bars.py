@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from streamtag.protocol.messages import End, Event, Hello
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import TAGS, Open, make_frame, play, present, reload, settle
+from tests.web.conftest import TAGS, Open, Start, make_frame, play, present, reload, settle
 
 SHOWN = 15  # rows, where the reader has not chosen
 HOSTILE = "<img src=x onerror=document.title='hurt'>"
@@ -56,19 +54,6 @@ def test_bars_follow_the_frames_of_their_tag_and_mark_its_threshold(page: Page, 
         assert row(page, tag).locator(".mark").evaluate(middle) == pytest.approx(threshold, abs=0.01)
 
 
-def test_events_highlight_tags(page: Page, server: ServerThread) -> None:
-    server.publish(make_frame(0))
-    server.publish(make_frame(1, guitar=0.9, drums=0.9))
-    server.publish(Event("mic", "guitar", "on", 0.256))
-    expect(row(page, "guitar")).to_have_class(re.compile(r"\bon\b"))
-    expect(row(page, "drums")).not_to_have_class(re.compile(r"\bon\b"))  # strong, but the server has not said so
-    expect(present(page)).to_have_text("guitar")
-    server.publish(make_frame(2))
-    server.publish(Event("mic", "guitar", "off", 0.512))
-    expect(row(page, "guitar")).not_to_have_class(re.compile(r"\bon\b"))
-    expect(page.locator("#present")).to_have_text("nothing certain")
-
-
 def test_the_strongest_tags_are_first_and_stable(page: Page, server: ServerThread) -> None:
     page.clock.install()
     play(server, page, 0, 1, other_o=0.9, other_n=0.8, drums=0.7)
@@ -100,7 +85,8 @@ def test_pinned_tags_stay_first_and_are_remembered(page: Page, server: ServerThr
     assert names(page)[0] == "drums"
 
 
-def test_the_filter_keeps_matching_tags(page: Page) -> None:
+def test_the_filter_keeps_matching_tags_and_pins_or_says_that_there_are_none(page: Page, server: ServerThread) -> None:
+    play(server, page, 0, 1)
     for words, left in (
         ("VOCAL", ["male vocal"]),
         ("arp, gui", ["guitar", "harp"]),
@@ -110,15 +96,10 @@ def test_the_filter_keeps_matching_tags(page: Page) -> None:
         expect(page.locator("#rows .tag")).to_have_text(left)
         page.keyboard.press("Escape")
         expect(page.locator("#rows > li")).to_have_count(SHOWN)
-    page.locator("#filter").fill(" , ")
-    expect(page.locator("#rows > li")).to_have_count(SHOWN)
-
-
-def test_a_filter_without_matches_says_so_and_keeps_pins(page: Page, server: ServerThread) -> None:
-    server.publish(make_frame(0))
     page.locator("#filter").fill("zither")
     expect(page.locator("#rows")).to_have_text("No tag has “zither” in its name.")
-    page.locator("#filter").fill("")
+    page.locator("#filter").fill(" , ")
+    expect(page.locator("#rows > li")).to_have_count(SHOWN)
     page.get_by_role("button", name="harp").click()
     page.locator("#filter").fill("zither")
     expect(page.locator("#rows .tag")).to_have_text(["harp"])
@@ -136,7 +117,7 @@ def test_the_end_shows_the_means(page: Page, server: ServerThread) -> None:
     expect(page.locator("#clock")).to_have_text("1:15")
 
 
-def test_hostile_names_are_text(start: Callable[..., ServerThread], open_page: Open) -> None:
+def test_hostile_names_are_text(start: Start, open_page: Open) -> None:
     tags = (HOSTILE, "__proto__", "constructor", "a\u202eb", '"><script>', "guitar")
     hello = Hello("<b>streamtag</b>", HOSTILE, tags, 16000, 0.256, 0.512, 0.384, (0.5,) * len(tags))
     server = start(hello=hello)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from streamtag.protocol.messages import Concept, End, Event
+from streamtag.protocol.messages import Concept, Event
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, TAGS, make_frame, present, reload
+from tests.web.conftest import HELLO, TAGS, Start, make_frame, present, reload
 from tests.web.test_bars import names, row
 
 CONCEPTS = (
@@ -27,7 +26,7 @@ def publish(server: ServerThread, number: int, guitar: float, strings: float, od
 
 
 @pytest.fixture
-def server(start: Callable[..., ServerThread]) -> ServerThread:
+def server(start: Start) -> ServerThread:
     return start(hello=replace(HELLO, concepts=CONCEPTS))
 
 
@@ -44,9 +43,6 @@ def test_concepts_are_shown_and_their_events_say_what_is_present(page: Page, ser
     expect(page.locator("#present .category")).to_have_text(["instruments", "mood and tempo"])
     expect(row(page, "strings")).to_have_class(re.compile(r"\bon\b"))
     expect(row(page, "strings").locator(".value")).to_have_text("0.80")
-    means = {"strings": 0.55, "drums": 0.7, "odd": 0.9}
-    server.publish(End("mic", 0.5, 2, dict.fromkeys(TAGS, 0.1), means, {"strings": 0.2, "drums": 0.3}))
-    expect(present(page)).to_have_text(["drums", "strings"])
 
 
 def test_a_button_shows_all_tags_and_is_remembered(page: Page, server: ServerThread) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from streamtag.protocol.messages import Event
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import make_frame
+from tests.web.conftest import Start, make_frame
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser.html"
 
@@ -27,9 +27,7 @@ def example(browser: Browser) -> Callable[[ServerThread], Page]:
     return example
 
 
-def test_it_shows_the_strongest_tag_of_each_frame(
-    start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]
-) -> None:
+def test_it_shows_the_strongest_tag_of_each_frame(start: Start, example: Callable[[ServerThread], Page]) -> None:
     server = start(origins=("null",))
     server.publish(make_frame(0, guitar=0.9, drums=0.5))
     page = example(server)
@@ -42,9 +40,7 @@ def test_it_shows_the_strongest_tag_of_each_frame(
     page.close()
 
 
-def test_it_reconnects_when_the_server_returns(
-    start: Callable[..., ServerThread], example: Callable[[ServerThread], Page]
-) -> None:
+def test_it_reconnects_when_the_server_returns(start: Start, example: Callable[[ServerThread], Page]) -> None:
     first = start(origins=("null",))
     page = example(first)
     first.publish(make_frame(0, guitar=0.9))

@@ -7,9 +7,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from streamtag.protocol.messages import Event, Gap
+from streamtag.protocol.messages import Gap
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import Open, play
+from tests.web.conftest import Open, box, play, value_of
 
 pytestmark = pytest.mark.slow
 HOP_S = 0.256
@@ -31,9 +31,8 @@ def pixel(page: Page, tag: str, time: float, height: float = 0.4, start: float =
 
 
 def point_at(page: Page, tag: str, time: float) -> None:
-    box = page.locator(f"#rows > li[data-tag='{tag}'] .lane").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + time / SPAN_S * box["width"], box["y"] + 4)
+    lane = box(page.locator(f"#rows > li[data-tag='{tag}'] .lane"))
+    page.mouse.move(lane["x"] + time / SPAN_S * lane["width"], lane["y"] + 4)
 
 
 def brightness(colour: Colour) -> int:
@@ -65,18 +64,6 @@ def test_the_picture_scrolls_when_it_is_full(page: Page, server: ServerThread) -
     assert pixel(page, "guitar", start + 59, start=start) == pixel(page, "guitar", start + 1, start=start)
 
 
-def test_present_tags_are_underlined(page: Page, server: ServerThread) -> None:
-    play(server, page, 0, 20, guitar=0.05)
-    play(server, page, 20, 1, guitar=0.9)
-    server.publish(Event("mic", "guitar", "on", 20 * HOP_S))
-    play(server, page, 21, 20, guitar=0.9)
-    server.publish(Event("mic", "guitar", "off", 40 * HOP_S))
-    play(server, page, 41, 20, guitar=0.05)
-    foot = [pixel(page, "guitar", time, height=0.98)[3] for time in (2, 8, 14)]
-    assert foot == [0, 255, 0]
-    assert pixel(page, "drums", 8, height=0.98)[3] == 0
-
-
 def test_gaps_are_hatched_and_counted(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.5)
     whole = {pixel(page, "guitar", 5 + k / 20) for k in range(20)}
@@ -105,14 +92,12 @@ def test_missing_frames_leave_a_hole(page: Page, server: ServerThread) -> None:
 def test_pointing_shows_past_values(page: Page, server: ServerThread) -> None:
     play(server, page, 0, 40, guitar=0.9)
     play(server, page, 40, 40, drums=0.8)
-    value = page.locator("#rows > li[data-tag='guitar'] .value")
+    value = value_of(page, "guitar")
     expect(value).to_have_text("0.02")
     point_at(page, "drums", 5)
     expect(value).to_have_text("0.90")
     expect(page.locator("#now")).to_have_text(re.compile(r"^at 0:0[45]\.\d$"))
-    line, lane = page.locator("#cursor").bounding_box(), page.locator(".lane").first.bounding_box()
-    assert line is not None
-    assert lane is not None
+    line, lane = box(page.locator("#cursor")), box(page.locator(".lane").first)
     assert line["x"] == pytest.approx(lane["x"] + 5 / SPAN_S * lane["width"], abs=2)
     page.mouse.move(5, 5)
     expect(value).to_have_text("0.02")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,12 +12,13 @@ from playwright.sync_api import Page, TimeoutError, WebSocketRoute, expect
 
 from streamtag.protocol.messages import Event, Gap, Hello, History, Message
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, TAGS, Open, make_frame, present
+from tests.web.conftest import HELLO, TAGS, Open, make_frame, mocked, present
 from tests.web.test_bars import names, row
 from tests.web.test_concepts import CONCEPTS
 from tests.web.test_history import HOP_S, pixel
 
 FRAMES = 40
+OpenTold = Callable[..., tuple[Page, list[WebSocketRoute]]]
 
 
 def make_history(last: int, **columns: list[float]) -> History:
@@ -29,7 +29,7 @@ def make_history(last: int, **columns: list[float]) -> History:
 
 
 @pytest.fixture
-def open_told(server: ServerThread, open_page: Open) -> Callable[..., tuple[Page, list[WebSocketRoute]]]:
+def open_told(server: ServerThread, open_page: Open) -> OpenTold:
     """open_told(*messages, hello=HELLO) -> a page whose server says these messages to every connection."""
 
     def open_told(*messages: Message, hello: Hello = HELLO) -> tuple[Page, list[WebSocketRoute]]:
@@ -40,13 +40,12 @@ def open_told(server: ServerThread, open_page: Open) -> Callable[..., tuple[Page
             for message in (hello, *messages):
                 route.send(message.to_json())
 
-        opened = open_page(server.address, lambda page: page.route_web_socket(re.compile("^ws:"), handle))
-        return opened.page, sockets
+        return open_page(server.address, mocked(handle)).page, sockets
 
     return open_told
 
 
-def test_the_recent_past_is_drawn_at_once(open_told: Callable[..., tuple[Page, list[WebSocketRoute]]]) -> None:
+def test_the_recent_past_is_drawn_at_once(open_told: OpenTold) -> None:
     history = make_history(139, guitar=[0.9] * 20 + [0.1] * 20, drums=[0.05] * 40)
     events = (Event("mic", "guitar", "off", 120 * HOP_S), Event("mic", "piano", "on", 130 * HOP_S))
     told = replace(history, present=("piano", "harp"), events=events, gaps=(Gap("mic", 27.0, 0.5),))
@@ -70,7 +69,7 @@ def test_the_recent_past_is_drawn_at_once(open_told: Callable[..., tuple[Page, l
     expect(present(page)).to_have_text(["piano"])
 
 
-def test_a_reconnection_fills_the_hole(open_told: Callable[..., tuple[Page, list[WebSocketRoute]]]) -> None:
+def test_a_reconnection_fills_the_hole(open_told: OpenTold) -> None:
     page, sockets = open_told(make_history(139, guitar=[0.9] * 40))
     expect(page.locator("#frames")).to_have_text("40")
     for number in (140, 141):
@@ -88,7 +87,7 @@ def test_a_reconnection_fills_the_hole(open_told: Callable[..., tuple[Page, list
 
 
 def test_without_a_history_the_threshold_decides_until_an_event(
-    open_told: Callable[..., tuple[Page, list[WebSocketRoute]]],
+    open_told: OpenTold,
 ) -> None:
     page, sockets = open_told(make_frame(40, guitar=0.9, harp=0.2))
     expect(present(page)).to_have_text(["guitar", "harp"])  # harp's threshold is 0.1
@@ -101,7 +100,7 @@ def test_without_a_history_the_threshold_decides_until_an_event(
 
 
 def test_a_history_of_concepts_groups_rows_by_what_matters(
-    open_told: Callable[..., tuple[Page, list[WebSocketRoute]]],
+    open_told: OpenTold,
 ) -> None:
     concepts = {"strings": (0.3,) * FRAMES, "drums": (0.6,) * FRAMES, "odd": (0.9,) * FRAMES}
     told = replace(make_history(60), concepts=concepts, present=("strings",))
@@ -110,21 +109,3 @@ def test_a_history_of_concepts_groups_rows_by_what_matters(
     expect(page.locator("#rows .tag")).to_have_text(["strings", "drums", "odd"])  # what is present comes first
     assert names(page) == ["strings", "drums", "odd"]
     expect(row(page, "drums")).not_to_have_class(re.compile(r"\bon\b"))  # strong, but the server says it is off
-
-
-def test_a_damaged_history_hurts_nothing(open_told: Callable[..., tuple[Page, list[WebSocketRoute]]]) -> None:
-    page, sockets = open_told()
-    damages: list[dict[str, object]] = [
-        {"times": None},
-        {"times": [1, "x"]},
-        {"tags": None},
-        {"tags": {"guitar": [0.5]}},
-        {"tags": {"guitar": "x" * FRAMES}},
-        {"events": [None]},
-        {"gaps": [{"start": 1}]},
-        {"present": 7},
-    ]
-    for number, damage in enumerate(damages, 61):
-        sockets[0].send(json.dumps({**make_history(60).to_dict(), **damage}))
-        sockets[0].send(make_frame(number, guitar=number / 100).to_json())
-        expect(row(page, "guitar").locator(".value")).to_have_text(f"{number / 100:.2f}")

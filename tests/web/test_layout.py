@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import FloatRect, Page, WebSocketRoute, expect
 
 from streamtag.protocol.messages import Error, Event, Gap, Hello
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, Open, make_frame, present, reload
+from tests.web.conftest import HELLO, Open, Start, box, make_frame, mocked, present, reload
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +69,7 @@ def test_text_and_marks_have_enough_contrast(server: ServerThread, open_page: Op
 
 
 @pytest.mark.parametrize("width", [320, 600, 1024])
-def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], open_page: Open, width: int) -> None:
+def test_nothing_is_wider_than_the_screen(start: Start, open_page: Open, width: int) -> None:
     long = ("unpronounceable" * 6, "many words " * 12, "x", *(f"tag {k}" for k in range(12)))
     hello = Hello("streamtag 0.1.0", "modelname" * 12, long, 16000, 0.256, 0.512, 0.384, (0.5,) * len(long))
     server = start(hello=hello)
@@ -86,25 +85,20 @@ def test_nothing_is_wider_than_the_screen(start: Callable[..., ServerThread], op
     expect(present(page)).to_have_count(len(long))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for part in ("#notice", "#present", "#stream", "#rows"):
-        box = page.locator(part).bounding_box()
-        assert box is not None
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
+        place = box(page.locator(part))
+        assert 0 <= place["x"] <= place["x"] + place["width"] <= width
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_layout_does_not_shift(server: ServerThread, open_page: Open, width: int) -> None:
     sockets: list[WebSocketRoute] = []
 
-    def before(page: Page) -> None:
-        page.route_web_socket(re.compile("^ws:"), handle)
-
     def handle(route: WebSocketRoute) -> None:
         route.connect_to_server()
         sockets.append(route)
 
     screen = {"width": width, "height": 800}
-    page = open_page(server.address, before, viewport=screen, reduced_motion="reduce").page
+    page = open_page(server.address, mocked(handle), viewport=screen, reduced_motion="reduce").page
     still = places(page)
     server.publish(make_frame(0, guitar=0.9))
     expect(page.locator("#state")).to_have_text("live")

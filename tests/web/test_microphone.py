@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import Need
 from tests.wav import write_wav
-from tests.web.conftest import Open, running_browser
+from tests.web.conftest import Open, running_browser, sources, words
 from tests.web.ingest_stub import IngestStub
 from tests.web.sound import Sound, correlation, make_sound
 
@@ -39,10 +39,6 @@ def played(rate: int, seed: int = SEED) -> Sound:
     return np.interp(np.arange(2 * SECONDS * rate) / rate, np.arange(len(twice)) / RATE, twice)
 
 
-def source(page: Page) -> Locator:
-    return page.locator("#source-list > li")
-
-
 def start(page: Page) -> None:
     page.get_by_role("button", name="Tag my microphone").click()
 
@@ -61,9 +57,7 @@ def test_the_microphone_is_sent_unchanged(stub_page: Page, stub: IngestStub) -> 
     assert correlation(received, played(connection.rate)) > 0.95
     assert correlation(received, played(connection.rate, SEED + 1)) < 0.3
     assert len(connection.sound) / connection.messages == pytest.approx(connection.rate / 10, rel=0.01)
-    expect(source(stub_page).locator(".words")).to_have_text(
-        re.compile(r"^stopped after 0:0\d · guitar 0.81, drums 0.40, piano 0.12$")
-    )
+    expect(words(stub_page)).to_have_text(re.compile(r"^stopped after 0:0\d · guitar 0.81, drums 0.40, piano 0.12$"))
     expect(stub_page).to_have_title("mic · streamtag")
 
 
@@ -82,18 +76,18 @@ def test_browser_processing_is_off_and_a_removed_microphone_ends_its_stream(stub
             assert page.evaluate(f"{settings}.{name}") is False
     stub.wait_until(lambda: len(connection.sound) > connection.rate)
     page.evaluate("track.dispatchEvent(new Event('ended'))")
-    expect(source(page).locator(".words")).to_contain_text("The microphone was taken away. stopped after 0:0")
+    expect(words(page)).to_contain_text("The microphone was taken away. stopped after 0:0")
     assert connection.sent_end
 
 
 def test_the_level_moves_and_the_time_runs(stub_page: Page, stub: IngestStub) -> None:
     start(stub_page)
     stub.wait_for(1)
-    meter = source(stub_page).get_by_role("meter")
+    meter = sources(stub_page).get_by_role("meter")
     expect(meter).to_have_attribute("aria-valuetext", re.compile(r"^-(9|1\d) dB$"))
-    expect(source(stub_page).locator(".words")).to_have_text(re.compile("^0:0[2-9]"))
-    assert source(stub_page).locator(".level").evaluate("level => level.getBoundingClientRect().width") > 30
-    source(stub_page).get_by_role("button", name="Stop").click()
+    expect(words(stub_page)).to_have_text(re.compile("^0:0[2-9]"))
+    assert sources(stub_page).locator(".level").evaluate("level => level.getBoundingClientRect().width") > 30
+    sources(stub_page).get_by_role("button", name="Stop").click()
     expect(meter).to_have_attribute("aria-valuetext", "none")
 
 
@@ -127,12 +121,12 @@ def test_a_long_disconnection_starts_a_new_stream(stub: IngestStub, open_page: O
     )
     stub.refusals = [HTTPStatus.INTERNAL_SERVER_ERROR] * 9
     stub.cut()
-    expect(source(page)).to_have_attribute("data-phase", "away")
+    expect(sources(page)).to_have_attribute("data-phase", "away")
     page.evaluate("window.on = 11000")
     stub.refusals = []
     second = stub.wait_for(2)
     assert second.query["position"] == "0"
-    expect(source(page)).to_have_attribute("data-phase", "live")
+    expect(sources(page)).to_have_attribute("data-phase", "live")
     opened.ignore_complaints()
 
 
@@ -157,7 +151,7 @@ def test_a_browser_pause_becomes_a_gap(stub: IngestStub, open_page: Open) -> Non
     lost_s = (int(second.query["position"]) - len(first.sound)) / first.rate
     assert lost_s == pytest.approx(1.5, abs=0.4)
     stub.wait_until(lambda: len(second.sound) > first.rate)
-    expect(source(page).locator(".words")).not_to_contain_text("paused the microphone")
+    expect(words(page)).not_to_contain_text("paused the microphone")
 
 
 def test_leaving_the_page_ends_the_stream(stub_page: Page, stub: IngestStub) -> None:
@@ -173,18 +167,18 @@ DENIED = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMExce
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "reason"),
     [
         ("NotAllowedError", "The microphone was not allowed."),
         ("NotFoundError", "There is no microphone on this device."),
         ("AbortError", "The microphone cannot be opened"),
     ],
 )
-def test_a_missing_microphone_is_explained(stub: IngestStub, open_page: Open, error: str, words: str) -> None:
+def test_a_missing_microphone_is_explained(stub: IngestStub, open_page: Open, error: str, reason: str) -> None:
     page = open_page(stub.address, lambda page: page.add_init_script(DENIED.format(error))).page
     start(page)
-    expect(source(page).locator(".words")).to_contain_text(words)
-    expect(source(page)).to_have_attribute("data-phase", "failed")
+    expect(words(page)).to_contain_text(reason)
+    expect(sources(page)).to_have_attribute("data-phase", "failed")
     assert stub.connections == []
 
 
@@ -192,5 +186,5 @@ def test_plain_http_from_another_machine_is_explained(stub: IngestStub, open_pag
     page = open_page(stub.address.replace("127.0.0.1", ELSEWHERE)).page
     assert page.evaluate("isSecureContext") is False
     start(page)
-    expect(source(page).locator(".words")).to_contain_text("over https (streamtag serve --tls-cert)")
+    expect(words(page)).to_contain_text("over https (streamtag serve --tls-cert)")
     assert stub.connections == []

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from streamtag.api import Tagger
 from tests.cli.serve_process import started
 from tests.wav import write_wav
-from tests.web.conftest import Open
+from tests.web.conftest import Open, words
 from tests.web.sound import make_sound
 
 pytestmark = pytest.mark.slow
@@ -34,10 +34,6 @@ def address(model: Path) -> Iterator[str]:
     """The page's address of a server with the small model."""
     with started(model) as start:
         yield start().address.replace("ws", "http", 1)
-
-
-def source(page: Page) -> Locator:
-    return page.locator("#source-list > li")
 
 
 def saved(page: Page, path: Path) -> list[dict[str, object]]:
@@ -65,7 +61,7 @@ def test_a_file_is_tagged_like_streamtag_file(
 ) -> None:
     page = open_page(address).page
     page.locator("#files").set_input_files(played)
-    expect(source(page).locator(".words")).to_contain_text("tagged in", timeout=60_000)
+    expect(words(page)).to_contain_text("tagged in", timeout=60_000)
     lines = saved(page, tmp_path / "session.jsonl")
     received = frames(lines, "evening ride.wav")
     alone = tagger.tag(played)
@@ -77,5 +73,5 @@ def test_a_file_is_tagged_like_streamtag_file(
     (end,) = [line for line in lines if line["type"] == "end"]
     assert end["seconds"] == pytest.approx(SECONDS, abs=0.05)
     best = sorted(alone.summary.items(), key=lambda item: -item[1])[0]
-    expect(source(page).locator(".words")).to_contain_text(best[0])
+    expect(words(page)).to_contain_text(best[0])
     assert [line for line in lines if line["type"] in ("gap", "error")] == []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import FloatRect, Page, expect
+from playwright.sync_api import Page, expect
 
 from streamtag.protocol.messages import Event, Frame
 from tests.wav import write_wav
-from tests.web.conftest import Open, make_frame, present, wait_until
+from tests.web.conftest import Open, StartStub, box, make_frame, present, value_of, wait_until, words
 from tests.web.ingest_stub import HOP, IngestStub
 from tests.web.sound import make_sound
 
@@ -26,7 +25,7 @@ def halves(number: int, stream: str, **_: Any) -> Frame:
 
 
 @pytest.fixture
-def stub(start_stub: Callable[..., IngestStub]) -> IngestStub:
+def stub(start_stub: StartStub) -> IngestStub:
     return start_stub(make_frame=halves)
 
 
@@ -35,7 +34,7 @@ def tagged(stub: IngestStub, open_page: Open, tmp_path: Path) -> Page:
     """The page after it has sent a file, of which a guitar plays the first half and drums the second."""
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(write_wav(tmp_path / "ride.wav", make_sound(1, SECONDS, 16000), 16000))
-    expect(page.locator("#source-list .words")).to_contain_text("tagged in")
+    expect(words(page)).to_contain_text("tagged in")
     for event in (
         Event("ride.wav", "guitar", "on", 0.0),
         Event("ride.wav", "guitar", "off", TURN * HOP),
@@ -43,16 +42,6 @@ def tagged(stub: IngestStub, open_page: Open, tmp_path: Path) -> Page:
     ):
         stub.publish(event)
     return page
-
-
-def box(page: Page, place: str) -> FloatRect:
-    found = page.locator(place).bounding_box()
-    assert found is not None
-    return found
-
-
-def value(page: Page, tag: str) -> str:
-    return page.locator(f"#rows > li[data-tag='{tag}'] .value").inner_text()
 
 
 def heard(page: Page) -> float:
@@ -64,18 +53,18 @@ def test_a_click_in_the_picture_plays_from_there(tagged: Page) -> None:
     expect(tagged.locator("#present-title")).to_have_text("Present in the whole stream")
     expect(tagged.locator("#past")).to_have_text("the whole file")
     expect(tagged.locator("#playhead")).to_be_hidden()
-    lane = box(tagged, "#rows > li:nth-child(3) .lane")
+    lane = box(tagged.locator("#rows > li:nth-child(3) .lane"))
     tagged.mouse.click(lane["x"] + 0.75 * lane["width"], lane["y"] + 5)
     expect(tagged.locator("#play")).to_have_attribute("aria-label", "Pause ride.wav")
     wait_until(tagged, lambda: heard(tagged) > 18.3)
     assert heard(tagged) < 24
     expect(present(tagged)).to_have_text(["drums"])
-    assert (value(tagged, "guitar"), value(tagged, "drums")) == ("0.02", "0.80")
-    line = box(tagged, "#playhead")
+    assert (value_of(tagged, "guitar").inner_text(), value_of(tagged, "drums").inner_text()) == ("0.02", "0.80")
+    line = box(tagged.locator("#playhead"))
     assert 0.74 < (line["x"] - lane["x"]) / lane["width"] <= 1
     tagged.locator("#time").click(position={"x": 0.25 * lane["width"], "y": 5})
     expect(present(tagged)).to_have_text(["guitar"])
-    assert (value(tagged, "guitar"), value(tagged, "drums")) == ("0.90", "0.02")
+    assert (value_of(tagged, "guitar").inner_text(), value_of(tagged, "drums").inner_text()) == ("0.90", "0.02")
     assert 5.9 < heard(tagged) < 12
 
 
@@ -118,9 +107,9 @@ def test_less_of_a_file_follows_what_is_heard(tagged: Page) -> None:
     tagged.locator("#time").focus()
     tagged.keyboard.press("End")
     tagged.keyboard.press("ArrowLeft")
-    lane = box(tagged, "#time")
+    lane = box(tagged.locator("#time"))
     time = float(tagged.locator("#seek").input_value())
-    line = box(tagged, "#playhead")
+    line = box(tagged.locator("#playhead"))
     assert (line["x"] - lane["x"]) / lane["width"] == pytest.approx(1 - (SECONDS - time) / 15, abs=0.02)
     tagged.keyboard.press("-")
     expect(tagged.locator("#span")).to_have_value("file")
@@ -150,4 +139,4 @@ def test_what_is_not_tagged_yet_says_so(stub: IngestStub, open_page: Open, tmp_p
     expect(page.locator("#player-words")).to_have_text("What is heard is not tagged yet.")
     stub.reading.set()
     expect(page.locator("#present")).to_have_text("nothing certain")  # without events
-    expect(page.locator("#rows > li[data-tag='drums'] .value")).to_have_text("0.80")
+    expect(value_of(page, "drums")).to_have_text("0.80")

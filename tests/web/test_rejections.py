@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FileChooser, Locator, Page, expect
+from playwright.sync_api import FileChooser, Page, expect
 
 from tests.wav import write_wav
-from tests.web.conftest import Open, make_frame, wait_until
+from tests.web.conftest import Open, StartStub, make_frame, sources, wait_until, words
 from tests.web.ingest_stub import IngestStub
 from tests.web.sound import make_sound
 
@@ -23,13 +22,7 @@ def song(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "song.wav", make_sound(1, 1))
 
 
-def words(page: Page) -> Locator:
-    return page.locator("#source-list > li .words")
-
-
-def test_a_full_server_is_retried_after_its_delay(
-    start_stub: Callable[..., IngestStub], open_page: Open, song: Path
-) -> None:
+def test_a_full_server_is_retried_after_its_delay(start_stub: StartStub, open_page: Open, song: Path) -> None:
     stub = start_stub(capacity=80, room=0, retry_after_s=2)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(song)
@@ -40,9 +33,7 @@ def test_a_full_server_is_retried_after_its_delay(
     expect(words(page)).to_contain_text("tagged in")
 
 
-def test_a_starting_server_is_asked_until_it_accepts_audio(
-    start_stub: Callable[..., IngestStub], open_page: Open
-) -> None:
+def test_a_starting_server_is_asked_until_it_accepts_audio(start_stub: StartStub, open_page: Open) -> None:
     stub = start_stub(capacity=None, status="starting")
     page = open_page(stub.address, lambda page: page.clock.install()).page
     page.clock.run_for(4000)
@@ -65,7 +56,7 @@ def test_a_server_that_did_not_answer_is_asked_again(stub: IngestStub, open_page
     opened.ignore_complaints()
 
 
-def test_an_overloaded_server_is_explained(start_stub: Callable[..., IngestStub], open_page: Open, song: Path) -> None:
+def test_an_overloaded_server_is_explained(start_stub: StartStub, open_page: Open, song: Path) -> None:
     stub = start_stub(status="degraded", retry_after_s=30)
     page = open_page(stub.address).page
     page.locator("#files").set_input_files(song)
@@ -131,7 +122,7 @@ def test_the_reason_of_a_rejection_is_shown(stub: IngestStub, open_page: Open, s
     stub.refusals = [HTTPStatus.TOO_MANY_REQUESTS]
     opened.page.locator("#files").set_input_files(song)
     expect(words(opened.page)).to_have_text("Too Many Requests, says the stub")
-    expect(opened.page.locator("#source-list > li")).to_have_attribute("data-phase", "failed")
+    expect(sources(opened.page)).to_have_attribute("data-phase", "failed")
     opened.ignore_complaints()
 
 
@@ -167,5 +158,5 @@ def test_sending_works_by_keyboard(stub: IngestStub, stub_page: Page, song: Path
     stub_page.keyboard.press("Tab")
     expect(dismiss).to_be_focused()
     stub_page.keyboard.press("Enter")
-    expect(stub_page.locator("#source-list > li")).to_have_count(0)
+    expect(sources(stub_page)).to_have_count(0)
     expect(stub_page.locator("#state")).to_have_text("ended")  # Space pressed a button, and froze nothing

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from streamtag.server.thread import ServerThread
 from tests.wav import write_wav
-from tests.web.conftest import Open, make_frame, wait_until
+from tests.web.conftest import Open, box, make_frame, sources, wait_until, words
 from tests.web.ingest_stub import IngestStub
 from tests.web.sound import correlation, make_sound
 
@@ -27,10 +27,6 @@ WATCH_THE_SOCKETS = """
     window.sentBytes += data.byteLength ?? 0;
     window.most = Math.max(window.most, this.bufferedAmount);
   }"""
-
-
-def sources(page: Page) -> Locator:
-    return page.locator("#source-list > li")
 
 
 def drop(page: Page, *paths: Path | str) -> None:
@@ -121,10 +117,10 @@ def test_a_slow_server_is_awaited_and_the_file_can_be_cancelled(
     stub.hold_after = 3_000_000
     stub.reading.set()
     stub.wait_until(lambda: len(connection.pcm) >= 3_000_000)
-    expect(sources(page).locator(".words")).to_have_text(re.compile(r"^\d:\d\d of 2:00( · \d+ × real time)?$"))
+    expect(words(page)).to_have_text(re.compile(r"^\d:\d\d of 2:00( · \d+ × real time)?$"))
     page.get_by_role("button", name="Cancel: long.wav").click()
     stub.reading.set()
-    expect(sources(page).locator(".words")).to_contain_text("stopped after")
+    expect(words(page)).to_contain_text("stopped after")
     assert connection.closed.wait(10)
     assert connection.sent_end
     assert len(connection.pcm) < 3_000_000 + 2 * 44100 * 21
@@ -165,7 +161,7 @@ def test_a_file_that_is_too_long_is_not_decoded(stub_page: Page, tmp_path: Path)
         file.setparams((1, 1, 4000, 0, "NONE", ""))
         file.writeframes(b"\x80" * 4000 * 4 * 3600)
     stub_page.locator("#files").set_input_files(tmp_path / "day.wav")
-    expect(sources(stub_page).locator(".words")).to_have_text(
+    expect(words(stub_page)).to_have_text(
         "4:00:00 is too much for a browser to decode at once. The command “streamtag file” reads it."
     )
 
@@ -176,17 +172,15 @@ def test_sender_rows_fit_the_screen(stub: IngestStub, open_page: Open, tmp_path:
     page = opened.page
     long = write_wav(tmp_path / f"{'unpronounceable' * 9}.wav", make_sound(1, 1))
     page.locator("#files").set_input_files(long)
-    expect(sources(page).locator(".words")).to_contain_text("tagged in")
+    expect(words(page)).to_contain_text("tagged in")
     stub.refusals = [HTTPStatus.UNAUTHORIZED]
     page.locator("#files").set_input_files(long)
     expect(page.get_by_label("Token for sending sound")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for button in page.locator("#send-controls button, #sources button:visible, #key-word").all():
-        box = button.bounding_box()
-        assert box is not None
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
-        assert box["height"] >= 24  # for a finger
+        place = box(button)
+        assert 0 <= place["x"] <= place["x"] + place["width"] <= width
+        assert place["height"] >= 24  # for a finger
     opened.ignore_complaints()
 
 

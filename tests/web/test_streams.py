@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from contextlib import suppress
 
 from playwright.sync_api import Page, TimeoutError, WebSocketRoute, expect
 
-from streamtag.protocol.messages import End, Error
+from streamtag.protocol.messages import End, Error, History
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, Open, make_frame, play, wait_until
-
-Handler = Callable[[WebSocketRoute], None]
-
-
-def mocked(handler: Handler) -> Callable[[Page], None]:
-    """For open_page(before=): the page's sockets end here and not at the server."""
-    return lambda page: page.route_web_socket(re.compile("^ws:"), handler)
+from tests.web.conftest import HELLO, Open, Start, make_frame, mocked, play, value_of, wait_until
 
 
 def end(stream: str) -> End:
@@ -52,7 +44,7 @@ def test_a_stream_chosen_from_the_list_or_by_key_stays(page: Page, server: Serve
     expect(page.locator("#stream option")).to_have_count(4)
     page.locator("#stream").select_option("second")
     expect(page).to_have_title("second · streamtag")
-    guitar = page.locator("#rows > li[data-tag='guitar'] .value")
+    guitar = value_of(page, "guitar")
     expect(guitar).to_have_text("0.30")
     for name in ("first", "second"):
         page.keyboard.press("n")
@@ -115,7 +107,7 @@ def test_a_stalled_stream_and_errors_are_shown_until_they_end(page: Page, server
     expect(page.locator("#notice")).to_have_text("")
 
 
-def test_a_restarted_server_is_found_again(start: Callable[..., ServerThread], open_page: Open) -> None:
+def test_a_restarted_server_is_found_again(start: Start, open_page: Open) -> None:
     with ServerThread(ServerConfig(port=0), HELLO) as first:
         port = int(first.address.rstrip("/").rpartition(":")[2])
         opened = open_page(first.address)
@@ -178,7 +170,7 @@ def test_a_silent_connection_is_replaced(server: ServerThread, open_page: Open) 
     expect(page.locator("#frames")).to_have_text("2")  # the old frame, told again, is not counted again
 
 
-def test_a_token_in_the_address_is_accepted(start: Callable[..., ServerThread], open_page: Open) -> None:
+def test_a_token_in_the_address_is_accepted(start: Start, open_page: Open) -> None:
     server = start(token="s3cret&more")
     opened = open_page(server.address, wait=False)
     expect(opened.page.locator("#notice")).to_have_text(
@@ -186,8 +178,23 @@ def test_a_token_in_the_address_is_accepted(start: Callable[..., ServerThread], 
     )
     assert len(opened.ignore_complaints()) > 0
     opened.page.close()
+    opened.ignore_complaints()  # of another try
     page = open_page(f"{server.address}?token=s3cret%26more").page
     expect(page.locator("#state")).to_have_text("waiting")
+
+
+HISTORY = History("mic", (0.0, 0.25), {"guitar": (0.5, 0.6)}, {})
+KINDS = ("hello", "frame", "event", "gap", "history", "end", "error")
+DAMAGES: list[dict[str, object]] = [
+    {"times": None},
+    {"times": [1, "x"]},
+    {"tags": None},
+    {"tags": {"guitar": [0.5]}},
+    {"tags": {"guitar": "xx"}},
+    {"events": [None]},
+    {"gaps": [{"start": 1}]},
+    {"present": 7},
+]
 
 
 def hostile() -> list[str]:
@@ -197,7 +204,10 @@ def hostile() -> list[str]:
     return [
         *("", "null", "[]", "7", '"frame"', "{", "{}", "[" * 50_000, "x" * 3_000_000),
         *(f'{{"type":{name}}}' for name in ("null", '"toString"', '"__proto__"', '"news"', "{}")),
-        *(f'{{"type":"{name}","stream":"mic"}}' for name in ("hello", "frame", "event", "gap", "end", "error")),
+        *(
+            f'{{"type":"{name}","stream":"mic"}}'
+            for name in ("hello", "frame", "event", "gap", "history", "end", "error")
+        ),
         '{"type":"hello","protocol":1,"tags":{}}',
         '{"type":"gap","stream":"mic","start":1,"lost_s":"x"}',
         '{"type":"error","message":{}}',
@@ -206,6 +216,7 @@ def hostile() -> list[str]:
         f'{start}{{"guitar":"x","drums":null,"piano":[1]}}}}',
         frame.replace('"frame":0', '"frame":"0"'),
         frame.replace('"start":-0.256', '"start":null'),
+        *(json.dumps({**HISTORY.to_dict(), **damage}) for damage in DAMAGES),
     ]
 
 
@@ -219,7 +230,7 @@ def test_invalid_messages_are_ignored(server: ServerThread, open_page: Open) -> 
         route.send(make_frame(1, guitar=0.9).to_json())
 
     page = open_page(server.address, mocked(handle)).page
-    expect(page.locator("#rows > li[data-tag='guitar'] .value")).to_have_text("0.90")
+    expect(value_of(page, "guitar")).to_have_text("0.90")
     expect(page.locator("#state")).to_have_text("live")
 
 

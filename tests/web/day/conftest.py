@@ -14,10 +14,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from streamtag.server.thread import ServerThread
-from tests.web.conftest import HELLO, Open
+from tests.web.conftest import HELLO, Open, Start, box
 from tests.web.scenes import CONCEPTS
 from tests.web.stored import HOUR_MS, NOW, SESSIONS, ZONE, write_history
 
+OpenDay = Callable[..., Page]
 HOUR_AGO_MS = round(HOUR_MS * (SESSIONS[0][1] - 1))  # in the first session
 HALL = "hall with a rather long name"
 
@@ -30,12 +31,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(start: Callable[..., ServerThread], path: Path) -> ServerThread:
+def server(start: Start, path: Path) -> ServerThread:
     return start(hello=replace(HELLO, concepts=CONCEPTS), history=path)
 
 
 @pytest.fixture
-def open_day(server: ServerThread, open_page: Open) -> Callable[..., Page]:
+def open_day(server: ServerThread, open_page: Open) -> OpenDay:
     """open_day("stream=bar", server=..., **options of a context) -> the page at NOW.
 
     The server is requested first, so that it outlives the page: a request may be under way at the end.
@@ -70,9 +71,7 @@ def rows(page: Page, stream: str) -> list[tuple[str, str]]:
 def click_at(page: Page, stream: str, part: float, times: int = 1) -> None:
     """Click in the picture of a stream."""
     canvas = page.locator(f".day-section[data-stream='{stream}'] canvas")
-    box = canvas.bounding_box()
-    assert box is not None
-    canvas.click(position={"x": part * box["width"], "y": 5}, click_count=times)
+    canvas.click(position={"x": part * box(canvas)["width"], "y": 5}, click_count=times)
 
 
 def colours(page: Page, stream: str, part: float) -> list[list[int]]:

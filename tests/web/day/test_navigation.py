@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from streamtag.server.thread import ServerThread
 from tests.web.conftest import Open, make_frame
-from tests.web.day.conftest import HALL, click_at, local, rows, shown
+from tests.web.day.conftest import HALL, OpenDay, click_at, local, rows, shown
 from tests.web.stored import HOUR_S, NOW
 
 
@@ -35,7 +34,7 @@ def test_the_button_leads_to_the_day_and_back(open_page: Open, server: ServerThr
     expect(page.locator("#board")).to_be_visible()
 
 
-def test_a_click_shows_the_moment_and_leads_to_its_hour(open_day: Callable[..., Page]) -> None:
+def test_a_click_shows_the_moment_and_leads_to_its_hour(open_day: OpenDay) -> None:
     page = open_day()
     click_at(page, "roof", 144.5 / 288)
     to_at = -(-NOW // 300) * 300
@@ -62,13 +61,13 @@ def test_a_click_shows_the_moment_and_leads_to_its_hour(open_day: Callable[..., 
     expect(page.locator("#day-title")).to_have_text("Last 24 hours")
 
 
-def test_a_double_click_leads_to_the_hour(open_day: Callable[..., Page]) -> None:
+def test_a_double_click_leads_to_the_hour(open_day: OpenDay) -> None:
     page = open_day("stream=bar")
     click_at(page, "bar", 0.5, times=2)
     expect(page.locator("#day-title")).to_have_text("Friday 27 November, 08:00 – 09:00")
 
 
-def test_moments_hours_and_days_by_keyboard(open_day: Callable[..., Page]) -> None:
+def test_moments_hours_and_days_by_keyboard(open_day: OpenDay) -> None:
     page = open_day("stream=bar")
     slider = page.get_by_role("slider", name="Moment")
     slider.focus()
@@ -93,7 +92,7 @@ def test_moments_hours_and_days_by_keyboard(open_day: Callable[..., Page]) -> No
     expect(page.locator("#day-view")).to_be_visible()
 
 
-def test_previous_next_and_chosen_days_are_those_of_the_calendar(open_day: Callable[..., Page]) -> None:
+def test_previous_next_and_chosen_days_are_those_of_the_calendar(open_day: OpenDay) -> None:
     page = open_day()
     back, on = page.locator("#day-back"), page.locator("#day-on")
     expect(on).to_be_disabled()
@@ -118,7 +117,7 @@ def test_previous_next_and_chosen_days_are_those_of_the_calendar(open_day: Calla
     assert shown(page) == {}
 
 
-def test_hours_follow_each_other(open_day: Callable[..., Page]) -> None:
+def test_hours_follow_each_other(open_day: OpenDay) -> None:
     page = open_day()
     page.keyboard.press("+")
     expect(page.locator("#day-title")).to_have_text("Friday 27 November, 20:00 – 21:00")
@@ -130,7 +129,7 @@ def test_hours_follow_each_other(open_day: Callable[..., Page]) -> None:
     expect(page.locator("#day-title")).to_have_text("Friday 27 November 2026")
 
 
-def test_one_stream_alone_by_its_name_and_by_the_list(open_day: Callable[..., Page]) -> None:
+def test_one_stream_alone_by_its_name_and_by_the_list(open_day: OpenDay) -> None:
     page = open_day()
     page.locator(".day-name", has_text="bar").click()
     expect(page.locator(".day-section")).to_have_count(1)
@@ -146,7 +145,7 @@ def test_one_stream_alone_by_its_name_and_by_the_list(open_day: Callable[..., Pa
     expect(page.locator(".day-section")).to_have_count(3)  # where the name was clicked
 
 
-def test_addresses_without_sense_show_something_sensible(open_day: Callable[..., Page], server: ServerThread) -> None:
+def test_addresses_without_sense_show_something_sensible(open_day: OpenDay, server: ServerThread) -> None:
     page = open_day("from=5&to=4")
     for query in ("from=5&to=4", "from=nan&to=inf&at=x", "from=0&to=99999999999", "stream=nobody"):
         page.goto(f"{server.address}?view=day&{query}")
