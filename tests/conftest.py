@@ -17,12 +17,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec
 from tests.audio.virtual_microphone import WHAT_IS_MISSING, VirtualMicrophone, is_there
+from tests.sounds import Encode, Tone, encode_sound, make_tone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from streamtag.inference.timeline import Timeline
     from streamtag.protocol.messages import Frame
     from streamtag.protocol.selection import Selection
+
+# A busy machine is no failure
+settings.register_profile("streamtag", deadline=None)
+settings.load_profile("streamtag")
 
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -193,65 +199,14 @@ def _virtual_microphone(need: Need) -> Iterator[VirtualMicrophone]:
             microphone.stop()
 
 
-class Encode(Protocol):
-    def __call__(
-        self, path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = ..., **options: str
-    ) -> Path: ...
-
-
-class Tone(Protocol):
-    def __call__(
-        self, seconds: float, rate: int, frequency: float = ..., amplitude: float = ...
-    ) -> NDArray[np.float32]: ...
-
-
-def _encode(
-    path: Path, samples: NDArray[np.float32], rate: int, codec: str, layout: str = "mono", **options: str
-) -> Path:
-    """samples [n, channels], or [n] for all channels alike; the container follows from the suffix.
-
-    options: of the codec; write_xing, of an MP3: whether it has a header.
-    """
-    import av
-    import numpy as np
-
-    channels = av.AudioLayout(layout).nb_channels
-    wide = np.broadcast_to(samples.reshape(len(samples), -1), (len(samples), channels)).astype(np.float32)
-    of_container = {name: options.pop(name) for name in ("write_xing",) if name in options}
-    with av.open(str(path), "w", options=of_container) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout, options=options)
-        assert isinstance(stream, av.AudioStream)
-        context = stream.codec_context
-        resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size or 4096)
-        for start in range(0, len(wide), 4096):
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(wide[start : start + 4096]).reshape(1, -1), format="flt", layout=layout
-            )
-            frame.sample_rate = rate
-            frame.pts = start
-            for ready in resampler.resample(frame):
-                container.mux(stream.encode(ready))
-        for ready in resampler.resample(None):
-            container.mux(stream.encode(ready))
-        container.mux(stream.encode(None))
-    return path
-
-
-def _tone(seconds: float, rate: int, frequency: float = 440.0, amplitude: float = 0.5) -> NDArray[np.float32]:
-    import numpy as np
-
-    time = np.arange(round(seconds * rate)) / rate
-    return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
-
-
 @pytest.fixture(scope="session")
 def encode() -> Encode:
-    return _encode
+    return encode_sound
 
 
 @pytest.fixture(scope="session")
 def tone() -> Tone:
-    return _tone
+    return make_tone
 
 
 SIX_TAGS = ("guitar", "slow", "drums", "male vocal", "piano", "harp")

@@ -16,7 +16,8 @@ import streamtag
 from streamtag.errors import DeviceError, ModelFileError
 from streamtag.inference.events import EventDetector
 from streamtag.model import ConceptMap
-from tests.conftest import CONCEPTS, Encode
+from tests.conftest import CONCEPTS
+from tests.sounds import Encode
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SECONDS = 24.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamtag.api import Result, Tagger
 from streamtag.errors import SourceError
 from streamtag.spec import ScatteringSpec
-from tests.conftest import Encode
+from tests.sounds import Encode
 from tests.wav import write_wav
 
 HOP = ScatteringSpec().hop

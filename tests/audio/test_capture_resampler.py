@@ -34,7 +34,7 @@ def as_samples(event: CaptureEvent) -> NDArray[np.float32]:
     return np.full(event.samples, np.nan, np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rate=st.sampled_from([11000, 16000, 44100, 48000]),
     losses=st.dictionaries(st.integers(0, 149), st.integers(1, 480), max_size=4),

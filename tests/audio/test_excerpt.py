@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamtag.audio.block_decoder import Decoder
 from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError
-from tests.conftest import Encode
+from tests.sounds import Encode
 
 RATE = 44100
 SECONDS = 18

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError, SpecError
-from tests.conftest import Encode, Tone
+from tests.sounds import Encode, Tone
 
 FORMATS = [
     ("song.mp3", "libmp3lame", 44100, "stereo"),

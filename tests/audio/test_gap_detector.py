@@ -169,7 +169,7 @@ def test_held_blocks_are_returned_when_the_device_goes() -> None:
     assert detector.flush() == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 99),
     burst=st.sampled_from([1, 2, 4]),

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -61,7 +61,6 @@ def test_a_constant_counts_as_silence(value: float) -> None:
     assert meter.silence_s == pytest.approx(1.0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5000), max_size=12), st.integers(0, 5))
 def test_the_size_of_chunks_does_not_matter(cuts: list[int], seed: int) -> None:
     samples = np.random.default_rng(seed).standard_normal(2 * RATE).astype(np.float32) * 0.1

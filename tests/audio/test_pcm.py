@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.audio.pcm import ENCODINGS, Encoding, PcmDecoder, PcmFormat, parse_whole_number
@@ -53,7 +53,6 @@ def test_full_scale_is_one() -> None:
     np.testing.assert_array_equal(PcmFormat(16000, "f32le", 2).decode(data), [[0.25, -2.0]])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(ENCODINGS), st.integers(1, 3), st.lists(st.integers(0, 40), max_size=10))
 def test_the_samples_do_not_depend_on_where_the_bytes_are_cut(
     encoding: Encoding, channels: int, sizes: list[int]

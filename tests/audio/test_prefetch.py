@@ -62,7 +62,7 @@ def _joined(slices: Iterator[Samples]) -> Samples:
     return np.concatenate([*slices, np.zeros(0, np.float32)])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, SAMPLE_RATE), max_size=100), st.integers(1, 5 * SAMPLE_RATE))
 def test_no_sample_is_lost_or_moved(sizes: list[int], enough: int) -> None:
     source = FakeSource(sizes)

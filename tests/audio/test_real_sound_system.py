@@ -16,7 +16,8 @@ import soxr
 from numpy.typing import NDArray
 
 from tests.cli.test_listen_to_a_microphone import samples
-from tests.conftest import Encode, Need
+from tests.conftest import Need
+from tests.sounds import Encode
 
 if TYPE_CHECKING:
     from tests.audio.virtual_microphone import VirtualMicrophone

@@ -46,7 +46,7 @@ def test_it_equals_soxr_on_the_mean_of_the_channels(rate: int, channels: int) ->
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rate=st.sampled_from(RATES),
     channels=st.sampled_from([1, 2, 3]),

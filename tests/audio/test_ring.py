@@ -39,7 +39,7 @@ def test_a_ring_without_room_is_refused(shape: tuple[int, int, int]) -> None:
         Ring(*shape)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     slots=st.integers(1, 5),
     frames=st.integers(1, 4),

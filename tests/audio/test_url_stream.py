@@ -16,7 +16,7 @@ from streamtag.errors import SourceError
 from tests.audio.capture import gaps_of, has_recovered, notices_of, read_all, read_until, samples_of
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import rtsp_server, running
-from tests.conftest import Encode, Tone
+from tests.sounds import Encode, Tone
 
 NAME = "evening.aac"
 

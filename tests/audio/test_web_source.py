@@ -15,7 +15,7 @@ import pytest
 from streamtag.audio.decoder import SourceSpec, open_source
 from streamtag.errors import SourceError
 from tests.audio.rtsp_server import RtspServer, rtsp_server, running
-from tests.conftest import Encode, Tone
+from tests.sounds import Encode, Tone
 
 QUICK = SourceSpec(open_timeout_s=0.5, read_timeout_s=0.5)
 

@@ -20,7 +20,7 @@ import pytest
 
 from streamtag.cli import main
 from streamtag.scheduler.load import music
-from tests.conftest import Encode
+from tests.sounds import Encode
 from tests.wav import write_wav
 
 RATE = 16000

@@ -21,7 +21,7 @@ from streamtag.cli import main
 from streamtag.model.batched import torch_threads
 from tests.catalog.conftest import RATE, Answer
 from tests.cli.serve_process import Serve, Start, started
-from tests.conftest import Encode
+from tests.sounds import Encode
 from tests.wav import write_wav
 
 MakeSound = Callable[..., Path]

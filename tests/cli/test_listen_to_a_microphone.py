@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
 from tests.cli.conftest import COMMAND, ENVIRONMENT, StartProgram, pipe, read_lines, read_rest
-from tests.conftest import Encode, Tone
+from tests.sounds import Encode, Tone
 from tests.wav import write_wav
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from streamtag.scheduler.scheduler import Scheduler
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import running
 from tests.cli.conftest import Run, StartProgram, pipe, read_rest
-from tests.conftest import Encode, Tone
+from tests.sounds import Encode, Tone
 
 SOUND_S = 5.0
 URL, OTHER = "http://example.org/radio.mp3?a=b", "rtsp://example.org/live"

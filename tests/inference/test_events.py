@@ -72,7 +72,6 @@ def test_close_turns_tags_off_and_starts_a_new_stream() -> None:
     assert [e.tag for e in detector.feed(frame(0, 0.1, 0.9, 0.1))] == ["b"]
 
 
-@settings(deadline=None)
 @given(
     curve=st.lists(st.floats(0, 1, width=32), max_size=60),
     spec=st.builds(
@@ -121,7 +120,7 @@ def test_impossible_settings_are_refused(values: dict[str, float]) -> None:
         EventSpec(**values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 1000),
     spec=st.builds(EventSpec, smoothing_s=st.sampled_from([0.0, 0.5]), hold_s=st.sampled_from([0.0, 1.0])),

@@ -22,7 +22,7 @@ from tests.model.conftest import by_time
 LENGTH = 40 * HOP + 1234
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, LENGTH), max_size=12).map(sorted))
 def test_the_frames_are_those_of_a_session(tagger: Tagger, cuts: list[int]) -> None:
     audio = noise(LENGTH)

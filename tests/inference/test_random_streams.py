@@ -22,7 +22,7 @@ from streamtag.inference.session import Session
 from tests.inference.conftest import HOP, agree, drain, noise
 from tests.model.fake_capture import FakeCapture
 
-LIMITS = settings(stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+LIMITS = settings(stateful_step_count=40, suppress_health_check=list(HealthCheck))
 
 
 class Streams(RuleBasedStateMachine):

@@ -108,7 +108,7 @@ def test_a_frame_is_returned_as_soon_as_its_look_ahead_is_complete() -> None:
     assert session.seconds == SPEC.lookahead / RATE
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from([0, 1, 17, 160, 4095, 4096, 4097, 6144, 44100]), max_size=12))
 def test_every_cut_gives_the_same_frames(sizes: list[int]) -> None:
     samples = noise(sum(sizes))

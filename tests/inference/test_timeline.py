@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtag.inference.frame import TagFrame
@@ -49,7 +49,6 @@ def test_an_endless_stream_keeps_its_course_its_means_and_its_peaks_in_few_rows(
     np.testing.assert_allclose(timeline.times[0], 0.128 * (merged - 1))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 60))
 def test_every_value_counts_once(count: int, cells: int) -> None:
     values = np.random.default_rng(count).random(count)

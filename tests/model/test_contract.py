@@ -18,9 +18,7 @@ from tests.model.conftest import by_time, stack
 HOP = 4096
 AUDIO_SIZES = (0, 1, 17, 4095, 4096, 4097, 6144, 44100)
 FRAME_SIZES = (0, 1, 2, 7)
-relaxed = settings(
-    max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=8, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from unittest.mock import MagicMock, call
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -32,7 +32,6 @@ def rows(*numbers: int) -> NDArray[np.int64]:
     return np.array(numbers, np.int64)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10 * MAX_BATCH), st.sampled_from([1, 8, MAX_BATCH]))
 def test_batch_sizes_are_few_powers_of_two_that_waste_less_than_half_of_the_last(count: int, largest: int) -> None:
     sizes = batch_sizes(count, largest)

@@ -77,10 +77,13 @@ def test_the_reset_gate_is_inside_the_product_if_the_settings_say_so() -> None:
     assert float((after.step(x, state)[0] - y).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("streams", "frames"), [(1, 1), (9, 1), (64, 1), (1, 5), (9, 5)])
-@pytest.mark.parametrize("cell", ["GRU", "GRU, reset before", "LSTM", "BN-LSTM"])
-def test_frames_equal_a_step(cell: str, streams: int, frames: int, precision: str, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("cell", "rounding"), [("GRU", 3e-2), ("GRU, reset before", 3e-2), ("LSTM", 5e-2), ("BN-LSTM", 5e-2)]
+)
+def test_frames_equal_a_step(cell: str, rounding: float, streams: int, frames: int, precision: str) -> None:
+    tolerance = rounding if precision == "bfloat16" else 1e-5
     network = stack(cell.split(",")[0], reset_after=cell != "GRU, reset before")
     _, state = network.step(torch.randn(streams, 3, 374), network.initial_state(streams))
     kept, x = tree_map(torch.clone, state), torch.randn(streams, frames, 374)

@@ -115,7 +115,7 @@ def test_bytes_that_are_not_a_state_are_refused(harness: Harness, state: bytes) 
     assert "bytes" in str(assert_refused(harness, b"\x00" * (MAX_STATE_BYTES + 1)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 1 << 20), value=st.integers(0, 255), cut=st.integers(0, 3))
 @example(at=0, value=255, cut=0)
 def test_any_damage_is_refused_or_harmless(harness: Harness, state: bytes, at: int, value: int, cut: int) -> None:

@@ -173,7 +173,7 @@ class Producer(RuleBasedStateMachine):
 
 
 def test_random_producers_and_workers() -> None:
-    run_state_machine_as_test(Producer, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Producer, settings=settings(max_examples=100, stateful_step_count=40))
 
 
 def push_for(detector: RealtimeDetector, now: float, seconds: float, speed: float, chunk_s: float = 0.1) -> float:

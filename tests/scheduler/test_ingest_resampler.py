@@ -69,7 +69,7 @@ def test_without_its_history_a_resampler_gives_other_samples() -> None:
     assert np.abs(rest[:50] - expected[16_000:16_050]).max() > 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate=st.sampled_from([8000, 16000, 44100, 48000]),
     pieces=st.lists(st.tuples(st.integers(1, 20_000), st.integers(0, 30_000)), min_size=1, max_size=6),
@@ -90,7 +90,7 @@ def test_every_sample_keeps_its_place_whatever_is_lost(rate: int, pieces: list[t
     assert emitted == round(received * 16000 / rate)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate=st.sampled_from([8000, 16000, 44100, 48000, 44101]), fed=st.integers(0, 30_000), most=st.integers(0, 200_000)
 )

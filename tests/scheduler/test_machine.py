@@ -197,9 +197,7 @@ def test_random_streams(model: Path) -> None:
     Streams.model = model
     run_state_machine_as_test(
         Streams,
-        settings=settings(
-            max_examples=50, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=50, stateful_step_count=50, suppress_health_check=list(HealthCheck)),
     )
 
 

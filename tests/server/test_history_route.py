@@ -150,7 +150,7 @@ pairs = st.lists(st.tuples(st.sampled_from(["stream", "from", "to", "resolution"
 
 
 @given(pairs)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_parameters_get_an_answer_or_a_refusal(server: LocalServer, pairs: list[tuple[str, str]]) -> None:
     query = urlencode(pairs, errors="surrogatepass")
     answer, body = server.get(f"/api/history?{query}")

@@ -18,7 +18,7 @@ from tests.server.support import LocalServer, Start, is_closed, make_frame, mask
 
 # binary, its first, last and middle fragments, pings, pongs
 KINDS = st.sampled_from([0x82, 0x02, 0x80, 0x00, 0x89, 0x8A])
-ON_ONE_SERVER = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_ONE_SERVER = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from streamtag.errors import OutputError
 from streamtag.protocol.messages import Concept, End
 from streamtag.protocol.selection import Selection
 from streamtag.sinks.genre_tags import GenreCollector, write_genres
-from tests.conftest import Encode, Tone
+from tests.sounds import Encode, Tone
 
 GENRES = ("Techno", "New Age")
 FORMATS = [

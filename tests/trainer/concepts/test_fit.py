@@ -22,7 +22,7 @@ CONCEPTS = (
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.4, 2.5), st.floats(-3, 3), st.integers(0, 1000))
 def test_platt_scaling_finds_the_parameters_again(scale: float, offset: float, seed: int) -> None:
     x = np.random.default_rng(seed).normal(0, 2, 4000)
@@ -32,7 +32,7 @@ def test_platt_scaling_finds_the_parameters_again(scale: float, offset: float, s
     assert found_offset == pytest.approx(offset, abs=0.05)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000))
 def test_calibrated_probabilities_fit_better_and_keep_their_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def test_without_evidence_nothing_changes() -> None:
     assert fit_platt(np.zeros(0), np.zeros(0, np.float32), np.zeros(0, np.float32)) == (1.0, 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 6))
 def test_no_other_threshold_has_a_larger_expected_f_measure(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import streamtag
@@ -22,7 +22,6 @@ def test_the_shipped_models_tags_are_36_concepts() -> None:
     }  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(("rock", "voice", "vocal", "beats", "jazz", "man", "classic")), unique=True))
 def test_every_tag_belongs_to_one_concept(tags: list[str]) -> None:
     concepts = concepts_of(tags)

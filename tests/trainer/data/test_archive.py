@@ -41,7 +41,7 @@ def unpacked(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(places=st.lists(st.integers(0, 1000), min_size=0, max_size=4), reads=st.lists(st.integers(0, 700), max_size=6))
 def test_joined_files_read_as_one(
     places: list[int], reads: list[int], tmp_path_factory: pytest.TempPathFactory
@@ -132,7 +132,7 @@ def test_a_directory_that_claims_nothing_is_noticed(tmp_path: Path) -> None:
     assert unpacked(root).items() < MEMBERS.items()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(place=st.integers(0, 1 << 16), value=st.integers(0, 255), size=st.integers(1, 8))
 def test_wrong_bytes_anywhere_are_noticed_or_harmless(
     place: int, value: int, size: int, tmp_path_factory: pytest.TempPathFactory

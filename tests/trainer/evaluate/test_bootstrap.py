@@ -12,7 +12,7 @@ from trainer.evaluate import metrics
 from trainer.evaluate.bootstrap import intervals, weighted
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6))
 def test_a_draw_scores_as_scikit_learn_does(seed: int, clips: int, levels: int) -> None:
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def test_perfect_and_reversed() -> None:
     assert np.isnan(best.roc_auc_by_tag[1:]).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 5))
 def test_the_macro_mean_alone_is_the_same(seed: int, clips: int, levels: int) -> None:
     rng = np.random.default_rng(seed)

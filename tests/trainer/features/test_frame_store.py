@@ -55,7 +55,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
     assert fill(tmp_path / "pass.frames", 0, 0).map().shape == (0, SIZE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lost=st.integers(0, 60), of_lines=st.booleans(), keep=st.integers(0, 5))
 def test_a_truncated_store_continues_to_the_same_bytes(
     lost: int, of_lines: bool, keep: int, tmp_path_factory: pytest.TempPathFactory

@@ -63,7 +63,7 @@ def test_rare_tags_and_moments_before_the_first_frame_are_not_scored() -> None:
     assert found["heard"]["roc_auc"][1] is not None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=5))
 def test_any_of_several_is_at_least_as_likely_as_each(probabilities: list[float]) -> None:
     p = np.array([probabilities], np.float32)

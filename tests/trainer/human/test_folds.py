@@ -28,7 +28,7 @@ def folder_of(artists: list[int], clips: list[int]) -> TrackFolder:
 tracks = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), min_size=40, max_size=120)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(tracks, st.integers(2, 6), st.integers(0, 5))
 def test_every_artist_is_in_one_fold_and_the_folds_are_balanced(
     listed: list[tuple[int, int]], folds: int, seed: int

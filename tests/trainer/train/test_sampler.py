@@ -86,7 +86,7 @@ def test_cut_clips_are_followed_by_another_in_their_state() -> None:
     np.testing.assert_allclose(weights, [0.25, 0.442, 0.634, 0.826, 1.0], atol=1e-6)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(1, 47), min_size=1, max_size=9),
     st.integers(1, 5),
