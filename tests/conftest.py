@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 from streamtag.spec import ConceptSpec, NetworkSpec, NormalizationSpec
 from tests.audio.virtual_microphone import WHAT_IS_MISSING, VirtualMicrophone, is_there
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
     from streamtag.inference.timeline import Timeline
     from streamtag.protocol.messages import Frame
     from streamtag.protocol.selection import Selection
-
-# A busy machine is no failure
-settings.register_profile("streamtag", deadline=None)
-settings.load_profile("streamtag")
 
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,6 +54,14 @@ CONCEPTS = (  # of a model with 50 tags: most are in none
     ConceptSpec("male vocals", "voice", ("male vocal", "tag 03"), 0.8, -0.5, 0.6),
     ConceptSpec("rare", "mood", ("tag 04", "tag 05", "tag 06"), threshold=None),
 )
+
+
+def pytest_configure() -> None:
+    """Let examples of hypothesis take as long as they need: a busy machine is no failure."""
+    from hypothesis import settings
+
+    settings.register_profile("streamtag", deadline=None)
+    settings.load_profile("streamtag")
 
 
 @pytest.fixture(scope="session")
