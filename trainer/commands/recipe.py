@@ -26,8 +26,8 @@ class ModelRecipe:
     """How a model is made. `base` and `tuning` are settings of the two stages, as `train --set` takes them.
 
     The base model learns from everything but the artists of the tracks with human tags. So one base serves the models
-    of all folds, which continue with it and learn from all artists but their fold's, and from the human tags of their
-    tracks, and the final one, which leaves out nobody.
+    of all folds, which continue with it and learn from all artists but their fold's, and the final one, which leaves
+    out nobody.
     """
 
     system: str
@@ -41,10 +41,10 @@ COMMON = ("batch=32", "warmup=20", "mixup=0.1", "gain_db=2", "ema=0.98", "modula
 RECIPES = {
     "shipped": ModelRecipe(
         options.SYSTEM,
-        passes=1,
-        crops=2,
+        passes=3,
+        crops=3,
         base=("epochs=30", "rate=1e-3", *COMMON),
-        tuning=("epochs=4", "rate=4e-4", *COMMON),
+        tuning=("epochs=1", "rate=3e-4", *COMMON, "batch=64"),  # longer or faster, the base forgets
     ),
 }
 
@@ -87,7 +87,7 @@ def command(
     everybody = artists / "all.txt"
     write_lines(everybody, sorted(artist_folds(read_tracks(tracks), folds)))
 
-    def run(stage: str, settings: Sequence[str], leave_out: Path | None, start: Path | None = None) -> Path:
+    def run(stage: str, start: str | None, leave_out: Path | None, settings: Sequence[str]) -> Path:
         folder = out / "runs" / stage
         print(f"{stage}:")
         train.command(
@@ -98,16 +98,15 @@ def command(
             passes=0,
             device=device,
             threads=threads,
-            start=str(start) if start else None,
+            start=start,
             leave_out=leave_out,
-            tracks=tracks if start else None,
         )
         return folder
 
-    base = run("base", recipe.base, everybody)
+    base = run("base", None, everybody, recipe.base)
     numbers = range(1, folds + 1)
-    fold_runs = [run(f"fold-{n}", recipe.tuning, artists / f"fold-{n}.txt", base) for n in numbers]
-    final = run("final", recipe.tuning, None, base)
+    fold_runs = [run(f"fold-{n}", str(base), artists / f"fold-{n}.txt", recipe.tuning) for n in numbers]
+    final = run("final", str(base), None, recipe.tuning)
     scores = out / "human.json"
     if not scores.exists():
         human.command(fold_runs, tracks, folds=True, out=scores, draws=draws, device=device, threads=threads)
