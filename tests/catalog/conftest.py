@@ -94,11 +94,11 @@ def collection(sounds: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """More files than are open at a time: 100 of 12 s, all different."""
+    """More files than are open at a time, for some seconds of work: 100 of 40 s, all different."""
     root = tmp_path_factory.mktemp("many")
-    piece = music(112.0, seed=5)
+    piece = music(140.0, seed=5)
     for number in range(100):
-        write_wav(root / f"{number:03d}.wav", piece[number * RATE :][: 12 * RATE], RATE)
+        write_wav(root / f"{number:03d}.wav", piece[number * RATE :][: 40 * RATE], RATE)
     return root
 
 
