@@ -59,7 +59,7 @@ def receive(server: ClientConnection) -> str:
 
 
 def main(song: str, url: str) -> None:
-    with av.open(song) as file:
+    with av.open(song, metadata_errors="replace") as file:
         if not file.streams.audio:
             sys.exit(f"{song}: no audio in it")
         with connect(f"{url}?rate={RATE}&format=s16le&top=3") as server:

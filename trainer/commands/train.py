@@ -47,7 +47,8 @@ def command(
 ) -> None:
     """Train on the features, validating after every epoch. DIR may be a file of `prepare --pack`.
 
-    Several GPUs or machines: `torchrun --nproc-per-node 4 -m trainer train ...`, with RUN in a folder that all see.
+    Several GPUs or machines: `torchrun --nproc-per-node 4 -m -- trainer train ...`, with RUN in a folder that all see.
+    Without the `--` torchrun may take `--start` for its own `--start-method`.
     """
     import torch
 

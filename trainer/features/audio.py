@@ -33,7 +33,7 @@ def decode(file: Path | IO[bytes], sample_rate: int) -> Samples:
     name = file.name if isinstance(file, Path) else "clip"
     parts = []
     try:
-        with av.open(str(file) if isinstance(file, Path) else file, "r") as container:
+        with av.open(str(file) if isinstance(file, Path) else file, "r", metadata_errors="replace") as container:
             for block in Decoder(container).blocks(float("inf")):
                 resampler = Resampler(block.rate, sample_rate)
                 parts += [resampler.feed(block.samples), resampler.flush()]
@@ -49,7 +49,7 @@ def decode(file: Path | IO[bytes], sample_rate: int) -> Samples:
 def duration(path: Path) -> float:
     """Return the length that a sound file states, in seconds; 0 if it states none or cannot be read."""
     try:
-        with av.open(str(path), "r") as container:
+        with av.open(str(path), "r", metadata_errors="replace") as container:
             return (container.duration or 0) / av.time_base
     except (av.FFmpegError, OSError):
         return 0.0
