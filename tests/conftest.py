@@ -81,7 +81,7 @@ def need() -> Need:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file: everything of the real thing, but one small GRU layer that was never trained."""
-    return _save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
+    return save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +95,11 @@ def tagger(model: Path) -> Tagger:
 @pytest.fixture(scope="session")
 def concept_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with CONCEPTS."""
-    return _save_model(tmp_path_factory.mktemp("model") / "concepts.safetensors", CONCEPTS)
+    return save_model(tmp_path_factory.mktemp("model") / "concepts.safetensors", CONCEPTS)
 
 
-def _save_model(path: Path, concepts: Sequence[ConceptSpec] | None = None) -> Path:
+def save_model(path: Path, concepts: Sequence[ConceptSpec] | None = None) -> Path:
+    """Write that model, with these concepts, and return its path."""
     import torch
 
     from streamtag.model import Normalization, Scattering, ScatteringSpec, StackedGRU, TaggerNetwork

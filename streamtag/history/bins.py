@@ -64,7 +64,7 @@ PRESENCES = f"""
     UNION ALL
     SELECT session_id, concept_id, on_ms, last_ms FROM chosen CROSS JOIN presence ON session_id = chosen.id
     WHERE off_ms IS NULL AND on_ms < to_ms
-    LIMIT {MAX_PRESENCES + 1}
+    LIMIT :max_presences + 1
 """
 GAPS = f"""
     WITH {CHOSEN},
@@ -173,7 +173,12 @@ class DayHistory:
 
 
 def read_bins(
-    path: Path, bins: TimeBins, streams: Sequence[str] | None = None, should_stop: Callable[[], bool] = lambda: False
+    path: Path,
+    bins: TimeBins,
+    streams: Sequence[str] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    max_presences: int = MAX_PRESENCES,
+    max_values: int = MAX_VALUES,
 ) -> DayHistory:
     """Read a history in which another program may be writing. streams: names, None: all; unknown ones are left out.
 
@@ -185,7 +190,7 @@ def read_bins(
             connection.set_progress_handler(should_stop, STEPS_BETWEEN_CHECKS)
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("BEGIN")  # all queries see the same moment
-            return _read(connection, bins, streams)
+            return _read(connection, bins, streams, max_presences, max_values)
     except StreamtagError:
         raise
     except (sqlite3.Error, ValueError, TypeError, LookupError, OverflowError) as error:
@@ -194,7 +199,13 @@ def read_bins(
         raise SourceError(f"{printable(str(path))}: {reason}") from None
 
 
-def _read(connection: sqlite3.Connection, bins: TimeBins, streams: Sequence[str] | None) -> DayHistory:
+def _read(
+    connection: sqlite3.Connection,
+    bins: TimeBins,
+    streams: Sequence[str] | None,
+    max_presences: int,
+    max_values: int,
+) -> DayHistory:
     def rows(query: str, **values: Any) -> list[tuple[Any, ...]]:
         return connection.execute(query, {"from_at": bins.from_at, "to_at": bins.end_at} | values).fetchall()
 
@@ -207,8 +218,10 @@ def _read(connection: sqlite3.Connection, bins: TimeBins, streams: Sequence[str]
     sessions = _as_columns(rows(SESSIONS, ids=ids), 4)
     owners = np.array([place[int(number)] for number in sessions[:, 0]], np.intp)
     heard = bins.covered(owners, sessions[:, 1], sessions[:, 2], len(found))
-    presences = _as_presences(_as_columns(rows(PRESENCES, ids=ids), 4), sessions)
-    concepts = _concepts(connection, bins, presences, place)
+    stored = rows(PRESENCES, ids=ids, max_presences=max_presences)
+    if len(stored) > max_presences:
+        raise SpecError(f"more than {max_presences:,} events lie in this range: ask for less time, or for one stream")
+    concepts = _concepts(connection, bins, _as_presences(_as_columns(stored, 4), sessions), place, max_values)
     gaps: dict[int, list[tuple[float, ...]]] = {number: [] for number in place}
     for number, *values in rows(GAPS, ids=ids):
         gaps[number].append(tuple(map(float, values)))
@@ -223,16 +236,18 @@ def _read(connection: sqlite3.Connection, bins: TimeBins, streams: Sequence[str]
 
 
 def _concepts(
-    connection: sqlite3.Connection, bins: TimeBins, presences: NDArray[np.float64], place: dict[int, int]
+    connection: sqlite3.Connection,
+    bins: TimeBins,
+    presences: NDArray[np.float64],
+    place: dict[int, int],
+    max_values: int,
 ) -> list[tuple[ConceptBins, ...]]:
     """Return the concepts of each stream. presences: stream, concept, on and off [N, 4]."""
-    if len(presences) > MAX_PRESENCES:
-        raise SpecError(f"more than {MAX_PRESENCES:,} events lie in this range: ask for less time, or for one stream")
     stored = connection.execute("SELECT id, name, category FROM concept")
     names = {number: (str(name), str(category)) for number, name, category in stored}
     # the stream as the real part, the concept as the imaginary one: sorted ten times as fast as rows of two columns
     pairs, rows = np.unique(presences[:, 0] + 1j * presences[:, 1], return_inverse=True)
-    if len(pairs) * bins.count > MAX_VALUES:
+    if len(pairs) * bins.count > max_values:
         raise SpecError("too many concepts and bins: ask for a longer resolution, or for one stream")
     owners = np.array([place[int(pair.real)] for pair in pairs], np.intp)
     present = bins.covered(rows, presences[:, 2], presences[:, 3], len(pairs))

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from streamtag.history.schema import open_for_writing
+from streamtag.history.schema import BUSY_TIMEOUT_S, open_for_writing
 from streamtag.history.session import LostAudio, Minute, ModelInfo, Presence, Row, Session
 
 SAVE_MINUTE = (
@@ -44,8 +44,8 @@ STEPS = (  # what refers to something goes before it; one index lookup per sessi
 class HistoryFile:
     """Opens the file when it is needed, and anew after an error or when another file has its name."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._path, self._busy_timeout_s = path, busy_timeout_s
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # of the file that is open, or was
         self._fresh: list[Session | Presence] = []  # rows of the transaction that runs
@@ -62,7 +62,7 @@ class HistoryFile:
                 for suffix in ("-wal", "-shm"):
                     self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         if self._connection is None:
-            self._connection = open_for_writing(self._path)
+            self._connection = open_for_writing(self._path, busy_timeout_s=self._busy_timeout_s)
             identity = self._read_identity()
             if identity != self._identity:
                 _forget_rows(live, rows)

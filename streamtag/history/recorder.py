@@ -12,6 +12,7 @@ from pathlib import Path
 from streamtag.audio.source import Closing
 from streamtag.errors import OutputError, StreamtagError
 from streamtag.history.file import HistoryFile, delete_before
+from streamtag.history.schema import BUSY_TIMEOUT_S
 from streamtag.history.session import ModelInfo, Row, Session
 from streamtag.inference.timeline import StreamInfo, Timeline
 from streamtag.protocol.messages import End, Event, Frame, Gap, Hello, History, Message
@@ -49,12 +50,14 @@ class Recorder(Closing):
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         max_waiting: int = MAX_WAITING,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         """report: called with one line for people. fingerprint: of the weights. source_of: the source of a stream
         by its name, where `begin` does not name it; None: unknown.
 
         keep_days: what is older is deleted (None: never). clock: Unix time. timer: seconds that never jump.
         max_waiting: complete rows that are kept while they cannot be stored; of more the oldest are given up.
+        busy_timeout_s: how long the file may be locked by another program.
 
         Raises OutputError if the file is not a history, or cannot be written and that will not pass by itself.
         """
@@ -62,7 +65,7 @@ class Recorder(Closing):
         self._report = report
         self._fingerprint, self._source_of, self._keep_days = fingerprint, source_of, keep_days
         self._clock, self._timer = clock, timer
-        self._file = HistoryFile(path)
+        self._file = HistoryFile(path, busy_timeout_s)
         self._model: ModelInfo | None = None
         self._sources: dict[str, str] = {}
         self._live: dict[str, Session] = {}

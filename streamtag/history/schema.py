@@ -75,14 +75,16 @@ MIGRATIONS = (  # each leads from the version of its index to the next one; no s
 )
 
 
-def open_for_writing(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+def open_for_writing(
+    path: Path, migrations: Sequence[str] = MIGRATIONS, busy_timeout_s: float = BUSY_TIMEOUT_S
+) -> sqlite3.Connection:
     """Open a history, create it where there is none, and bring it to the newest version.
 
-    Statements outside a transaction are committed one by one (BEGIN and COMMIT are the caller's). Raises OutputError
-    for the file of another program or of a newer streamtag, and sqlite3.Error where the reason may pass: a locked
-    file, a full disk.
+    Statements outside a transaction are committed one by one (BEGIN and COMMIT are the caller's).
+    busy_timeout_s: how long one waits for a lock. Raises OutputError for the file of another program or of a newer
+    streamtag, and sqlite3.Error where the reason may pass: a locked file, a full disk.
     """
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
         version = _version(connection, path, OutputError, len(migrations))
         if version == 0:

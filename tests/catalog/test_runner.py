@@ -13,6 +13,7 @@ import pytest
 
 from streamtag.api import Tagger
 from streamtag.audio.decoder import Source, SourceSpec, open_source
+from streamtag.audio.files import Address
 from streamtag.catalog.file_task import TaskConfig, TaskResult
 from streamtag.catalog.files import AudioFile, Collection
 from streamtag.catalog.runner import FileBatch, ThreadedRunner
@@ -52,27 +53,22 @@ def test_a_batch_of_any_size_gives_each_file_its_own_result(sounds: Path, tagger
         np.testing.assert_allclose(result.means, list(alone.summary.values()), atol=1e-5)
 
 
-def test_no_more_files_are_open_than_allowed(
-    dozen: tuple[AudioFile, ...], tagger: Tagger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_files_are_open_than_allowed(dozen: tuple[AudioFile, ...], tagger: Tagger) -> None:
     now = most = 0
 
-    def open_file(path: str, spec: SourceSpec) -> Source:
-        nonlocal now, most
-        source = open_source(path, spec)
-        close = source.close
+    class CountedSource(Source):
+        def __init__(self, path: str, spec: SourceSpec) -> None:
+            nonlocal now, most
+            super().__init__(Address.of(path), spec)
+            now += 1
+            most = max(most, now)
 
-        def count_close() -> None:
+        def close(self) -> None:
             nonlocal now
+            super().close()
             now -= 1
-            close()
 
-        monkeypatch.setattr(source, "close", count_close)
-        now += 1
-        most = max(most, now)
-        return source
-
-    _results(tagger, dozen, 5, replace(CONFIG, open_file=open_file))
+    _results(tagger, dozen, 5, replace(CONFIG, open_file=CountedSource))
     assert (now, most) == (0, 5)
 
 

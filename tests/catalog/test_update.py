@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import av
 import pandas as pd
 import pytest
 
-from streamtag.catalog.journal import Journal
 from streamtag.model.model_file import load_tagger, save_tagger
 from tests.catalog.conftest import Answer, Catalog, journal_path
 
@@ -200,13 +200,13 @@ def test_the_table_of_another_catalogue_is_not_overwritten_even_if_it_comes_mean
     catalog(folders / "two", "--out", theirs)
     assert "theirs.csv: has rows of 2 files" in refusal(catalog(folders / "one", "--out", mine, "--out", theirs))
     assert not mine.exists()
-    commit = Journal.commit
+    open_container = av.open
 
-    def commit_late(journal: Journal) -> None:
-        commit(journal)
+    def open_late(*arguments: Any, **options: Any) -> Any:
         shutil.copyfile(theirs, shared)
+        return open_container(*arguments, **options)
 
-    monkeypatch.setattr(Journal, "commit", commit_late)
+    monkeypatch.setattr(av, "open", open_late)  # files are decoded between two looks at the tables
     line = refusal(catalog(folders / "one", "--out", mine, "--out", shared))
     assert "shared.csv: has rows of 2 files that this run does not know" in line
     assert names_in(theirs) == names_in(shared) == ["c.wav", "d.wav"]
@@ -254,13 +254,17 @@ def test_a_kill_between_the_table_and_the_journal_loses_nothing(
     class Kill(BaseException):
         """Stands for the end of the process."""
 
-    def killed(*_: Any) -> None:
+    def replace_and_die(*paths: Any) -> None:
+        replace(*paths)
         raise Kill
 
+    replace = os.replace
+    before = out.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "remove", killed)
+        patch.setattr(os, "replace", replace_and_die)
         with pytest.raises(Kill):
             catalog(*arguments, "--out", out)
+    assert out.read_bytes() != before
     monkeypatch.chdir(folders.parent)
     assert "removed" not in summary(catalog(folders / "one", "--out", out))
     assert names_in(out) == ["a.wav", "b.wav", "c.wav", "d.wav"]  # what was removed is there again: remove it again

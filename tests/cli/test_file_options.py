@@ -13,16 +13,18 @@ import pytest
 from streamtag.api import Tagger
 from streamtag.audio.decoder import open_source
 from streamtag.inference.session import Session
+from streamtag.spec import ConceptSpec
 from tests.cli.conftest import MakeSound, Run, rows
+from tests.conftest import save_model
 
 HOP_S = 0.256
 
 
-@pytest.fixture
-def genre_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every stream techno for all of its length."""
-    verdict = {"genre": ("techno",)}
-    monkeypatch.setattr("streamtag.sinks.genre_tags.end_verdict", lambda *_: verdict)
+@pytest.fixture(scope="module")
+def techno(tmp_path_factory: pytest.TempPathFactory) -> tuple[str | Path, ...]:
+    """The options for a model to which everything is techno for all of its length."""
+    concepts = [ConceptSpec("techno", "genre", ("guitar",), scale=0.0, threshold=0.4)]
+    return "--model", save_model(tmp_path_factory.mktemp("model") / "techno.safetensors", concepts), "--device", "cpu"
 
 
 def genre_of(path: Path) -> list[str]:
@@ -30,22 +32,24 @@ def genre_of(path: Path) -> list[str]:
     return [] if file.tags is None else list(file.tags.get("TCON", []))
 
 
-@pytest.mark.usefixtures("genre_model")
-def test_genres_are_written_into_the_files_and_kept_there(streamtag: Run, make_sound: MakeSound) -> None:
+def test_genres_are_written_into_the_files_and_kept_there(
+    streamtag: Run, make_sound: MakeSound, techno: tuple[str | Path, ...]
+) -> None:
     first, second = make_sound("a.mp3", 2), make_sound("b.wav", 2)
-    answer = streamtag("file", first, second, "--write-tags", "--summary")
+    answer = streamtag("file", first, second, "--write-tags", "--summary", *techno, small=False)
     assert answer.code == 0
     assert answer.err.splitlines() == [f"streamtag: {path}: wrote the genre Techno" for path in (first, second)]
     assert genre_of(first) == genre_of(second) == ["Techno"]
-    again = streamtag("file", first, "--write-tags", "--summary")
+    again = streamtag("file", first, "--write-tags", "--summary", *techno, small=False)
     assert again.err == f"streamtag: {first}: has the genre Techno already\n"
 
 
-@pytest.mark.usefixtures("genre_model")
-def test_a_file_that_breaks_off_is_left_alone(streamtag: Run, make_sound: MakeSound) -> None:
+def test_a_file_that_breaks_off_is_left_alone(
+    streamtag: Run, make_sound: MakeSound, techno: tuple[str | Path, ...]
+) -> None:
     path = make_sound("a.wav", 2)
     before = path.read_bytes()
-    assert streamtag("file", path, "--write-tags", "--start", "9").code == 1
+    assert streamtag("file", path, "--write-tags", "--start", "9", *techno, small=False).code == 1
     assert path.read_bytes() == before
 
 

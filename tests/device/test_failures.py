@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from streamtag.errors import DeviceError
 from streamtag.inference.batch import PooledSession, SessionPool
 from streamtag.inference.frame import TagFrame
 from streamtag.inference.session import Session
-from streamtag.model import BatchedTagger, load_tagger
+from streamtag.model import BatchedTagger, Scattering, ScatteringSpec, load_tagger
 from streamtag.model.cuda_graphs import Work
+from streamtag.model.states import StreamStates
 from tests.device.conftest import SHIPPED, DeviceTagger
 from tests.inference.conftest import HOP, agree, noise
 from tests.model.fake_capture import FakeCapture
@@ -97,15 +99,20 @@ def test_streams_are_computed_in_smaller_batches_where_memory_is_short(
         agree(found, expected)
 
 
-def test_no_memory_for_the_states_is_one_line(tagger: DeviceTagger, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+class FullScattering(Scattering):
+    """Finds no memory for its state."""
+
+    def state_between_hops(self, _: int) -> NoReturn:
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
+
+def test_no_memory_for_the_states_is_one_line(tagger: DeviceTagger) -> None:
+    network = tagger.network
     if tagger.device.type == "cpu":
-        monkeypatch.setattr("streamtag.model.batched.StreamStates", fail)
+        network = load_tagger(SHIPPED)
+        network.front_end = FullScattering(ScatteringSpec())
     with little_memory(tagger.device, 256), pytest.raises(DeviceError) as raised:
-        BatchedTagger(tagger.network, 100_000)
-    monkeypatch.undo()
+        BatchedTagger(network, 100_000)
     assert str(raised.value).startswith("not enough memory on the GPU for the states of 100,000 streams: ")
     assert "Tried to allocate" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -115,10 +122,11 @@ def test_no_memory_for_the_states_is_one_line(tagger: DeviceTagger, monkeypatch:
 
 def test_no_memory_for_a_single_stream_is_one_line_and_changes_no_stream(reference: DeviceTagger) -> None:
     audio = noise(4 * HOP)
-    batched = BatchedTagger(reference.network, 2, capture=FullDevice(2))
+    states = StreamStates(reference.network, 3)  # with a row for padding
+    batched = BatchedTagger(reference.network, 2, capture=FullDevice(2), states=states)
     batched.step(audio[:HOP][None], np.array([0]))
     before = batched.save_row(0)
-    full = BatchedTagger(reference.network, 2, capture=FullDevice(1, 2), states=batched._states)
+    full = BatchedTagger(reference.network, 2, capture=FullDevice(1, 2), states=states)
     with pytest.raises(DeviceError, match=r"^not enough memory on the GPU: CUDA out of memory\. Tried to .* GiB$"):
         full.step(np.stack([audio[:HOP]] * 2), np.arange(2))
     for name, array in batched.save_row(0).items():

@@ -146,7 +146,7 @@ def test_unknown_streams_and_times_without_sound_are_empty(sample: Path) -> None
 
 @pytest.mark.parametrize("query", ["STREAMS", "SESSIONS", "PRESENCES", "GAPS"])
 def test_queries_use_the_indexes(sample: Path, query: str) -> None:
-    values = {"from_at": END_AT - 86400, "to_at": END_AT, "streams": '["bar"]', "ids": "[1]"}
+    values = {"from_at": END_AT - 86400, "to_at": END_AT, "streams": '["bar"]', "ids": "[1]", "max_presences": 9}
     with closing(sqlite3.connect(sample)) as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {getattr(module, query)}", values)]
     assert any("session_by_time" in line for line in plan)
@@ -176,12 +176,13 @@ def test_ranges_without_sense_or_end_are_refused(
         TimeBins(from_at, to_at, resolution_s)
 
 
-@pytest.mark.parametrize("limit", ["MAX_PRESENCES", "MAX_VALUES"])
-def test_too_much_to_send_is_refused(sample: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    bins = TimeBins(END_AT - 3600, END_AT, 10)
-    monkeypatch.setattr(module, limit, 100)
-    with pytest.raises(SpecError, match="ask for"):
-        read_bins(sample, bins)
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [({"max_presences": 100}, "more than 100 events"), ({"max_values": 100}, "too many concepts")],
+)
+def test_too_much_to_send_is_refused(sample: Path, limits: dict[str, int], message: str) -> None:
+    with pytest.raises(SpecError, match=f"^{message}.*: ask for"):
+        read_bins(sample, TimeBins(END_AT - 3600, END_AT, 10), **limits)  # type: ignore[arg-type]
 
 
 def test_a_query_that_is_stopped_ends_with_an_error(sample: Path) -> None:

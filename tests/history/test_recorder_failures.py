@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from streamtag.history import schema
 from streamtag.protocol.messages import Message
 from tests.conftest import LimitFileSize
 from tests.history.conftest import START_AT, Recording, end, frame, switch
 
+BUSY_TIMEOUT_S = 0.01  # nobody releases a lock meanwhile
 BEFORE: list[Message] = [frame(0, 0.9), frame(1, 0.9), switch(1, "on")]
 MEANWHILE: list[Message] = [frame(5, 0.5), switch(5, "off"), frame(6, 0.9), switch(6, "on")]
 AFTER: list[Message] = [frame(10, 0.7), switch(10, "off")]
@@ -59,15 +59,13 @@ def _remove_folder(path: Path, limit: LimitFileSize) -> Callable[[], None]:  # n
 )
 def test_a_problem_is_reported_once_and_nothing_is_lost(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     limit_file_size: LimitFileSize,
     break_file: Callable[[Path, LimitFileSize], Callable[[], None]],
     reason: str,
 ) -> None:
     """Of a file that is gone only the rows are missing that were complete before."""
-    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.01)
     (tmp_path / "folder").mkdir()
-    recording = Recording(tmp_path / "folder" / "h.sqlite")
+    recording = Recording(tmp_path / "folder" / "h.sqlite", busy_timeout_s=BUSY_TIMEOUT_S)
     recording.play(BEFORE)
     recording.wait(1.0)
     repair = break_file(recording.path, limit_file_size)
@@ -129,11 +127,8 @@ def test_what_somebody_deleted_is_stored_again(recording: Recording, delete: Cal
     assert recording.reports == []
 
 
-def test_rows_beyond_what_memory_may_hold_are_given_up_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.01)
-    recording = Recording(tmp_path / "h.sqlite", max_waiting=4)
+def test_rows_beyond_what_memory_may_hold_are_given_up_and_counted(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "h.sqlite", max_waiting=4, busy_timeout_s=BUSY_TIMEOUT_S)
     release = _lock(recording.path, lambda _: None)
     for number in range(0, 20, 2):
         recording.play([frame(number, 0.5), switch(number, "on"), frame(number + 1), switch(number + 1, "off")])
@@ -150,11 +145,10 @@ def test_rows_beyond_what_memory_may_hold_are_given_up_and_counted(
     ]
 
 
-def test_a_file_that_is_locked_at_the_start_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.01)
+def test_a_file_that_is_locked_at_the_start_is_written_later(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "h.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    recording = Recording(tmp_path / "h.sqlite")
+    recording = Recording(tmp_path / "h.sqlite", busy_timeout_s=BUSY_TIMEOUT_S)
     recording.play(BEFORE)
     other.close()
     recording.play(AFTER)

@@ -203,10 +203,10 @@ async def never_read(address: str, stop: asyncio.Event) -> None:
     """Subscribe to everything and never read; connect again after being closed."""
     while not stop.is_set():
         with contextlib.suppress(OSError):
-            reader, writer = await _connect(address, limit=1)
+            _, writer = await _connect(address, limit=1)
             try:
                 writer.write(_request(address, "/"))
-                reader._transport.pause_reading()  # type: ignore[attr-defined]
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
                 while not stop.is_set() and not writer.is_closing():
                     await asyncio.sleep(0.2)
             finally:

@@ -109,21 +109,15 @@ def test_help_brings_nothing_slow() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_a_package_that_is_missing_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def without(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(cli, "app", lambda *_, **__: without("tensorboard"))
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 1
-    assert capsys.readouterr().err == "trainer: tensorboard is missing: pip install 'streamtag[train]'\n"
+def test_a_package_that_is_missing_is_one_line(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "rich.console", None)
+        line = "trainer: rich.console is missing: pip install 'streamtag[train]'\n"
+        assert run("evaluate", "run", "clips") == (1, "", line)
     # the control: a defect of ours is none of that
-    monkeypatch.setattr(cli, "app", lambda *_, **__: without("trainer.nowhere"))
+    monkeypatch.setitem(sys.modules, "trainer.evaluate.figures", None)
     with pytest.raises(ModuleNotFoundError):
-        cli.main()
+        run("evaluate", "run", "clips")
 
 
 @pytest.mark.parametrize(

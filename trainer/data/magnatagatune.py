@@ -100,7 +100,7 @@ def read(root: Path) -> Manifest:
     )
     hard = targets[kept].astype(np.float32)
     notes = (
-        *_count_note(table, tagged),
+        *count_notes(table, tagged),
         *_broken_note([table.clip_ids[i] for i in tagged if table.clip_ids[i] in BROKEN]),
         *_artist_note(clips),
         *_unscorable_notes(clips, hard, tags),
@@ -142,7 +142,8 @@ def _read_artists(path: Path) -> dict[str, str]:
     return found
 
 
-def _count_note(table: Annotations, tagged: Sequence[int]) -> Iterator[str]:
+def count_notes(table: Annotations, tagged: Sequence[int]) -> Iterator[str]:
+    """Yield the counts, and a warning if they are not those of the published set. tagged: rows with a top tag."""
     counts = Counter(split_of(table.mp3s[i]) for i in tagged)
     parts = " / ".join(f"{counts[split]:,}" for split in SPLITS)
     yield f"{len(table.clip_ids):,} clips annotated, {len(tagged):,} with a top tag: {parts} (train / valid / test)"

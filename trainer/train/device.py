@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 
 import torch
 
@@ -49,7 +48,6 @@ def fallback_note(precision: str, device: torch.device) -> str:
     return f"precision: float32, since this {device.type.replace('cuda', 'gpu').upper()} has no units for {precision}"
 
 
-@lru_cache(maxsize=2)
 def has_bfloat16_units(kind: str) -> bool:
     """Return whether the CPU (AMX, AVX512-BF16, Arm's BF16) or the GPU multiplies bfloat16 in hardware."""
     if kind == "cuda":

@@ -12,9 +12,8 @@ import pytest
 
 from streamtag.errors import ManifestError
 from tests.trainer.synthetic_magnatagatune import BROKEN, TOP, SyntheticSet
-from trainer.data import magnatagatune
 from trainer.data.dataset import read_dataset
-from trainer.data.magnatagatune import ANNOTATIONS, CLIP_INFO
+from trainer.data.magnatagatune import ANNOTATIONS, CLIP_INFO, Annotations, count_notes
 from trainer.data.manifest import Manifest
 
 Rows = list[list[str]]
@@ -86,28 +85,17 @@ def test_what_is_left_out_and_what_was_counted_is_said(dataset: SyntheticSet, ma
     assert "folders 0-b train, c valid, d-f test" in manifest.description
 
 
-def test_the_counts_of_the_whole_set_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table of a smaller whole, without its sounds; then one clip more is expected in folder c."""
-    assert (magnatagatune.CLIPS, sum(magnatagatune.TAGGED.values())) == (25_863, 21_108)
-    clips, tagged = 80, {"train": 30, "valid": 10, "test": 20}
-    monkeypatch.setattr(magnatagatune, "CLIPS", clips)
-    monkeypatch.setattr(magnatagatune, "TAGGED", tagged)
-    tags = [f"tag {number}" for number in range(188)]
-    rows = [["clip_id", *tags, "mp3_path"]]
-    for split, folder in (("train", "0"), ("valid", "c"), ("test", "f")):
-        for _ in range(tagged[split]):
-            rows.append([str(len(rows)), *(["1"] * 50 + ["0"] * 138), f"{folder}/{len(rows)}.mp3"])
-    while len(rows) <= clips:
-        rows.append([str(len(rows)), *["0"] * 188, f"c/{len(rows)}.mp3"])
-    with (tmp_path / ANNOTATIONS).open("w", newline="") as file:
-        csv.writer(file, delimiter="\t").writerows(rows)
-    monkeypatch.setattr(magnatagatune, "_find_sounds", lambda root, table, kept: [root / table.mp3s[i] for i in kept])
-    monkeypatch.setattr(magnatagatune, "BROKEN", frozenset())
-    notes = read_dataset(tmp_path).notes
-    assert notes[0].startswith("80 clips annotated, 60 with a top tag: 30 / 10 / 20")
-    assert not any("usual split" in note for note in notes)
-    monkeypatch.setitem(tagged, "valid", 11)
-    assert any("not the 30 / 11 / 20 of the usual split" in note for note in read_dataset(tmp_path).notes)
+def test_the_counts_of_the_whole_set_are_checked() -> None:
+    """A table with the published counts; then the last of its tagged clips has no tag, or it is a clip shorter."""
+    clips = [*"0" * 15_247, *"c" * 1_529, *"f" * 4_332, *"c" * 4_755]
+    mp3s = [f"{folder}/{number}.mp3" for number, folder in enumerate(clips)]
+    whole, less = (Annotations(tuple(paths), tuple(paths), (), np.zeros(0, np.uint8)) for paths in (mp3s, mp3s[:-1]))
+    counts = "25,863 clips annotated, 21,108 with a top tag: 15,247 / 1,529 / 4,332 (train / valid / test)"
+    assert list(count_notes(whole, range(21_108))) == [counts]
+    _, warning = count_notes(whole, range(21_107))
+    assert warning.startswith("warning: these are not the 15,247 / 1,529 / 4,332 of the usual split")
+    _, warning = count_notes(less, range(21_108))
+    assert warning.startswith("warning: the whole set has 25,863 clips")
 
 
 @pytest.mark.parametrize("place", ["mp3", "audio"])

@@ -10,6 +10,7 @@ import torch
 
 from streamtag.errors import DeviceError, SpecError
 from tests.conftest import Need
+from tests.trainer.train.conftest import SetUnits
 from trainer.train.device import fallback_note, has_bfloat16_units, open_device, product_dtype
 
 CPU = torch.device("cpu")
@@ -32,12 +33,12 @@ def test_the_units_of_this_cpu_are_found(need: Need) -> None:
     assert has_bfloat16_units("cpu") == bool(listed & {"avx512_bf16", "amx_bf16"})
 
 
-def test_bfloat16_needs_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_needs_units_for_it(set_bfloat16_units: SetUnits) -> None:
     for units, used, note in (
         (True, torch.bfloat16, ""),
         (False, torch.float32, "precision: float32, since this CPU has no units for bfloat16"),
     ):
-        monkeypatch.setattr("trainer.train.device.has_bfloat16_units", lambda _, units=units: units)
+        set_bfloat16_units(units)
         assert product_dtype("bfloat16", CPU) == used
         assert fallback_note("bfloat16", CPU) == note
         assert product_dtype("float32", CPU) == torch.float32

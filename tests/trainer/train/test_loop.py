@@ -13,6 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from streamtag.errors import ManifestError, OutputError, SpecError
+from tests.trainer.train.conftest import SetUnits
 from trainer.data.manifest import WindowTargets
 from trainer.evaluate.evaluated_model import from_run
 from trainer.features.cache import Cache
@@ -20,6 +21,7 @@ from trainer.run import load_run
 from trainer.train.checkpoint import load, save
 from trainer.train.config import ADDED, TrainConfig
 from trainer.train.dataset import TrainingData, load_data
+from trainer.train.frame_loader import FrameLoader
 from trainer.train.loop import Run
 
 
@@ -169,10 +171,10 @@ def test_the_best_epoch_can_be_loaded(data: TrainingData, cache: Cache, small: T
 
 
 def test_products_have_the_precision_that_the_device_has_units_for(
-    data: TrainingData, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: TrainingData, small: TrainConfig, tmp_path: Path, set_bfloat16_units: SetUnits
 ) -> None:
     for units, used in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("trainer.train.device.has_bfloat16_units", lambda _, units=units: units)
+        set_bfloat16_units(units)
         assert Run(tmp_path, small, data).dtype == used
 
 
@@ -258,7 +260,7 @@ def test_validation_pools_as_the_settings_say(data: TrainingData, small: TrainCo
     mean, learned = (Run(tmp_path / name, replace(config, pooling=name), data) for name in ("mean", "learned"))
     last = Run(tmp_path / "last", replace(config, pooling="last"), data)
     np.testing.assert_array_equal(mean.predictions()[0], learned.predictions()[0])
-    numbers, features = next(last._valid.whole_clips(4))
+    numbers, features = next(FrameLoader(data.valid, torch.device("cpu")).whole_clips(4))
     with torch.no_grad():
         last.network.eval()
         logits, _ = last.network(last.normalize(features), last.network.initial_state(len(numbers)))  # type: ignore[operator]
