@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,7 @@ class DeviceStream:
         channel: int | None,
         tap: AudioTap | None,
         limits: MicrophoneLimits,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """channel: the one to use, from 1; None: the mean of up to MAX_CHANNELS. Raises SourceError."""
         if channel is not None and channel > device.channels:
@@ -67,7 +69,7 @@ class DeviceStream:
         selected = None if channel is None else channel - 1
         self.resampler = CaptureResampler(device.rate, tap, selected, limits.max_tap_silence_s)
         self._device = device
-        self._ring = Ring(round(limits.ring_s / BLOCK_S), frames, channels)
+        self._ring = Ring(round(limits.ring_s / BLOCK_S), frames, channels, clock)
         self._gaps = GapDetector(device.rate)
         self._silence = SilenceMonitor(limits.digital_silence_s)
         self._overruns = 0
@@ -149,15 +151,19 @@ class Microphone(ReconnectingSource[DeviceStream]):
         tap: AudioTap | None = None,
         system: SoundSystem | None = None,
         limits: MicrophoneLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """selector: as for find_input. channel: the one to use, from 1; None: the mean of up to MAX_CHANNELS.
 
-        system: PortAudio if None. Raises SourceError if there is no such input or it cannot be opened.
+        system: PortAudio if None. clock, sleep: of seconds. Raises SourceError if there is no such input, or none that
+        can be opened.
         """
         if channel is not None and channel < 1:
             raise SpecError("channels of an input are counted from 1")
         self._system = PortAudio() if system is None else system
         self._selector, self._channel, self._tap = selector, channel, tap
+        self._clock, self._sleep = clock, sleep
         self._limits = limits or MicrophoneLimits()
         self._idle_s = 0.0  # of waiting since the last sample
         self._lost_before = 0  # losses of devices that are gone
@@ -177,7 +183,7 @@ class Microphone(ReconnectingSource[DeviceStream]):
             self._gone.close()
 
     def _open(self, device: InputDevice) -> DeviceStream:
-        return DeviceStream(self._system, device, self._channel, self._tap, self._limits)
+        return DeviceStream(self._system, device, self._channel, self._tap, self._limits, self._clock)
 
     def _connect(self) -> DeviceStream:
         """Open the device again. Raises SourceError as long as it is not there."""
@@ -207,9 +213,9 @@ class Microphone(ReconnectingSource[DeviceStream]):
         timeout = self._limits.start_timeout_s if previous is None else self._limits.block_timeout_s
         if not connection.is_active or self._idle_s >= timeout:
             return events + self._leave(connection)
-        start = time.monotonic()
-        time.sleep(min(POLL_INTERVAL_S, timeout_s))
-        self._idle_s += min(time.monotonic() - start, MAX_POLL_S)
+        start = self._clock()
+        self._sleep(min(POLL_INTERVAL_S, timeout_s))
+        self._idle_s += min(self._clock() - start, MAX_POLL_S)
         return events
 
     def _bridge(self, connection: DeviceStream, seconds: float) -> list[CaptureEvent]:

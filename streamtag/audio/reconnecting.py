@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from typing import Generic
 
 from streamtag.audio.source import AudioSource, CaptureEvent, SourceNotice
-from streamtag.audio.threaded import FIRST_DELAY_S, BackoffRetry, T, next_delay
+from streamtag.audio.threaded import FIRST_DELAY_S, BackoffRetry, T, Wait, next_delay
 
 
 class ReconnectingSource(AudioSource, Generic[T]):
@@ -15,13 +16,22 @@ class ReconnectingSource(AudioSource, Generic[T]):
     The loss is reported once, and so is the recovery, however many attempts lie between them.
     """
 
-    def __init__(self, name: str, description: str, connection: T, first_delay_s: float = FIRST_DELAY_S) -> None:
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        connection: T,
+        first_delay_s: float = FIRST_DELAY_S,
+        wait: Wait = threading.Event.wait,
+    ) -> None:
+        """first_delay_s, wait: before it connects again, as BackoffRetry has them."""
         super().__init__(name, description)
         self._connection: T | None = connection
         self._retry: BackoffRetry[T] | None = None
         self._is_lost = False  # the loss was reported, and no audio has come since
         self._newest: float | None = None  # when the newest audio arrived, on time.monotonic()
         self._first_delay_s = self._delay_s = first_delay_s
+        self._wait = wait
         self._outages = 0
 
     @property
@@ -59,7 +69,7 @@ class ReconnectingSource(AudioSource, Generic[T]):
     def _reconnect(self, notice: str) -> list[CaptureEvent]:
         """The connection is lost: look for another one. Return the notice, unless it was given before."""
         self._connection = None
-        self._retry = BackoffRetry(self._connect, self._delay_s)
+        self._retry = BackoffRetry(self._connect, self._delay_s, wait=self._wait)
         if self._is_lost:
             return []
         self._is_lost = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +34,13 @@ class Ring:
     is done with the slot; Python makes such a store atomic and visible in order.
     """
 
-    def __init__(self, slots: int, frames: int, channels: int) -> None:
-        """slots: of so many samples (frames) of so many channels each. Raises SpecError."""
+    def __init__(self, slots: int, frames: int, channels: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """slots: of so many samples (frames) of so many channels each. clock: seconds. Raises SpecError."""
         if min(slots, frames, channels) < 1:
             raise SpecError("a ring must have slots, samples and channels")
         memory = np.zeros((slots, frames, channels), np.float32)
         self._slots = list(memory)  # views, made once: indexing the array would make one each time
-        self._frames = frames
+        self._frames, self._clock = frames, clock
         self._counts = [0] * slots
         self._arrival_times = [0.0] * slots
         self._lost = [0] * slots
@@ -60,7 +61,7 @@ class Ring:
     def write(self, indata: NDArray[np.float32], flagged: bool = False) -> None:
         """Append [n, channels], any n. flagged: as of a block. Only for the writer."""
         self._flag = self._flag or flagged
-        arrival_time = time.monotonic()
+        arrival_time = self._clock()
         for start in range(0, len(indata), self._frames):
             count = min(self._frames, len(indata) - start)
             if self.is_full:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from streamtag.audio.reconnecting import ReconnectingSource
 from streamtag.audio.resample import SAMPLE_RATE, AudioTap, CaptureResampler
 from streamtag.audio.ring import Block
 from streamtag.audio.source import CaptureEvent, SourceNotice
-from streamtag.audio.threaded import FIRST_DELAY_S
+from streamtag.audio.threaded import Wait
 from streamtag.errors import SourceError
 from streamtag.text import plural
 
@@ -34,22 +36,23 @@ class UrlStream(ReconnectingSource[PrefetchReader]):
         self,
         where: str,
         tap: AudioTap | None = None,
-        first_delay_s: float = FIRST_DELAY_S,
         *,
         is_persistent: bool = False,
+        wait: Wait = threading.Event.wait,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """where: a URL, or "-". tap: gets mono at 16 kHz. first_delay_s: before it is opened again.
+        """where: a URL, or "-". tap: gets mono at 16 kHz. wait: before it is opened again. clock: seconds.
 
         Raises SourceError if `where` is neither; `read` raises it if it cannot be opened the first time and is not
         persistent.
         """
-        self._is_persistent = is_persistent
+        self._is_persistent, self._clock = is_persistent, clock
         self._address = Address.of(where, allow_live=True)
         if self._address.kind == "file":
             raise SourceError(f"{self._address.label}: not an address: `streamtag file` reads files")
         self._resampler = CaptureResampler(SAMPLE_RATE, tap)
         self._connection_s = 0.0  # of audio from this connection
-        super().__init__(self._address.name, self._address.label, PrefetchReader(where, _open_live), first_delay_s)
+        super().__init__(self._address.name, self._address.label, PrefetchReader(where, _open_live), wait=wait)
 
     def _connect(self) -> PrefetchReader:
         source = _open_live(self._address.where)
@@ -72,7 +75,7 @@ class UrlStream(ReconnectingSource[PrefetchReader]):
 
     def _events(self, connection: PrefetchReader, samples: NDArray[np.float32]) -> list[CaptureEvent]:
         """The next samples [n], n > 0, and before them what happened."""
-        now = time.monotonic()
+        now = self._clock()
         events: list[CaptureEvent] = []
         if not self._connection_s and (info := connection.info) is not None:
             channels = plural(info.channels, "channel")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,32 @@ RATE = 48000
 QUICK = MicrophoneLimits(
     start_timeout_s=0.3, block_timeout_s=0.2, digital_silence_s=0.3, first_retry_s=0.02, max_tap_silence_s=0.25
 )
+
+
+class FakeClock:
+    """Time that passes while somebody sleeps, or by what a test adds to `now`. extra_s: that the next sleep takes."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.extra_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds + self.extra_s
+        self.extra_s = 0.0
+
+
+class FakeWait:
+    """Waits by noting how long it should have waited."""
+
+    def __init__(self) -> None:
+        self.delays: list[float] = []
+
+    def __call__(self, closed: threading.Event, seconds: float) -> bool:
+        self.delays.append(seconds)
+        return closed.is_set()
 
 
 def read_until(source: AudioSource, enough: Callable[[list[CaptureEvent]], object]) -> list[CaptureEvent]:

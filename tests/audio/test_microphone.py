@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from streamtag.audio.devices import Callback, InputDevice, OpenInput
-from streamtag.audio.microphone import Microphone, MicrophoneLimits
+from streamtag.audio.microphone import BLOCK_S, Microphone, MicrophoneLimits
 from streamtag.audio.source import AudioChunk, AudioGap, SourceNotice
 from streamtag.errors import SourceError, SpecError
-from tests.audio.capture import QUICK, RATE, gaps_of, has_recovered, noise, notices_of, read_until, samples_of
+from tests.audio.capture import (
+    QUICK,
+    RATE,
+    TIMEOUT_S,
+    FakeClock,
+    gaps_of,
+    has_recovered,
+    noise,
+    notices_of,
+    read_until,
+    samples_of,
+)
 
 
 class FakeInput:
-    def __init__(self, callback: Callback) -> None:
+    def __init__(self, callback: Callback, closings: SimpleQueue[FakeInput]) -> None:
         self.callback = callback
         self.is_active = True
         self.closed = False
+        self._closings = closings
 
     @property
     def latency_s(self) -> float:
@@ -29,15 +41,18 @@ class FakeInput:
 
     def close(self) -> None:
         self.is_active, self.closed = False, True
+        self._closings.put(self)
 
 
 class FakeSystem:
-    """Devices that play when the test says so."""
+    """Devices that play when the test says so. first_sounds: what a stream plays as it opens, by its number from 1."""
 
     def __init__(self, *devices: InputDevice) -> None:
         self.devices = list(devices) or [InputDevice(0, "USB Audio", "ALSA", RATE, 2, True)]
         self.opened: list[tuple[InputDevice, int, int]] = []
         self.streams: list[FakeInput] = []
+        self.closings: SimpleQueue[FakeInput] = SimpleQueue()
+        self.first_sounds: dict[int, NDArray[np.float32]] = {}
         self.refreshed = 0
         self.error: Exception | None = None
         self.can_open = threading.Event()  # not set: opening takes for ever
@@ -47,11 +62,13 @@ class FakeSystem:
         return list(self.devices)
 
     def open(self, device: InputDevice, channels: int, frames: int, callback: Callback) -> OpenInput:
-        assert self.can_open.wait(20)
+        self.can_open.wait(TIMEOUT_S)
         if self.error is not None:
             raise self.error
         self.opened.append((device, channels, frames))
-        self.streams.append(FakeInput(callback))
+        self.streams.append(FakeInput(callback, self.closings))
+        if (sound := self.first_sounds.get(len(self.streams))) is not None:
+            self.play(sound)
         return self.streams[-1]
 
     def refresh(self) -> None:
@@ -78,8 +95,13 @@ def system() -> FakeSystem:
 
 
 @pytest.fixture
-def microphone(system: FakeSystem) -> Iterator[Microphone]:
-    with Microphone(system=system, limits=QUICK) as microphone:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def microphone(system: FakeSystem, clock: FakeClock) -> Iterator[Microphone]:
+    with Microphone(system=system, limits=QUICK, clock=clock, sleep=clock.sleep) as microphone:
         yield microphone
 
 
@@ -128,47 +150,44 @@ def test_what_the_ring_cannot_hold_is_reported_as_a_gap(system: FakeSystem) -> N
 
 
 def test_a_reader_that_was_stopped_does_not_take_the_device_for_dead(
-    system: FakeSystem, microphone: Microphone
+    system: FakeSystem, microphone: Microphone, clock: FakeClock
 ) -> None:
-    def play() -> None:
-        for _ in range(100):
-            system.play(noise(0.01, RATE, 2))
-            time.sleep(0.01)
-
-    device = threading.Thread(target=play)
-    device.start()
-    for seconds in (0.05, 0.25, 0.45):
-        read_until(microphone, lambda events: samples_of(events).any())
-        time.sleep(seconds)  # longer than a dead device would be waited for
-    device.join()
-    events = read_until(microphone, lambda events: samples_of(events).any())
+    """Neither between two reads, while the device plays on, nor with the whole program, within one."""
+    events = []
+    for extra_s in (0.0, 60.0):
+        for _ in range(10):
+            clock.now += 0.1
+            system.play(noise(0.1, RATE, 2))
+        events += read_until(microphone, lambda events: samples_of(events).any())
+        clock.extra_s = extra_s
+        events += [microphone.read(0) for _ in range(5)]
+    assert clock.extra_s == 0
     assert notices_of(events) == []
     assert len(system.streams) == 1
 
 
 @pytest.mark.parametrize("how", ["unplugged", "stops calling back"])
 def test_a_device_that_comes_back_is_bridged_by_a_gap_of_true_length(
-    how: str, system: FakeSystem, microphone: Microphone
+    how: str, system: FakeSystem, microphone: Microphone, clock: FakeClock
 ) -> None:
     system.play(noise(0.4, RATE, 2))
-    last = time.monotonic()
+    last = clock.now
+    system.devices, system.first_sounds[2] = [], noise(0.2, RATE, 1)
     if how == "unplugged":
         system.unplug()
-        system.devices = []
     events = read_until(microphone, notices_of)
     text = "no sound comes from USB Audio any more: waiting for it to come back"
     assert notices_of(events) == [SourceNotice(text, is_problem=True)]
     assert len(samples_of(events)) == 6400  # what the resampler held is not forgotten
     assert len(system.streams) == 1
+    clock.now += 5.0
+    back = clock.now
     system.devices = [InputDevice(4, "USB Audio", "ALSA", 16000, 1, True)]  # it may be another now
-    read_until(microphone, lambda _: len(system.streams) > 1)
-    system.play(noise(0.2, RATE, 1))
-    back = time.monotonic()
     gap, notice, chunk, *_ = read_until(microphone, lambda events: len(samples_of(events)) > 3000)
     assert notice == SourceNotice("sound again from USB Audio, 16000 Hz, 1 channel", is_problem=False)
     assert isinstance(gap, AudioGap)
     assert isinstance(chunk, AudioChunk)
-    assert gap.samples / 16000 == pytest.approx(back - last, abs=0.06)
+    assert gap.samples / 16000 == pytest.approx(back - BLOCK_S - last, abs=1e-4)
     assert microphone.description == "USB Audio, 16000 Hz, 1 channel"
     assert microphone.xruns == 1
     assert system.refreshed > 0
@@ -179,12 +198,12 @@ def test_a_device_that_comes_back_is_bridged_by_a_gap_of_true_length(
 def test_a_device_that_opens_and_stays_mute_is_tried_again_without_another_notice(
     system: FakeSystem, microphone: Microphone
 ) -> None:
-    events = read_until(microphone, lambda _: len(system.streams) >= 3)
-    assert [notice.is_problem for notice in notices_of(events)] == [True]
-    assert len(events) == 1
+    system.first_sounds[3] = noise(0.2, RATE, 2)
+    events = read_until(microphone, has_recovered)
+    assert [notice.is_problem for notice in notices_of(events)] == [True, False]
+    assert len(system.streams) == 3
     assert microphone.xruns == 1
-    system.play(noise(0.2, RATE, 2))
-    assert gaps_of(read_until(microphone, has_recovered)) == []  # there was nothing before it
+    assert gaps_of(events) == []  # there was nothing before it
 
 
 def test_an_index_still_means_the_device_that_it_meant_at_the_start() -> None:
@@ -205,16 +224,14 @@ def test_a_sound_system_that_is_stuck_delays_neither_the_reader_nor_closing(syst
     system.unplug()
     system.can_open.clear()
     read_until(microphone, lambda _: system.refreshed > 0)
-    began = time.monotonic()
     assert isinstance(microphone.read(0.05), AudioChunk)
     microphone.close()
-    assert time.monotonic() - began < 5
     assert microphone.read(1) is None
+    assert len(system.streams) == 1  # it is stuck still
     system.can_open.set()
-    deadline = time.monotonic() + 10
-    while not (len(system.streams) == 2 and system.streams[1].closed):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    while (closed := system.closings.get(timeout=TIMEOUT_S)) is system.streams[0]:
+        pass
+    assert closed is system.streams[1]
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-6])
@@ -234,15 +251,15 @@ def test_digital_silence_is_reported_once_and_so_is_its_end(
     assert notices_of(events) == [SourceNotice("there is sound again", is_problem=False)]
 
 
-def test_the_tap_gets_zeros_for_a_gap_up_to_a_limit(system: FakeSystem) -> None:
+def test_the_tap_gets_zeros_for_a_gap_up_to_a_limit(system: FakeSystem, clock: FakeClock) -> None:
     parts: list[NDArray[np.float32]] = []
     tap = lambda samples, rate: parts.append(samples)  # noqa: ARG005, E731
-    with Microphone(system=system, limits=QUICK, tap=tap) as microphone:
+    with Microphone(system=system, limits=QUICK, tap=tap, clock=clock, sleep=clock.sleep) as microphone:
         system.play(noise(0.2, RATE, 2))
+        devices, system.devices, system.first_sounds[2] = system.devices, [], noise(0.2, RATE, 2)
         read_until(microphone, notices_of)
-        read_until(microphone, lambda _: len(system.streams) > 1)
-        time.sleep(0.15)
-        system.play(noise(0.2, RATE, 2))
+        clock.now += 0.3
+        system.devices = devices
         assert min(gaps_of(read_until(microphone, has_recovered))) > 0.3 * 16000
         read_until(microphone, lambda events: len(samples_of(events)) > 1000)
     tapped = np.concatenate(parts)

@@ -8,6 +8,7 @@ import pytest
 
 from streamtag.audio.threaded import FIRST_DELAY_S, MAX_DELAY_S, BackoffRetry
 from streamtag.errors import SourceError
+from tests.audio.capture import FakeWait
 
 
 class Connection:
@@ -16,17 +17,6 @@ class Connection:
 
     def close(self) -> None:
         self.closed.set()
-
-
-class FakeWait:
-    """Waits by noting how long it should have waited."""
-
-    def __init__(self) -> None:
-        self.delays: list[float] = []
-
-    def __call__(self, closed: threading.Event, seconds: float) -> bool:
-        self.delays.append(seconds)
-        return closed.is_set()
 
 
 def test_the_delay_doubles_up_to_a_limit_until_an_attempt_succeeds() -> None:

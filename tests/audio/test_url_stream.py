@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from streamtag.audio.source import AudioGap, SourceNotice
+from streamtag.audio.threaded import FIRST_DELAY_S
 from streamtag.audio.url_stream import UrlStream
 from streamtag.errors import SourceError
-from tests.audio.capture import gaps_of, has_recovered, notices_of, read_all, read_until, samples_of
+from tests.audio.capture import (
+    FakeClock,
+    FakeWait,
+    gaps_of,
+    has_recovered,
+    notices_of,
+    read_all,
+    read_until,
+    samples_of,
+)
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import rtsp_server, running
 from tests.sounds import Encode, Tone
@@ -51,31 +60,31 @@ def test_it_plays(address: str) -> None:
 
 
 def test_it_breaks_off_and_comes_back_with_a_gap_of_true_length(radio: Radio, address: str) -> None:
-    with UrlStream(address, first_delay_s=0.05) as stream:
+    clock = FakeClock()
+    with UrlStream(address, wait=FakeWait(), clock=clock) as stream:
         (notice,) = notices_of(read_until(stream, notices_of))
         radio.off.add(NAME)
-        gone = time.monotonic()
         assert notice.is_problem
         assert notice.text.startswith(f"{address}: ")
         assert notice.text.endswith("; connecting again")
         before = radio.connections[NAME]
         assert read_until(stream, lambda _: radio.connections[NAME] >= before + 2) == []  # no second notice
+        clock.now += 7.5
         radio.off.remove(NAME)
         events = read_until(stream, lambda events: len(samples_of(events)) > 16000)
         assert notices_of(events) == [SourceNotice(f"{address}: connected again", is_problem=False)]
-        (lost,) = gaps_of(events)
-        assert events[0] == AudioGap(lost)
-        assert 0 < lost / 16000 < time.monotonic() - gone + 0.5
+        assert gaps_of(events) == [7.5 * 16000]
+        assert isinstance(events[0], AudioGap)
         assert stream.xruns == 1
 
 
 def test_connections_that_break_off_soon_are_opened_less_and_less_often(radio: Radio, address: str) -> None:
-    """After 0.2, 0.4, 0.8 s, although each of them succeeds."""
-    with UrlStream(address, first_delay_s=0.2) as stream:
-        read_until(stream, notices_of)
-        began, before = time.monotonic(), radio.connections[NAME]
-        read_until(stream, lambda _: radio.connections[NAME] >= before + 3)
-    assert time.monotonic() - began > 1.3
+    """Although each of them succeeds."""
+    wait = FakeWait()
+    with UrlStream(address, wait=wait) as stream:
+        read_until(stream, lambda _: len(wait.delays) >= 4)
+    assert wait.delays[:4] == [FIRST_DELAY_S, 1, 2, 4]
+    assert radio.connections[NAME] >= 4
 
 
 def test_a_sound_that_was_sent_with_its_length_ends_when_it_ends(radio: Radio, address: str) -> None:
@@ -100,7 +109,7 @@ def test_what_never_worked_is_an_error_at_once(where: str | None, reason: str, r
 
 def test_what_never_worked_is_tried_again_if_it_is_persistent(radio: Radio, address: str) -> None:
     radio.off.add(NAME)
-    with UrlStream(address, first_delay_s=0.02, is_persistent=True) as stream:
+    with UrlStream(address, wait=FakeWait(), is_persistent=True) as stream:
         (notice,) = notices_of(read_until(stream, notices_of))
         assert notice.is_problem
         assert "server returned 404" in notice.text
@@ -112,7 +121,7 @@ def test_what_never_worked_is_tried_again_if_it_is_persistent(radio: Radio, addr
 
 
 def test_an_rtsp_stream_plays_and_reconnects() -> None:
-    with rtsp_server(seconds=1) as server, UrlStream(server.address, first_delay_s=0.02) as stream:
+    with rtsp_server(seconds=1) as server, UrlStream(server.address, wait=FakeWait()) as stream:
         events = read_until(stream, notices_of)
         assert len(samples_of(events)) == 16000
         assert notices_of(events) == [SourceNotice(f"{server.address}: ended; connecting again")]
