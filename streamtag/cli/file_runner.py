@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileRunner:
-    """Runs one stream after the other from its source to its end. spec: which part of each source is read."""
+    """Runs one stream after the other from its source to its end.
+
+    spec: which part of each source is read. clock, sleep: of seconds, for what is read in real time.
+    """
 
     tagger: Tagger
     selection: Selection
@@ -40,6 +43,8 @@ class FileRunner:
     guard: SignalGuard
     spec: SourceSpec
     open_source: Callable[[str, SourceSpec], Source] = open_source
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, source: str, stream: StreamInfo) -> bool:
         """Return whether the source was read to its end. Report one that fails, even in the middle.
@@ -55,7 +60,7 @@ class FileRunner:
         with ExitStack() as resources:
             reader = resources.enter_context(PrefetchReader(source, lambda where: self.open_source(where, self.spec)))
             try:
-                for samples in (paced if self.realtime else unpaced)(reader, self.guard):
+                for samples in self._paced(reader) if self.realtime else unpaced(reader, self.guard):
                     if pipeline is None:  # now it is known that the source contains sound
                         thresholds = self.selection.concept_thresholds
                         start_s = self.spec.start_s
@@ -82,6 +87,20 @@ class FileRunner:
         self.sinks.raise_failure()
         return failure is None and not self.guard.stop_requested
 
+    def _paced(self, reader: PrefetchReader) -> Iterator[NDArray[np.float32]]:
+        """Yield chunks [n], n > 0, none before it would have been played: the first sample plays now."""
+        start, played = None, 0
+        while not self.guard.stop_requested and (samples := reader.read(enough=1)) is not None:
+            if not len(samples):
+                continue
+            start = self.clock() if start is None else start
+            played += len(samples)
+            while (early_s := start + played / SAMPLE_RATE - self.clock()) > 0:
+                if self.guard.stop_requested:
+                    return
+                self.sleep(min(early_s, POLL_INTERVAL_S))
+            yield samples
+
     def _describe(self, reader: PrefetchReader, pipeline: StreamPipeline, elapsed_s: float) -> None:
         if (info := reader.info) is not None:
             form = f"{info.codec}, {info.sample_rate} Hz, {plural(info.channels, 'channel')}"
@@ -107,21 +126,6 @@ def unpaced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.f
             return
         if len(samples):
             yield samples
-
-
-def paced(reader: PrefetchReader, guard: SignalGuard) -> Iterator[NDArray[np.float32]]:
-    """Yield chunks [n], n > 0, none before it would have been played: the first sample plays now."""
-    start, played = None, 0
-    while not guard.stop_requested and (samples := reader.read(enough=1)) is not None:
-        if not len(samples):
-            continue
-        start = time.monotonic() if start is None else start
-        played += len(samples)
-        while (early_s := start + played / SAMPLE_RATE - time.monotonic()) > 0:
-            if guard.stop_requested:
-                return
-            time.sleep(min(early_s, POLL_INTERVAL_S))
-        yield samples
 
 
 def find_sources(arguments: Sequence[str]) -> tuple[list[str], list[SourceError]]:

@@ -24,21 +24,29 @@ class Player:
     played: messages so far. passes: begun so far. position_s: in the current pass.
     """
 
-    def __init__(self, recording: Recording, outputs: list[Callable[[Message], None]], speed: float) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        outputs: list[Callable[[Message], None]],
+        speed: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """speed: in times real time. clock, sleep: of seconds."""
         self.played = self.passes = 0
         self.of_other_models = 0  # messages after the hello of another model
         self._recording = recording
         self._outputs = outputs
-        self._speed = speed
-        self._start_time = time.monotonic()
+        self._speed, self._clock, self._sleep = speed, clock, sleep
+        self._start_time = clock()
 
     @property
     def position_s(self) -> float:
-        return (time.monotonic() - self._start_time) * self._speed
+        return (self._clock() - self._start_time) * self._speed
 
     def play(self, loop: bool, should_continue: Callable[[], bool]) -> None:
         """Play until the end (never with `loop`), or while should_continue(). Raises SourceError."""
-        self._start_time = time.monotonic()
+        self._start_time = self._clock()
         while True:
             before = self.played
             self.passes += 1
@@ -57,7 +65,7 @@ class Player:
         for timed in self._recording:
             at = timed.at
             while (early_s := at - self.position_s) > 0 and should_continue():
-                time.sleep(min(early_s / self._speed, POLL_INTERVAL_S))
+                self._sleep(min(early_s / self._speed, POLL_INTERVAL_S))
             if not should_continue():
                 break
             if isinstance(timed.message, Hello):  # of another recording appended to it: subscribers have had theirs

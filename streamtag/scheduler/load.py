@@ -66,12 +66,19 @@ class LoadSchedule:
                     yield self.due(stream, chunk), stream, chunk
 
 
-def feed(schedule: LoadSchedule, streams: Sequence[int], start: float, push: Callable[[int, bytes], None]) -> None:
-    """Call push(stream, chunk) by the clock. start: on time.monotonic()."""
+def feed(
+    schedule: LoadSchedule,
+    streams: Sequence[int],
+    start: float,
+    push: Callable[[int, bytes], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Call push(stream, chunk) by the clock. start: on the clock."""
     chunks = pcm_chunks()
     for due, stream, number in schedule.pushes(streams):
-        if (early_s := start + due - time.monotonic()) > 0:
-            time.sleep(max(early_s, MIN_SLEEP_S))
+        if (early_s := start + due - clock()) > 0:
+            sleep(max(early_s, MIN_SLEEP_S))
         push(stream, chunks[(7 * stream + number) % len(chunks)])
 
 

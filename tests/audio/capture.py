@@ -19,21 +19,6 @@ QUICK = MicrophoneLimits(
 )
 
 
-class FakeClock:
-    """Time that passes while somebody sleeps, or by what a test adds to `now`. extra_s: that the next sleep takes."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.extra_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds + self.extra_s
-        self.extra_s = 0.0
-
-
 class FakeWait:
     """Waits by noting how long it should have waited."""
 

@@ -18,7 +18,6 @@ from tests.audio.capture import (
     QUICK,
     RATE,
     TIMEOUT_S,
-    FakeClock,
     gaps_of,
     has_recovered,
     noise,
@@ -26,6 +25,7 @@ from tests.audio.capture import (
     read_until,
     samples_of,
 )
+from tests.fake_clock import FakeClock
 
 
 class FakeInput:

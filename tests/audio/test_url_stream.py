@@ -14,7 +14,6 @@ from streamtag.audio.threaded import FIRST_DELAY_S
 from streamtag.audio.url_stream import UrlStream
 from streamtag.errors import SourceError
 from tests.audio.capture import (
-    FakeClock,
     FakeWait,
     gaps_of,
     has_recovered,
@@ -25,6 +24,7 @@ from tests.audio.capture import (
 )
 from tests.audio.radio import Radio
 from tests.audio.rtsp_server import rtsp_server, running
+from tests.fake_clock import FakeClock
 from tests.sounds import Encode, Tone
 
 NAME = "evening.aac"

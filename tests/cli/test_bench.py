@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -24,9 +23,10 @@ from streamtag.cli.bench.live import PacedSource, live
 from streamtag.cli.serve import ParallelismPlan
 from streamtag.model import Scattering, ScatteringSpec
 from streamtag.scheduler.config import SchedulerConfig
-from streamtag.scheduler.load import CHUNK, DEADLINE_S, LoadSchedule, Trial, TrialRecorder, feed
+from streamtag.scheduler.load import CHUNK, DEADLINE_S, MIN_SLEEP_S, LoadSchedule, Trial, TrialRecorder, feed
 from streamtag.scheduler.trial import RESOLUTION, scheduler_trial, search
 from tests.benchmarks.sockets import socket_trial
+from tests.fake_clock import FakeClock
 
 if TYPE_CHECKING:
     pass
@@ -103,11 +103,12 @@ def test_a_frame_is_ready_with_the_chunk_that_holds_its_last_sample(stream: int,
 
 def test_chunks_are_pushed_when_they_are_due() -> None:
     pushed: list[tuple[float, int]] = []
-    start = time.monotonic()
-    feed(SCHEDULE, range(4), start, lambda stream, _: pushed.append((time.monotonic() - start, stream)))
+    clock = FakeClock()
+    start = clock.now
+    feed(SCHEDULE, range(4), start, lambda stream, _: pushed.append((clock.now - start, stream)), clock, clock.sleep)
     due = list(SCHEDULE.pushes(range(4)))
     assert [stream for _, stream in pushed] == [stream for _, stream, _ in due]
-    assert all(when >= at - 1e-6 for (when, _), (at, _, _) in zip(pushed, due, strict=True))
+    assert [when for when, _ in pushed] == pytest.approx([at for at, _, _ in due], abs=MIN_SLEEP_S)
 
 
 # --- the rule and the search ---------------------------------------------------------------------------------------

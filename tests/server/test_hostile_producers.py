@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from contextlib import suppress
 
 import pytest
@@ -130,13 +129,19 @@ def test_a_producer_that_never_reads_loses_messages_and_may_go_on_sending(start:
     sock = server.open_socket("/ingest/deaf", receive_buffer=4096)
     reader, handle = server.connect("/streams/deaf?top=1"), server.handle("deaf")
     read(reader)
-    for number in range(300):
-        server.scheduler.publish([make_frame(number, "deaf")])
-        frame = read(reader)
-        assert isinstance(frame, Frame)
-        assert frame.dropped == 0
+
+    def publish(numbers: range) -> None:
+        for number in numbers:
+            server.scheduler.publish([make_frame(number, "deaf")])
+            frame = read(reader)
+            assert isinstance(frame, Frame)
+            assert frame.dropped == 0
+
+    publish(range(300))
     wait_until(lambda: server.counter("messages_dropped_total") > 100)
-    time.sleep(0.5)  # longer than a subscriber may stall
+    server.open_socket("/streams/deaf", receive_buffer=4096)
+    publish(range(300, 600))
+    wait_until(lambda: server.counter("stalled_subscribers_total") == 1)  # the producer stalls for longer
     sock.sendall(masked(0x82, b"abcd"))
     wait_until(lambda: handle.audio == b"abcd")
     assert not handle.is_disconnected

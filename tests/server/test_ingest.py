@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from dataclasses import replace
 
 import pytest
@@ -163,8 +162,9 @@ def test_a_full_stream_is_not_read_until_it_has_room(start: Start) -> None:
     wait_until(lambda: handle.pushes == 1)
     for number in range(20):
         client.send(bytes([number]) * 1000)
+    server.connect("/ingest/silent")
+    while not server.counter("silent_producers_total"):  # as long as an idle one has
         other.send(b"12")
-        time.sleep(0.025)  # together longer than an idle one has
     assert handle.pushes == 1
     assert server.shake_hands("/ingest/song")[0] == 409  # it is not stale: it has to wait
     handle.room = True

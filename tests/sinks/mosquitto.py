@@ -77,6 +77,13 @@ class Broker:
                     raise RuntimeError((self._folder / "mosquitto.log").read_text("utf-8")) from None
                 time.sleep(0.02)
 
+    def wait_for_log(self, text: str, count: int) -> None:
+        """Wait until the broker has reported something so many times."""
+        until = time.monotonic() + WAIT_S
+        while (log := (self._folder / "mosquitto.log").read_text("utf-8")).count(text) < count:
+            assert time.monotonic() < until, log
+            time.sleep(0.02)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

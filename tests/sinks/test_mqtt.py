@@ -16,8 +16,6 @@ from tests.conftest import Need
 from tests.sinks.conftest import Notices, Open, event
 from tests.sinks.mosquitto import PROGRAM, WAIT_S, Broker, Received, Subscribe, latest, running
 
-DROPPED_CONNECTION_S = 0.3  # at least, between a loss and the next connection
-
 
 @pytest.fixture
 def mosquitto(need: Need, tmp_path: Path) -> Iterator[tuple[Broker, Subscribe]]:
@@ -144,7 +142,7 @@ def test_a_wrong_password_is_said_once_and_never_shown(
     sink.write(event(0))
     (text,) = notices.wait_for("trying again")
     assert text == "the broker refuses user 'bob' (not authorized): trying again"
-    time.sleep(DROPPED_CONNECTION_S)  # more attempts
+    broker.wait_for_log("not authorised", 3)
     assert len(notices.texts) == 1
     broker.stop()
     broker.start("allow_anonymous true")

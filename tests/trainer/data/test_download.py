@@ -106,10 +106,8 @@ def test_a_user_who_ends_it_does_not_wait_for_a_silent_host(host: FakeHost, tmp_
     while not host.requests[PARTS[1]]:
         assert time.monotonic() < end
         time.sleep(0.01)
-    began = time.monotonic()
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert time.monotonic() - began < 20  # the host would be waited for 30 s
+    _, errors = running.communicate(timeout=20)  # the host would be waited for 30 s
     assert running.returncode == 130
     assert "Traceback" not in errors
 
