@@ -154,7 +154,7 @@ def test_a_failed_handshake_opens_no_stream(server: LocalServer) -> None:
 
 
 def test_a_full_stream_is_not_read_until_it_has_room(start: Start) -> None:
-    server = start(IngestConfig(idle_timeout_s=0.3, stale_after_s=0.1))
+    server = start(IngestConfig(idle_timeout_s=0.5, stale_after_s=0.1))
     client, other = server.connect("/ingest/song"), server.connect("/ingest/other")
     handle = server.handle("song")
     handle.room = False
