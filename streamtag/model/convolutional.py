@@ -16,7 +16,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from streamtag.model.half_weights import HalfProduct
+from streamtag.model.half_weights import HalfLinear, PackedCache, half_linear
 from streamtag.model.windowed import MAX_BATCH, WindowedNetwork
 from streamtag.spec import ConvolutionalSpec
 
@@ -51,7 +51,7 @@ class ConvolutionStage(nn.Module):
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(before, after, 3, padding=1)
-        self._half = HalfProduct()
+        self._half = PackedCache[HalfLinear]()
         self.gain, self.offset = nn.Parameter(torch.ones(after)), nn.Parameter(torch.zeros(after))
         self.register_buffer("mean", torch.zeros(after))
         self.register_buffer("variance", torch.ones(after))
@@ -63,12 +63,19 @@ class ConvolutionStage(nn.Module):
     def _convolved(self, x: Tensor) -> Tensor:
         """Return the convolution. For few places most of its time is taken by reading the weights."""
         count, _, features, frames = x.shape
-        weight, bias = self.convolution.weight.flatten(1), self.convolution.bias
-        if count * features * frames > MAX_PLACES or bias is None or not (half := self._half.packed(weight, bias)):
+        if count * features * frames > MAX_PLACES or not (half := self._half_product()):
             return self.convolution(x)  # type: ignore[no-any-return]
         patches = nn.functional.unfold(x, 3, padding=1).transpose(1, 2)  # [M, P L, 9 C]
         y = half(patches.flatten(0, 1).contiguous())
-        return y.view(count, -1, len(weight)).transpose(1, 2).reshape(count, -1, features, frames)
+        return y.view(count, features * frames, -1).transpose(1, 2).reshape(count, -1, features, frames)
+
+    def _half_product(self) -> HalfLinear | None:
+        """Return the product with the weight as a matrix, or None where gradients are needed or half precision will
+        not do."""
+        weight, bias = self.convolution.weight.flatten(1).detach(), self.convolution.bias
+        if bias is None or not weight.is_cpu or weight.dtype != torch.float32 or torch.is_grad_enabled():
+            return None
+        return self._half.get((weight, bias), lambda: half_linear(weight, bias.detach()))
 
 
 class StackedConvolutions(WindowedNetwork[ConvolutionState]):

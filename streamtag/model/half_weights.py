@@ -7,13 +7,12 @@ in single precision, and results differ by rounding only (1e-6). The products ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 Packed = TypeVar("Packed")
-Key = tuple[tuple[int, int], ...]
 
 
 class HalfLinear:
@@ -32,28 +31,25 @@ def half_linear(weight: Tensor, bias: Tensor) -> HalfLinear | None:
     return _attempt(lambda: HalfLinear(weight, bias)) if is_half(weight) else None
 
 
-class HalfProduct:
-    """The product of one weight, packed when first needed and after each change of the weight. A copy starts empty."""
+class PackedCache(Generic[Packed]):
+    """Packed weights: packed when first needed, and again after each change. A copy, in any process, starts empty.
+
+    A change in inference mode is not noticed.
+    """
 
     def __init__(self) -> None:
-        self._key: Key | None = None
-        self._linear: HalfLinear | None = None
+        self._key: tuple[tuple[int, int], ...] | None = None
+        self._packed: Packed | None = None
 
-    def __reduce__(self) -> tuple[type[HalfProduct], tuple[()]]:
-        return HalfProduct, ()
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()
 
-    def packed(self, weight: Tensor, bias: Tensor) -> HalfLinear | None:
-        """Return what `half_linear` does, or None on other devices, or where gradients are needed."""
-        if weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_grad_enabled():
-            return None
-        if (key := weights_key((weight, bias))) != self._key:
-            self._linear, self._key = half_linear(weight.detach(), bias.detach()), key
-        return self._linear
-
-
-def weights_key(weights: Iterable[Tensor]) -> Key:
-    """Return what is equal for equal weights, unless they were changed in inference mode."""
-    return tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
+    def get(self, weights: Iterable[Tensor], pack: Callable[[], Packed | None]) -> Packed | None:
+        """Return what `pack` makes of these weights, which may be None."""
+        key = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
+        if key != self._key:
+            self._packed, self._key = pack(), key
+        return self._packed
 
 
 def is_half(weight: Tensor) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamtag.model.half_weights import Key, is_half, weights_key
+from streamtag.model.half_weights import PackedCache, is_half
 
 if TYPE_CHECKING:
     from streamtag.model._recurrent import Layer
@@ -73,19 +73,12 @@ class RecurrentKernel:
         return y, state
 
 
-class KernelCache:
-    """The kernel of layers whose weights may change. A copy of it, in this process or another, starts empty.
-
-    It is built after `min_frames` frames, so that short sounds do not wait for it, and again when the weights change.
-    """
+class KernelCache(PackedCache[RecurrentKernel]):
+    """The kernel of layers, which is built after `min_frames` frames, so that short sounds do not wait for it."""
 
     def __init__(self, min_frames: int = MIN_FRAMES) -> None:
+        super().__init__()
         self._frames_left = min_frames
-        self._key: Key | None = None
-        self._kernel: RecurrentKernel | None = None
-
-    def __reduce__(self) -> tuple[type[KernelCache], tuple[()]]:
-        return KernelCache, ()
 
     def find(self, layers: nn.Module, x: Tensor, build: Callable[[], RecurrentKernel | None]) -> RecurrentKernel | None:
         """Return the kernel for x [N, F, inputs], or None where PyTorch has to do without.
@@ -99,9 +92,7 @@ class KernelCache:
         if self._frames_left > 0:
             self._frames_left -= x.shape[1]
             return None
-        if (key := weights_key(layers.parameters())) != self._key:
-            self._kernel, self._key = build(), key
-        return self._kernel
+        return self.get(layers.parameters(), build)
 
 
 def _is_usable(weight: Tensor) -> bool:
