@@ -25,8 +25,8 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamtag.api import load
-from streamtag.cli.bench.capacity import FIRST, MAX_STREAMS
 from streamtag.cli.bench.figures import Figures, print_progress
+from streamtag.cli.bench.live import FIRST, MAX_STREAMS
 from streamtag.errors import StreamtagError
 from streamtag.scheduler.load import DRAIN_TIMEOUT_S, TAIL_S, LoadSchedule, Trial
 from streamtag.scheduler.trial import MAX_TRIALS, search

@@ -47,13 +47,13 @@ def bench(
 
     tagger = load(model, device)
     if what == "live":
-        from streamtag.cli.bench import live
+        from streamtag.cli.bench.live import run_live
 
-        live.run(tagger, as_json, seconds or 60.0)
+        run_live(tagger, as_json, seconds or 60.0)
     elif what == "streams":
-        from streamtag.cli.bench import capacity
+        from streamtag.cli.bench.live import run_capacity
 
-        capacity.run(tagger, as_json, seconds or 10.0, precision)
+        run_capacity(tagger, as_json, seconds or 10.0, precision)
     else:
         from streamtag.cli.bench import offline
 

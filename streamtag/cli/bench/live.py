@@ -1,8 +1,9 @@
-"""The latency and the cost of one live stream that is served to subscribers.
+"""Live streams: the latency and the cost of one that is served to subscribers, and how many this machine can process.
 
     audio by the clock ─► the loop of `listen`, serving ─► subscribers, who note when each frame arrives
 
-Latency counts from the moment at which the last sample that a frame needs has arrived.
+Latency counts from the moment at which the last sample that a frame needs has arrived. Of many streams the scheduler
+alone is measured: none may lose a frame, and all messages must come in time.
 """
 
 from __future__ import annotations
@@ -21,22 +22,29 @@ from streamtag.api import Tagger
 from streamtag.audio.level_meter import Meter
 from streamtag.audio.resample import SAMPLE_RATE
 from streamtag.audio.source import NO_SAMPLES, AudioChunk, AudioSource, CaptureEvent
-from streamtag.cli.bench.figures import Figures, run_sections
+from streamtag.cli.bench.figures import Figures, print_progress, run_sections
 from streamtag.cli.live_runner import Limits, LiveRunner
 from streamtag.cli.runtime import hello
+from streamtag.cli.serve import GPU_BATCH, ParallelismPlan
 from streamtag.inference.pipeline import StreamPipeline
 from streamtag.inference.session import Session
 from streamtag.model.batched import torch_threads
 from streamtag.protocol.messages import Frame, Message
-from streamtag.scheduler.load import music
+from streamtag.scheduler.config import SchedulerConfig
+from streamtag.scheduler.load import DEADLINE_S, PERIOD_S, LoadSchedule, music
+from streamtag.scheduler.trial import MAX_TRIALS, scheduler_trial, search
 from streamtag.server.config import ServerConfig
 from streamtag.server.thread import ServerThread
+from streamtag.text import usable_cores
 
 BLOCK = 160  # samples: 10 ms
 PIECE_S = 20.0  # s of music, repeated
 SUBSCRIBERS = 10
 WARM_UP_S = 3.0  # not counted
 MAX_ROWS = 1024  # of the timeline
+FIRST, FIRST_ON_A_GPU = 64, 1024  # streams of the first trial
+MAX_STREAMS = 1 << 16
+BATCH = 64  # streams of a step at most, without a GPU
 
 
 class PacedSource(AudioSource):
@@ -63,11 +71,30 @@ class PacedSource(AudioSource):
         pass
 
 
-def run(tagger: Tagger, as_json: bool, seconds: float) -> None:
+def run_live(tagger: Tagger, as_json: bool, seconds: float) -> None:
     """Measure so many seconds of sound and print the figures."""
     sections = {f"live, {SUBSCRIBERS} subscribers": partial(live, tagger, partial(PacedSource, seconds), seconds)}
     with torch_threads(1):
         run_sections(sections, as_json, tagger.device)
+
+
+def run_capacity(tagger: Tagger, as_json: bool, seconds: float, precision: str) -> None:
+    """Search, and print what was found. seconds: measured in each trial."""
+    plan = ParallelismPlan.of(tagger.device)
+    schedule = LoadSchedule(tagger.network.spec.hop_s, tagger.network.spec.lookahead_s, seconds=seconds)
+    config = SchedulerConfig(workers=plan.threads, batch=BATCH if tagger.device == "cpu" else GPU_BATCH)
+    trial = partial(scheduler_trial, tagger, schedule, config=config, processes=plan.processes, precision=precision)
+    first = FIRST if tagger.device == "cpu" else FIRST_ON_A_GPU
+    sections: dict[str, Callable[[], Figures]] = {
+        "rule": lambda: {
+            "passed": f"no frame lost, p99 of hop ready to message under {1e3 * DEADLINE_S:g} ms",
+            "fed": f"16-bit mono at {SAMPLE_RATE} Hz in chunks of {1e3 * PERIOD_S:g} ms, by the clock",
+        },
+        "engine alone": lambda: search(trial, first, MAX_STREAMS, MAX_TRIALS * schedule.counted[1], print_progress),
+    }
+    with torch_threads(1):
+        workers = {"worker_processes": plan.processes or 0, "engine_threads": plan.threads}
+        run_sections(sections, as_json, tagger.device, cores=usable_cores(), precision=precision, **workers)
 
 
 def live(
