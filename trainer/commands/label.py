@@ -18,7 +18,7 @@ def command(
     out: Annotated[Path, typer.Option(help="the labelled data set; an interrupted run goes on")],
     use: Annotated[
         str, typer.Option(help="names of taggers in that file, which are averaged")
-    ] = "mtat-fcn,mtat-musicnn",
+    ] = "mtat-fcn,mtat-crnn,mtat-musicnn",
     passes: Annotated[int, typer.Option(min=0, max=99, help="over the training recordings, each crop changed")] = 0,
     crops: Annotated[int, typer.Option(min=1, help="of one recording in one pass, at most")] = 4,
     kind: Annotated[list[str] | None, typer.Option(help="change only this kind; repeatable")] = None,

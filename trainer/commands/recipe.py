@@ -41,7 +41,7 @@ COMMON = ("batch=32", "warmup=20", "mixup=0.1", "gain_db=2", "ema=0.98", "modula
 RECIPES = {
     "shipped": ModelRecipe(
         options.SYSTEM,
-        passes=3,
+        passes=5,
         crops=3,
         base=("epochs=30", "rate=1e-3", *COMMON),
         tuning=("epochs=1", "rate=3e-4", *COMMON, "batch=64"),  # longer or faster, the base forgets
