@@ -115,7 +115,7 @@ def test_a_package_that_is_missing_is_one_line(run: Command, monkeypatch: pytest
         line = "trainer: rich.console is missing: pip install 'streamtag[train]'\n"
         assert run("evaluate", "run", "clips") == (1, "", line)
     # the control: a defect of ours is none of that
-    monkeypatch.setitem(sys.modules, "trainer.evaluate.figures", None)
+    monkeypatch.setitem(sys.modules, "trainer.evaluate.evaluated_model", None)
     with pytest.raises(ModuleNotFoundError):
         run("evaluate", "run", "clips")
 
