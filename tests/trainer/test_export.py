@@ -22,7 +22,8 @@ from trainer.evaluate.song_change import predict_across
 from trainer.features.cache import Cache
 from trainer.features.extraction import prepare
 from trainer.features.frontends import normalizer
-from trainer.run import TrainedSystem, load_run
+from trainer.files import read_json
+from trainer.run import SOURCE, DataSource, TrainedSystem, load_run, save_average
 from trainer.start import load_start
 from trainer.systems import SYSTEMS
 from trainer.train.checkpoint import load, save
@@ -41,7 +42,7 @@ def later_run(finished_run: Path, cache: Cache, small: TrainConfig, tmp_path_fac
 
 
 def test_later_runs_are_averaged_in(
-    finished_run: Path, later_run: Path, manifest: Manifest, small: TrainConfig
+    finished_run: Path, later_run: Path, manifest: Manifest, small: TrainConfig, tmp_path: Path
 ) -> None:
     tagger = export.build(finished_run, manifest, {}, [later_run])
     best, _ = load(finished_run / "best.safetensors")
@@ -50,6 +51,10 @@ def test_later_runs_are_averaged_in(
     torch.testing.assert_close(tagger.head.weight, expected)
     assert not torch.allclose(best["network.head.weight"], expected, atol=1e-6), "the two do differ"
     assert tagger.card["averaged_with"] == [{"epochs": 1, "rate": 2 * small.rate}]
+    DataSource("clips", "scattering", 1, 0, left_out=["artist 1"]).write(later_run)
+    save_average(tmp_path / "mean", finished_run, later_run)
+    torch.testing.assert_close(load_run(tmp_path / "mean").network.state_dict()["head.weight"], expected)
+    assert read_json(tmp_path / "mean" / SOURCE, ManifestError)["left_out"] == ["artist 1"]
 
 
 def test_runs_of_other_tags_or_normalization_are_not_averaged_in(

@@ -3,8 +3,9 @@
 OUT/labelled/            the labelled data set and its features
 OUT/artists/             the artists that each fold leaves out
 OUT/runs/base, fold-1, ... final
+OUT/runs/mean-1, ...     each fold's model: the mean of the weights of the base and the fold
 OUT/human.json           the folds' models against human tags, out of fold
-OUT/model.safetensors    the final model with its card
+OUT/model.safetensors    the final model with its card: the mean of base and final
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class ModelRecipe:
 
     The base model learns from everything but the artists of the tracks with human tags. So one base serves the models
     of all folds, which continue with it and learn from all artists but their fold's, and the final one, which leaves
-    out nobody.
+    out nobody. Each is then averaged with the base, which knows the other recordings better.
     """
 
     system: str
@@ -73,6 +74,7 @@ def command(
     from trainer.files import write_json, write_lines
     from trainer.human.folds import artist_folds
     from trainer.human.tracks import read_tracks
+    from trainer.run import BEST, save_average
 
     if name not in RECIPES:
         raise SpecError(f"no recipe {name!r}, only: {', '.join(RECIPES)}")
@@ -104,8 +106,12 @@ def command(
         return folder
 
     base = run("base", None, everybody, recipe.base)
-    numbers = range(1, folds + 1)
-    fold_runs = [run(f"fold-{n}", str(base), artists / f"fold-{n}.txt", recipe.tuning) for n in numbers]
+    fold_runs = []
+    for number in range(1, folds + 1):
+        tuned = run(f"fold-{number}", str(base), artists / f"fold-{number}.txt", recipe.tuning)
+        fold_runs.append(out / "runs" / f"mean-{number}")
+        if not (fold_runs[-1] / BEST).exists():
+            save_average(fold_runs[-1], base, tuned)
     final = run("final", str(base), None, recipe.tuning)
     scores = out / "human.json"
     if not scores.exists():
@@ -113,7 +119,7 @@ def command(
     card = out / "card.json"
     write_json(card, _card(name, recipe, teachers, folders))
     model = out / "model.safetensors"
-    export.command(final, model, folder=labelled, card=card, split=SPLIT, tracks=tracks, fold=fold_runs)
+    export.command(base, model, folder=labelled, card=card, split=SPLIT, average=[final], tracks=tracks, fold=fold_runs)
 
 
 def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path]) -> dict[str, Any]:
