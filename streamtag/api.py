@@ -23,6 +23,8 @@ from streamtag.model.network import TaggerNetwork
 from streamtag.spec import ConceptSpec
 
 SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
+SMALL_MODEL = SHIPPED_MODEL.with_name("streamtag-small.safetensors")
+SMALL = "small"  # stands for it where a model file is expected; a file of that name is given with its folder
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,13 @@ class Tagger:
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> Tagger:
-    """Load a model file (None: the one in the package) onto "cpu", "cuda" or the better of them ("auto").
+    """Load a model file onto "cpu", "cuda" or the better of them ("auto").
 
-    Raises ModelFileError, and DeviceError if the device is unknown or missing.
+    model: None is the one in the package, "small" the small one beside it. Raises ModelFileError, and DeviceError if
+    the device is unknown or missing.
     """
     device = _resolve_device(device)
-    path = SHIPPED_MODEL if model is None else Path(model)
+    path = SHIPPED_MODEL if model is None else SMALL_MODEL if str(model) == SMALL else Path(model)
     return Tagger(load_tagger(path, device), device, path)
 
 

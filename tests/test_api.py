@@ -55,6 +55,17 @@ class TestLoad:
         with pytest.raises(ModelFileError, match=r"none\.safetensors"):
             streamtag.load(tmp_path / "none.safetensors")
 
+    def test_the_small_model(self, tmp_path: Path) -> None:
+        """It has an eighth of the weights, the same tags and concepts, and hears much the same in the example song."""
+        large, small = streamtag.load(None, "cpu"), streamtag.load("small", "cpu")
+        assert small.path.stat().st_size < 3_000_000 < large.path.stat().st_size
+        assert small.tags == large.tags
+        assert [concept.name for concept in small.concepts] == [concept.name for concept in large.concepts]
+        means = [tagger.tag(EXAMPLES / "evening_ride.mp3").probs.mean(axis=0) for tagger in (large, small)]
+        assert np.corrcoef(*means)[0, 1] > 0.9
+        with pytest.raises(ModelFileError, match="small"):
+            streamtag.load(tmp_path / "small")  # another file of that name
+
     def test_auto_chooses_the_best_device(self, model: Path) -> None:
         expected = "cuda" if torch.cuda.is_available() else "cpu"
         assert streamtag.load(str(model)).device == expected

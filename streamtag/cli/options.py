@@ -91,7 +91,12 @@ Threshold = Annotated[
     ),
 ]
 Model = Annotated[
-    Path | None, option("--model PATH", Section.model, "Model file (.safetensors); by default the included one.")
+    Path | None,
+    option(
+        "--model PATH|small",
+        Section.model,
+        "Model file (.safetensors), or the small included one; by default the large one.",
+    ),
 ]
 ComputeDevice = Annotated[
     Literal["auto", "cpu", "cuda"],
