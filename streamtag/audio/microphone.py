@@ -156,8 +156,8 @@ class Microphone(ReconnectingSource[DeviceStream]):
     ) -> None:
         """selector: as for find_input. channel: the one to use, from 1; None: the mean of up to MAX_CHANNELS.
 
-        system: PortAudio if None. clock, sleep: of seconds. Raises SourceError if there is no such input, or none that
-        can be opened.
+        system: PortAudio if None. clock, sleep: in seconds. Raises SourceError if there is no such input or it cannot
+        be opened.
         """
         if channel is not None and channel < 1:
             raise SpecError("channels of an input are counted from 1")

@@ -29,7 +29,7 @@ class ReconnectingSource(AudioSource, Generic[T]):
         self._connection: T | None = connection
         self._retry: BackoffRetry[T] | None = None
         self._is_lost = False  # the loss was reported, and no audio has come since
-        self._newest: float | None = None  # when the newest audio arrived, on time.monotonic()
+        self._newest: float | None = None  # when the newest audio arrived, on the clock of its blocks
         self._first_delay_s = self._delay_s = first_delay_s
         self._wait = wait
         self._outages = 0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class FileRunner:
     """Runs one stream after the other from its source to its end.
 
-    spec: which part of each source is read. clock, sleep: of seconds, for what is read in real time.
+    spec: which part of each source is read. clock, sleep: in seconds, for what is read in real time.
     """
 
     tagger: Tagger

@@ -32,7 +32,7 @@ class Player:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """speed: in times real time. clock, sleep: of seconds."""
+        """speed: in times real time. clock, sleep: in seconds."""
         self.played = self.passes = 0
         self.of_other_models = 0  # messages after the hello of another model
         self._recording = recording

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -27,9 +26,6 @@ from streamtag.scheduler.load import CHUNK, DEADLINE_S, MIN_SLEEP_S, LoadSchedul
 from streamtag.scheduler.trial import RESOLUTION, scheduler_trial, search
 from tests.benchmarks.sockets import socket_trial
 from tests.fake_clock import FakeClock
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.usefixtures("one")
 Need = Callable[[str, bool, str], None]

@@ -38,6 +38,7 @@ def later_run(finished_run: Path, cache: Cache, small: TrainConfig, tmp_path_fac
     folder = tmp_path_factory.mktemp("runs") / "later"
     config = replace(small, epochs=1, rate=2 * small.rate)
     list(Run(folder, config, load_data(cache, config, 0, lambda: None), start=load_run(finished_run)).epochs())
+    DataSource("clips", "scattering", 1, 0, left_out=["artist 1"]).write(folder)
     return folder
 
 
@@ -51,7 +52,6 @@ def test_later_runs_are_averaged_in(
     torch.testing.assert_close(tagger.head.weight, expected)
     assert not torch.allclose(best["network.head.weight"], expected, atol=1e-6), "the two do differ"
     assert tagger.card["averaged_with"] == [{"epochs": 1, "rate": 2 * small.rate}]
-    DataSource("clips", "scattering", 1, 0, left_out=["artist 1"]).write(later_run)
     save_average(tmp_path / "mean", finished_run, later_run)
     torch.testing.assert_close(load_run(tmp_path / "mean").network.state_dict()["head.weight"], expected)
     assert read_json(tmp_path / "mean" / SOURCE, ManifestError)["left_out"] == ["artist 1"]
