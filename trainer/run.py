@@ -21,7 +21,7 @@ from streamtag.model.front_end import FrontEnd
 from streamtag.model.normalization import Normalizer
 from streamtag.model.recurrent import FrameNetwork
 from trainer.features.frontends import frontend, normalizer
-from trainer.files import first_difference, read_json, report_write_errors, write_json
+from trainer.files import first_difference, read_json, write_json
 from trainer.systems import RecurrentState, System
 from trainer.systems.stacks import to_stack
 from trainer.train.checkpoint import load, matching, save
@@ -168,19 +168,6 @@ def load_run(folder: Path, later: Sequence[Path] = ()) -> TrainedSystem:
     normalize.load_state_dict(matching(tensors, normalize.state_dict(), "normalization.", folder))
     network.eval().requires_grad_(False)
     return TrainedSystem(config, tags, normalize, network, best)
-
-
-def save_average(folder: Path, first: Path, later: Path) -> None:
-    """Write a run with the mean of the weights of `first` and `later`, as `load_run` has it, and the data of `later`.
-
-    Raises ManifestError as `load_run` does, OutputError if the folder cannot be written.
-    """
-    trained = load_run(first, [later])
-    with report_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SETTINGS, trained.config.to_dict())
-    write_json(folder / SOURCE, read_json(later / SOURCE, ManifestError))
-    save_run(folder, trained.network.state_dict(), trained)
 
 
 def _check_averageable(run: Path, first: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from streamtag.model.model_file import load_tagger
 from tests.trainer.conftest import Command
 from trainer import cli
 from trainer.features.cache import Cache
+from trainer.run import load_run
 from trainer.train.config import TrainConfig, with_settings
 
 SETTINGS = "epochs=10 batch=16 rate=0.01 warmup=4 frames=10 ema=0.9 dropout=0.1 ramp_s=0.5 noise=0.05"
@@ -43,11 +44,12 @@ def test_from_a_folder_to_a_model(tree: Path, cache: Cache, tmp_path: Path, run:
     card.write_text(json.dumps({"name": "tones", "licence": "CC0-1.0"}))
     assert run("prepare", tree, "--cache", features, "--passes", 1)[0] == 0  # all of it is there
     settings = [word for pair in SETTINGS.split() for word in ("--set", pair)]
-    words = ("train", tree, "--cache", features, "--threads", 1, "--out", out, "--system", "Scat-2L-32H-GRU", *settings)
-    code, result, _ = run(*words, "--passes", 1)
+    words = ("train", tree, "--cache", features, "--threads", 1, "--out", out, *settings)
+    first = (*words, "--system", "Scat-2L-32H-GRU")
+    code, result, _ = run(*first, "--passes", 1)
     assert code == 0
     assert json.loads(result)["roc_auc"] > 0.7
-    code, _, err = run(*words, "--passes", 0)
+    code, _, err = run(*first, "--passes", 0)
     assert code == 1
     assert "was begun with passes = 1, not 0" in err
     code, table, _ = run("export", out, model, "--card", card)
@@ -73,7 +75,8 @@ def test_from_a_folder_to_a_model(tree: Path, cache: Cache, tmp_path: Path, run:
     code, result, _ = run(*words, "--start", model)
     assert code == 0
     assert json.loads(result)["roc_auc"] > 0.7
-    code, _, err = run(*words)
+    assert load_run(tmp_path / "tuned").config.system == "Scat-2L-32H-GRU", "that of the start"
+    code, _, err = run(*words, "--system", "Scat-2L-32H-GRU")
     assert code == 1
     assert f"was begun with start = {model}, not None" in err
     assert tagger.card["scores"]["all"]["roc_auc"] == pytest.approx(figures["parts"]["all"]["roc_auc"], abs=0.02)

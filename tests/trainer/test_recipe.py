@@ -47,13 +47,12 @@ def test_one_command_makes_a_model_and_a_second_run_repeats_nothing(
     figures = tagger.card["human_tags_out_of_fold"]
     assert figures["tracks"] == TRACKS
     assert figures["left_out_checked"]
-    assert len(tagger.card["averaged_with"]) == 1
     left_out = [
         set(read_json(out / "runs" / name / "data.json", ManifestError)["left_out"])
-        for name in ("base", "mean-1", "mean-2", "final")
+        for name in ("base-1", "base-2", "fold-1", "fold-2", "final")
     ]
-    base, first, second, final = left_out
-    assert base == first | second == {f"artist {n}" for n in range(12)}
+    base, deepened, first, second, final = left_out
+    assert base == deepened == first | second == {f"artist {n}" for n in range(12)}
     assert not first & second
     assert not final
     files = [out / "human.json", *out.glob("runs/*/best.safetensors"), out / "labelled" / "labels.half"]

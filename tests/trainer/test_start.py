@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from streamtag.api import SHIPPED_MODEL
 from streamtag.errors import ManifestError, ModelFileError
 from streamtag.model.model_file import load_tagger
 from trainer.features.cache import Cache
 from trainer.run import BEST, load_run, save_run
-from trainer.start import load_start
+from trainer.start import INCLUDED, check_start, deepened, is_deeper, load_start
+from trainer.systems.table import name_of, named
 from trainer.train.checkpoint import load
 from trainer.train.config import TrainConfig
 from trainer.train.dataset import load_data
@@ -24,7 +25,7 @@ def test_a_run_goes_on_from_the_best_weights_of_another(
     finished_run: Path, cache: Cache, small: TrainConfig, tmp_path: Path
 ) -> None:
     gentle = replace(small, epochs=1, rate=1e-9)
-    start = load_start(str(finished_run), gentle, cache.manifest.tags)
+    start = load_start(str(finished_run))
     data = load_data(cache, gentle, 0, lambda: None, start)
     after = next(Run(tmp_path / "second", gentle, data, start=start).epochs())
     assert after.roc_auc == pytest.approx(start.best["roc_auc"], abs=1e-3)
@@ -40,7 +41,7 @@ def test_the_normalization_of_the_weights_is_kept(
     first.normalize.fit(first.normalize.mean + 1.0, 2.0 * first.normalize.std)
     save_run(tmp_path, first.network.state_dict(), first)
     config = replace(small, epochs=1)
-    start = load_start(str(tmp_path), config, cache.manifest.tags)
+    start = load_start(str(tmp_path))
     data = load_data(cache, config, 0, lambda: pytest.fail("read a clip"), start)
     list(Run(tmp_path / "second", config, data, start=start).epochs())
     tensors, _ = load(tmp_path / "second" / BEST)
@@ -51,9 +52,12 @@ def test_the_normalization_of_the_weights_is_kept(
     assert data.offsets == pytest.approx(fitted.offsets / 2), "a decibel is half as many deviations"
 
 
-def test_the_shipped_model_starts_a_run() -> None:
-    tagger = load_tagger(SHIPPED_MODEL)
-    start = load_start("shipped", TrainConfig(), tuple(tagger.tags))
+@pytest.mark.parametrize("name", INCLUDED)
+def test_an_included_model_starts_a_run(name: str) -> None:
+    tagger = load_tagger(INCLUDED[name])
+    system = name_of("scattering", tagger.recurrent.spec)
+    start = load_start(name)
+    check_start(name, start, TrainConfig(system=system), tuple(tagger.tags))
     frames = torch.rand(2, 8, 374, generator=torch.Generator().manual_seed(1)) * 0.01
     with torch.inference_mode():
         expected = torch.sigmoid(tagger.head(tagger.recurrent(tagger.normalization(frames))))
@@ -61,10 +65,31 @@ def test_the_shipped_model_starts_a_run() -> None:
     assert not torch.allclose(start.predict_frames(2 * frames), expected, atol=1e-3)
 
 
+def test_a_deeper_network_begins_with_nearly_the_same_predictions(finished_run: Path, cache: Cache) -> None:
+    start = load_start(str(finished_run))
+    deeper = deepened(start, "Scat-5L-32H-GRU")
+    features = torch.from_numpy(np.stack([cache.read(0, clip.clip_id) for clip in cache.manifest.clips[:8]]))
+    expected, found = start.predict_frames(features), deeper.predict_frames(features)
+    later = slice(3, None)  # each layer takes a frame to reach 95 % of its state
+    assert (found - expected)[:, later].abs().mean() < 0.03
+    assert (found - expected.flip(0))[:, later].abs().mean() > 0.1, "clips differ by more"
+    assert [name for name in deeper.network.state_dict() if name.startswith("layers.4.")]
+    torch.testing.assert_close(deepened(start, "Scat-5L-32H-GRU").predict_frames(features), found)
+
+
+def test_only_a_gru_with_more_layers_of_the_same_width_is_deeper() -> None:
+    start = named("Scat-2L-32H-GRU")
+    assert is_deeper(named("Scat-3L-32H-GRU"), start)
+    others = ("Scat-2L-32H-GRU", "Scat-1L-32H-GRU", "Scat-3L-64H-GRU", "Scat-3L-32H-LSTM", "Mel-3L-32H-GRU-by-time")
+    assert not any(is_deeper(named(name), start) for name in others)
+    assert not is_deeper(replace(named("Scat-3L-32H-GRU"), reset_after=False), start)
+
+
 def test_a_start_that_does_not_fit_is_refused(
     finished_run: Path, cache: Cache, small: TrainConfig, tmp_path: Path
 ) -> None:
-    tags = cache.manifest.tags
+    tags, start, name = cache.manifest.tags, load_start(str(finished_run)), "another run"
+    check_start(name, start, small, tags)
     for config, message in (
         (replace(small, system="Scat-2L-33H-GRU"), "another network: Scat-2L-32H-GRU, not Scat-2L-33H-GRU"),
         (replace(small, system="Scat-2L-32H-LSTM"), "another network: Scat-2L-32H-GRU, not Scat-2L-32H-LSTM"),
@@ -73,10 +98,10 @@ def test_a_start_that_does_not_fit_is_refused(
         (replace(small, divide_s1=True), "another divide_s1: False, not True"),
     ):
         with pytest.raises(ManifestError, match=message):
-            load_start(str(finished_run), config, tags)
+            check_start(name, start, config, tags)
     with pytest.raises(ManifestError, match="its tags are not those"):
-        load_start(str(finished_run), small, tags[::-1])
+        check_start(name, start, small, tags[::-1])
     with pytest.raises(ManifestError, match="no training file"):
-        load_start(str(tmp_path), small, tags)
+        load_start(str(tmp_path))
     with pytest.raises(ModelFileError, match="no such model file"):
-        load_start(str(tmp_path / "nowhere"), small, tags)
+        load_start(str(tmp_path / "nowhere"))

@@ -2,10 +2,9 @@
 
 OUT/labelled/            the labelled data set and its features
 OUT/artists/             the artists that each fold leaves out
-OUT/runs/base, fold-1, ... final
-OUT/runs/mean-1, ...     each fold's model: the mean of the weights of the base and the fold
+OUT/runs/base-1, ... fold-1, ... final
 OUT/human.json           the folds' models against human tags, out of fold
-OUT/model.safetensors    the final model with its card: the mean of base and final
+OUT/model.safetensors    the final model with its card
 """
 
 from __future__ import annotations
@@ -23,29 +22,46 @@ SPLIT = "valid"
 
 
 @dataclass(frozen=True)
-class ModelRecipe:
-    """How a model is made. `base` and `tuning` are settings of the two stages, as `train --set` takes them.
-
-    The base model learns from everything but the artists of the tracks with human tags. So one base serves the models
-    of all folds, which continue with it and learn from all artists but their fold's, and the final one, which leaves
-    out nobody. Each is then averaged with the base, which knows the other recordings better.
-    """
+class Stage:
+    """A run that begins with the weights of the stage before it. `settings`: as `train --set` takes them."""
 
     system: str
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """How a model is made. `tuning` are settings as `train --set` takes them.
+
+    A deep network begins as a shallow one, to which later stages of `base` add layers. The base model learns from
+    everything but the artists of the tracks with human tags. So one base serves the models of all folds, which continue
+    with it and learn from all artists but their fold's, and the final one, which leaves out nobody.
+    """
+
     passes: int
     crops: int
-    base: tuple[str, ...]
+    base: tuple[Stage, ...]
     tuning: tuple[str, ...]
 
 
-COMMON = ("batch=32", "warmup=20", "mixup=0.1", "gain_db=2", "ema=0.98", "modulation=0.7", "dropout=0.2")
+COMMON = ("batch=64", "mixup=0.1", "gain_db=2", "modulation=0.7", "dropout=0.1")
+BASE = (*COMMON, "epochs=12", "warmup=100", "ema=0.99", "ramp_from=0.4", "ramp_s=2.5")
+TUNING = (*COMMON, "epochs=1", "warmup=10", "ema=0.98", "ramp_from=1.0")  # longer or faster, the base forgets
 RECIPES = {
     "shipped": ModelRecipe(
-        options.SYSTEM,
         passes=5,
         crops=3,
-        base=("epochs=30", "rate=1e-3", *COMMON),
-        tuning=("epochs=1", "rate=3e-4", *COMMON, "batch=64"),  # longer or faster, the base forgets
+        base=(
+            Stage("Scat-2L-512H-GRU", (*BASE, "rate=1.5e-3")),
+            Stage("Scat-5L-512H-GRU", (*BASE, "epochs=1", "rate=5e-4", "warmup=20", "ema=0.98")),
+        ),
+        tuning=(*TUNING, "rate=6e-4"),
+    ),
+    "small": ModelRecipe(
+        passes=5,
+        crops=3,
+        base=(Stage("Scat-2L-256H-GRU", (*BASE, "rate=2e-3")),),
+        tuning=(*TUNING, "rate=1e-3"),
     ),
 }
 
@@ -74,7 +90,6 @@ def command(
     from trainer.files import write_json, write_lines
     from trainer.human.folds import artist_folds
     from trainer.human.tracks import read_tracks
-    from trainer.run import BEST, save_average
 
     if name not in RECIPES:
         raise SpecError(f"no recipe {name!r}, only: {', '.join(RECIPES)}")
@@ -89,37 +104,35 @@ def command(
     everybody = artists / "all.txt"
     write_lines(everybody, sorted(artist_folds(read_tracks(tracks), folds)))
 
-    def run(stage: str, start: str | None, leave_out: Path | None, settings: Sequence[str]) -> Path:
-        folder = out / "runs" / stage
-        print(f"{stage}:")
+    def run(part: str, stage: Stage, start: Path | None, leave_out: Path | None) -> Path:
+        folder = out / "runs" / part
+        print(f"{part}:")
         train.command(
             labelled,
             out=folder,
-            system=system or recipe.system,
-            setting=[*settings, f"valid_kind={kind}", *(setting or [])],
+            system=system or stage.system,
+            setting=[*stage.settings, f"valid_kind={kind}", *(setting or [])],
             passes=0,
             device=device,
             threads=threads,
-            start=start,
+            start=str(start) if start else None,
             leave_out=leave_out,
         )
         return folder
 
-    base = run("base", None, everybody, recipe.base)
-    fold_runs = []
-    for number in range(1, folds + 1):
-        tuned = run(f"fold-{number}", str(base), artists / f"fold-{number}.txt", recipe.tuning)
-        fold_runs.append(out / "runs" / f"mean-{number}")
-        if not (fold_runs[-1] / BEST).exists():
-            save_average(fold_runs[-1], base, tuned)
-    final = run("final", str(base), None, recipe.tuning)
+    base = None
+    for number, stage in enumerate(recipe.base, start=1):
+        base = run(f"base-{number}", stage, base, everybody)
+    tuning = Stage(recipe.base[-1].system, recipe.tuning)
+    fold_runs = [run(f"fold-{number}", tuning, base, artists / f"fold-{number}.txt") for number in range(1, folds + 1)]
+    final = run("final", tuning, base, None)
     scores = out / "human.json"
     if not scores.exists():
         human.command(fold_runs, tracks, folds=True, out=scores, draws=draws, device=device, threads=threads)
     card = out / "card.json"
     write_json(card, _card(name, recipe, teachers, folders))
     model = out / "model.safetensors"
-    export.command(base, model, folder=labelled, card=card, split=SPLIT, average=[final], tracks=tracks, fold=fold_runs)
+    export.command(final, model, folder=labelled, card=card, split=SPLIT, tracks=tracks, fold=fold_runs)
 
 
 def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path]) -> dict[str, Any]:
@@ -132,5 +145,5 @@ def _card(name: str, recipe: ModelRecipe, teachers: Path, folders: Sequence[Path
         "recipe": name,
         "recordings": [folder.resolve().name for folder in folders],
         "teachers": weights_digest(teachers),
-        "base": list(recipe.base),
+        "base": [[stage.system, *stage.settings] for stage in recipe.base],
     }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from trainer.data.manifest import Manifest
+    from trainer.run import TrainedSystem
     from trainer.train.log import Epoch
     from trainer.train.loop import Run
 
@@ -24,8 +25,9 @@ def command(
     folder: options.Folder,
     out: Annotated[Path, typer.Option(help="folder of the run; an interrupted run goes on")],
     system: Annotated[
-        str, typer.Option(help="one that `systems` lists, or of another size: Scat-2L-128H-GRU")
-    ] = options.SYSTEM,
+        str | None,
+        typer.Option(help=f"see `systems`, or of another size; default: that of --start, or {options.SYSTEM}"),
+    ] = None,
     recipe: options.Recipe = "best",
     setting: options.Settings = None,
     cache: options.CacheFolder = None,
@@ -35,7 +37,7 @@ def command(
     threads: options.Threads = options.CORES,
     start: Annotated[
         str | None,
-        typer.Option(help="a run's folder, a model file, or `shipped`: begin with its weights and normalization"),
+        typer.Option(help="begin with weights and normalization of a run or model file, of `shipped` or `small`"),
     ] = None,
     leave_out: Annotated[
         Path | None, typer.Option(help="file with one artist a line: learn nothing from them (see `folds`)")
@@ -46,6 +48,8 @@ def command(
     ] = None,
 ) -> None:
     """Train on the features, validating after every epoch. DIR may be a file of `prepare --pack`.
+
+    A GRU may --start with one that has fewer layers of its width; the further ones begin as almost the identity.
 
     Several GPUs or machines: `torchrun --nproc-per-node 4 -m -- trainer train ...`, with RUN in a folder that all see.
     Without the `--` torchrun may take `--start` for its own `--start-method`.
@@ -60,7 +64,7 @@ def command(
     from trainer.human.folds import check_left_out, read_artists
     from trainer.human.tracks import read_tracks
     from trainer.run import SOURCE, DataSource
-    from trainer.start import SHIPPED, load_start
+    from trainer.start import INCLUDED, check_start, deepened, is_deeper, load_start
     from trainer.train.config import with_settings
     from trainer.train.dataset import FeatureSource, load_data
     from trainer.train.device import fallback_note, open_device
@@ -69,7 +73,10 @@ def command(
     from trainer.train.packed import PackedFeatures
     from trainer.train.recipes import recipe as recipe_of
 
-    config = with_settings(recipe_of(recipe, system), setting or [])
+    begin = load_start(start) if start else None
+    config = with_settings(recipe_of(recipe, system or _system_of(begin)), setting or [])
+    if begin and is_deeper(config.plan, begin.system):
+        begin = deepened(begin, config.system)
     torch.set_num_threads(threads)
     place = open_device(device)
     store: FeatureSource
@@ -83,10 +90,10 @@ def command(
         store = Cache(options.cache_folder(folder, cache), read_dataset(folder), config.plan.front, seed)
     passes = store.complete_passes() if passes is None else passes
     left_out = read_artists(leave_out) if leave_out else []
-    if start:
+    if start and begin:
         check_left_out(Path(start), left_out)
-    begin = load_start(start, config, store.manifest.tags) if start else None
-    origin = str(Path(start).resolve()) if start and start != SHIPPED else start
+        check_start(start, begin, config, store.manifest.tags)
+    origin = str(Path(start).resolve()) if start and start not in INCLUDED else start
     people = str(tracks.resolve()) if tracks else None
     source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin, left_out, people)
     progress = progress_bar()
@@ -106,6 +113,10 @@ def command(
             best_epoch, best = _train(Run(out, config, data, place, begin, group), progress)
         if group.is_first:
             print(json.dumps({"best_epoch": best_epoch, "roc_auc": round(best, 4)}))
+
+
+def _system_of(start: TrainedSystem | None) -> str:
+    return start.config.system if start else options.SYSTEM
 
 
 def _describe_left_out(artists: Sequence[str], manifest: Manifest) -> Iterator[str]:

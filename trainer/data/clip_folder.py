@@ -107,7 +107,8 @@ def _read_soft_targets(path: Path, index: dict[str, int], tags: tuple[str, ...])
         raise ManifestError(f"{path}: needs clip_id, a one-dimensional array of text")
     names = [str(name) for name in arrays.pop("clip_id")]
     _check_complete(path, names, index)
-    rows = np.array([names.index(name) for name in index] if names != list(index) else range(len(names)))
+    place = {name: row for row, name in enumerate(names)}
+    rows = np.array([place[name] for name in index])
     times = {name: arrays.pop(name) for name in ("window_s", "hop_s") if name in arrays}
     teachers: list[Array] = []
     windowed: list[Array] = []

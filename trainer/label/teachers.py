@@ -5,7 +5,8 @@ et al. 2020, "Evaluation of CNN-based automatic music tagging models". The weigh
 
     mel/window [512], mel/filters [257, 96]   the spectrogram that all networks share
     DATA-NETWORK/...                          weights, such as mtat-musicnn/layer1.conv.weight
-    metadata "teachers"                       JSON: {"tags": {DATA: [names]}}
+    metadata "teachers"                       JSON: {"tags": {DATA: [names]}}, of the outputs in this order, but of
+                                              jamendo's, which are in alphabetical order
 
 Batch normalization is folded into the convolutions when the file is read. Max-pooling comes before ReLU, which is the
 same and touches fewer values.
@@ -37,6 +38,7 @@ POOLS = {
     "fcn": ((2, 4), (2, 4), (2, 4), (3, 5), (4, 4)),
     "crnn": ((2, 2), (3, 3), (4, 4), (4, 4)),
 }
+SORTED = ("jamendo",)  # vocabularies whose published list is not in the order of the outputs
 WINDOW_S = {"fcn": 29.0, "crnn": 29.0, "musicnn": 3.0}
 CRNN_UNITS = 32
 PART_FRAMES = 256  # of a spectrogram, whose first convolution stays in the processor's cache
@@ -109,7 +111,9 @@ def load_teachers(path: Path, names: tuple[str, ...], precision: torch.dtype = t
         if name not in known or name.partition("-")[0] not in tags or name.rpartition("-")[2] not in WINDOW_S:
             raise ManifestError(f"{path}: no teacher {name!r}; it has {', '.join(known)}")
         own = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(name + "/")}
-        teachers.append(Teacher(name, tuple(tags[name.partition("-")[0]]), _fold(own) | shared, precision))
+        data = name.partition("-")[0]
+        names_of_outputs = sorted(tags[data]) if data in SORTED else tags[data]
+        teachers.append(Teacher(name, tuple(names_of_outputs), _fold(own) | shared, precision))
     return tuple(teachers)
 
 

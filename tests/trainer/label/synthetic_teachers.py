@@ -10,13 +10,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 TAGS = ("guitar", "piano", "drums")
+JAMENDO_TAGS = ("instrument---piano", "instrument---drums", "instrument---guitar")  # as published, not sorted
 CHANNELS = {"fcn": (64, 128, 128, 128, 64), "crnn": (64, 128, 128, 128)}
 USUAL_LOGITS = {"fcn": (2.0, -0.95, 0.26), "musicnn": (-1.75, 7.06, 1.94)}  # of tones, before they are subtracted
 TIMBRE, TEMPO = ((204, 1, 67, 7), (204, 1, 38, 7)), ((51, 1, 129), (51, 1, 65), (51, 1, 33))
 
 
 def write_teachers(path: Path) -> Path:
-    """Write mtat-fcn, mtat-crnn and mtat-musicnn with three tags, and return the path."""
+    """Write mtat-fcn, mtat-crnn, mtat-musicnn, and jamendo-fcn, with three tags, and return the path.
+
+    The last is mtat-fcn with guitar and drums exchanged: its outputs are those of the sorted names.
+    """
     rng = torch.Generator().manual_seed(1)
 
     def random(*shape: int) -> Tensor:
@@ -58,5 +62,7 @@ def write_teachers(path: Path) -> Path:
         networks[network][f"{name}.bias"] -= torch.tensor(USUAL_LOGITS[network]) + 0.85  # about 0.3 is usual then
     for network, weights in networks.items():
         tensors |= {f"mtat-{network}/{name}": value.half() for name, value in weights.items()}
-    save_file(tensors, str(path), {"teachers": json.dumps({"tags": {"mtat": TAGS}})})
+    for name, value in networks["fcn"].items():
+        tensors[f"jamendo-fcn/{name}"] = (value[[2, 0, 1]] if name.startswith("dense") else value).half()
+    save_file(tensors, str(path), {"teachers": json.dumps({"tags": {"mtat": TAGS, "jamendo": JAMENDO_TAGS}})})
     return path
