@@ -33,7 +33,8 @@ INCLUDED = {"shipped": SHIPPED_MODEL, SMALL: SMALL_MODEL}  # names that stand fo
 def load_start(name: str) -> TrainedSystem:
     """Load the weights and normalization that a run begins with, on the CPU.
 
-    `name` is a run's folder, a model file or a name in INCLUDED. Raises ManifestError if it is none of them.
+    `name` is a run's folder, a model file or a name in INCLUDED. Raises ManifestError for a folder or network that is
+    not the trainer's, ModelFileError if it is no model file.
     """
     path = INCLUDED.get(name, Path(name))
     return load_run(path) if path.is_dir() else from_tagger(load_tagger(path), name)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from trainer.data.manifest import Manifest
-    from trainer.run import TrainedSystem
     from trainer.train.log import Epoch
     from trainer.train.loop import Run
 
@@ -26,7 +25,10 @@ def command(
     out: Annotated[Path, typer.Option(help="folder of the run; an interrupted run goes on")],
     system: Annotated[
         str | None,
-        typer.Option(help=f"see `systems`, or of another size; default: that of --start, or {options.SYSTEM}"),
+        typer.Option(
+            help="one that `systems` lists, or of another size: Scat-2L-128H-GRU; default: that of --start, or"
+            f" {options.SYSTEM}"
+        ),
     ] = None,
     recipe: options.Recipe = "best",
     setting: options.Settings = None,
@@ -74,7 +76,8 @@ def command(
     from trainer.train.recipes import recipe as recipe_of
 
     begin = load_start(start) if start else None
-    config = with_settings(recipe_of(recipe, system or _system_of(begin)), setting or [])
+    system = system or (begin.config.system if begin else options.SYSTEM)
+    config = with_settings(recipe_of(recipe, system), setting or [])
     if begin and is_deeper(config.plan, begin.system):
         begin = deepened(begin, config.system)
     torch.set_num_threads(threads)
@@ -113,10 +116,6 @@ def command(
             best_epoch, best = _train(Run(out, config, data, place, begin, group), progress)
         if group.is_first:
             print(json.dumps({"best_epoch": best_epoch, "roc_auc": round(best, 4)}))
-
-
-def _system_of(start: TrainedSystem | None) -> str:
-    return start.config.system if start else options.SYSTEM
 
 
 def _describe_left_out(artists: Sequence[str], manifest: Manifest) -> Iterator[str]:

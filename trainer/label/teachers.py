@@ -108,12 +108,12 @@ def load_teachers(path: Path, names: tuple[str, ...], precision: torch.dtype = t
     shared = {key: value for key, value in tensors.items() if key.startswith("mel/")}
     teachers = []
     for name in names:
-        if name not in known or name.partition("-")[0] not in tags or name.rpartition("-")[2] not in WINDOW_S:
+        data = name.partition("-")[0]
+        if name not in known or data not in tags or name.rpartition("-")[2] not in WINDOW_S:
             raise ManifestError(f"{path}: no teacher {name!r}; it has {', '.join(known)}")
         own = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(name + "/")}
-        data = name.partition("-")[0]
-        names_of_outputs = sorted(tags[data]) if data in SORTED else tags[data]
-        teachers.append(Teacher(name, tuple(names_of_outputs), _fold(own) | shared, precision))
+        outputs = sorted(tags[data]) if data in SORTED else tags[data]
+        teachers.append(Teacher(name, tuple(outputs), _fold(own) | shared, precision))
     return tuple(teachers)
 
 
