@@ -49,10 +49,10 @@ def test_one_command_makes_a_model_and_a_second_run_repeats_nothing(
     assert figures["left_out_checked"]
     left_out = [
         set(read_json(out / "runs" / name / "data.json", ManifestError)["left_out"])
-        for name in ("base-1", "base-2", "fold-1", "fold-2", "final")
+        for name in ("base-1", "base-2", "fold-1-2", "fold-2-2", "final-2")
     ]
-    base, deepened, first, second, final = left_out
-    assert base == deepened == first | second == {f"artist {n}" for n in range(12)}
+    base, longer, first, second, final = left_out
+    assert base == longer == first | second == {f"artist {n}" for n in range(12)}
     assert not first & second
     assert not final
     files = [out / "human.json", *out.glob("runs/*/best.safetensors"), out / "labelled" / "labels.half"]

@@ -75,13 +75,13 @@ def command(
     from trainer.train.packed import PackedFeatures
     from trainer.train.recipes import recipe as recipe_of
 
+    torch.set_num_threads(threads)
+    place = open_device(device)
     begin = load_start(start) if start else None
     system = system or (begin.config.system if begin else options.SYSTEM)
     config = with_settings(recipe_of(recipe, system), setting or [])
     if begin and is_deeper(config.plan, begin.system):
         begin = deepened(begin, config.system)
-    torch.set_num_threads(threads)
-    place = open_device(device)
     store: FeatureSource
     if folder.is_file():
         store = PackedFeatures(folder)
