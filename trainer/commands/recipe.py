@@ -44,7 +44,7 @@ class ModelRecipe:
     tuning: tuple[Stage, ...]
 
 
-COMMON = ("batch=64", "gain_db=2", "modulation=0.7")
+COMMON = ("batch=64", "gain_db=2", "modulation=0.7", "keep=last")  # the validation clips report, they do not choose
 CHANGED = ("mixup=0.1", "dropout=0.1")
 # The taggers' labels are those of the audio, not of features that are hidden or noisy: without both, agreement rises.
 PLAIN = ("mixup=0", "dropout=0", "input_dropout=0", "noise=0", "time_masks=0", "path_masks=0")
@@ -82,7 +82,7 @@ def command(
     tracks: Annotated[Path, typer.Option(help="a folder of tracks with human tags, as `human` takes it")],
     out: Annotated[Path, typer.Option(help="folder for everything, with model.safetensors at the end")],
     folds: Annotated[int, typer.Option(min=2, help="of the artists, for the out-of-fold score")] = 5,
-    kind: Annotated[str, typer.Option(help="of the clips that are changed, and that choose the epoch")] = "real",
+    kind: Annotated[str, typer.Option(help="of the clips that are changed, and that validate")] = "real",
     setting: options.Settings = None,
     system: Annotated[str | None, typer.Option(help="another system than the recipe's")] = None,
     threads: options.Threads = options.CORES,

@@ -39,8 +39,9 @@ from trainer.systems import System, named
 SCHEDULES = ("cosine", "exponential")
 PRECISIONS = ("bfloat16", "float32")
 INITIALIZATIONS = ("ours", "tensorflow")
+KEPT = ("best", "last")
 # since the first runs, which had their defaults
-ADDED = ("divide_s1", "reset_after", "initialization", "trim_s", "pooling", "human_loss")
+ADDED = ("divide_s1", "reset_after", "initialization", "trim_s", "pooling", "human_loss", "keep")
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ class TrainConfig:
     input_dropout: float = 0.1  # of features, for a whole sequence: no tag may depend on one band
     ema: float = 0.998  # decay of the averaged weights per step, which validation and export use
     patience: int = 60  # epochs without a better validation score before the run ends
+    keep: str = "best"  # the weights of the best epoch by validation, or those of the last one
     precision: str = "bfloat16"  # of matrix products, where there are units for it; all else stays float32
     seed: int = 1
-    valid_kind: str = ""  # of the validation clips that choose the best epoch (real, say); empty: all
+    valid_kind: str = ""  # of the validation clips (real, say); empty: all
     # the targets
     modulation: float = 0.5  # how far frame targets follow the window targets; 0: the clip's mean everywhere
     lag_s: float = 0.75  # delay of frame targets after the windows' centres, since the future is not known yet
@@ -109,8 +111,13 @@ class TrainConfig:
         for name in ("time_masks", "path_masks"):
             value = getattr(self, name)
             self._check(isinstance(value, int) and value >= 0, f"{name} must be a whole number, not {value!r}")
-        kinds = {"schedule": SCHEDULES, "precision": PRECISIONS, "initialization": INITIALIZATIONS, "pooling": POOLINGS}
-        for name, known in kinds.items():
+        for name, known in (
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("initialization", INITIALIZATIONS),
+            ("pooling", POOLINGS),
+            ("keep", KEPT),
+        ):
             self._check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}")
         self._check(isinstance(self.reset_after, bool), "reset_after must be true or false")
         self._check(self.reset_after or self.plan.cell == "GRU", "reset_after is a setting of GRUs only")

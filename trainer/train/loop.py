@@ -1,4 +1,4 @@
-"""One training run: epochs of steps, validation with averaged weights, a checkpoint per epoch, the best model kept.
+"""One training run: epochs of steps, validation with averaged weights, a checkpoint per epoch, one model kept.
 
 RUN/config.json               the settings
 RUN/checkpoint.safetensors    everything needed to continue after a kill: the result is identical to the byte
@@ -122,7 +122,7 @@ class Run:
         mean_loss = float(self.group.sum(losses / self.batches.steps() / self.group.size))
         self.epoch = number
         scores = self._validate()
-        if scores[0] > self.best:
+        if self.config.keep == "last" or scores[0] > self.best:
             self.best, self.best_epoch = scores[0], number
             self._save_best()
         result = Epoch(number, mean_loss, *scores, self._rate(), time.monotonic() - start)

@@ -117,6 +117,15 @@ def test_stops_when_validation_no_longer_improves(data: TrainingData, small: Tra
     assert len(list(run.epochs())) == run.best_epoch + 2 < 50
 
 
+def test_the_last_epoch_is_kept_if_validation_is_not_to_choose(
+    data: TrainingData, small: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(small, epochs=3, rate=1e-12)  # it cannot learn, so that the first epoch is the best
+    for keep, epoch in (("best", 1), ("last", 3)):
+        list(Run(tmp_path / keep, replace(config, keep=keep), data).epochs())
+        assert load_run(tmp_path / keep).best["epoch"] == epoch
+
+
 def test_constant_targets_are_stored_once_per_clip(cache: Cache, small: TrainConfig) -> None:
     """Mixtures too: the partner adds a share that does not change over time."""
     rows = [row for passes in load_data(cache, small, 1, nothing).training.rows for row in passes]
