@@ -45,32 +45,35 @@ class ModelRecipe:
 
 
 COMMON = ("batch=64", "gain_db=2", "modulation=0.7", "keep=last")  # the validation clips report, they do not choose
-CHANGED = ("mixup=0.1", "dropout=0.1")
 # The taggers' labels are those of the audio, not of features that are hidden or noisy: without both, agreement rises.
 PLAIN = ("mixup=0", "dropout=0", "input_dropout=0", "noise=0", "time_masks=0", "path_masks=0")
 BASE = (*COMMON, "ema=0.99", "ramp_from=0.4", "ramp_s=2.5")
+NEW = (*BASE, "mixup=0.1", "dropout=0.1", "epochs=12", "warmup=100")  # from new weights
+LONGER = (*BASE, *PLAIN, "epochs=6", "warmup=10")
 TUNING = (*COMMON, *PLAIN, "ema=0.98", "ramp_from=1.0")
+TUNED = (*TUNING, "epochs=4", "warmup=10")
+DEEPENED = (*TUNING, "epochs=1", "warmup=20")
 RECIPES = {
     "shipped": ModelRecipe(
         passes=5,
         crops=3,
         base=(
-            Stage("Scat-2L-512H-GRU", (*BASE, *CHANGED, "epochs=12", "rate=1.5e-3", "warmup=100")),
-            Stage("Scat-2L-512H-GRU", (*BASE, *PLAIN, "epochs=6", "rate=1e-3", "warmup=10")),
+            Stage("Scat-2L-512H-GRU", (*NEW, "rate=1.5e-3")),
+            Stage("Scat-2L-512H-GRU", (*LONGER, "rate=1e-3")),
         ),
         tuning=(
-            Stage("Scat-2L-512H-GRU", (*TUNING, "epochs=4", "rate=1e-3", "warmup=10")),
-            Stage("Scat-5L-512H-GRU", (*TUNING, "epochs=1", "rate=5e-4", "warmup=20")),
+            Stage("Scat-2L-512H-GRU", (*TUNED, "rate=1e-3")),
+            Stage("Scat-5L-512H-GRU", (*DEEPENED, "rate=5e-4")),
         ),
     ),
     "small": ModelRecipe(
         passes=5,
         crops=3,
         base=(
-            Stage("Scat-2L-256H-GRU", (*BASE, *CHANGED, "epochs=12", "rate=2e-3", "warmup=100")),
-            Stage("Scat-2L-256H-GRU", (*BASE, *PLAIN, "epochs=6", "rate=1.5e-3", "warmup=10")),
+            Stage("Scat-2L-256H-GRU", (*NEW, "rate=2e-3")),
+            Stage("Scat-2L-256H-GRU", (*LONGER, "rate=1.5e-3")),
         ),
-        tuning=(Stage("Scat-2L-256H-GRU", (*TUNING, "epochs=4", "rate=1.5e-3", "warmup=10")),),
+        tuning=(Stage("Scat-2L-256H-GRU", (*TUNED, "rate=1.5e-3")),),
     ),
 }
 

@@ -40,7 +40,7 @@ from trainer.systems import System, named
 SCHEDULES = ("cosine", "exponential")
 PRECISIONS = ("bfloat16", "float32")
 INITIALIZATIONS = ("ours", "tensorflow")
-KEPT = ("best", "last")
+KEPT_EPOCHS = ("best", "last")
 # since the first runs, which had their defaults
 ADDED = ("divide_s1", "reset_after", "initialization", "trim_s", "pooling", "human_loss", "keep")
 
@@ -117,7 +117,7 @@ class TrainConfig:
             ("precision", PRECISIONS),
             ("initialization", INITIALIZATIONS),
             ("pooling", POOLINGS),
-            ("keep", KEPT),
+            ("keep", KEPT_EPOCHS),
         ):
             self._check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}")
         self._check(isinstance(self.reset_after, bool), "reset_after must be true or false")

@@ -117,9 +117,7 @@ def test_stops_when_validation_no_longer_improves(data: TrainingData, small: Tra
     assert len(list(run.epochs())) == run.best_epoch + 2 < 50
 
 
-def test_the_last_epoch_is_kept_if_validation_is_not_to_choose(
-    data: TrainingData, small: TrainConfig, tmp_path: Path
-) -> None:
+def test_the_best_or_the_last_epoch_is_kept(data: TrainingData, small: TrainConfig, tmp_path: Path) -> None:
     config = replace(small, epochs=3, rate=1e-12)  # it cannot learn, so that the first epoch is the best
     for keep, epoch in (("best", 1), ("last", 3)):
         list(Run(tmp_path / keep, replace(config, keep=keep), data).epochs())
