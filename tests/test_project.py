@@ -32,6 +32,7 @@ DISTRIBUTIONS = {
     "prometheus_client": "prometheus-client",
     "pythonosc": "python-osc",
     "sklearn": "scikit-learn",
+    "triton": "torch",  # which brings it where it was built for GPUs
 }
 
 

@@ -6,7 +6,9 @@ all, but always the same ones over the same memory: hence fixed sizes, and tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +58,8 @@ class CudaGraphs:
             graph = torch.cuda.CUDAGraph()
             # requests of other threads meanwhile are no part of the graph, and no error
             capturing = torch.cuda.graph(graph, self._memory, self._capture_stream, capture_error_mode="thread_local")
-            with torch.cuda.stream(current), capturing:  # a capture that fails leaves its stream the current one
+            # a capture that fails leaves its stream the current one
+            with torch.cuda.stream(current), _no_garbage_collection(), capturing:
                 work()
 
         def replay() -> None:
@@ -69,6 +72,18 @@ class CudaGraphs:
         with torch.cuda.device(self._device):
             self._done.record()
             self._done.synchronize()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Free no tensor or graph inside the block just because it is in a cycle: on a GPU that would end a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Batch:
@@ -127,17 +142,15 @@ class CudaGraphBatcher:
         are computed in smaller ones, from then on.
         """
         count, batches = len(rows), self._captured(len(rows))
-        total = sum(size for size, _ in batches)
-        inputs = self._host_inputs.numpy()
-        inputs[:count, :-1], inputs[count:total, :-1] = audio, 0.0
+        inputs, start = self._host_inputs.numpy(), 0
         row_column = inputs[:, -1:].view(np.int32)[:, 0]
-        row_column[:count], row_column[count:total] = rows, self._padding_row
-        self._device_inputs[:total].copy_(self._host_inputs[:total], non_blocking=True)
-        start = 0
-        for size, batch in batches:
-            part = slice(start, start + size)
+        for size, batch in batches:  # the device computes one while the next one's inputs are copied
+            part, filled = slice(start, start + size), min(start + size, count)
+            inputs[start:filled, :-1], inputs[filled : part.stop, :-1] = audio[start:filled], 0.0
+            row_column[start:filled], row_column[filled : part.stop] = rows[start:filled], self._padding_row
+            self._device_inputs[part].copy_(self._host_inputs[part], non_blocking=True)
             batch(self._device_inputs[part], self._device_results[part])
-            start += size
+            start = part.stop
         self._host_results[:count].copy_(self._device_results[:count], non_blocking=True)
         self._capture.wait()
         results: NDArray[np.float32] = self._host_results[:count].numpy().copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterable
 
@@ -166,3 +167,31 @@ def test_a_cuda_graph_reads_the_values_at_the_time_of_the_replay() -> None:
     replay()
     graphs.wait()
     assert y.tolist() == [42.0] * 4
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("gpu")
+def test_a_graph_in_a_cycle_is_not_freed_during_a_capture() -> None:
+    """A pool that was given up and refers to itself; garbage is collected at every allocation."""
+    thresholds, device = gc.get_threshold(), torch.device("cuda", 0)
+    values = torch.ones(4, device=device)
+    graphs = CudaGraphs(device)
+
+    def work() -> None:
+        for _ in range(8):
+            values.add_(1)
+            _ = [[] for _ in range(2000)]
+
+    for _ in range(8):
+        given_up: list[object] = [CudaGraphs(device).capture(work)]
+        given_up.append(given_up)
+    del given_up
+    gc.set_threshold(1)
+    try:
+        replay = graphs.capture(work)
+    finally:
+        gc.set_threshold(*thresholds)
+    before = float(values[0])
+    replay()
+    graphs.wait()
+    assert float(values[0]) == before + 8

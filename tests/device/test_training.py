@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamtag.model.cuda_graphs import CudaGraphs
 from tests.device.conftest import DeviceTagger
+from tests.model.fake_capture import FakeCapture
 from trainer.bench.training import random_data
+from trainer.systems.wavefront import Wavefront, make_cells
 from trainer.train.batches import Batch
 from trainer.train.config import TrainConfig
 from trainer.train.loop import Run
@@ -63,6 +66,28 @@ def test_gradients(tagger: DeviceTagger, tmp_path: Path, cell: str, precision: s
     assert float((found - expected).norm() / expected.norm()) < tolerance
     third = gradients(open_run(tmp_path / "other", exact, "cpu"), other)
     assert float((third - expected).norm() / expected.norm()) > 2 * tolerance, "another batch has others"
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
+def test_all_layers_at_once(tagger: DeviceTagger, kind: torch.dtype, tolerance: float) -> None:
+    """Outputs, last states and gradients, with dropout between the layers: on a GPU by Triton's kernels in a graph."""
+
+    def results(device: torch.device, kind: torch.dtype) -> list[Tensor]:
+        torch.manual_seed(1)
+        layers = [torch.nn.GRU(40 if not n else 64, 64) for n in range(3)]
+        x, states, y_gradient = torch.randn(6, 30, 40), torch.randn(6, 3, 64), torch.randn(6, 30, 64)
+        kept = (torch.rand(3, 6, 64) > 0.3) / 0.7
+        capture = CudaGraphs(device) if device.type == "cuda" else FakeCapture()
+        moved = [layer.to(device) for layer in layers]
+        waves = Wavefront(moved, (6, 30), kind, make_cells(device), capture)
+        for _ in range(2):  # the second time, nothing of the first may be left
+            y, last, number = waves.forward(x.to(device), states.to(device), kept.to(device))
+            gradients = waves.backward(y_gradient.to(device), number)
+        return [each.float().cpu() for each in (y, last, *gradients)]
+
+    expected = results(torch.device("cpu"), torch.float32)
+    for found, wanted in zip(results(tagger.device, kind), expected, strict=True):
+        assert float((found - wanted).norm() / wanted.norm()) < tolerance
 
 
 def test_a_run_and_its_validation(tagger: DeviceTagger, tmp_path: Path) -> None:

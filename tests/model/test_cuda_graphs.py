@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from contextlib import nullcontext
 from unittest.mock import MagicMock, call
 
@@ -137,9 +138,13 @@ def test_a_graph_is_captured_on_a_second_stream_after_a_warm_up(monkeypatch: pyt
     cuda = MagicMock()
     for name in ("device", "Stream", "current_stream", "stream", "Event", "graph_pool_handle", "CUDAGraph", "graph"):
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    collects: list[bool] = []  # garbage, which could hold another graph
+    cuda.work.side_effect = lambda: collects.append(gc.isenabled())
     graphs = CudaGraphs(torch.device("cuda:0"))
     cuda.reset_mock()
     replay = graphs.capture(cuda.work)
+    assert collects == [*[True] * WARM_UP_RUNS, False]
+    assert gc.isenabled()
     order = [name for name, *_ in cuda.mock_calls if name.endswith(("wait_stream", "work", "__enter__", "__exit__"))]
     assert [name for name in order if not name.startswith("device")] == [
         *("Stream().wait_stream", "stream().__enter__", *["work"] * WARM_UP_RUNS, "stream().__exit__"),

@@ -103,25 +103,24 @@ def _bytes(weights: int, config: TrainConfig, size: int) -> int:
 
 
 def time_steps(run: Run, steps: int) -> tuple[float, float]:
-    """Return the seconds of a step, and the part of it spent waiting for the batch."""
+    """Return the seconds of a step, and the part of it spent waiting for the batch. The first step is not counted."""
     seeds = iter(range(1, 1_000_000))
 
     def batches() -> Iterator[Any]:
         while True:
             yield from run.batches.epoch(next(seeds))
 
-    source, state, taken, waited = batches(), None, [], []
-    for _ in range(steps + 1):
-        synchronize()
-        began = time.perf_counter()
+    source, waited = batches(), 0.0
+    _, state = run.train_step(next(source), None)
+    synchronize()
+    began = time.perf_counter()
+    for _ in range(steps):
+        asked = time.perf_counter()
         batch = next(source)
-        synchronize()
-        arrived = time.perf_counter()
+        waited += time.perf_counter() - asked
         _, state = run.train_step(batch, state)
-        synchronize()
-        taken.append(time.perf_counter() - began)
-        waited.append(arrived - began)
-    return float(np.mean(taken[1:])), float(np.mean(waited[1:]))
+    synchronize()
+    return (time.perf_counter() - began) / steps, waited / steps
 
 
 def compare_with_plain_loop(system: str, share: float, steps: int, device: str, samples: int = CLIP_SAMPLES) -> Figures:
@@ -180,10 +179,8 @@ def _plain_loop(data: TrainingData, layers: int, hidden: int, batch: int, device
     source = forever()
 
     def run(steps: int) -> float:
-        taken = []
-        for _ in range(steps + 1):
-            synchronize()
-            began = time.perf_counter()
+        began = 0.0
+        for number in range(steps + 1):
             features, positive = (part.to(device) for part in next(source))
             logits = network(features)
             frame_targets = positive[:, None].expand_as(logits)
@@ -193,8 +190,10 @@ def _plain_loop(data: TrainingData, layers: int, hidden: int, batch: int, device
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             loss.item()
-            synchronize()
-            taken.append(time.perf_counter() - began)
-        return float(np.mean(taken[1:]))
+            if number == 0:
+                synchronize()
+                began = time.perf_counter()
+        synchronize()
+        return (time.perf_counter() - began) / steps
 
     return run

@@ -58,17 +58,22 @@ class Recurrent(nn.Module):
         return RecurrentState(cells, torch.zeros(streams, dtype=torch.int64, device=weight.device))
 
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        between, recurrent = (self.dropout.between, self.dropout.recurrent) if self.training else (0.0, 0.0)
+        dropout = self.dropout if self.training else Dropout()
+        x, cells = self.run_layers(x, state, dropout)
+        x = nn.functional.dropout(x, dropout.between, training=dropout.between > 0)
+        with torch.autocast(x.device.type, enabled=False):  # log-odds in half precision would tie neighbours
+            logits = self.head(x.float())
+        return logits, RecurrentState(cells, state.age + x.shape[1])
+
+    def run_layers(self, x: Tensor, state: RecurrentState, dropout: Dropout) -> tuple[Tensor, Tensor]:
+        """Return y [N, F, H] of the last layer, and the cells [N, layers, S, H] after the last frame."""
         last = []
         for number, layer in enumerate(self.layers):
             if number:
-                x = _sequence_dropout(x, between)
-            x, cells = layer(x, state.cells[:, number], state.age, recurrent)
+                x = _sequence_dropout(x, dropout.between)
+            x, cells = layer(x, state.cells[:, number], state.age, dropout.recurrent)
             last.append(cells)
-        x = nn.functional.dropout(x, between, training=between > 0)
-        with torch.autocast(x.device.type, enabled=False):  # log-odds in half precision would tie neighbours
-            logits = self.head(x.float())
-        return logits, RecurrentState(torch.stack(last, dim=1), state.age + x.shape[1])
+        return x, torch.stack(last, dim=1)
 
 
 def _sequence_dropout(x: Tensor, share: float) -> Tensor:

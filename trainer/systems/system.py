@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -17,14 +16,11 @@ from trainer.systems.bn_lstm import BNLSTMLayer, StepNorm
 from trainer.systems.gru import GRULayer
 from trainer.systems.lstm import LSTMLayer
 from trainer.systems.recurrent import Dropout, Recurrent
+from trainer.systems.wavefront import GRUStack
 from trainer.systems.whole_clip import Blocks, Convolutional, Transposed
 
 Front = Literal["scattering", "mel", "cqt"]
-LAYERS: dict[str, type[GRULayer | LSTMLayer | BNLSTMLayer]] = {
-    "GRU": GRULayer,
-    "LSTM": LSTMLayer,
-    "BN-LSTM": BNLSTMLayer,
-}
+LAYERS: dict[str, type[LSTMLayer | BNLSTMLayer]] = {"LSTM": LSTMLayer, "BN-LSTM": BNLSTMLayer}
 PREFIXES: dict[str, tuple[Front, int]] = {"Scat": ("scattering", 433), "Mel": ("mel", 96), "CQT": ("cqt", 84)}
 
 
@@ -73,10 +69,14 @@ class System:
         if self.family == "convolutional":
             return Convolutional(self.channels, self.blocks, outputs, dropout)
         size = self.inputs if self.family == "transposed" else inputs
-        layer = LAYERS[self.cell]
-        make = partial(GRULayer, reset_after=self.reset_after) if layer is GRULayer else layer
-        stack = [make(size if not number else self.hidden, self.hidden) for number in range(self.layers)]
-        network = Recurrent(stack, layer.cells, self.hidden, outputs, dropout)
+        sizes = [size, *[self.hidden] * (self.layers - 1)]
+        common = self.hidden, outputs, dropout
+        if self.cell == "GRU":
+            gru = [GRULayer(inputs, self.hidden, self.reset_after) for inputs in sizes]
+            network: Recurrent = GRUStack(gru, GRULayer.cells, *common)
+        else:
+            layer = LAYERS[self.cell]
+            network = Recurrent([layer(inputs, self.hidden) for inputs in sizes], layer.cells, *common)
         return Transposed(network, self.inputs) if self.family == "transposed" else network
 
     def parameters(self, inputs: int, outputs: int) -> int:

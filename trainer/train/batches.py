@@ -60,7 +60,7 @@ class Batches:
         return self._loader.resident is not None
 
     def steps(self) -> int:
-        return self._sampler.steps()
+        return self._sampler.steps
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """Yield the batches for a seed."""

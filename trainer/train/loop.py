@@ -88,7 +88,8 @@ class Run:
             {"params": [w for w in trained if w.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta_2), foreach=True)
+        kernel: dict[str, bool] = {"fused": True} if self.device.type == "cuda" else {"foreach": True}
+        return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta_2), **kernel)
 
     @property
     def has_finished(self) -> bool:
@@ -212,7 +213,8 @@ class Run:
             kept.copy_(average[name])
         for name, weight in trained.items():
             own = {m: moments[m][name].to(self.device) for m in MOMENTS}
-            self.optimizer.state[weight] = {"step": torch.tensor(float(meta["step"])), **own}
+            step = torch.tensor(float(meta["step"]))
+            self.optimizer.state[weight] = {"step": step.to(self.device), **own}
         self.epoch, self.step = meta["epoch"], meta["step"]
         self.best, self.best_epoch = meta["best"], meta["best_epoch"]
 

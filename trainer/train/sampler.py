@@ -55,18 +55,15 @@ class SequenceSampler:
         self.slots = min(config.batch, len(dataset.rows))
         longest = max(row.frames for passes in dataset.rows for row in passes)
         self._ramp = targets.frame_weights(longest, hop_s, config.ramp_s, config.ramp_from)
-
-    def steps(self) -> int:
-        """Return the steps of an epoch, which plays as many segments as the clips have."""
-        segments = sum(max(1, passes[0].frames // self._config.frames) for passes in self._dataset.rows)
-        return max(1, segments // self.slots)
+        segments = sum(max(1, passes[0].frames // config.frames) for passes in dataset.rows)
+        self.steps = max(1, segments // self.slots)  # of an epoch, which plays as many segments as the clips have
 
     def epoch(self, seed: int) -> Iterator[StepPlan]:
         """Yield the steps for a seed. Every clip is used once before any is repeated, in a random pass."""
         rng = np.random.default_rng(seed)
         clips = self._clips(rng)
         slots = [_Slot() for _ in range(self.slots)]
-        for _ in range(self.steps()):
+        for _ in range(self.steps):
             yield self._plan(slots, clips, rng)
 
     def _clips(self, rng: Rng) -> Iterator[Row]:
