@@ -23,8 +23,8 @@ from streamtag.model.network import TaggerNetwork
 from streamtag.spec import ConceptSpec
 
 SHIPPED_MODEL = Path(__file__).with_name("weights") / "streamtag.safetensors"
-SMALL_MODEL = SHIPPED_MODEL.with_name("streamtag-small.safetensors")
-SMALL = "small"  # stands for it where a model file is expected; a file of that name is given with its folder
+# names that stand for the model files in the package; a file of such a name is given with its folder
+INCLUDED_MODELS = {"shipped": SHIPPED_MODEL, "small": SHIPPED_MODEL.with_name("streamtag-small.safetensors")}
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ class Tagger:
 def load(model: str | Path | None = None, device: str = "auto") -> Tagger:
     """Load a model file onto "cpu", "cuda" or the better of them ("auto").
 
-    model: None is the one in the package, "small" the small one beside it. Raises ModelFileError, and DeviceError if
-    the device is unknown or missing.
+    model: a path, or "shipped" or "small", the models in the package; None is the shipped one. Raises ModelFileError,
+    and DeviceError if the device is unknown or missing.
     """
     device = _resolve_device(device)
-    path = SHIPPED_MODEL if model is None else SMALL_MODEL if str(model) == SMALL else Path(model)
+    path = SHIPPED_MODEL if model is None else INCLUDED_MODELS.get(str(model), Path(model))
     return Tagger(load_tagger(path, device), device, path)
 
 

@@ -59,6 +59,7 @@ class TestLoad:
         """It has an eighth of the weights, the same tags and concepts, and hears much the same in the example song."""
         large, small = streamtag.load(None, "cpu"), streamtag.load("small", "cpu")
         assert small.path.stat().st_size < 3_000_000 < large.path.stat().st_size
+        assert streamtag.load("shipped", "cpu").path == large.path
         assert small.tags == large.tags
         assert [concept.name for concept in small.concepts] == [concept.name for concept in large.concepts]
         means = [tagger.tag(EXAMPLES / "evening_ride.mp3").probs.mean(axis=0) for tagger in (large, small)]

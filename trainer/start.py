@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamtag.api import SHIPPED_MODEL, SMALL, SMALL_MODEL
+from streamtag.api import INCLUDED_MODELS
 from streamtag.errors import ManifestError, SpecError
 from streamtag.model import Normalization, TaggerNetwork
 from streamtag.model.model_file import load_tagger
@@ -27,16 +27,15 @@ from trainer.train.config import TrainConfig
 FIRST_SLOPE = 0.5  # see `deepened`
 KEPT = -3.0  # the log-odds of the share of a state that a frame keeps
 NOISE = 0.02  # of the usual random weights
-INCLUDED = {"shipped": SHIPPED_MODEL, SMALL: SMALL_MODEL}  # names that stand for the model files in streamtag
 
 
 def load_start(name: str) -> TrainedSystem:
     """Load the weights and normalization that a run begins with, on the CPU.
 
-    `name` is a run's folder, a model file or a name in INCLUDED. Raises ManifestError for a folder or network that is
-    not the trainer's, ModelFileError if it is no model file.
+    `name` is a run's folder, a model file or a name in INCLUDED_MODELS. Raises ManifestError for a folder or network
+    that is not the trainer's, ModelFileError if it is no model file.
     """
-    path = INCLUDED.get(name, Path(name))
+    path = INCLUDED_MODELS.get(name, Path(name))
     return load_run(path) if path.is_dir() else from_tagger(load_tagger(path), name)
 
 

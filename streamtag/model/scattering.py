@@ -33,7 +33,7 @@ from streamtag.spec import ScatteringSpec
 
 # windows computed at once, where all are known: on a CPU the intermediate tensors should fit its caches, a GPU
 # should be full
-MAX_CPU_WINDOWS, MAX_GPU_WINDOWS = 48, 480
+MAX_CPU_WINDOWS, MAX_GPU_WINDOWS = 48, 1536
 OFFLINE_FRAMES = 12  # that share a long window where all the audio is known
 
 # Lengths of bands as fractions of a window, by order: few for a stream, since each length costs a dozen calls whatever

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from streamtag.api import INCLUDED_MODELS
 from streamtag.errors import ManifestError, ModelFileError
 from streamtag.model.model_file import load_tagger
 from trainer.features.cache import Cache
 from trainer.run import BEST, load_run, save_run
-from trainer.start import INCLUDED, check_start, deepened, is_deeper, load_start
+from trainer.start import check_start, deepened, is_deeper, load_start
 from trainer.systems.table import name_of, named
 from trainer.train.checkpoint import load
 from trainer.train.config import TrainConfig
@@ -52,9 +53,9 @@ def test_the_normalization_of_the_weights_is_kept(
     assert data.offsets == pytest.approx(fitted.offsets / 2), "a decibel is half as many deviations"
 
 
-@pytest.mark.parametrize("name", INCLUDED)
+@pytest.mark.parametrize("name", INCLUDED_MODELS)
 def test_an_included_model_starts_a_run(name: str) -> None:
-    tagger = load_tagger(INCLUDED[name])
+    tagger = load_tagger(INCLUDED_MODELS[name])
     system = name_of("scattering", tagger.recurrent.spec)
     start = load_start(name)
     check_start(name, start, TrainConfig(system=system), tuple(tagger.tags))

@@ -58,6 +58,7 @@ def command(
     """
     import torch
 
+    from streamtag.api import INCLUDED_MODELS
     from streamtag.errors import SpecError
     from trainer.commands.tables import progress_bar
     from trainer.data.dataset import read_dataset
@@ -66,7 +67,7 @@ def command(
     from trainer.human.folds import check_left_out, read_artists
     from trainer.human.tracks import read_tracks
     from trainer.run import SOURCE, DataSource
-    from trainer.start import INCLUDED, check_start, deepened, is_deeper, load_start
+    from trainer.start import check_start, deepened, is_deeper, load_start
     from trainer.train.config import with_settings
     from trainer.train.dataset import FeatureSource, load_data
     from trainer.train.device import fallback_note, open_device
@@ -96,7 +97,7 @@ def command(
     if start and begin:
         check_left_out(Path(start), left_out)
         check_start(start, begin, config, store.manifest.tags)
-    origin = str(Path(start).resolve()) if start and start not in INCLUDED else start
+    origin = str(Path(start).resolve()) if start and start not in INCLUDED_MODELS else start
     people = str(tracks.resolve()) if tracks else None
     source = DataSource(str(folder.resolve()), config.plan.front, seed, passes, origin, left_out, people)
     progress = progress_bar()

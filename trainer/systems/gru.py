@@ -1,5 +1,7 @@
 """The GRU layer: cuDNN's on a GPU, our own on a CPU and wherever recurrent dropout is used.
 
+While a stack of them is trained on a GPU, `wavefront` replaces them all.
+
 On a CPU, nn.GRU runs its matrix products in float32, one small product per step, and accumulates the weight gradients
 step by step. Here a layer is one autograd function: the input projection is one large product over the whole sequence,
 the recurrent one a bfloat16 product per step with gates and state in float32. The backward pass uses stored factors, so

@@ -134,7 +134,11 @@ class Wavefront:
 
     @torch.no_grad()
     def forward(self, x: Tensor, states: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Return y [N, F, H], the last states [N, L, H] and the number of the pass; see GRUStack for the arguments."""
+        """Return y [N, F, H], the last states [N, L, H] and the number of the pass, for x [N, F, I].
+
+        states: the first ones, [N, L, H]. kept: factors of each layer's input, held over time, [L, N, H]; the first
+        layer's are not used.
+        """
         b = self._buffers
         b.x.view(b.frames, -1, x.shape[-1]).copy_(x.transpose(0, 1))
         b.kept.copy_(kept)
@@ -218,10 +222,7 @@ def _pieces(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _WavefrontFunction(torch.autograd.Function):
-    """x [N, F, I], states [N, L, H], kept [L, N, H] -> y [N, F, H], last states [N, L, H].
-
-    kept: factors of each layer's input, held over time; the first layer's are not used. Only the weights get gradients.
-    """
+    """What Wavefront.forward does, but for the number. Only the weights get gradients."""
 
     @staticmethod
     def forward(
