@@ -13,6 +13,8 @@ multiplied by is known going forward (see `gru`).
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -272,10 +274,16 @@ class GRUStack(Recurrent):
 
 
 def make_cells(device: torch.device) -> Cells:
-    """Return the fastest cells for a device."""
-    if device.type != "cuda" or find_spec("triton") is None:
+    """Return the fastest cells for a device.
+
+    Triton comes with torch where that was built for GPUs, needs compute capability 8.0, and compiles a little C.
+    """
+    has_compiler = "CC" in os.environ or any(shutil.which(name) for name in ("gcc", "clang", "cc"))
+    if device.type != "cuda" or find_spec("triton") is None or not has_compiler:
         return TorchCells()
-    from trainer.systems.triton_cells import TritonCells  # Triton comes with torch for GPUs only
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return TorchCells()
+    from trainer.systems.triton_cells import TritonCells
 
     return TritonCells()
 

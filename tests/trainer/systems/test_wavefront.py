@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.model.fake_capture import FakeCapture
 from trainer.systems import Dropout, RecurrentState, named
-from trainer.systems.wavefront import GRUStack
+from trainer.systems.wavefront import GRUStack, TorchCells, make_cells
 
 OUTPUTS = 5
 
@@ -123,3 +123,10 @@ def test_a_backward_pass_after_another_forward_pass_is_refused() -> None:
     network(x, network.initial_state(3))
     with pytest.raises(RuntimeError, match="another forward pass has overwritten"):
         torch.autograd.backward(first.sum())
+
+
+def test_without_a_gpu_or_a_compiler_pytorch_computes_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(make_cells(torch.device("cpu")), TorchCells)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert isinstance(make_cells(torch.device("cuda", 0)), TorchCells)
