@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from streamtag.model import where
+from streamtag.model.device_errors import report_device_errors
 from trainer.evaluate import metrics
 from trainer.files import write_json
 from trainer.run import CHECKPOINT, SETTINGS, TrainedSystem, check_settings, save_run
@@ -40,6 +41,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class Run:
     """Owns the state of a run: the weights, their average, the optimizer and the progress."""
 
+    @report_device_errors()
     def __init__(
         self,
         folder: Path,
@@ -51,7 +53,8 @@ class Run:
     ) -> None:
         """Open the run in `folder`, or begin it, with the weights of `start` (see `load_start`) if given.
 
-        `data` was then loaded with `start`, too. Raises SpecError if `folder` has a run with other settings.
+        `data` was then loaded with `start`, too. Raises SpecError if `folder` has a run with other settings, and
+        DeviceError, as the epochs do, if a GPU fails or has not enough memory.
         """
         self.folder, self.config, self.data = folder, config, data
         self.device, self.group = torch.device(device), group or Group()
@@ -109,6 +112,7 @@ class Run:
             if log:
                 log.close()
 
+    @report_device_errors()
     def _train_epoch(self, on_step: Callable[[], None]) -> Epoch:
         start, number = time.monotonic(), self.epoch + 1
         seed = self.config.seed * 100003 + number  # nothing below depends on what was drawn before this epoch

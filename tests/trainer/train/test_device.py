@@ -11,7 +11,10 @@ import torch
 from streamtag.errors import DeviceError, SpecError
 from tests.conftest import Need
 from tests.trainer.train.conftest import SetUnits
+from trainer.bench.training import random_data
+from trainer.train.config import TrainConfig
 from trainer.train.device import fallback_note, has_bfloat16_units, open_device, product_dtype
+from trainer.train.loop import Run
 
 CPU = torch.device("cpu")
 
@@ -43,3 +46,15 @@ def test_bfloat16_needs_units_for_it(set_bfloat16_units: SetUnits) -> None:
         assert fallback_note("bfloat16", CPU) == note
         assert product_dtype("float32", CPU) == torch.float32
         assert fallback_note("float32", CPU) == ""
+
+
+def test_a_gpu_without_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(system="Scat-1L-8H-GRU", epochs=1, batch=4, frames=10)
+    run = Run(tmp_path, config, random_data(config, 0.001, 20 * 4096))
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr(run, "train_step", fail)
+    with pytest.raises(DeviceError, match=r"^not enough memory on the GPU: CUDA .* Tried to allocate 2\.00 GiB$"):
+        next(run.epochs())
