@@ -50,6 +50,7 @@ def test_bench_measures_features_and_training(run: Command) -> None:
     assert code == 0
     results = json.loads(printed)
     assert results["machine"]["threads"] == 1
+    assert results["training beside a plain loop"]["system"] == SYSTEM
     assert results["training beside a plain loop"]["times_plain_loop"] > 0
     assert results[f"training: {SYSTEM}"]["clips_per_s"] > 0
     assert [line for line in err.splitlines() if line.startswith("trainer bench: ")] == [

@@ -25,7 +25,8 @@ def command(
 ) -> None:
     """Measure extraction against a kymatio loop, and training against a plain nn.GRU loop; each with its roof.
 
-    On made-up clips: nothing has to be there.
+    The loop is compared with the first of the systems that is a GRU and reads
+    frames. On made-up clips: nothing has to be there.
     """
     import torch
 
@@ -55,13 +56,15 @@ def _measure(
 
     from trainer.bench.extraction import extraction
     from trainer.bench.training import compare_with_plain_loop, training
+    from trainer.systems import named
 
+    grus = (name for name in systems if named(name).reads_frames and named(name).cell == "GRU")
     load = round(os.getloadavg()[0], 2)
     yield "machine", {"threads": torch.get_num_threads(), "torch": torch.__version__, "load_average": load}
     _announce("features")
     yield from extraction(clips, loop_clips, device)
     _announce("a plain loop")
-    yield "training beside a plain loop", compare_with_plain_loop(options.SYSTEM, share, steps, device)
+    yield "training beside a plain loop", compare_with_plain_loop(next(grus, options.SYSTEM), share, steps, device)
     for system in systems:
         _announce(system)
         yield f"training: {system}", training(system, recipe, share, steps, device)
