@@ -80,8 +80,7 @@ def _sequence_dropout(x: Tensor, share: float) -> Tensor:
     """Drop units with one mask per clip, held over time (Gal and Ghahramani 2016)."""
     if not share:
         return x
-    kept = torch.rand(len(x), 1, x.shape[2], device=x.device) >= share
-    return x * (kept / (1.0 - share)).to(x.dtype)
+    return x * kept_mask((len(x), 1, x.shape[2]), share, x.device).to(x.dtype)
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
@@ -113,5 +112,9 @@ def candidate_mask(x: Tensor, hidden: int, dropout: float) -> Tensor | None:
     """Return a mask [F, N, H] of the candidates that update the state, for x [F, N, I], scaled to keep their mean."""
     if not dropout:
         return None
-    kept = torch.rand(*x.shape[:2], hidden, device=x.device) >= dropout
-    return (kept / (1.0 - dropout)).to(x.dtype)
+    return kept_mask((*x.shape[:2], hidden), dropout, x.device).to(x.dtype)
+
+
+def kept_mask(size: Sequence[int], dropout: float, device: torch.device) -> Tensor:
+    """Return zeros for a random share of a tensor, and for the others the factor that keeps the mean."""
+    return (torch.rand(*size, device=device) >= dropout) / (1.0 - dropout)

@@ -38,8 +38,8 @@ class System:
     """A frontend and a network.
 
     `front` is the frontend, and `inputs` the size of a step's input in the paper (for convolutions: of a frame). The
-    family `recurrent` reads frame by frame, `transposed` a whole clip band by band, and
-    `convolutional` one at once. `cell` is a key of LAYERS, or CNN. Of its stages, `carried` read a stream but once (see
+    family `recurrent` reads frame by frame, `transposed` a whole clip band by band, and `convolutional` one at once.
+    `cell` is GRU, a key of LAYERS, or CNN. Of its stages, `carried` read a stream but once (see
     `streamtag.spec.ConvolutionalSpec`). `note` explains how the paper was read where it leaves a choice. `reset_after`,
     of GRUs: as in `streamtag.spec.NetworkSpec`.
     """

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from streamtag.model.cuda_graphs import CudaGraphs, GraphCapture
 from trainer.systems.gru import GRULayer
-from trainer.systems.recurrent import Dropout, Recurrent, RecurrentState, product_dtype
+from trainer.systems.recurrent import Dropout, Recurrent, RecurrentState, kept_mask, product_dtype
 
 
 class Buffers:
@@ -266,9 +266,7 @@ class GRUStack(Recurrent):
         if self._waves is None or not self._waves.fits(shape, kind):
             self._waves = None  # its memory is needed
             self._waves = Wavefront(self._grus, shape, kind, make_cells(x.device), self.capture or CudaGraphs(x.device))
-        kept = torch.ones(len(self._grus), len(x), self.hidden, device=x.device)
-        if dropout.between:
-            kept = (torch.rand_like(kept) >= dropout.between) / (1.0 - dropout.between)
+        kept = kept_mask((len(self._grus), len(x), self.hidden), dropout.between, x.device)
         y, last = _apply(self._waves, x, state.cells[:, :, 0], kept, *self._waves.weights)
         return y, last[:, :, None]
 
